@@ -1,4 +1,4 @@
-//! The two kinds of trees, which differ in the assumptions that a session may make.
+//! The two kinds of trees, which differ in the assumptions that a session may make about them.
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -8,7 +8,8 @@ use pin_project_lite::pin_project;
 
 use super::{Error, Result};
 
-/// [`MutableTree`] or [`ImmutableTree`], for [`Vfs::TreeKind`](super::Vfs::TreeKind).
+/// The kind of a tree, which is [`MutableTree`] or [`ImmutableTree`]. Each tree declares its kind
+/// as [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
     /// Whether nothing can be created, moved or linked in the tree.
     const IMMUTABLE: bool;
@@ -17,11 +18,11 @@ pub trait TreeKind {
     /// [`Vfs::try_write_now`](super::Vfs::try_write_now).
     const HAS_FAST_PATH: bool;
 
-    /// The future of a request.
+    /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request in a stack frame of its own. Otherwise, the frame of a function that awaits
-    /// thirty handlers would be as large as all of theirs together, 5 KiB on a board.
+    /// Starts a request in a stack frame of its own. A function that awaited thirty inlined
+    /// handlers would need a stack frame of 5 KiB on a board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future of a read that may wait.
@@ -40,8 +41,9 @@ pub trait TreeKind {
     /// The future of a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Does the same as [`handle`](TreeKind::handle), but keeps the future on the heap if there is
-    /// a heap. Otherwise, every idle connection would reserve room for the future.
+    /// Starts a request as [`handle`](TreeKind::handle) does, but stores the future on the heap if
+    /// there is one. A future stored in the connection would take up memory even while the
+    /// connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
@@ -52,10 +54,10 @@ pub enum MutableTree {}
 /// A tree with a fixed structure. Only its [`read`](super::Vfs::read) method may wait.
 ///
 /// Nothing can be created, moved or linked in it, and it has no symbolic links, extended attributes
-/// or locks. Methods whose defaults refuse such operations, for example
-/// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), are not called. The handlers
-/// of these requests are not monomorphised, and no future state is reserved for requests that never
-/// wait, which saves flash and RAM.
+/// or locks. The session never calls methods such as [`create`](super::Vfs::create) and
+/// [`rename`](super::Vfs::rename), whose default implementations refuse the operation. Flash is
+/// saved because the handlers of unsupported requests are not monomorphised, and RAM is saved
+/// because requests that never wait need no future state.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
@@ -100,8 +102,8 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // The future is created and polled in one function, so the compiler sees that it never resumes
-    // after a wait and reserves no state for it.
+    // Creating and polling the future in one function lets the compiler see that the future never
+    // resumes after a wait, so no state is reserved for it.
     #[inline(never)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {

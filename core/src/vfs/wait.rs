@@ -1,10 +1,11 @@
-//! Lists of tasks that wait for an event. The number of tasks is unlimited, and none of them polls.
+//! Lists of tasks that wait for an event. The number of tasks is unlimited, and waiting tasks do
+//! not poll.
 //!
 //! A list has room for the wakers of a few tasks. Further tasks form a chain: the list holds the
 //! waker of the last one, and each task **holds the waker of the previous one in its own future**.
 //! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds. A
-//! list is therefore small, needs no allocator and can hold any number of tasks. The tasks in a
-//! long chain are woken one after the other.
+//! list is small, needs no allocator and can hold any number of tasks. The tasks in a long chain
+//! are woken one after the other.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -13,9 +14,9 @@ use core::task::Waker;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// The number of times that a list was woken or a chain was broken. Whenever the counter changes,
-/// the tasks registered before the change must register again. All lists share the counter, because
-/// a superfluous registration does no harm.
+/// The number of times that the tasks of a list were woken or a chain was broken. Whenever the
+/// counter changes, the tasks registered before the change must register again. All lists share the
+/// counter, because a superfluous registration does no harm.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
@@ -25,9 +26,9 @@ fn count_break() {
 /// A list of tasks that wait for one event. It holds the wakers of `N` tasks; further tasks hold
 /// each other's wakers.
 ///
-/// Each file whose reads wait has such a list. Its [`poll_read`](super::File::poll_read) calls
-/// [`register`](Waiters::register) and then checks for data, and the code that produces the data
-/// calls [`wake`](Waiters::wake).
+/// Each file whose reads can wait has a `Waiters` list. The file's
+/// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
+/// data, and the code that produces the data calls [`wake`](Waiters::wake).
 pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
 struct List<const N: usize> {
@@ -110,7 +111,7 @@ impl<const N: usize> Waiters<N> {
             count_break();
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
-        // Called outside the critical section, because wakers are foreign code.
+        // The wakers are called outside the critical section, because they are foreign code.
         woken.tasks.into_iter().chain(woken.last).for_each(Waker::wake);
     }
 }

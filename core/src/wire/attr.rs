@@ -34,7 +34,7 @@ record! {
         pub size: u64,
         /// Preferred transfer size in bytes.
         pub blksize: u64,
-        /// Allocated units of 512 bytes.
+        /// Number of allocated 512-byte units.
         pub blocks: u64,
         /// Time of the last read.
         pub atime: Time,
@@ -46,7 +46,7 @@ record! {
         pub btime: Time,
         /// Distinguishes files that have used the same inode number. Called `gen` in the protocol.
         pub generation: u64,
-        /// Changes whenever the content does.
+        /// A version number that changes whenever the content does.
         pub data_version: u64,
     }
 }
@@ -87,7 +87,7 @@ impl Attr {
 }
 
 record! {
-    /// The body of Tsetattr after its fid.
+    /// The body of Tsetattr, except for its fid.
     pub struct SetAttr {
         /// Bit mask of the fields to set.
         pub valid: u32,
@@ -115,10 +115,10 @@ impl SetAttr {
     pub const GID: u32 = 0x4;
     /// Set `size`, by truncating or extending the file.
     pub const SIZE: u32 = 0x8;
-    /// Set the time of the last read, to the server's time unless
+    /// Set the time of the last read. The server's time is used unless
     /// [`ATIME_SET`](SetAttr::ATIME_SET) is set.
     pub const ATIME: u32 = 0x10;
-    /// Set the time of the last write, to the server's time unless
+    /// Set the time of the last write. The server's time is used unless
     /// [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
     /// Set the time of the last attribute change to the server's time.
@@ -148,7 +148,7 @@ record! {
         pub ffree: u64,
         /// File system ID.
         pub fsid: u64,
-        /// Longest file name, in bytes.
+        /// Maximum length of a file name in bytes.
         pub namelen: u32,
     }
 }
@@ -158,7 +158,7 @@ record! {
     pub struct Dirent<'a> {
         /// The qid of the file.
         pub qid: Qid,
-        /// The offset with which a Treaddir continues after this entry. Opaque to the client and
+        /// The offset from which a Treaddir continues after this entry. Opaque to the client and
         /// never 0.
         pub offset: u64,
         /// Linux `d_type`: 4 for a directory, 8 for a file, 10 for a symbolic link, 0 if unknown.

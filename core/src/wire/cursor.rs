@@ -11,7 +11,7 @@ use crate::Decimal;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Malformed {
-    /// This dialect has no message of this type. The frame itself is intact, so a server can reply
+    /// The dialect has no message of this type. The frame itself is intact, so a server can reply
     /// with an error and continue.
     Unknown(u8),
     /// The body ends early, or a length or count exceeds the number of bytes that follow.
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes an integer of `size` bytes.
-    // With a constant size, this becomes one instruction on x86 when inlined.
+    // When inlined with a constant size, this function compiles to one instruction on x86.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn number(&mut self, size: usize) -> u64 {
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Records an error, unless there is an earlier one, and drops the remaining bytes.
+    /// Records an error, unless one was recorded earlier, and drops the remaining bytes.
     pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
         self.error = self.error.or(Some(error));
@@ -211,8 +211,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // Sliced in two steps, so that the compiler can prove that the lengths agree and remove the
-        // panic in `copy_from_slice`.
+        // The buffer is sliced in two steps so that the compiler can prove that the lengths agree
+        // and can remove the panic in `copy_from_slice`.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);
@@ -226,7 +226,7 @@ impl<'b> Writer<'b> {
         self.at = self.at.saturating_add(count);
     }
 
-    /// Appends `count` as `count[2]`, or records an overflow if it is too large.
+    /// Appends `count` as `count[2]`, or records an overflow if `count` is too large.
     #[inline]
     pub fn count(&mut self, count: usize) {
         match u16::try_from(count) {
@@ -256,7 +256,7 @@ impl<'b> Writer<'b> {
     /// Finishes writing and returns the number of bytes written.
     ///
     /// # Errors
-    /// Returns [`Full`] if anything did not fit.
+    /// Returns [`Full`] if an overflow was recorded.
     #[inline]
     pub fn finish(self) -> Result<usize, Full> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }

@@ -8,12 +8,12 @@ use super::Str;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dialect {
-    /// `9P2000`, in which errors are text and users are names.
+    /// `9P2000`, which sends errors as text and identifies users by name.
     Legacy,
     /// `9P2000.u`, which adds numeric IDs, error numbers, symbolic links and devices.
     Unix,
-    /// `9P2000.L`, which mirrors the system calls of a Linux file system. This variant exists even
-    /// without the `linux` feature, but is never negotiated then.
+    /// `9P2000.L`, which mirrors the system calls of a Linux file system. Without the `linux`
+    /// feature, this variant exists but is never negotiated.
     Linux,
 }
 
@@ -28,11 +28,11 @@ impl Dialect {
     }
 
     /// Returns the dialect to reply with when a client offers this version, or `None` if the reply
-    /// is `unknown`.
+    /// must be `unknown`.
     ///
     /// According to version(5), the client's string may have a suffix after a period, and a server
-    /// that does not know the suffix may drop it. Therefore `9P2000.x` becomes
-    /// [`Legacy`](Dialect::Legacy), as does `9P2000.L` without the `linux` feature.
+    /// that does not recognise the suffix may drop it. For example, `9P2000.x` is treated as
+    /// [`Legacy`](Dialect::Legacy), as is `9P2000.L` without the `linux` feature.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {
@@ -51,7 +51,7 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// 9P2000 and 9P2000.u. In 9P2000.L, other messages replace these.
+    /// 9P2000 and 9P2000.u, but not 9P2000.L, which has its own messages for the same purposes.
     Classic,
     /// Only 9P2000.L.
     #[cfg(feature = "linux")]

@@ -1,4 +1,5 @@
-//! The field types of messages: integers, data, lists, and the few fields that some dialects lack.
+//! The field types of messages: integers, data, lists, and the few fields that not all dialects
+//! have.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -7,14 +8,15 @@ use super::{Dialect, Reader, Str, Writer};
 
 /// A value that can be a field in a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. The reader records an error and reports it when
-    /// it finishes.
+    /// Takes the value off the front of `reader`. If decoding fails, the reader records the error
+    /// and reports it when it finishes.
     fn decode(reader: &mut Reader<'a>) -> Self;
 
-    /// Appends the value. The writer records an overflow and reports it when it finishes.
+    /// Appends the value. If the value does not fit, the writer records an overflow and reports it
+    /// when it finishes.
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// Formats the value for a line of a trace, briefly and without line feeds.
+    /// Formats the value for a trace, briefly and on one line.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -83,8 +85,8 @@ impl defmt::Format for Data<'_> {
 /// values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Every value was checked during decoding. If the list was
-    /// created in another way, its iterator ends at the first malformed value.
+    /// The bytes of a decoded frame. Every value was checked during decoding. If the list was not
+    /// created by decoding, its iterator ends at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,
@@ -182,7 +184,7 @@ impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
     }
 }
 
-/// Compares the values, whether they were decoded or are to be encoded.
+/// Compares the values, regardless of whether they were decoded or are to be encoded.
 impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -271,7 +273,8 @@ impl<'a> Field<'a> for Numeric {
     }
 }
 
-/// `extension[s]` in Tcreate, which only .u has. In .u, `None` encodes as an empty string.
+/// The `extension[s]` field of Tcreate, which exists only in 9P2000.u. In 9P2000.u, `None` encodes
+/// as an empty string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extension<'a>(pub Option<Str<'a>>);
@@ -292,7 +295,7 @@ impl<'a> Field<'a> for Extension<'a> {
     }
 }
 
-/// `errno[4]` in Rerror, which only .u has. Decodes as 0 in other dialects.
+/// The `errno[4]` field of Rerror, which exists only in 9P2000.u. Decodes as 0 in other dialects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Errno(pub u32);
@@ -315,8 +318,8 @@ impl<'a> Field<'a> for Errno {
     }
 }
 
-/// `datasync[4]` in Tfsync. Decodes as 0 if the field is missing, as it is in requests from older
-/// clients. Always encoded.
+/// `datasync[4]` in Tfsync. Decodes as 0 if the field is missing from the request of an older
+/// client. Always encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Datasync(pub u32);

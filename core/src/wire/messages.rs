@@ -2,8 +2,8 @@
 //!
 //! A row consists of the request's type number, the name, and the type constants and fields of the
 //! request and the reply. A reply's type number is that of its request plus one. `Error` and
-//! `Lerror` have no request, so their rows have the number that precedes the reply's. A field whose
-//! encoding depends on the dialect has its own type, such as [`Numeric`].
+//! `Lerror` have no request, so each of their rows contains the reply's type number minus one. A
+//! field whose encoding depends on the dialect has its own type, such as [`Numeric`].
 
 use core::fmt::{self, Write};
 
@@ -22,12 +22,12 @@ messages! {
         100 Version T TVERSION { msize: u32, version: Str<'a> }
                     R RVERSION { msize: u32, version: Str<'a> }
 
-        /// auth(5): `Tauth afid[4] uname[s] aname[s]`, .u and .L add `n_uname[4]`,
+        /// auth(5): `Tauth afid[4] uname[s] aname[s]`, with `n_uname[4]` in .u and .L,
         /// `Rauth aqid[13]`
         102 Auth T TAUTH { afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric }
                  R RAUTH { aqid: Qid }
 
-        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s]`, .u and .L add `n_uname[4]`,
+        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s]`, with `n_uname[4]` in .u and .L,
         /// `Rattach qid[13]`
         104 Attach T TATTACH {
             fid: Fid, afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric,
@@ -40,7 +40,7 @@ messages! {
         /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`,
         /// `Rwalk nwqid[2] nwqid*(wqid[13])`
         // According to walk(5), "a maximum of sixteen name elements or qids may be packed in a
-        // single message". Real clients send more, so the frame size is the only limit.
+        // single message". Real clients send more names, so the frame size is the only limit.
         110 Walk T TWALK { fid: Fid, newfid: Fid, wnames: List<'a, Str<'a>> }
                  R RWALK { wqids: List<'a, Qid> }
 
@@ -63,14 +63,14 @@ messages! {
 
     Classic if all() {
         /// error(5): the reply to a request that failed.
-        /// `Rerror ename[s]`, .u adds `errno[4]`
+        /// `Rerror ename[s]`, with `errno[4]` in .u
         106 Error R RERROR { ename: Str<'a>, errno: Errno }
 
         /// open(5): `Topen fid[4] mode[1]`,
         /// `Ropen qid[13] iounit[4]`
         112 Open T TOPEN { fid: Fid, mode: u8 } R ROPEN { qid: Qid, iounit: u32 }
 
-        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1]`, .u adds `extension[s]`,
+        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1]`, with `extension[s]` in .u,
         /// `Rcreate qid[13] iounit[4]`
         114 Create T TCREATE {
             fid: Fid, name: Str<'a>, perm: u32, mode: u8, extension: Extension<'a>,
@@ -140,7 +140,7 @@ messages! {
                        R RXATTRCREATE
 
         /// getdents(2): `Treaddir fid[4] offset[8] count[4]`,
-        /// `Rreaddir count[4] data[count]`, a sequence of [`Dirent`](super::Dirent)
+        /// `Rreaddir count[4] data[count]`, where `data` is a sequence of [`Dirent`](super::Dirent)
         40 Readdir T TREADDIR { fid: Fid, offset: u64, count: u32 } R RREADDIR { data: Data<'a> }
 
         /// fsync(2): `Tfsync fid[4] datasync[4]`, where older clients omit `datasync`,
@@ -155,7 +155,7 @@ messages! {
         } R RLOCK { status: u8 }
 
         /// fcntl(2): `Tgetlock fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]`,
-        /// `Rgetlock` has the same fields without fid
+        /// `Rgetlock` with the same fields except `fid`
         54 Getlock T TGETLOCK {
             fid: Fid, kind: u8, start: u64, length: u64, proc_id: u32, client_id: Str<'a>,
         } R RGETLOCK { kind: u8, start: u64, length: u64, proc_id: u32, client_id: Str<'a> }

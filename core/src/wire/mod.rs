@@ -6,13 +6,13 @@
 //! - A decoded message is well-formed: its lengths, counts and strings need no further checks. The
 //!   session decides whether a fid exists, a name is allowed or a flag is known. Unknown values are
 //!   preserved.
-//! - Decoding borrows from the frame, and encoding borrows from the caller. Neither allocates or
-//!   panics, regardless of the input. Both read each byte at most twice.
+//! - Decoding borrows from the frame, and encoding borrows from the caller. Neither decoding nor
+//!   encoding allocates or panics, regardless of the input. Each byte is read at most twice.
 //! - A frame is a whole message, including its `size[4]`. [`serve`](crate::serve) limits a frame's
 //!   length to msize.
 //!
-//! Start reading at `messages.rs`, the table with one row per message. To add a message, add a row.
-//! To add a kind of value, implement [`Field`].
+//! The best place to start reading is `messages.rs`, the table with one row per message. To add a
+//! message, add a row. To add a kind of value, implement [`Field`].
 
 #[macro_use]
 mod table;
@@ -44,12 +44,12 @@ pub use text::Str;
 /// message.
 pub const HEADER: usize = 7;
 
-/// The combined length of `size[4] type[1] tag[2] count[4]`, which precede the data in Rread and
-/// Rreaddir.
+/// The combined length of `size[4] type[1] tag[2] count[4]`, the fields that precede the data in
+/// Rread and Rreaddir.
 pub const RREAD_HEADER: usize = 11;
 
 /// Returns the tag of a frame, or [`Tag::NONE`] if the frame has no header. The rest of the frame
-/// may be malformed, so the tag is also available for an error reply to a malformed request.
+/// may be malformed, so an error reply to a malformed request can carry the request's tag.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {
     match frame.first_chunk::<HEADER>() {
@@ -58,18 +58,18 @@ pub fn tag(frame: &[u8]) -> Tag {
     }
 }
 
-/// Returns the type byte of a frame. If the frame is too short, returns 0, which no message uses.
+/// Returns the type byte of a frame. Returns 0, which no message uses, if the frame is too short.
 #[inline]
 pub fn kind(frame: &[u8]) -> u8 {
     frame.get(4).copied().unwrap_or(0)
 }
 
 /// Writes the header of an [`RREAD`] or [`RREADDIR`] message in front of `count` bytes of data that
-/// are already at `buf[RREAD_HEADER..]`, and returns the length of the message. This lets a file be
-/// read straight into the reply.
+/// are already at `buf[RREAD_HEADER..]`, and returns the length of the message. A file can
+/// therefore be read straight into the reply buffer.
 ///
-/// Limits `count` to the length of the data in `buf`. If `buf` is shorter than the header, writes
-/// nothing and returns 0.
+/// `count` is limited to the number of bytes that follow the header in `buf`. Writes nothing and
+/// returns 0 if `buf` is shorter than the header.
 #[inline]
 pub fn finish_read(buf: &mut [u8], kind: u8, tag: Tag, count: usize) -> usize {
     let Some((header, data)) = buf.split_first_chunk_mut::<RREAD_HEADER>() else { return 0 };

@@ -14,8 +14,8 @@ impl Tag {
     pub const NONE: Self = Self(!0);
 }
 
-/// The identifier of a file that a client uses, chosen by the client and unique within its
-/// connection. 0 is a valid fid.
+/// A client's identifier for a file, chosen by the client and unique within its connection. The
+/// number 0 is a valid fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fid(pub u32);
@@ -59,10 +59,11 @@ number! { Tag: u16  Fid: u32 }
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// A bit set of [`DIR`](Qid::DIR) and the constants that follow it, equal to the top byte of a
-    /// mode.
+    /// A bit set of [`DIR`](Qid::DIR) and the constants that follow it. It is also the top byte of
+    /// the mode in a stat record.
     pub kind: u8,
-    /// Changes when the content does. 0 tells Linux not to cache the file.
+    /// A version number that changes whenever the content does. The value 0 tells Linux not to
+    /// cache the file.
     pub version: u32,
     /// A number unique to the file.
     pub path: u64,
@@ -75,7 +76,7 @@ impl Qid {
     pub const FILE: u8 = 0;
     /// A directory.
     pub const DIR: u8 = 0x80;
-    /// A file to which all writes are appended, whatever their offset.
+    /// A file to which all writes are appended, regardless of their offset.
     pub const APPEND: u8 = 0x40;
     /// A file that only one client can have open at a time.
     pub const EXCL: u8 = 0x20;

@@ -1,5 +1,5 @@
 //! stat(5): the attributes in 9P2000 and .u. Rstat and Twstat carry one record, and reading a
-//! directory returns a sequence of them.
+//! directory returns a sequence of records.
 
 use core::fmt;
 
@@ -19,7 +19,7 @@ pub const DMAUTH: u32 = 0x0800_0000;
 pub const DMTMP: u32 = 0x0400_0000;
 /// [`Stat::mode`] of a symbolic link (.u).
 pub const DMSYMLINK: u32 = 0x0200_0000;
-/// Requests a hard link in a Tcreate of .u.
+/// Requests a hard link in Tcreate (.u).
 pub const DMLINK: u32 = 0x0100_0000;
 /// [`Stat::mode`] of a device (.u).
 pub const DMDEVICE: u32 = 0x0080_0000;
@@ -27,11 +27,11 @@ pub const DMDEVICE: u32 = 0x0080_0000;
 pub const DMNAMEDPIPE: u32 = 0x0020_0000;
 /// [`Stat::mode`] of a socket (.u).
 pub const DMSOCKET: u32 = 0x0010_0000;
-/// The set-user-ID bit of [`Stat::mode`] (.u), 8 bits to the left of the Linux bit.
+/// The set-user-ID bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 8.
 pub const DMSETUID: u32 = 0o4000 << 8;
-/// The set-group-ID bit of [`Stat::mode`] (.u), 8 bits to the left of the Linux bit.
+/// The set-group-ID bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 8.
 pub const DMSETGID: u32 = 0o2000 << 8;
-/// The sticky bit of [`Stat::mode`] (.u), 7 bits to the left of the Linux bit.
+/// The sticky bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 7.
 pub const DMSETVTX: u32 = 0o1000 << 7;
 
 /// The attributes of a file. In Twstat, all-ones values and empty strings mean "do not change".
@@ -61,8 +61,8 @@ pub struct Stat<'a> {
     /// The name of the user who last modified the file.
     pub muid: Str<'a>,
     /// The fields that .u adds. In .u, they decode as `None` if the record is too short for them,
-    /// as in the Twstat of some clients, and `None` encodes as the default. Other dialects neither
-    /// decode nor encode these fields.
+    /// which is the case in the Twstat of some clients. `None` encodes as the default. Other
+    /// dialects neither decode nor encode these fields.
     pub unix: Option<StatUnix<'a>>,
 }
 
@@ -87,8 +87,8 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes one record, preceded by its size, at the start of `buf`, in the format used in a
-    /// directory's data. Returns the total length in bytes.
+    /// Writes the record, preceded by its size, at the start of `buf`. The data of a directory
+    /// consists of records in this format. Returns the total length in bytes.
     ///
     /// # Errors
     /// Returns [`Full`] if the record does not fit into `buf`, whose contents are then unspecified.

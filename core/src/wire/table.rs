@@ -1,12 +1,13 @@
-//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are
-//! deliberately flat, without recursion or token munching.
+//! Two macros that generate types from rows of fields, along with their `decode`, `encode` and
+//! `Display` implementations. The macros are deliberately flat, without recursion or token
+//! munching.
 
 /// Generates the two enums of messages and the constants for their types from sections of rows.
 ///
-/// A section names the dialects that have its rows and the condition under which they are compiled.
-/// A row begins with two lines of documentation, one for the request and one for the reply,
-/// followed by the request's type number and a name. Next come the name of the type constant and
-/// the fields, first of the request and then of the reply. The reply's type number is one more than
+/// A section names the dialects that have its rows and the condition under which the rows are
+/// compiled. A row begins with two lines of documentation, one for the request and one for the
+/// reply, followed by the request's type number and a name. Next come the type constant and the
+/// fields of the request, followed by those of the reply. The reply's type number is one more than
 /// the request's.
 macro_rules! messages {
     ($(
@@ -75,7 +76,7 @@ macro_rules! messages {
         }
 
         impl<'a> Tmessage<'a> {
-            /// Decodes the request in a whole frame.
+            /// Decodes a request from a complete frame.
             ///
             /// # Errors
             /// Returns [`Malformed`] if the frame is not a request in `dialect`. The connection
@@ -84,9 +85,9 @@ macro_rules! messages {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Decodes a request as [`decode`](Self::decode) does, but only if its type is `known`.
-            /// All other types are [`Malformed::Unknown`]. Where the compiler can evaluate `known`,
-            /// it omits the code for them.
+            /// Decodes a request as [`decode`](Self::decode) does, but only if `known` accepts its
+            /// type. Returns [`Malformed::Unknown`] for all other types. If the compiler can
+            /// evaluate `known`, it omits the code for all other types.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -106,8 +107,8 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the request as a whole frame and returns its length in bytes. Does not check
-            /// whether `dialect` has this message.
+            /// Writes the request as a complete frame and returns its length in bytes. Does not
+            /// check whether `dialect` has this message.
             ///
             /// # Errors
             /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
@@ -128,13 +129,14 @@ macro_rules! messages {
         }
 
         impl<'a> Rmessage<'a> {
-            /// Decodes the reply in a whole frame.
+            /// Decodes a reply from a complete frame.
             ///
             /// # Errors
             /// Returns [`Malformed`] if the frame is not a reply in `dialect`.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
-                // A reply's type is that of its request plus one, but a pattern cannot add.
+                // A reply's type is its request's type plus one, but a pattern cannot contain an
+                // addition.
                 let message = match kind.wrapping_sub(1) {
                     $($(
                         #[cfg($when)]
@@ -148,7 +150,7 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the reply as a whole frame and returns its length in bytes. Does not check
+            /// Writes the reply as a complete frame and returns its length in bytes. Does not check
             /// whether `dialect` has this message.
             ///
             /// # Errors
@@ -158,8 +160,8 @@ macro_rules! messages {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// Encodes a reply as [`encode`](Self::encode) does, but only if its request is `known`
-            /// (see [`Tmessage::decode_known`]).
+            /// Encodes a reply as [`encode`](Self::encode) does, but only if `known` accepts the
+            /// request's type (see [`Tmessage::decode_known`]).
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,
@@ -223,7 +225,7 @@ macro_rules! messages {
     };
 }
 
-/// Generates a struct that is encoded as its fields in order.
+/// Generates a struct that is encoded field by field, in order.
 macro_rules! record {
     (
         $(#[$attribute:meta])*
@@ -244,7 +246,8 @@ macro_rules! record {
                 Self { $($field: $crate::wire::Field::decode(reader)),* }
             }
 
-            // Without inlining, x86 code writes the record byte by byte.
+            // If this function is not inlined, the generated x86 code writes the record byte by
+            // byte.
             #[cfg_attr(target_pointer_width = "64", inline(always))]
             #[cfg_attr(not(target_pointer_width = "64"), inline)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {

@@ -7,8 +7,8 @@ use super::{Field, Malformed, Reader, Writer};
 
 /// A string in the protocol: `len[2]` and that many bytes.
 ///
-/// A decoded string contains no NUL, but it may not be UTF-8, because file names on a Unix disk are
-/// arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
+/// A decoded string contains no NUL, but it is not necessarily UTF-8, because file names on a Unix
+/// disk are arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 
@@ -96,7 +96,7 @@ impl defmt::Format for Str<'_> {
 }
 
 impl<'a> Field<'a> for Str<'a> {
-    // Not inlined, to save flash, because most messages contain a string.
+    // This function is not inlined, which saves flash because most messages contain a string.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take_bytes(length.into());

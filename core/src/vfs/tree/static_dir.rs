@@ -5,11 +5,11 @@ use core::fmt;
 use super::{EntryTable, Key};
 use crate::vfs::{Error, File, NAME_MAX, Result};
 
-/// The maximum number of levels below the root: an inode has one byte for each.
+/// The maximum number of levels below the root: an inode has one byte for each level.
 pub const DEPTH_MAX: u8 = 8;
 
-/// The maximum number of entries in a directory: an inode has one byte for each level, and 0 ends
-/// the path.
+/// The maximum number of entries in a directory. An inode stores one byte for each level of the
+/// path, and the value 0 marks the end of the path.
 const ENTRIES_MAX: usize = 255;
 
 /// A directory that never changes: a table in flash.
@@ -77,7 +77,8 @@ impl Dir {
     /// Panics if there are more than 255 entries or more than 8 levels, if two entries have the
     /// same name, or if a name is empty, longer than 255 bytes, `.` or `..`, or contains `/` or
     /// NUL. In a `static` or `const`, the panic is a compile error.
-    // The index is less than the length in both loops, and `slice::get` is not const.
+    // The slices are indexed because `slice::get` is not const. Every index is less than the
+    // length.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {
@@ -111,7 +112,7 @@ impl Dir {
     }
 }
 
-/// The key of an entry is its index plus 1.
+/// An entry's key is its index plus 1.
 impl EntryTable for Dir {
     fn find(&self, name: &[u8]) -> Option<Key> {
         (1..)
@@ -169,7 +170,8 @@ impl Node {
         }
     }
 
-    /// Returns the entries of a directory, and the number of bytes of its keys in a path.
+    /// Returns the entries of a directory and the number of bytes that each of its keys takes up in
+    /// a path, or `None` for a file.
     pub(super) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
