@@ -30,7 +30,7 @@ static BOARD: Dir = Dir::new(&[
     file("build", &Doc::new(BUILD)),
 ]);
 
-/// The name and version of the firmware.
+/// The firmware's name and version.
 const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 static NET: Dir = Dir::new(&[
@@ -82,7 +82,7 @@ fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
         return Err(Error::Invalid.with_message("write `reset` to restart the board"));
     }
     state::RESET.set(true);
-    // The text fits into the reply.
+    // The write cannot fail, because the text fits into the reply.
     let _ = reply.write_str("restarting\n");
     Ok(())
 }

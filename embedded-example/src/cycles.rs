@@ -1,5 +1,5 @@
-//! The arithmetic of the clock, which extends a 24-bit counter. The counter counts down and raises
-//! an interrupt whenever it wraps around.
+//! The arithmetic for a clock that extends a 24-bit counter. The counter counts down and raises an
+//! interrupt whenever it wraps around.
 
 /// The highest possible count.
 pub const TOP: u32 = 0x00ff_ffff;
@@ -9,8 +9,8 @@ pub const TOP: u32 = 0x00ff_ffff;
 ///
 /// Each round, including the first, starts at a count of 0, where the interrupt is raised, and then
 /// counts down from the highest count. An emulator on a busy host may show the 0 at the end of a
-/// round before it raises the interrupt. Until the interrupt is raised, one round is missing, and
-/// the clock stands still.
+/// round before it raises the interrupt. Until the interrupt is raised, the number of rounds is one
+/// too low, and the clock stands still.
 pub fn cycles(rounds: u32, left: u32, before: u64) -> u64 {
     let elapsed = (TOP + 1).wrapping_sub(left) & TOP;
     (u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed)).max(before)
@@ -32,7 +32,8 @@ mod tests {
     #[test]
     fn time_never_goes_back() {
         let mut before = 0;
-        // The fourth reading is taken at the end of the first round, before its interrupt.
+        // The fourth reading is taken at the end of the first round, before the interrupt is
+        // raised.
         for (rounds, left) in [(0, 0), (0, TOP), (0, 1), (0, 0), (1, 0), (1, TOP), (1, 5)] {
             let now = cycles(rounds, left, before);
             assert!(now >= before, "{now} after {before}");

@@ -1,10 +1,10 @@
-//! The exit after a panic or a fault: QEMU exits with code 101, a debugger stops at a breakpoint,
-//! and without either of them, the board resets.
+//! Stops the firmware after a panic or a fault. QEMU exits with code 101, a debugger stops at a
+//! breakpoint, and if neither is present, the board resets.
 //!
-//! A semihosting call executes a breakpoint. The firmware cannot tell whether anything handles the
-//! breakpoint: a debugger sets a status bit, but QEMU does not. If nothing handles it, the
-//! breakpoint raises a fault, and the fault handler resets the board. A breakpoint within the fault
-//! handler would lock up the processor, so the firmware returns from the handler first.
+//! A semihosting call executes a breakpoint instruction. The firmware cannot tell whether anything
+//! handles the breakpoint: a debugger sets a status bit, but QEMU does not. If nothing handles the
+//! breakpoint, it raises a fault, and the fault handler resets the board. A breakpoint within the
+//! fault handler would lock up the processor, so the firmware first returns from the handler.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -41,15 +41,15 @@ extern "C" fn breakpoint() -> ! {
 struct Frame([u32; 8]);
 
 /// Returns from the fault handler to `breakpoint`. If another interrupt is active, the processor
-/// refuses the return with another fault.
+/// raises another fault instead of returning.
 fn return_to_breakpoint() -> ! {
     const THUMB: u32 = 1 << 24;
     /// The EXC_RETURN value for a return to thread mode with the main stack.
     const RETURN: u32 = 0xffff_fff9;
     let pc = breakpoint as extern "C" fn() -> ! as usize as u32;
     let frame = Frame([0, 0, 0, 0, 0, u32::MAX, pc & !1, THUMB]);
-    // SAFETY: the frame is aligned and on the stack. The memory above it is no longer used, and the
-    // memory below it is free.
+    // SAFETY: the frame is aligned and on the stack. The memory above the frame is no longer used,
+    // and the memory below the frame is free.
     unsafe {
         asm!("msr msp, {frame}", "bx {to}", frame = in(reg) &frame, to = in(reg) RETURN, options(noreturn))
     }

@@ -1,7 +1,8 @@
 //! The log, written to UART0 as one defmt frame per line. Without the feature `log`, nothing is
 //! logged.
 
-/// Logs a line at `debug`, `info`, `warn` or `error`, if the file `log/level` allows it.
+/// Logs a line at the level `debug`, `info`, `warn` or `error`, if the file `log/level` enables
+/// that level.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
         #[cfg(feature = "log")]
@@ -14,7 +15,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// The minimum value of `log/level` for each defmt level.
+/// The minimum value of `log/level` at which lines of each defmt level are logged.
 #[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
@@ -69,8 +70,8 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: accessed only between `acquire` and `release`, with interrupts disabled on a single
-    // core. Faults cannot be disabled, but their handler panics, and then `IN_FRAME` makes
-    // `acquire` exit before it accesses the state.
+    // core. Faults cannot be disabled, but the fault handler panics, and `IN_FRAME` then makes
+    // `acquire` exit before accessing the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {
@@ -92,8 +93,8 @@ mod uart {
                 // itself.
                 crate::fault::exit();
             }
-            // SAFETY: interrupts are disabled, and no other reference exists, because none outlives
-            // the method that creates it.
+            // SAFETY: interrupts are disabled, and no other reference exists, because each
+            // reference is dropped by the method that creates it.
             let state = unsafe { &mut *STATE.0.get() };
             state.restore = restore;
             state.encoder.start_frame(send);
@@ -121,7 +122,7 @@ mod uart {
     defmt::timestamp!("{=u64:us}", embassy_time_driver::now());
 }
 
-/// Starts the log, if the firmware has one.
+/// Starts the log if the feature `log` is enabled.
 pub fn start() {
     #[cfg(feature = "log")]
     uart::start();

@@ -1,7 +1,7 @@
 //! An `embassy-net` driver for the Stellaris Ethernet MAC.
 //!
-//! The FIFO is 32 bits wide, and the first half word of a frame is its length. A buffer holds this
-//! half word followed by the frame, and is transferred four bytes at a time.
+//! The FIFO is 32 bits wide, and each frame is preceded by a half word that contains its length. A
+//! buffer holds the half word followed by the frame, and is transferred four bytes at a time.
 
 use core::task::Context;
 
@@ -21,7 +21,7 @@ const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// Raised interrupts. Writing a 1 to a bit acknowledges that interrupt.
+    /// Raised interrupts. Writing a 1 to a bit acknowledges the corresponding interrupt.
     RIS = 0x4004_8000;
     /// Enabled interrupts.
     IM = 0x4004_8004;
@@ -38,7 +38,7 @@ registers! {
 /// The receive interrupt in [`RIS`] and [`IM`].
 const RX: u32 = 1;
 
-/// Wakes the network stack when the MAC has a frame.
+/// Wakes the network stack when the MAC has received a frame.
 static WAKER: AtomicWaker = AtomicWaker::new();
 
 /// The driver's buffers, 3 KiB in total.
@@ -57,7 +57,7 @@ impl Buffers {
 /// The running MAC.
 pub struct Mac {
     buffers: &'static mut Buffers,
-    /// The Ethernet address from the factory.
+    /// The factory-assigned Ethernet address.
     address: [u8; 6],
 }
 
@@ -85,11 +85,12 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If not, `cx` is woken when one arrives.
+/// Returns whether there is a frame in the FIFO. If there is none, the task of `cx` is woken when a
+/// frame arrives.
 ///
-/// The interrupt bit does not count frames. The interrupt is therefore acknowledged and enabled
-/// before the number of frames is checked again. Otherwise, a frame that arrives in between would
-/// stay in the FIFO until the next one arrives.
+/// Because the interrupt bit does not count frames, the interrupt is acknowledged and enabled
+/// before the number of frames is checked again. In the opposite order, a frame that arrived
+/// between the two steps would stay in the FIFO until the next frame arrived.
 fn has_frame(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;
@@ -110,8 +111,8 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Reads exactly as many words as the frame has. If it read one more or one fewer, all later
-    // frames would start at the wrong place.
+    // Reads exactly as many words as the frame has. Reading one word more or less would make all
+    // later frames start at the wrong place.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {
@@ -141,13 +142,13 @@ impl Driver for Mac {
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<TxBuffer<'_>> {
-        // The buffer is always free, because a frame has been sent by the time the write to `TR`
+        // The buffer is always free, because a frame has already been sent when the write to `TR`
         // returns.
         Some(TxBuffer(&mut self.buffers.transmit))
     }
 
     fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {
-        // QEMU does not emulate the PHY.
+        // The link is always reported as up, because QEMU does not emulate the PHY.
         LinkState::Up
     }
 
@@ -178,7 +179,7 @@ pub struct TxBuffer<'a>(&'a mut [u8; BUFFER]);
 
 impl embassy_net_driver::TxToken for TxBuffer<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        // The stack respects `max_transmission_unit`.
+        // No frame is truncated, because the stack respects `max_transmission_unit`.
         let length = length.min(FRAME_MAX);
         let (head, frame) = self.0.split_at_mut(2);
         let (frame, _) = frame.split_at_mut(length);

@@ -1,7 +1,7 @@
 //! The firmware for QEMU's lm3s6965evb: a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
 //!
-//! `cargo run --release` boots it. `datakit -a tcp://127.0.0.1:5641 ls /` or any other 9P client
-//! shows its tree:
+//! `cargo run --release` boots the firmware. `datakit -a tcp://127.0.0.1:5641 ls /` or any other 9P
+//! client shows the firmware's tree:
 //!
 //! ```text
 //! board/  name clock build                params/  blink/ wave/ limits/ net/, and help
@@ -59,8 +59,8 @@ fn main() -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section here relies on masked
-        // interrupts.
+        // SAFETY: both handlers are ready, and no critical section in the firmware relies on
+        // masking an individual interrupt.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
@@ -69,8 +69,8 @@ fn main() -> ! {
         WOKEN.store(false, Ordering::Relaxed);
         // SAFETY: this is the only call, so `poll` is never called recursively.
         unsafe { executor.poll() };
-        // WFI returns on a pending interrupt even if interrupts are disabled, so an interrupt
-        // between the check and the sleep is not missed. WFE would not sleep in QEMU.
+        // WFI returns on a pending interrupt even if interrupts are disabled, so an interrupt that
+        // is raised between the check and the sleep is not missed. WFE would not sleep in QEMU.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -79,8 +79,8 @@ fn main() -> ! {
     }
 }
 
-/// Starts all tasks. Not inlined, because otherwise the values that it moves into statics would
-/// stay on the stack of `main`.
+/// Starts all tasks. The function is not inlined, because otherwise the values that it moves into
+/// statics would stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
@@ -144,17 +144,17 @@ async fn restart() -> ! {
         state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // Leaves time to send the reply to the write.
+    // Allows time for the reply to the write request to be sent.
     Timer::after_millis(100).await;
     state::SHUTTING_DOWN.set(true);
-    // Leaves the clients up to 500 ms to acknowledge the end of their connections.
+    // Gives the clients up to 500 ms to acknowledge the end of their connections.
     for _ in 0..50 {
         Timer::after_millis(10).await;
         if state::CONNECTIONS.get() == 0 {
             break;
         }
     }
-    // Leaves time to send the last segments.
+    // Allows time for the last TCP segments to be sent.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }
@@ -180,7 +180,7 @@ unsafe impl InterruptNumber for Irq {
     }
 }
 
-/// Handles every interrupt of the chip.
+/// Handles all of the chip's interrupts.
 // SAFETY: outside critical sections, the handler accesses only memory that no other context uses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
@@ -192,8 +192,8 @@ unsafe fn DefaultHandler(irq: i16) {
 }
 
 /// Handles accesses to unmapped memory, invalid instructions and stack overflows.
-// SAFETY: the handler never returns to the interrupted code. The log is the only state that the two
-// share, and it refuses to start a line within a line.
+// SAFETY: the handler never returns to the interrupted code. The log is the only state that the
+// handler and the interrupted code share, and it refuses to start a line within a line.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     fault::reset_if_exiting();

@@ -1,4 +1,4 @@
-//! The network stack over the MAC: one address and [`SOCKETS`] TCP sockets.
+//! The network stack on top of the MAC: one address and [`SOCKETS`] TCP sockets.
 
 use datakit_firmware::state;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
@@ -6,7 +6,8 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// The number of TCP sockets: one more than there are client slots, so one is always listening.
+/// The number of TCP sockets: one more than the number of client slots, so that one socket is
+/// always listening.
 pub const SOCKETS: usize = 4;
 
 /// The address of the host in QEMU's user network.
@@ -15,7 +16,8 @@ const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 /// Starts the driver and the stack. Call this once. `seed` determines the first port and sequence
 /// numbers.
 pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
-    // Constructed in place, because moving them would need the same amount of stack.
+    // The buffers are constructed in place, because moving them would need as much stack space as
+    // they occupy.
     static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let mac = Mac::start(BUFFERS.take());

@@ -119,13 +119,13 @@ pub fn idle_seconds() -> u32 {
     IDLE.get()
 }
 
-/// Returns whether Nagle's algorithm coalesces small segments.
+/// Returns whether Nagle's algorithm is enabled.
 pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until one of the parameters that determine the time of the next step is set. Dropping the
-/// future loses nothing.
+/// Waits until one of the parameters that determine the time of the next step is set. It is safe to
+/// drop the future at any time.
 pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

@@ -11,7 +11,7 @@ use datakit_core::vfs::{
 };
 
 /// The number of files that each of `CLIENTS` clients has open. The clients share a pool of `OPENS`
-/// open files, but each client can always open `RESERVED` files, regardless of the others.
+/// open files, but each client can always open `RESERVED` files, regardless of the other clients.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -59,7 +59,7 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> Default
     }
 }
 
-/// The tree for one client, which limits the number of files that the client has open.
+/// One client's view of the tree, which limits the number of files that the client has open.
 pub struct QuotaTree<
     't,
     const CLIENTS: usize,
@@ -75,7 +75,7 @@ pub struct QuotaTree<
 impl<'t, const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize>
     QuotaTree<'t, CLIENTS, OPENS, RESERVED, TEXT>
 {
-    /// Creates the tree for the client with this number.
+    /// Creates the tree for the client with the number `client`.
     pub fn new(
         tree: &'t StaticTree<OPENS, TEXT>,
         quota: &'t OpenQuota<CLIENTS, OPENS, RESERVED>,
@@ -199,7 +199,7 @@ mod tests {
             (error.errno(), error.to_string().as_str()),
             (24, "this connection has 16 open files; the rest is reserved for others")
         );
-        // Released files are available to any client that exceeds its reserve.
+        // The room freed by a released file is available to any client that exceeds its reserve.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

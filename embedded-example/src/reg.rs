@@ -18,10 +18,11 @@ impl Reg {
         Reg(core::ptr::without_provenance_mut(address))
     }
 
-    /// Reads the register. Reading some registers, such as that of a FIFO, has side effects.
+    /// Reads the register. Reading some registers, such as the data register of a FIFO, has side
+    /// effects.
     pub fn read(&self) -> u32 {
-        // SAFETY: the caller of `new` guarantees that this is a register, which is aligned and
-        // readable.
+        // SAFETY: the caller of `new` guarantees that this is a register, and every register is
+        // aligned and readable.
         unsafe { self.0.read_volatile() }
     }
 
@@ -32,19 +33,19 @@ impl Reg {
         unsafe { self.0.write_volatile(value) }
     }
 
-    /// Sets `bits` and leaves the other bits unchanged. Use it only for registers that nothing else
-    /// changes, because it reads and then writes the register.
+    /// Sets `bits` and leaves the other bits unchanged. Use this method only for registers that
+    /// nothing else changes, because the read and the write are separate accesses.
     pub fn set(&self, bits: u32) {
         self.write(self.read() | bits);
     }
 }
 
-/// Defines registers under their names in the data sheet. The caller guarantees that the addresses
-/// are correct.
+/// Defines registers, named as in the data sheet. The caller guarantees that the addresses are
+/// correct.
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $address:expr;)*) => {
         $($(#[$doc])* static $name: $crate::reg::Reg =
-            // SAFETY: this is the address of a 32-bit register in the data sheet of the LM3S6965.
+            // SAFETY: the address is that of a 32-bit register in the data sheet of the LM3S6965.
             // None of these registers starts DMA.
             unsafe { $crate::reg::Reg::new($address) };)*
     };

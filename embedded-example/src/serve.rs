@@ -1,14 +1,14 @@
 //! Connections, which listeners accept and client slots serve.
 //!
-//! There is one more socket than there are client slots, so one is always listening. A client that
-//! reconnects immediately, or that connects while all slots are busy, is accepted and waits for a
-//! slot. If no slot becomes free within [`SLOT_TIMEOUT`], the connection is closed. If two clients
-//! connect at the same instant, the second one is refused and must retry, as with any listener
-//! without a backlog.
+//! There is one more socket than there are client slots, so one socket is always listening. A
+//! client that reconnects immediately, or that connects while all slots are busy, is accepted and
+//! waits for a slot. If no slot becomes free within [`SLOT_TIMEOUT`], the connection is closed. If
+//! two clients connect at the same instant, the second one is refused and must retry, as with any
+//! listener without a backlog.
 //!
-//! A client loses its slot when it has sent nothing for `params/net/idle` seconds and has no
-//! request in flight. For example, a client that is waiting for an event is not idle. If such a
-//! client has vanished, TCP keep-alive detects this within the same time.
+//! A client loses its slot when it has been inactive for `params/net/idle` seconds and has no
+//! request in flight. For example, a client that is waiting for an event is not idle. If a waiting
+//! client has vanished, TCP keep-alive detects its absence within `params/net/idle` seconds.
 
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
@@ -42,12 +42,12 @@ const PORT: u16 = 564;
 const RECEIVE: usize = 1460;
 const TRANSMIT: usize = 1460;
 
-/// The maximum number of requests that a client can have in flight. All but one may wait for
-/// events.
+/// The maximum number of requests that a client can have in flight. All but one of the requests may
+/// wait for events.
 const WORKERS: usize = 4;
 /// The maximum length of a message, in bytes. The msize is larger, because Linux requires at least
-/// a page. Clients respect the iounit when they read and write, so only other messages can exceed
-/// this length.
+/// a page. Clients respect the iounit when they read and write, so only messages other than reads
+/// and writes can exceed the limit.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids per client.
@@ -58,9 +58,9 @@ const OPENS: usize = 24;
 const RESERVED: usize = 4;
 /// How long a client waits for a slot.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
-/// How long a client may take to acknowledge that the board closes its connection.
+/// How long a client may take to acknowledge that its connection is being closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// The maximum length of the text that a file renders, in bytes.
+/// The maximum length, in bytes, of the text that a file renders.
 const TEXT: usize = 96;
 
 /// A socket and the number of its listener.
@@ -98,7 +98,7 @@ impl Acceptor {
         let free = self.free.borrow_mut().pop();
         match free.and_then(|slot| self.slots.get(slot)) {
             Some(slot) => slot.signal(socket),
-            // The queue has room for all sockets.
+            // The push cannot fail, because the queue has room for all sockets.
             None => drop(self.queue.borrow_mut().push_back(socket)),
         }
     }
@@ -108,7 +108,7 @@ impl Acceptor {
         if let Some(socket) = self.queue.borrow_mut().pop_front() {
             return socket;
         }
-        // The list has room for all slots.
+        // The push cannot fail, because the list has room for all slots.
         let _ = self.free.borrow_mut().push(slot);
         match self.slots.get(slot) {
             Some(slot) => slot.wait().await,
@@ -123,7 +123,7 @@ impl Acceptor {
         for _ in 0..queue.len() {
             match queue.pop_front() {
                 Some(socket) if socket.listener == listener => found = Some(socket),
-                // There is room, because the socket was just removed.
+                // The push cannot fail, because a socket was just removed.
                 Some(socket) => drop(queue.push_back(socket)),
                 None => {}
             }
@@ -193,7 +193,7 @@ pub struct SlotMemory {
 }
 
 impl SlotMemory {
-    /// Creates empty memory.
+    /// Creates the memory of an unused slot.
     pub const fn new() -> SlotMemory {
         SlotMemory { frames: serve::Memory::new(), fids: FidArray::new() }
     }
@@ -205,7 +205,8 @@ pub type Tree = StaticTree<OPENS, TEXT>;
 /// The tree as one client sees it.
 type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
-/// The quota of open files. It needs no lock, because all slots run as tasks of one executor.
+/// The quota of open files. The quota needs no lock, because all slots run as tasks of one
+/// executor.
 pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
 /// Serves clients, one after the other.
@@ -229,8 +230,8 @@ pub async fn client_slot(
         log!(info, "disconnected");
         board::publish_event(EventKind::Disconnected);
         state::CONNECTIONS.decrement();
-        // `abort` rather than `close`, because the peer is gone or misbehaves, and the socket is
-        // needed.
+        // The connection is aborted rather than closed, because the peer is gone or misbehaves, and
+        // the socket is needed for another client.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
         acceptor.return_socket(socket);
@@ -338,8 +339,8 @@ impl Read for ClientReader<'_> {
     }
 }
 
-/// The sending half of a socket. A reply counts as activity, because a client that waited for it is
-/// idle only from then on.
+/// The sending half of a socket. Sending a reply counts as activity, because a client that was
+/// waiting for the reply was not idle.
 struct ClientWriter<'s> {
     tx: TcpWriter<'s>,
     last_active: &'s Cell<Instant>,
@@ -361,6 +362,6 @@ impl Write for ClientWriter<'_> {
 }
 
 // Uses the default `readable`, because embassy-net's `wait_read_ready` does not return when the
-// peer closes the connection. Moreover, the board does not release its buffers while a connection
-// is idle.
+// peer closes the connection. The board could not make use of the method anyway, because it does
+// not release the buffers of idle connections.
 impl serve::TransportRead for ClientReader<'_> {}

@@ -32,9 +32,9 @@ pub struct Settings {
     pub length: u32,
     /// The distance from the middle of the signal to its peak.
     pub amplitude: i32,
-    /// The middle of the signal.
+    /// The value at the middle of the signal.
     pub offset: i32,
-    /// The smoothing exponent: a sample has the weight 1 / 2^smoothing.
+    /// The smoothing exponent: a new sample has the weight 1 / 2^smoothing.
     pub smoothing: u32,
     /// The upper limit: smoothed values at or above it are in [`Zone::High`].
     pub high: i32,
@@ -97,7 +97,7 @@ impl Simulation {
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {
         let difference = i64::from(raw) - i64::from(self.sample);
-        // Rounded away from zero. Otherwise, a small difference would persist.
+        // The change is rounded away from zero, so that a small difference does not persist.
         let part = 1i64 << smoothing.min(31);
         let change = (difference + difference.signum() * (part - 1)) / part;
         self.sample = i32::try_from(i64::from(self.sample) + change).unwrap_or(raw);
@@ -122,8 +122,7 @@ impl Default for Simulation {
 
 /// Returns the value of the signal at the step `number`, before smoothing.
 fn raw(settings: &Settings, number: u32) -> i32 {
-    // Within these bounds, which also apply to `params/wave/length`, no calculation below
-    // overflows.
+    // With these bounds, which also apply to `params/wave/length`, no calculation below overflows.
     let length = i64::from(settings.length.clamp(2, LENGTH_MAX));
     let at = i64::from(number) % length;
     let peak = i64::from(settings.amplitude);
@@ -142,7 +141,7 @@ fn raw(settings: &Settings, number: u32) -> i32 {
 fn wait_ms(settings: &Settings, lit: bool) -> u32 {
     let on = u64::from(settings.period_ms) * u64::from(settings.duty.min(100)) / 100;
     let on = u32::try_from(on).unwrap_or(settings.period_ms);
-    // At least 1, to leave time for other tasks.
+    // The wait is at least 1 ms, to leave time for other tasks.
     match (settings.enabled, lit) {
         (false, _) => settings.period_ms,
         (true, true) => on,

@@ -1,4 +1,4 @@
-//! Measures the stack usage of the board.
+//! Measures the board's stack usage.
 
 use core::ptr;
 
@@ -14,7 +14,7 @@ unsafe extern "C" {
 /// The pattern with which the startup code fills the stack.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Returns the peak usage, which extends down to the lowest word that was overwritten.
+/// Returns the peak usage, measured down to the lowest word that has been overwritten.
 pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);

@@ -1,5 +1,5 @@
-//! State that the drivers write and the files in the tree show. On the host, where there are no
-//! drivers, the state keeps its initial values.
+//! State that is written by the drivers and shown by the files in the tree. On the host, where
+//! there are no drivers, the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use datakit_core::files::{Level, Value};
 
 /// The board's IP address, to which QEMU's user network forwards connections.
 pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
-/// The length of the network prefix of [`ADDRESS`], in bits.
+/// The length, in bits, of the network prefix of [`ADDRESS`].
 pub const PREFIX: u8 = 24;
 
 /// Received Ethernet frames.
@@ -18,7 +18,7 @@ pub static FRAMES_OUT: Counter = Counter::new();
 pub static FRAMES_DROPPED: Counter = Counter::new();
 /// Connected clients.
 pub static CONNECTIONS: Counter = Counter::new();
-/// Core clock, Hz.
+/// The core clock frequency in Hz.
 pub static CLOCK_HZ: Value<u32> = Value::new(0);
 /// The Ethernet address.
 pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
@@ -26,10 +26,10 @@ pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
 /// Set when a client asks for a restart.
 pub static RESET: Value<bool> = Value::new(false);
-/// Set when all connections must end because the board is about to restart.
+/// Set when all connections must be closed because the board is about to restart.
 pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
 
-/// A function that reads the hardware, or `None` without hardware.
+/// A function that reads the hardware, or `None` if there is no hardware.
 pub type Probe<T> = Option<fn() -> T>;
 
 /// Milliseconds since boot.
@@ -37,7 +37,7 @@ pub static UPTIME: Value<Probe<u64>> = Value::new(None);
 /// The peak stack usage.
 pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
 
-/// The peak usage of the stack since boot.
+/// The peak stack usage since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StackUsage {
     /// Bytes used at the peak.

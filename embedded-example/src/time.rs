@@ -1,7 +1,8 @@
 //! The tickless time driver for `embassy-time`.
 //!
-//! `now` reads SysTick, which runs freely. A 1 kHz tick interrupt would lose time whenever the host
-//! is busy. The alarm is a timer block in one-shot mode, which is set to the next expiration time.
+//! `now` reads SysTick, which is free-running. A 1 kHz tick interrupt would lose time whenever the
+//! host is busy. The alarm is a timer block in one-shot mode, which is set to the next expiration
+//! time.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +21,7 @@ use crate::reg::registers;
 /// The interrupt of timer block 0, half A.
 pub const IRQ: u16 = 19;
 
-/// The core clock after reset in QEMU.
+/// The core clock frequency, in Hz, after a reset in QEMU.
 pub const CLOCK_HZ: u32 = 12_500_000;
 
 /// 25 cycles equal 2 ticks of embassy-time. A tick is one microsecond.
@@ -114,8 +115,8 @@ impl Clock {
             return;
         }
         // An alarm beyond the range of the timer fires early, finds nothing expired and is set
-        // again. The extra cycle compensates for the rounding of the division. Otherwise, an alarm
-        // within the range could fire early.
+        // again. The extra cycle compensates for the rounding of the division, so that an alarm
+        // within the range does not fire early.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);
