@@ -1,11 +1,11 @@
 //! Support for returning freed memory to the system.
 //!
 //! The program `datakit` uses mimalloc, which returns whole pages to the system shortly after they
-//! are freed, but only while the program allocates or frees memory. A server may be idle after a
-//! burst. Code that frees a lot of memory therefore calls [`report_freed`], and
-//! [`return_freed_memory`] then allocates and frees a little memory until the pages have been
-//! returned. The C library's allocator keeps everything but the end of its heaps, so this has no
-//! effect there and does no harm.
+//! are freed, but only while the program allocates or frees memory. A server that is idle after a
+//! burst of requests would therefore keep its freed memory. To avoid this, code that frees a lot of
+//! memory calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a little
+//! memory until the pages have been returned. With the C library's allocator, which returns only
+//! the end of its heaps, these calls have no effect but do no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -16,18 +16,18 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// The number of freed bytes from which it is worth returning memory to the system.
+/// The minimum number of freed bytes that is worth returning to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The time from the first report to the first prod, and between prods. The allocator also waits
-/// before it returns a page, in case the page is needed again.
+/// The time before each prod, which is an allocation that prompts the allocator to return freed
+/// pages. The allocator also waits before it returns a page, in case the page is needed again.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after a burst. A page in a thread's cache takes one prod longer than its
-/// neighbours.
+/// The number of prods after a burst. A page in a thread's cache is returned one prod later than
+/// other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes that a prod allocates and frees. A thread caches less than this.
+/// The number of bytes that a prod allocates and frees. A thread caches fewer bytes than this.
 const PROD_BYTES: usize = 8 << 20;
 
 /// The estimated number of bytes that are freed when a connection ends.
@@ -46,8 +46,8 @@ pub fn report_freed(bytes: u64) {
 
 /// Returns freed memory to the system within seconds after several mebibytes have been freed.
 ///
-/// The future never completes. A program should spawn it once. The work is done in the blocking
-/// pool, so no other thread is blocked.
+/// The future never completes. A program should spawn it once. The memory is returned by a thread
+/// of the blocking pool, so no other thread is blocked.
 pub async fn return_freed_memory() {
     loop {
         THRESHOLD_REACHED.notified().await;
@@ -63,13 +63,13 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. If there are many of them, the last owner does not block while the system unmaps
-/// them.
+/// Shared bytes that are dropped in the background if there are many of them, so the last owner
+/// does not block while the system unmaps their memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
-/// The minimum size for dropping in the background. Unmapping a mebibyte takes a quarter of a
-/// millisecond.
+/// The minimum size of a value that is dropped in the background. Unmapping a mebibyte takes a
+/// quarter of a millisecond.
 const BACKGROUND_BYTES: usize = 1 << 20;
 
 impl Deref for LargeBytes {

@@ -10,10 +10,10 @@ use crate::memory;
 
 /// The size of a chunk, in bytes.
 const CHUNK: u64 = 64 * 1024;
-/// If there are more chunks than this, they are freed in the background: unmapping a mebibyte takes
-/// a quarter of a millisecond.
+/// The maximum number of chunks that are freed immediately. More chunks are freed in the
+/// background, because unmapping a mebibyte takes a quarter of a millisecond.
 const FREE_IN_PLACE: usize = 16;
-/// The maximum size of a file. File systems use signed offsets.
+/// The maximum size of a file, given that file systems use signed offsets.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The content of a file that may have holes. Holes take up no memory and read as zeros.
@@ -75,7 +75,8 @@ impl SparseBytes {
     /// [`Error::NoMemory`] if the allocation fails.
     pub fn to_bytes(&self) -> Result<Arc<[u8]>> {
         let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
-        // Allocating an `Arc` aborts when memory is exhausted, so try the same amount first.
+        // Allocating an `Arc` aborts the process when memory is exhausted, so check first that the
+        // same amount can be allocated.
         Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
         if let Some(slice) = Arc::get_mut(&mut bytes) {
@@ -120,8 +121,8 @@ impl SparseBytes {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. [`Error::NoSpace`] if the
-    /// budget is exhausted, or [`Error::NoMemory`] if the allocation fails, before any byte has
-    /// been written.
+    /// budget is exhausted, or [`Error::NoMemory`] if the allocation fails. If an error is
+    /// returned, no byte has been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
@@ -149,7 +150,7 @@ impl SparseBytes {
         let mut chunk = match self.chunks.get_mut(&index) {
             Some(chunk) => match Arc::get_mut(chunk) {
                 Some(chunk) => return chunk.write(index, within, data),
-                // A clone shares the chunk.
+                // A clone shares the chunk, so copy it.
                 None => chunk.copy_to(index, &self.budget)?,
             },
             None => Chunk { bytes: Vec::new(), reservation: self.budget.empty_reservation() },
@@ -171,7 +172,7 @@ impl SparseBytes {
         }
         if size < self.size {
             let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
-            // The only step that can fail is done first.
+            // The copy is made first, because copying is the only step that can fail.
             match self.chunks.get_mut(&last) {
                 Some(chunk) if within > 0 => {
                     if Arc::get_mut(chunk).is_none() {
@@ -245,8 +246,8 @@ impl Chunk {
     }
 
     /// Allocates memory up to `end`. Only the first chunk grows by doubling, which keeps small
-    /// files small. A file with a second chunk is likely to grow, so the others get their full
-    /// size.
+    /// files small. A file with more than one chunk is likely to grow, so all further chunks are
+    /// allocated at full size.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());

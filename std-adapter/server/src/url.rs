@@ -17,7 +17,7 @@ use std::str::FromStr;
 /// An IPv6 address needs brackets: `[::1]:5640`. A name without a slash is always a host, so the
 /// socket `x.sock` in the working directory is `./x.sock`.
 ///
-/// [`Display`] prints the URL form with the port filled in.
+/// [`Display`] prints the URL form, in which a TCP endpoint always has a port.
 ///
 /// ```
 /// use datakit_server::Url;

@@ -1,8 +1,8 @@
 //! A client accepts any reply from a server: each call returns, and no name in a directory leads
 //! out of that directory.
 //!
-//! The input is a byte that selects the dialect, followed by one reply in the form `length[2]
-//! mode[1] body[length]` per request. If the mode is below 128, the reply has the type that the
+//! The input is a byte that selects the dialect, followed by a reply to each request in the form
+//! `length[2] mode[1] body[length]`. If the mode is below 128, the reply has the type that the
 //! request expects. Otherwise the mode is the type of the reply. The server closes the connection
 //! after the last reply.
 #![no_main]

@@ -1,4 +1,4 @@
-//! All input is either decoded or rejected, and every field of a decoded message can be read.
+//! Every input is either decoded or rejected, and every field of a decoded message can be read.
 #![no_main]
 
 use std::fmt::{Display, Write};

@@ -2,8 +2,9 @@
 //! after the client does. It serves a scratch tree, a dynamic tree and an in-memory database.
 //!
 //! The input is a byte that selects the tree and the dialect, followed by the bytes that the client
-//! sends. If the highest bit of the first byte is set, Tversion and Tattach are sent first and the
-//! sizes of the frames are corrected, because the fuzzer would rarely find either.
+//! sends. If the highest bit of the first byte is set, Tversion and Tattach are sent first, and the
+//! size fields of the frames are corrected. The fuzzer would rarely find these messages and sizes
+//! itself.
 #![no_main]
 
 use std::future::pending;
@@ -27,7 +28,7 @@ use libfuzzer_sys::fuzz_target;
 const MSIZE: u32 = 4096;
 /// The maximum time that the server may take for one input.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The memory limit for each tree in bytes, small enough for inputs to reach it.
+/// The memory limit for each tree, in bytes. The limit is small enough for inputs to reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,9 +1,9 @@
-//! For any sequence of frames, a session on a scratch tree answers each one with a well-formed
-//! frame that has the same tag.
+//! A session on a scratch tree answers every frame of any sequence with a well-formed frame that
+//! has the same tag.
 //!
 //! The input is a byte that selects the dialect, followed by requests in the form `length[2]
 //! type[1] body[length]`. Tversion and Tattach are sent first, because the fuzzer would rarely find
-//! them. The input may contain them again.
+//! them. The input may contain these messages again.
 #![no_main]
 
 use std::future::Future;
@@ -16,7 +16,7 @@ use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessa
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
-/// The memory limit for the tree in bytes, small enough for inputs to reach it.
+/// The memory limit for the tree, in bytes. The limit is small enough for inputs to reach it.
 const SPACE: u64 = 64 * 1024;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, 16>>;
@@ -66,8 +66,8 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Submits a request the way the server does: first without a future, then with one. If the future
-/// waits, it is dropped.
+/// Submits a request the way the server does: first without a future, then with one. A future that
+/// waits is dropped.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {

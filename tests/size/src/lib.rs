@@ -2,8 +2,8 @@
 //! measured.
 #![no_std]
 
-// The modules below belong to the firmware. They refer to their library as `datakit_firmware`,
-// which here is this crate.
+// The modules below belong to the firmware. These modules refer to their library as
+// `datakit_firmware`, so this crate needs that name as well.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -32,7 +32,7 @@ use crate::mac::{Buffers, Mac};
 /// The number of sockets in every image.
 pub const SOCKETS: usize = 3;
 
-/// The size of a socket's receive buffer and of its transmit buffer, in bytes.
+/// The size, in bytes, of a socket's receive buffer and of its transmit buffer.
 pub const SOCKET: usize = 1460;
 
 /// Runs the network and the tasks that `start` spawns, and never returns.
@@ -42,7 +42,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section here relies on masked
+        // SAFETY: both handlers are ready, and no critical section in this program relies on masked
         // interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }

@@ -65,8 +65,8 @@ impl Read for SocketReader<'_> {
 impl serve::TransportRead for SocketReader<'_> {}
 
 /// Defines a directory of parameters of one type, each with a range, a unit and a description.
-/// Every image contains the same strings once, so the images differ only in the cost of the
-/// parameters without their strings.
+/// Every image contains the same strings once, so their size does not contribute to the difference
+/// between two images.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)*) => {

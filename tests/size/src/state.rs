@@ -1,4 +1,4 @@
-//! Stubs for the state that the firmware's drivers write. They ignore every value.
+//! Stubs for the state that the firmware's drivers write. The stubs ignore every value.
 
 /// A stub that ignores all writes.
 pub struct Ignored;
@@ -7,7 +7,7 @@ pub struct Ignored;
 pub static FRAMES_IN: Ignored = Ignored;
 /// Transmitted Ethernet frames.
 pub static FRAMES_OUT: Ignored = Ignored;
-/// Received Ethernet frames that were dropped.
+/// Ethernet frames that were received but dropped.
 pub static FRAMES_DROPPED: Ignored = Ignored;
 /// The Ethernet address.
 pub static MAC: Ignored = Ignored;

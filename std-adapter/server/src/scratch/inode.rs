@@ -28,7 +28,8 @@ pub(super) struct DentryInner {
 }
 
 /// The name and the parent of a dentry. They change only while the namespace lock is held. The lock
-/// around this value is taken last, and only one such lock is held at a time.
+/// around this value is the last in the locking order, and a thread holds at most one such lock at
+/// a time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. Dangling for the root and for a name that has been removed.
@@ -92,7 +93,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names. It is not used for directories.
+    /// The number of names, which is not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -132,7 +133,8 @@ impl Inode {
         let reservation = budget.reserve_item(bytes)?;
         budget.add_inode();
         let now = now();
-        // 9P2000.u cannot create a link with permissions, and Linux reports 0o777 for every link.
+        // In 9P2000.u, a link cannot be created with permissions, and Linux reports 0o777 for every
+        // link.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };
@@ -150,7 +152,7 @@ impl Inode {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Version 0 means "never cache this".
+        // Version 0 means that clients must not cache the file.
         let version = self.version.load(Ordering::Relaxed).max(1);
         Id { ino: self.number, kind: self.kind, version }
     }
@@ -237,7 +239,8 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because this is the only step that can fail.
+    /// Sets attributes. The size is set first, because setting the size is the only step that can
+    /// fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -314,7 +317,7 @@ impl Entries {
     }
 
     /// Returns the number of names that refer to the directory: its own name, `.`, and the `..` of
-    /// each subdirectory. A removed directory has none.
+    /// each subdirectory. Returns 0 for a removed directory.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
@@ -326,7 +329,7 @@ impl Entries {
             .map(|(cookie, (name, dentry))| (cookie.saturating_add(1), &**name, dentry))
     }
 
-    /// Adds an entry at the end. The name must not be taken yet.
+    /// Adds an entry at the end. The name must not be in use.
     pub(super) fn insert(&mut self, name: Arc<[u8]>, dentry: Dentry) {
         let cookie = self.next_cookie;
         self.next_cookie = self.next_cookie.saturating_add(1);
@@ -344,7 +347,7 @@ impl Entries {
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (cookie, dentry) = self.by_name.remove(name)?;
         self.by_cookie.remove(&cookie);
-        // A directory that used to be large gives back most of its table.
+        // Free most of the table of a directory that used to be large.
         if self.by_name.len() < self.by_name.capacity() / 8 {
             self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
         }

@@ -10,14 +10,15 @@ use crate::budget::{Budget, Reservation};
 
 /// The maximum number of ranges per file. Without a limit, a client could lock every other byte.
 const MAX_RANGES: usize = 4096;
-/// The memory that is reserved for a range, in bytes.
+/// The number of bytes of memory reserved for a range.
 const RANGE_COST: u64 = 512;
 
 /// The locks of one file. The owner of a lock is a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether there has ever been a lock. If not, closing the file does not lock the mutex.
+    /// Whether the file has ever been locked. As long as this is `false`, closing the file does not
+    /// lock the mutex.
     used: AtomicBool,
 }
 
@@ -69,7 +70,7 @@ impl Locks {
         Ok(true)
     }
 
-    /// Calls `with` with the first lock that conflicts with `lock`.
+    /// Passes the first lock that conflicts with `lock` to `with`.
     pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,

@@ -1,9 +1,9 @@
 //! A writable tree in memory, similar to a RAM disk.
 //!
-//! It supports files with holes, directories, symbolic and hard links, named pipes and devices
-//! (which are recorded for the client's host), owners, times, extended attributes and advisory
-//! locks. A limit applies to the memory of all of these together. The time of the last read is not
-//! recorded.
+//! The tree supports files with holes, directories, symbolic and hard links, owners, times,
+//! extended attributes and advisory locks. Named pipes and devices are only recorded, and the
+//! client's host implements them. A single limit applies to the memory used by all of these. The
+//! time of the last read is not recorded.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -41,7 +41,7 @@ use crate::budget::Budget;
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
 /// A file lives on as long as a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// The tree does not check permissions. That is left to the clients' hosts.
+/// The tree does not check permissions, but leaves this to the clients' hosts.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 
@@ -49,7 +49,7 @@ pub struct Scratch(Arc<ScratchInner>);
 struct ScratchInner {
     root: Dentry,
     budget: Arc<Budget>,
-    /// A lock that is held during every change to names.
+    /// A lock that is held while names are changed.
     namespace_lock: Mutex<()>,
     next_open: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// The limit that [`new`](Scratch::new) sets, in bytes.
+    /// The limit, in bytes, that [`new`](Scratch::new) sets.
     pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
     /// Creates an empty tree with a limit of 1 GiB.
@@ -88,7 +88,8 @@ impl Scratch {
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);
         let create = Create { kind: CreateKind::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
-        // The root does not count against the limit, so that even a tree with a limit of 0 has one.
+        // The root does not count against the limit, so that even a tree with a limit of 0 has a
+        // root.
         let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
             unreachable!("an unlimited budget is never exhausted")
         };

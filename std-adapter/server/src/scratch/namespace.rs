@@ -1,5 +1,5 @@
-//! Changes to names: create, link, remove and rename. Each operation holds the namespace lock and
-//! completes before it returns.
+//! Changes to names: create, link, remove and rename. Each operation is synchronous and holds the
+//! namespace lock.
 
 use std::sync::{Arc, Weak};
 
@@ -31,7 +31,7 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _guard = self.0.namespace_lock.lock();
-        // A link to a removed file would bring the file back.
+        // A new link to a removed file would restore the file.
         if !dentry.inode().has_name() {
             return Err(Error::NotFound);
         }
@@ -55,7 +55,7 @@ impl Scratch {
         if dentry.inode().is_dir() && dentry.contains(dir) {
             return Err(Error::Invalid.with_message("a directory cannot be moved below itself"));
         }
-        // As in rename(2), if both are names of the same file, both are kept.
+        // As in rename(2), two names of the same file are both kept.
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.inode(), dentry.inode())) {
             return Ok(());
         }
@@ -103,8 +103,8 @@ impl Dentry {
             let location = &mut *self.0.location.lock();
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // The cookie stays the same. Otherwise, a listing that is read during renames might never
-        // end.
+        // An entry that stays in its directory keeps its cookie, because a listing that is read
+        // during renames might otherwise never end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())
@@ -120,7 +120,7 @@ impl Dentry {
     /// Adjusts the reservation to the current name.
     fn charge_name(&self) {
         let location = &mut *self.0.location.lock();
-        // This succeeds because the reservation never grows here.
+        // Resizing succeeds, because the reservation never grows at this point.
         let _ = location.reservation.resize(Budget::item_cost(location.name.len()));
     }
 
@@ -142,8 +142,7 @@ impl Dentry {
         dir.inode().content_changed();
     }
 
-    /// Removes the name from `dir` permanently. If the name refers to a directory, it must be
-    /// empty.
+    /// Removes the name from `dir` permanently. A directory must be empty.
     fn remove_from(&self, dir: &Dentry) -> Result<()> {
         if let Ok(entries) = self.inode().entries() {
             let mut entries = entries.write();
@@ -166,7 +165,7 @@ impl Dentry {
     }
 }
 
-/// Calls `with` with the entries of `dir`. Fails if the directory has been removed.
+/// Passes the entries of `dir` to `with`. Fails if the directory has been removed.
 fn with_entries<R>(dir: &Dentry, with: impl FnOnce(&Entries) -> R) -> Result<R> {
     let entries = dir.inode().entries()?.read();
     if entries.is_removed { Err(Error::NotFound) } else { Ok(with(&entries)) }

@@ -1,4 +1,4 @@
-//! Tests that call the operations of the tree without a session.
+//! Tests that call the tree's operations directly, without a session.
 
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
@@ -220,7 +220,7 @@ async fn hard_links_share_one_inode() -> Done {
     assert_eq!((tree.id(&g).ino, tree.stat(&g).await?.nlink), (tree.id(&f).ino, 2));
     assert_eq!(tree.link(&f, &root, name("g")).await, Err(Error::Exists));
     assert_eq!(tree.link(&root, &root, name("h")).await, Err(Error::NotPermitted));
-    // rename(2) does nothing if both are names of the same file.
+    // rename(2) does nothing if both names refer to the same file.
     tree.rename(&f, &root, name("g")).await?;
     assert_eq!(list(&tree, &root).await?, ["f", "g"]);
     tree.remove(&f).await?;
@@ -378,7 +378,7 @@ async fn every_type_of_file_is_charged_until_it_is_removed() -> Done {
         links += 1;
         assert!(links < 3000, "names cost nothing");
     }
-    // A longer name uses up the last bytes.
+    // Renaming an entry to a longer name uses up the last bytes of the budget.
     let first = tree.lookup(&tree.root(), name("0")).await?;
     let other = tree.lookup(&tree.root(), name("1")).await?;
     let renamed = (
@@ -601,7 +601,7 @@ fn concurrent_renames_never_create_a_cycle() {
     };
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(mover(seed))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // The root counts against a budget of its own.
+    // The root has a budget of its own.
     assert_eq!(count(&tree, &tree.root()), tree.0.budget.inodes());
 }
 

@@ -7,7 +7,7 @@ use datakit_core::vfs::{Error, Name, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum size of a value and of the list of names, in bytes. It is the same as on Linux.
+/// The maximum size, in bytes, of a value and of the list of names, as on Linux.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
 /// The extended attributes of one inode, by name.

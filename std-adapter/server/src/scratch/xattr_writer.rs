@@ -37,8 +37,8 @@ impl XattrWriter {
         let size =
             usize::try_from(size).ok().filter(|_| size <= MAX_XATTR_SIZE).ok_or_else(too_big)?;
         let name = name.as_bytes();
-        // 9P2000.L has no other request for `removexattr(2)`. Without the `replace` flag, size 0
-        // sets an empty value.
+        // 9P2000.L has no separate request for `removexattr(2)`, so size 0 with the `replace` flag
+        // removes the attribute. Without this flag, size 0 sets an empty value.
         let is_removal = size == 0 && replace && !create;
         // A removal reserves no memory, so it succeeds even in a full tree.
         let reservation = if is_removal {

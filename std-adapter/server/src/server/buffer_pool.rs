@@ -1,4 +1,5 @@
-//! Buffers for frames and batches, taken from a pool for each thread. An idle connection has none.
+//! Buffers for frames and batches, taken from a per-thread pool. An idle connection holds no
+//! buffers.
 
 use std::cell::{Cell, RefCell};
 
@@ -64,8 +65,8 @@ thread_local! {
     };
 }
 
-/// Returns a buffer of at least `n` bytes. It belongs to the smallest size class that fits, or to
-/// none if `n` is too large for all of them.
+/// Returns a buffer of at least `n` bytes. The buffer belongs to the smallest size class that fits.
+/// If `n` is too large for every class, the buffer belongs to none.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),
@@ -84,7 +85,7 @@ fn release(block: Block) {
     });
 }
 
-/// The combined size of the buffers that one connection holds, in bytes.
+/// The combined size, in bytes, of the buffers that one connection holds.
 #[derive(Default)]
 pub(super) struct BufferedBytes(Cell<usize>);
 
@@ -105,7 +106,7 @@ impl BufferedBytes {
     }
 }
 
-/// The buffer for a batch. It takes up no memory while there is no batch.
+/// The buffer for a batch, which takes up no memory while there is no batch.
 pub(super) struct BatchBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Option<Block>,
@@ -119,7 +120,7 @@ impl<'h> BatchBuffer<'h> {
 
 impl Buffer for BatchBuffer<'_> {
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        // The bytes to keep are already in this buffer.
+        // The bytes to keep need not be copied, because they are already in this buffer.
         let _ = keep;
         self.block.get_or_insert_with(|| self.buffered.acquire(n.min(LARGE))).get()
     }
@@ -137,7 +138,8 @@ impl Drop for BatchBuffer<'_> {
     }
 }
 
-/// The buffer for one worker's frame. It takes up no memory while the worker waits for a request.
+/// The buffer for one worker's frame, which takes up no memory while the worker waits for a
+/// request.
 pub(super) struct FrameBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Block,
@@ -187,7 +189,7 @@ mod tests {
             assert_eq!(block.get().as_ptr().addr() % PAGE, PAGE_OFFSET);
             let address = block.get().as_ptr();
             release(block);
-            // A buffer larger than the largest size class is not kept.
+            // The pool does not keep a buffer that is larger than the largest size class.
             assert!(size > HUGE || acquire(size).get().as_ptr() == address);
         }
         assert_eq!(acquire(1).get().len(), SMALL);

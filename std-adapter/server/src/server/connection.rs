@@ -1,4 +1,4 @@
-//! A single connection: the workers that answer its requests, its timeouts, and how it ends.
+//! A single connection: the workers that answer its requests, its timeouts, and its shutdown.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -30,8 +30,8 @@ use crate::memory;
 /// The time for which requests in flight may continue after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The time that a tree may take to remove the files that are to be removed when a connection ends.
-/// After that, the remaining files are closed but not removed.
+/// The time that a tree may take to remove a connection's remove-on-close files when the connection
+/// ends. After this time, the remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
@@ -98,8 +98,8 @@ pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
     pub(super) peer: Arc<Peer>,
-    /// The span that is entered while the connection is polled, so it contains the events of the
-    /// tree.
+    /// The span that is entered while the connection is polled, so that it contains the events that
+    /// the tree logs.
     span: Span,
 }
 
@@ -204,16 +204,17 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // This comes before closing the session, so the peer need not wait for the removal of
-        // files.
+        // The stream is shut down before the session is closed, so the peer need not wait for the
+        // removal of files.
         stream.shutdown().await;
-        // If the timeout drops `close` halfway, dropping the session closes the rest.
+        // If the timeout drops the future of `close` before it completes, dropping the session
+        // closes the remaining files.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
         end
     }
 }
 
-/// A timer that measures how long there have been no requests.
+/// A timer that measures how long the connection has had no requests.
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
@@ -299,8 +300,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
     }
 }
 
-/// Request slots. The first is stored in place, because most connections never have a second
-/// worker. The others are allocated together when the second one is needed.
+/// Request slots. The first slot is stored inline, because most connections never have a second
+/// worker. The other slots are allocated together when the second one is needed.
 struct GrowingSlots {
     first: RequestSlot,
     others: OnceCell<Box<[RequestSlot]>>,

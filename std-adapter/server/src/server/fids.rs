@@ -7,8 +7,8 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// The maximum number of fids in a vector. Up to this size, searching is as fast as hashing, and
-/// one fid takes up a quarter of the memory.
+/// The maximum number of fids in a vector. Up to this size, searching the vector is as fast as
+/// hashing, and a fid takes up a quarter of the memory that it would need in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
@@ -195,7 +195,7 @@ mod tests {
         for count in [FEW, FEW + 1, 3 * FEW] {
             let count = count as u32;
             walk(&session, 1..count).await;
-            // Fids in use are refused.
+            // A walk to a fid that is in use is refused.
             walk(&session, 0..count).await;
             assert_eq!(session.fids(), count as usize);
             for fid in 1..count {

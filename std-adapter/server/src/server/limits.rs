@@ -58,9 +58,9 @@ limits! {
     /// The maximum number of fids of a connection.
     fids: usize = 65536,
     /// The maximum number of requests that a connection may have in flight, at least 2. All but one
-    /// of them may wait inside files.
+    /// of these requests may wait inside files.
     requests: usize = 64,
-    /// The maximum message size that the server negotiates, in bytes.
+    /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
     /// The number of bytes that a connection may buffer. While more bytes are buffered, no further
     /// request may wait inside a file. The limit should leave room for several messages: a batch of
@@ -104,7 +104,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
-/// A permit for one connection from a peer. It is released when dropped.
+/// A permit for one connection from a peer, which is released when dropped.
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,
@@ -114,7 +114,7 @@ pub struct PeerPermit {
 
 impl PeerLimiter {
     /// Returns a permit, or `None` if the peer already has `limit` connections. A connection
-    /// without an address always gets one.
+    /// without an address always gets a permit.
     pub fn try_acquire(
         self: &Arc<PeerLimiter>,
         address: Option<IpAddr>,
@@ -146,8 +146,8 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to a single one, because an IPv6 host usually has a whole /64
-/// network.
+/// Maps all addresses of a peer to a single address. An IPv6 host usually has a whole /64 network,
+/// so the last 64 bits are cleared.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -20,7 +20,7 @@ use super::transport::Stream;
 use crate::io_reason::io_reason;
 use crate::url::Url;
 
-/// The pause after a failed accept. Without it, accepting would fail with EMFILE in a busy loop
+/// The pause after a failed accept, without which accepting would fail with EMFILE in a busy loop
 /// until a descriptor is closed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
@@ -31,8 +31,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The number of unanswered keep-alive probes after which the connection is dropped.
 const KEEP_ALIVE_PROBES: u32 = 4;
 
-/// A listening socket of a [`Server`](super::Server). Dropping it closes the socket. If the server
-/// created a file for a Unix socket, the file is removed.
+/// A listening socket of a [`Server`](super::Server). Dropping the listener closes the socket and,
+/// if the server created a file for a Unix socket, removes the file.
 ///
 /// TCP and Unix listeners of the standard library and of tokio can be converted to this type, which
 /// is how [`Server::with_listener`](super::Server::with_listener) accepts them.
@@ -43,7 +43,7 @@ pub struct Listener {
     _file: Option<SocketFile>,
     /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A descriptor to close when no others are left.
+    /// A spare descriptor, which is closed to accept a connection when no other descriptor is left.
     spare: Mutex<Option<File>>,
 }
 
@@ -111,7 +111,7 @@ impl Listener {
     }
 
     /// Accepts a connection. Returns `None` if accepting fails, for example because the client has
-    /// given up or because no descriptor is left for it.
+    /// given up or because no descriptor is left.
     pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
         match self.accept_once().await {
             Ok(socket) => {
@@ -119,8 +119,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, and one line is enough for all of
-                // these failures.
+                // Accepting can fail a hundred times a second, so only the first of several
+                // consecutive failures is logged.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -148,8 +148,8 @@ impl Listener {
         }
     }
 
-    /// Accepts a connection using the spare descriptor and closes it, so its client does not have
-    /// to wait for a free descriptor.
+    /// Accepts a connection using the spare descriptor, and immediately closes the connection, so
+    /// that its client does not have to wait for a free descriptor.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -173,7 +173,7 @@ impl TryFrom<UnixListener> for Listener {
 
     fn try_from(socket: UnixListener) -> io::Result<Listener> {
         let address = socket.local_addr()?;
-        // A socket without a path is in Linux's abstract namespace.
+        // A socket without a path belongs to Linux's abstract namespace.
         let path = address.as_pathname().unwrap_or(Path::new("(abstract)"));
         let socket = ListenSocket::Unix(socket, path.display().to_string());
         Ok(Listener::new(Url::Unix(path.into()), socket, None))
@@ -205,7 +205,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Opens a descriptor to keep in reserve. Without one, a client that cannot be accepted would wait.
+/// Opens a descriptor to keep in reserve. Without a spare descriptor, a client that cannot be
+/// accepted would have to wait.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -330,7 +331,7 @@ impl AcceptedSocket {
         }
     }
 
-    /// Returns the peer's address. Clients of Unix sockets have none.
+    /// Returns the peer's address. Clients of Unix sockets have no address.
     pub(super) fn peer_address(&self) -> Option<IpAddr> {
         match self {
             AcceptedSocket::Tcp(_, peer) => Some(peer.ip()),

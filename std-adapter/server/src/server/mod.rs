@@ -1,9 +1,9 @@
 //! The tokio server, with one thread per core and one task per connection.
 //!
 //! A connection stays on one thread, so its session needs no lock. A tree that several connections
-//! share must be `Send + Sync`. The server calls a function to get the tree for each connection. To
-//! share a single tree, the function returns a clone of it. To give each connection a private tree,
-//! it creates a new one.
+//! share must be `Send + Sync`. The server calls a function to get the tree for each connection.
+//! The function can return a clone of a single tree that all connections share, or create a private
+//! tree for each connection.
 
 mod buffer_pool;
 mod connection;
@@ -68,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     /// An [`io::Error`] that names the endpoint, and in some cases suggests a remedy, for example
-    /// if a port is in use. Its source is the system's error. The kind is
+    /// if a port is in use. The error's source is the system's error. The error's kind is
     /// [`io::ErrorKind::Unsupported`] if this system does not support such endpoints.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut server = Server::new(limits);
@@ -116,8 +116,9 @@ impl Server {
         self.stats.clone()
     }
 
-    /// Accepts and serves connections until `stop` completes. It then stops accepting connections,
-    /// gives requests in flight one second to finish, and removes the files of its Unix sockets.
+    /// Accepts and serves connections until `stop` completes. The server then stops accepting
+    /// connections, gives requests in flight one second to finish, and removes the files of its
+    /// Unix sockets.
     ///
     /// `tree` returns the tree for a connection. Connections are served on the server's own
     /// threads, not on the caller's runtime.
@@ -143,7 +144,7 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // This is not a warning, because most servers never come near the default limit.
+            // Not logged as a warning, because most servers never come near the default limit.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();
@@ -181,7 +182,7 @@ impl Server {
         while accepting.join_next().await.is_some() {}
         drop(workers);
         // Every connection ends within the grace period, and each thread ends with its last
-        // connection. The timeout is for a thread that is blocked.
+        // connection. The timeout is needed only if a thread is blocked.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, running.closed()).await;
         result
     }
@@ -225,13 +226,13 @@ impl Server {
     }
 }
 
-/// A limiter for the number of connections, both in total and per peer.
+/// A limiter for the number of connections, in total and per peer.
 struct Admission {
     total: Arc<Semaphore>,
     peers: Arc<PeerLimiter>,
 }
 
-/// A permit for one connection. It is dropped when the connection ends.
+/// A permit for one connection, which is dropped when the connection ends.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {
@@ -272,15 +273,15 @@ impl WorkerThreads {
     fn send(&self, socket: AcceptedSocket, permit: Permit) {
         let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
         if let Some(sender) = self.senders.get(index) {
-            // This cannot fail, because a thread does not end before its sender is dropped.
+            // Sending cannot fail, because a thread does not end before its sender is dropped.
             let _ = sender.send((socket, permit));
         }
     }
 }
 
 /// Spawns a thread with its own reactor, which serves the connections that are sent to it. Once the
-/// sender has been dropped, the thread ends after its last connection. It drops the tree before
-/// `running`.
+/// sender has been dropped, the thread ends after its last connection. The thread drops `running`
+/// last, after the tree.
 fn spawn_worker<V, M>(
     tree: M,
     state: Arc<ServerState>,

@@ -1,4 +1,5 @@
-//! The counters of a server: connections, requests, errors and durations. All threads share them.
+//! The counters of a server: connections, requests, errors and durations. All threads share the
+//! counters.
 
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -64,7 +65,7 @@ impl Peer {
         }
     }
 
-    /// Returns the negotiated maximum size of a message in bytes, including the header.
+    /// Returns the negotiated maximum message size in bytes, including the header.
     pub fn msize(&self) -> u32 {
         self.msize.load(Relaxed)
     }
@@ -79,7 +80,7 @@ impl Peer {
         self.in_flight.load(Relaxed)
     }
 
-    /// Updates the state. Returns whether the dialect has changed.
+    /// Updates the state. Returns whether the update changed the dialect.
     pub(super) fn update(
         &self,
         dialect: Option<Dialect>,
@@ -135,8 +136,8 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns the message type, the number of requests answered and the number of errors among
-    /// them, for each type that was requested at least once.
+    /// Returns an item for each message type that was requested at least once: the type, the number
+    /// of requests answered, and the number of those that failed.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);
@@ -165,8 +166,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// Returns the durations of requests. The first call starts the measurement. Before that, the
-    /// server does not measure any durations, which saves reading the clock.
+    /// Returns the durations of requests. The server measures no durations before the first call,
+    /// which saves reading the clock.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }
@@ -192,7 +193,7 @@ impl Stats {
         &self.events
     }
 
-    /// Adds a connection to the list. Returns its number in the list and its state.
+    /// Adds a connection to the list. Returns the connection's number in the list and its state.
     pub(super) fn add_connection(&self, name: String) -> (u64, Arc<Peer>) {
         let peer = Arc::new(Peer {
             name,
@@ -222,8 +223,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the buckets. They range from reads of values in memory to reads of
-/// streams with rare events.
+/// The inclusive upper bounds of the buckets. The bounds cover everything from reads of values in
+/// memory to reads of streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),
@@ -252,7 +253,7 @@ pub struct Durations(Box<[Buckets; 128]>);
 struct Buckets {
     /// One counter for each bound, and one for longer durations.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations, in nanoseconds. It overflows only after 584 years.
+    /// The sum of all durations, in nanoseconds. The sum overflows only after 584 years.
     sum: AtomicU64,
 }
 
@@ -264,7 +265,7 @@ pub struct Histogram {
     /// The sum of all durations.
     pub sum: Duration,
     /// The inclusive upper bound of each bucket, and the number of requests in that bucket alone.
-    /// The last bucket has no bound.
+    /// The last bucket has no upper bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
 }
 

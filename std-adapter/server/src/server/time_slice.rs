@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// The budget of a slice, measured in short reads from memory. It is worth about 50 µs of work. A
-/// client that waits for replies has fewer requests in flight, so it yields before its slice is
-/// used up.
+/// The budget of a slice, measured in short reads from memory: about 50 µs of work. A client that
+/// waits for replies has fewer requests in flight than this, so it yields before its slice is used
+/// up.
 const SLICE: u32 = 512;
 
 /// The number of bytes sent that cost as much as a short read. A reply of 128 KiB uses up a slice.
@@ -22,8 +22,8 @@ const SENT_PER_UNIT: usize = 256;
 /// each uses up less than a slice.
 const RECEIVED_PER_UNIT: usize = 512;
 
-/// The maximum duration of a slice with expensive requests. It is measured with a coarse clock,
-/// which ticks every few milliseconds.
+/// The maximum duration of a slice with expensive requests. The duration is measured with a coarse
+/// clock, which ticks every few milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -37,9 +37,10 @@ thread_local! {
 struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
-    /// The connections that have used up their slice and have more to do. One of them continues
-    /// after each poll of the reactor, so a client with few requests waits for only one slice,
-    /// however many connections there are. The task of the first one is about to be woken.
+    /// The connections that have used up their slices and have more to do. One of these connections
+    /// continues after each poll of the reactor, so a client with few requests waits for only one
+    /// slice, however many connections there are. The task of the first connection in the queue is
+    /// about to be woken.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -55,7 +56,8 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // Nothing else wakes the task of the first one. Waking it twice does no harm.
+        // Nothing else wakes the task of the first connection in the queue. Waking a task twice
+        // does no harm.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }
@@ -91,7 +93,7 @@ impl TimeSlice {
         TimeSlice { queue, number, is_queued: Cell::new(false), budget, started, requests }
     }
 
-    /// Starts the next slice. This is called when the connection is polled.
+    /// Starts the next slice. Called when the connection is polled.
     pub(super) fn start(&self) {
         self.leave_queue();
         self.budget.set(SLICE);
@@ -152,7 +154,7 @@ impl Drop for TimeSlice {
 }
 
 fn now() -> Duration {
-    // Reading the precise clock costs as much as some requests do.
+    // Reading the precise clock takes as long as some requests.
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]
@@ -164,7 +166,7 @@ fn now() -> Duration {
 mod tests {
     use super::*;
 
-    /// Counts how many requests of this cost fit in one slice.
+    /// Counts how many requests of the given cost fit in one slice.
     fn requests(slice: &TimeSlice, cost: u32) -> usize {
         slice.start();
         let mut cx = Context::from_waker(Waker::noop());

@@ -21,7 +21,7 @@ pub(super) enum Stream {
     Other(Box<dyn ByteStream>),
 }
 
-/// A stream that is neither a TCP nor a Unix socket: TLS, a pipe, standard input and output.
+/// A stream that is neither a TCP nor a Unix socket, such as a TLS stream or a pipe.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
@@ -51,7 +51,7 @@ impl Stream {
         (Rx { half: rx, stats, time_slice }, Tx { half: tx, timeout, stats, time_slice })
     }
 
-    /// Shuts down the sending direction.
+    /// Shuts down the sending half.
     pub(super) async fn shutdown(&mut self) {
         // The peer may already be gone.
         let _ = match self {
@@ -114,7 +114,7 @@ impl TransportRead for Rx<'_> {
 }
 
 /// A stream that cannot report whether it is readable, together with the bytes that were read to
-/// find out. The connection therefore needs no other buffer while it waits.
+/// find out. While it waits, the connection needs no buffer other than the one in this value.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
@@ -193,7 +193,7 @@ impl ErrorType for Tx<'_> {
 impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let timeout = *self.timeout;
-        // The timers are boxed because the future of every idle worker would otherwise reserve
+        // The timers are boxed, because otherwise the future of every idle worker would reserve
         // space for them.
         let written = match poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await {
             Poll::Ready(written) => written?,

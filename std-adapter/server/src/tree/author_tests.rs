@@ -44,7 +44,7 @@ async fn callbacks_create_rename_and_remove() -> Done {
     );
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
-    // The callback alone decides about the removal, which the text or the directory itself would
+    // The callback alone decides whether an entry can be removed, even if the entry itself would
     // refuse.
     for inode in [&file, &dir, &link] {
         tree.remove(inode).await?;

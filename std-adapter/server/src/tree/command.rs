@@ -14,10 +14,10 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands. Its content is the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. It runs when it is complete: at a
-/// write that ends with a newline, a write at any other offset, a read, or the clunk. A file can
-/// also recognize a [complete command](Command::complete_unless) earlier. A write of zero bytes has
-/// no effect.
+/// A command may arrive in several writes at consecutive offsets. A command runs when it is
+/// complete: at a write that ends with a newline, a write at any other offset, a read, or the
+/// clunk. A file can also recognize a [complete command](Command::complete_unless) earlier. A write
+/// of zero bytes has no effect.
 ///
 /// The reply belongs to the file rather than to one open file, because a shell opens, writes and
 /// closes the file, and then opens it again to read the reply. Reading the reply consumes it.
@@ -49,8 +49,8 @@ type CommandResult<T> = std::result::Result<T, CommandError>;
 type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
 type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// The failure of a command, with the error to return for the request and text that may be longer
-/// than an error message.
+/// The failure of a command: the error to return for the request, and text that may be longer than
+/// an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
     /// The error to return for the request that completed the command.
@@ -215,7 +215,8 @@ impl OpenCommand {
 }
 
 /// The offsets at which a read of one open file may continue. Some clients keep a single position
-/// for reads and writes, so the total number of bytes is also accepted as an offset.
+/// for reads and writes, so the total number of bytes read and written is also accepted as an
+/// offset.
 #[derive(Default)]
 struct Position {
     /// The total number of bytes read and written so far.

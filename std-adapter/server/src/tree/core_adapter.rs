@@ -112,8 +112,8 @@ struct OpenCoreFile {
     wakers: Arc<WakerSet>,
 }
 
-/// The wakers of all reads that wait for one file. Core only has room for a few wakers, so it gets
-/// a single waker that wakes all these reads.
+/// The wakers of all reads that wait for one file. A core file has room for only a few wakers, so
+/// the adapter gives it a single waker that wakes all these reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number of the next open file.

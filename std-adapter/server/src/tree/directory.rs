@@ -1,4 +1,4 @@
-//! The trait for directories of the dynamic tree, and types that implement the trait.
+//! The trait for directories of the dynamic tree, and the types that implement it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, btree_map};
@@ -21,8 +21,8 @@ pub trait Directory: Send + Sync {
     /// Returns the entries in listing order. Called when the directory is opened.
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
-    /// Returns the entry called `name`. By default, searches the listing and returns the first
-    /// match.
+    /// Returns the entry called `name`. The default implementation searches the listing and returns
+    /// the first match.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such entry.
@@ -62,7 +62,7 @@ pub trait Directory: Send + Sync {
     /// changes the name in the entry.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`] by default, which makes clients copy the entry and remove the
+    /// By default, [`Error::CrossDevice`], which makes clients copy the entry and remove the
     /// original.
     fn move_to<'a>(
         &'a self,
@@ -100,16 +100,16 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if removing `child` succeeds without any effect. Returning `true` lets
-    /// `rm -r` remove a directory whose entries can only be removed together with it.
+    /// Returns `true` if removing `child` succeeds but has no effect. Returning `true` lets `rm -r`
+    /// remove a directory whose entries can only be removed together with it.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
     }
 
-    /// Removes `child` from this directory. By default, asks the child to [remove
+    /// Removes `child` from this directory. The default implementation asks the child to [remove
     /// itself](Entry::remove) and then calls [`unlink`](Directory::unlink). Override this method if
-    /// the directory alone decides about the removal.
+    /// the directory alone decides whether an entry can be removed.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             child.remove().await?;
@@ -122,9 +122,9 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Removes `child` from the listing after the child has removed itself. By default, this does
-    /// nothing for files and directories, whose own `remove` must have updated the listing. For
-    /// symbolic links, which cannot remove themselves, the default returns an error.
+    /// Removes `child` from the listing after the child has removed itself. The default
+    /// implementation does nothing for files and directories, whose own `remove` must have updated
+    /// the listing. It returns an error for symbolic links, which cannot remove themselves.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -180,7 +180,7 @@ impl<F> fmt::Debug for ListDir<F> {
 /// A directory whose entries the program adds and removes. Entries are listed in order of their
 /// names. Clones refer to the same directory.
 ///
-/// Clients cannot create or rename entries in this directory. They can remove an entry if the
+/// Clients cannot create or rename entries in this directory, but they can remove an entry if the
 /// entry's own `remove` succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
@@ -259,14 +259,14 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // A newer entry may have taken the name, and must not be removed.
+        // A newer entry may have taken the name, and that entry must not be removed.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }
 }
 
 /// A view of another directory in which nothing can be created or renamed. Its permission bits
-/// include no write bits. Entries can be removed as in the other directory.
+/// include no write bits. Entries can be removed if the other directory allows it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 

@@ -13,7 +13,7 @@ use crate::inode_numbers;
 /// An inode of the dynamic tree: a file, directory or symbolic link together with its name.
 ///
 /// Clones refer to the same inode, and every new entry gets a new inode number. A directory should
-/// keep its entries, because two lookups of the same name must return the same number.
+/// keep its entries, because two lookups of the same name must return the same inode number.
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
@@ -29,8 +29,8 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or given attributes. Most names never change, so listing
-    /// thousands of them takes no locks.
+    /// Empty until the entry is renamed or given attributes. Most entries never change, and reading
+    /// the name of such an entry takes no lock.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
@@ -129,7 +129,7 @@ impl Entry {
         changes.get().map_or_else(|| name.clone(), |changes| changes.read().name.clone())
     }
 
-    /// Calls `with` with the current name, without copying the name.
+    /// Passes the current name to `with`, without copying the name.
     pub(super) fn with_name<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         let (_, name, changes) = self.header();
         match changes.get() {
@@ -163,8 +163,8 @@ impl Entry {
         }
     }
 
-    /// Returns the inode number. It is unique within this process unless
-    /// [`with_ino`](Entry::with_ino) has set it.
+    /// Returns the inode number. The number is unique within this process unless it was set by
+    /// [`with_ino`](Entry::with_ino).
     #[must_use]
     pub fn ino(&self) -> u64 {
         self.header().0
@@ -200,7 +200,7 @@ impl Entry {
         }
     }
 
-    /// Asks the file or directory to remove itself. For a symbolic link, this always succeeds.
+    /// Asks the file or directory to remove itself. Removing a symbolic link always succeeds.
     ///
     /// # Errors
     /// Any error returned by [`Leaf::remove`] or [`Directory::remove`].

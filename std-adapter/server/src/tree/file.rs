@@ -87,15 +87,15 @@ pub trait Leaf: Send + Sync {
 /// may run concurrently.
 pub trait OpenLeaf: Send + Sync {
     /// Reads at `offset` into `buf` and returns the number of bytes read. 0 indicates the end of
-    /// the file or a stream's flush mark. This waits only until the first bytes are available, not
-    /// until `buf` is full.
+    /// the file or a stream's flush mark. Waits only until the first bytes are available, not until
+    /// `buf` is full.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no data is lost, and the next read returns it.
+    /// If the future is dropped, no data is lost, and the next read returns the data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may wait for an event, like reads from a stream. The buffer for such
-    /// reads is small.
+    /// Returns `true` if reads may wait for an event, like reads from a stream. The server uses a
+    /// small buffer for reads that may wait.
     fn may_block(&self) -> bool {
         false
     }
@@ -113,8 +113,8 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Applies buffered writes. Called at a clunk, whose reply carries any error, but not when the
-    /// connection is lost.
+    /// Applies buffered writes. Called at a clunk, but not when the connection is lost. An error is
+    /// returned in the reply to the clunk.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
@@ -123,8 +123,8 @@ pub trait OpenLeaf: Send + Sync {
     fn close(&self) {}
 }
 
-/// Checks that permission bits do not make a file executable. Commands and values accept no such
-/// bits.
+/// Checks that permission bits do not make a file executable. Commands and values cannot be made
+/// executable.
 ///
 /// # Errors
 /// [`Error::ChmodSpecial`] if the bits allow the owner to execute the file.

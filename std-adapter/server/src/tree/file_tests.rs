@@ -350,8 +350,8 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     tree.write(&open, 0, b"three").await?;
     assert_eq!(read(&tree, "f").await?, "did two");
     assert_eq!(read_at(&tree, &open, 0, 20).await?, "did three");
-    // The request that completes a command reports its error. A lost connection does not complete a
-    // command.
+    // The request that completes a command reports the command's error. A lost connection does not
+    // complete a command.
     tree.write(&open, 0, b"ba").await?;
     assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"bad").await?;
@@ -435,7 +435,8 @@ async fn a_log_level_in_several_writes_is_set_once() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // A late newline after the name is ignored, but a newline alone is an unknown level.
+    // A newline that arrives after the complete name is ignored, but a newline alone is an unknown
+    // level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

@@ -10,7 +10,7 @@ use super::pieces::{Piece, Pieces};
 use super::text::{end_of_write, overlay, resize};
 use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value in a store that is read and written as a whole.
+/// A stored value that is read and written as a whole.
 pub trait Value: Send + Sync {
     /// Returns the value, or `None` if it does not exist.
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
@@ -68,9 +68,9 @@ impl Kv {
         Kv::with_access(value, true)
     }
 
-    /// Creates a file from two closures. The first returns the value, or `None` if the value does
-    /// not exist; the second replaces the value. Both return a [`Result`], or a boxed future of a
-    /// [`Result`] if they have to wait.
+    /// Creates a file from two closures. The first closure returns the value, or `None` if the
+    /// value does not exist. The second closure replaces the value. Both closures return a
+    /// [`Result`], or a boxed future of a [`Result`] if they have to wait.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

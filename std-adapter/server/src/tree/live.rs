@@ -11,10 +11,10 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value whose latest state is streamed to readers. Clones refer to the same value.
 ///
-/// A stream first delivers the value at the time of the open. Once a reader has read this value
-/// completely, the stream delivers the latest value as soon as its text differs from the last text
-/// delivered. A slow reader skips intermediate values; use [`Queue`](super::Queue) if every value
-/// matters.
+/// A stream first delivers the value that was current when the file was opened. Once a reader has
+/// read this value completely, the stream delivers the latest value as soon as its text differs
+/// from the last text delivered. A slow reader skips intermediate values; use
+/// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
 
@@ -36,7 +36,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.send_replace(value);
     }
 
-    /// Calls `with` with the value. Calling [`publish`](Live::publish) in `with` deadlocks.
+    /// Passes the value to `with`. Calling [`publish`](Live::publish) in `with` deadlocks.
     pub fn with<R>(&self, with: impl FnOnce(&T) -> R) -> R {
         with(&self.0.borrow())
     }
@@ -61,8 +61,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Returns a file like [`file`](Live::file), but `format` may fail. The open or the read then
-    /// fails with that error.
+    /// Returns a file like [`file`](Live::file), but `format` may fail. If it does, the open or the
+    /// read fails with the same error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,

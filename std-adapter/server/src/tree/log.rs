@@ -96,8 +96,8 @@ impl Leaf for LevelFile {
         ready(Ok(Box::new(OpenLevel { file, pieces: Pieces::default(), emptied })))
     }
 
-    /// Truncates the file. Truncation to 0 keeps the level, because a shell truncates the file
-    /// before writing to it.
+    /// Truncates the file. Truncation to length 0 keeps the level, because a shell truncates the
+    /// file before writing to it.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(Ok(()));
@@ -118,7 +118,7 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// `true` if the file was opened with truncation and has not been written since. The file then
+    /// `true` if the file was opened with truncation and has not been written since. Such a file
     /// reads as empty.
     emptied: AtomicBool,
 }

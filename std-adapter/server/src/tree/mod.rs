@@ -1,5 +1,5 @@
-//! The dynamic tree. Its directories may change while they are served, and its files are built from
-//! closures, values and streams.
+//! The dynamic tree. The tree's directories may change while they are served, and its files are
+//! built from closures, values and streams.
 //!
 //! ```
 //! use datakit_server::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
@@ -33,8 +33,8 @@
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
 //! Types that share a name with a type in [`datakit_core::files`] behave in the same way. The types
-//! in core are meant for `static` items on a device. The types here allocate, may wait, and can be
-//! shared between threads.
+//! in core are meant for `static` items on a device. The types in this module allocate, may wait,
+//! and can be shared between threads.
 //!
 //! The example `ports` in this crate shows a tree that is controlled by clients.
 

@@ -135,7 +135,7 @@ impl OpenLeaf for OpenWithGuard {
     fn close(&self) {
         self.file.close();
         let guard = self.guard.lock().take();
-        // Dropped after the lock is released, because it may run the hook.
+        // The guard is dropped after the lock is released, because dropping it may run the hook.
         drop(guard);
     }
 }

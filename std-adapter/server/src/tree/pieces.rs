@@ -1,10 +1,11 @@
 //! Values and commands that arrive in several writes.
 //!
 //! A program that buffers its output, or a small iounit, can split text at any point: `12` at
-//! offset 0 and `34` at offset 2 form the value `1234`. A value is complete after a write that ends
-//! with a newline, at a write that does not start where the previous write ended, at a read, at the
-//! clunk, or as soon as the text cannot be the start of a longer value. If the value is invalid,
-//! the request that completes the value fails. A lost connection discards an incomplete value.
+//! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
+//! with a newline, a write that does not start where the previous write ended, a read, or the
+//! clunk. It is also complete as soon as the text cannot be the start of a longer value. If the
+//! value is invalid, the request that completes the value fails. A lost connection discards an
+//! incomplete value.
 
 use datakit_core::vfs::{Error, Result};
 use parking_lot::Mutex;
@@ -36,8 +37,8 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Returns the text if it is complete because a write of `count` bytes at `offset` does not
-    /// continue it or would make it too long.
+    /// Returns the text if a write of `count` bytes at `offset` does not continue the text or would
+    /// make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
@@ -45,11 +46,11 @@ impl Pieces {
     }
 
     /// Adds a write, and returns the text if the write completes it. If the text does not end with
-    /// a newline, `may_continue` decides whether it is complete; its second argument is `true` if
-    /// the text consists of a single write.
+    /// a newline, `may_continue` decides whether the text may be incomplete. The second argument of
+    /// `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. The text is then
+    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. In this case, the text is
     /// discarded.
     pub(super) fn add(
         &self,

@@ -12,8 +12,8 @@ use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
-/// The maximum length of text that a client can write, in bytes. It applies to text that is kept in
-/// memory as a whole, such as parameters and messages.
+/// The maximum length, in bytes, of text that a client can write. The limit applies to text that is
+/// kept in memory as a whole, such as parameters and messages.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
 /// A file with constant text.
@@ -115,7 +115,7 @@ impl Text {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content. The limit of 64 KiB does not apply.
+    /// Replaces the content. The limit of 64 KiB does not apply to this method.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
@@ -174,12 +174,13 @@ impl OpenLeaf for OpenText {
 }
 
 /// Overwrites `text` with `data` at `offset`. Bytes after the data are kept, and a gap before the
-/// data is filled with zeros. Unlike the function of the same name in core, which renders into a
-/// fixed buffer, this function changes the text in place.
+/// data is filled with zeros. This function changes the text in place, whereas the function of the
+/// same name in core renders into a fixed buffer.
 ///
 /// # Errors
-/// An error such as `Bad write offset -2` if `offset` is negative as a signed number;
-/// [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. In both cases the text is unchanged.
+/// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
+/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. In both cases the text is
+/// unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
     let start = end - data.len();
@@ -195,8 +196,8 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 /// Returns the end offset of a write of `count` bytes at `offset`.
 ///
 /// # Errors
-/// An error such as `Bad write offset -2` if `offset` is negative as a signed number;
-/// [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
+/// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
+/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
         return Err(
@@ -210,8 +211,8 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
 /// Truncates `text` to `length` bytes, or pads it with zeros.
 ///
 /// # Errors
-/// An error such as `Negative offset -1` if `length` is negative as a signed number;
-/// [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
+/// An error such as `Negative offset -1` if `length` is negative when interpreted as a signed
+/// number. [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     check_offset(length)?;
     let length =

@@ -14,7 +14,8 @@ use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the path through which it was found. `..` goes back along that path.
+/// An entry of a [`Tree`] and the path through which it was found. Walking to `..` goes back along
+/// the path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
 
@@ -42,7 +43,7 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// The approximate memory used by an entry in a listing, in bytes.
+/// The approximate number of bytes of memory used by an entry in a listing.
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
@@ -272,8 +273,8 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // This uses an index instead of skipping, because a read in 9P2000 asks for one entry at a
-        // time.
+        // Find the start by its index rather than by skipping entries, because each read in 9P2000
+        // asks for only one entry.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
@@ -336,7 +337,7 @@ impl Vfs for Tree {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // The first change could succeed and the second one fail.
+            // Both changes are refused, because the first could succeed and the second fail.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
@@ -354,8 +355,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks an attribute change for a directory or symbolic link. Changes that would have an effect
-/// are refused.
+/// Checks an attribute change for a directory or symbolic link. Refuses every change that would
+/// have an effect.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),

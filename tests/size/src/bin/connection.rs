@@ -1,4 +1,5 @@
-//! Symbols that are as large as the state of a connection in RAM. The program does nothing.
+//! Symbols whose sizes are those of the parts of a connection's state in RAM. The program does
+//! nothing.
 #![no_std]
 #![no_main]
 
@@ -16,13 +17,13 @@ type ConnectionMemory<const FRAME: usize> = Memory<2, FRAME>;
 #[allow(dead_code)]
 struct Reserved<const N: usize>(UnsafeCell<[u8; N]>);
 
-// SAFETY: nothing accesses it.
+// SAFETY: nothing accesses the bytes.
 unsafe impl<const N: usize> Sync for Reserved<N> {}
 
 macro_rules! symbols {
     ($($name:ident = $size:expr;)*) => {
         $(#[used]
-        // SAFETY: the name is unique.
+        // SAFETY: no other symbol has the same name.
         #[unsafe(no_mangle)]
         static $name: Reserved<{ $size }> = Reserved(UnsafeCell::new([0; { $size }]));)*
     };
@@ -36,7 +37,7 @@ symbols! {
     SMALL_SERVE = size_of_output(serve_future::<536>);
 }
 
-/// Never called. Only the size of the future that it returns is needed.
+/// This function is never called, because only the size of its future is needed.
 fn serve_future<const FRAME: usize>(
     (session, rx, tx, memory): (
         &'static ServedSession,

@@ -1,4 +1,4 @@
-//! A blocking client with one request in flight. It prepares the measured operations.
+//! A blocking client with one request in flight, which prepares the measured operations.
 
 use std::{
     io::{self, Read, Write},
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const ROOT: u32 = 0;
 /// The msize that the client offers: 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
-/// How long a reply may take before the measurement fails.
+/// The time that a reply may take before the measurement fails.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 const RDWR: u32 = 2;

@@ -56,7 +56,7 @@ impl Committer {
         Ok((self.made - before) as f64 / took.as_secs_f64())
     }
 
-    /// Makes one commit per client. Returns the time at which the last one was acknowledged.
+    /// Makes one commit per client. Returns the time at which the last commit was acknowledged.
     pub(crate) fn one(&mut self, path: &str) -> Res<Instant> {
         let now = Instant::now();
         self.run(now, now, path)?;
@@ -130,7 +130,8 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // A write takes effect before its reply, so the clunks need not precede the commit.
+            // A write takes effect before its reply is sent, so the clunks need not precede the
+            // commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));
@@ -143,8 +144,8 @@ impl CommitDriver {
         sent.map_err(|error| format!("send: {error}"))
     }
 
-    /// Reads once and starts the next step when all replies have arrived. Returns 1 once a commit
-    /// ends after `end`, and 0 before that.
+    /// Reads once and starts the next step when all replies have arrived. Returns 1 if a commit was
+    /// completed at or after `end`, in which case the client stops, and 0 otherwise.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {
         let BenchClient { socket, frames, .. } = &mut self.client;
         receive(frames, socket)?;
