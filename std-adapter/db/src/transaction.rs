@@ -42,7 +42,7 @@ impl fmt::Debug for Transaction {
 }
 
 impl Drop for Transaction {
-    /// Frees a large tree on another thread, because other connections are waiting for this thread.
+    /// Frees a large tree on another thread, so that other connections do not have to wait.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -101,8 +101,8 @@ pub struct Committed {
     pub head: Option<Id>,
 }
 
-/// The options for a commit. By default, a commit merges if the branch has moved, and an unchanged
-/// tree is committed as well.
+/// The options for a commit. By default, a commit merges if the branch has moved, and is created
+/// even if the tree is unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
@@ -181,7 +181,7 @@ impl Transaction {
         if state.busy { Err(Error::Busy) } else { Ok(state) }
     }
 
-    /// Marks the transaction as busy and returns its tree. A commit or merge then works on that
+    /// Marks the transaction as busy and returns its tree. A commit or merge works on the returned
     /// tree without holding the lock, so other requests do not have to wait.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
@@ -199,7 +199,8 @@ impl Transaction {
     /// Returns the approximate number of bytes that a commit has to write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // A hole takes no memory but has to be written, so small transactions are measured exactly.
+        // A hole in a file takes no memory, but the commit has to write its zeros. A small
+        // transaction may therefore write much more than it holds in memory.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -223,8 +224,9 @@ impl Transaction {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::NotDirectory`]
-    /// if `path` leads through a file; [`Error::Broken`] if a directory cannot be read.
+    /// [`Error::NotFound`] if there is no such node or the transaction has ended;
+    /// [`Error::NotDirectory`] if `path` leads through a file; [`Error::Broken`] if a directory
+    /// cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
         // Work on a clone, because the store must not be read under the lock.
         self.tree()?.get(self.objects(), path)
@@ -233,8 +235,8 @@ impl Transaction {
     /// Returns the content of the file, or the target of the symbolic link, at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::IsDirectory`] if
-    /// it is a directory; [`Error::Broken`] if the blob cannot be read.
+    /// [`Error::NotFound`] if there is no such node or the transaction has ended;
+    /// [`Error::IsDirectory`] if it is a directory; [`Error::Broken`] if the blob cannot be read.
     pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
         self.file(FileAt::Path(path))?.content.bytes(self.objects())
     }
@@ -242,7 +244,7 @@ impl Transaction {
     /// Returns a file.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the node is not a file. Otherwise, the same as for
+    /// [`Error::IsDirectory`] if the node is not a file; otherwise, the same errors as
     /// [`get`](Transaction::get).
     pub(crate) fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
@@ -257,8 +259,8 @@ impl Transaction {
     }
 
     /// Keeps a removed file under `number`, because a client has it open. The file is invisible and
-    /// never committed. It is kept until it is [forgotten](Transaction::forget) or the transaction
-    /// ends.
+    /// never committed. The file is kept until it is [forgotten](Transaction::forget) or the
+    /// transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -312,13 +314,13 @@ impl Transaction {
     }
 
     /// Merges the commit `theirs` into the tree. `parents` and `message` describe the commit that
-    /// represents our side. The caller adds `theirs` to the parents. Conflicting paths are marked
-    /// in the tree and must be resolved before the commit.
+    /// represents our side. The caller must add `theirs` to the parents of the final commit.
+    /// Conflicting paths are marked in the tree and must be resolved before the commit.
     ///
     /// # Errors
-    /// On an error, nothing has changed. [`Error::OpenConflicts`] if conflicts from an earlier
-    /// merge are unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if there
-    /// is no commit `theirs` or the transaction has ended.
+    /// If the merge fails, the transaction is unchanged. [`Error::OpenConflicts`] if conflicts from
+    /// an earlier merge are unresolved; [`Error::Busy`] during a commit or merge;
+    /// [`Error::NotFound`] if there is no commit `theirs` or the transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
@@ -327,7 +329,7 @@ impl Transaction {
     /// [`apply`](Prepared::apply) on the result is fast and makes the changes.
     ///
     /// # Errors
-    /// The same as for [`merge`](Transaction::merge).
+    /// The same errors as [`merge`](Transaction::merge).
     pub(crate) fn prepare_merge(
         &self,
         theirs: Id,
@@ -349,8 +351,8 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // Stored trees contain no empty directories, so the merge may have removed the parents
-            // of such directories.
+            // Our tree lost its empty directories when it was written. Create them again, along
+            // with any parents that the merge removed.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -361,12 +363,15 @@ impl Transaction {
     /// Commits the tree to `branch` and ends the transaction.
     ///
     /// # Errors
-    /// On an error, the transaction remains open and unchanged. [`Error::OpenConflicts`] if
-    /// conflicts from a merge are unresolved; [`Error::Busy`] during a commit or merge;
-    /// [`Error::NotFound`] if a parent does not exist; [`Error::Conflict`] if the branch has
-    /// conflicting changes; [`Error::NotFastForward`] if the branch moved and `options` forbids a
-    /// merge; [`Error::Removed`] if the branch was removed; [`Error::NoMemory`], [`Error::Io`] or
-    /// [`Error::Store`] if the objects cannot be written.
+    /// If the commit fails, the transaction remains open and unchanged.
+    ///
+    /// - [`Error::OpenConflicts`] if conflicts from a merge are unresolved.
+    /// - [`Error::Busy`] during another commit or merge.
+    /// - [`Error::NotFound`] if a parent does not exist.
+    /// - [`Error::Conflict`] if the branch has conflicting changes.
+    /// - [`Error::NotFastForward`] if the branch has moved and `options` forbids a merge.
+    /// - [`Error::Removed`] if the branch was removed.
+    /// - [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -430,8 +435,8 @@ impl Transaction {
     }
 
     /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
-    /// writing. Only the limit for the whole process applies, so that a connection can commit
-    /// whatever it was able to write.
+    /// writing. Only the process-wide limit applies, so that a connection can commit whatever it
+    /// was able to write.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;

@@ -1,4 +1,4 @@
-//! Forwards TCP ports. As in vpnkit, forwards are controlled through files, and a forward exists as
+//! Forwards TCP ports. As in vpnkit, forwards are controlled through files. A forward exists as
 //! long as its `ctl` file is open.
 //!
 //! ```sh
@@ -45,8 +45,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // `None` after the last clunk of `ctl`. Dropping the set stops the task and closes its
-    // connections.
+    // The set is replaced with `None` at the last clunk of `ctl`. Dropping the set stops the task
+    // and closes its connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());
     let ctl = Command::new(move |text| match start(&mut task.lock(), &spec, text) {
@@ -87,7 +87,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // The most common cause is too many open files. Wait until some are closed.
+                    // The most common cause is too many open files. Wait until some files are
+                    // closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

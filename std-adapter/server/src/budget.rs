@@ -7,10 +7,10 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The charge for an inode, a name or an extended attribute in addition to its bytes: an estimate
-/// of the space that it takes up in tables and headers.
+/// The charge for an inode, a name or an extended attribute, in addition to its bytes. The charge
+/// is an estimate of the space that tables and headers take up.
 const OVERHEAD: u64 = 512;
-/// The block size that [`Budget::statfs`] reports, in bytes.
+/// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;
 
 /// A limit on memory in bytes, and the number of bytes in use.

@@ -1,8 +1,8 @@
-//! Inode numbers that are unique within the process, so trees can be combined.
+//! Inode numbers that are unique within the process, so that trees can be combined.
 //!
 //! Numbers come either from a counter or from a hash that is keyed with a random secret. Hashes
-//! have the top bit set, so they never collide with numbers from the counter. Two hashes are as
-//! unlikely to collide as any two 63-bit hashes.
+//! have the top bit set, so they never collide with numbers from the counter. The probability that
+//! two hashes collide is about 1 in 2^63.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::OnceLock;
@@ -17,12 +17,13 @@ pub fn next() -> u64 {
 
 /// Returns the inode number of `name` in the directory `dir`. The number also depends on `kind`.
 ///
-/// This is faster than [`hash_of`], which matters for listings: the name is hashed in a single
-/// write.
+/// Listings call this function for every entry. It is faster than [`hash_of`], because it hashes
+/// the name in a single write.
 pub fn hash_of_child(dir: u64, kind: u8, name: &[u8]) -> u64 {
     let mut hasher = state().build_hasher();
     hasher.write(name);
-    // The hash of the name already depends on the secret, so the rest can be mixed in without it.
+    // The hash of the name already depends on the secret, so `dir` and `kind` can be mixed in
+    // without rehashing.
     let mixed = hasher.finish() ^ dir.rotate_left(kind.into());
     (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }

@@ -32,7 +32,7 @@ impl ObjectKind {
         }
     }
 
-    /// Converts a gix kind. Returns `None` for a tag.
+    /// Converts from a gix kind. Returns `None` for a tag, which the database does not support.
     pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
             gix::objs::Kind::Blob => Some(ObjectKind::Blob),
@@ -43,7 +43,7 @@ impl ObjectKind {
     }
 }
 
-/// Writes the name of the kind in Git.
+/// Writes Git's name for the kind.
 impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -95,12 +95,12 @@ pub enum EntryMode {
     Normal,
     /// 100755: an executable file.
     Exec,
-    /// 120000: a symbolic link. Its blob contains the target.
+    /// 120000: a symbolic link. The blob contains the link's target.
     Link,
     /// 40000: a directory.
     Dir,
-    /// 160000: a commit in another repository, or an entry with an unknown mode. Such entries are
-    /// hidden but preserved.
+    /// 160000: a commit in another repository, or an entry with an unknown mode. Submodule entries
+    /// are hidden but preserved.
     Submodule,
 }
 
@@ -182,14 +182,15 @@ fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
 pub struct Commit {
     /// The tree.
     pub tree: Id,
-    /// The parents; the first one continues the branch.
+    /// The parents. The first one is the previous commit on the branch.
     pub parents: Vec<Id>,
-    /// The author as `NAME <EMAIL>` in UTF-8, or whichever parts the commit contains.
+    /// The author as `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email address,
+    /// the missing part is omitted.
     pub author: String,
     /// The author's date, if the commit has one.
     pub(crate) written: Option<Time>,
     /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
-    /// sorted by this date.
+    /// sorted by the committer's date.
     pub time: i64,
     /// The message, converted to UTF-8 if its encoding is known and otherwise verbatim.
     pub message: Vec<u8>,
@@ -204,16 +205,16 @@ impl Commit {
         commit_text::parse(data)
     }
 
-    /// Returns the author's date in RFC 3339 format and the author's time zone, or an empty string
-    /// if the commit has no such date.
+    /// Returns the author's date in RFC 3339 format, in the author's time zone. Returns an empty
+    /// string if the commit has no author date.
     #[must_use]
     pub fn date(&self) -> String {
         let format = gix::date::time::format::ISO8601_STRICT;
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
-    /// Encodes a commit that is attributed to the database itself, dated `time` seconds since 1970
-    /// in UTC.
+    /// Encodes a commit whose author and committer are the database itself. The date is `time`, in
+    /// seconds since 1970, and the time zone is UTC.
     ///
     /// # Errors
     /// [`Error::InvalidMessage`] if the message contains a NUL byte.
@@ -270,7 +271,7 @@ mod tests {
         .unwrap();
         let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
-        // `b` sorts as `b/`.
+        // The directory `b` sorts as if it were named `b/`.
         let expected: [(&[u8], EntryMode); 4] = [
             (b"a", EntryMode::Link),
             (b"b-", EntryMode::Submodule),

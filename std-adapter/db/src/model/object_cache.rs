@@ -12,15 +12,15 @@ use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
-/// The approximate limit of each cache, in bytes. Even with a large repository, a server should use
-/// little memory.
+/// The approximate limit of each cache, in bytes. The limit is low because a server should use
+/// little memory even if its repository is large.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// The maximum size of a cached blob, in bytes. A larger one would evict many small ones.
+/// The maximum size of a cached blob, in bytes. A larger blob would evict many small ones.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
-/// The maximum size of a cached tree in memory, in bytes. A larger one would evict all others or
-/// exceed the capacity of a shard.
+/// The maximum number of bytes that a cached tree may take up in memory. A larger tree would evict
+/// all others or exceed the capacity of a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
 /// The number of shards of a cache, each with its own lock. An entry must fit into one shard.
@@ -33,12 +33,13 @@ pub struct ObjectCache(Arc<CacheState>);
 struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
-    /// The last two trees that were too large for the cache. They are kept because listing a
-    /// directory looks up each of its files in the tree.
+    /// The last two trees that were too large for the cache. Listing a directory looks up each of
+    /// its files in the same tree, so keeping recent trees avoids reading them repeatedly.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
-    /// Large blobs that clients have open. They are shared so that each is in memory only once.
+    /// Large blobs that clients have open. Clients share blobs, so each blob is in memory only
+    /// once.
     shared: Mutex<HashMap<Id, Weak<[u8]>>>,
     lengths: Cache<Id, u64, Weight>,
 }
@@ -100,7 +101,7 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // This fails only if a capacity is not set.
+                // Building the cache fails only if a capacity is not set.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }

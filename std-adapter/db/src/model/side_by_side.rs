@@ -10,8 +10,8 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 /// A name and its node on each side.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Returns the names whose nodes differ between the last two of these directories, with the nodes
-/// in all of them.
+/// Compares the last two of these directories. Returns each name whose nodes differ, together with
+/// its node in every directory.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -23,7 +23,7 @@ pub(crate) fn side_by_side<const N: usize>(
             TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
-    // All lists have the same order, so one pass is enough.
+    // All lists are in the same order, so a single pass is enough.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
     while let Some(name) =

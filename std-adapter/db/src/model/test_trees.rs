@@ -11,7 +11,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
 use crate::store::MemoryStore;
 
-/// Paths and contents of files. The content of an executable file begins with `x`.
+/// The paths and contents of files. The content of an executable file begins with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
 pub(crate) fn objects() -> ObjectCache {
@@ -22,7 +22,7 @@ pub(crate) fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
-/// Builds a tree that contains these files without writing it.
+/// Builds a tree that contains these files, but does not write it to the store.
 pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
@@ -73,7 +73,7 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of these paths. If one path is below another, only the latter is used.
+/// Generates files at some of these paths. A path below another generated path is left out.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(

@@ -4,10 +4,10 @@
 //! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Trees are decoded as leniently as in Git. Other programs have written trees in a different order
-//! or with unusual modes, but such trees are still unambiguous. Entries are sorted, and modes are
+//! Trees are decoded as leniently as Git decodes them. Trees that other programs have written in a
+//! different order or with unusual modes are still unambiguous. Entries are sorted, and modes are
 //! normalised. Duplicate names and names that would lead out of the directory are hidden. No path
-//! can refer to them, and some are attacks on programs that check them out.
+//! can refer to a hidden name, and some such names are attacks on programs that check out the tree.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -83,8 +83,8 @@ impl TreeEntries {
         }
     }
 
-    /// Returns whether a file and a directory may have the same name. In that case, all entries
-    /// between the two begin with that name.
+    /// Returns whether a file and a directory may have the same name. The two need not be adjacent,
+    /// but all entries between them begin with the same name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
@@ -131,8 +131,8 @@ pub(crate) struct RawEntry<'t> {
     pub(crate) id: Id,
 }
 
-/// Returns the entries in their encoded order, whatever their names. The iterator ends after the
-/// first error.
+/// Returns the entries in their encoded order, without checking their names. The iterator ends
+/// after the first error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -157,7 +157,7 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalises a mode as Git does. Of a file's permissions, only the executable bit matters. An
+/// Normalises a mode as Git does. Only the executable bit of a file's permissions matters. An
 /// unknown or malformed mode is treated as a submodule, so the entry is hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
@@ -194,7 +194,8 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names as [`order`] does. The flag next to each name is set for a directory.
+/// Compares two names as [`order`] does. The flag that accompanies each name is set for a
+/// directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =

@@ -1,4 +1,4 @@
-//! Pushing every branch to another repository whenever it changes.
+//! Pushing branches to another repository whenever they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,9 +20,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes every branch to `url`, and from then on pushes each branch that changes.
 ///
-/// Changes are collected for `debounce`. `on_push` is called with the duration of each round in
-/// which a branch was pushed. Failures are logged, and each failed branch is retried with its own
-/// exponential backoff, so a branch that the remote rejects does not delay the others.
+/// After a change, further changes are collected for the duration `debounce` and pushed together.
+/// `on_push` is called with the duration of each round in which a branch was pushed. Failures are
+/// logged. Each failed branch is retried with its own exponential backoff, so a branch that the
+/// remote rejects does not delay the others.
 ///
 /// The future never completes. Dropping it does not stop a push that is running.
 pub async fn auto_push(
@@ -48,7 +49,7 @@ pub async fn auto_push(
             () = branch_changed(&mut changes) => tokio::time::sleep(debounce).await,
             () = sleep_until(retry) => {}
         }
-        // The next round reads all heads, so the changes up to now need no further wake-up.
+        // The next round reads all heads, so the changes made so far need no further notification.
         changes = changes.resubscribe();
     }
 }
@@ -64,7 +65,7 @@ async fn sleep_until(instant: Option<Instant>) {
 async fn branch_changed(changes: &mut Receiver<Option<BranchName>>) {
     match changes.recv().await {
         Ok(_) | Err(RecvError::Lagged(_)) => {}
-        // Unreachable while the caller holds the database, which owns the sender.
+        // The channel stays open while the caller holds the database, which owns the sender.
         Err(RecvError::Closed) => std::future::pending().await,
     }
 }
@@ -89,13 +90,13 @@ struct RemoteBranch {
 /// The next attempt after a failed push.
 struct Retry {
     at: Instant,
-    /// The delay before this attempt. The next failure doubles it.
+    /// The delay before the next attempt. Every failure doubles the delay.
     backoff: Duration,
 }
 
 impl Pusher {
     /// Pushes the branches that changed since their last push and those whose retry is due. Returns
-    /// whether at least one was pushed.
+    /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
         // Forget branches that no longer exist on either side.
@@ -124,8 +125,8 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. If the remote rejects some of them, bisects to find out which
-    /// ones. Returns whether at least one was pushed.
+    /// Pushes branches together. If the remote rejects some branches, bisects to find out which
+    /// ones. Returns whether at least one branch was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
         while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
@@ -285,7 +286,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // This is long enough to notice if one branch waits for another.
+        // The delay is long enough for the test to notice if one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),
@@ -303,8 +304,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Because of the backoff, the rejected branch was tried less often than the other branch
-        // changed.
+        // The backoff kept the attempts to push the rejected branch less frequent than the pushes
+        // of the other branch.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

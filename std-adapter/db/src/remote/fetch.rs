@@ -38,13 +38,13 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// Limit in bytes for the data segment of each `git` process. The number of bytes that it may fetch
-/// is added to this limit, up to the same amount again.
+/// Limit in bytes for the data segment of each `git` process. The limit is raised by the number of
+/// bytes that the fetch may receive, but at most doubled.
 const MEMORY: u64 = 1 << 30;
 
 /// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,
-/// unless the argument is empty, and then runs `git` with the remaining arguments. Every process
-/// that `git` starts inherits both.
+/// and then runs `git` with the remaining arguments. An empty argument leaves its limit unset.
+/// Every process that `git` starts inherits both limits.
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 
@@ -100,7 +100,7 @@ pub enum FetchError {
     Store(#[from] Error),
 }
 
-/// A flag that cancels a fetch on another thread. Clones share the flag.
+/// A flag that cancels a fetch running on another thread. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 
@@ -144,7 +144,7 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // `ulimit` may have stopped `git` before the last check.
+    // `ulimit` may have stopped `git` after the last check of the size.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));
@@ -199,7 +199,7 @@ fn settings(served: &Repository) -> Vec<(String, String)> {
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
     let is_unset = |variable: &str| std::env::var_os(variable).is_none();
     match ssh {
-        // A program other than OpenSSH may not support the option.
+        // A program other than OpenSSH may not support `-o`.
         Some((_, command)) if is_openssh(command) => command.push_str(" -o BatchMode=yes"),
         None if is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") => {
             settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
@@ -211,7 +211,7 @@ fn settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns the settings of the served repository that are in [`TRANSPORT_SETTINGS`].
+/// Returns the served repository's values for the settings listed in [`TRANSPORT_SETTINGS`].
 fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     let config = served.config_snapshot();
     let mut settings = Vec::new();
@@ -237,15 +237,15 @@ fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns whether the program that a shell command runs is called `ssh`.
+/// Returns whether a shell command runs a program called `ssh`.
 fn is_openssh(command: &str) -> bool {
     let program =
         command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
     Path::new(program).file_name().is_some_and(|name| name == "ssh")
 }
 
-/// Returns the total size in bytes of all files below a directory. Files that vanish in the
-/// meantime are not counted.
+/// Returns the total size in bytes of all files below a directory. Files that vanish during the
+/// call are not counted.
 fn directory_size(dir: &Path) -> u64 {
     let (mut size, mut dirs) = (0, vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {

@@ -1,8 +1,7 @@
 //! Other repositories: fetching from them and pushing to them with the `git` program.
 //!
-//! `git` provides transports, credentials, proxies and the ssh configuration. On a machine without
-//! `git`, a server can do everything else, but using a remote fails with
-//! [`GitError::NotInstalled`].
+//! `git` provides transports, credentials, proxies and the ssh configuration. If `git` is not
+//! installed, using a remote fails with [`GitError::NotInstalled`], but everything else works.
 
 mod auto_push;
 pub(crate) mod fetch;

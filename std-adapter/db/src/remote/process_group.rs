@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A subprocess in its own process group, which its children inherit. For example, `git` starts
-/// `ssh`. Dropping it kills the whole group.
+/// A subprocess in its own process group. Processes that it starts, such as the `ssh` started by
+/// `git`, belong to the same group. Dropping the `ProcessGroup` kills the whole group.
 ///
 /// Signals from the terminal do not reach the group, and its processes cannot prompt on the
 /// terminal.
@@ -31,7 +31,8 @@ impl ProcessGroup {
         Ok(status)
     }
 
-    /// Sends SIGTERM to the group, and SIGKILL to whatever is left of it after `grace`.
+    /// Sends SIGTERM to the group, and then SIGKILL to any processes that are still running after
+    /// `grace`.
     pub(super) fn terminate(mut self, grace: Duration) {
         let Some(group) = self.id() else { return };
         let _ = kill_process_group(group, Signal::TERM);
@@ -54,7 +55,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // This fails if the group is empty.
+            // Killing the group fails if it is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }

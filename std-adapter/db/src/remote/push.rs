@@ -86,7 +86,7 @@ impl GitPush {
 
 impl Push for GitPush {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Push every part, even if an earlier one fails.
+        // Push every part, even if an earlier part fails.
         let parts = branches.chunks(MAX_BRANCHES_PER_PUSH);
         let failed = parts.filter_map(|part| self.push_part(url, part).err());
         failed.reduce(|first, _| first).map_or(Ok(()), Err)
@@ -129,7 +129,8 @@ mod tests {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();
             let command = format!("sh {}/ssh", dir.display());
-            // If the variant is known, `git` does not run the script an extra time to determine it.
+            // Setting `ssh.variant` keeps `git` from running the script an extra time to detect the
+            // variant.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
                 let set =
                     Command::new("git").arg("-C").arg(dir).args(["config", key, value]).status();

@@ -15,7 +15,7 @@ const TRACE_MARK: &str = " pkt-line.c:";
 pub(super) struct StderrTail {
     /// Complete lines.
     lines: Vec<u8>,
-    /// The last line, which is not complete yet.
+    /// The last line, which is still incomplete.
     partial: Vec<u8>,
 }
 
@@ -57,7 +57,8 @@ impl StderrTail {
     }
 }
 
-/// Returns a URL, or a message that contains one, without passwords and control characters.
+/// Makes a URL, or a message that contains one, safe to show: removes passwords and escapes control
+/// characters.
 pub(crate) fn sanitize_url(url: &str) -> String {
     sanitize(url, MAX_URL_CHARS)
 }
@@ -71,7 +72,7 @@ fn sanitize(text: &str, max_chars: usize) -> String {
             break;
         }
         match char {
-            // Bidirectional controls reorder the text that follows.
+            // Bidirectional control characters reorder the text that follows.
             '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 safe.extend(char.escape_unicode())
             }

@@ -15,8 +15,8 @@ use crate::io_error::IoError;
 /// Git's own servers send a keep-alive every five seconds when they have nothing else to send.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Environment variables that point to another repository or configuration. They are set if the
-/// server was started by a Git hook or a Git alias.
+/// Environment variables that point to another repository or configuration. A Git hook or alias
+/// that starts the server sets these variables.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -34,14 +34,14 @@ const OUTER_GIT: [&str; 12] = [
 
 /// Longest time between two checks of a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
-/// Size of the buffer for standard error in bytes.
+/// Size, in bytes, of the buffer for standard error.
 const READ_SIZE: usize = 8192;
 
 /// An error from the `git` subprocess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
-    /// The program with this name, `git` or the `sh` that starts it, is not in `PATH`.
+    /// The named program is not in `PATH`. It is either `git` or the `sh` that starts `git`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
     /// The subprocess could not be started or waited for.
@@ -53,8 +53,8 @@ pub enum GitError {
     /// The caller cancelled the operation, and the subprocess was killed.
     #[error("cancelled")]
     Cancelled,
-    /// The subprocess failed. The string is what it wrote to standard error, joined into one line,
-    /// without progress messages or passwords.
+    /// The subprocess failed. The string is the text that `git` wrote to standard error, joined
+    /// into one line, without progress messages or passwords.
     #[error("{0}")]
     Failed(String),
 }
@@ -78,7 +78,8 @@ pub(super) fn isolate(command: &mut Command) {
     for variable in OUTER_GIT {
         command.env_remove(variable);
     }
-    // libcurl ignores these two variables, which other programs use to find trusted certificates.
+    // Other programs use these two variables to find trusted certificates, but libcurl ignores
+    // them.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
         if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty()) {
             command.env(to, value);
@@ -92,13 +93,14 @@ pub(super) fn isolate(command: &mut Command) {
 /// Runs `command` until it exits, and returns its status and the end of its standard error.
 ///
 /// `check` is called at least every [`TICK`] with the number of bytes read from standard error so
-/// far, and returns a measure of progress. The timeout starts over whenever this measure changes or
+/// far, and returns a measure of progress. The timeout starts over whenever the measure changes or
 /// the subprocess writes to standard error.
 ///
 /// # Errors
-/// [`GitError::NotInstalled`], [`GitError::Io`]; [`GitError::TimedOut`] after `timeout` without
-/// progress; any error returned by `check`. In the last two cases, the subprocess and its children
-/// receive SIGTERM, followed by SIGKILL after `grace`.
+/// [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run;
+/// [`GitError::TimedOut`] after `timeout` without progress; any error returned by `check`. After a
+/// timeout or an error from `check`, the subprocess and its children receive SIGTERM, followed by
+/// SIGKILL after `grace`.
 pub(super) fn run<E: From<GitError>>(
     command: &mut Command,
     timeout: Option<Duration>,
@@ -160,7 +162,7 @@ fn read_stderr<E: From<GitError>>(
     }
 }
 
-/// Waits until `stream` is readable or at EOF. Returns false after `timeout`.
+/// Waits until `stream` is readable or at EOF. Returns false if `timeout` passes first.
 fn is_readable(stream: &impl std::os::fd::AsFd, timeout: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(timeout).ok();
     let mut streams = [PollFd::new(stream, PollFlags::IN)];

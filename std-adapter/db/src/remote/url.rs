@@ -16,7 +16,7 @@ pub enum Scheme {
     Http,
     /// `https://`.
     Https,
-    /// `file://` and paths on the server's machine.
+    /// `file://` URLs and paths on the server's machine.
     File,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Scheme {
 }
 
 impl Scheme {
-    /// Returns the scheme of a URL. The rules are the same as those of `git`.
+    /// Returns the scheme of a URL. `git` uses the same rules to distinguish schemes.
     ///
     /// # Errors
     /// Every [`UrlError`] except [`UrlError::NotAllowed`].
@@ -111,7 +111,7 @@ fn check_host(text: &str) -> Result<(), UrlError> {
     if is_option { Err(UrlError::HostIsOption) } else { Ok(()) }
 }
 
-/// The set of schemes that clients may use. The default is all of them.
+/// The set of schemes that clients may use. By default, the set contains every scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schemes(BTreeSet<Scheme>);
 

@@ -50,15 +50,17 @@ const MAX_PACKS: u16 = 4096;
 /// A Git repository, bare or with work trees.
 ///
 /// If a branch is checked out in a work tree, the index and files of that work tree are updated
-/// along with the branch. If this would overwrite local changes, the branch is not updated.
+/// along with the branch. If updating the work tree would overwrite local changes, the branch is
+/// not updated.
 ///
 /// Other programs may use the repository at the same time, including `git gc`. When a method
-/// returns, what it wrote is on disk to the extent that [`Fsync`] specifies: files are written
-/// under a temporary name, synced and renamed, and then their directories are synced.
+/// returns, its changes are as durable as [`Fsync`] specifies. Files are written under a temporary
+/// name, synced and renamed, and then their directories are synced.
 ///
 /// A repository can be opened only once at a time: [`GitStore::open`] fails while another
-/// `GitStore` for it exists in this or another process. Branch locks left behind by a killed server
-/// are therefore known to be abandoned, and are removed when the repository is opened.
+/// `GitStore` for the same repository exists in this or another process. Branch locks left behind
+/// by a killed server are therefore known to be abandoned, and are removed when the repository is
+/// opened.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -151,7 +153,7 @@ impl GitStore {
             .map_err(|error| Error::io(objects.display(), error))
     }
 
-    /// Sets what is synced. The default is [`Fsync::All`].
+    /// Sets which files and directories are synced to disk. The default is [`Fsync::All`].
     #[must_use]
     pub fn with_fsync(self, fsync: Fsync) -> GitStore {
         GitStore { policy: self.policy.with_fsync(fsync), ..self }
@@ -322,7 +324,8 @@ impl Store for GitStore {
         match self.handles.get().commit_graph_if_enabled() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
-                // The commits themselves contain the same information.
+                // The graph is optional, because the commits themselves contain the same
+                // information.
                 tracing::warn!("{}: commit-graph: {error}", self.dir().display());
                 None
             }

@@ -11,8 +11,8 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of separately locked shards. It is large enough that threads rarely contend for the
-/// same shard.
+/// The number of separately locked shards, which is large enough that threads rarely contend for
+/// the same shard.
 const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
@@ -44,7 +44,7 @@ impl MemoryStore {
     }
 
     fn shard(&self, id: Id) -> &Shard {
-        // Use the last byte, because the hash map uses the first ones.
+        // Choose the shard by the last byte, because the hash map uses the first bytes.
         let [first, ..] = &self.objects;
         let [.., last] = id.as_bytes();
         self.objects.get(usize::from(*last) % SHARDS).unwrap_or(first)
@@ -172,8 +172,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // Names that start with `name` sort after it, but not all of them are children: `a-b` comes
-    // before `a/b`.
+    // Names that start with `name` sort after `name`, but not all of them are children. For
+    // example, `a-b` comes between `a` and `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));
@@ -210,7 +210,7 @@ pub fn remove_stale_fetch_dirs() {
             .and_then(|pid| pid.parse().ok());
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
         let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-        // Anyone can create a directory with such a name in `/tmp`.
+        // Anyone can create a directory with a matching name in `/tmp`, so check the owner.
         if gone && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

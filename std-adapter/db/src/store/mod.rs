@@ -13,8 +13,8 @@ use super::object::{Object, ObjectKind};
 use super::remote::{CancelFlag, FetchError};
 use super::{BranchName, Id, Result};
 
-/// An index of commits, separate from the commits themselves, that holds their parents and times,
-/// as in `git-commit-graph(1)`.
+/// An index that holds the parents and times of commits, as described in `git-commit-graph(1)`. The
+/// index is stored separately from the commits themselves.
 pub trait CommitGraph: Send + Sync {
     /// Returns the committer time and the parents of a commit, or `None` if it is not in the graph.
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
@@ -24,7 +24,7 @@ pub trait CommitGraph: Send + Sync {
 /// compare-and-swap.
 ///
 /// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns true,
-/// its methods may block on a disk, and async tasks must call them on a blocking thread.
+/// the store's methods may block on a disk, and async tasks must call them on a blocking thread.
 pub trait Store: Send + Sync + 'static {
     /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks on the
     /// network.
@@ -68,7 +68,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes objects. Each object must come after the objects that it refers to, unless those are
     /// already stored.
     ///
-    /// When this returns, the objects have all the durability that the store provides, so a branch
+    /// When this method returns, the objects are as durable as the store can make them, so a branch
     /// may be set to one of them.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ pub trait Store: Send + Sync + 'static {
     /// be written. Some of the other objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Writes again any objects that another program has removed since they were passed to
+    /// Rewrites any objects that another program has removed since they were passed to
     /// [`write`](Store::write). Does nothing if no other program can remove objects.
     ///
     /// # Errors
@@ -99,15 +99,16 @@ pub trait Store: Send + Sync + 'static {
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
     /// Writes objects as [`write`](Store::write) does, and then updates either all of the branches
-    /// or none of them. Returns false and updates none of them if any branch is not at its expected
-    /// commit. The objects may still have been written in that case.
+    /// or none of them. Returns false and updates no branch if any branch is not at its expected
+    /// commit. The objects may have been written even if no branch is updated.
     ///
-    /// A single call for both waits for the disk less often than two calls would.
+    /// Combining both steps in one call waits for the disk less often than two separate calls
+    /// would.
     ///
     /// # Errors
     /// [`Error::BranchConflict`](crate::Error::BranchConflict),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Store`](crate::Error::Store) if the update fails. In that case, each branch has
+    /// [`Error::Store`](crate::Error::Store) if the update fails. After an error, each branch has
     /// either its old or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
@@ -139,7 +140,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(HashSet::new())
     }
 
-    /// Opens the commit graph. Returns `None` if there is none.
+    /// Opens the commit graph. Returns `None` if the store has no commit graph.
     fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
         None
     }
@@ -217,7 +218,7 @@ pub enum RefChanges {
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// A periodic poll. No change was reported, but a report may have been lost.
+    /// A periodic poll, in case the report of a change was lost.
     Poll,
 }
 

@@ -8,7 +8,7 @@ use crate::{Error, Id, Result};
 enum WalkStep {
     /// Visit an object unless the target already has it.
     Visit(Id),
-    /// Write an object. Everything that the object refers to has been written.
+    /// Write an object, now that everything that it refers to has been written.
     Write(Id, Object),
 }
 

@@ -71,10 +71,12 @@ impl Transaction {
     /// `from` is also a directory.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory;
-    /// [`Error::NotEmpty`] if `to` is not empty; [`Error::IntoItself`] if `to` is below `from`;
-    /// [`Error::TooDeep`] if a path would be too long; [`Error::InvalidName`] if Git does not allow
-    /// the name; [`Error::NotFound`] if `from` does not exist.
+    /// - [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory.
+    /// - [`Error::NotEmpty`] if `to` is a directory that is not empty.
+    /// - [`Error::IntoItself`] if `to` is below `from`.
+    /// - [`Error::TooDeep`] if a path would be too long.
+    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.rename_over(from, to).map(drop)
     }
@@ -82,8 +84,8 @@ impl Transaction {
     /// Removes the node at `path` as [`remove`](Transaction::remove) does, and returns it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::IsDirectory`] for the top directory.
+    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
+    /// through a file; [`Error::IsDirectory`] for the top directory.
     pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -96,7 +98,7 @@ impl Transaction {
     /// Moves `from` to `to` as [`rename`](Transaction::rename) does, and returns the replaced node.
     ///
     /// # Errors
-    /// The same as for [`rename`](Transaction::rename).
+    /// The same errors as [`rename`](Transaction::rename).
     pub(crate) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -148,8 +150,8 @@ impl Transaction {
     /// Calls `change` with the content of a file, which is charged to the transaction's budget.
     ///
     /// # Errors
-    /// Returns any error from `change`, in which case nothing has changed. [`Error::NotFound`] if
-    /// there is no such file; [`Error::IsDirectory`] if it is a directory.
+    /// Returns any error from `change` and leaves the file unchanged in that case.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -177,8 +179,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces the blob `of` in a file with the loaded `content`. Does nothing if the file has
-    /// changed in the meantime.
+    /// Replaces a file's stored content, the blob `of`, with `content`, which holds the same bytes
+    /// in memory. Does nothing if the file has changed in the meantime.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
@@ -206,7 +208,8 @@ impl Transaction {
     }
 }
 
-/// Returns how much of the memory reserved for names the node at `path` takes.
+/// Returns the number of bytes that the node at `path` contributes to the memory reserved for
+/// names.
 fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {

@@ -24,8 +24,8 @@ pub(super) struct State {
     /// the commit did not conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that were written by merges but to which no branch refers yet. Another program may
-    /// prune them before the commit.
+    /// Objects that were written by merges and that no branch refers to yet. Another program may
+    /// prune these objects before the transaction commits.
     pub(super) kept: Arc<NewObjects>,
     /// Whether a commit or merge is in progress. The operation works on a copy of the tree, and the
     /// tree does not change until the operation ends.

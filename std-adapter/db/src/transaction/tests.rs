@@ -4,7 +4,7 @@ use crate::model::identity::Identity;
 use crate::model::object::EntryMode;
 use crate::model::test_trees;
 
-/// Stores a commit with these files that is not on any branch.
+/// Stores a commit that contains these files and is not on any branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
     let objects = database.objects();
     let tree =

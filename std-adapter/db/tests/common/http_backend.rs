@@ -1,5 +1,5 @@
 //! A minimal HTTP server in front of `git http-backend`.
-// The Clippy configuration allows these in tests, but not in functions that tests share.
+// The Clippy configuration allows both lints in tests, but not in functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;

@@ -97,7 +97,7 @@ impl FileContent {
         }
     }
 
-    /// Returns the hash of the content, whether or not it is stored.
+    /// Returns the content's hash. The content need not be stored.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if there is not enough memory for a copy; [`Error::Store`] if the

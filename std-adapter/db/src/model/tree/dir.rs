@@ -42,14 +42,15 @@ pub enum TreeDir {
 /// A file or symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeFile {
-    /// [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or [`Link`](EntryMode::Link).
+    /// The mode: [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or
+    /// [`Link`](EntryMode::Link).
     pub mode: EntryMode,
     /// The content, or the target of a symbolic link.
     pub content: FileContent,
 }
 
 impl TreeNode {
-    /// Converts an entry of a stored tree.
+    /// Converts an entry of a stored tree to a node.
     #[must_use]
     pub fn of(entry: &TreeEntry) -> TreeNode {
         match entry.mode {
@@ -83,7 +84,7 @@ impl TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// Returns the node named `name`, or `None` if there is none.
+    /// Returns the node named `name`, or `None` if there is no such node.
     ///
     /// # Errors
     /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -107,7 +108,7 @@ impl TreeDir {
         Ok(list)
     }
 
-    /// Calls `see` with each entry, in the byte order of the names.
+    /// Calls `see` with each entry, in byte order by name.
     ///
     /// # Errors
     /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -128,7 +129,7 @@ impl TreeDir {
     /// Checks that the directory can be placed at a path with `names` components.
     ///
     /// # Errors
-    /// [`Error::TooDeep`] if a changed directory would be too deep.
+    /// [`Error::TooDeep`] if a changed directory would be nested too deeply.
     pub fn check_depth(&self, names: usize) -> Result<()> {
         let mut rest = vec![(self, names)];
         while let Some((dir, depth)) = rest.pop() {
@@ -154,8 +155,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns the approximate memory used by uncommitted names at and below this directory, and
-    /// the total length of uncommitted files, both in bytes.
+    /// Returns two totals, in bytes, for everything at and below this directory: the approximate
+    /// memory used by uncommitted names, and the length of uncommitted files.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -208,7 +209,7 @@ impl TreeDir {
     }
 }
 
-/// Returns the approximate memory that a name takes in a changed directory, in bytes.
+/// Returns the approximate number of bytes that a name takes up in a changed directory.
 pub(crate) fn cost(name: &[u8]) -> u64 {
     (name.len() as u64).saturating_mul(2).saturating_add(256)
 }

@@ -80,7 +80,7 @@ impl EditedDir {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// Calls `see` with each entry, in the byte order of the names.
+    /// Calls `see` with each entry, in byte order by name.
     pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =

@@ -57,8 +57,8 @@ impl Tree {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::Broken`] if a directory cannot be read.
+    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
+    /// through a file; [`Error::Broken`] if a directory cannot be read.
     pub fn get(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let mut node = TreeNode::Dir(self.0.clone());
         for (depth, name) in names(path).enumerate() {
@@ -97,8 +97,8 @@ impl Tree {
     /// the tree is written.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::IsDirectory`] for the top directory.
+    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
+    /// through a file; [`Error::IsDirectory`] for the top directory.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Check first, so that a failed removal does not mark the directory as changed.
@@ -109,7 +109,7 @@ impl Tree {
     /// Returns the file at `path` so that it can be changed.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::IsDirectory`] if it is a directory or
+    /// [`Error::NotFound`] if there is no such node; [`Error::IsDirectory`] if it is a directory or
     /// submodule; [`Error::TooDeep`] if the path has too many components.
     pub fn file_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut TreeFile> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
@@ -139,7 +139,7 @@ impl Tree {
     }
 
     /// Creates a directory at `path`, along with its parents. Returns `false` and creates nothing
-    /// if a file is in the place of the directory or of a parent.
+    /// if there is a file at `path` or at the path of a parent.
     ///
     /// # Errors
     /// [`Error::TooDeep`] if the path has too many components; [`Error::Broken`] if a directory
@@ -178,7 +178,7 @@ impl Tree {
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
                 Some(TreeNode::Dir(dir)) => dir,
-                // The change itself will report the error.
+                // The change itself will fail with the appropriate error.
                 _ => return Ok(growth),
             };
         }
@@ -202,8 +202,8 @@ impl Tree {
         dir.entries_mut(objects).map_err(|error| error.at(path))
     }
 
-    /// Encodes the tree, adds the objects to `batch` and returns its hash. Empty directories are
-    /// left out.
+    /// Encodes the tree, adds the objects to `batch` and returns the tree's hash. Empty directories
+    /// are left out.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if there is not enough memory for a copy of a file; [`Error::Store`] if
@@ -246,7 +246,8 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // Empty directories are gone. Here `a` sorts before `a.c`, but in Git it sorts after it.
+        // Empty directories are gone. Git would sort the directory `a` after `a.c`, but this list
+        // has it first.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]
@@ -287,7 +288,7 @@ mod tests {
     fn unused_directories_are_not_read() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        // The subtree is not in the store.
+        // The subdirectory `x` refers to a tree that is not in the store.
         let nowhere = encode_tree([TreeEntry {
             name: (*b"x").into(),
             mode: EntryMode::Dir,

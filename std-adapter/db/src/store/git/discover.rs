@@ -59,7 +59,7 @@ impl Discovered {
 }
 
 /// Finds the repository at `path`: `path/.git`, the directory that the file `path/.git` points to,
-/// or `path` itself. Returns `None` if there is none.
+/// or `path` itself. Returns `None` if there is no repository.
 ///
 /// # Errors
 /// [`Error::Store`] if a link points to a missing directory, or if the directory is not a
@@ -68,7 +68,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
     let dir = if dot_git.is_file() {
-        // This is a linked work tree, a submodule, or the result of `git init --separate-git-dir`.
+        // `path` is a linked work tree, a submodule, or the result of
+        // `git init --separate-git-dir`.
         linked_from = Some(path.to_owned());
         read_link_file(&dot_git, b"gitdir:")?
     } else if dot_git.exists() {
@@ -100,8 +101,8 @@ fn is_repository(dir: &Path) -> bool {
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
 }
 
-/// Reads the path that follows `prefix` in a file, and resolves it relative to the directory of the
-/// file.
+/// Reads the path that follows `prefix` in a file, and resolves that path relative to the file's
+/// directory.
 fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     let text = fs::read(file).map_err(|error| Error::io(file.display(), error))?;
     let to = text.strip_prefix(prefix).map(<[u8]>::trim_ascii).filter(|to| !to.is_empty());

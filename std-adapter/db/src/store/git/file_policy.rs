@@ -35,8 +35,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. Syncing all of them takes a disk about as
-/// long as syncing one.
+/// Syncs files concurrently, with one thread per file. A disk needs about as much time to sync many
+/// files concurrently as to sync one.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -178,7 +178,7 @@ impl Sharing {
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode to set on a new file that the umask has given `mode`.
+    /// Returns the mode to set on a new file, where `mode` is the mode that results from the umask.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
@@ -187,8 +187,8 @@ impl Sharing {
     }
 }
 
-/// Adds search permission for everyone who has read permission, and the setgid bit, so that new
-/// files inherit the directory's group.
+/// Adds search permission for everyone who has read permission. Also adds the setgid bit if the
+/// group has access, so that new files inherit the directory's group.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

@@ -12,8 +12,8 @@ use super::object_lookup::retry_while_repacking;
 use super::open_options;
 use crate::Result;
 
-/// Handles for the threads that use a repository. An idle handle keeps what it has read from the
-/// disk, so the next thread that uses it does not need to read it again.
+/// Handles for the threads that use a repository. An idle handle keeps the data that it has read
+/// from the disk, so the next thread to use the handle does not need to read the data again.
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
@@ -27,7 +27,7 @@ struct IdleHandle {
     loose: LooseWriter,
 }
 
-/// A handle that is used by one thread. Dropping it returns it to the pool.
+/// A handle that is used by one thread. Dropping the handle returns it to the pool.
 pub(super) struct PooledHandle<'p> {
     pool: &'p HandlePool,
     inner: Option<IdleHandle>,
@@ -48,8 +48,8 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read the generation before the repository. Otherwise, a handle to the old repository
-        // could be given the new generation and would be kept.
+        // Read the generation before the repository. In the opposite order, a handle to the old
+        // repository could get the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.read().to_thread_local();
         let loose = LooseWriter::new(repository.objects.store_ref().path());
@@ -80,7 +80,7 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old store stays in use. It is slower, because each miss needs a second lookup.
+            // The old store stays in use, but is slower because each miss needs a second lookup.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::file_policy::FilePolicy;
 
-/// Longest pause between two attempts.
+/// Longest pause between two attempts to acquire a lock.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// A lock that is held. Dropping it removes the lock file and any empty parent directories.
+/// A lock file held by this process. Dropping the `LockFile` removes the file and any empty parent
+/// directories.
 #[derive(Debug)]
 pub(super) struct LockFile {
     /// The file that is locked.
@@ -169,7 +170,7 @@ pub(super) fn remove_empty_dirs(dir: &Path) {
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // This fails if the directory is not empty.
+    // Removing the directory fails if it is not empty.
     let _ = fs::remove_dir(dir);
 }
 

@@ -92,8 +92,8 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Retries `write` while a directory is missing: the staging directory may not exist yet, or
-    /// `git gc` may have removed it or an empty directory of objects.
+    /// Retries `write` while a directory is missing. The staging directory may not exist yet, or
+    /// `git gc` may have removed the staging directory or an empty object directory.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -134,7 +134,8 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // Publish the objects in the given order, so that each comes after those that it refers to.
+        // Publish the objects in the given order, so that each object is published after those that
+        // it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
@@ -180,8 +181,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // This fails if the directory was never created. `git gc` removes whatever cannot be
-        // removed here.
+        // Removing the directory fails if it was never created. Anything that remains is eventually
+        // removed by `git gc`.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }

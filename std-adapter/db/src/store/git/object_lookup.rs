@@ -1,14 +1,15 @@
 //! Finding objects while other programs repack or remove them.
 //!
-//! A gix object store remembers what it found on disk. This leads to two kinds of errors:
+//! A gix object store remembers what it found on disk, which leads to two kinds of errors:
 //!
-//! - If a repack moves an object during a lookup, gix may find it neither in a loose file nor in a
-//!   pack. If gix fails to open an index once, it never tries to open that index again. Therefore,
-//!   [`retry_while_repacking`] repeats a lookup that found nothing, with a new store, until the
-//!   list of packs stays the same during the lookup. The name of a pack is a hash of its content,
-//!   so moving an object changes the list.
-//! - gix keeps reading from packs that `git gc` has since removed. Therefore, [`ExistenceCache`]
-//!   opens a new store whenever a pack directory or a list of alternates has changed.
+//! - If a repack moves an object during a lookup, gix may find the object neither in a loose file
+//!   nor in a pack. If gix fails to open an index once, it never tries to open that index again.
+//!   Therefore, [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the
+//!   list of packs does not change during a lookup. The name of a pack is a hash of its content, so
+//!   moving an object to another pack changes the list.
+//! - gix keeps reading from packs that `git gc` has removed in the meantime. Therefore,
+//!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
+//!   changed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,8 +27,8 @@ use super::loose_writer::LooseWriter;
 use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
-/// Maximum number of lookups while the packs change. A repack takes at least tens of milliseconds,
-/// which is long enough for several lookups.
+/// Maximum number of attempts to find an object while the packs change. A repack takes at least
+/// tens of milliseconds, which is long enough for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
 /// Minimum age at which a modification time is trusted. A second change within one tick of the file
@@ -90,8 +91,8 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// Determines whether an object exists at this moment, with a store that is reopened whenever
-/// something has changed on disk.
+/// Checks whether objects currently exist, using a store that is reopened whenever something has
+/// changed on disk.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 

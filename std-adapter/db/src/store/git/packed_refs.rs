@@ -21,9 +21,9 @@ use crate::Id;
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
-    /// Kept open so that its inode number is not reused for another file. Modification times alone
-    /// cannot distinguish two files, because both may have been written within one tick of the
-    /// clock.
+    /// The file is kept open so that its inode number is not reused for another file. Modification
+    /// times alone cannot distinguish two files, because both may have been written within one tick
+    /// of the clock.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
@@ -137,7 +137,7 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Returns the header for the next version of the file, and the refs in this version.
+/// Returns the header to use when the file is rewritten, and the refs that `text` contains.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

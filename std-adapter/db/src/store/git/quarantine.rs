@@ -1,8 +1,8 @@
 //! Fetching into a quarantine.
 //!
-//! `git` fetches into a temporary repository that has ours as an alternate. It checks every object
-//! (`fetch.fsckObjects`) and verifies that none is missing. Only then are the objects moved to our
-//! repository, so nobody ever sees a partial fetch.
+//! `git` fetches into a temporary repository that uses ours as an alternate. `git` also checks
+//! every object (`fetch.fsckObjects`) and verifies that no object is missing. The objects are moved
+//! to our repository only after `git` has succeeded, so nobody ever sees a partial fetch.
 
 use std::ffi::OsStr;
 use std::fs;

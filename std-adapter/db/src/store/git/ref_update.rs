@@ -38,7 +38,7 @@ impl Refs<'_> {
     /// Applies either all updates or none. Returns false if a branch is not at its expected commit.
     ///
     /// `write` stores the objects and syncs the files passed to it, which are the lock files with
-    /// the new values. It is not called if this method returns false.
+    /// the new values. `write` is not called if a branch is not at its expected commit.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -87,15 +87,15 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// Locks a branch. Returns `None` if it is not at its expected commit.
+    /// Locks a branch. Returns `None` if the branch is not at its expected commit.
     fn lock_and_check(
         &self,
         RefUpdate { branch, from, to }: &RefUpdate<'_>,
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // Removing a symbolic branch removes the link. All other updates affect the target of the
-        // link.
+        // Removing a symbolic branch removes the link itself. Any other update of a symbolic branch
+        // affects the link's target.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);
@@ -172,7 +172,7 @@ impl Refs<'_> {
                 .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
                 .map_err(failed)
         })?;
-        // The branch has been renamed. Failures from here on are only logged.
+        // The branch has been renamed, so later failures are only logged.
         for tree in &work_trees {
             if let Err(error) = self.set_head(tree, &new, deadline) {
                 tracing::error!(
@@ -233,8 +233,8 @@ impl Refs<'_> {
         tracing::warn!("cannot change {title} in {}: {failure}", config.display());
     }
 
-    /// Removes refs along with their logs. The caller must have locked the refs unless nobody else
-    /// uses them.
+    /// Removes refs along with their logs. The caller must hold the locks on the refs, unless
+    /// nobody else uses the refs.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());

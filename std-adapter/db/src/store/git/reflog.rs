@@ -1,8 +1,8 @@
 //! Reflogs: who changed a branch, from which commit to which, and why.
 //!
-//! As in Git, an existing log is appended to, and a new one is created if `core.logAllRefUpdates`
-//! is enabled, which is the default in a repository with a work tree. A log is removed along with
-//! its branch.
+//! As in Git, updates are always appended to an existing log. A new log is created only if
+//! `core.logAllRefUpdates` is enabled, which is the default in a repository with a work tree. A log
+//! is removed along with its branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,10 +20,10 @@ use crate::model::object::{Object, ObjectKind};
 
 /// The sources of the author and the message of a log line.
 pub(super) struct ReflogReason<'a> {
-    /// The objects that were written for the update. If the new head is among them, the line gets
-    /// the committer and the subject of that commit.
+    /// The objects that were written for the update. If they include the branch's new head, the log
+    /// line contains that commit's committer and subject.
     pub(super) objects: &'a [(Id, Object)],
-    /// The author of all other lines.
+    /// The author of log lines for updates that wrote no commit.
     pub(super) identity: &'a Identity,
 }
 

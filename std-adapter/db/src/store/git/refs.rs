@@ -39,7 +39,7 @@ pub(super) enum RefTarget {
     /// The ref does not exist.
     Missing,
     Object(Id),
-    /// The full name of another ref.
+    /// The ref is symbolic and points to the ref with this full name.
     Symbolic(Vec<u8>),
 }
 

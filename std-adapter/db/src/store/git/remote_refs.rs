@@ -15,8 +15,8 @@ const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
     /// Returns the remote name under which a branch of `remote` is kept: `remote`, followed by one
-    /// `+` for each conflict. For example, `a/b` conflicts with a branch `a` that the remote used
-    /// to have and that is still kept.
+    /// `+` for each conflict. For example, `a/b` conflicts with `a` if the remote used to have a
+    /// branch `a` and that branch is still kept.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {
@@ -60,7 +60,7 @@ impl Refs<'_> {
     }
 
     /// Removes the refs of the remotes that `matches` accepts. The refs need no locks, because only
-    /// their own server updates them.
+    /// the server that created them updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

@@ -1,14 +1,15 @@
 //! Exclusive use of a repository by one server, and removal of locks left behind by a killed
 //! server.
 //!
-//! A branch is locked by the file `BRANCH.lock`. The file does not record who created it, and
-//! nobody removes it after SIGKILL or a power failure, so the branch could never change again.
-//! Therefore, a server holds an flock on `datakit.lock` for as long as it lives. The kernel
-//! releases the flock when the process ends, so a server that acquires it knows that no other
-//! server is running and may clean up. The file `datakit.lock` itself is never removed.
+//! A branch is locked by the file `BRANCH.lock`. The lock file does not record who created it.
+//! After SIGKILL or a power failure, nobody would remove the file, and the branch could never
+//! change again. Therefore, a server holds an flock on `datakit.lock` for as long as it runs. The
+//! kernel releases the flock when the process ends. A server that acquires the flock therefore
+//! knows that no other server is running and may remove old lock files. The file `datakit.lock`
+//! itself is never removed.
 //!
-//! `git` does not use `datakit.lock`. It locks a branch only for an instant, so a lock file is
-//! removed only if it has not changed for [`GRACE`], which is also how long `git` itself waits for
+//! `git` does not use `datakit.lock`. It locks a branch only for an instant, so a branch lock that
+//! has not changed for [`GRACE`] is considered abandoned. `git` itself waits just as long for
 //! `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
@@ -30,8 +31,8 @@ pub(super) struct ServerLock(File);
 
 impl Drop for ServerLock {
     fn drop(&mut self) {
-        // A child process between fork and exec shares the open file, and would otherwise keep the
-        // lock for an instant.
+        // A child process between fork and exec shares the open file. Unlock explicitly, because
+        // closing the file would not release the lock until the child closes it too.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -86,7 +87,7 @@ fn remove_abandoned(common: &Path) -> io::Result<()> {
     collect_locks(&common.join("refs"), &mut locks)?;
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
-    // `packed-refs.new` is only written while `packed-refs.lock` is held. `index.lock` is not in
+    // `packed-refs.new` is written only while `packed-refs.lock` is held. `index.lock` is not in
     // the list, because it is held while somebody writes a commit message, however long that takes.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {

@@ -68,7 +68,8 @@ fn a_walk_uses_the_commit_graph_if_there_is_one() {
     }
     assert!(set_branch(&store, "master", None, line.last().copied()));
     repository.git(&["commit-graph", "write", "--reachable"]);
-    // The object of a commit in the graph is not read, so removing the object does not matter.
+    // The history is read from the commit graph, so it does not matter that a commit object is
+    // missing.
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let is_ancestor = |ancestor: usize, of: usize| {
@@ -217,7 +218,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
     let dir = store.dir();
     write_commit(&store, "a");
     let [staging] = &staging_dirs(&dir)[..] else { panic!("one directory") };
-    // `git gc` does the same with an old staging directory.
+    // `git gc` also removes old staging directories.
     fs::remove_dir_all(staging).unwrap();
     let id = write_commit(&store, "b");
     assert!(store.read(id).unwrap().is_some());

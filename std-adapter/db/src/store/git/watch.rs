@@ -15,14 +15,14 @@ use crate::store::{RefChanges, WatchGuard};
 /// several file events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// Shortest time between two polls, which find changes that were not reported.
+/// Minimum time between two polls. Polling finds changes that were not reported.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Time between two polls of all branches if the system reports changes.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Polls take at most 1/`POLL_SHARE` of the time, so they become less frequent if there are many
-/// branches.
+/// Polling takes at most 1/`POLL_SHARE` of the time, so polls become less frequent if there are
+/// many branches.
 const POLL_SHARE: u32 = 100;
 
 /// Watches `refs/heads` and `packed-refs` until it is dropped.
@@ -95,7 +95,7 @@ impl RefPaths {
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
             Ok(name) => Some(RefChanges::Named([name].into())),
-            // This is a lock file. The branch causes its own event when it changes.
+            // The file is a lock file. A change to the branch itself causes a separate event.
             Err(_) if name.ends_with(b".lock") => None,
             Err(_) => Some(RefChanges::Any),
         }
@@ -132,8 +132,8 @@ impl Poller {
             let begin = Instant::now();
             (self.changed)(&changes);
             if let RefChanges::Named(_) = changes {
-                // A symbolic branch changes with its target, but the event does not name it, so
-                // poll as soon as `POLL_SHARE` allows.
+                // A symbolic branch changes with its target, but the event names only the target.
+                // Poll as soon as `POLL_SHARE` allows.
                 due = last_poll + pause;
                 continue;
             }

@@ -3,9 +3,9 @@
 //!
 //! An index that lags behind its branch is dangerous: the next `git commit` in that work tree would
 //! revert everything that has since been added to the branch. Therefore, updating the branch also
-//! updates the index and the files. If this would overwrite local changes, the branch is not
-//! updated. The `git` program, which updates the index and the files, is started only for branches
-//! that are checked out.
+//! updates the index and the files. If updating the files would overwrite local changes, the branch
+//! is not updated. The `git` program, which updates the index and the files, is started only for
+//! branches that are checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -199,7 +199,8 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // Status 1 means that there are changes, which the next two commands check.
+        // Exit status 1 means that there are changes. The next two commands check whether they
+        // matter.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -221,7 +222,7 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates the index and the files. On failure, neither is changed.
+    /// Updates the index and the files. On failure, both are left unchanged.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
@@ -239,8 +240,8 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`, and retries while another program holds the lock on the index, as `git status`
-    /// does for an instant.
+    /// Runs `git`, and retries while another program holds the lock on the index. For example,
+    /// `git status` briefly holds the lock.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
@@ -267,8 +268,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error with the reason first, because the client does not receive the end of a
-    /// long message.
+    /// Returns an error whose message begins with the reason, because the client does not receive
+    /// the end of a long message.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");

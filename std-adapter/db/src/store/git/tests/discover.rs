@@ -239,7 +239,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     }
     let store = GitStore::open(&repository.0).unwrap();
     fill(&store);
-    // This also updates the work tree.
+    // Creating `master` also updates the work tree.
     assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
     drop(store);
     for path in all_below(&repository.0) {
@@ -257,7 +257,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
 fn config_worktree_applies_to_the_main_work_tree() {
     let repository = TempRepository::new("form-worktree-config");
     repository.git(&["init", "-q", "-b", "master", "."]);
-    // `git sparse-checkout` does this in a linked work tree of a bare repository.
+    // `git sparse-checkout` writes these settings in a linked work tree of a bare repository.
     repository.git(&["config", "core.repositoryFormatVersion", "1"]);
     repository.git(&["config", "extensions.worktreeConfig", "true"]);
     repository.git(&["config", "--unset", "core.bare"]);

@@ -268,7 +268,7 @@ fn a_slow_server_does_not_time_out() {
     assert!(start.elapsed() > timeout, "{:?}", start.elapsed());
 }
 
-/// A script that replaces `ssh` and makes the remote run `$here/hook` to create packs.
+/// A replacement for `ssh` that makes the remote run `$here/hook` to create packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 
 /// Makes the remote send what `script` prints instead of a pack, until a file `good` exists.

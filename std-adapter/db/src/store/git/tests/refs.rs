@@ -53,14 +53,14 @@ fn branch_names_are_valid_if_git_accepts_them() {
         let theirs = git(&repository, &["check-ref-format", "--branch", &odd]).status.success();
         assert_eq!(BranchName::new(&odd).is_ok(), theirs, "{odd:?}");
     }
-    // A lock file with a longer name could not be created.
+    // With a longer component, the name of the lock file would be too long for the file system.
     BranchName::new("x".repeat(250)).unwrap();
     assert!(BranchName::new(format!("a/{}", "x".repeat(251))).is_err());
 }
 
 const PAIRS: [&str; 7] = ["a", "a/b", "a/b/c", "a-b", "ab", "a/c", "b"];
 
-/// How the first branch is stored before the second one is created.
+/// How the first branch is stored when the second one is created.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Loose,
@@ -211,7 +211,7 @@ fn updates_succeed_while_git_removes_empty_directories() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // This fails if a branch is locked.
+                // `git pack-refs` fails if a branch is locked.
                 git(&repository, &["pack-refs", "--all"]);
             }
         });
