@@ -1,5 +1,6 @@
-//! Fairness between the connections of a thread, measured as the work done for busy clients between
-//! two replies to another client. Measuring time would make the tests depend on the machine.
+//! Tests of fairness between the connections that share a thread. They measure how much work is
+//! done for busy clients between two replies to another client, because times would depend on the
+//! machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,18 +20,18 @@ use datakit_tests::{Served, serve};
 
 const MSIZE: u32 = 1 << 18;
 
-/// The number of measured replies.
+/// The number of replies that are measured.
 const ROUNDS: usize = 101;
 
-/// Clients that send the same requests without pausing and ignore the replies. They stop when the
-/// `Flood` is dropped.
+/// Clients that send the same requests without pausing and ignore the replies. Dropping the `Flood`
+/// stops the clients.
 struct Flood {
     clients: Vec<WireClient>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// Starts clients that call `prepare` and then send `requests` in a loop.
+    /// Starts clients that each call `prepare` and then send `requests` in a loop.
     fn start(
         served: &Served,
         clients: usize,
@@ -72,7 +73,7 @@ impl Drop for Flood {
     }
 }
 
-/// Returns the median increase in `work` while a client waits for one reply.
+/// Returns the median increase of `work` while a client waits for a reply.
 fn work_per_reply(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     let mut measure = || {

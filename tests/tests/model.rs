@@ -1,7 +1,7 @@
-//! Sends the same messages to a session and to a naive model.
+//! Tests that send the same messages to a session and to a simple model of a session.
 //!
-//! After each message, both must have the same fids, and each fid must have the same path, kind and
-//! open mode on both sides.
+//! After each message, the session and the model must have the same fids, and each fid must have
+//! the same path, kind and open mode in both.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -24,7 +24,7 @@ const MSIZE: u32 = 8192;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, FIDS>>;
 
-/// The session, the model, and a buffer for messages.
+/// A session, its model, and a buffer for messages.
 struct Both<'v> {
     tree: &'v Scratch,
     session: Scratched<'v>,
@@ -33,11 +33,10 @@ struct Both<'v> {
 }
 
 impl Both<'_> {
-    /// Sends a message to both sides, and then compares their state with requests that change
-    /// nothing.
+    /// Sends a message to the session and to the model, and then compares their states.
     fn check(&mut self, message: &Message) {
-        // If Tversion removes two files at once, the order is unspecified, and it matters if one
-        // file is the parent of the other.
+        // Skip a Tversion that removes several files, because the order in which it removes them is
+        // unspecified. The order matters if one of the files is the parent of another.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
         }
@@ -80,7 +79,7 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // No directory can be read at this offset, so the reply shows how the fid was opened.
+        // The reply shows how the fid was opened, because no directory can be read at this offset.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",
@@ -99,8 +98,9 @@ impl Both<'_> {
             OpenState::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // The session must accept the model's offset. With a count of 0, the reply contains no data
-        // or is an error about the count. In 9P2000.L, Tread does not read directories.
+        // The session must accept the model's offset. Because the count is 0, the reply contains no
+        // data or is an error about the count. In 9P2000.L, the reply is always an error, because
+        // Tread does not read directories.
         if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =
@@ -117,8 +117,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers the way the server does, first trying without a future. The tree is in memory, so
-    /// its futures never wait.
+    /// Answers a message as the server does: without a future, if possible. The tree is in memory,
+    /// so its futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {
@@ -153,7 +153,8 @@ proptest! {
         let mut both = Both { tree: &tree, session, model, buf: vec![0; MSIZE as usize] };
         let spoken = [Version::Legacy, Version::Unix, Version::Linux][usize::from(dialect)];
         both.check(&Message::Version(spoken));
-        // Start by creating some files, because short sequences would rarely find any.
+        // First create some files, because a short random sequence would rarely create and then use
+        // a file.
         for message in Message::setup() {
             both.check(&message);
         }

@@ -1,8 +1,8 @@
 //! Tests of the server with another 9P2000 client, the `ninep` crate.
 //!
-//! That client opens the fids that it walks to and keeps them open, including the fid it attached
-//! with. It reopens a file only after `clunk_path`, and never reopens the root. It treats a partial
-//! walk as success, so the tests look up missing names in the root.
+//! The `ninep` client opens every fid that it walks to and keeps it open, and does the same with
+//! the fid for the root. It reopens a file only after `clunk_path`, and never reopens the root. It
+//! treats a partial walk as a success, so the tests look up missing names in the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -81,7 +81,7 @@ fn ninep_receives_error_texts() {
     assert_eq!(text(client.read("/no")), "No such file or directory");
     assert_eq!(text(client.write_str("/short", 0, "other")), "Read-only file");
     assert_eq!(text(client.create("/", "new", FILE, Mode::WRITE)), "Directory is read-only");
-    // The client opened the file for the refused write.
+    // The client opened the file for the refused write, and keeps it open.
     assert_eq!(text(client.read("/short")), "Already open");
     assert_eq!(text(client.remove("/short")), "Read-only file");
 }
@@ -95,7 +95,7 @@ fn ninep_creates_writes_renames_and_removes() {
     client.create("/dir", "file", FILE, Mode::READ_WRITE).unwrap();
     client.clunk_path("/dir/file").unwrap();
 
-    // The content is longer than a message.
+    // The content does not fit into one message.
     let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
     assert_eq!(client.write("/dir/file", 0, &content).unwrap(), content.len());
     client.clunk_path("/dir/file").unwrap();
@@ -113,7 +113,8 @@ fn ninep_creates_writes_renames_and_removes() {
 
     let other = connect(&served);
     assert_eq!(text(other.remove("/dir")), "Directory not empty");
-    // The server has clunked the fid of the directory (remove(5)), but the client still uses it.
+    // The failed removal has clunked the fid of the directory (remove(5)), but the client still
+    // uses the fid.
     assert!(text(other.clunk_path("/dir")).starts_with("Unknown fid"));
     let other = connect(&served);
     other.remove("/dir/renamed").unwrap();

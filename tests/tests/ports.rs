@@ -1,4 +1,4 @@
-//! Tests of the example `ports`, whose forwards end when their `ctl` is closed.
+//! Tests of the example `ports`, in which a forward ends when its `ctl` is closed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -50,7 +50,8 @@ async fn unused(to: SocketAddr) -> (SocketAddr, String) {
     (from, format!("tcp:{from}:tcp:{to}"))
 }
 
-/// Opens the `ctl` of `name`, writes `text` and returns the open file and the reply.
+/// Opens the `ctl` of the forward `name` and writes `text` to it. Returns the open file and the
+/// reply.
 async fn control(client: &Client, name: &str, text: &str) -> (File, String) {
     let ctl = client.open(format!("{name}/ctl"), OpenMode::READ_WRITE).await.unwrap();
     let reply = write(&ctl, text).await;

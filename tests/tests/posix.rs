@@ -1,5 +1,5 @@
-//! The guarantees about files in the Plan 9 manual, POSIX and Linux, tested message by message in
-//! each dialect that can express them.
+//! Tests of the guarantees that the Plan 9 manual, POSIX and Linux make about files. The tests send
+//! individual messages in each dialect that can express them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

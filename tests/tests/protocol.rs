@@ -1,4 +1,4 @@
-//! The protocol test cases that only read, over a socket.
+//! The protocol test cases that only read. They run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -258,7 +258,7 @@ fn p11_directories_refuse_seeks() {
     }
 }
 
-/// Opens the stream as fid 1 and reads until the next read would wait.
+/// Opens the stream `live` as fid 1 and reads until the next read would wait.
 fn client_at_end_of_live(served: &Served, dialect: Dialect) -> WireClient {
     let mut client = WireClient::attached(served.addr, dialect, 8192);
     client.open_path(1, "live", 0);
@@ -278,7 +278,7 @@ fn p16_a_flush_cancels_a_waiting_read() {
         let (tag, reply) = client.reply();
         assert!(tag == Tag(21) && reply.is_ok());
         live.publish(7);
-        // Tag 20 gets no reply, and the next read returns the value.
+        // The flushed request gets no reply, and the next read returns the value.
         assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
         client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The protocol test cases that write, over a socket.
+//! The protocol test cases that write. They run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -91,7 +91,8 @@ fn p14_a_wstat_may_omit_the_fields_of_9p2000_u() {
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     client.create(1, "f", 0o644, None).unwrap();
-    // The body of a Twstat: a fid, the length of the parameter, and a stat record with its size.
+    // The body of a Twstat consists of a fid, the length of the parameter, and a stat record that
+    // starts with its own size.
     let mut record = [0; 256];
     let stat = Stat { length: 5, unix: None, ..untouched() };
     let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the firmware through clients. Each test boots its own board in QEMU.
+//! Tests of the firmware through clients. Every test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;
@@ -23,7 +23,7 @@ async fn read_text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
 }
 
-/// Awaits a future, and panics after [`TIMEOUT`].
+/// Awaits a future. Panics if this takes longer than [`TIMEOUT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, future).await.expect("the board answers in time")
 }
@@ -56,8 +56,8 @@ async fn qemu_serves_three_clients_at_once() {
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the number of milliseconds between two steps of the light, according to the board's
-/// clock. Skips the first two ticks, which may predate the call.
+/// Returns the time between two steps of the light in milliseconds, according to the board's clock.
+/// Skips the first two ticks, which may have happened before the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -82,7 +82,8 @@ async fn qemu_parameters_can_be_changed_and_take_effect() {
     let slow = step_ms(&mut ticks).await;
     client.write("params/blink/period", b"100").await.unwrap();
     let fast = step_ms(&mut ticks).await;
-    // The light is on for half of the period. On a busy host, the board can be late but not early.
+    // The light stays on for half of the period. On a busy host, a step may be late but is never
+    // early.
     assert!((195..400).contains(&slow), "{slow} ms");
     assert!((45..slow).contains(&fast), "{fast} ms");
 }
@@ -112,7 +113,7 @@ async fn qemu_streams_deliver_events_and_ticks() {
     let client = board.client(Dialect::Linux).await;
     let mut events = client.watch("events").await.unwrap();
     let mut ticks = client.watch("ticks").await.unwrap();
-    // A client that connects and disconnects causes two events.
+    // Connecting and disconnecting a client causes two events.
     drop(board.client(Dialect::Linux).await);
     let mut lines = Vec::new();
     while !lines.iter().any(|line: &String| line.ends_with(" disconnected\n")) {
@@ -132,13 +133,14 @@ fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // There are more rounds than workers, so a worker that is not released would be noticed.
+    // There are more rounds than workers, so the test would fail if a flush did not release the
+    // worker.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
         assert!(matches!(client.reply(), (Tag(8), Ok(_))));
     }
-    // The stream continues at the same offset.
+    // After the flushes, the stream continues at the same offset.
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     let _other = board.wire_client(Dialect::Unix);
     let frame = client.receive().unwrap();
@@ -149,7 +151,8 @@ fn qemu_flush_cancels_a_blocked_read() {
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
-/// Creates fids, starting with fid 1, until the board refuses, and returns their number.
+/// Creates fids, starting with fid 1, until the board refuses to create another one. Returns the
+/// number of fids created.
 fn use_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {
         if let Err((reason, errno)) = client.walk(0, fid, "") {
@@ -169,7 +172,8 @@ fn qemu_connection_survives_running_out_of_fids() {
     client.clunk(count).unwrap();
     client.walk(0, count, "help").unwrap();
     client.stat(count, |stat| assert_eq!(stat.name, "help"));
-    // Another client has its own fids, and so does the next client in the same slot.
+    // Every other client has as many fids of its own, even if it uses a slot that was in use
+    // before.
     assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {
@@ -186,7 +190,7 @@ fn qemu_accepts_200_connections_in_sequence() {
     }
 }
 
-/// Measures the load that an idle board causes on one processor of the host, in percent.
+/// Returns the load, in percent, that an idle board causes on one of the host's processors.
 fn idle_load(board: &Board) -> u128 {
     let (start, before) = (Instant::now(), board.cpu_time());
     thread::sleep(Duration::from_secs(3));
@@ -212,7 +216,7 @@ fn qemu_idle_board_sleeps() {
     assert!(waiting < 5, "{waiting} % load with three waiting clients");
 }
 
-/// Reads the count in the file `polls` of the image `waiting`.
+/// Returns the count that the image `waiting` shows in its file `polls`.
 fn polls(client: &mut WireClient) -> u32 {
     client.open_path(90, "polls", 0);
     let text = client.read(90, 0, 20).unwrap();
@@ -240,7 +244,7 @@ fn qemu_sleeps_while_16_tasks_and_4_streams_wait() {
     let idle = idle_load(&board);
     assert!(idle <= 1, "{idle} % load with 16 waiting tasks and 4 waiting streams");
     assert_eq!(polls(&mut witness), before, "the tasks are not polled without an event");
-    // One change wakes each of the 16 tasks once or twice.
+    // A single change wakes each of the 16 tasks once or twice.
     witness.open_path(1, "a", 1);
     witness.write(1, 0, b"5\n").unwrap();
     for client in &mut clients {

@@ -1,4 +1,4 @@
-//! Tests of the memory that a connection's workers hold while they wait, without a socket.
+//! Tests of how much memory a connection's workers hold while they wait. The tests use no sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -16,7 +16,7 @@ use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_server::tree::{Dir, Entry, Live, Tree};
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// One direction of an in-memory transport of unlimited capacity.
+/// One direction of an in-memory transport with unlimited capacity.
 #[derive(Clone, Default)]
 struct Bytes(Rc<RefCell<VecDeque<u8>>>);
 
@@ -26,7 +26,7 @@ impl ErrorType for Bytes {
 
 impl Read for Bytes {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        // Stores no waker, because the test polls until nothing changes.
+        // No waker is stored, because the test polls until nothing changes.
         poll_fn(|_| match self.0.borrow_mut().pop_front() {
             Some(byte) => {
                 buf[0] = byte;
@@ -51,7 +51,8 @@ impl Write for Bytes {
     }
 }
 
-/// A buffer with a shared counter of the buffers that are larger than [`SMALL`].
+/// A buffer that shares a counter with other buffers. The counter is the number of buffers larger
+/// than [`SMALL`].
 struct Counted {
     bytes: Vec<u8>,
     large: Rc<Cell<usize>>,
@@ -119,7 +120,8 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // Reads the value, the empty read that ends it, and the next value, which is not there yet.
+        // The reads return the value, and the empty result that ends it. The third read waits for
+        // the next value.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });
         }

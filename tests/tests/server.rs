@@ -19,13 +19,13 @@ use tokio::io::AsyncWriteExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a future to completion in its own runtime on the current thread.
+/// Runs a future to completion in a new runtime on the current thread.
 fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Returns whether the kernel has a keep-alive timer for the connection to this port. That timer is
-/// number 2 in `/proc/net/tcp`.
+/// Returns whether the kernel has a keep-alive timer for the connection to this port. In
+/// `/proc/net/tcp`, the keep-alive timer has the number 2.
 fn has_keep_alive_timer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
@@ -79,7 +79,7 @@ fn bind_replaces_a_stale_socket_file_but_not_one_in_use() {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        // A killed server leaves its socket file behind.
+        // Simulate a killed server, which leaves its socket file behind.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         Server::bind(std::slice::from_ref(&url), Limits::default()).await.unwrap();
     });
@@ -134,7 +134,8 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // All requests are sent in one write, so all have arrived when the first is answered.
+    // All requests are sent in one write, so they have all arrived by the time the first one is
+    // answered.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)
@@ -184,7 +185,7 @@ fn listeners_of_std_and_tokio_are_served() {
         })
         .await;
     });
-    // The socket files belong to the caller.
+    // The server does not remove the socket files, because they belong to the caller.
     assert!(paths.iter().all(|path| path.exists()));
 }
 
@@ -246,7 +247,7 @@ fn errors_of_a_stream_tell_the_reason() {
     });
 }
 
-/// A shared buffer for log lines.
+/// A shared buffer that collects log lines.
 #[derive(Clone, Default)]
 struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 

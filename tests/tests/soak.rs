@@ -2,8 +2,8 @@
 //! `tests/run soak`.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and starts again. It checks every reply. At the end, the board must not have leaked
-//! anything. The random choices are the same in every run, but their timing is not.
+//! random way, and starts again. The clients check every reply. At the end, the board must not have
+//! leaked any resources. The random choices are the same in every run, but their timing varies.
 
 #[path = "soak/activities.rs"]
 mod activities;
@@ -25,10 +25,11 @@ use crate::activities::{ACTIVITIES, content, set};
 
 /// The number of client slots on the board.
 const CLIENTS: u32 = 3;
-/// The part of the stack that must stay unused, in bytes.
+/// The number of bytes of the stack that must stay unused.
 const SPARE_STACK: u32 = 1024;
-/// The number of streams that one client opens at the end. The client may open 16 files, because
-/// the board reserves 8 of 24 for the other clients, and it needs one of them to read other files.
+/// The number of streams that one client opens at the end. The board reserves 8 of its 24 open
+/// files for the other clients, so one client can open 16. The test needs one of these 16 to read
+/// other files.
 const STREAMS: u32 = 15;
 
 #[test]
@@ -37,7 +38,7 @@ fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
         .map_or(600, |text| text.parse().expect("SOAK_SECONDS is a number"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let board = Board::boot();
-    // A short period causes many ticks and many events.
+    // Set a short period, which causes many ticks and events.
     let mut client = board.wire_client(Dialect::Unix);
     set(&mut client, "params/blink/period", "40");
     drop(client);
@@ -61,8 +62,8 @@ fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
     check_for_leaks(&board);
 }
 
-/// Checks that the board dropped no frames, leaked no client slots or open files, and did not
-/// exhaust its stack.
+/// Checks that the board has not dropped frames, leaked client slots or open files, or exhausted
+/// its stack.
 fn check_for_leaks(board: &Board) {
     let mut client = board.wire_client(Dialect::Unix);
     within(TIMEOUT, "all other clients are gone", || {
@@ -82,17 +83,18 @@ fn check_for_leaks(board: &Board) {
     assert_eq!(content(&mut client, "net/frames-dropped"), "0\n");
 }
 
-/// The number of times that each activity was performed.
+/// The number of times that each activity has been performed.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// A client that connects repeatedly.
+/// A client that repeatedly connects and disconnects.
 struct Visitor<'b> {
     number: u32,
     board: &'b Board,
     failed: &'b AtomicBool,
     random: Random,
     counts: Counts,
-    /// The last known uptime of the board, in milliseconds, from which a restart is detected.
+    /// The last known uptime of the board, in milliseconds. If the uptime decreases, the board has
+    /// restarted.
     uptime: u64,
 }
 
@@ -169,7 +171,7 @@ impl<'b> Visitor<'b> {
     }
 }
 
-/// Makes the other clients stop when one panics.
+/// A guard that makes the other clients stop when one of them panics.
 struct FailureGuard<'f>(&'f AtomicBool);
 
 impl Drop for FailureGuard<'_> {

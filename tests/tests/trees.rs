@@ -1,4 +1,5 @@
-//! An acceptance suite for all three trees, run both directly and through a server in each dialect.
+//! An acceptance suite for all three trees. It runs both directly and through a server in each
+//! dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -100,8 +101,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite on a new tree and server for each dialect and message size. The larger size fits
-/// a whole listing, and the other size is the minimum.
+/// Runs the suite on a new tree and server for each dialect and message size. A whole listing fits
+/// into the larger message size. The other size is the minimum.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -129,14 +130,14 @@ where
 /// The capabilities of a tree and of the connection to it.
 #[derive(Clone, Copy)]
 struct Can {
-    /// Clients can change the tree.
+    /// Whether clients can change the tree.
     change: bool,
-    /// A file can be moved to another directory. 9P2000 and 9P2000.u rename files with Twstat,
-    /// which cannot specify a directory.
+    /// Whether a file can be moved to another directory. 9P2000 and 9P2000.u rename files with
+    /// Twstat, which cannot specify a directory.
     moves: bool,
-    /// Symbolic links are supported. 9P2000 does not support them.
+    /// Whether symbolic links are supported. 9P2000 does not support them.
     links: bool,
-    /// Calls go through a session.
+    /// Whether calls go through a session.
     remote: bool,
     errors: Errors,
 }
@@ -146,10 +147,10 @@ struct Can {
 enum Errors {
     /// The whole error.
     All,
-    /// Only the text. For a walk below a file, the session replaces the text.
+    /// Only the text. If the client walks from a file, the session replaces the text.
     Text,
-    /// Only the number, in 9P2000.L. Read-only files and read-only directories have the same
-    /// number.
+    /// Only the number, in 9P2000.L. The errors for read-only files and read-only directories have
+    /// the same number.
     Number,
 }
 
@@ -166,7 +167,7 @@ impl Can {
     }
 
     /// Panics unless `result` is the error `due`. Compares only the part of the error that the
-    /// connection transfers.
+    /// dialect transfers.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("expected {due:?}") };
@@ -279,7 +280,7 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
         BTreeSet::from(NAMES)
     );
     assert_eq!(whole.len(), NAMES.len());
-    // Listing in steps of any size returns each entry exactly once.
+    // Each entry is listed exactly once, regardless of how many entries are listed per step.
     for step in 1..=NAMES.len() {
         let (mut cookie, mut all) = (0, Vec::new());
         loop {
@@ -375,7 +376,8 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Both links are listed, although each has a target that fills the smallest message.
+    // Create two links whose targets do not fit together into the smallest message. Both must be
+    // listed.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }
@@ -456,8 +458,8 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// Lists at most `most` entries starting at `cookie`. Returns the name of each entry and the cookie
-/// of the next one.
+/// Lists at most `most` entries, starting at `cookie`. Returns each entry's name and the cookie of
+/// the entry after it.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,

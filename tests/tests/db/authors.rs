@@ -1,4 +1,4 @@
-//! The authors of commits, and the reflogs of branches.
+//! Tests of the authors of commits, and of the reflogs of branches.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{Connection, Repository, TestDb, refused};
@@ -10,7 +10,8 @@ on_both! {
     an_invalid_author_is_refused,
 }
 
-/// Commits with this author, or without one, and returns the author of the commit.
+/// Makes a commit and returns its author. If `author` is given, first writes it to the
+/// transaction's `author` file.
 fn committed(connection: &Connection, author: Option<&str>) -> String {
     let branch = connection.master();
     let transaction = branch.transaction();
@@ -32,7 +33,7 @@ fn the_author_of_a_commit_is_the_attached_user(db: &TestDb) {
         let nobody = db.connect_as(dialect, "nobody", u32::MAX);
         assert!(committed(&nobody, None).contains("\"datakit <datakit@mobyproject.org>\""));
     }
-    // A kernel attaches with the number of a user and no name.
+    // The Linux kernel attaches with a user number and without a name.
     let root = db.connect_as(Dialect::Linux, "", 0);
     assert!(committed(&root, None).contains("\"root <root@localhost>\""));
 }
@@ -51,7 +52,7 @@ fn the_author_file_sets_the_author(db: &TestDb) {
     );
     let json = alice.read(&format!("commits/{}", alice.master().head()));
     assert!(json.contains("2023-11-15T03:43:20+05:30"), "{json}");
-    // Written in pieces, and truncated again.
+    // Write the author in pieces, and then truncate the file.
     let author = alice.open(&transaction.path("author"));
     author.write(0, "Car");
     author.write(3, "ol <c@d>");
@@ -75,7 +76,7 @@ fn an_invalid_author_is_refused(db: &TestDb) {
     assert_eq!(connection.read(&author), "Bob <b@c>");
 }
 
-/// Serves a repository with this setting of `core.logAllRefUpdates`.
+/// Serves a repository in which `core.logAllRefUpdates` is set to `all`.
 fn logged(all: &str) -> TestDb {
     let repository = Repository::bare();
     repository.git(&["config", "core.logAllRefUpdates", all]);

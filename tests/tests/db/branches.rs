@@ -1,4 +1,4 @@
-//! The root directory, and branches.
+//! Tests of the root directory and of branches.
 
 use datakit_tests::db::{TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
@@ -179,7 +179,7 @@ fn a_slash_in_a_name_is_escaped(db: &TestDb) {
 
 fn the_error_names_the_conflicting_branch(db: &TestDb) {
     let connection = db.connect();
-    // These directories of the connection are created before any branch exists.
+    // The connection creates both directories before any branch exists in the repository.
     let (a, below) = (connection.branch("a"), connection.branch("a%2Fb"));
     let head = a.commit(&[("x", "1")]);
     let transaction = below.transaction();

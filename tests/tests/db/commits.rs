@@ -1,10 +1,10 @@
-//! Commits of other programs, with every kind of damage that Git tolerates.
+//! Tests of commits made by other programs, with every kind of damage that Git tolerates.
 
 use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;
 
-/// A name, the bytes of a commit after `tree` and `parent`, and the author, date and message that
-/// are shown.
+/// For each kind of commit, a name, the bytes after `tree` and `parent`, and the author, date and
+/// message that the server shows.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),
@@ -96,7 +96,7 @@ const DATE: &str = "2023-11-15T00:13:20+02:00";
 const UTC: &str = "2023-11-14T22:13:20+00:00";
 const EPOCH: &str = "1970-01-01T00:00:00+00:00";
 
-/// Writes a commit with these bytes on top of `first`, and returns its hash.
+/// Writes a child commit of `first` that contains the bytes `headers`, and returns its hash.
 fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
     let tree = repository.git(&["rev-parse", &format!("{first}^{{tree}}")]);
     let head = format!("tree {tree}\nparent {first}\n");
@@ -149,7 +149,7 @@ fn branches_with_damaged_commits_stay_usable() {
         late.write("late", "1");
         other.write("other", "1");
         other.commit("in between").unwrap();
-        // A merge reads the damaged commit, because it looks for the merge base.
+        // The merge reads the damaged commit when it searches for the merge base.
         late.commit("late").unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(connection.names(&branch.path("ro")), "f late other", "{kind}");
         let merging = connection.branch(&format!("merge{number}"));

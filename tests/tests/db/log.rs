@@ -1,4 +1,4 @@
-//! `log`: the history of a branch or commit in one file, as `git log` prints it.
+//! Tests of `log`, a file with the history of a branch or commit, in the order of `git log`.
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN};
 use datakit_tests::on_both;
@@ -46,7 +46,7 @@ fn a_log_can_be_read_in_pieces_and_again(db: &TestDb) {
             log
         );
     }
-    // Reads at an earlier offset, too.
+    // Reading can also continue at an earlier offset.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
     assert_eq!(
@@ -60,7 +60,8 @@ fn a_branch_without_commits_has_an_empty_log(db: &TestDb) {
     assert_eq!(connection.branch("new").read("log"), "");
 }
 
-/// Returns the output of `git log` in the same format, with escaped line feeds in messages.
+/// Returns the output of `git log`, converted to the format of `log`, in which line feeds in
+/// messages are escaped.
 fn of_git(repository: &Repository, commit: &str) -> String {
     let text = repository.git(&["log", "--format=%H%x09%P%x09%aI%x09%an <%ae>%x09%B%x00", commit]);
     text.split('\0')
@@ -75,7 +76,7 @@ fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // Commit times stay, advance or go back, and merges join near and distant commits.
+    // From one commit to the next, the time stays, advances or goes back. Some commits are merges.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
         let parents =
@@ -107,13 +108,13 @@ fn a_log_ends_with_an_error_at_a_missing_commit_but_not_at_a_shallow_one() {
     let master = connection.master();
     let error = connection.try_read("branch/master/log").unwrap_err().to_string();
     assert_eq!(error, format!("object {first} is missing"));
-    // The log lists the existing commits first.
+    // The log lists the existing commits before it reports the missing one.
     let text = connection.read_in("branch/master/log", &mut [(0, 1 << 17)].into_iter());
     assert_eq!(text.lines().count(), 2);
     std::fs::write(db.repository().git_dir().join("shallow"), format!("{second}\n")).unwrap();
     assert_eq!(master.read("log"), text);
     assert!(connection.try_read(&format!("snapshots/{UNKNOWN}/log")).is_err());
-    // The last commits of a shallow history can be merge bases.
+    // The oldest commit of a shallow history can be a merge base.
     let other = db.repository().commit(Some(&second), "g", "1");
     let transaction = master.transaction();
     assert_eq!(transaction.merge(&other).unwrap(), "");

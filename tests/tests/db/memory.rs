@@ -1,5 +1,5 @@
-//! Limits on the memory of uncommitted changes, and slow requests that must not block other
-//! connections.
+//! Tests of limits on the memory for uncommitted changes, and of slow requests, which must not
+//! block other connections.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ on_both! {
 const MIB: u64 = 1 << 20;
 const ENOSPC: &str = "out of memory for uncommitted changes";
 
-/// Starts the transaction `t` on `master`, and walks fid 1 to its `rw`.
+/// Starts the transaction `t` on `master`, and walks fid 1 to the transaction's directory `rw`.
 fn begin(db: &TestDb) -> WireClient {
     db.connect().master();
     let mut raw = db.raw(Dialect::Unix);
@@ -43,7 +43,8 @@ fn create(raw: &mut WireClient, fid: u32, name: &str) {
     raw.create(fid, name, 0o644, None).unwrap();
 }
 
-/// Writes up to `most` bytes until a write fails. Returns the number of bytes, and the error.
+/// Writes until a write fails or `most` bytes are written. Returns the number of bytes written, and
+/// the error, if there was one.
 fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
     let (mut at, data) = (0, vec![7; 8000]);
     while at < most {
@@ -81,18 +82,19 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
     let (taken, error) = fill(&mut raw, 10, 8 * MIB);
     assert_eq!(error.as_deref(), Some(ENOSPC));
     assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
-    // This transaction stays usable, and so do others.
+    // Both this transaction and others stay usable.
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
-    // Memory comes back when a removed file is closed, and not before.
+    // The memory of a removed file is freed only when the file is closed.
     raw.walk(1, 11, "f").unwrap();
     raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
     create(&mut raw, 12, "g");
     assert!(fill(&mut raw, 12, 2 * MIB).1.is_some());
     raw.clunk(10).unwrap();
     assert_eq!(fill(&mut raw, 12, 2 * MIB).1, None);
-    // Closing or committing a transaction frees all of its memory, even if files are still open.
+    // Closing or committing a transaction frees all of its memory, even if some of its files are
+    // still open.
     for end in ["close", "commit", "close"] {
         word(&mut raw, end).unwrap();
         raw.walk(0, 20, "branch/master/transactions").unwrap();
@@ -104,7 +106,7 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
         create(&mut raw, 12, "h");
         assert_eq!(fill(&mut raw, 12, 3 * MIB).1, None, "{end}");
     }
-    // The end of a connection frees the memory of its transactions.
+    // When a connection ends, the memory of its transactions is freed.
     drop(raw);
     drop(other);
     for _ in 0..4 {
@@ -168,7 +170,7 @@ fn committing_a_large_hole_is_refused_without_allocating_it(db: &TestDb) {
     create(&mut raw, 10, "hole");
     raw.write(10, (1 << 30) - 1, b"x").unwrap();
     assert_eq!(word(&mut raw, "commit").unwrap_err(), ENOSPC);
-    // The transaction stays usable.
+    // The transaction stays usable after the failed commit.
     connection.master();
     raw.open_path(11, "branch/master/transactions/t/rw/hole", 0x11);
     word(&mut raw, "commit").unwrap();
@@ -235,7 +237,7 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// Runs `work`, and returns how many requests of another connection are answered meanwhile.
+/// Runs `work`, and returns how many requests from another connection are answered in the meantime.
 fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
@@ -249,8 +251,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The number of replies that shows that the work does not block the thread: a request that blocks
-/// it would let one or two through, and the work takes as long as dozens.
+/// The minimum number of replies during work that does not block the thread. If the work blocked
+/// the thread, there would be one or two replies; otherwise, there is time for dozens.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

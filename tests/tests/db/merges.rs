@@ -1,4 +1,4 @@
-//! Merges within a transaction.
+//! Tests of merges within a transaction.
 
 use datakit_tests::db::{Branch, Connection, TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
@@ -15,7 +15,7 @@ on_both! {
     d38_criss_cross_histories_merge,
 }
 
-/// Creates `master` with these files, and forks `pr` from it.
+/// Creates the branch `master` with `files`, and the branch `pr` with the same head.
 fn forked<'c>(connection: &'c Connection, files: &[(&str, &str)]) -> (Branch<'c>, Branch<'c>) {
     let master = connection.master();
     let head = master.commit(files);

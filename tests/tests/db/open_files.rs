@@ -1,5 +1,5 @@
-//! Open files in `rw` of a transaction while their names are removed, replaced and moved. A fid
-//! refers to a file, not to a name.
+//! Tests of open files in a transaction's directory `rw` whose names are removed, replaced or
+//! moved. A fid refers to a file, not to a name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,15 +29,15 @@ on_both! {
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// A transaction `t` on `master`, used through single messages. Fid 1 is its directory, fid 2 its
-/// `rw`.
+/// A transaction `t` on `master`, used through individual messages. Fid 1 is the transaction's
+/// directory, and fid 2 is the directory `rw` below it.
 struct Raw(WireClient);
 
 impl Raw {
     fn new(db: &TestDb, dialect: Dialect) -> Raw {
         let mut raw = Raw(db.raw(dialect));
         raw.0.walk(0, 1, "branch").unwrap();
-        // Creating an existing branch succeeds, too.
+        // This also succeeds if the branch already exists.
         raw.mkdir(1, "master").unwrap();
         raw.0.clunk(1).unwrap();
         raw.0.walk(0, 3, "branch/master/transactions").unwrap();
@@ -48,7 +48,7 @@ impl Raw {
         raw
     }
 
-    /// Creates a directory. The fid `dir` stays at its parent.
+    /// Creates a directory in the directory `dir`, which the fid still refers to afterwards.
     fn mkdir(&mut self, dir: u32, name: &str) -> Result<(), Refusal> {
         if self.0.dialect == Dialect::Linux {
             return self
@@ -69,7 +69,7 @@ impl Raw {
         made.map(drop)
     }
 
-    /// Creates a file in `rw` with this content. Then `fid` is the open file.
+    /// Creates a file in `rw` with the content `text`. Afterwards, `fid` refers to the open file.
     fn make(&mut self, fid: u32, dir: &str, name: &str, text: &str) {
         self.0.walk(2, fid, dir).unwrap();
         self.create(fid, name).unwrap();
@@ -93,7 +93,7 @@ impl Raw {
         }
     }
 
-    /// Opens a file of `rw` to read and write.
+    /// Opens a file in `rw` for reading and writing.
     fn open(&mut self, fid: u32, path: &str) {
         self.0.walk(2, fid, path).unwrap();
         self.0.open(fid, 2).unwrap();
@@ -150,7 +150,7 @@ impl Raw {
         self.0.rpc(&T::Wstat { fid: Fid(fid), stat: Stat { mode, ..untouched() } }).map(drop)
     }
 
-    /// Renames a file within its directory, in any dialect.
+    /// Renames a file within its directory. Works in every dialect.
     fn rename(&mut self, path: &str, name: &str) -> Result<(), Refusal> {
         self.0.walk(2, 98, path).unwrap();
         let stat = Stat { name: Str::from(name), ..untouched() };
@@ -185,7 +185,7 @@ impl Raw {
         done.map(drop)
     }
 
-    /// Writes `text` to a file of the transaction, such as `ctl`.
+    /// Writes `text` to a file in the transaction's directory, such as `ctl`.
     fn order(&mut self, file: &str, text: &str) -> Result<u32, Refusal> {
         self.0.walk(1, 98, file).unwrap();
         self.0.open(98, 1).unwrap();
@@ -199,7 +199,7 @@ fn a_removed_file_stays_usable_until_its_last_fid_is_clunked(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "f", "old");
-        // Fid 11 is opened, fid 12 is not.
+        // Only one of these fids is opened.
         raw.0.walk(2, 11, "f").unwrap();
         raw.0.walk(2, 12, "f").unwrap();
         raw.remove("f");
@@ -256,7 +256,7 @@ fn a_write_to_a_removed_file_is_not_committed(db: &TestDb) {
         let connection = db.connect();
         assert_eq!(connection.names("branch/master/ro"), "keep");
         assert_eq!(connection.read("branch/master/ro/keep"), dialect.version());
-        // The end of the transaction closes its files.
+        // When the transaction ends, its files are closed.
         assert!(raw.0.read(11, 0, 10).is_err());
         assert!(raw.0.write(11, 0, b"x").is_err());
     }
@@ -289,13 +289,13 @@ fn a_recreated_name_has_a_new_qid(db: &TestDb) {
         raw.make(10, "d", "x", "2");
         assert!(!seen.contains(&raw.qid("d").path));
         assert_ne!(raw.qid("d/x").path, moved);
-        // Files that a reset restores get new qids, too.
+        // Files that a reset restores also get new qids.
         raw.order("ctl", "reset").unwrap();
         assert!(!seen.contains(&raw.qid("f").path));
     }
 }
 
-/// D21: the inode stays the same, as with O_TRUNC of `open(2)`.
+/// D21: the inode stays the same, as it does when `open(2)` truncates a file with O_TRUNC.
 fn creating_an_existing_file_truncates_it_and_keeps_the_inode(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);
@@ -413,7 +413,8 @@ fn trenameat_moves_files_between_directories(db: &TestDb) {
     );
     raw.0.write(10, 1, b"!").unwrap();
     assert_eq!(raw.read_path("b/g").unwrap(), "1!");
-    // The current directory of a file counts, not the one in which it was found.
+    // Trename uses the file's current directory, not the directory in which the walk found the
+    // file.
     raw.0.walk(2, 12, "b/g").unwrap();
     raw.0.walk(2, 13, "a").unwrap();
     raw.0.rpc(&T::Rename { fid: Fid(12), dfid: Fid(13), name: "again".into() }).unwrap();
@@ -455,7 +456,7 @@ fn invalid_moves_between_directories_are_refused(db: &TestDb) {
     raw.move_to("f", "d/x").unwrap();
     assert_eq!(raw.read_path("d/x").unwrap(), "3");
     raw.move_to("d/x", "d/x").unwrap();
-    // Neither to another transaction nor out of `rw`.
+    // A file cannot be moved to another transaction or out of `rw`.
     raw.0.walk(0, 20, "branch/master/transactions").unwrap();
     raw.mkdir(20, "other").unwrap();
     raw.0.walk(20, 21, "other/rw").unwrap();
@@ -485,7 +486,8 @@ fn open_files_follow_a_moved_directory(db: &TestDb) {
         (raw.read_path("to/moved/f").unwrap(), raw.read(12)),
         ("one".to_owned(), "3".to_owned())
     );
-    // `..` leads to the current parent directory, and on to the directory of the transaction.
+    // `..` leads to the directory's current parent, and from there up to the transaction's
+    // directory.
     raw.0.walk(11, 15, "../x").unwrap();
     raw.0.walk(11, 16, "../../a").unwrap();
     raw.0.walk(11, 17, "../../../ctl").unwrap();

@@ -1,12 +1,12 @@
-//! Objects that another program has removed from the repository. Nothing may refer to them
-//! afterwards.
+//! Tests of objects that another program has removed from the repository. No later commit may refer
+//! to such objects.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// Serves a repository and returns a commit that the server has read and `git` has pruned. The
-/// commit was in a pack or a loose object.
+/// Serves a repository. Returns a commit that the server has read and `git` has then pruned. If
+/// `packed` is set, the commit was stored in a pack; otherwise, it was a loose object.
 fn with_pruned(packed: bool) -> (TestDb, String) {
     let db = TestDb::on(Repository::bare());
     let repository = db.repository();
@@ -141,7 +141,7 @@ fn committing_a_tree_of_a_removed_branch_keeps_it_or_is_refused() {
         let connection = db.connect();
         let master = connection.master();
         let transaction = master.transaction();
-        // The transaction has the files of `other` and the parent `first`.
+        // Give the transaction the files of `other`, but the commit `first` as its parent.
         transaction.set_parents(&[&other]);
         transaction.ctl("reset").unwrap();
         transaction.set_parents(&[&first]);
@@ -174,7 +174,7 @@ fn a_moved_directory_is_not_written_again() {
     repository.git(&["repack", "-adq"]);
     master.change(|transaction| connection.rename(&transaction.rw("d"), "e").unwrap());
     assert_eq!(connection.names("branch/master/ro"), "e");
-    // The new objects are the root tree and the commit.
+    // The only new objects are the root tree and the commit.
     assert_eq!(repository.git(&["count-objects"]).split(' ').next(), Some("2"));
     repository.git(&["fsck", "--strict"]);
 }

@@ -1,4 +1,5 @@
-//! `commit ff-only` is compare-and-swap, and a plain commit merges.
+//! Tests of `commit ff-only`, which compares and swaps the head, and of a plain commit, which
+//! merges.
 
 use datakit_tests::db::{Repository, TestDb, refused};
 use datakit_tests::on_both;
@@ -18,7 +19,7 @@ on_both! {
     a_plain_commit_creates_a_missing_branch,
 }
 
-/// Returns how many of these succeed. The others must fail with `not-fast-forward`.
+/// Returns the number of results that are `Ok`. All others must be the error `not-fast-forward`.
 fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals
@@ -31,7 +32,7 @@ fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) ->
 fn ff_only_succeeds_once_for_equal_commits(db: &TestDb) {
     let connections: Vec<_> = (0..8).map(|_| db.connect()).collect();
     connections[0].master().commit(&[("n", "0")]);
-    // Some commits have the same time, because times are in seconds.
+    // There are several rounds so that some commits have the same time, which is in seconds.
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
@@ -126,7 +127,7 @@ fn ff_only_after_a_reset_starts_from_the_parent(db: &TestDb) {
     let head = master.commit(&[("g", "1")]);
     transaction.write("f", "2");
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
-    // Other parents do not change the commit at which the transaction began.
+    // Setting the parents does not change the commit at which the transaction began.
     transaction.set_parents(&[&head]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     transaction.ctl("reset").unwrap();
@@ -212,7 +213,7 @@ fn a_plain_commit_does_not_restore_a_removed_branch(db: &TestDb) {
         format!("branch was removed while the transaction was open; its head was {head}")
     );
     assert_eq!((master.head(), transaction.read("g")), (String::new(), "1".to_owned()));
-    // Without the parents it creates a new branch of the same name.
+    // A transaction without parents can create a new branch of the same name.
     transaction.set_parents(&[]);
     transaction.ctl("commit").unwrap();
     assert_eq!(connection.read(&format!("snapshots/{}/parents", master.head())), "");
@@ -250,7 +251,8 @@ fn ff_only_fails_after_git_rewound_the_branch() {
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("branch was removed"));
     assert_eq!(db.repository().git(&["for-each-ref"]), "");
-    // The same for a branch in `packed-refs`.
+    // The commit succeeds once the branch is back at its old head, even if it is stored in
+    // `packed-refs`.
     db.repository().git(&["update-ref", "refs/heads/master", &removed]);
     db.repository().git(&["pack-refs", "--all"]);
     transaction.ctl("commit ff-only").unwrap();

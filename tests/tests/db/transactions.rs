@@ -1,4 +1,4 @@
-//! Changes in a transaction.
+//! Tests of changes in a transaction.
 
 use datakit_client::FileType;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};
@@ -298,7 +298,7 @@ fn names_that_git_reserves_on_other_platforms_are_refused(db: &TestDb) {
         assert!(connection.mkdir(&transaction.rw(name)).is_err());
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }
-    // git accepts these names, too.
+    // Git accepts these names, and so does the server.
     for name in ["a\\b", ".gitignore", "git~2", ".gitx", "con"] {
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }

@@ -1,11 +1,11 @@
-//! Trees that Git reads but would not write.
+//! Tests of trees that Git reads but would not write.
 
 use datakit_client::FileType;
 use datakit_tests::db::{Repository, TestDb, refused};
 
 const LONG: [u8; 256] = [b'n'; 256];
 
-/// Writes a tree of these entries in this order. The content of each blob is its name.
+/// Writes a tree with the given entries in the given order. Each blob contains its own name.
 fn tree(repository: &Repository, entries: &[(&str, &[u8])]) -> String {
     let mut data = Vec::new();
     for (mode, name) in entries {
@@ -27,7 +27,7 @@ fn bytes(id: &str) -> Vec<u8> {
     (0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-/// Serves a repository whose `master` has this tree.
+/// Serves a repository in which the head of `master` has a tree with these entries.
 fn served(entries: &[(&str, &[u8])]) -> TestDb {
     let repository = Repository::bare();
     let tree = tree(&repository, entries);
@@ -66,7 +66,8 @@ fn names_that_lead_out_of_the_directory_never_reach_a_client() {
         let master = connection.master();
         assert_eq!(connection.names("branch/master/ro"), "d f", "{bad:?}");
         assert_eq!(master.read("ro/f"), "f");
-        // A change of this directory or of one below would lose an entry, so it is refused.
+        // Changing the root directory or a directory below it would lose the entry with the bad
+        // name, so all such changes are refused.
         let transaction = master.transaction();
         assert_eq!(transaction.names(""), "d f");
         for path in ["new", "d/new"] {

@@ -1,8 +1,8 @@
-//! Repositories with a work tree that is used with `git`.
+//! Tests of repositories with a work tree that is used with `git`.
 
 use datakit_tests::db::{Repository, TestDb, refused};
 
-/// Serves a repository with a work tree, in which `master` has no commit yet.
+/// Serves a repository with a work tree. The branch `master` has no commits yet.
 fn with_work_tree() -> TestDb {
     let repository = Repository::none();
     repository.git(&["init", "-q", "-b", "master", "."]);
@@ -45,7 +45,7 @@ fn a_commit_onto_uncommitted_changes_is_refused_with_the_reason() {
         (master.head(), std::fs::read_to_string(&file).unwrap()),
         (first.clone(), "mine".to_owned())
     );
-    // Another branch may move, and the transaction stays usable.
+    // Other branches can still be moved, and the transaction stays usable.
     let second = connection.branch("other").commit(&[("f", "3")]);
     assert!(refused(master.fast_forward(&second)).starts_with("not-fast-forward"));
     db.repository().git(&["checkout", "-q", "f"]);

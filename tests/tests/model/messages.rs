@@ -14,7 +14,7 @@ const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 
-/// The mode bits of Topen other than those for the access mode.
+/// The mode bits of Topen, except for the access mode.
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
@@ -66,13 +66,14 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// Renames a file: in 9P2000.L into the directory `dfid`, otherwise within its own directory.
+    /// Renames a file. In 9P2000.L, moves the file to the directory `dfid`; in the other dialects,
+    /// renames it within its directory.
     Rename {
         fid: u32,
         dfid: u32,
         name: &'static str,
     },
-    /// A request from another dialect.
+    /// A request that exists only in another dialect.
     Foreign {
         fid: u32,
     },
@@ -86,11 +87,11 @@ pub enum Version {
     Unknown,
 }
 
-/// The offset of a read.
+/// The offset of a directory read.
 #[derive(Debug, Clone, Copy)]
 pub enum At {
     Start,
-    /// The end of the last read of this directory.
+    /// The offset at which the last read of the directory ended.
     Here,
     Elsewhere,
 }
@@ -137,8 +138,8 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// Creates `a/b` and the file `c`. Afterwards, fid 0 refers to the root, and fids 1 and 2 refer
-    /// to `a` and `b` in a tree attached at `a`.
+    /// Returns messages that create the directory `a/b` and the file `c`. Afterwards, fid 0 refers
+    /// to the root. Fids 1 and 2 refer to `a` and `a/b`, in a second attach whose root is `a`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![
@@ -247,12 +248,12 @@ fn create(fid: u32, name: &'static str, perm: u32, mode: u8) -> T<'static> {
     T::Create { fid: Fid(fid), name: name.into(), perm, mode, extension: Extension(None) }
 }
 
-/// Returns the Tlopen flags for a mode byte. There is no flag for ORCLOSE.
+/// Returns the Tlopen flags for a mode byte. ORCLOSE has no equivalent flag.
 fn flags(mode: u8) -> u32 {
     u32::from(mode & 3) | if mode & 0x10 == 0 { 0 } else { O_TRUNC }
 }
 
-/// Returns a stat record that changes only the name.
+/// Returns a stat record with which a Twstat changes only the name.
 fn renamed(name: &'static str) -> Stat<'static> {
     Stat {
         kind: u16::MAX,

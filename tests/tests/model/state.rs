@@ -6,13 +6,14 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The messages use more, so the limit is tested.
+/// The maximum number of fids in the session. The messages use more fids than this, so they test
+/// the limit.
 pub const FIDS: usize = 5;
 
-/// A tree and the fids of one connection.
+/// A model of a tree and of the fids of one connection.
 pub struct Model {
     pub dialect: Option<Dialect>,
-    /// All inodes by number. Removed ones are kept, because fids may still refer to them.
+    /// All inodes by number, including removed ones, because fids may still refer to them.
     pub nodes: BTreeMap<u64, Node>,
     pub fids: BTreeMap<u32, Known>,
     root: u64,
@@ -45,7 +46,7 @@ pub enum OpenState {
         access: u8,
         orclose: bool,
     },
-    /// An open directory. `at` is the offset for the next Tread.
+    /// An open directory. `at` is the offset at which the next Tread continues.
     Dir {
         at: u64,
     },
@@ -68,14 +69,14 @@ impl Model {
         Some(path)
     }
 
-    /// Returns the inodes that are removed when their fids are clunked.
+    /// Returns the inodes that will be removed when their fids are clunked.
     pub fn leaving(&self) -> Vec<u64> {
         let leaves = |opened: &OpenState| matches!(opened, OpenState::File { orclose: true, .. });
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Applies a message and returns `None` if the session must refuse it. Takes the numbers of new
-    /// inodes and the lengths of directory reads from the session's reply.
+    /// Applies a message and returns `None` if the session must refuse it. The numbers of new
+    /// inodes and the lengths of directory reads are taken from the session's reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -173,7 +174,8 @@ impl Model {
         }
     }
 
-    /// Returns `None` if the fid is in use, or if there are too many fids.
+    /// Checks that a new fid can be created. Returns `None` if the fid is in use or there are too
+    /// many fids.
     fn free(&self, fid: u32) -> Option<()> {
         (!self.fids.contains_key(&fid) && self.fids.len() < FIDS).then_some(())
     }
@@ -220,7 +222,8 @@ impl Model {
             ".." if ino == top => Some(ino),
             ".." => {
                 // The parent of a removed directory is the root. `..` never leaves the attached
-                // tree, and in a directory that was moved out of that tree, `..` stays where it is.
+                // tree. If the directory was moved out of the attached tree, `..` stays in the
+                // directory.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
             }
@@ -270,8 +273,8 @@ impl Model {
         entries.unwrap().insert(name.to_owned(), ino);
     }
 
-    /// Removes an inode from its directory. Returns `None` if the inode has entries or was removed
-    /// before.
+    /// Removes an inode from its directory. Returns `None` if the inode is a non-empty directory or
+    /// was already removed.
     fn unlink(&mut self, ino: u64) -> Option<()> {
         let node = self.nodes.get_mut(&ino)?;
         if node.entries.as_ref().is_some_and(|entries| !entries.is_empty()) {
@@ -311,8 +314,8 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // With a small `count`, an entry may not fit. With 100 bytes or more, an error is
-            // wrong.
+            // An error is allowed only if `count` is small, because an entry may not fit into it.
+            // Every entry fits into 100 bytes.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {
@@ -328,7 +331,7 @@ impl Model {
         Some(())
     }
 
-    /// Checks that a complete listing contains every entry once.
+    /// Checks that a complete listing contains every entry exactly once.
     fn listed(&self, ino: u64, names: impl Iterator<Item = String>) {
         let names: Vec<String> = names.collect();
         let due: BTreeSet<&String> =

@@ -1,4 +1,4 @@
-//! Modes, times, sizes and link counts, and the changes that update them.
+//! Tests of modes, times, sizes and link counts, and of the changes that update them.
 
 use datakit_core::files::{Param, Value};
 use datakit_core::vfs::{self, StaticTree};
@@ -81,7 +81,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 }
                 user.clunk(3).unwrap();
             });
-            // In this case, the Twstat that changes the length also carries the whole mode.
+            // Changing the length has the same effect on the mode as a write.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             match dialect {
@@ -100,7 +100,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Reads preserve the bits, and so do writes by root.
+            // Reads preserve the set-ID bits, and so do writes by root.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();
@@ -131,7 +131,7 @@ fn a_change_of_owner_clears_set_id_bits() {
             client.setattr(1, SetAttr { valid, uid: 7, gid: 8, ..SetAttr::default() }).unwrap();
             assert_eq!(client.getattr(1).unwrap().mode, after);
         }
-        // A mode that is set together with the owner takes precedence.
+        // If a request sets both the owner and the mode, the given mode is kept.
         let set = SetAttr {
             valid: SetAttr::UID | SetAttr::MODE,
             uid: 9,
@@ -229,7 +229,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         client.clunk(1).unwrap();
         client.clunk(2).unwrap();
     }
-    // The same applies to a file that was replaced by a rename.
+    // A file that a rename has replaced has no links either, and cannot be linked.
     for name in ["a", "b"] {
         create_file(&mut client, name, b"");
     }
@@ -243,7 +243,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })),
         ENOENT
     );
-    // A file that still has a name can be linked.
+    // A file can be linked as long as it still has a name.
     client.walk(0, 2, "b").unwrap();
     client.rpc(&T::Link { dfid: Fid(0), fid: Fid(2), name: "c".into() }).unwrap();
     client.rpc(&T::Unlinkat { dirfid: Fid(0), name: "b".into(), flags: 0 }).unwrap();
@@ -276,7 +276,7 @@ fn a_rename_updates_ctime() {
     }
 }
 
-/// Linux sends this request for a `chown(2)` with -1 for both IDs.
+/// Tests the request that Linux sends for a `chown(2)` in which both IDs are -1.
 #[test]
 fn a_chown_that_changes_nothing_updates_ctime() {
     let served = scratch();

@@ -1,4 +1,4 @@
-//! The same guarantees as seen through datakit-client, in each dialect.
+//! Tests of the guarantees about files through `datakit_client`, in each dialect.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Creating files, both with new names and with names that already exist.
+//! Tests of creating files, both with new names and with names that already exist.
 
 use std::sync::Barrier;
 
@@ -101,7 +101,7 @@ fn create_of_an_existing_name_is_refused() {
         for perm in [0o644, DMDIR | 0o755] {
             client.walk(0, 1, "").unwrap();
             assert_eq!(client.create(1, name, perm, None).unwrap_err().0, "Already exists");
-            // The fid still refers to the directory.
+            // After the failed request, the fid still refers to the directory.
             client.walk(1, 2, name).unwrap();
             client.clunk(2).unwrap();
             client.clunk(1).unwrap();
@@ -169,8 +169,8 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
     }
 }
 
-/// Tests transactions and remotes. Creating an existing branch succeeds, because DataKit's clients
-/// rely on it.
+/// Tests transactions and remotes. Branches are different: creating an existing branch succeeds,
+/// because DataKit's clients rely on that.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();
@@ -203,8 +203,8 @@ fn create_of_an_existing_transaction_is_refused() {
     }
 }
 
-/// Tcreate truncates an existing file in a transaction, as in the original DataKit. Tlcreate obeys
-/// its flags.
+/// Tcreate truncates an existing file in a transaction, as in the original DataKit. Tlcreate
+/// truncates the file only if its flags say so.
 #[test]
 fn tlcreate_in_a_transaction_obeys_its_flags() {
     let place = TestDb::memory();

@@ -1,4 +1,4 @@
-//! Symlink targets that are longer than a message.
+//! Tests of symlink targets that are longer than a message.
 
 use datakit_core::vfs::{Create, CreateKind, Name, Vfs};
 use datakit_core::wire::{DMDEVICE, Dialect, Fid, Rmessage as R, Tmessage as T};
@@ -69,8 +69,8 @@ fn a_long_target_hides_no_entry_from_a_listing() {
             assert_eq!(target(client, &format!("link{length}")).unwrap(), "t".repeat(length));
         }
     }
-    // The target does not fit into any message. 9P2000.L reports an error, and the stat record of
-    // 9P2000.u omits the target, so that the link can be removed.
+    // The target does not fit into any message. 9P2000.L reports an error. In 9P2000.u, the stat
+    // record omits the target, so that clients can still remove the link.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);

@@ -1,4 +1,4 @@
-//! Open modes, and the operations that each of them allows.
+//! Tests of open modes, and of the operations that each mode allows.
 
 use datakit_core::wire::{Dialect, Fid, Tmessage as T};
 use datakit_tests::db::TestDb;
@@ -22,7 +22,7 @@ fn a_directory_opens_only_for_reading() {
                 client.clunk(1).unwrap();
             }
             assert!(exists(&mut client, "dir"));
-            // The `ninep` client opens directories with 0x80.
+            // The `ninep` client opens directories with the mode byte 0x80.
             client.open_path(1, "dir", 0x80);
         }
     }
@@ -126,7 +126,7 @@ fn an_open_fid_allows_only_the_access_of_its_mode() {
                 client.open_path(1, "text", mode);
                 let (read, write) = (client.read(1, 0, 10), client.write(1, 0, b"t"));
                 assert_eq!((read.is_ok(), write.is_ok()), (reads, writes), "{mode}");
-                // The access is checked even if the count is 0.
+                // The open mode is checked even if the count is 0.
                 assert_eq!(
                     (client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()),
                     (reads, writes),

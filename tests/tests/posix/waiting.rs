@@ -1,4 +1,4 @@
-//! Reads that wait for a stream whose fid is then clunked or removed.
+//! Tests of reads that wait for a stream while another request clunks or removes its fid.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -29,7 +29,7 @@ fn a_waiting_read_fails_when_its_fid_is_clunked() {
             let wnames = [Str(b""), Str(b"")];
             let ways = [
                 T::Clunk { fid: Fid(1) },
-                // The file refuses to be removed, but the fid is clunked.
+                // The file cannot be removed, but a failed Tremove also clunks the fid.
                 T::Remove { fid: Fid(1) },
                 T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
             ];
@@ -63,7 +63,7 @@ fn clunked_streams_free_their_request_slots() {
             let (tag, reply) = client.reply();
             assert_eq!((tag, errno(reply)), (Tag(1000 + round), EBADF));
         }
-        // Let as many reads wait as the connection allows, then clunk all of their fids.
+        // Let many reads wait at the same time, and then clunk all of their fids.
         let fids = 1..=60u16;
         for fid in fids.clone() {
             send_waiting_read(&mut client, fid.into(), Tag(fid + 100));

@@ -1,4 +1,4 @@
-//! Extended attributes (`xattr(7)`), in 9P2000.L.
+//! Tests of extended attributes (`xattr(7)`), in 9P2000.L.
 
 use datakit_core::wire::{Dialect, Fid, Rmessage as R, Tmessage as T};
 
@@ -7,7 +7,7 @@ use crate::*;
 const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
-/// Sets an attribute of `path` as `setxattr(2)` does, including the clunk at the end.
+/// Sets an attribute of `path` as `setxattr(2)` does, and finally clunks the fid.
 fn set(
     client: &mut WireClient,
     path: &str,
@@ -26,7 +26,7 @@ fn set(
     client.clunk(60).and(begun.map(drop))
 }
 
-/// Reads an attribute as `getxattr(2)` does, or the list of names if `name` is empty.
+/// Reads an attribute as `getxattr(2)` does. If `name` is empty, reads the list of names instead.
 fn get(client: &mut WireClient, path: &str, name: &str) -> Result<Vec<u8>, Refusal> {
     client.walk(0, 61, path).unwrap();
     let walked = client.rpc(&T::Xattrwalk { fid: Fid(61), newfid: Fid(62), name: name.into() });

@@ -1,4 +1,4 @@
-//! Client slots, quotas, timeouts and restarts.
+//! Tests of client slots, quotas, timeouts and restarts.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -33,10 +33,11 @@ fn connect_blocked(board: &Board) -> WireClient {
 fn qemu_closed_connection_frees_its_slot_within_a_second() {
     let board = Board::boot();
     let mut witness = board.wire_client(Dialect::Unix);
-    // The files opened in total exceed the board's pool, so a leak would be noticed.
+    // In total, more files are opened than the board can have open at the same time, so the test
+    // would detect a leak.
     for _ in 0..6 {
         let closing = connect_blocked(&board);
-        // Closing a socket with unread data sends RST instead of FIN.
+        // Closing a socket that still has unread data sends RST instead of FIN.
         let mut resetting = connect_blocked(&board);
         for tag in 10..13 {
             resetting.send(Tag(tag), &Tmessage::Stat { fid: Fid(0) });
@@ -52,7 +53,7 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
 #[test]
 fn qemu_slot_keeps_no_state_of_the_last_client() {
     let board = Board::boot();
-    // Nine clients disconnect with blocked reads, three in each slot, all with the same tags.
+    // Nine clients, three in each slot, disconnect with blocked reads that all have the same tags.
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
         for fid in 1..=4 {
@@ -61,8 +62,8 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
         }
-        // A fourth blocked read is refused, because one worker must stay free to notice the end of
-        // the connection.
+        // A fourth blocked read is refused, because one worker must stay free to detect that the
+        // connection is closed.
         let (tag, reply) = client.reply();
         let (reason, _) = reply.unwrap_err();
         assert!(tag == Tag(4) && reason.contains("wait"), "{tag} {reason}");
@@ -89,7 +90,8 @@ fn qemu_fourth_client_waits_for_a_slot() {
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
 
-/// Opens files until the board refuses. Returns their number and the reason for the refusal.
+/// Opens files until the board refuses to open another one. Returns the number of open files and
+/// the reason for the refusal.
 fn open_until_refused(client: &mut WireClient) -> (u32, String) {
     for fid in 1..100 {
         client.walk(0, fid, "sys/uptime").unwrap();
@@ -107,13 +109,13 @@ fn qemu_one_client_cannot_use_all_open_files() {
     let mut greedy = board.wire_client(Dialect::Unix);
     let (count, reason) = open_until_refused(&mut greedy);
     assert!(count >= 8 && reason.contains("this connection has"), "{count}: {reason}");
-    // The reserved files remain available to both of the other clients.
+    // The open files that are reserved for the other two clients remain available to them.
     let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
     for other in &mut others {
         let (count, reason) = open_until_refused(other);
         assert!(count >= 4 && reason.contains("this connection has 4"), "{count}: {reason}");
     }
-    // A closed file can be opened again.
+    // After a file is closed, another one can be opened.
     greedy.clunk(1).unwrap();
     greedy.walk(0, 1, "sys/uptime").unwrap();
     greedy.open(1, 0).unwrap();
@@ -126,7 +128,7 @@ fn qemu_client_without_a_slot_is_disconnected_within_a_second() {
     for _ in 0..6 {
         let start = Instant::now();
         let mut late = WireClient::connect(board.addr());
-        // May fail, because the board may already have closed the connection.
+        // The write may fail, because the board may already have closed the connection.
         let _ = late.socket.write_all(b"\x13\0\0\0\x64\xff\xff\0\x10\0\0\x06\09P2000");
         assert!(late.closed(), "there is no free slot");
         assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
@@ -151,20 +153,20 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     assert!(idle.closed(), "the board kept an idle client");
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
-    // The other client waited for the event of this disconnect. It waits again and is still
-    // connected after the timeout has passed once more.
+    // The waiting client receives the event of the idle client's disconnect. Then it waits again,
+    // and it is still connected when the timeout has passed once more.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")
     };
     let offset = data.0.len() as u64;
-    // Reads the mark after the event, and then waits again.
+    // Read the mark after the event, and then wait again.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
     waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
     waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let end = waiting.receive().map_err(|error| error.kind());
     assert!(matches!(end, Err(ErrorKind::WouldBlock) | Ok(_)), "{end:?}");
-    // The first client connected before the change and keeps the old timeout.
+    // The first client connected before the timeout was changed, so it keeps the old timeout.
     assert_eq!(content(&mut first, "sys/connections"), "2\n");
 }
 
@@ -198,7 +200,7 @@ fn qemu_panic_resets_a_board_without_semihosting() {
         client.open_path(1, "params/blink/period", 1);
         client.write(1, 0, b"77\n").unwrap();
         fail(&mut board);
-        // The board boots again, with the initial values.
+        // The board boots again, and its parameters have their initial values.
         within(TIMEOUT, "the board restarts", || {
             WireClient::try_attached(board.addr(), Dialect::Unix, 4096)
                 .is_ok_and(|mut client| content(&mut client, "params/blink/period") == "1000\n")
@@ -214,7 +216,8 @@ async fn qemu_reset_restarts_the_board() {
     let refused = old.write("sys/reset", b"now").await;
     assert!(matches!(refused, Err(Error::Server { errno: 22, .. })), "{refused:?}");
     old.write("sys/reset", b"reset").await.unwrap();
-    // The board restarts only after it has sent the reply, so a client may still reach the old one.
+    // The board restarts only after it has sent the reply, so a new client may still reach the
+    // board before its restart.
     let new = loop {
         let client = board.client(Dialect::Linux).await;
         match soon(client.read("params/blink/period")).await {
@@ -226,7 +229,7 @@ async fn qemu_reset_restarts_the_board() {
     let mut events = new.watch("events").await.unwrap();
     drop(board.client(Dialect::Linux).await);
     assert!(soon(events.next()).await.unwrap().unwrap().ends_with(b" connected\n"));
-    // The old client's connection was closed.
+    // The restart closed the old client's connection.
     let lost = soon(old.read("sys/uptime")).await;
     assert!(matches!(lost, Err(Error::Lost(_))), "{lost:?}");
     assert_eq!(read_text(&new, "params/wave/shape").await, "triangle\n");

@@ -1,4 +1,5 @@
-//! The clients' activities. Each ends with only fid 0 in use, attached to the root.
+//! The clients' activities. When an activity ends, the only fid in use is fid 0, which refers to
+//! the root.
 
 use std::io::Write;
 
@@ -8,10 +9,10 @@ use datakit_tests::malformed::{ANSWERED, noise};
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
-/// A function that performs an activity as the client with this number.
+/// A function that performs an activity. Its last argument is the client's number.
 type Activity = fn(&mut WireClient, &mut Random, u32);
 
-/// All activities, with their names in the summary.
+/// All activities and their names, which appear in the summary.
 pub const ACTIVITIES: &[(&str, Activity)] = &[
     ("rounds of parameters set and read", set_parameters),
     ("rounds of refused values", write_refused_values),
@@ -25,9 +26,9 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
     ("rounds of noise", |client, random, _| noise(client, random)),
 ];
 
-/// The fid for files that are open only within one function.
+/// The fid for files that are opened and closed within one function.
 const TEMPORARY: u32 = 90;
-/// The count in read requests, which exceeds the length of every text on the board.
+/// The count in read requests, which is greater than the length of any text file on the board.
 const COUNT: u32 = 900;
 
 /// Reads a whole file that is not a stream.
@@ -56,7 +57,7 @@ pub fn set(client: &mut WireClient, path: &str, value: &str) {
     client.clunk(TEMPORARY).unwrap();
 }
 
-/// Chooses a valid value of the parameter that only this client sets.
+/// Returns the path of the parameter that only this client sets, and a random valid value.
 fn own_parameter(random: &mut Random, number: u32) -> (&'static str, u32) {
     match number {
         0 => ("params/blink/duty", 1 + random.below(99)),
@@ -79,9 +80,10 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // A value without a newline may end only with the clunk, which then returns the error.
+        // The end of a value without a newline may be recognized only at the clunk. In this case,
+        // the clunk returns the error.
         let clunked = client.clunk(TEMPORARY);
-        // An empty write has no effect and succeeds.
+        // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
         assert_eq!(refused, !wrong.is_empty(), "{path} with {wrong:?}");
     }
@@ -106,7 +108,7 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends as many reads at once as there are workers. Each read gets one reply, and the replies may
+/// Sends one read for each worker, all at once. Each read gets one reply, and the replies may
 /// arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
@@ -134,7 +136,8 @@ fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     client.clunk(1).unwrap();
 }
 
-/// Receives a reply. Returns the tag and the data of an Rread, or the tag of an Rflush as an error.
+/// Receives a reply. For an Rread, returns the tag and the data. For an Rflush, returns the tag as
+/// an error.
 fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     let (tag, reply) = client.reply();
     let frame = reply.unwrap();
@@ -145,8 +148,8 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Flushes blocked reads of three streams in a different order. A read may be answered before its
-/// flush, but not after it.
+/// Sends blocking reads to three streams, and flushes them in a different order. A read may be
+/// answered before its flush, but not after it.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
@@ -202,7 +205,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Parses the time at the start of a line, in milliseconds.
+/// Parses the time at the start of a line and returns it in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }
