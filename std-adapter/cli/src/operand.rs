@@ -17,12 +17,12 @@ impl ServerPath {
         ServerPath([dir, b"/", name.as_ref()].concat())
     }
 
-    /// Returns the last name, which is empty for the root.
+    /// Returns the last name in the path, or an empty name for the root.
     pub(crate) fn last(&self) -> &[u8] {
         self.names().last().unwrap_or_default()
     }
 
-    /// Returns the directory that contains the last name.
+    /// Returns the path without its last name.
     pub(crate) fn parent(&self) -> ServerPath {
         let mut names: Vec<&[u8]> = self.names().collect();
         names.pop();
@@ -58,7 +58,7 @@ impl Display for ServerPath {
     }
 }
 
-/// A source or a target of a copy. A path on the server is typed with a leading colon.
+/// The source or target of a copy. A path on the server is typed with a leading colon.
 #[derive(Debug, Clone)]
 pub(crate) enum Location {
     /// A path on this machine.
@@ -77,7 +77,7 @@ impl Location {
         }
     }
 
-    /// Returns the last name, which is empty for a root and for `-`.
+    /// Returns the last name in the path, or an empty name for a root or `-`.
     pub(crate) fn last(&self) -> &[u8] {
         match self {
             Location::Host(path) => path.file_name().map(OsStr::as_bytes).unwrap_or_default(),
@@ -139,7 +139,8 @@ pub(crate) struct FileUpdate {
 }
 
 impl FileUpdate {
-    /// Splits at the first `=`, so the name of the file in the branch cannot contain `=`.
+    /// Splits the operand at the first `=`, so the name of the file in the branch cannot contain
+    /// `=`.
     pub(crate) fn parse(typed: OsString) -> Result<FileUpdate, String> {
         let typed = typed.into_vec();
         let mut halves = typed.splitn(2, |byte| *byte == b'=');

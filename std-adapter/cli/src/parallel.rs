@@ -11,19 +11,21 @@ use tokio::time::sleep;
 
 use crate::error::{CliError, CliResult};
 
-/// The maximum number of files that a command works on concurrently.
+/// The maximum number of files that a command processes concurrently.
 const MAX_FILES: usize = 32;
-/// The maximum number of directories that a command works on concurrently, not counting parents.
+/// The maximum number of directories that a command processes concurrently, not counting their
+/// parents.
 const MAX_DIRS: usize = 8;
-/// The maximum number of directories whose fids a command keeps.
+/// The maximum number of directory fids that a command keeps.
 const MAX_KEPT_FIDS: usize = 8;
-/// The number of retries when the server is exhausted, and the delay between them.
+/// The number of retries when the server is out of resources, and the delay between retries.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The maximum number of names in a path. A deeper tree is assumed to be endless.
+/// The maximum number of names in a path. A deeper tree is assumed to be infinitely deep.
 const MAX_DEPTH: usize = 256;
 
-/// The work on a directory. It is boxed because it contains the work on subdirectories.
+/// A future that processes a directory. It is boxed because it may contain futures of the same type
+/// for subdirectories.
 pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
 /// An error that may indicate that the server is out of resources.
@@ -44,7 +46,7 @@ impl MaybeExhausted for Error {
     }
 }
 
-/// The limits of one command. Clones share them.
+/// The concurrency limits of a command. Clones share the limits.
 #[derive(Clone)]
 pub(crate) struct Limits {
     files: Arc<Semaphore>,
@@ -64,9 +66,9 @@ impl Limits {
         }
     }
 
-    /// Runs `work` concurrently with other work. If the server is exhausted, retries the work while
-    /// no other work is in progress. Even a server with few fids, such as a board, then has enough
-    /// of them.
+    /// Runs `work` concurrently with other work. If the server is out of resources, retries `work`
+    /// while no other work is in progress. When work runs alone, even a server with few fids, such
+    /// as an embedded board, has enough of them.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,
@@ -96,7 +98,7 @@ impl Limits {
     }
 }
 
-/// The tasks of one directory. Dropping the batch cancels them.
+/// The tasks that process one directory. Dropping the batch cancels the tasks.
 pub(crate) struct Batch {
     limits: Limits,
     tasks: JoinSet<CliResult>,
@@ -107,10 +109,10 @@ impl Batch {
         Batch { limits: limits.clone(), tasks: JoinSet::new() }
     }
 
-    /// Starts the work on a file once fewer than [`MAX_FILES`] are in progress.
+    /// Starts processing a file once fewer than [`MAX_FILES`] files are in progress.
     ///
     /// # Errors
-    /// Returns the error of a task that failed in the meantime.
+    /// Returns the error of a task in this batch that has already failed.
     pub(crate) async fn add_file(
         &mut self,
         work: impl Future<Output = CliResult> + Send + 'static,
@@ -120,12 +122,12 @@ impl Batch {
         self.spawn(permit, work)
     }
 
-    /// Starts the work on a directory in the background, or does it right away if [`MAX_DIRS`]
-    /// directories are in progress. Waiting for another directory to finish could deadlock, as that
-    /// directory may itself be waiting for this one.
+    /// Starts processing a directory in the background, or processes it right away if [`MAX_DIRS`]
+    /// directories are in progress. Waiting for another directory to finish could deadlock, because
+    /// the other directory may itself be waiting for this one.
     ///
     /// # Errors
-    /// Returns the error of a task that failed in the meantime.
+    /// Returns the error of a task in this batch that has already failed.
     pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
         match Arc::clone(&self.limits.dirs).try_acquire_owned() {
             Ok(permit) => self.spawn(permit, work),
@@ -152,7 +154,7 @@ impl Batch {
     /// Waits until all tasks have ended.
     ///
     /// # Errors
-    /// Returns the error of the first task that fails. Dropping the batch cancels the others.
+    /// Returns the error of the first task that fails, and cancels the other tasks.
     pub(crate) async fn finish(mut self) -> CliResult {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(task_error)??;
@@ -180,7 +182,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts the work on `width` subdirectories of each directory, `depth` levels deep.
+    /// Processes a tree that is `depth` levels deep and has `width` subdirectories in each
+    /// directory.
     fn dirs(limits: Limits, width: usize, depth: usize, count: Arc<AtomicUsize>) -> DirFuture {
         Box::pin(async move {
             let mut batch = Batch::new(&limits);

@@ -1,4 +1,4 @@
-//! The command `datakit serve`.
+//! The `datakit serve` command.
 
 mod signals;
 
@@ -163,11 +163,12 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// How long the server waits for commits in progress before it exits. This is longer than a commit
-/// waits for other programs.
+/// How long the server waits for commits in progress before it exits. The timeout is longer than
+/// the time that a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until SIGINT, SIGTERM or SIGHUP. Returns success for SIGTERM and SIGHUP.
+/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a success status for
+/// SIGTERM and SIGHUP.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     raise_file_limit();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
@@ -185,8 +186,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = signals::end()?;
-    // This is logged only now, so that a server that cannot start prints the reason and nothing
-    // else.
+    // Log the start only now, so that a server that cannot start prints nothing but the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
@@ -224,7 +224,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         let debug = debug_dir::entry(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
-        // Each connection has its own tree, because a transaction belongs to its connection.
+        // Each connection has its own tree, because transactions belong to a connection.
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
@@ -235,7 +235,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(status)
 }
 
-/// Opens the database. Returns the directory of its Git repository, if it has one.
+/// Opens the database, and returns it with the directory of its Git repository, if any.
 fn open_database(
     args: &ServeArgs,
     remote_timeout: Option<Duration>,
@@ -267,7 +267,7 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// How long the server waits for the reader of standard output before it starts to serve.
+/// How long the server waits for standard output to be read before it starts to serve.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If nobody reads standard output, the server starts to serve anyway.
@@ -275,12 +275,12 @@ async fn print_listening(text: String) -> std::io::Result<()> {
     let (sender, printed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut out = std::io::stdout().lock();
-        // The receiver is gone after the timeout.
+        // Sending fails after the timeout, because the receiver has been dropped.
         let _ = sender.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     });
     match tokio::time::timeout(PRINT_TIMEOUT, printed).await {
         Ok(Ok(printed)) => printed,
-        // The thread keeps waiting for the reader.
+        // After the timeout, the thread stays blocked until the output is read.
         _ => Ok(()),
     }
 }
@@ -290,11 +290,11 @@ async fn print_listening(text: String) -> std::io::Result<()> {
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // With a lower limit, the server accepts fewer connections.
+    // If the limit cannot be raised, the server accepts fewer connections.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Returns whether other machines can connect, as far as the address reveals.
+/// Returns whether other machines can connect, judging by the address alone.
 fn is_exposed(url: &Url) -> bool {
     matches!(url, Url::Tcp { .. }) && !is_local(url)
 }

@@ -18,7 +18,7 @@ pub(crate) fn print(bytes: &[u8]) -> CliResult {
     })
 }
 
-/// Prints a file on the server.
+/// Prints the content of a file on the server.
 pub(crate) async fn print_file(client: &Client, path: &ServerPath) -> CliResult {
     let file = client.open_to_read(path).await.map_err(at(path))?;
     let mut chunks = file.chunks();
@@ -41,7 +41,7 @@ pub(crate) fn print_json(value: &Value) -> CliResult {
     print(format!("{}\n", escape_hidden(&format!("{value:#}"))).as_bytes())
 }
 
-/// Prints an error to standard error.
+/// Prints an error message to standard error.
 pub(crate) fn complain(text: &str) {
     let text = if io::stderr().is_terminal() { printable(text) } else { text.to_owned() };
     eprintln!("datakit: {text}");
@@ -50,8 +50,8 @@ pub(crate) fn complain(text: &str) {
 /// Runs `command` for each operand, even if it fails for some of them.
 ///
 /// # Errors
-/// [`CliError::Reported`] if the command failed for an operand. [`CliError::BrokenPipe`] is
-/// returned immediately.
+/// [`CliError::Reported`] if the command failed for at least one operand. If the command fails with
+/// [`CliError::BrokenPipe`], that error is returned immediately.
 pub(crate) async fn for_each<T>(
     operands: &[T],
     mut command: impl AsyncFnMut(&T) -> CliResult,
@@ -82,8 +82,7 @@ pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliRes
     result
 }
 
-/// Escapes characters in JSON that a terminal does not show. In valid JSON, they occur only in
-/// strings.
+/// Escapes the characters in JSON strings that a terminal does not show.
 fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
@@ -103,8 +102,8 @@ pub(crate) fn printable(text: &str) -> String {
     text.replace(is_hidden, "?")
 }
 
-/// Returns whether a character is a control character (C0 or C1), a bidirectional control or a line
-/// separator, or has no width.
+/// Returns whether a character is a control character (C0 or C1), a bidirectional control, a line
+/// separator or a zero-width character.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')

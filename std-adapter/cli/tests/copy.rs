@@ -1,5 +1,5 @@
-//! Tests that `datakit cp` leaves either complete files or none, and never writes through a link.
-// Clippy allows panics only in tests, not in the functions that they share.
+//! Tests that `datakit cp` leaves no partial files and never writes through a link.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -180,7 +180,7 @@ fn cp_refuses_every_link_in_the_target() {
             refused(":d", &place);
         }
     }
-    // Cover a link in the middle of a relative path, and links below the target.
+    // Test a link in the middle of a relative path, and then links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();
@@ -200,14 +200,14 @@ fn a_second_copy_does_not_follow_links_of_the_first() {
     client.run(&["cp", "-r", &dir.path("made"), ":"]);
     client.run(&["cp", "-r", ":made", &to]);
     assert_eq!(names(&dir.0.join("to/made")), ["way"]);
-    // The link on the server is replaced with a directory.
+    // Replace the link on the server with a directory.
     client.run(&["rm", "made/way"]);
     client.run(&["mkdir", "made/way"]);
     client.run(&["write", "made/way/secret", "overwritten"]);
     let text = client.fail(&["cp", "-r", ":made", &to]);
     assert!(text.ends_with("way: will not copy through a link\n"), "{text}");
     assert_untouched(&dir);
-    // The link on the server is replaced with a file.
+    // Replace the link on the server with a file.
     client.run(&["rm", "-r", "made/way"]);
     client.run(&["write", "made/way", "overwritten"]);
     client.fail(&["cp", "-r", ":made", &to]);
@@ -245,7 +245,7 @@ fn many_files_are_copied_and_removed_in_every_dialect() {
         client.run(&["cp", "-r", ":tree", ":again"]);
         client.run(&["cp", "-r", ":again", &copy]);
         assert!(is_equal(&tree, &copy));
-        // Existing files are replaced.
+        // Copying a second time replaces the existing files.
         client.run(&["cp", "-r", &tree, ":/"]);
         client.run(&["cp", "-r", ":tree/d0", &copy]);
         assert!(is_equal(&tree, &copy));
@@ -254,7 +254,7 @@ fn many_files_are_copied_and_removed_in_every_dialect() {
     });
 }
 
-/// A board allows 16 fids per connection.
+/// An embedded board allows only 16 fids per connection.
 #[test]
 fn a_server_with_few_fids_is_copied_and_emptied() {
     let options = ["--scratch", "--max-fids", "16"];

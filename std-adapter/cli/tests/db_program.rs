@@ -1,5 +1,5 @@
 //! Tests of `datakit db` against `datakit serve`.
-// Clippy allows panics only in tests, not in the functions that they share.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -229,7 +229,7 @@ fn merge_commits_to_the_branch() {
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// The database that fetches is in memory.
+/// The fetching database is in memory.
 #[test]
 fn a_fetched_branch_can_be_merged() {
     let db = Fixture::new("db-fetch");
@@ -258,7 +258,7 @@ fn a_fetched_branch_can_be_merged() {
 fn silent_remotes_time_out_and_block_nobody() {
     let server = Server::start("tcp://127.0.0.1:0", &["--remote-timeout", "1"]);
     let db = Fixture { server, dir: Scratch::new("db-silent") };
-    // The kernel accepts connections, but nothing answers.
+    // The kernel accepts the connections, but no program replies.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("git://{}/x", listener.local_addr().unwrap());
     let error = format!("datakit: cannot fetch {url}: timed out: no data for 1 s\n");

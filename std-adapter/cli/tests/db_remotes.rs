@@ -22,7 +22,8 @@ fn git(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Creates a repository with a commit on `master`, and returns it with its head.
+/// Creates a repository with a commit on `master`, and returns the repository and the commit's
+/// hash.
 fn repository(name: &str) -> (Scratch, String) {
     let dir = Scratch::new(name);
     git(&dir.0, &["init", "-q", "-b", "master"]);
@@ -120,7 +121,8 @@ async fn a_connection_has_two_fetches_at_a_time() {
     for _ in 0..2 {
         asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
-    // Another connection can fetch immediately, and the first one does not start a third fetch.
+    // Another connection can fetch immediately, and the first connection does not start a third
+    // fetch.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
     let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))

@@ -1,5 +1,5 @@
-//! Fetching over HTTPS from a server with a private certificate authority.
-// The Clippy configuration allows these in tests, but not in functions that tests share.
+//! Tests of fetching over HTTPS from a server with a private certificate authority.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// Returns the TLS configuration of a server for 127.0.0.1, and the certificate of its certificate
+/// Returns the TLS configuration for a server at 127.0.0.1, and the certificate of the server's
 /// authority in PEM format.
 fn certificates() -> (ServerConfig, String) {
     let (key, key_of_server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -34,7 +34,7 @@ fn certificates() -> (ServerConfig, String) {
     (config.with_single_cert(vec![certificate.der().clone()], key).unwrap(), pem)
 }
 
-/// Starts a TLS proxy to `address` and returns its own address.
+/// Starts a TLS proxy for `address` and returns the proxy's address.
 fn start_tls_proxy(address: String, config: ServerConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

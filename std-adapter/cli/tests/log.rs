@@ -1,5 +1,5 @@
-//! Tests of the log of `datakit serve`.
-// Clippy allows panics only in tests, not in the functions that they share.
+//! Tests of the `datakit serve` log.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -134,7 +134,7 @@ fn unsupported_log_options_are_refused() {
     assert_eq!(status, Some(2));
 }
 
-/// Connects `times` times and sends a message with an invalid size each time.
+/// Sends a message with an invalid size on each of `times` connections.
 fn send_malformed(server: &Server, times: usize) {
     for _ in 0..times {
         let mut socket =
@@ -145,7 +145,7 @@ fn send_malformed(server: &Server, times: usize) {
     }
 }
 
-/// Returns the counter `lost` or `left-out`.
+/// Returns the value of the log counter `what`, which is `lost` or `left-out`.
 fn log_counter(server: &Server, what: &str) -> u64 {
     let text = server.client().run(&["cat", "/debug/server/log"]);
     let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
@@ -155,8 +155,8 @@ fn log_counter(server: &Server, what: &str) -> u64 {
 #[test]
 fn an_unread_log_does_not_stop_the_server() {
     let (mut server, unread) = Server::with_unread_log(&["-v"]);
-    // Each message produces two lines of log, and all of them together exceed the capacity of the
-    // pipe and the queue.
+    // Each message produces two log lines. Together, the lines exceed the capacity of the pipe and
+    // the queue.
     send_malformed(&server, 2500);
     assert!(log_counter(&server, "lost") > 0);
     assert!(server.client().run(&["ls", "/"]).contains("branch"));

@@ -19,7 +19,8 @@ fn resident(server: &Server) -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Checks that a burst takes at least `min` bytes of memory, which are returned after it ends.
+/// Checks that a burst uses at least `min` bytes of memory, and that the server returns them after
+/// the burst.
 fn check_returned<B>(server: &Server, min: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
     let before = resident(server);
     let burst = burst();
@@ -66,7 +67,7 @@ fn removing_many_small_files_returns_their_memory() {
     check_returned(&server, 80 * MIB, write, remove);
 }
 
-/// Requests 63 MB of data but reads only the first bytes.
+/// Requests 63 MB of data but reads only the first few bytes.
 fn request_much(address: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address.strip_prefix("tcp://").unwrap()).unwrap();
     let mut requests = Vec::new();

@@ -1,5 +1,5 @@
 //! Tests of the metrics of `datakit serve --listen-prometheus`, over plain HTTP.
-// Clippy allows panics only in tests, not in the functions that they share.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -13,7 +13,7 @@ use common::{PROGRAM, Server, TIMEOUT, within};
 use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts a server that exports metrics, and returns the HOST:PORT that serves them.
+/// Starts a server that exports metrics, and returns the server and the HOST:PORT of the metrics.
 fn start(options: &[&str]) -> (Server, String) {
     let options: Vec<&str> =
         ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
@@ -34,7 +34,7 @@ fn request(at: &str, line: &str) -> String {
     answer
 }
 
-/// Returns the text of one scrape.
+/// Scrapes the metrics once and returns the text.
 fn scrape(at: &str) -> String {
     let answer = request(at, "GET /metrics");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -43,7 +43,7 @@ fn scrape(at: &str) -> String {
     body.to_owned()
 }
 
-/// Returns the value of the sample with this name and these labels.
+/// Returns the value of a sample, given its name and labels.
 fn value(text: &str, sample: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().unwrap()
@@ -134,7 +134,7 @@ fn logged_messages_are_counted() {
     server.client().run(&["cat", "/debug/server/version"]);
     let text = scrape(&at);
     assert!(!text.contains("src=\"server\""), "{text}");
-    // The only message so far is the one that reports the start.
+    // The only message so far is the one that reports the start of the server.
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);

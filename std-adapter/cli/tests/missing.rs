@@ -1,5 +1,5 @@
-//! Tests with missing or damaged objects in a repository. Every command reports these objects and
-//! still shows or copies the others.
+//! Tests of repositories with missing or damaged objects. Every command reports the affected
+//! objects and still shows or copies the others.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -58,7 +58,7 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
         std::fs::create_dir(work.join(dir)).unwrap();
     }
     for file in ["a", "b", "d/whole", "e/f", "z"] {
-        // Make the content long enough that cutting the object in half loses part of it.
+        // Make the content long enough that cutting the object in half loses part of the content.
         std::fs::write(work.join(file), format!("content of {file}, ").repeat(2000)).unwrap();
     }
     std::os::unix::fs::symlink("target", work.join("link")).unwrap();
@@ -99,7 +99,7 @@ fn missing_objects_are_reported_and_hide_nothing_else() {
             for top in ["branch/master/ro".to_owned(), format!("snapshots/{commit}/ro")] {
                 let (_, names, error) = run(&client, &["ls", &top]);
                 assert_eq!(names, "a\nb\nd\ne\nlink\nz\n", "{dialect} {error}");
-                // A truncated object still begins with its length.
+                // A truncated object still begins with its intact length field.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
                     assert!(

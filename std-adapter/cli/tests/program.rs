@@ -1,5 +1,5 @@
 //! Tests of client commands against `datakit serve`, in every dialect.
-// Clippy allows panics only in tests, not in the functions that they share.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -56,7 +56,7 @@ fn errors_name_the_path_and_the_reason() {
                 client.dialect
             );
         }
-        // In dialects with error texts, the error names the file that is not a directory.
+        // In dialects whose errors carry text, the error names the file that is not a directory.
         let reason = if client.dialect == "9P2000.L" {
             "Is not a directory"
         } else {
@@ -308,8 +308,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Connects until the stream delivers an event. If the interrupt arrives between two reads, there
-/// is nothing to flush, so the test repeats until a flush is counted.
+/// If the interrupt arrives between two reads, there is nothing to flush, so the test repeats until
+/// a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

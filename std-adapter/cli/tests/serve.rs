@@ -1,5 +1,5 @@
 //! Tests of `datakit serve`: addresses, limits and signals.
-// Clippy allows panics only in tests, not in the functions that they share.
+// The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -37,7 +37,7 @@ fn the_scratch_tree_is_limited_to_its_memory() {
     std::fs::write(&small, vec![1; 1 << 19]).unwrap();
     client.run(&["cp", &small, ":small"]);
     assert!(client.fail(&["cp", &large, ":large"]).contains("No space left on device"));
-    // The other file must be intact.
+    // The other file must remain intact.
     assert_eq!(client.run(&["cat", "small"]).len(), 1 << 19);
     for args in [&["--scratch-memory", "1048576"][..], &["--scratch", "--scratch-memory", "0"]] {
         let output =
@@ -122,7 +122,7 @@ fn an_unusable_address_is_explained() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// The server inherits a listening socket, as from inetd or systemd.
+/// The server inherits a listening socket, as it would from inetd or systemd.
 #[test]
 fn an_inherited_socket_is_served_and_kept() {
     let dir = Scratch::new("inherited");
@@ -144,7 +144,7 @@ fn an_inherited_socket_is_served_and_kept() {
     assert!(std::fs::symlink_metadata(&path).is_ok(), "its creator removes it");
 }
 
-/// Connects a client that runs in this process and keeps its connection open.
+/// Returns a connected client that runs in this process.
 async fn connected(server: &Server) -> datakit_client::Client {
     let options = Options::default().dialect(Dialect::Unix).timeout(TIMEOUT);
     datakit_client::Client::connect(&server.address().parse().unwrap(), options).await.unwrap()
@@ -274,7 +274,7 @@ async fn the_server_waits_for_a_commit_in_progress() {
     assert_eq!(std::fs::read_to_string(heads.join("master")).unwrap().len(), 41);
 }
 
-/// Only the `git` program can update the index and the files.
+/// Only the `git` program can update the index and the work tree.
 #[tokio::test]
 async fn a_checked_out_branch_does_not_move_without_git() {
     let dir = Scratch::new("without-git");
@@ -335,7 +335,7 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// A program that exits with unread data would reset the connection.
+/// A program that exited with unread data would reset the connection.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

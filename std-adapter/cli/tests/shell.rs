@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{Client, PROGRAM, Scratch, Server, TIMEOUT, end, in_every_dialect, lines};
 
-/// Runs a command with this standard input.
+/// Runs a command with `input` as its standard input.
 fn pipe(client: &Client<'_>, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = client.command(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -25,7 +25,7 @@ const SOURCES: [(&str, &str, &str); 3] = [
     ("program", "datakit", "everything else"),
 ];
 
-/// The name of events at the level `app`, which does not exist in `tracing`.
+/// The name of events at the `app` level, which `tracing` does not have.
 pub(crate) const APP: &str = "app";
 
 /// The environment variables that set the log level, in order of precedence.
@@ -60,7 +60,8 @@ pub(crate) struct LogArgs {
     color: ColorChoice,
 }
 
-/// A level as typed by the user: a name from [`Level`], or what other programs call it.
+/// A level as typed by the user: a name from [`Level`], or another program's name for the same
+/// level.
 #[derive(Clone, Copy, Debug)]
 struct LevelName(Level);
 
@@ -114,7 +115,8 @@ enum Clock {
 }
 
 impl LogArgs {
-    /// Starts logging to standard error, subject to the level files, and counting messages.
+    /// Starts logging to standard error and counting messages. The level files control which
+    /// messages are logged.
     ///
     /// # Errors
     /// Returns an error if the destination is not available on this system, or if an environment
@@ -129,7 +131,7 @@ impl LogArgs {
         let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
         let counted = CountLayer(logs)
             .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
-        // If a test has already installed a subscriber, it is kept.
+        // Keep a subscriber that a test has already installed.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
     }
@@ -213,7 +215,7 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     of_source.or(of_all)
 }
 
-/// A filter that admits the events that are to become lines.
+/// A filter that selects the events to be written as lines.
 struct LineFilter {
     table: Vec<(&'static str, LogSource)>,
     to: Lines,
@@ -229,7 +231,7 @@ impl<S> Filter<S> for LineFilter {
     }
 }
 
-/// A layer that counts every message, including those that do not become lines.
+/// A layer that counts every message, including those that are not written as lines.
 struct CountLayer(LogCounters);
 
 impl<S: Subscriber> Layer<S> for CountLayer {

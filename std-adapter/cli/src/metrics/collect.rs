@@ -17,10 +17,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The standard metrics of a process.
+/// Collects the standard metrics of a process.
 #[derive(Debug)]
 pub(super) struct ProcessCollector {
-    /// The time from 1970 to the start of the process.
+    /// The start time of the process, measured from the Unix epoch.
     started: Duration,
 }
 
@@ -55,7 +55,7 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// Connections and their requests.
+/// Collects metrics of connections and requests.
 #[derive(Debug)]
 pub(super) struct ServerCollector(pub(super) Arc<Stats>);
 
@@ -98,7 +98,7 @@ impl Collector for ServerCollector {
     }
 }
 
-/// Transactions, watches and commits.
+/// Collects metrics of transactions, watches and commits.
 #[derive(Debug)]
 pub(super) struct DatabaseCollector(pub(super) Arc<DbCounters>);
 
@@ -133,7 +133,7 @@ fn gauge(
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-/// Encodes a counter. The text format appends `_total` to its name.
+/// Encodes a counter. The text format appends `_total` to the counter's name.
 fn counter(
     to: &mut DescriptorEncoder<'_>,
     name: &str,

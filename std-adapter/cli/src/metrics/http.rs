@@ -23,18 +23,20 @@ use tracing::warn;
 
 use super::registry::Metrics;
 
-/// The path of the metrics.
+/// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type that the original server sent. The text is ASCII, so it needs no charset.
+/// The content type, which is the same as in the original server. The text is ASCII, so it needs no
+/// charset.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// The maximum number of concurrent connections. Others wait until one ends.
+/// The maximum number of concurrent connections. Additional connections wait until an open one
+/// ends.
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// The timeout for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket. It is displayed as the URL of the metrics.
+/// A listening socket, displayed as the URL of the metrics.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: TcpListener,
@@ -51,8 +53,8 @@ impl Endpoint {
     /// Listens on an address.
     ///
     /// # Errors
-    /// Returns an error if, for example, the port is in use or the name cannot be resolved. Its
-    /// text includes the URL.
+    /// Returns an error if, for example, the port is in use or the name cannot be resolved. The
+    /// error message includes the URL.
     pub(crate) async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
         let HttpAddress { host, port } = address;
         let socket = match host {
@@ -70,8 +72,8 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves until the future is dropped. Connections that are still open then are served until
-    /// they end.
+    /// Serves until the future is dropped. Connections that are open at that time are still served
+    /// until they end.
     pub(crate) async fn serve(self, metrics: Metrics) {
         let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();
@@ -91,7 +93,8 @@ impl Endpoint {
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // If there are no free descriptors, the error repeats until a file is closed.
+                    // If the process is out of file descriptors, `accept` fails until a file is
+                    // closed.
                     sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -99,13 +102,13 @@ impl Endpoint {
     }
 }
 
-/// Serves one request. Keep-alive is disabled so that no connection idles. A scraper can afford to
-/// open a new connection every few seconds.
+/// Serves one request. Keep-alive is disabled so that connections do not sit idle. A scraper can
+/// afford to open a new connection every few seconds.
 async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
-    // If the client has gone or is too slow, there is nobody to reply to.
+    // If the client has gone away or is too slow, there is nobody to reply to.
     let _ = timeout(TIMEOUT, connection).await;
 }
 
@@ -127,7 +130,7 @@ pub(crate) struct HttpAddress {
     /// A host name, an IPv4 address, or an IPv6 address without brackets. `None` means all
     /// interfaces.
     host: Option<String>,
-    /// The port. The system picks a free one if this is 0.
+    /// The port, or 0 to let the system pick a free one.
     port: u16,
 }
 
@@ -158,7 +161,7 @@ impl FromStr for HttpAddress {
     }
 }
 
-/// Returns the host without brackets. An IPv6 address must have brackets.
+/// Returns the host without brackets. An IPv6 address must be enclosed in brackets.
 fn parse_host(host: &str) -> Option<&str> {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|inner| inner.contains(':')),

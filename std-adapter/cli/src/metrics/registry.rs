@@ -14,20 +14,20 @@ use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
 
-/// The counters that the metrics are read from. Clones share them.
+/// The counters that the metrics are read from. Clones share the counters.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.
     pub(crate) server: Arc<Stats>,
     /// Transactions and commits.
     pub(crate) database: Arc<DbCounters>,
-    /// The time that each `git push` took.
+    /// How long `git push` took, over all pushes.
     pub(crate) pushes: Arc<PushSummary>,
     /// Log messages.
     pub(crate) logs: LogCounters,
 }
 
-/// Counters of log messages. Clones share them.
+/// Counters of log messages. Clones share the counters.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct LogCounters {
     messages: Family<[(&'static str, &'static str); 2], Counter>,
@@ -36,7 +36,7 @@ pub(crate) struct LogCounters {
 }
 
 impl LogCounters {
-    /// Counts a message at this level from this source.
+    /// Counts a message with the given level and source.
     pub(crate) fn count_message(&self, level: &'static str, source: &'static str) {
         self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
     }
@@ -62,7 +62,7 @@ impl LogCounters {
     }
 }
 
-/// A summary without quantiles, a metric type that the registry's library does not provide.
+/// A summary without quantiles. The registry's library does not provide this type of metric.
 #[derive(Debug, Default)]
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 
@@ -92,10 +92,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters. From then on, the server measures how long requests take.
+    /// Registers the counters, and makes the server start measuring how long requests take.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
-        // The first call starts the measurement.
+        // The first call to `durations` starts the measurement.
         let _ = server.durations();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector::started_now()));
@@ -109,7 +109,7 @@ impl Metrics {
         Metrics { registry, pushes }
     }
 
-    /// Returns the metrics in version 0.0.4 of the text format.
+    /// Returns the metrics in version 0.0.4 of the Prometheus text format.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

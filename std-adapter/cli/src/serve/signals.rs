@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. It returns the exit
-/// status: failure for SIGINT, and success for the others. SIGHUP remains ignored under nohup(1).
+/// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. The future returns the
+/// exit status: failure for SIGINT, and success for SIGTERM and SIGHUP. SIGHUP remains ignored
+/// under nohup(1).
 pub(super) fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -25,7 +26,8 @@ pub(super) fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     })
 }
 
-/// Returns whether SIGHUP was ignored when the program started. This works only on Linux.
+/// Returns whether SIGHUP was ignored when the program started. Returns `false` on systems other
+/// than Linux.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,7 +1,7 @@
-//! Helpers that run the program, both as a server and as a client of that server. Nothing here
-//! waits longer than [`TIMEOUT`].
-// Each test file uses only part of this module. Clippy allows panics only in tests, not in the
-// functions that they share.
+//! Helpers that run the program, both as a server and as a client of that server. No helper waits
+//! longer than [`TIMEOUT`].
+// Each test file uses only part of this module. The Clippy configuration allows panics in tests,
+// but not in helper functions.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -54,7 +54,7 @@ impl Server {
         Server::run(listen, command)
     }
 
-    /// Starts a server and returns the lines of its log as they arrive.
+    /// Starts a server and returns a channel that receives the lines of its log.
     pub(crate) fn logging(
         options: &[&str],
         environment: &[(&str, &str)],
@@ -67,7 +67,8 @@ impl Server {
         (server, log)
     }
 
-    /// Starts a server and returns the pipe for its log, which nobody reads yet.
+    /// Starts a server and returns the pipe that its log is written to, without reading from the
+    /// pipe.
     pub(crate) fn with_unread_log(options: &[&str]) -> (Server, ChildStderr) {
         let listen = "tcp://127.0.0.1:0";
         let mut command = Server::command(listen, options);
@@ -90,8 +91,8 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        // Under nohup(1), the server would inherit an ignored SIGHUP. Therefore env(1) resets the
-        // signal and executes the program.
+        // Reset SIGHUP with env(1), because the server would inherit an ignored SIGHUP under
+        // nohup(1).
         let mut command = Command::new("/usr/bin/env");
         command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
         for variable in ["DATAKIT_ADDRESS", "DATAKIT_VERBOSE", "RUST_LOG"] {
@@ -148,7 +149,7 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Polls until a condition holds. Used for conditions that produce no event.
+/// Polls until a condition holds. Tests use this for conditions that produce no event.
 pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !condition() {
@@ -157,7 +158,7 @@ pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Returns the lines of a pipe as they arrive.
+/// Returns a channel that receives the lines of a pipe.
 pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Clients whose connection ends: the server frees everything that they used.
+//! Tests that the server frees all resources of a client whose connection ends.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, sho
 /// The first bytes of a Twrite message of 200 bytes.
 const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
-/// A client whose connection ends in the middle of a message after a signal on `cut`.
+/// A client whose connection ends in the middle of a message once `cut` is signalled.
 struct DyingClient {
     db: Db,
     cut: oneshot::Sender<()>,
@@ -158,7 +158,7 @@ async fn a_client_that_dies_in_a_commit_leaves_all_of_it_or_nothing() {
             requests_under_way(&observer).await > 0 || committing.is_finished()
         })
         .await;
-        // This fails if the connection has ended.
+        // Sending fails if the connection has already ended.
         let _ = cut.send(());
         acknowledged += usize::from(timeout(TIMEOUT, committing).await.unwrap().unwrap().is_ok());
         assert_nothing_left(&observer, &repository).await;

@@ -1,4 +1,4 @@
-//! Full and read-only disks.
+//! Tests of full and read-only disks.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit};
 /// The allocation unit of tmpfs, in bytes.
 const PAGE: u64 = 4096;
 
-/// A repository on a small file system of its own.
+/// A repository on its own small file system.
 struct Disk(TempRepository);
 
 impl Disk {
@@ -33,7 +33,7 @@ impl Disk {
         self.0.0.join("filler")
     }
 
-    /// Fills the disk and returns how many bytes that took.
+    /// Fills the disk and returns the number of bytes written.
     fn fill(&self) -> u64 {
         let mut file = File::create(self.filler()).unwrap();
         while file.write_all(&[1; PAGE as usize]).is_ok() {}
@@ -101,8 +101,8 @@ async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // Free one more page each time. At first there is no space for the file, and then none for its
-    // directories, the commit and the branch.
+    // Free one more page in each iteration. The disk first lacks space for the file, and later for
+    // its directories, the commit and the branch.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;

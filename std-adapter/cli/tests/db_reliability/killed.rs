@@ -1,4 +1,4 @@
-//! A server that is killed while it commits.
+//! Tests of a server that is killed while it commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,13 @@ type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delays before the kills, which are spread out and are the same in each run.
+/// Returns the delay before each kill. The delays vary, but they are the same in every run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }
 
-/// Commits alternately to a shared branch and to a branch of its own until the server is killed.
+/// Commits alternately to a shared branch and to the client's own branch until the server is
+/// killed.
 async fn commit_until_killed(
     server: &Server,
     round: usize,
@@ -79,8 +80,8 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         let server = Server::start(&repository.0);
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // Pack the branches in some rounds and the objects in others. This happens while the server
-        // is running, because `git` fails if it finds locks left behind by a killed server.
+        // Pack the branches in some rounds and the objects in others. Pack while the server is
+        // running, because `git` fails if it finds locks left behind by a killed server.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),

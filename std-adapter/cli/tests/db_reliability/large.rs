@@ -1,4 +1,4 @@
-//! Repositories with 100,000 files and with 50,000 commits.
+//! Tests of repositories with 100,000 files or 50,000 commits.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,8 +12,8 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, timed};
 const FILES: usize = 100_000;
 const COMMITS: usize = 50_000;
 
-/// Time limit for every operation that walks the whole history or a directory. It is generous,
-/// because the debug build takes ten times as long and the machine may be busy.
+/// The time limit for each operation that walks the whole history or a directory. The limit is
+/// generous, because debug builds take ten times as long and the machine may be busy.
 const MAX_WALK: Duration = Duration::from_secs(30);
 
 const COMMITTER: &str = "committer a <a@b> 1700000000 +0000\ndata 1\nx\n";
@@ -32,8 +32,8 @@ fn commit_with_files(count: usize) -> Vec<u8> {
     commands.into_bytes()
 }
 
-/// Creates a repository with all files in one directory. Using `git fast-import` for this would
-/// take a minute.
+/// Creates a repository with all files in one directory. With `git fast-import`, creating the
+/// repository would take a minute.
 fn flat_repository() -> TempRepository {
     let repository = TempRepository::imported("flat", b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"file");
@@ -46,7 +46,7 @@ fn flat_repository() -> TempRepository {
     repository
 }
 
-/// Commits one file several times. Returns the median duration and the number of objects that the
+/// Commits a file several times. Returns the median duration and the number of objects that the
 /// last commit created.
 async fn measure_commit(repository: &TempRepository, db: &Db) -> (Duration, usize) {
     let mut times = Vec::new();
@@ -173,7 +173,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
     let old = begin(&db, "side", "late", "x").await.unwrap();
     old.set_parents(&[start]).await.unwrap();
     let (late, walked) = timed("commit on the first one", old.commit("Late")).await;
-    // The commit may conflict with the changes since then.
+    // The commit may conflict with later changes to the branch.
     assert!(late.is_err() || repository.git(&["show", "side:late"]) == "x");
     assert!(
         [opened, quick, forward, base, landed, again, walked].into_iter().max().unwrap() < MAX_WALK

@@ -1,5 +1,5 @@
-//! Reliability of the database: killed servers, many clients, other programs, full disks, clients
-//! that die, and unusual or large repositories.
+//! Tests the reliability of the database with killed servers, many clients, other programs, full
+//! disks, clients that die, and unusual or large repositories.
 //!
 //! Setting `RELIABILITY=full` runs the long versions of the tests. Tests that mount a disk need
 //! root and are ignored unless `--include-ignored` is given. Each test prints its measurements,

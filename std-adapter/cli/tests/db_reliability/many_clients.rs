@@ -1,4 +1,4 @@
-//! Many clients that commit to one branch at the same time.
+//! Tests of many clients that commit to one branch at the same time.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use crate::setup::{Server, TIMEOUT, TempRepository, commit, commit_as, short_or_
 
 const CLIENTS: usize = 64;
 
-/// Checks that no commit was retried, because retries are only for branches that other programs
-/// update.
+/// Checks that no commit was retried. A commit is retried only if another program has updated the
+/// branch.
 async fn assert_no_retries(server: &Server, commits: usize, begun: Instant) {
     let took = begun.elapsed().as_secs_f64();
     let counters = server.counters().await;
@@ -53,8 +53,8 @@ async fn commits_of_different_files_all_succeed() {
     repository.assert_sound();
 }
 
-/// Commits changes to the same file `each` times. Returns the messages of the commits that caused
-/// no conflict.
+/// Commits `each` changes to the same file. Returns the messages of the commits that caused no
+/// conflict.
 async fn commit_same_file(db: Db, client: usize, each: usize) -> Vec<String> {
     let mut landed = Vec::new();
     for number in 0..each {

@@ -1,5 +1,5 @@
-//! Using `git` in the same repository to commit to the branch that clients use, and to repack at
-//! the same time.
+//! Tests that commit with `git` to the branch that clients use, and repack the repository at the
+//! same time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// Maximum number of times that `git` tries to commit to a branch that others are updating.
+/// The maximum number of times that `git` tries to commit to a branch that others are updating.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
@@ -38,7 +38,7 @@ fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<
     git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
 }
 
-/// A guard that sets a flag on drop, so that threads also stop if the test fails.
+/// A guard that sets a flag when dropped, so that threads also stop if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
@@ -47,8 +47,8 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Packs refs, collects garbage and repacks until `stop` is set. Returns how often each command
-/// succeeded. A command fails if it finds a lock.
+/// Packs refs, collects garbage and repacks until `stop` is set. Returns how many times each
+/// command succeeded. A command fails if it finds a lock.
 fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
@@ -118,8 +118,8 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Otherwise, `git gc` moves new unreachable objects to a cruft pack and `git repack -ad` drops
-    // that pack, so `git` loses its own commits.
+    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack
+    // and `git repack -ad` would drop that pack, so `git` would lose its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }
@@ -129,7 +129,8 @@ async fn nothing_is_lost_while_git_drops_unreachable_objects() {
     assert_all_survives(TempRepository::imported("drops", b""), short_or_full(10, 200), 0).await;
 }
 
-/// The branches are in directories, which `git pack-refs` removes when they are empty.
+/// The refs of these branches are in subdirectories, which `git pack-refs` removes once they are
+/// empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn branches_are_created_and_removed_while_git_packs_them() {
     let repository = Arc::new(TempRepository::imported("come-and-go", b""));

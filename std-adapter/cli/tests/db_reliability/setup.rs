@@ -1,4 +1,4 @@
-//! Repositories, servers and commits for all tests.
+//! Helpers that set up repositories, servers and commits for all tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -61,7 +61,8 @@ impl TempRepository {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // These commands print little before EOF, so neither side blocks on a full pipe.
+        // The commands print little before they reach the end of their input, so neither side
+        // blocks on a full pipe.
         git.stdin.take().unwrap().write_all(input).unwrap();
         printed(args, &git.wait_with_output().unwrap())
     }
@@ -85,7 +86,7 @@ impl TempRepository {
         self.git(&["count-objects"]).split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Returns the lock files of branches.
+    /// Returns the paths of all branch lock files.
     pub(crate) fn locks(&self) -> Vec<PathBuf> {
         let (mut locks, mut dirs) = (Vec::new(), vec![self.0.join(".git/refs")]);
         while let Some(dir) = dirs.pop() {
@@ -114,7 +115,7 @@ impl Drop for TempRepository {
     }
 }
 
-/// A running `datakit serve --git`, which is killed on drop.
+/// A running `datakit serve --git` process, which is killed when dropped.
 pub(crate) struct Server(Child, String);
 
 impl Server {
@@ -132,7 +133,7 @@ impl Server {
         Server(server, url)
     }
 
-    /// Returns the address without the scheme.
+    /// Returns the server's address without the scheme.
     pub(crate) fn address(&self) -> &str {
         self.1.strip_prefix("tcp://").unwrap()
     }
@@ -141,7 +142,7 @@ impl Server {
         timeout(TIMEOUT, Db::connect(&self.1.parse().unwrap())).await.unwrap().unwrap()
     }
 
-    /// Returns the counters of the database.
+    /// Returns the database counters.
     pub(crate) async fn counters(&self) -> BTreeMap<String, u64> {
         counters(&self.connect().await).await
     }
@@ -193,7 +194,7 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// Returns the result of a future and how long it took.
+/// Awaits a future, and returns its result and how long it took.
 pub(crate) async fn timed<T>(what: &str, work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     let done =

@@ -1,4 +1,4 @@
-//! Unusual names, entries and repositories.
+//! Tests of unusual names, entries and repositories.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Change, Error, Path};
@@ -12,7 +12,7 @@ fn path(text: impl AsRef<[u8]>) -> Path {
 /// A name that is not UTF-8 and contains a control character.
 const ODD: &[u8] = b"\xff\xfe\x07 odd";
 
-/// Creates a branch with every kind of entry.
+/// Creates a repository with a branch that contains every kind of entry.
 fn odd_repository() -> TempRepository {
     let long = "l".repeat(255);
     let mut commands =
@@ -35,7 +35,7 @@ async fn odd_names_links_and_submodules_are_preserved() {
     let tree = before.tree();
     let (long, longer, odd) = ("l".repeat(255), "m".repeat(255), path("d").join(ODD).unwrap());
     assert_eq!(tree.read_dir(&Path::ROOT).await.unwrap(), ["d", &long]);
-    // The submodule is hidden.
+    // The server hides the submodule.
     assert_eq!(
         tree.read_dir(&path("d")).await.unwrap(),
         [ByteString::from(b"link".as_slice()), ByteString::from(ODD)]
@@ -152,7 +152,7 @@ async fn a_shallow_clone_can_be_read_and_changed() {
     transaction.commit("Merge").await.unwrap();
     commit(&db, "master", "after", "x").await.unwrap();
     shallow.assert_sound();
-    // The new commits fit into the complete history.
+    // The new commits connect to the rest of the history once it is fetched.
     shallow.git(&["fetch", "-q", "--unshallow"]);
     assert_eq!(shallow.git(&["rev-list", "--count", "master"]), "23");
     shallow.assert_sound();
@@ -168,7 +168,7 @@ async fn a_packed_repository_can_be_read_and_changed() {
     let db = server.connect().await;
     for number in 0..3 {
         commit(&db, "master", &format!("new{number}"), "x").await.unwrap();
-        // The server has the old pack open.
+        // Replace the pack that the server has open.
         repository.git(&["gc", "-q", "--prune=now"]);
     }
     let tree = db.branch("master").await.unwrap().head().await.unwrap().unwrap().tree();
