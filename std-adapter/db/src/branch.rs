@@ -1,4 +1,4 @@
-//! Branches, their heads, and notifications when they move.
+//! Branches, their heads, and notifications when a branch moves.
 
 mod log;
 
@@ -31,12 +31,12 @@ pub struct Branch {
 
 /// The state that all watchers of a branch share.
 struct WatchState {
-    /// The head that was published last.
+    /// The most recently published head.
     shown: Live<Option<Id>>,
     log: Log,
 }
 
-/// A subscription to a branch. Dropping it ends the subscription.
+/// A subscription to a branch, which ends when this value is dropped.
 pub struct BranchWatch {
     branch: Arc<Branch>,
     watched: Arc<WatchState>,
@@ -84,14 +84,14 @@ impl Branch {
         if self.is_unpublished(head)
             && let Some(_lock) = self.move_lock.try_lock()
         {
-            // Read the head again under the lock, as the branch may have moved in between. If
-            // another thread holds the lock, that thread publishes the head.
+            // Read the head again under the lock, as the branch may have moved since the first
+            // read. If another thread holds the lock, that thread publishes the head.
             self.publish(self.store.head(&self.name)?);
         }
         Ok(head)
     }
 
-    /// Subscribes to the branch. The subscription sees every move from now on.
+    /// Subscribes to the branch. The subscription receives every later move.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
@@ -110,7 +110,7 @@ impl Branch {
                 })
             }
         };
-        // Publish a move that happened before the branch was marked as watched.
+        // Publish any move that happened before the branch was marked as watched.
         self.head()?;
         Ok(BranchWatch { branch: self.clone(), watched })
     }
@@ -151,7 +151,8 @@ impl Branch {
     }
 
     /// Moves the branch as [`advance`](Branch::advance) does, for a caller that already holds the
-    /// lock. Before the store moves the branch, it writes `objects`, which the commit `to` needs.
+    /// lock. The store first writes `objects`, which the commit `to` needs, and then moves the
+    /// branch.
     ///
     /// # Errors
     /// The same as for [`advance`](Branch::advance).
@@ -175,13 +176,13 @@ impl Branch {
         RefUpdate { branch: &self.name, from, to }
     }
 
-    /// Publishes the head if it changed.
+    /// Publishes the head if it has changed.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
     /// read the head.
     pub fn refresh(&self) -> Result<()> {
-        // Take the lock only if the head moved.
+        // Take the lock only if the head has moved.
         if self.is_watched() && self.is_unpublished(self.store.head(&self.name)?) {
             let _lock = self.lock();
             self.publish(self.store.head(&self.name)?);
@@ -192,11 +193,11 @@ impl Branch {
     /// Notifies all watchers of a move. The caller holds the lock.
     pub(super) fn notify_moved(&self, head: Option<Id>) {
         self.publish(head);
-        // Sending fails if nobody is listening.
+        // Sending fails only if there are no receivers.
         let _ = self.moved.send(Some(self.name.clone()));
     }
 
-    /// Publishes the head if it changed. The caller holds the lock.
+    /// Publishes the head if it has changed. The caller holds the lock.
     fn publish(&self, head: Option<Id>) {
         let Some(watched) = self.watched() else { return };
         if watched.shown.with(|shown| *shown != head) {
@@ -221,13 +222,13 @@ impl BranchWatch {
         &self.branch
     }
 
-    /// Returns the published head, which streams can follow.
+    /// Returns the published head as a value that streams can follow.
     #[must_use]
     pub fn head_watch(&self) -> &Live<Option<Id>> {
         &self.watched.shown
     }
 
-    /// Returns a reader that receives every move from now on.
+    /// Returns a reader that receives every later move.
     pub(super) fn log(&self) -> LogReader {
         self.watched.log.reader()
     }

@@ -16,7 +16,7 @@ pub struct DbCounters {
     pub retries: Counter,
     /// Open streams of branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes across all connections.
+    /// The remotes of all connections.
     pub remotes: Gauge,
 }
 

@@ -32,7 +32,7 @@ struct DatabaseState {
     /// any branch.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
-    /// Counts commits in flight, each of which holds a receiver.
+    /// Tracks commits in flight, each of which holds a receiver.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
@@ -47,7 +47,7 @@ impl fmt::Debug for Database {
 }
 
 /// The branches in use. Each has exactly one [`Branch`], whose lock serialises updates so that
-/// watchers see every one.
+/// watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
@@ -68,26 +68,27 @@ impl Branches {
 
     fn watched(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        // The table is no longer locked here, because dropping the last reference to a branch locks
-        // it again.
+        // Release the lock on the table first, because dropping the last reference to a branch
+        // takes it again.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
 
-/// The number of bytes that a task may copy or hash on a runtime thread. This takes about half a
-/// millisecond, during which other connections wait for that thread.
+/// The maximum number of bytes that a task may copy or hash on a runtime thread. Processing this
+/// many bytes blocks the thread, and the connections it serves, for about half a millisecond.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
-/// The same limit for unpacking, which is slower.
+/// The maximum number of bytes that a task may unpack on a runtime thread. Unpacking is slower than
+/// copying or hashing.
 const MAX_INLINE_UNPACK: u64 = 64 << 10;
 
-/// The default memory limit for all uncommitted changes, in bytes.
+/// The default memory limit, in bytes, for all uncommitted changes.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
 /// The maximum number of concurrent fetches.
 const MAX_FETCHES: usize = 16;
 
-/// The number of updates by which a receiver of [`Database::moves`] may be behind.
+/// The maximum number of updates by which a receiver of [`Database::moves`] may lag behind.
 const MOVES_CAPACITY: usize = 4096;
 
 impl Database {
@@ -123,7 +124,7 @@ impl Database {
             }
         }))?;
         if let Some(watch_guard) = watch_guard {
-            // The cell is still empty, as nobody else has access to the state yet.
+            // Setting the cell cannot fail, as no other code has access to the state yet.
             let _ = shared.watch_guard.set(watch_guard);
         }
         Ok(Database(shared))
@@ -142,14 +143,14 @@ impl Database {
         self.0.authors.get_or_init(AuthorPolicy::default)
     }
 
-    /// Sets the URL schemes that remotes may have. Only the first call has an effect.
+    /// Sets the URL schemes that remotes may use. Only the first call has an effect.
     #[must_use]
     pub fn with_schemes(self, schemes: Schemes) -> Database {
         let _ = self.0.schemes.set(schemes);
         self
     }
 
-    /// Returns the URL schemes that remotes may have.
+    /// Returns the URL schemes that remotes may use.
     #[must_use]
     pub fn schemes(&self) -> &Schemes {
         self.0.schemes.get_or_init(Schemes::default)
@@ -182,13 +183,14 @@ impl Database {
     }
 
     /// Marks a commit as in flight until the returned receiver is dropped.
-    /// [`drain`](Database::drain) waits for all such receivers to be dropped.
+    /// [`drain`](Database::drain) waits until all receivers returned by this method have been
+    /// dropped.
     pub(super) fn in_flight(&self) -> watch::Receiver<()> {
         self.0.in_flight.subscribe()
     }
 
-    /// Waits until no commit or fetch is in flight. If the process exits afterwards, nothing is
-    /// left half done.
+    /// Waits until no commit or fetch is in flight. Afterwards, the process can exit without
+    /// leaving any work half done.
     pub async fn drain(&self) {
         self.0.in_flight.closed().await;
     }
@@ -236,7 +238,8 @@ impl Database {
                 return Err(Error::IsDirectory);
             }
             let Some(head) = old.head()? else { return Ok(()) };
-            // Lock in the order of the names, so that two concurrent renames cannot deadlock.
+            // Lock the branches in the order of their names, so that two concurrent renames cannot
+            // deadlock.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.lock(), second.lock());
             if self.0.objects.store().rename(old.name(), new.name(), head)? {
@@ -248,7 +251,7 @@ impl Database {
     }
 
     /// Reads the heads of watched branches that `changes` may affect, and notifies the watchers of
-    /// each branch that moved. Other branches are not read.
+    /// each branch that moved. Does not read any other branches.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())
@@ -305,7 +308,7 @@ impl Database {
     }
 
     /// Runs `work`, which waits for another host, on a blocking thread. The number of concurrent
-    /// calls is limited, so that slow remotes leave threads for commits.
+    /// calls is limited, so that slow remotes do not take up the threads that commits need.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -315,7 +318,7 @@ impl Database {
     ) -> Result<T> {
         let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // Hold the permit until the work ends, even if the caller is gone.
+            // Hold the permit until the work ends, even if the caller has been cancelled.
             let _permit = permit;
             work(database)
         };

@@ -52,10 +52,11 @@ pub enum Error {
     InvalidBranch {
         /// The name.
         name: String,
-        /// The Git rule that the name breaks.
+        /// The Git rule that the name violates.
         reason: String,
     },
-    /// The branch cannot exist alongside another one, such as `a` and `a/b`.
+    /// The branch cannot exist alongside another one; for example, `a` and `a/b` exclude each
+    /// other.
     #[error("cannot create branch {branch:?}: branch {other:?} exists")]
     BranchConflict {
         /// The branch that cannot be created.
@@ -63,19 +64,20 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// Git would also refuse the operation. The string gives the reason.
+    /// Git would also refuse the operation, for the reason given in the string.
     #[error("{0}")]
     Refused(String),
     /// Git does not allow the name in a tree.
     #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
-    /// The commit message contains a NUL byte, where Git would truncate the message.
+    /// The commit message contains a NUL byte, at which Git would truncate the message.
     #[error("commit message contains a NUL byte at offset {0}")]
     InvalidMessage(usize),
     /// The path has too many components.
     #[error("path has more than {0} components")]
     TooDeep(usize),
-    /// The directory has an entry that the database hides and that a change would lose.
+    /// The directory has an entry that the database hides and that would be lost if the directory
+    /// changed.
     #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
     /// An object is missing, has the wrong kind, or cannot be read.
@@ -114,7 +116,7 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// Uncommitted changes need more memory than they are allowed to use.
+    /// Uncommitted changes exceed the memory limit.
     #[error("{0}")]
     NoMemory(String),
     /// A system call made by the store failed.
@@ -147,7 +149,7 @@ pub enum Fault {
 
 /// A store failure other than a failed system call.
 ///
-/// Two such errors are equal if they have the same text.
+/// Two values are equal if they have the same text.
 #[derive(Debug, Clone)]
 pub struct StoreError {
     text: String,
@@ -174,8 +176,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes a broken object. The fault comes before the path, because a client may not receive the
-/// end of a long text.
+/// Describes a broken object. The fault comes before the path, because the end of a long message
+/// may not reach the client.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -188,7 +190,7 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 
 impl Error {
     /// Returns the complete reason as lines of text. An error reply has room for only part of the
-    /// reason, and in 9P2000.L it carries no text at all.
+    /// reason, and carries no text at all in 9P2000.L.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
@@ -265,7 +267,7 @@ impl From<InvalidBranchName> for Error {
     }
 }
 
-/// Maps the error to the error number that a client of the tree receives.
+/// Converts the error into the error that a client of the file tree receives.
 impl From<Error> for vfs::Error {
     fn from(error: Error) -> vfs::Error {
         use std::io::ErrorKind;

@@ -11,7 +11,7 @@ use crate::model::tree::{NewObjects, Tree};
 use crate::{Database, Error, Id, Result};
 
 /// The maximum number of compare-and-swap attempts. The branch is locked within this process, so
-/// only other programs can interfere.
+/// only other programs can make an attempt fail.
 const MAX_RETRIES: u32 = 1000;
 
 /// What to do if the branch has moved since the transaction began.
@@ -27,14 +27,14 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit and the head, and
-/// returns the new head. The other objects in `new` are those that the commit needs but the store
-/// lacks. `start` is the head at which the transaction began.
+/// returns the new head. The other objects in `new` are those that the commit needs but that the
+/// store lacks. `start` is the head at which the transaction began.
 ///
-/// Concurrent commits to one branch are serialised by its lock, so a merge does not become obsolete
-/// while it is computed.
+/// The lock on the branch serialises concurrent commits, so that no other commit can make a merge
+/// obsolete while it is being computed.
 ///
 /// # Errors
-/// On an error, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
+/// If an error is returned, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
 /// [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge; [`Error::Removed`]
 /// if the branch was removed; [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
 pub(crate) fn integrate(
@@ -53,9 +53,9 @@ pub(crate) fn integrate(
     }
 }
 
-/// Moves the branch from `start` to `commit` by compare-and-swap. The commit descends from `start`
-/// and differs from it. Therefore, only one of several transactions that began at `start` succeeds,
-/// even if their commits are identical.
+/// Moves the branch from `start` to `commit` by compare-and-swap. The commit must descend from
+/// `start` and differ from it. Therefore, if several transactions began at `start`, only one
+/// succeeds, even if their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -95,7 +95,7 @@ fn moved_too_often(branch: &Branch) -> Error {
 /// Checks that the branch is still where a transaction began.
 ///
 /// # Errors
-/// [`Error::NotFastForward`] if it has moved.
+/// [`Error::NotFastForward`] if the branch has moved.
 pub(super) fn check_start(branch: &Branch, start: Option<Id>) -> Result<()> {
     let head = branch.head()?;
     if head == start { Ok(()) } else { Err(Error::NotFastForward(moved_text(branch, start, head))) }
@@ -128,7 +128,8 @@ fn integrate_merged(
     if let Some(head) = integrate_uncontended(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
-    // Write the objects before taking the lock, because others wait for it.
+    // Write the objects before taking the lock, so that other commits do not have to wait for the
+    // write.
     database.objects().store().write(new)?;
     let lock = branch.lock();
     for _ in 0..MAX_RETRIES {
@@ -147,8 +148,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass a commit again even though it has been written, as its message is needed for the
-        // reflog entry.
+        // Pass the commit again even though it has been written, because the reflog entry needs its
+        // message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {
@@ -170,8 +171,8 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
 }
 
 /// Moves the branch without a merge if its head is a parent of the commit and no other thread holds
-/// its lock. This allows the store to sync the objects and the ref together. Returns `None` if the
-/// caller has to merge.
+/// its lock. Without a merge, the store can sync the objects and the ref together. Returns `None`
+/// if the caller has to merge.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
@@ -200,20 +201,21 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
     database.counters().commits.count();
 }
 
-/// Writes objects again if they were pruned before the branch referred to them: `git gc` may have
-/// packed them as unreachable, and `git repack -ad` may then have deleted the pack. Now that the
-/// objects are reachable, Git keeps them.
+/// Writes objects again if they were pruned before the branch referred to them. For example,
+/// `git gc` may have packed the objects as unreachable, and `git repack -ad` may then have deleted
+/// the pack. Git does not prune the new copies, because they are reachable from the branch.
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
-            // The branch has already moved, and there is rarely anything to write.
+            // Only log the error: the branch has already moved, and there is rarely anything to
+            // write.
             tracing::warn!("cannot check that all objects of a commit exist: {error}");
         }
     }
 }
 
-/// Returns a commit that contains both `head` and `commit`. It is either one of the two or a new
-/// merge commit, which is returned along with the objects that it needs.
+/// Returns a commit that contains both `head` and `commit`. The result is one of the two or a new
+/// merge commit. A new merge commit is returned along with the objects that it needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -263,8 +265,8 @@ pub(super) fn store_commit(
 /// Moves `branch` forward to an existing commit.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if it does not descend
-/// from the head or the branch moved in the meantime.
+/// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if the commit does not
+/// descend from the head or the branch moved in the meantime.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// A shared [`io::Error`]. Two such errors are equal if they have the same kind and text.
+/// A shared [`io::Error`]. Two values are equal if they have the same kind and text.
 #[derive(Debug, Clone)]
 pub struct IoError(Arc<io::Error>);
 

@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// The number of moves by which a reader may be behind before it is cut off.
+/// The maximum number of moves by which a reader may lag behind without being cut off.
 const LOG_CAPACITY: usize = 4096;
 
-/// The recent moves. A log without moves allocates nothing.
+/// The recent moves. An empty log allocates no memory.
 #[derive(Default)]
 pub(super) struct Log(Arc<LogState>);
 
@@ -23,7 +23,7 @@ struct LogState {
 
 #[derive(Default)]
 struct Moves {
-    /// The number of the oldest move kept.
+    /// The sequence number of the oldest move in the log.
     first: u64,
     kept: VecDeque<Option<Id>>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so if there are no clones, there is nothing to keep.
+        // Only readers hold clones, so without any clones, no moves need to be kept.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
@@ -74,7 +74,7 @@ impl Moves {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// Returns the move with this number, or `None` if it has not happened yet.
+    /// Returns the move with this sequence number, or `None` if the move has not happened yet.
     fn get(&self, number: u64) -> Result<Option<Option<Id>>, Lagged> {
         let index = number.checked_sub(self.first).ok_or(Lagged)?;
         Ok(usize::try_from(index).ok().and_then(|index| self.kept.get(index)).copied())
@@ -88,7 +88,7 @@ impl LogReader {
     /// No move is lost if the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Id>, Lagged> {
         loop {
-            // Subscribe before reading, so that a push in between is not missed.
+            // Subscribe before reading, so that a move pushed after the read is not missed.
             let pushed = self.log.pushed.notified();
             let found = self.log.moves.lock().get(self.next)?;
             match found {

@@ -118,10 +118,10 @@ async fn concurrent_remote_work_is_limited() {
         begins.recv().await.unwrap();
     }
     assert!(begins.try_recv().is_err());
-    // The limit does not apply to local work.
+    // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // Work that is still waiting receives its message later.
+        // If the work is still waiting for a permit, it receives the message later.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -10,7 +10,7 @@ use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The author of the commit: `NAME <MAIL>` and an optional date. A write at offset 0 replaces the
 /// text. The text is checked when it ends with a newline or when the file is closed, and invalid
-/// text is discarded. An empty file means that the author is the attached user.
+/// text is discarded. If the file is empty, the author is the attached user.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 
@@ -46,7 +46,7 @@ impl Author {
         }
     }
 
-    /// Checks the text, and restores the last valid text if there is an error.
+    /// Checks the text, and restores the last valid text if the check fails.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The branch's directory, as long as a fid refers to it.
+    /// The branch's directory, while any fid refers to it.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -67,7 +67,8 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the branch's directory. If no fid refers to it, `make` creates it.
+    /// Returns the branch's directory. If no fid refers to the directory, creates it by calling
+    /// `make`.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -77,7 +78,7 @@ impl BranchHandle {
         })
     }
 
-    /// Returns the reason why the last `fast-forward` failed, or `None` if it did not fail.
+    /// Returns the reason why the last `fast-forward` failed, or `None` if the last one succeeded.
     pub(super) fn refusal(&self) -> Option<String> {
         self.table.upgrade()?.refusal(self.number)
     }
@@ -95,7 +96,8 @@ impl BranchHandle {
     }
 
     /// Removes the transactions that have ended and calls `work` with the remaining ones. The
-    /// connection's [`BranchTable`] keeps `transactions` alive while it is not empty.
+    /// connection's [`BranchTable`] keeps the list of transactions alive while the list is not
+    /// empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

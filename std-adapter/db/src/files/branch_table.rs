@@ -15,14 +15,14 @@ use datakit_server::inode_numbers;
 /// The maximum number of branches without a commit that a connection may create.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
-/// The maximum number of `fast-forward` failures that are remembered.
+/// The maximum number of `fast-forward` failures that a connection remembers.
 const MAX_REFUSALS: usize = 64;
 
 /// The maximum number of renamed or removed names that keep their own inode numbers.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// What a connection knows about branches in addition to what is in the store. Unused branches take
-/// up no memory, because listing them adds no entries.
+/// What a connection knows about branches in addition to what is in the store. Listing branches
+/// adds no entries, so unused branches take up no memory.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -32,14 +32,15 @@ pub(super) struct BranchTable {
 struct State {
     /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
-    /// Branches that are shown even without a commit.
+    /// Branches that are shown even if they have no commit.
     made: BTreeSet<BranchName>,
-    /// The inode numbers for names that were renamed or removed. The next branch with such a name
-    /// must have a different number. All other numbers are derived from the name and `origin`.
+    /// The inode numbers for names whose branch was renamed or removed, so that a new branch with
+    /// the same name gets a different number. All other numbers are derived from the name and
+    /// `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
-    /// Open transactions, by the inode number of their branch. They outlive the fids that refer to
-    /// the branch.
+    /// Open transactions, by the inode number of their branch. Transactions outlive the fids that
+    /// refer to the branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
     /// The reason why the last `fast-forward` of each branch failed, with the inode number of the
     /// branch. The reasons outlive the fids that refer to the branch.
@@ -56,7 +57,7 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // From now on, all numbers except those of branches in use are new.
+            // Replace the numbers of all branches that are not in use.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
@@ -108,12 +109,12 @@ impl BranchTable {
         self.state.lock().number(name)
     }
 
-    /// Makes a branch visible even while it has no commit.
+    /// Makes a branch visible even if it has no commit.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
-            // Branches that now have a commit need no entry.
+            // Branches that have a commit by now need no entry.
             let heads = self.database.heads()?;
             let state = &mut *self.state.lock();
             heads.iter().for_each(|(name, _)| {
@@ -176,7 +177,7 @@ impl BranchTable {
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// Records the reason why a `fast-forward` failed, or clears it.
+    /// Records the reason why a `fast-forward` failed, or removes it if `text` is `None`.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);
@@ -198,7 +199,8 @@ impl BranchTable {
 
     /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
-        // The table is dropped after the lock is released, because transactions use handles.
+        // Drop the table after releasing the lock, because dropping transactions may drop handles,
+        // which takes the lock.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }

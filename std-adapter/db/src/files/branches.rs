@@ -32,7 +32,8 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a listing: its name and its inode number. Its files are created only on demand.
+/// A branch in a listing: its name and its inode number. The files of the branch are created only
+/// on demand.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,
@@ -91,7 +92,7 @@ impl Directory for Branches {
         })())
     }
 
-    /// Also succeeds if the branch already exists, which clients rely on.
+    /// Succeeds even if the branch already exists, because clients rely on this behaviour.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.kind != CreateKind::Dir {

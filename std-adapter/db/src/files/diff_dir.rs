@@ -1,5 +1,5 @@
-//! The `diff/` directory, which contains a file for each commit that lists what changed between
-//! that commit and a tree.
+//! The `diff/` directory, which contains a file for each commit. The file lists the changes between
+//! the commit and a tree.
 
 use datakit_core::vfs::{Name, Result, Time};
 
@@ -11,7 +11,7 @@ use crate::model::tree::Tree;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
-/// A `diff` directory. Its listing is empty, but looking up any commit hash succeeds.
+/// A `diff` directory. The listing is empty, but looking up the hash of any commit succeeds.
 pub(super) struct DiffDir {
     database: Database,
     new: TreeSource,
@@ -40,7 +40,7 @@ impl Directory for DiffDir {
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             let (id, (new, since)) = (parse_name(name)?, (self.new)()?);
-            // The comparison hashes content that is not stored yet.
+            // The comparison has to hash all content that is not stored yet.
             let bytes = new.top().weight().1;
             let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);

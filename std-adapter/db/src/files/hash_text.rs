@@ -1,4 +1,4 @@
-//! Hashes as clients write and read them.
+//! Hashes in the text form that clients read and write.
 
 use datakit_core::vfs;
 
@@ -7,17 +7,17 @@ use crate::{Error, Id};
 /// The reply to a command that has nothing to report.
 pub(super) const NO_REPLY: &str = "";
 
-/// Parses a file name that is a hash.
+/// Parses a file name as a hash.
 pub(super) fn parse_name(name: vfs::Name<'_>) -> vfs::Result<Id> {
     Ok(Id::parse(name.as_bytes()).map_err(Error::from)?)
 }
 
-/// Returns the hash and a newline, or only the newline for `None`.
+/// Returns the hash followed by a newline, or only the newline for `None`.
 pub(super) fn line(id: Option<Id>) -> String {
     id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
 }
 
-/// Returns whether `text` may be the beginning of a hash, with the rest still to come.
+/// Returns whether `text` may be an incomplete hash, the rest of which has yet to be written.
 pub(super) fn is_partial_hash(text: &str) -> bool {
     text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -12,8 +12,8 @@ use crate::model::log_line;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A function that returns the commit where the log begins. It is called each time the file is
-/// opened.
+/// A function that returns the commit where the log begins. The function is called each time the
+/// file is opened.
 pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
 
 /// A `log` file.
@@ -53,7 +53,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // The lock may still be held by the work for a cancelled read.
+            // A cancelled read may still hold the lock on a blocking thread.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -63,8 +63,8 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // The history of a commit never changes, so reading it again yields the same
-                    // text.
+                    // Start over to read earlier text. The history of a commit never changes, so
+                    // the text is the same.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -75,7 +75,7 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// The minimum number of bytes to produce at a time, so that reads of single bytes are fast.
+/// The minimum number of bytes to produce at a time, so that very short reads are fast.
 const READ_AHEAD: usize = 16 << 10;
 
 /// A position in the text.
@@ -122,7 +122,7 @@ impl Reader {
         Ok(self.text.get(..count).unwrap_or(&self.text).to_vec())
     }
 
-    /// Produces text until there are `count` bytes or the history ends.
+    /// Produces text until `count` bytes are available or the history ends.
     fn more(&mut self, count: usize) {
         while let Some(log) = &mut self.log {
             match log.next() {

@@ -1,9 +1,9 @@
 //! The database as a file tree, with the directories
 //! `branch commits debug remotes snapshots trees`.
 //!
-//! Each connection has its own tree, and other connections do not see its transactions, its
-//! remotes, or its branches without a commit. This module depends on the rest of the crate, but not
-//! the other way around.
+//! Each connection has its own tree. A connection's transactions, its remotes, and its branches
+//! without a commit are invisible to other connections. This module depends on the rest of the
+//! crate, but the rest of the crate does not depend on it.
 
 mod author;
 mod branch;
@@ -29,7 +29,8 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// Returns the file tree for one connection. The entry `debug` becomes its `debug` directory.
+/// Returns the file tree for one connection. The entry `debug` becomes the `debug` directory of the
+/// tree.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));

@@ -18,13 +18,13 @@ const MAX_REMOTES: usize = 256;
 /// The maximum number of open streams for branches, paths and remotes.
 const MAX_WATCHES: usize = 4096;
 
-/// A connection may use `1 / MEMORY_SHARE` of the memory for uncommitted changes, so that some is
-/// left for other connections.
+/// A connection may use at most `1 / MEMORY_SHARE` of the memory for uncommitted changes, which
+/// leaves memory for other connections.
 const MEMORY_SHARE: u64 = 4;
 
-/// The limits of one connection, and how much of them it uses.
+/// The limits of one connection, and its current usage.
 pub(super) struct Quota {
-    /// The memory for the connection's transactions and for the text that it writes.
+    /// The memory for the connection's transactions and for the text that the client writes.
     pub(super) memory: Arc<Budget>,
     pub(super) transactions: Limit,
     pub(super) remotes: Limit,
@@ -55,10 +55,10 @@ impl Limit {
         Limit { limit, what, acquired: Arc::default() }
     }
 
-    /// Acquires a permit, which is released when it is dropped.
+    /// Acquires a permit, which is released when dropped.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the limit has been reached. The message names the limit.
+    /// [`Error::NoSpace`], with a message that names the limit, if the limit has been reached.
     pub(super) fn acquire(&self) -> Result<Permit> {
         let more = |acquired: usize| (acquired < self.limit).then_some(acquired.saturating_add(1));
         let Ok(_) = self.acquired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
@@ -80,7 +80,7 @@ impl Drop for Permit {
     }
 }
 
-/// An open file that holds a guard, such as a [`Permit`], until it is closed.
+/// An open file that holds a guard, such as a [`Permit`], until the file is closed.
 pub(super) struct Guarded<G> {
     pub(super) open: Box<dyn OpenLeaf>,
     pub(super) _guard: G,

@@ -1,4 +1,4 @@
-//! The `/remotes` directory: other repositories, from which branches can be fetched.
+//! The `/remotes` directory, which contains other repositories from which branches can be fetched.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ struct Remote {
 /// Keeps fetched objects alive as long as the remote, or a fetch from it, exists.
 struct FetchedRefs {
     database: Database,
-    /// The name for the refs that keep the objects alive, which is unique across all connections.
+    /// The name of the refs that keep the objects alive. The name is unique across all connections.
     name: String,
     /// Whether a fetch has been started.
     used: AtomicBool,
@@ -164,7 +164,8 @@ impl Directory for RemoteDir {
     }
 }
 
-/// Cancels a fetch when the request that waits for it is cancelled or its client disconnects.
+/// Cancels the fetch when dropped, so that the fetch ends if its request is cancelled or the client
+/// disconnects.
 struct CancelOnDrop(CancelFlag);
 
 impl Drop for CancelOnDrop {
@@ -193,11 +194,11 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Before it exits, the process waits for the fetch, which is cancelled and therefore
-            // ends soon.
+            // The process waits for the fetch before it exits. The wait is short, because the fetch
+            // has been cancelled by then.
             let _in_flight = in_flight;
-            // The permit lasts as long as the fetch, which ends slightly later than a request that
-            // is cancelled.
+            // Hold the permit until the fetch ends, because a cancelled fetch briefly outlives its
+            // request.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
         });
@@ -219,7 +220,7 @@ impl Remote {
 }
 
 /// Logs and returns the reason why `url` was not fetched. A 9P error has room only for the
-/// beginning of the reason; the command file returns all of it.
+/// beginning of the reason; the command file returns the complete reason.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");
@@ -247,8 +248,8 @@ impl Drop for FetchedRefs {
                 tracing::warn!("cannot forget the remote {name}: {error}");
             }
         };
-        // Use a separate thread, because the connection's thread also serves other connections, and
-        // because its runtime may be shutting down, in which case a spawned task would be dropped.
+        // Use a separate thread, because the connection's thread also serves other connections. A
+        // spawned task would be dropped if the runtime is shutting down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"

@@ -13,15 +13,15 @@ use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
-/// A function that returns the tree to show and its modification time, if known. It is called on
-/// every access.
+/// A function that returns the tree to show and its modification time, if known. The function is
+/// called on every access.
 pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
 
 /// A read-only tree.
 pub(super) struct RoTree {
     database: Database,
     top: Lookup,
-    /// Inode numbers are derived from this number, the path and the kind.
+    /// The number from which all inode numbers are derived, together with the path and the kind.
     number: u64,
     attributes: Attributes,
 }
@@ -60,8 +60,8 @@ impl RoTree {
         self
     }
 
-    /// Makes removals succeed without having any effect, because the tree disappears together with
-    /// the directory that contains it.
+    /// Makes removals succeed without having any effect. The tree disappears together with the
+    /// directory that contains it.
     pub(super) fn ignoring_removal(mut self) -> RoTree {
         self.attributes.ignores_removal = true;
         self
@@ -157,9 +157,9 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node without reading anything below it, so that a missing object
-    /// affects only clients that read that object. Submodules and names that are too long for
-    /// clients are hidden.
+    /// Returns the entry for a node. Reads nothing below the node, so that a missing object affects
+    /// only clients that read the object. Submodules and names that are too long for clients are
+    /// hidden.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -232,7 +232,7 @@ struct RoFile {
     link: bool,
 }
 
-/// How to find a file, like [`Lookup`] for directories.
+/// How to find a file: the counterpart of [`Lookup`], which finds directories.
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -308,10 +308,10 @@ pub(super) fn time_of(commit: &Commit) -> Time {
     Time { sec: commit.time, nsec: 0 }
 }
 
-/// The permission bits of directories, as Git checks them out.
+/// The permission bits that Git gives to directories on checkout.
 pub(super) const DIRECTORY: u32 = 0o755;
 
-/// Returns the attributes of a file, as Git checks it out.
+/// Returns the attributes that Git gives to a file on checkout.
 pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
     let bits = match mode {
         EntryMode::Normal => 0o644,

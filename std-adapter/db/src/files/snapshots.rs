@@ -148,8 +148,7 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs under the names that `tree.live`
-/// reports.
+/// The `/trees` directory, which contains all trees and blobs, named as `tree.live` reports them.
 pub(super) struct Trees(Database);
 
 impl Trees {

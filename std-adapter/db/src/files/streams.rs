@@ -13,8 +13,8 @@ use crate::model::tree::{Tree, TreeNode};
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
-/// What an open stream holds: its subscription to the branch, its permit, and its share in the
-/// count of open streams.
+/// The resources that an open stream holds: a subscription to the branch, a permit, and a guard
+/// that counts the stream as open.
 struct StreamGuards {
     branch: BranchWatch,
     _counted: GaugeGuard,
@@ -120,7 +120,7 @@ fn node_line(database: &Database, head: Option<Id>, path: &[u8]) -> Result<Strin
     };
     let id = |node: &TreeNode| -> crate::Result<Id> {
         match node {
-            // The directory was just read, so it has no uncommitted content.
+            // The directory was just read from the store, so it has no uncommitted content.
             TreeNode::Dir(dir) => dir.write(&mut Vec::new()),
             TreeNode::File(file) => file.content.id(),
             TreeNode::Submodule(id) => Ok(*id),

@@ -35,8 +35,8 @@ pub(super) struct TransactionDir {
 /// The state that the files of a transaction share.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// The table that contains the transaction while it is open. The table owns this state, so the
-    /// reference is weak.
+    /// The table that contains the transaction while the transaction is open. The reference is
+    /// weak, because the table owns this state.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,
@@ -129,13 +129,13 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// `rm -r` removes the entries before it removes the directory, but only the entries in `rw`
-    /// are actually removed.
+    /// Only the entries in `rw` are actually removed. Removing any other entry succeeds without
+    /// effect, because `rm -r` removes all entries before it removes the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
 
-    /// Git does not store directory modes, but `mkdir -m` sets one, so this succeeds.
+    /// Succeeds without effect: Git does not store directory modes, but `mkdir -m` sets one.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
@@ -174,7 +174,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// Closes the transaction. The transaction's memory has been freed when this returns.
+    /// Closes the transaction, and frees its memory before returning.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
@@ -189,7 +189,7 @@ impl TransactionFiles {
         Ok(())
     }
 
-    /// Removes the transaction, which has ended, from the table.
+    /// Removes the transaction from the table after it has ended.
     fn remove_from_table(&self) {
         if let Some(transactions) = self.transactions.upgrade() {
             self.handle.with_transactions(&transactions, |_| ());

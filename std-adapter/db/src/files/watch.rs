@@ -40,7 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the current names as a hint. Looking up any name succeeds.
+    /// Lists the current names as a hint, although looking up any name succeeds.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -49,7 +49,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // The name including the suffix must not be too long either.
+        // The name must not be too long even with the suffix.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

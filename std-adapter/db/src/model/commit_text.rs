@@ -10,9 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as in Git. Only the tree, the parents that follow the tree and
-//! the message are required. In existing histories, the other lines may be damaged in any way. A
-//! part that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
+//! it must be valid. The other lines may be damaged in any way in existing histories. A part that
+//! cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -36,8 +36,8 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // Git sorts commits by the committer's time, and looks for it only in the second line after the
-    // parents.
+    // Git sorts commits by the committer's time, and looks for this time only in the second line
+    // after the parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
         [author, committer, ..]
@@ -96,7 +96,7 @@ struct Person<'c> {
 impl<'c> Person<'c> {
     fn of(line: &'c [u8]) -> Person<'c> {
         let Some(open) = line.iter().position(|byte| *byte == b'<') else {
-            // Without an address, everything before the time is the name.
+            // If there is no address, everything before the time is the name.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
             let time = zone
@@ -138,8 +138,8 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and last second that RFC 3339 can express in every time zone. The format covers only
-/// the years 0 to 9999.
+/// The first and last second that RFC 3339 can express in every time zone. RFC 3339 covers only the
+/// years 0 to 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
@@ -156,13 +156,13 @@ fn parse_offset(zone: &str) -> Option<i32> {
         .map(|minutes| sign * minutes)
 }
 
-/// Converts text to UTF-8 if the encoding is known and the text is valid in it. Otherwise, returns
-/// the text unchanged.
+/// Converts text to UTF-8 if the encoding is known and the text is valid in that encoding.
+/// Otherwise, returns the text unchanged.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
     };
-    // Unlike browsers, Git does not decode these labels as windows-1252.
+    // Git decodes text with these labels as Latin-1, whereas browsers decode it as windows-1252.
     const LATIN_1: [&[u8]; 6] =
         [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
     if LATIN_1.contains(&&*label) {
@@ -184,8 +184,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for ASCII characters. Even with such an encoding,
-/// headers are in ASCII.
+/// Returns whether the encoding uses two bytes for ASCII characters. The headers are in ASCII even
+/// if the message uses two bytes per character.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
         assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
         assert_eq!(text("UTF-16", b"plain").message, b"plain");
-        // Text that is invalid in its encoding, or whose encoding is unknown, is unchanged.
+        // Text is unchanged if it is invalid in its encoding or if the encoding is unknown.
         assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
         assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
     }

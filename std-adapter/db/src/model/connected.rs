@@ -1,11 +1,11 @@
-//! Finds the objects that must be written again before a branch may refer to a commit. They are the
-//! objects that `git rev-list --objects COMMIT --not --all` lists.
+//! Finds the objects that must be written again before a branch may refer to a commit. These
+//! objects are the ones that `git rev-list --objects COMMIT --not --all` lists.
 //!
-//! Git keeps the objects that are reachable from a ref. It may prune all others at any time, such
-//! as objects of a removed branch, objects written by a merge, or old objects that a transaction
-//! reuses. Therefore, the search compares a commit with what the refs reach and looks up the
-//! remaining objects in the store rather than in a cache. They are then written again, which resets
-//! their age for `git gc`.
+//! Git keeps the objects that are reachable from a ref. Git may prune all other objects at any
+//! time, such as objects of a removed branch, objects written by a merge, or old objects that a
+//! transaction reuses. Therefore, the search excludes the objects that the refs reach, and looks up
+//! the remaining objects in the store rather than in a cache. The objects found are then written
+//! again, so that `git gc` treats them as new.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use crate::model::tree::NewObjects;
 use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// If no more than this many objects are found, they are written again without checking whether a
-/// rename moved them within the tree.
+/// If at most this many objects are found, all are written again without checking whether a rename
+/// merely moved them within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
 /// Objects that are in memory.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
-/// Returns the objects that must be written before a commit of `tree` with these `parents` moves a
-/// branch from `head`: those that no ref reaches, dependencies first. `new` contains objects that
-/// the caller writes afterwards, and `kept` contains objects that are still in memory.
+/// Returns the objects that no ref reaches, dependencies first. The caller must write these objects
+/// before a commit of `tree` with these `parents` moves a branch from `head`. The result excludes
+/// the objects in `new`, which the caller writes afterwards. `kept` contains other objects that are
+/// still in memory.
 ///
 /// # Errors
 /// [`Error::NotFound`] if a parent does not exist; [`Error::Broken`] if another object is missing
@@ -121,8 +122,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of a tree that are in none of `others`. The trees in `others` must be
-    /// complete.
+    /// Finds the objects of a tree that none of the trees in `others` contains. The store must
+    /// contain all objects of the trees in `others`.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
@@ -165,8 +166,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Both lists are sorted, so one pass is enough. If a tree is not sorted, more of
-                // its entries are looked up in the store.
+                // Trees are sorted, so one pass is enough. For a damaged tree that is not sorted,
+                // more entries than necessary are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -209,8 +210,8 @@ impl Search<'_> {
         }
     }
 
-    /// Leaves out objects that are elsewhere in these trees, as happens after a large directory is
-    /// renamed.
+    /// Leaves out objects that these trees contain at other paths, for example after a large
+    /// directory was renamed.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());
@@ -269,8 +270,8 @@ fn unreached(
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {
-        // An error means that the root is a tag or a damaged ref. The objects reachable from it are
-        // looked up in the store instead.
+        // An error means that the root is a tag or a damaged ref. The objects reachable from such a
+        // root are looked up in the store instead.
         if let Ok(commit) = objects.commit(*root) {
             seen.insert(*root, Seen { reached: true, done: false });
             queue.push((commit.time, *root));

@@ -1,22 +1,22 @@
-//! Names that Git does not allow in a tree because some file system treats them as names of Git's
+//! Names that Git does not allow in a tree, because some file systems treat them as names of Git's
 //! own files.
 //!
-//! The rules for all platforms always apply, since a repository may be moved to any of them. They
-//! follow `verify_path` and `git fsck --strict`. HFS+ ignores some characters and truncates a name
-//! at invalid UTF-8. NTFS has short names, treats a backslash as a separator, and ignores trailing
-//! spaces and dots as well as stream names (`.git::$INDEX_ALLOCATION`).
+//! The rules for all platforms always apply, since a repository may be moved to another platform.
+//! The rules follow `verify_path` and `git fsck --strict`. HFS+ ignores some characters and
+//! truncates a name at invalid UTF-8. NTFS has short names, treats a backslash as a separator, and
+//! ignores trailing spaces and dots as well as stream names (`.git::$INDEX_ALLOCATION`).
 
 use gix::bstr::ByteSlice;
 
 use crate::model::object::EntryMode;
 use crate::{Error, Result};
 
-/// A file in the work tree whose content Git interprets.
+/// A special file, such as `.gitmodules`, whose content Git interprets.
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
-    /// The prefix of the hashed short name. NTFS uses hashed names when the plain short names are
-    /// taken.
+    /// The prefix of the hashed short name. NTFS uses hashed short names when the plain short names
+    /// are taken.
     short: &'static [u8; 6],
 }
 
@@ -25,10 +25,10 @@ const ATTRIBUTES: Special = Special { name: b"gitattributes", short: b"gi7d29" }
 const IGNORE: Special = Special { name: b"gitignore", short: b"gi250a" };
 const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 
-/// Checks that Git allows an entry with this name and mode.
+/// Checks that Git allows a tree entry with this name and mode.
 ///
 /// # Errors
-/// [`Error::InvalidName`] if Git does not allow it.
+/// [`Error::InvalidName`] if Git does not allow the entry.
 pub(crate) fn check_name(name: &[u8], mode: EntryMode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."
@@ -45,7 +45,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Returns whether the name is reserved for regular files but the entry is not one.
+/// Returns whether the name is reserved for regular files but the entry is not a regular file.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
@@ -66,7 +66,7 @@ fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(name).chain(behind)
 }
 
-/// Returns whether NTFS treats the name as `.git` or its short name.
+/// Returns whether NTFS treats the name as `.git` or as the short name of `.git`.
 fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
     let rest = [&b".git"[..], b"git~1"].iter().find_map(|git| without_prefix(name, git));
     rest.is_some_and(|rest| ends(rest.split(|byte| *byte == b'\\').next().unwrap_or_default()))
@@ -76,7 +76,7 @@ fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();
-    // NTFS uses a hashed name once four plain ones are taken.
+    // NTFS uses a hashed short name once four plain short names are taken.
     let short = without_prefix(name, first).and_then(|rest| match rest {
         [b'~', b'1'..=b'4', rest @ ..] => Some(rest),
         _ => None,
@@ -99,8 +99,8 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     }
 }
 
-/// Returns whether NTFS ignores the rest of a name: spaces and dots, possibly followed by a stream
-/// name.
+/// Returns whether NTFS ignores `rest` at the end of a name. NTFS ignores spaces and dots, which
+/// may be followed by a stream name.
 fn ends(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
 }
@@ -114,7 +114,7 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
 fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
     let mut characters = name
         .utf8_chunks()
-        // The name ends at invalid UTF-8.
+        // HFS+ truncates the name at invalid UTF-8.
         .take(1)
         .flat_map(|chunk| chunk.valid().chars())
         .take_while(|character| !matches!(character, '\u{fffe}' | '\u{ffff}'))
@@ -208,8 +208,8 @@ mod tests {
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
-                // If the entry is a directory, `git fsck` reports that directory, so its content
-                // must be unique.
+                // For a directory entry, `git fsck` reports the hash of the directory, so the
+                // content must be unique.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();
@@ -233,7 +233,7 @@ mod tests {
                 cases.push((name.clone(), mode, id, top));
             }
         }
-        // Writing is fast without syncing.
+        // Skip syncing, which would make writing slow.
         store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();

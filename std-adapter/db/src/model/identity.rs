@@ -11,16 +11,16 @@ use crate::{Error, Result};
 /// The default name and address for commits.
 pub(crate) const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
-/// The maximum length of an `author` file, in bytes.
+/// The maximum length, in bytes, of an `author` file.
 pub const MAX_AUTHOR_BYTES: usize = 1024;
-/// The maximum length of a name that is derived from a user name, in characters.
+/// The maximum length, in characters, of a name that is derived from a user name.
 const MAX_NAME_CHARS: usize = 128;
 /// The end of the year 9999, the latest time that Git's tools can display.
 const MAX_TIME: i64 = 253_402_300_799;
 /// User names that clients send when they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// The text does not name a person. The string gives the reason.
+/// The text does not identify a person, for the reason given in the string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);
@@ -78,8 +78,8 @@ impl Identity {
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// Returns the identity of an attached user, or `None` if the user is anonymous. A kernel
-    /// client sends only a user number, which is looked up on this machine.
+    /// Returns the identity of an attached user, or `None` if the user is anonymous. If the client
+    /// sends only a user number, as a kernel does, the user name is looked up on this machine.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -133,8 +133,8 @@ fn parse_date(date: &str) -> Option<Time> {
 /// The policy for attributing commits to an identity.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
-    /// The identity used for all commits whose transaction does not set an author, regardless of
-    /// the user.
+    /// The identity used, regardless of the user, for all commits whose transaction does not set an
+    /// author.
     pub always: Option<Identity>,
     /// The identity used for commits by anonymous users.
     pub anonymous: Identity,
@@ -159,15 +159,16 @@ pub struct Authorship {
 }
 
 impl Authorship {
-    /// Returns an authorship that uses one identity for both roles, dated now.
+    /// Returns an authorship that uses one identity for both roles and the current time.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// Returns an authorship with `committer`, dated now, and the author given by `text`, the
-    /// content of an `author` file. If `text` is empty, the committer is also the author.
+    /// Returns an authorship with `committer`, dated now, and the author described by `text`.
+    /// `text` is the content of an `author` file. If `text` is empty, the committer is also the
+    /// author.
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`] if `text` is malformed.

@@ -1,8 +1,8 @@
 //! Formats a commit as one line: the escaped output of `git log --format='%H%x09%P%x09%aI%x09%an
 //! <%ae>%x09%B'`.
 //!
-//! In the author and the message, a backslash becomes `\\`, a newline `\n`, a tab `\t`, and any
-//! other control character `\xHH`. All other bytes are verbatim.
+//! The author and the message are escaped: a backslash becomes `\\`, a newline `\n`, a tab `\t`,
+//! and any other control character `\xHH`. All other bytes are copied verbatim.
 
 use datakit_client::db::escape;
 

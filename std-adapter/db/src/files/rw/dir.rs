@@ -82,7 +82,7 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // The existing file is truncated, as by `open` with `O_TRUNC`.
+            // The existing file has been truncated, as by `open` with `O_TRUNC`.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {
@@ -120,7 +120,7 @@ impl RwDir {
     }
 }
 
-/// Returns the inode behind an entry of a transaction's tree.
+/// Returns the inode that an entry of a transaction's tree refers to.
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
@@ -133,7 +133,7 @@ pub(super) fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // The top directory itself is not removed.
+    // The top directory itself stays; only its entries are removed.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;

@@ -19,10 +19,10 @@ use crate::model::tree::{FileContent, TreeFile, no_space};
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 
-/// The size limit for files that clients write, in bytes.
+/// The size limit, in bytes, for files that clients write.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
-/// A file or symbolic link. Changing its mode turns one into the other.
+/// A file or symbolic link. A mode change can turn a file into a link and vice versa.
 pub(super) struct RwFile(pub(super) Arc<Inode>);
 
 impl RwFile {
@@ -145,8 +145,8 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Large content is read on a blocking thread, and is also copied there before it is
-/// changed.
+/// An open file. Large content is read on a blocking thread, and is copied on a blocking thread
+/// before it is changed.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
@@ -197,7 +197,7 @@ impl OpenRw {
     }
 }
 
-/// Reads content that may have holes, in the same way as [`read_at`].
+/// Reads content as [`read_at`] does, but supports content with holes.
 fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();

@@ -1,5 +1,5 @@
-//! The inodes of a transaction's tree: their numbers and modification times, and which of them are
-//! in use.
+//! The inodes of a transaction's tree, with their numbers, their modification times, and whether
+//! they are in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -14,22 +14,24 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components of a path. The number is limited because the table is traversed
+/// The maximum number of components in a path. The number is limited because the table is traversed
 /// recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// The minimum size that the table must reach before unused entries are removed.
+/// The minimum number of entries at which unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
 /// The inodes of one transaction. The lock on this table is acquired before the lock on the
 /// transaction, and is held while both are changed.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// Part of every derived inode number. It changes when a reset or merge replaces the tree.
+    /// An input to every derived inode number, which changes when a reset or merge replaces the
+    /// tree.
     epoch: u64,
-    /// The modification time of everything that has not changed.
+    /// The modification time of all nodes that have not changed.
     since: Time,
-    /// The approximate number of entries, and the number at which unused entries are removed.
+    /// The approximate number of entries. Unused entries are removed when this number reaches
+    /// `sweep_at`.
     size: usize,
     sweep_at: usize,
 }
@@ -37,8 +39,8 @@ pub(super) struct InodeTable {
 /// An entry for a name.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number, if it is not derived from the name because the node was created or moved
-    /// here.
+    /// The inode number of a node that was created here or moved here. All other numbers are
+    /// derived from the name.
     number: Option<u64>,
     /// The modification time, if the node has changed.
     changed: Option<Time>,
@@ -46,14 +48,15 @@ struct NameEntry {
     below: BTreeMap<Name, NameEntry>,
 }
 
-/// A file or directory in use. It keeps its identity when its name is removed, moved or reused.
+/// A file or directory in use. An inode keeps its identity even if its name is removed, moved or
+/// reused.
 pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
     /// Changed only while [`InodeTable`] is locked.
     location: Mutex<Location>,
-    /// The entry in the file tree, while it is in use.
+    /// The entry in the file tree, while the entry is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
@@ -63,15 +66,15 @@ enum Location {
     Top,
     /// A name in a directory.
     In(Arc<Inode>, Name),
-    /// The inode has no name, because the node was removed. A file keeps its content, which was
-    /// last changed at this time.
+    /// The inode has no name, because the node was removed. A removed file keeps its content. The
+    /// value is the time of the last change.
     Removed(Time),
 }
 
 /// An inode that has lost its name.
 pub(super) struct UnlinkedInode {
     pub(super) inode: Arc<Inode>,
-    /// Its path relative to the removed node.
+    /// The path of the inode relative to the removed node or the replaced tree.
     pub(super) path: Vec<u8>,
     changed: Option<Time>,
 }
@@ -98,7 +101,7 @@ impl InodeTable {
         top
     }
 
-    /// Returns the inode of `name` in `dir`, whose full path is `path`.
+    /// Returns the inode of the entry `name` in `dir`. The full path of the entry is `path`.
     pub(super) fn inode(
         &mut self,
         dir: &Arc<Inode>,
@@ -162,8 +165,8 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. Nothing may
-    /// exist at `to`.
+    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. No node may
+    /// exist at the path `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -182,7 +185,7 @@ impl InodeTable {
     }
 
     /// Records that another tree replaced this one. An inode keeps its path if `stays` returns
-    /// `true` for its path and kind. All other inodes are returned.
+    /// `true` for its path and whether it is a directory. Returns all other inodes.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -231,7 +234,7 @@ fn epoch() -> u64 {
 }
 
 impl NameEntry {
-    /// Removes unused entries below this one, and returns how many are left.
+    /// Removes unused entries below this one, and returns the number of remaining entries.
     fn sweep(&mut self) -> usize {
         let mut left: usize = 0;
         self.below.retain(|_, known| {
@@ -272,7 +275,7 @@ impl Inode {
         })
     }
 
-    /// Returns the path. It stays valid while [`InodeTable`] is locked.
+    /// Returns the path, which stays valid while [`InodeTable`] is locked.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the node was removed; [`Error::NameTooLong`] if the path has too many
@@ -320,7 +323,7 @@ impl Inode {
         }
     }
 
-    /// Returns the entry in the file tree, which `make` creates if there is none.
+    /// Returns the entry in the file tree, or calls `make` to create the entry if there is none.
     pub(super) fn entry(&self, make: impl FnOnce() -> Entry) -> Entry {
         let mut kept = self.entry.lock();
         kept.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -337,8 +340,8 @@ impl Inode {
 }
 
 impl Drop for Inode {
-    /// Discards the content of a removed file. Parents are dropped in a loop, because recursion
-    /// could overflow the stack.
+    /// Discards the content of a removed file. Parents are dropped in a loop, because dropping them
+    /// recursively could overflow the stack.
     fn drop(&mut self) {
         let location = self.location.get_mut();
         let mut next = match std::mem::replace(location, Location::Top) {

@@ -1,9 +1,9 @@
 //! The `rw/` directory: the modifiable tree of a transaction.
 //!
 //! An open file refers to an inode, not to a name. A file that is removed or replaced continues to
-//! exist, invisibly, as long as a client has it open, and a file created in its place is a
-//! different file. When a reset or a merge replaces the tree, files get new content, and files that
-//! the new tree does not contain are removed.
+//! exist, invisibly, as long as a client has it open. A file created in its place is a different
+//! file. When a reset or a merge replaces the tree, files that the new tree contains get its
+//! content, and all other files are removed.
 
 mod dir;
 mod file;
@@ -98,7 +98,7 @@ impl RwTree {
         Ok(())
     }
 
-    /// Marks inodes as removed. Removed files keep the content that they had in `tree`.
+    /// Marks inodes as removed. Each removed file keeps the content that it had in `tree`.
     fn detach(&self, names: &InodeTable, tree: &Tree, lost: Vec<UnlinkedInode>) {
         for lost in lost {
             if let Ok(TreeNode::File(file)) = tree.get(self.database.objects(), &lost.path) {

@@ -8,8 +8,8 @@ use crate::model::object::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// Returns an iterator that visits `from` and all its ancestors once, in the order of `git log`.
-/// The iterator ends after the first error.
+/// Returns an iterator that visits `from` and each of its ancestors once, in the order of
+/// `git log`. The iterator ends after the first error.
 #[must_use]
 pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
@@ -19,8 +19,8 @@ pub fn log(objects: &ObjectCache, from: Id) -> Log {
     log
 }
 
-/// An iterator over a history. It reads each commit once and remembers only the hashes of those it
-/// has visited.
+/// An iterator over a history. The iterator reads each commit once and remembers only the hashes of
+/// visited commits.
 #[derive(Debug)]
 pub struct Log {
     objects: ObjectCache,

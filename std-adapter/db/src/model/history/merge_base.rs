@@ -9,18 +9,19 @@ use crate::model::object_cache::ObjectCache;
 use crate::store::CommitGraph;
 use crate::{Id, Result};
 
-/// Returns the lowest common ancestors of two commits, newest first: those that are not ancestors
-/// of another common ancestor.
+/// Returns the lowest common ancestors of two commits, newest first. A common ancestor is lowest if
+/// it is not an ancestor of another common ancestor.
 ///
 /// The search visits the newest commits first and stops as early as possible. Wrong commit times
 /// make the search slower, but the result is still correct.
 ///
 /// # Errors
 /// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
-/// History may be cut off only in a shallow repository.
+/// Parents may be missing only in a shallow repository.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // The most common cases need no walk, which could take long if a commit time is wrong.
+    // Handle the most common cases without a walk, which could take a long time if a commit time is
+    // wrong.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
@@ -30,11 +31,11 @@ pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     merge_bases_of(objects, &[a], &[b])
 }
 
-/// Returns the [`merge_bases`] of two hypothetical merge commits. One merges all commits in
-/// `first`, the other all commits in `second`.
+/// Returns the [`merge_bases`] of two hypothetical merge commits. The first merges all commits in
+/// `first`, and the second merges all commits in `second`.
 ///
 /// # Errors
-/// The same as for [`merge_bases`].
+/// The same errors as [`merge_bases`].
 pub(crate) fn merge_bases_of(
     objects: &ObjectCache,
     first: &[Id],
@@ -59,8 +60,8 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Removes bases that are ancestors of other bases. If all commit times are right, there are no
-/// such bases.
+/// Removes bases that are ancestors of other bases. This is necessary only if some commit times are
+/// wrong.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -92,9 +93,9 @@ const STALE: u8 = 4;
 
 /// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
-/// The walk ends when all queued commits are stale. By then, it has found all lowest common
-/// ancestors, even if commit times are wrong: neither such an ancestor nor a commit on the way to
-/// one becomes stale before it is visited.
+/// The walk ends when all queued commits are stale. By then, the walk has found all lowest common
+/// ancestors, even if commit times are wrong. Neither a lowest common ancestor nor any commit on
+/// the way to one becomes stale before it is visited.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -104,20 +105,21 @@ struct Walk<'o> {
     /// The number of queued commits that are not stale.
     interesting: usize,
     turn: u64,
-    /// Common ancestors with their times. At the end of the walk, these are all the lowest ones and
-    /// possibly others.
+    /// The common ancestors found so far, with their times. At the end of the walk, they include
+    /// all lowest common ancestors.
     common: Vec<(i64, Id)>,
 }
 
-/// The time, the number of marks, and the position. The newest commit leaves the queue first. Among
-/// commits with the same time, those with more marks go first, so that the commits they make stale
-/// are reached early. Otherwise the older entry goes first, to keep both sides level.
+/// The priority of a commit in the queue: its time, its number of marks, and its position. The
+/// newest commit leaves the queue first. Among commits with the same time, those with more marks go
+/// first, so that stale commits are recognised early. If the marks are equal too, the entry that
+/// was queued first goes first, so that both sides advance evenly.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The parents, until they have received the marks.
+    /// The parents, until the marks have been passed on to them.
     waiting: Option<Origin>,
 }
 
@@ -203,8 +205,8 @@ impl<'o> Walk<'o> {
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // If the parents are gone, this entry is obsolete: the commit was queued again with more
-        // marks and has been visited.
+        // If the parents have already been taken, this entry is obsolete: the commit was queued
+        // again with more marks and has been visited.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

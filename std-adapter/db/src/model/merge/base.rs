@@ -8,8 +8,8 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Id, Result};
 
-/// The maximum number of times that merge bases are merged with each other. Beyond that, only the
-/// newest base is used.
+/// The maximum number of times that merge bases are merged with each other. Once this limit is
+/// reached, only the newest base is used.
 const MAX_BASE_MERGES: usize = 32;
 
 /// Returns the base tree for a merge of two commits: the tree of their merge base, or the merge of
@@ -25,7 +25,8 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The merges done so far, as criss-cross histories reach the same bases repeatedly.
+    /// The results of previous merges, because criss-cross histories reach the same bases
+    /// repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
@@ -42,12 +43,12 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Find the base for everything merged so far, not only for the first commit.
+            // Find the base for all commits merged so far, not only for the first commit.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // A conflict becomes a file that contains a marker. Neither side has that file, so
-            // where the sides differ, the outer merge conflicts too.
+            // A conflict becomes a file that contains a marker. Neither side of the outer merge has
+            // this file, so the outer merge conflicts too if its sides differ at that path.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }

@@ -16,11 +16,11 @@ pub struct Conflict {
 pub enum ConflictKind {
     /// One side has a file and the other a directory.
     FileAndDir,
-    /// One side removed what the other changed.
+    /// One side removed the file or directory that the other changed.
     RemovedAndChanged,
-    /// Both sides created the file differently.
+    /// Both sides created the file, but with different content or modes.
     MadeTwice,
-    /// Both sides changed the file differently.
+    /// Both sides changed the file, but in different ways.
     ChangedTwice,
 }
 
@@ -38,9 +38,9 @@ impl fmt::Display for ConflictKind {
 /// The conflicts that prevent a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
-    /// The conflicts. There is at least one.
+    /// The conflicts, of which there is at least one.
     pub conflicts: Vec<Conflict>,
-    /// How the branch moved while the transaction was open.
+    /// A description of how the branch moved while the transaction was open.
     pub moved: String,
 }
 

@@ -38,7 +38,7 @@ pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
-    /// Skip the check. This is for a base tree, which is never committed.
+    /// Skip the check, because the result is a base tree, which is never committed.
     Skip,
 }
 
@@ -63,16 +63,16 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far. Initially, it is our tree.
+    /// The result so far, which is initially our tree.
     merged: Merged,
-    /// The directories that are still to be merged.
+    /// The directories that have yet to be merged.
     left: Vec<(Vec<u8>, Dirs)>,
 }
 
 /// The base version, our version and their version of a directory.
 type Dirs = [TreeDir; 3];
 
-/// The identity of a file or submodule.
+/// The mode and hash that identify the content of a file or submodule.
 type FileId = (EntryMode, Id);
 
 impl Merge<'_> {
@@ -84,8 +84,8 @@ impl Merge<'_> {
         theirs: &TreeDir,
     ) -> Result<()> {
         // If only one side has the directory, nothing below it can be a file on one side and a
-        // directory on the other. If both sides have the directory, that can happen even if one
-        // side did not change.
+        // directory on the other. If both sides have the directory, a file may conflict with a
+        // directory even if one side did not change.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
@@ -102,7 +102,7 @@ impl Merge<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
-        // Read each directory only once, as a very large one does not fit into the cache.
+        // Read each directory only once, as a very large directory does not fit into the cache.
         for (name, [base, ours, theirs]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {

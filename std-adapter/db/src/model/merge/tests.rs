@@ -36,7 +36,7 @@ fn merges_each_case_of_the_table() {
         (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
         (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
         (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
-        // Changes to the mode conflict just as changes to the content do.
+        // Mode changes conflict just as content changes do.
         (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
         (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
         (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
@@ -206,7 +206,7 @@ proptest! {
         for (ours, theirs) in [(&base, &side), (&side, &base), (&side, &side)] {
             let merged = merge(&objects, &base, ours, theirs).unwrap();
             prop_assert_eq!(merged.conflicts, vec![]);
-            // No empty directories are left, even before the tree is written.
+            // The merge leaves no empty directories, even before the tree is written.
             prop_assert_eq!(write_tree(&objects, &merged.tree), write_tree(&objects, &side));
             prop_assert_eq!(files_of(&objects, &merged.tree), changed.clone());
         }
