@@ -1,8 +1,8 @@
 //! A typed configuration in a Datakit database, with lookup branches, defaults and change
-//! notifications. It is modelled on the `Record` type of the original Go client.
+//! notifications. The example is modelled on the `Record` type of the original Go client.
 //!
 //! A field takes its value from the first lookup branch that contains its key. The program writes
-//! the defaults to a separate branch, so users can see all keys and override them in `master`:
+//! the defaults to a separate branch, so that users can see all keys and override them in `master`:
 //!
 //! ```sh
 //! datakit serve &
@@ -37,17 +37,17 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// A directory of fields, looked up in a list of branches.
+/// A directory of fields that are looked up in a list of branches.
 pub(crate) struct Config(Arc<Inner>);
 
 struct Inner {
-    /// The branches in lookup order. New settings are written to the first one.
+    /// The branches in lookup order. New values are written to the first branch.
     lookup: Vec<Branch>,
     defaults: Branch,
     dir: Path,
-    /// Changes whenever `dir` changes in one of the lookup branches.
+    /// A channel that is notified whenever `dir` changes in one of the lookup branches.
     changes: watch::Receiver<()>,
-    /// The tasks that watch the lookup branches. Dropping the set stops them.
+    /// The tasks that watch the lookup branches. Dropping the set stops the tasks.
     _tasks: JoinSet<()>,
 }
 
@@ -57,12 +57,12 @@ pub(crate) struct Field<T> {
     path: Path,
     default: T,
     changes: watch::Receiver<()>,
-    /// The value that [`Field::next`] returned last.
+    /// The last value that [`Field::next`] returned.
     last: Option<T>,
 }
 
 impl Config {
-    /// Opens the directory `dir` in the branches `lookup`. Creates missing branches.
+    /// Opens the directory `dir` in the `lookup` branches, creating missing branches.
     pub(crate) async fn open(
         url: &Url,
         lookup: &[&str],
@@ -88,7 +88,7 @@ impl Config {
         Ok(Config(Arc::new(Inner { lookup: branches, defaults, dir, changes, _tasks: tasks })))
     }
 
-    /// Declares a field. Writes its default to the defaults branch.
+    /// Declares a field and writes its default to the defaults branch.
     pub(crate) async fn field<T>(&self, key: &str, default: T) -> Result<Field<T>>
     where
         T: FromStr + Display + Clone + PartialEq,
@@ -125,7 +125,7 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
                 self.last = Some(value.clone());
                 return Ok(value);
             }
-            // All tasks that watch a branch have ended, because the connection is lost.
+            // If the connection is lost, all tasks that watch a branch end, and `changed` fails.
             self.changes.changed().await.map_err(|_| Error::StreamEnded)?;
         }
     }
@@ -138,8 +138,8 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
     }
 }
 
-/// Returns a branch. If the branch has no commits, creates its first commit, so other clients see
-/// the branch.
+/// Returns a branch. If the branch has no commits, creates its first commit, so that other clients
+/// can see the branch.
 async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Display};
 
 use datakit_core::wire::Str;
 
-/// A file name or the target of a symbolic link. By convention it is UTF-8, but it may contain
+/// A file name or the target of a symbolic link. The string is UTF-8 by convention, but may contain
 /// arbitrary bytes. All [`Client`](crate::Client) methods that take a path accept a `ByteString`.
 ///
 /// ```

@@ -39,8 +39,8 @@ pub struct Options {
 
 impl Default for Options {
     /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order, and 128 KiB of data
-    /// per message. They allow 10 seconds to connect, and attach as the user and the group of this
-    /// process where the standard library can determine them.
+    /// per message. The time limit for connecting is 10 seconds. The client attaches as the user
+    /// and the group of this process where the standard library can determine them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -67,7 +67,7 @@ impl Options {
         self
     }
 
-    /// Offers this dialect before the others, which the client still accepts.
+    /// Offers this dialect first, but still accepts the others.
     ///
     /// By default 9P2000.u comes first, because its errors carry text. 9P2000.L has only error
     /// numbers, but it can move a file to another directory and replace an existing file in a
@@ -79,8 +79,8 @@ impl Options {
         self
     }
 
-    /// Sets the maximum message length to offer, in bytes including the header. The minimum is 256.
-    /// The server may choose a lower limit.
+    /// Sets the maximum message length in bytes, including the header. Values below 256 are raised
+    /// to 256. The server may choose a lower limit.
     #[must_use]
     pub fn msize(mut self, bytes: u32) -> Options {
         self.msize = bytes.max(MIN_MSIZE);
@@ -101,8 +101,8 @@ impl Options {
         self
     }
 
-    /// Sets the numeric user id, which 9P2000.u and 9P2000.L send. With `u32::MAX`, the server uses
-    /// the name instead.
+    /// Sets the numeric user id, which 9P2000.u and 9P2000.L send. If the id is `u32::MAX`, the
+    /// server uses the name instead.
     #[must_use]
     pub fn n_uname(mut self, number: u32) -> Options {
         self.n_uname = number;
@@ -140,7 +140,7 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The minimum msize, in bytes. It is large enough for Tversion and for most errors.
+/// The minimum msize, in bytes, which is large enough for Tversion and for most errors.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and negotiates the protocol version.
@@ -151,7 +151,7 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
             let stream = connecting.await.map_err(Disconnect::from)?;
             // Requests are already batched, so Nagle's algorithm would only add latency.
             stream.set_nodelay(true).map_err(Disconnect::from)?;
-            // A stream may be silent for days, so only keepalive probes detect a dead server.
+            // A stream may be silent for days, so only keepalive probes can detect a dead server.
             enable_keep_alive(&stream).map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options, span).await

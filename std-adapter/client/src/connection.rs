@@ -217,8 +217,8 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // The waker must be dropped after the lock is released: it can be the last reference to a
-        // task, and the task's calls take the lock when dropped.
+        // The waker must be dropped after the lock is released. It can be the last reference to a
+        // task, and dropping the task's calls takes the lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();
@@ -261,7 +261,8 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // A reply that has arrived but was not taken has the same effect as one that arrives later.
+        // A reply that has arrived but has not been taken is treated like a reply that arrives
+        // later.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));
         } else {

@@ -20,9 +20,9 @@ const MAX_LISTING: usize = 1 << 28;
 
 /// A [`Stream`] of the entries of a directory except `.` and `..`, in the server's order.
 ///
-/// The stream ends after the first error. It returns [`Error::TooLong`] if the listing exceeds a
-/// million names or 256 MiB, and [`Error::Protocol`] if the listing returns to an earlier offset.
-/// Dropping the stream clunks the directory's fid in the background.
+/// The stream ends after the first error. The stream returns [`Error::TooLong`] if the listing
+/// exceeds a million names or 256 MiB, and [`Error::Protocol`] if the listing returns to an earlier
+/// offset. Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,
@@ -127,8 +127,8 @@ impl DirReader {
     }
 }
 
-/// Reads one page of a directory at `offset`. Returns its entries and the offset of the next page,
-/// or `None` at the end.
+/// Reads one page of a directory at `offset`. Returns the page's entries and the offset of the next
+/// page, or `None` at the end.
 pub(crate) async fn read_page(
     file: &OpenFile,
     offset: u64,

@@ -49,7 +49,8 @@ pub(super) struct DriverState {
     pub(super) fids: FidPool,
     /// Encoded requests that the writer task has not picked up yet.
     out: Vec<u8>,
-    /// The wakers of callers that wait for room in `out`, keyed by identity.
+    /// The wakers of callers that wait for room in `out`, each keyed by its data and vtable
+    /// addresses.
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
@@ -174,7 +175,7 @@ impl Driver {
 }
 
 impl DriverState {
-    /// Encodes a request for the writer task. Returns its tag and its type byte.
+    /// Encodes a request for the writer task. Returns the request's tag and type byte.
     pub(super) fn send(&mut self, message: &Tmessage<'_>, on_reply: OnReply) -> Result<(Tag, u8)> {
         self.check_connected()?;
         let tag = self.tags.acquire(on_reply)?;
@@ -283,8 +284,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Hands every complete frame in `buffer` to its caller.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // The wakers are called without the lock: waking can drop the last reference to a task, and the
-    // task's calls take the lock when dropped.
+    // The wakers are called without the lock. Waking can drop the last reference to a task, and
+    // dropping the task's calls takes the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -316,7 +317,7 @@ fn receive_locked(
     Ok(())
 }
 
-/// The writer task. Dropping its future stops the reader task.
+/// The writer task. Dropping the task's future stops the reader task.
 async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut reading: JoinSet<()>) {
     let mut batch = Vec::new();
     loop {

@@ -14,8 +14,8 @@ use datakit_server::io_reason;
 /// The result type of the client's methods.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error returned by the client. It is cheap to clone, because a lost connection makes many
-/// calls fail.
+/// An error returned by the client. The error is cheap to clone, because a lost connection can make
+/// many calls return the same error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -30,14 +30,14 @@ pub enum Error {
     /// The connection could not be established or was lost. All pending and future requests fail
     /// with this error. Connect again to recover.
     Lost(Disconnect),
-    /// One reply violated the protocol. It is unknown whether the server executed the request.
+    /// A single reply violated the protocol. It is unknown whether the server executed the request.
     Protocol(ProtocolError),
     /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
         /// The kind of data that exceeded the limit: a file, a directory, or a delivery of a
         /// stream.
         what: &'static str,
-        /// The limit, in bytes. For a directory, it may also be a number of names.
+        /// The limit, in bytes or, for a directory with too many names, in names.
         limit: usize,
     },
     /// The connection's dialect or this operating system does not support the operation. The client
@@ -91,7 +91,7 @@ pub enum ProtocolError {
     Invalid(Cow<'static, str>),
 }
 
-/// Error messages of other servers. They are needed for 9P2000, which sends no numbers.
+/// Error messages of other servers. The client needs them in 9P2000, which sends no error numbers.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
     ("file not found", 2),
@@ -133,7 +133,7 @@ impl Error {
         Error::Server { errno, text: text_of(errno) }
     }
 
-    /// Returns the error for an error reply. The number or the text may be missing.
+    /// Returns the error for an error reply, in which the number or the text may be missing.
     pub(crate) fn from_reply(errno: u32, text: String) -> Error {
         match (errno, text.is_empty()) {
             (0, _) => Error::Server { errno: errno_of(&text), text },
@@ -146,8 +146,8 @@ impl Error {
         Error::Protocol(ProtocolError::Invalid(reason.into()))
     }
 
-    /// Returns the Linux error number of an error sent by the server. Returns `None` for other
-    /// errors and if the number is unknown.
+    /// Returns the Linux error number of an error sent by the server. Returns `None` if the error
+    /// has another cause or the number is unknown.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -265,8 +265,8 @@ impl From<ProtocolError> for Disconnect {
 impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The number is omitted, because on platforms other than Linux it differs from the
-            // protocol's numbers.
+            // Omit the number, because the error numbers of platforms other than Linux differ from
+            // those of the protocol.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {

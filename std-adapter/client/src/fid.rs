@@ -17,7 +17,7 @@ use super::metadata::{Metadata, wire_bits};
 /// The maximum number of names in one Twalk (MAXWELEM).
 const MAX_WALK_NAMES: usize = 16;
 
-/// The access mode in which a file is opened.
+/// The mode in which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpenMode {
     access: u8,
@@ -118,10 +118,11 @@ impl Fid {
         self.qid.kind & Qid::DIR != 0
     }
 
-    /// Walks to `path` relative to this directory (`walk(5)`). Sends one request per 16 components.
+    /// Walks to `path` relative to this directory (`walk(5)`). Sends one request for every 16
+    /// components.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist and with errno 20 if a component
+    /// [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a component
     /// other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.walk_names(&split_names(path.as_ref())).await
@@ -296,8 +297,8 @@ impl Fid {
     /// Truncates the file to `len` bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example because parameters and
-    /// streams have no length.
+    /// [`Error::Server`] if the server refuses the request, for example because the file is a
+    /// parameter or a stream, which has no length.
     pub async fn set_len(&self, len: u64) -> Result<()> {
         let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
@@ -327,7 +328,7 @@ impl Fid {
         }
     }
 
-    /// Renames the file within its directory with Twstat, which 9P2000.L does not have.
+    /// Renames the file within its directory. This sends Twstat, which 9P2000.L does not have.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses the request, for
@@ -340,8 +341,8 @@ impl Fid {
         self.request(&T::Wstat { fid: self.number(), stat }).await
     }
 
-    /// Renames the entry `oldname` of this directory to `newname` in `dir` with Trenameat, which
-    /// only 9P2000.L has. The server decides whether an existing file is replaced.
+    /// Renames the entry `oldname` of this directory to `newname` in `dir`. This sends Trenameat,
+    /// which only 9P2000.L has. The server decides whether an existing file is replaced.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
@@ -358,8 +359,8 @@ impl Fid {
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file to `name` in `dir` with Trename, which only 9P2000.L has. The server decides
-    /// whether an existing file is replaced.
+    /// Moves the file to `name` in `dir`. This sends Trename, which only 9P2000.L has. The server
+    /// decides whether an existing file is replaced.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the

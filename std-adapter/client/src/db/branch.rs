@@ -61,7 +61,7 @@ impl Branch {
         self.dir.join("fast-forward").command(&to.id().to_string()).await
     }
 
-    /// Starts a transaction. If this connection ends, so does the transaction.
+    /// Starts a transaction. The server aborts the transaction if this connection ends.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.

@@ -75,8 +75,8 @@ impl BranchName {
         escaped.into()
     }
 
-    /// Creates a branch name from the name of the directory that represents the branch. Slashes
-    /// need not be escaped.
+    /// Creates a branch name from the name of the directory that represents the branch. Slashes in
+    /// `name` need not be escaped.
     ///
     /// # Errors
     /// [`InvalidBranchName`] if the branch name breaks one of the rules.

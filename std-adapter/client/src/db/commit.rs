@@ -10,7 +10,7 @@ use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::Client;
 
-/// A commit. Commits never change, so creating a handle sends no request.
+/// A commit, which never changes. Creating a handle for a commit sends no request.
 #[derive(Clone)]
 pub struct Commit {
     client: Client,
@@ -23,18 +23,19 @@ pub struct Commit {
 pub struct Details {
     /// The hash.
     pub id: Id,
-    /// The parents, in the commit's order.
+    /// The parents, in the order stored in the commit.
     pub parents: Vec<Commit>,
     /// The author in the form `NAME <EMAIL>`. Empty with the original server, which does not send
-    /// it.
+    /// the author.
     pub author: String,
-    /// The time of the commit in RFC 3339 format. Empty with the original server.
+    /// The time of the commit in RFC 3339 format. Empty with the original server, which does not
+    /// send the time.
     pub date: String,
-    /// The unchanged commit message.
+    /// The unmodified commit message.
     pub message: String,
 }
 
-/// A difference in one file between two trees. Directories are not reported.
+/// A file that differs between two trees. Directories are not reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
     /// The file was added.
@@ -78,7 +79,7 @@ impl Commit {
         self.remote_path().join("msg").read_text().await
     }
 
-    /// Reads the parents, in the commit's order. The original server sorts them.
+    /// Reads the parents, in the order stored in the commit. The original server sorts the parents.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -95,8 +96,8 @@ impl Commit {
         parse_changes(&path.read().await?)
     }
 
-    /// Reads all fields from a single JSON file. With the original server, whose file lacks most of
-    /// the fields, this sends several requests.
+    /// Reads all fields from a single JSON file. The original server's file lacks most fields, so
+    /// this method sends several requests to that server.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -108,7 +109,7 @@ impl Commit {
         }
         let parents = self.parents().await?;
         let mut message = self.message().await?;
-        // The original server appends a newline.
+        // The original server appends a newline to the message.
         if message.ends_with('\n') {
             message.pop();
         }

@@ -26,8 +26,8 @@ pub enum Error {
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
-    /// The branch and the transaction changed the same file, which the text names. The transaction
-    /// is still open.
+    /// The branch and the transaction changed the same file. The text names the file. The
+    /// transaction is still open.
     Conflict(String),
     /// A merge left conflicts that have not been resolved yet. The transaction is still open.
     OpenConflicts,
@@ -35,7 +35,7 @@ pub enum Error {
     NotFastForward,
     /// The text is not the hash of a commit.
     InvalidHash(InvalidId),
-    /// Git does not accept the name for a branch.
+    /// Git does not accept the text as a branch name.
     InvalidBranch(InvalidBranchName),
     /// The text is not a [`Path`](super::Path), or the operation does not accept the root.
     InvalidPath {
@@ -117,7 +117,7 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Recognizes errors whose number is ambiguous or missing.
+/// Recognizes an error by its text, for use when the number is ambiguous or missing.
 fn from_text(text: &str) -> Option<Error> {
     if let Some(reason) = text.strip_prefix("Merge conflict: ") {
         return Some(Error::Conflict(reason.to_owned()));
@@ -133,7 +133,7 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server reports this when a file is created below another file.
+        // The server returns this error when a client creates a file below another file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Escapes that fit multi-line text on a single line of a log.
+//! Escape sequences that encode multi-line text as a single line of a log.
 
 /// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline `\n`, a tab `\t`
 /// and any other control character `\xHH`. Other bytes are copied unchanged.

@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::escape::unescape;
 use crate::{Client, File, OpenMode};
 
-/// A commit and its ancestors, newest first. They are read lazily.
+/// A commit and its ancestors, newest first. The commits are read lazily.
 pub struct History {
     client: Client,
     file: File,
@@ -22,7 +22,7 @@ const MAX_LINE: usize = 64 << 20;
 
 impl Commit {
     /// Reads this commit and its ancestors from a single file, in the order of `git log`. Returns
-    /// `None` if the server does not have this file.
+    /// `None` if the server does not provide this file.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -33,7 +33,7 @@ impl Commit {
                 Ok(Some(History { client, file, text: Vec::new(), line_start: 0, offset: 0 }))
             }
             Err(Error::NotFound) => {
-                // Either the commit does not exist, or the server has no such file.
+                // Either the commit does not exist, or the server does not provide the `log` file.
                 self.remote_path().walk().await?;
                 Ok(None)
             }
@@ -46,7 +46,8 @@ impl History {
     /// Returns the next commit, or `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Client`] if the next commit is missing. The commits before it are returned first.
+    /// [`Error::Client`] if the next commit is missing. The commits before the missing one are
+    /// returned first.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;
         loop {

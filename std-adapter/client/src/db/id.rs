@@ -42,7 +42,7 @@ impl Id {
         Id(hash)
     }
 
-    /// Parses an id, ignoring white space around it.
+    /// Parses an id, ignoring surrounding white space.
     ///
     /// # Errors
     /// [`InvalidId`] if the text is not 40 lower-case hex digits.

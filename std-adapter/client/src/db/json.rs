@@ -1,5 +1,5 @@
-//! A parser for the JSON object that describes a commit. Its members are strings or arrays of
-//! strings.
+//! A parser for the JSON object that describes a commit. The object's members are strings or arrays
+//! of strings.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,8 @@ pub(super) enum JsonValue {
     Array(Vec<String>),
 }
 
-/// Parses an object. Returns `None` for anything else and for members of other types.
+/// Parses an object. Returns `None` if `text` is not an object, or if a member is neither a string
+/// nor an array of strings.
 pub(super) fn parse_object(text: &str) -> Option<HashMap<String, JsonValue>> {
     let mut parser = Parser { rest: text };
     let mut members = HashMap::new();

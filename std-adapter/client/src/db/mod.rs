@@ -46,8 +46,8 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection. Many tasks may use them at the same time, and requests are
-//!   pipelined.
+//! - All handles share one connection. Many tasks may use the handles at the same time, and
+//!   requests are pipelined.
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] ends it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
@@ -151,7 +151,7 @@ impl Db {
     /// [`Error::InvalidBranch`] if Git does not accept the name.
     pub async fn branch(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
         let name = BranchName::new(name)?;
-        // This also succeeds if the branch exists.
+        // Creating the directory also succeeds if the branch exists.
         self.root_entry("branch").mkdir(name.to_file_name()).await?;
         Ok(Branch::new(&self.client, name))
     }
@@ -176,18 +176,21 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns the tree with the given id, in the format of `tree.live`: `D-` followed by the hash
-    /// of a tree. If the id starts with `F-`, `X-` or `L-`, the root of the returned tree is a
-    /// file. Sends no request; an invalid id causes an error when the tree is read.
+    /// Returns the tree with the given id. An id has the same format as in `tree.live`: `D-`
+    /// followed by the hash of a tree. If the id starts with `F-`, `X-` or `L-`, the root of the
+    /// returned tree is a file. Sends no request; an invalid id causes an error when the tree is
+    /// read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Makes the server fetch a branch from another repository. No branch of this database changes.
+    /// Makes the server fetch a branch from another repository. The fetch does not change any
+    /// branch of this database.
     ///
-    /// Waits until the server has finished. The server protects the fetched commits from garbage
-    /// collection only until this method returns, so point a branch at them soon afterwards.
+    /// Waits until the server has finished fetching. The server protects the fetched commits from
+    /// garbage collection only until this method returns, so point a branch at them soon
+    /// afterwards.
     ///
     /// # Errors
     /// [`Error::Client`] with the server's error, for example if the branch does not exist.
@@ -209,7 +212,7 @@ impl Db {
 struct RemoteGuard(Option<RemotePath>);
 
 impl RemoteGuard {
-    /// Removes the directory. The original server refuses the request and keeps the directory.
+    /// Removes the directory. The original server refuses to remove the directory.
     async fn remove(mut self) {
         if let Some(dir) = self.0.take() {
             let _ = dir.remove().await;

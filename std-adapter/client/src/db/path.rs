@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::ByteString;
 
-/// A path relative to the root of a tree. Its components are not empty, are neither `.` nor `..`,
-/// and contain no slashes or NUL bytes.
+/// A path relative to the root of a tree. A component is not empty, is neither `.` nor `..`, and
+/// contains no slashes or NUL bytes.
 ///
 /// ```
 /// use datakit_client::db::Path;
@@ -30,8 +30,8 @@ impl Path {
     /// Parses a path, whose components are separated by single slashes.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if a component is not allowed. An empty string and a slash at either
-    /// end are also errors.
+    /// [`Error::InvalidPath`] if a component is not allowed. An empty string, a leading slash or a
+    /// trailing slash is also an error.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();

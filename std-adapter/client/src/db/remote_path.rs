@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::error::{Error, Result};
 use crate::{ByteString, Client, Fid, OpenMode};
 
-/// The maximum length of text that is read as a whole, such as a message or a list, in bytes.
+/// The maximum length, in bytes, of text that is read as a whole, such as a message or a list.
 const MAX_TEXT: usize = 1 << 24;
 
 /// A path on the server, where a file may or may not exist. Every operation walks to the path again
@@ -87,7 +87,7 @@ impl RemotePath {
     }
 
     /// Replaces the content of an existing file. Truncates the file with a separate request,
-    /// because the original server ignores truncation in an open.
+    /// because the original server ignores truncation when a file is opened.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let fid = self.walk_to_file().await?;
         fid.set_len(0).await?;

@@ -15,10 +15,10 @@ use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Server, Stats};
 
-/// A time limit that no step of a test exceeds.
+/// The time limit for each step of a test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server with an empty database. It stops when the test ends.
+/// A server with an empty database, which stops when the test ends.
 struct Served {
     url: Url,
     database: Database,
@@ -59,7 +59,7 @@ impl Served {
     }
 }
 
-/// Polls until a condition holds. Used for conditions that the server does not announce.
+/// Polls until a condition holds. Tests use this for conditions that the server does not announce.
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {

@@ -18,13 +18,13 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// A transaction starts from the head of the branch. The commit merges the transaction with changes
 /// made to the branch in the meantime, and fails if they conflict.
 ///
-/// Dropping a transaction aborts it in a background task on the tokio runtime; the server also
-/// aborts it when the connection ends. After a commit or an abort, all calls fail with
+/// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
+/// aborts the transaction when the connection ends. After a commit or an abort, all calls fail with
 /// [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping the future of such a method cancels the request. The change may or may not have been
-/// made, and a file may have been written partially.
+/// Dropping the future of a method that makes a change cancels the request. The change may or may
+/// not have been made, and a file may have been written partially.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -40,14 +40,14 @@ pub struct MergeResult {
     pub ours: Tree,
     /// The tree of the merged commit.
     pub theirs: Tree,
-    /// The tree of the common ancestor. Empty if there is none.
+    /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
     pub base: Tree,
     /// The files that both sides changed. Each file contains a description of the conflict, and
     /// must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 
-/// The number of names to try for a new transaction.
+/// The maximum number of names to try for a new transaction.
 const MAX_TRIES: u32 = 3;
 
 impl Transaction {
@@ -66,7 +66,8 @@ impl Transaction {
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // The directory was not created, or belongs to another task.
+                    // The directory was not created or belongs to another task, so dropping
+                    // `transaction` must not send an abort.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -120,7 +121,7 @@ impl Transaction {
     /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if one of these paths exists and is not a directory.
+    /// [`Error::NotDirectory`] if the path or one of its parents exists and is not a directory.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut next = path.clone();
@@ -138,7 +139,7 @@ impl Transaction {
         }
         for dir in missing.iter().rev() {
             match self.create_dir(dir).await {
-                // Another task may have created the directory.
+                // Another task may have created the directory in the meantime.
                 Ok(()) | Err(Error::Exists) => {}
                 Err(error) => return Err(error),
             }
@@ -238,8 +239,8 @@ impl Transaction {
         Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// Reads the parents of the new commit. By default, they are the head of the branch when the
-    /// transaction started, followed by the merged commits.
+    /// Reads the parents of the new commit. By default, the parents are the head of the branch when
+    /// the transaction started, followed by the merged commits.
     ///
     /// # Errors
     /// [`Error::Client`] if the file contains anything but hashes.
@@ -247,7 +248,7 @@ impl Transaction {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Sets the parents of the new commit. The files and the branch do not change.
+    /// Sets the parents of the new commit. The files and the branch stay the same.
     ///
     /// # Errors
     /// [`Error::Client`] if the server refuses the request.
@@ -304,17 +305,17 @@ impl Transaction {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch: the new
-    /// commit, or its merge with commits made to the branch in the meantime.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch: either the
+    /// new commit, or its merge with commits made to the branch in the meantime.
     ///
     /// If the future is dropped, the changes may or may not have been committed. The original
-    /// server does not report the new commit. With that server, this method returns the current
-    /// head of the branch, which may be a later commit.
+    /// server does not report the new commit, so this method then returns the current head of the
+    /// branch, which may be a later commit.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the branch and the transaction changed the same file, and
-    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts; the transaction then stays
-    /// open. [`Error::NotFound`] if one of the parents does not exist.
+    /// [`Error::Conflict`] if the branch and the transaction changed the same file;
+    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. In both cases the transaction
+    /// stays open. [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.control_file("ctl")?;
@@ -333,7 +334,7 @@ impl Transaction {
     }
 
     /// Ends the transaction without committing it. This never fails, because a lost connection also
-    /// ends the transaction. A second call has no effect.
+    /// ends the transaction. Aborting a transaction again has no effect.
     pub async fn abort(&self) {
         if self.state.end() {
             let _ = self.dir.join("ctl").command("close").await;
@@ -352,7 +353,7 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // Without a runtime, the connection also ends, and with it the transaction.
+        // Without a runtime, the connection ends as well, and the server aborts the transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

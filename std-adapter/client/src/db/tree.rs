@@ -9,8 +9,8 @@ use super::path::Path;
 use super::remote_path::RemotePath;
 use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 
-/// A read-only tree. It is the tree of a commit, the current tree of a transaction, or a tree
-/// returned by a watch.
+/// A read-only tree: the tree of a commit, the current tree of a transaction, or a tree returned by
+/// a watch.
 ///
 /// Every call sends a request to the server, and dropping the future cancels the request. Calls on
 /// the tree of a transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
@@ -21,7 +21,7 @@ pub struct Tree {
     transaction: Option<TransactionState>,
 }
 
-/// A flag shared by a transaction and its trees, which tells whether the transaction is still open.
+/// A flag that tells whether a transaction is still open, shared by the transaction and its trees.
 #[derive(Debug, Clone)]
 pub(super) struct TransactionState(Arc<AtomicBool>);
 
@@ -34,7 +34,7 @@ impl TransactionState {
         if self.0.load(Relaxed) { Ok(()) } else { Err(Error::TransactionEnded) }
     }
 
-    /// Marks the transaction as ended. Returns `true` if it was still open.
+    /// Marks the transaction as ended. Returns `true` if the transaction was still open.
     pub(super) fn end(&self) -> bool {
         self.0.swap(false, Relaxed)
     }
@@ -58,7 +58,7 @@ pub enum EntryKind {
 pub struct Stat {
     /// The type.
     pub kind: EntryKind,
-    /// The length in bytes. 0 for directories.
+    /// The length in bytes, which is 0 for directories.
     pub size: u64,
 }
 
@@ -145,8 +145,8 @@ impl Tree {
     /// component other than the last is a file.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
-    /// any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
+    /// [`Error::Client`] for any other error.
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.remote_path(path)?).await {
             Ok((kind, _, metadata)) => {
@@ -161,8 +161,8 @@ impl Tree {
     /// Returns `true` if the entry exists.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
-    /// any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
+    /// [`Error::Client`] for any other error.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some())
     }
@@ -170,8 +170,8 @@ impl Tree {
     /// Returns `true` if the entry exists and is not a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
-    /// any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
+    /// [`Error::Client`] for any other error.
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
     }
@@ -179,8 +179,8 @@ impl Tree {
     /// Returns `true` if the entry exists and is a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
-    /// any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
+    /// [`Error::Client`] for any other error.
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }
@@ -210,8 +210,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. In 9P2000, which does not send link targets, reads the link like a
-/// file.
+/// Reads the target of a link. Reads the link like a file in 9P2000, which does not send link
+/// targets.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

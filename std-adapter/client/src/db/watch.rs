@@ -60,7 +60,8 @@ impl<T: Send + 'static> Watch<T> {
     /// Waits for the next value. Returns `None` at the end.
     ///
     /// # Cancel safety
-    /// If the future is dropped, requests stay in flight and the next call continues with them.
+    /// If the future is dropped, its requests stay in flight and the next call waits for the
+    /// replies.
     ///
     /// # Errors
     /// [`Error::Client`] if the connection is lost or the server refuses a read.
@@ -124,7 +125,7 @@ pub enum PathValue {
 }
 
 impl PathValue {
-    /// Reads the object named by a line of `tree.live`. Objects never change.
+    /// Reads the object named by a line of `tree.live`.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);
