@@ -25,8 +25,8 @@ static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 
 type Bytes = Pipe<NoopRawMutex, 1024>;
 
-/// The receiving half of the server. A newtype is needed because both the trait and the pipe are
-/// foreign.
+/// The receiving half of the server's transport. A newtype is needed because both the trait and the
+/// pipe type come from other crates.
 struct Receiver<'p>(&'p Bytes);
 
 impl ErrorType for Receiver<'_> {

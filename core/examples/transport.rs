@@ -1,5 +1,5 @@
-//! Serves a tree over a transport that has its own API, using two newtypes that turn it into an
-//! `embedded-io-async` transport.
+//! Serves a tree over a transport that has its own API. Two newtypes adapt the transport to
+//! `embedded-io-async`.
 //!
 //! Run it with `cargo run -p datakit-core --example transport`.
 
@@ -15,7 +15,8 @@ use datakit_core::wire::{Dialect, Rmessage, Tag, Tmessage};
 use embassy_futures::block_on;
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-/// A third-party driver that knows nothing of `embedded-io-async`. This one replays a recording.
+/// A third-party driver that knows nothing of `embedded-io-async`. The driver in this example
+/// replays a recording.
 mod driver {
     #[derive(Debug)]
     pub(crate) struct LineError;
@@ -25,7 +26,7 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, moves them to `buf` and returns how many there were, or `None` after a
+        /// Waits for bytes, copies them to `buf` and returns their number, or `None` after a
         /// hang-up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
@@ -49,8 +50,8 @@ mod driver {
     }
 }
 
-/// The driver's error as an `embedded-io` error, with an error kind and an implementation of
-/// `core::error::Error`.
+/// A wrapper that turns the driver's error into an `embedded-io` error, which needs an error kind
+/// and an implementation of `core::error::Error`.
 #[derive(Debug)]
 struct UartError(driver::LineError);
 
@@ -68,7 +69,7 @@ impl Error for UartError {
     }
 }
 
-/// The receiving half. `Ok(0)` means that the peer has closed the connection.
+/// The receiving half. A read returns `Ok(0)` after the peer has closed the connection.
 struct UartRx(driver::Receiver);
 
 impl ErrorType for UartRx {
@@ -81,7 +82,7 @@ impl Read for UartRx {
     }
 }
 
-// The defaults suit a board: reads wait while holding a buffer, and there is no budget.
+// The default methods suit a board: a waiting read holds a buffer, and there is no budget.
 impl TransportRead for UartRx {}
 
 /// The sending half.

@@ -25,7 +25,7 @@ impl fmt::Display for Decimal {
         } else if self.negative {
             f.write_char('-')?;
         }
-        // A digit is below 10.
+        // A digit is always less than 10.
         f.write_char(char::from(b'0' + digit as u8))
     }
 }
@@ -34,7 +34,7 @@ macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {
             fn from(number: $type) -> Decimal {
-                // No integer type here is wider than 64 bits.
+                // None of the converted integer types is wider than 64 bits.
                 Decimal { negative: false, magnitude: number as u64 }
             }
         }

@@ -14,7 +14,7 @@ use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_
 /// trailing white space.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs the commands written to it. A command ends with a newline, a read or the clunk.
+/// A file that runs the commands written to it. A newline, a read or the clunk ends a command.
 ///
 /// The reply, at most `N` bytes long, is kept until it has been read, through the same open file or
 /// a later one. If a command fails, the request that ended the command returns the error, and the
@@ -64,8 +64,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be 0, as in the first read of a newly opened
-    /// file, or the end of the last read or write of this open file.
+    /// Reads the rest of the reply. The offset must be 0, as in the first read after an open, or
+    /// the position at which the last read or write of this open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

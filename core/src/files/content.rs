@@ -30,12 +30,13 @@ impl<const N: usize> Bytes<N> {
     /// Replaces the content.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if there are more than `N` bytes. The content is then unchanged.
+    /// Returns [`Error::TooLarge`] if there are more than `N` bytes. On an error, the content is
+    /// unchanged.
     pub fn set(&self, bytes: &[u8]) -> Result<()> {
         self.change(|_, new| new.extend(bytes))
     }
 
-    /// Builds the new content alongside the old one, so an error changes nothing.
+    /// Builds the new content in a separate buffer, so an error leaves the old content unchanged.
     fn change(&self, change: impl FnOnce(&[u8], &mut FixedText<N>) -> Result<()>) -> Result<()> {
         self.content.lock(|content| {
             let mut new = FixedText::new();
@@ -94,13 +95,16 @@ impl<const N: usize> File for Bytes<N> {
     }
 }
 
-/// A file of at most `N` bytes that one function reads and another writes, always as a whole. The
-/// content can be, for example, a setting in flash, a register or a row in a store.
+/// A file of at most `N` bytes whose content is read by one function and written by another. Both
+/// functions handle the content as a whole. The content can be, for example, a setting in flash, a
+/// register or a row in a store.
 ///
-/// It keeps nothing between calls except a value that is being written in pieces. Such a value ends
-/// as described in [the module documentation](super), or when the open file has no more room.
+/// The file keeps nothing between calls except a value that is being written in pieces. A value
+/// that is written in pieces ends as described in [the module documentation](super), or when the
+/// open file has no more room.
 ///
-/// The reading function returns [`Error::NotFound`] if there is no value. A write then creates one.
+/// The reading function returns [`Error::NotFound`] if there is no value. Writing to the file then
+/// creates the value.
 pub struct Kv<const N: usize, R, W> {
     read: R,
     write: W,
@@ -111,13 +115,13 @@ where
     R: Fn(&mut dyn Text) -> Result<()>,
     W: Fn(&[u8]) -> Result<()>,
 {
-    /// Creates a file from its two functions.
+    /// Creates a file from a reading function and a writing function.
     #[must_use]
     pub const fn new(read: R, write: W) -> Self {
         Kv { read, write }
     }
 
-    /// Reads the whole content. A missing value reads as empty.
+    /// Reads the whole content. If there is no value, returns empty content.
     fn whole(&self) -> Result<FixedText<N>> {
         let mut whole = FixedText::new();
         match (self.read)(&mut whole) {
@@ -166,7 +170,7 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // Refuses a piece beyond `N` bytes immediately rather than when the value ends.
+        // Refuse a piece that extends beyond `N` bytes immediately rather than when the value ends.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;
         }

@@ -46,7 +46,7 @@ impl Level {
         }
     }
 
-    /// Returns the level with this name.
+    /// Returns the level called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.as_str() == name)
@@ -65,7 +65,8 @@ impl FromStr for Level {
     /// Parses the name of a level.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such level. The message lists the names.
+    /// Returns [`Error::Invalid`] if no level has this name. The error message lists the valid
+    /// names.
     fn from_str(name: &str) -> Result<Level> {
         Level::from_name(name).ok_or_else(|| {
             Error::Invalid.with_message(format_args!(
@@ -75,8 +76,8 @@ impl FromStr for Level {
     }
 }
 
-/// The file `level` of a log source. It reads as the name of the level and a newline. Writing a
-/// name sets the level.
+/// The file `level` of a log source. Reading the file returns the name of the level, followed by a
+/// newline. Writing a name to the file sets the level.
 ///
 /// ```
 /// use datakit_core::files::{Doc, Level, LevelFile, Value};
@@ -93,7 +94,7 @@ pub struct LevelFile {
 }
 
 impl LevelFile {
-    /// Creates a file for a level.
+    /// Creates a file that shows and sets `level`.
     #[must_use]
     pub const fn new(level: &'static Value<Level>) -> LevelFile {
         LevelFile { level }
@@ -151,8 +152,9 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Truncating the file to 0 changes nothing, because a shell truncates a file before it writes.
-    /// For any other length, the name is truncated or padded with zeros, and the result is written.
+    /// Truncating the file to length 0 changes nothing, because a shell truncates a file before it
+    /// writes to it. For any other length, the name is truncated or padded with zeros, and the
+    /// result is written to the file.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

@@ -14,9 +14,9 @@
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
-//! A value or a command may be written in pieces at consecutive offsets. It ends with a newline at
-//! the end of a write, with a write at another offset, with a read, or with the clunk. An empty
-//! write has no effect.
+//! A value or a command may be written in pieces at consecutive offsets. A newline at the end of a
+//! write, a write at another offset, a read, or the clunk ends the value or command. An empty write
+//! has no effect.
 //!
 //! The methods of all files take `&self`, so a file can be a `static`. Constants stay in flash, and
 //! values are protected by a critical section, so an interrupt handler may set a [`Value`] or

@@ -1,5 +1,5 @@
-//! Parameters: values in the program ([`Value`]), files that show and set them ([`Param`]), and the
-//! types that they can have ([`ParamType`]).
+//! Parameters: values in the program ([`Value`]), files that show and set the values ([`Param`]),
+//! and the types that a value can have ([`ParamType`]).
 //!
 //! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
 //! into a [`Dir`](crate::vfs::Dir).
@@ -17,19 +17,19 @@ use super::util::{Count, Plain, Quoted, check_plain_mode, render};
 use crate::Decimal;
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
 
-/// A value that the program and its files share. The value is all that a [`Param`] keeps in RAM,
-/// and it can be set from an interrupt handler.
+/// A value that the program and its files share. A value can be set from an interrupt handler. It
+/// is the only part of a [`Param`] that is kept in RAM.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
 
-/// The tasks that wait for any value to change. One list serves all values, because a separate list
-/// for each value would triple the RAM that a parameter needs. A task that is woken for another
-/// value compares two numbers and goes back to waiting.
+/// The tasks that wait for a value to change. One list serves all values, because a separate list
+/// for each value would triple the RAM that a parameter needs. A task that is woken by a change to
+/// another value compares two version numbers and goes back to waiting.
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
-    /// Creates a value that is initially set to `initial`.
+    /// Creates a value with the initial content `initial`.
     #[must_use]
     pub const fn new(initial: T) -> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
@@ -42,7 +42,8 @@ impl<T> Value<T> {
             cell.replace(value)
         });
         WAITERS.wake();
-        // Dropped outside the critical section, because a destructor may take a long time.
+        // Drop the old value outside the critical section, because its destructor may take a long
+        // time.
         drop(old);
     }
 
@@ -51,15 +52,16 @@ impl<T> Value<T> {
         self.inner.lock(|(_, version)| version.get())
     }
 
-    /// Waits until the version differs from `seen`, and returns the new version.
+    /// Waits until the [version](Value::version) differs from `seen`, and returns the new version.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: the next call sees a change that happened in the
-    /// meantime.
+    /// Dropping the future does not lose changes: the next call detects a change that happened in
+    /// the meantime.
     pub async fn changed(&self, seen: u32) -> u32 {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            // Registers before comparing, so that a change between the two steps wakes the task.
+            // Register before comparing the versions, so that a change between the two steps wakes
+            // the task.
             WAITERS.register(&mut waiter, cx.waker());
             let version = self.version();
             if version == seen { Poll::Pending } else { Poll::Ready(version) }
@@ -76,8 +78,9 @@ impl<T: Clone + Default> Value<T> {
 
     pub(super) fn get_with_version(&self) -> (T, u32) {
         self.inner.lock(|(cell, version)| {
-            // Take the value and put it back within the critical section, because a `Cell` is 4
-            // bytes smaller than a `RefCell`.
+            // Take the value out of the cell, clone it and put it back, all within the critical
+            // section. A `RefCell` would allow cloning in place but is 4 bytes larger than a
+            // `Cell`.
             let value = cell.take();
             let copy = value.clone();
             cell.set(value);
@@ -98,10 +101,10 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
 /// A [`Value`] as a file.
 ///
-/// The file reads as the text of the value and a newline. Written text is parsed, checked and set
-/// as a whole. If it is refused, the request that ends the value returns the reason; if the text
-/// ends with a newline, that request is the write itself. Everything except the value is constant
-/// and stays in flash.
+/// Reading the file returns the value as text, followed by a newline. Written text is parsed,
+/// checked and set as a whole. If the text is refused, the request that ends the value returns the
+/// error. For text that ends with a newline, this request is the write itself. Everything except
+/// the value is constant and stays in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -121,8 +124,8 @@ pub struct Param<T: ParamType + 'static> {
     read_only: bool,
 }
 
-/// Checks the budget of a parameter: 64 bytes of flash, not counting its strings, and 12 bytes of
-/// RAM. A value whose initial content is not 0 takes up both flash and RAM.
+/// Checks that a parameter takes at most 64 bytes of flash, not counting its strings, and 12 bytes
+/// of RAM. A value whose initial content is not 0 takes up both flash and RAM.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(
@@ -132,14 +135,14 @@ const _: () = {
 };
 
 impl<T: ParamType> Param<T> {
-    /// Creates a file for a value.
+    /// Creates a file that shows and sets `value`.
     #[must_use]
     pub const fn new(value: &'static Value<T>) -> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
     }
 
-    /// Sets the unit, which is only shown to human readers and is not part of the text that is read
-    /// or written.
+    /// Sets the unit. The unit is only shown to human readers and is not part of the text that is
+    /// read or written.
     #[must_use]
     pub const fn unit(self, unit: &'static str) -> Param<T> {
         Param { unit, ..self }
@@ -151,7 +154,7 @@ impl<T: ParamType> Param<T> {
         Param { doc, ..self }
     }
 
-    /// Refuses writes, for a value that only the program sets.
+    /// Makes the file refuse writes. Use this for a value that only the program sets.
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { read_only: true, ..self }
@@ -222,8 +225,8 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // A shell truncates the file before it writes. The value is kept, and this open file reads
-        // as empty.
+        // A shell truncates the file before it writes to it. The value is kept, but reads of this
+        // open file return nothing.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
@@ -287,7 +290,7 @@ impl<T: ParamType> PieceTarget for Param<T> {
     }
 }
 
-/// The message of a refused value: `"abc" is not a number from 0 to 10 dB`.
+/// The error message for a refused value: `"abc" is not a number from 0 to 10 dB`.
 struct Refusal<'a, T: ParamType + 'static> {
     param: &'a Param<T>,
     text: &'a [u8],
@@ -300,7 +303,8 @@ impl<T: ParamType> fmt::Display for Refusal<'_, T> {
     }
 }
 
-/// A type that a [`Param`] can have: how its values are parsed, rendered and limited.
+/// A type that the value of a [`Param`] can have. The trait defines how values of the type are
+/// parsed, rendered and limited.
 pub trait ParamType: Clone + Default + Send {
     /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;
@@ -309,12 +313,13 @@ pub trait ParamType: Clone + Default + Send {
     const ANY: Self::Limits;
 
     /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
-    /// a value or exceeds the limits. `text` consists of bytes because most types need no UTF-8
+    /// a value or exceeds the limits. `text` is a byte slice because most types need no UTF-8
     /// check.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
-    /// Returns whether `text`, which has no newline, may be the beginning of a longer value. If
-    /// not, `text` is parsed without waiting for the end of the value.
+    /// Returns whether `text`, which contains no newline, may be the beginning of a longer value.
+    /// If this method returns `false`, `text` is parsed immediately, without waiting for the end of
+    /// the value.
     fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true
@@ -330,7 +335,8 @@ pub trait ParamType: Clone + Default + Send {
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
 
-/// A choice between a few names, which [`Param::names`] sets. The field is the index of the name.
+/// A choice between a few names, which are set with [`Param::names`]. The field is the index of the
+/// chosen name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Choice(pub u8);
@@ -344,8 +350,8 @@ macro_rules! number {
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
-                // This also refuses NaN and infinity, which no range contains. A float that is too
-                // large parses as infinity.
+                // The range check also refuses NaN and infinity, which no range contains. A float
+                // that is too large is parsed as infinity.
                 $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
             }
 
@@ -360,7 +366,7 @@ macro_rules! number {
             fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 out.write_str($what)?;
                 let (low, high) = *limits;
-                // Omit the default range of a float, because its limits have 39 digits.
+                // Omit the default range of a float, because each of its limits has 39 digits.
                 if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
                     return Ok(());
                 }
@@ -383,13 +389,13 @@ number! {
 }
 
 /// Returns whether `text` contains only characters that can occur in a number. The check is coarse
-/// but sufficient, because numbers are short and rarely split.
+/// but sufficient, because numbers are short and rarely split across writes.
 fn is_numeric(text: &[u8]) -> bool {
     text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
 }
 
-/// Parses an unsigned integer of any width. The parsers in `core` would be compiled separately for
-/// each width.
+/// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
+/// `core` would be compiled separately for each width.
 fn unsigned(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     let value = digits.iter().try_fold(0u64, |value, byte| {
@@ -473,7 +479,7 @@ impl<const N: usize> ParamType for String<N> {
     }
 
     fn may_continue(text: &[u8], (): &()) -> bool {
-        // Not checked for UTF-8, because a piece may end within a character.
+        // Do not check whether `text` is UTF-8, because a piece may end within a character.
         text.len() <= N && !text.iter().any(u8::is_ascii_control)
     }
 

@@ -1,20 +1,20 @@
 //! Values that a client may write in several pieces.
 //!
-//! A program that buffers its output, or a small iounit, can split a value anywhere: `12` at offset
-//! 0 and `34` at offset 2 are the value `1234`. A value ends with a newline at the end of a write,
-//! with a write at an offset other than the end of the last one (in particular at 0), with a read,
-//! with the clunk, or as soon as it cannot be the beginning of a longer value. Only then is the
-//! value set, as a whole, and the request that ended it returns any error. If the connection is
-//! lost, the value is not set.
+//! Output buffering in the client, or a small iounit, can split a value anywhere. For example,
+//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A newline at the end of a
+//! write, a read or the clunk ends a value. A write that does not start where the last one ended
+//! (in particular a write at offset 0) also ends it. A value also ends as soon as it cannot be the
+//! beginning of a longer value. A value is set as a whole when it ends, and the request that ended
+//! it returns any error. If the connection is lost, the value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
 /// A file that holds one value or takes one command at a time.
 pub(super) trait PieceTarget {
-    /// Sets the value to `text`, which was written at the offset `start`.
+    /// Sets the value to `text`, which was written at offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
 
-    /// Returns whether `text`, which has no newline, may be the beginning of a longer value.
+    /// Returns whether `text`, which contains no newline, may be the beginning of a longer value.
     fn may_continue(&self, text: &[u8]) -> bool {
         let _ = text;
         true
@@ -40,7 +40,7 @@ pub(super) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // A newline that arrives after its value was set.
+        // This is a newline that arrives after its value has been set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }
@@ -66,7 +66,7 @@ pub(super) fn write(
     Ok(data.len())
 }
 
-/// Ends the pending value, if there is one, and sets it.
+/// If a value is pending, ends and sets it.
 #[inline(never)]
 pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
@@ -80,7 +80,7 @@ pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<(
     result
 }
 
-/// Returns whether one of `words` starts with `text` and is longer.
+/// Returns whether `text`, without leading white space, is a proper prefix of one of `words`.
 pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))

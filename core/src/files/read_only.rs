@@ -63,8 +63,8 @@ impl File for Blob {
     }
 }
 
-/// A file whose text is rendered by a function each time the file is opened. Opening fails if the
-/// text exceeds the space that the tree has for it.
+/// A file whose text is rendered by a function each time the file is opened. Opening the file fails
+/// if the text exceeds the space that the tree has for the text of an open file.
 pub struct Status<F> {
     render: F,
 }
@@ -142,14 +142,14 @@ impl File for Doc {
     }
 }
 
-/// A file that lists the files of a directory and its subdirectories, one per line, with the path
-/// and the [description](File::describe) of each. The text can have any length, because each read
-/// renders the text anew and stores only the requested part.
+/// A file that lists the files of a directory and its subdirectories. Each line contains the path
+/// and the [description](File::describe) of one file. The text can have any length, because each
+/// read renders the text anew and stores only the requested part.
 #[derive(Debug, Clone, Copy)]
 pub struct Help(&'static Dir);
 
 impl Help {
-    /// Creates a file that describes the files of `dir`. `dir` may contain this file.
+    /// Creates a file that describes the files of `dir`. `dir` may contain the new file itself.
     #[must_use]
     pub const fn new(dir: &'static Dir) -> Help {
         Help(dir)
@@ -178,8 +178,8 @@ impl File for Help {
     }
 }
 
-/// The path of a directory that is being listed, as a linked list with the innermost name first. It
-/// has at most eight elements, because tables have at most eight levels.
+/// The path of a directory that is being listed, as a linked list with the innermost name first.
+/// The list has at most eight elements, because tables are nested at most eight levels deep.
 struct DirPath<'a> {
     name: &'static str,
     parent: Option<&'a DirPath<'a>>,
@@ -211,7 +211,7 @@ fn list(dir: &Dir, path: Option<&DirPath<'_>>, out: &mut dyn Write) -> fmt::Resu
     Ok(())
 }
 
-/// Does the same as [`read_at`] for a text that `write` renders.
+/// Does the same as [`read_at`], but for text that `write` renders.
 fn read_window(
     length: u64,
     offset: u64,

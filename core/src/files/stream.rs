@@ -11,12 +11,12 @@ use super::param::Value;
 use super::util::{Compare, Plain, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
 
-/// A stream of the latest value. An open file delivers the current value immediately, and the new
-/// value whenever its text has changed. If several values are published between two reads, only the
-/// last is delivered.
+/// A stream of the latest value. An open file first delivers the current value, and then a new
+/// value whenever the text of the value has changed. If several values are published between two
+/// reads, only the last is delivered.
 ///
-/// Up to `WAITERS` waiting readers are woken at the same time, and further readers one after the
-/// other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
+/// Up to `WAITERS` waiting readers are woken at the same time. Additional readers are woken one
+/// after the other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
 pub struct Live<T, const WAITERS: usize = 4> {
     value: Value<T>,
     waiters: Waiters<WAITERS>,
@@ -119,12 +119,12 @@ pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
 
 struct Ring<T, const N: usize> {
     values: Deque<T, N>,
-    /// The number of the next value. It wraps around.
+    /// The sequence number of the next value. It wraps around.
     next: u32,
     overruns: u32,
 }
 
-/// The next delivery to a reader.
+/// What a reader receives next.
 enum Delivery<T> {
     Value(T),
     Lost(u32),
@@ -148,7 +148,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // Fails only if `N` is 0. In that case, readers learn only how many values they lost.
+            // The push fails only if `N` is 0. In that case, readers learn only how many values
+            // they lost.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest
@@ -162,7 +163,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.with_ring(|ring| ring.overruns)
     }
 
-    /// Renders the next value and returns whether there is one.
+    /// Renders the next delivery. Returns `false` if there is none.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
             let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
@@ -175,7 +176,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
                     return Ok(false);
                 }
             }
-            // Values with empty text are skipped, because an empty read would end the stream.
+            // Skip values with empty text, because an empty read would end the stream.
             if !open.text.bytes().is_empty() {
                 return Ok(true);
             }
@@ -183,14 +184,15 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // The borrow cannot fail, because all borrows are made in critical sections, which call no
-        // foreign code except `T::clone`.
+        // The borrow cannot fail: the ring is only borrowed in critical sections, and the only
+        // foreign code that they call is `T::clone`.
         self.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 }
 
 impl<T: Clone, const N: usize> Ring<T, N> {
-    /// Returns the delivery for a reader whose next value has the number `at`, and advances `at`.
+    /// Returns what to deliver to a reader whose next value has the sequence number `at`, and
+    /// advances `at`.
     fn advance(&mut self, at: &mut u32) -> Delivery<T> {
         let behind = self.next.wrapping_sub(*at);
         let kept = self.values.len() as u32;
@@ -247,10 +249,10 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 }
 
-/// Delivers the pending text of an open stream. If there is none, waits until `refill` returns
-/// true, and consumes nothing until then.
+/// Delivers the pending text of an open stream. If no text is pending, waits until `refill` returns
+/// `true`. A call that has to wait consumes nothing.
 ///
-/// The offset must be the number of bytes delivered so far. Once a text has been delivered
+/// The offset must be the number of bytes delivered so far. After text has been delivered
 /// completely, a [mark](mark_follows) may follow.
 fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
@@ -269,7 +271,8 @@ fn poll_stream<const N: usize>(
         return Poll::Ready(Ok(0));
     }
     if pending(open).is_empty() {
-        // Refills again after registering the waker, in case a value was published in between.
+        // Try to refill again after registering the waker, in case a value was published in
+        // between.
         let full = refill(open).and_then(|full| {
             if full {
                 return Ok(true);
@@ -284,7 +287,7 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // `taken` cannot count that many bytes. Dropping the text makes the next read deliver the
+        // The text is longer than `taken` can count. Drop it, so that the next read delivers the
         // next text.
         open.text.clear();
         return Poll::Ready(Err(

@@ -1,4 +1,4 @@
-//! Tests of the cases V1 to V16, which call a tree as a session does.
+//! Tests for the cases V1 to V16. They call a tree the way a session does.
 
 mod params;
 mod waiting;
@@ -25,7 +25,7 @@ fn open(tree: &Tree, name: &str, mode: OpenMode) -> Handle {
     block_on(tree.open(&inode(tree, name), mode)).unwrap()
 }
 
-/// Polls a read once. Returns `None` if it waits.
+/// Polls a read once. Returns `None` if the read has to wait.
 fn read(tree: &Tree, open: Handle, offset: u64, count: usize) -> Option<Result<String>> {
     let mut buf = std::vec![0; count];
     match poll_once(tree.read(&open, offset, &mut buf)) {
@@ -217,7 +217,7 @@ fn v10_command_keeps_its_reply_until_it_is_read() {
     assert_eq!(read(&tree, c, 7, 9), text("o>"));
     assert_eq!(read(&tree, c, 9, 9), text(""));
     assert_eq!(read(&tree, c, 3, 9), Some(Err(Error::Seek)));
-    // A shell writes, closes, reopens and reads at 0.
+    // A shell writes to the file, closes it, reopens it and reads at offset 0.
     assert_eq!(echo(&tree, "stop\n", "c"), Ok(5));
     assert_eq!(cat(&tree, "c"), "<stop>");
     assert_eq!(cat(&tree, "c"), "");
@@ -295,7 +295,7 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    // Single-byte reads get no mark, because a shell would take it for the end of the file.
+    // Single-byte reads get no mark, because a shell would take the mark for the end of the file.
     for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
@@ -338,7 +338,8 @@ fn v15_stream_refuses_seeks() {
     let s = open(&tree, "s", OpenMode::READ);
     LIVE.publish(3);
     assert_eq!(error_text(read(&tree, s, 1, 9).unwrap()), "Attempt to seek in stream");
-    // The value at the time of the open comes first, then the current one.
+    // The first value delivered is the one at the time of the open, and the second is the current
+    // one.
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     assert_eq!(read(&tree, s, 0, 9), Some(Err(Error::Seek)));
     assert_eq!(read(&tree, s, 2, 9), text("3\n"));
@@ -350,11 +351,11 @@ fn v16_cancelled_read_loses_nothing() {
     let s = open(&tree, "s", OpenMode::READ);
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     for _ in 0..3 {
-        // Polls the read once and drops it.
+        // Poll the read once and drop it.
         assert_eq!(read(&tree, s, 2, 9), None);
     }
     LIVE.publish(1);
-    // Drops a read that was never polled.
+    // Drop a read that has never been polled.
     drop(tree.read(&s, 2, &mut [0; 9]));
     assert_eq!(read(&tree, s, 2, 9), text("1\n"));
 }

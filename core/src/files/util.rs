@@ -1,17 +1,17 @@
-//! Helpers shared by several kinds of files. They apply writes to bytes, check arguments, and
-//! measure, compare or quote text.
+//! Helpers shared by several kinds of files. The helpers apply writes to bytes, check arguments,
+//! and measure, compare or quote text.
 
 use core::fmt::{self, Write};
 
 use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 
-/// Sets `new` to `old` with `data` written at `offset`. A gap is filled with zeros, and bytes after
-/// the data are kept, so a write never shortens the content.
+/// Copies `old` to `new` and writes `data` over the copy at `offset`. A gap before `data` is filled
+/// with zeros, and bytes after `data` are kept, so a write never shortens the content.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the message `Bad write offset -2`; [`Error::TooLarge`] if the result
-/// does not fit.
+/// Returns [`Error::Invalid`] with a message such as `Bad write offset -2` if `offset` is negative
+/// as a signed number. Returns [`Error::TooLarge`] if the result does not fit into `new`.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(Error::Invalid.with_message(format_args!(
@@ -25,11 +25,11 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
     new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
 }
 
-/// Sets `new` to `old`, truncated or extended with zeros to `length`.
+/// Copies `old` to `new`, truncated or extended with zeros to `length` bytes.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the message `Negative offset -1`; [`Error::TooLarge`] if the result does
-/// not fit.
+/// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative
+/// as a signed number. Returns [`Error::TooLarge`] if the result does not fit into `new`.
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     check_offset(length)?;
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
@@ -44,7 +44,7 @@ pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> 
 /// Refuses permission bits that would make a file executable.
 ///
 /// # Errors
-/// [`Error::ChmodSpecial`].
+/// Returns [`Error::ChmodSpecial`] if an execute bit is set.
 pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
@@ -52,7 +52,7 @@ pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
 /// Returns the written bytes as text, without leading and trailing white space.
 ///
 /// # Errors
-/// [`Error::NotUtf8`].
+/// Returns [`Error::NotUtf8`] if `data` is not UTF-8.
 pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
@@ -82,7 +82,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Text that is written without padding. The `Display` implementation of `str` supports a width,
-/// and the code for that takes more flash than any text here.
+/// and the code for this takes more flash than any of the strings printed with this type.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -96,7 +96,7 @@ impl fmt::Display for Plain<'_> {
 pub(super) struct Count(pub(super) u64);
 
 impl Count {
-    /// Returns the attributes of a file whose text is what `render` writes.
+    /// Returns the attributes of a file whose content is the text that `render` writes.
     pub(super) fn stat(render: impl FnOnce(&mut Count) -> fmt::Result) -> FileStat {
         let mut count = Count::default();
         let _ = render(&mut count);
@@ -149,10 +149,11 @@ impl fmt::Write for Compare<'_> {
     }
 }
 
-/// Replaces the text of an open file with what `with` writes.
+/// Replaces the text of an open file with the text that `with` writes.
 ///
 /// # Errors
-/// [`Error::TextTooLong`] if it does not fit. The text is then empty.
+/// Returns [`Error::TextTooLong`] if the new text does not fit. On this error, the text of the open
+/// file is empty.
 pub(super) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,

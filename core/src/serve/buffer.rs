@@ -1,5 +1,5 @@
-//! The buffers between the transport and the workers. They contain bytes that have been read but
-//! not yet consumed, and replies that have been encoded but not yet written.
+//! The buffers between the transport and the workers. The buffers contain bytes that have been read
+//! but not yet consumed, and replies that have been encoded but not yet written.
 
 use core::task::{Context, Poll};
 
@@ -7,11 +7,11 @@ use embedded_io_async::{Read, Write};
 
 use super::Disconnect;
 
-/// Frames and replies above this size, in bytes, bypass the shared buffers. This saves a copy but
-/// costs a system call.
+/// The size, in bytes, above which frames and replies bypass the shared buffers. Bypassing the
+/// buffers saves a copy but costs a system call.
 const DIRECT_MIN: usize = 32 * 1024;
-/// The size requested for the shared buffers, in bytes: a batch of 32 requests of 4 KiB. A board's
-/// buffers are smaller.
+/// The size, in bytes, to request for the shared buffers. This is enough for a batch of 32 requests
+/// of 4 KiB each. A board's buffers are smaller.
 const BATCH_SIZE: usize = 136 * 1024;
 
 /// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
@@ -22,21 +22,23 @@ pub(super) const COST_OTHER: u32 = 4;
 /// The receiving half of a transport. The methods have default implementations that suit most
 /// transports, so an `impl` block can be empty.
 pub trait TransportRead: Read {
-    /// Whether the connection shares its thread with others and must stay within a budget. If this
-    /// is false, [`poll_budget`](TransportRead::poll_budget) is never called.
+    /// Whether the connection shares its thread with other connections and must stay within a
+    /// budget. If this constant is `false`, [`poll_budget`](TransportRead::poll_budget) is never
+    /// called.
     const COOPERATIVE: bool = false;
 
-    /// Waits until there is something to read. Meanwhile, the connection holds no input buffer. A
-    /// transport that cannot wait without a buffer returns immediately.
+    /// Waits until there is something to read. The connection holds no input buffer during the
+    /// wait. A transport that needs a buffer in order to wait returns immediately.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Returns whether the connection has budget left for a request of this cost. The unit of cost
-    /// is a short read of a file in memory.
+    /// Returns whether the connection has budget left for a request of this cost. A short read of a
+    /// file in memory costs one unit.
     ///
-    /// While the result is pending, the connection accepts no requests. A transport that shares its
-    /// thread with others returns `Pending` to yield to them, and wakes `cx` after they have run.
+    /// While the result is `Pending`, the connection accepts no requests. A transport can return
+    /// `Pending` to yield to other connections on the same thread. It must then wake `cx` after
+    /// they have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
@@ -53,7 +55,7 @@ pub trait Buffer {
     /// `keep` bytes are preserved.
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8];
 
-    /// Releases the memory, whose contents are no longer needed.
+    /// Releases the memory. The caller no longer needs its contents.
     fn release(&mut self) {}
 }
 
@@ -82,7 +84,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
 pub(super) struct Frame {
     /// The number of bytes in the buffer.
     pub(super) held: usize,
-    /// The length of the message, from its size field.
+    /// The length of the message, as given by its size field.
     pub(super) size: usize,
 }
 
@@ -99,7 +101,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         Requests { io, buf, head: 0, tail: 0 }
     }
 
-    /// Returns the size field of the first frame, or `None` if the field has not arrived yet.
+    /// Returns the value of the first frame's size field, or `None` if the field has not arrived
+    /// yet.
     fn size(&mut self) -> Option<u32> {
         self.bytes().first_chunk().map(|size| u32::from_le_bytes(*size))
     }
@@ -150,9 +153,9 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     /// Reads once from the transport, after [`peek_frame`](Requests::peek_frame) has found no
     /// complete frame.
     ///
-    /// A frame that is large, or does not fit into the shared buffer, is read completely, straight
-    /// into `own`, and returned. Bytes that do not fit into `own` are read and dropped, so that the
-    /// next frame starts in the right place.
+    /// If the frame is large or does not fit into the shared buffer, reads the whole frame directly
+    /// into `own` and returns it. Bytes that do not fit into `own` are read and dropped, so that
+    /// the next frame starts in the right place.
     pub(super) async fn read_more(
         &mut self,
         own: &mut impl Buffer,
@@ -200,18 +203,19 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
-    /// Whether replies are gathered. They are not if the buffer has no capacity.
+    /// Whether replies are gathered, which requires a buffer with capacity.
     pub(super) const GATHERS: bool = size_of::<B>() > 0;
 
     pub(super) fn new(io: W, buf: B) -> Self {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply. If the reply does not fit, first writes the gathered ones. A large reply is
-    /// written immediately. If `now` is true, everything is written immediately.
+    /// Adds a reply. If the reply does not fit into the buffer, first writes the gathered replies.
+    /// A large reply is written immediately. If `now` is `true`, all replies are written
+    /// immediately.
     ///
-    /// Never calls the `flush` method of the transport, which on some transports waits for the
-    /// peer's acknowledgement.
+    /// Never calls the transport's `flush` method, because on some transports this method waits for
+    /// the peer's acknowledgement.
     pub(super) async fn push_reply(
         &mut self,
         mut reply: &[u8],
@@ -241,7 +245,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         }
     }
 
-    /// Copies a reply to the buffer. Returns `false` if the reply does not fit.
+    /// Copies a reply to the buffer. Returns `false` if there is not enough room for the reply.
     fn gather(&mut self, reply: &[u8]) -> bool {
         let free = self.free_space();
         let fits = reply.len() <= free.len() && reply.len() <= DIRECT_MIN;

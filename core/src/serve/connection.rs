@@ -52,8 +52,8 @@ pub struct Connection<
     rx: Handoff<&'a mut Requests<R, I>>,
     tx: Handoff<&'a mut Replies<W, O>>,
     slots: Slots<'a, L>,
-    /// Whether the reader is waiting for the transport. If it is, the worker that completes a reply
-    /// must flush it.
+    /// Whether the reader is waiting for the transport. While the reader waits, a worker that
+    /// completes a reply must flush the reply.
     reader_parked: Cell<bool>,
 }
 
@@ -93,8 +93,8 @@ where
         }
     }
 
-    /// Returns the number of requests in flight. If this equals the number of workers, none of them
-    /// is reading, and the owner may add a worker, up to a total of
+    /// Returns the number of requests in flight. If this number equals the number of workers, no
+    /// worker is reading. The owner may then add a worker, up to a total of
     /// [`max_requests`](Connection::max_requests).
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
@@ -105,14 +105,14 @@ where
         self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
-    /// Runs one worker in the slot with this index until the connection ends.
+    /// Runs one worker, using the slot at `index`, until the connection ends.
     ///
     /// All workers of a connection must be polled by one task with one waker. Never drop only some
     /// of the workers: a dropped worker may have been in the middle of a request or a reply.
     ///
     /// # Errors
-    /// The worker returns only when the connection has ended, with the [`Disconnect`] that ended
-    /// it. If there is no such slot, it returns [`Disconnect::Closed`].
+    /// Always returns an error: the [`Disconnect`] that ended the connection, or
+    /// [`Disconnect::Closed`] if there is no slot at `index`.
     pub async fn worker<B: Buffer>(
         &self,
         index: usize,
@@ -137,8 +137,8 @@ where
         }
     }
 
-    /// Returns the next request that needs a worker. Requests for files in memory that arrive
-    /// before it are answered here.
+    /// Returns the next request that needs a worker. Answers requests for files in memory that
+    /// arrive before that request.
     async fn next_request<B: Buffer>(
         &self,
         slot: &RequestSlot,
@@ -164,8 +164,8 @@ where
             buf.release();
             self.reader_parked.set(true);
             let more = rx.read_more(buf).await;
-            // After a read error, no worker reads again, so workers that are still answering must
-            // flush.
+            // After a read error, no worker reads again, so workers that are still answering
+            // requests must flush their replies.
             self.reader_parked.set(more.is_err());
             if let Some(frame) = more? {
                 break frame;
@@ -175,7 +175,7 @@ where
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
             // The reader stays acquired, so that requests after a Tflush or Tversion are not read
-            // until the aborted ones are gone. Nothing cancels this wait.
+            // until the aborted requests are gone. This wait cannot be cancelled.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -190,8 +190,8 @@ where
             self.tx.release(tx);
             Ok(())
         });
-        // The condition is constant, so the compiler removes the flush where replies are never
-        // gathered. It would keep the code for a plain `await`.
+        // The condition is constant, so the compiler removes the flush if replies are never
+        // gathered. With a plain `await`, the compiler would keep the code.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -215,9 +215,9 @@ where
         if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
-    /// Answers reads and writes of files in memory from the input buffer into the output buffer,
-    /// until the next request is of another kind or `go_on` returns `false`. Returns whether
-    /// `go_on` ended the loop.
+    /// Answers reads and writes of files in memory. Requests are decoded in the input buffer, and
+    /// replies are encoded in the output buffer. Stops when the next request is of another kind or
+    /// `go_on` returns `false`. Returns whether `go_on` ended the loop.
     fn answer_in_place(
         &self,
         rx: &mut Requests<R, I>,
@@ -244,8 +244,8 @@ where
     }
 
     /// Lets the session answer the request and returns the length of the reply. If the request is
-    /// cancelled, the length is 0 and no reply is sent. If the request would have to wait but must
-    /// not, the reply is an error.
+    /// cancelled, the length is 0 and no reply is sent. If the request would have to wait but is
+    /// not allowed to, the reply is an error.
     async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
         let mut refusal = request.refusal(buf);
         let len = {
@@ -274,8 +274,8 @@ where
         refusal.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// Sets whether a request that would wait is refused as if no slot were left. The owner sets
-    /// `full` while the waiting requests hold as much memory as it allows.
+    /// Sets whether requests that would have to wait are refused, as if no slot were left. The
+    /// owner sets `full` while the waiting requests hold as much memory as the owner allows.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
     }
@@ -294,8 +294,8 @@ struct Request {
 }
 
 impl Request {
-    /// Returns the error for a request that must not be served, because its tag is already in
-    /// flight or because it does not fit into the buffer.
+    /// Returns the error for refusing the request if its tag is already in flight or if the request
+    /// does not fit into the buffer.
     fn refusal(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
@@ -319,7 +319,8 @@ impl Request {
 
 /// A value that only one worker uses at a time: the reader or the writer.
 ///
-/// No guard is needed: if a worker ends while it holds the value, the connection has ended, too.
+/// No guard is needed to return the value: if a worker ends while holding the value, the connection
+/// has also ended.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,
@@ -347,7 +348,7 @@ impl<T> Handoff<T> {
         self.waker.wake();
     }
 
-    /// Calls `f` with the value unless a worker holds it.
+    /// Calls `f` with the value unless a worker holds the value.
     fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
         let mut value = self.value.take();
         let result = value.as_mut().map(f);

@@ -1,13 +1,13 @@
 //! The server loop of one connection, run by a fixed or growing number of workers.
 //!
 //! A worker acquires the reader, takes one frame, releases the reader, lets the session answer the
-//! frame in place, acquires the writer and sends the reply. While a request waits inside a file,
-//! another worker continues reading. There is no queue, no task per request and no allocation. On a
-//! board, the workers are an array of futures in one task (see [`serve`]). A desktop server adds
-//! workers when all of them are waiting.
+//! frame in place, acquires the writer and sends the reply. While one worker's request waits inside
+//! a file, another worker reads the next frame. The server uses no queue, no task per request and
+//! no allocation. On a board, the workers are an array of futures in one task (see [`serve`]). A
+//! desktop server adds workers when all existing workers are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests, so a
-//! client that pipelines its requests costs one read and one write per batch.
+//! batch of pipelined requests costs only one read and one write.
 //!
 //! To serve a transport, implement [`TransportRead`] for its receiving half and
 //! [`embedded_io_async::Write`] for its sending half, and call [`serve`].
@@ -26,7 +26,8 @@ use embassy_futures::select::{Either, select, select_array};
 use embedded_io_async::Write;
 
 pub use buffer::TransportRead;
-// For datakit-server, which adds workers on demand. Not part of the stable API.
+// These items are public for datakit-server, which adds workers on demand. They are not part of the
+// stable API.
 #[doc(hidden)]
 pub use buffer::Buffer;
 #[doc(hidden)]
@@ -46,8 +47,8 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// A message had this value in its size field, which is below 7 or above msize. The start of
-    /// the next message is unknown.
+    /// The size field of a message had this value, which is less than 7 or greater than msize. The
+    /// start of the next message is therefore unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),
@@ -85,7 +86,7 @@ pub struct Memory<const WORKERS: usize, const FRAME: usize> {
 }
 
 impl<const WORKERS: usize, const FRAME: usize> Memory<WORKERS, FRAME> {
-    /// Creates the memory for a connection. It can be reused for later connections.
+    /// Creates the memory for a connection. The memory can be reused for later connections.
     #[must_use]
     pub const fn new() -> Self {
         Memory {
@@ -132,7 +133,7 @@ where
 /// Serves one connection as [`serve`] does, but returns `None` when the future returned by `until`
 /// completes, for example because of an idle timeout or a restart.
 ///
-/// The argument passed to `until` is a function that returns the number of requests in flight.
+/// `until` receives a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
@@ -157,8 +158,8 @@ where
 }
 
 /// Returns a future that runs one worker per frame. The frames are borrowed, because an async
-/// function that owned its frame would store it twice. This function is not inlined, so that the
-/// temporaries used to create the workers do not stay on the stack of the caller that polls the
+/// function that owned its frame would store the frame twice. This function is not inlined, so that
+/// the temporaries used to create the workers do not stay on the stack of the caller that polls the
 /// future.
 #[inline(never)]
 fn workers<

@@ -1,4 +1,5 @@
-//! Requests in flight: one slot per worker, which contains the tag of the worker's current request.
+//! The slots for requests in flight. Each worker has one slot, which contains the tag of the
+//! worker's current request.
 
 use core::cell::Cell;
 use core::future::poll_fn;
@@ -7,7 +8,8 @@ use core::task::{Context, Poll, Waker};
 use crate::session::Aborts;
 use crate::wire::Tag;
 
-/// The state of one request in flight: four bytes of the memory provided by the connection's owner.
+/// The state of one request in flight. It takes four bytes of the memory that the connection's
+/// owner provides.
 #[derive(Debug, Default)]
 pub struct RequestSlot {
     tag: Cell<u16>,
@@ -52,10 +54,10 @@ pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
 
-    /// Returns the slot with this index. Later calls return the same slot.
+    /// Returns the slot at `index`. Every call with the same index returns the same slot.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
-    /// Returns those of the first `count` slots that exist.
+    /// Returns the slots that exist among the first `count` slots.
     fn first(&self, count: usize) -> impl Iterator<Item = &RequestSlot>;
 }
 
@@ -76,18 +78,20 @@ impl SlotStorage for [RequestSlot] {
 /// All slots of one connection.
 pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     storage: &'a L,
-    /// The number of slots that have been used at least once, which limits searches.
+    /// The number of slots that have been used at least once. Searches do not go beyond these
+    /// slots.
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
-    /// Whether no further requests may wait.
+    /// Whether additional requests are forbidden to wait.
     full: Cell<bool>,
-    /// Wakes the worker that waits in [`abort`](Slots::abort).
+    /// The waker for the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
 }
 
 impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
-    /// Clears the slots, because the previous connection may have ended with requests in flight.
+    /// Creates the slots of a new connection. Clears them, because the previous connection may have
+    /// ended with requests in flight.
     pub(super) fn new(storage: &'a L) -> Slots<'a, L> {
         storage.first(usize::MAX).for_each(|slot| slot.state.set(0));
         Slots {
@@ -114,7 +118,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         self.storage.first(self.used.get())
     }
 
-    /// Stores a request in a slot. Returns `false` if its tag is already in flight.
+    /// Stores a request in a slot. Returns `false` if the request's tag is already in flight.
     pub(super) fn start_request(&self, slot: &RequestSlot, tag: Tag) -> bool {
         let fresh = !self.is_in_flight(tag);
         self.busy.set(self.busy.get().saturating_add(1));
@@ -150,8 +154,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 
     /// Records that the request is waiting inside a file. Returns `false` if the request must not
-    /// wait, because all other slots are waiting already or [`set_full`](Slots::set_full) forbids
-    /// it.
+    /// wait, either because the requests in all other slots are already waiting or because of
+    /// [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);
@@ -175,7 +179,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         }
     }
 
-    /// Cancels the requests that the request in `own` aborts, and waits until their slots are free.
+    /// Cancels the requests that `aborts` selects, except the one in `own`, and waits until their
+    /// slots are free.
     pub(super) async fn abort(&self, own: &RequestSlot, aborts: Aborts) {
         if aborts == Aborts::None {
             return;
@@ -189,12 +194,13 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // A slot whose worker has moved on to its next request is no longer marked.
+            // A slot whose worker has moved on to its next request is no longer marked as
+            // cancelled.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }
-            // A worker checks its mark the next time it is polled, so wake this task, which polls
-            // all workers.
+            // A worker notices the cancellation the next time it is polled, so wake the current
+            // task, which polls all workers.
             if self.aborter.register(cx) {
                 cx.waker().wake_by_ref();
             }
@@ -204,13 +210,13 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 }
 
-/// The waker for waiting workers. One is enough, because a single task polls all workers of a
+/// The waker for waiting workers. One waker is enough, because a single task polls all workers of a
 /// connection.
 #[derive(Default)]
 pub(super) struct WakerCell(Cell<Option<Waker>>);
 
 impl WakerCell {
-    /// Stores the waker of `cx`. Returns whether the cell was empty.
+    /// Stores the waker from `cx`. Returns whether the cell was empty before.
     pub(super) fn register(&self, cx: &Context<'_>) -> bool {
         let waker = self.0.take();
         let first = waker.is_none();

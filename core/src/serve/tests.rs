@@ -14,7 +14,7 @@ use crate::wire::{Dialect, Fid, Numeric, Rmessage as R, Tag, Tmessage as T};
 static NEWS: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
 static ROOT: Dir = Dir::new(&[file("news", &NEWS)]);
 
-/// A reader that returns the scripted bytes, then EOF.
+/// A reader that returns the scripted bytes, followed by EOF.
 struct Script<'a>(&'a [u8]);
 
 impl ErrorType for Script<'_> {
@@ -106,13 +106,13 @@ const OPENING: [(u16, T<'static>); 5] = [
 #[test]
 fn memory_is_clean_for_the_next_connection() {
     let mut memory = Memory::new();
-    // The first read returns the flush mark. The second and third wait.
+    // The first read returns the flush mark. The second and the third read wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection ends while two requests are waiting. If a slot stayed busy, the next
-        // Tversion would wait forever.
+        // The connection ends while two requests are waiting. If a slot stayed busy, the Tversion
+        // of the next connection would wait forever.
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }

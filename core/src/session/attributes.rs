@@ -28,17 +28,17 @@ const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written and has this length in bytes.
+    /// The record was written. The field is its length in bytes.
     Written(usize),
-    /// The record does not fit.
+    /// The record does not fit into the buffer.
     TooLarge,
     /// The entry was removed after the directory was opened.
     Removed,
 }
 
-/// Appends the extension to a record if the file has one. Files in an immutable tree have none.
-/// This is a macro so that the future for such a tree does not contain the code that awaits the
-/// extension.
+/// Appends the extension to a record if the file has an extension. Files in an immutable tree have
+/// none. Using a macro keeps the code that awaits the extension out of the future for an immutable
+/// tree.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -57,8 +57,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // If the target does not fit into any message, leave the extension out: a client that
-            // cannot stat a link cannot remove it either.
+            // If the link target does not fit into any message, leave the extension out. Returning
+            // an error instead would prevent the client from removing the link, because clients
+            // stat a link first.
             Err(Error::Range) => n,
             extended => extended?,
         };
@@ -66,7 +67,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Writes the record of a directory entry at the front of `free`. `first` means that the record
-    /// is the first one in a read, so no later read has more room for it.
+    /// is the first one in a read. In this case, no later read will have more room for the record.
     ///
     /// An error for one entry does not fail the whole listing: the entry is listed without
     /// attributes, and a stat of the entry returns the error.
@@ -91,7 +92,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Writes the record of an inode, without its extension, at the front of `free`. Returns the
-    /// length of the record, or `None` if it does not fit.
+    /// length of the record, or `None` if the record does not fit.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
@@ -101,8 +102,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Inserts the .u extension, which is the target of a link or the numbers of a device, into the
-    /// record of `len` bytes at the front of `free`. Returns the new length of the record.
+    /// Inserts the .u extension into the record of `len` bytes at the front of `free`. The
+    /// extension is the target of a link or the numbers of a device. Returns the new length of the
+    /// record.
     ///
     /// # Errors
     /// Returns [`Error::Range`] if the extension does not fit. On an error, the record is
@@ -132,7 +134,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 to.copy_from_slice(bytes);
             }
         };
-        // Both lengths are below 64 KiB.
+        // Both lengths are less than 64 KiB.
         let length = |bytes: usize| (bytes as u16).to_le_bytes();
         put(at.saturating_add(added), &numbers);
         put(at.saturating_sub(2), &length(added));
@@ -179,13 +181,13 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
-            // To change the permissions of a device, clients send its type bits, too. They must
-            // match, because the type of a file never changes.
+            // To change the permissions of a device, clients also send its type bits. These bits
+            // must match the device, because the type of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
         }
-        // An immutable tree has no other mode bits.
+        // In an immutable tree, files have only the directory bit and nine permission bits.
         if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
@@ -262,8 +264,8 @@ struct Owners {
     gid: heapless::String<10>,
 }
 
-/// Returns an owner as text, which is written to `room` unless the owner is root. Root owns every
-/// file in an immutable tree.
+/// Returns an owner in text form. The text is written to `room`, unless the owner is root. Root
+/// owns every file in an immutable tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
@@ -310,7 +312,7 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
 ///
 /// # Errors
 /// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree
-/// supports them, and a client that asks for one relies on its behaviour.
+/// supports these types, and a client that asks for one of them relies on its behaviour.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);
@@ -318,12 +320,12 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns a wstat value, or `None` if all bits are ones, which means "do not change".
+/// Returns a value from a Twstat, or `None` if all bits are ones, which means "do not change".
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// Returns the seconds since 1970, clamped to 32 bits, which suffice until 2106.
+/// Returns the number of seconds since 1970, clamped to 32 bits. The result is exact until 2106.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,7 @@ use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
 use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns which of the requests in flight are aborted by the request in `frame`.
+    /// Returns which requests in flight the request in `frame` aborts.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
         if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
             return Aborts::None;
@@ -26,7 +26,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        // In an immutable tree, only reads wait, so the future needs no memory for other requests.
+        // In an immutable tree, only reads wait, so this future stores the state of no other
+        // handler.
         if kind == wire::TREAD {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
@@ -69,7 +70,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             T::Attach { fid, uname, aname, n_uname, .. } => {
                 R::Attach { qid: done!(self.attach(fid, uname, aname, n_uname)) }
             }
-            // The flushed request had already ended when this one was dispatched.
+            // The flushed request had already ended before the Tflush was dispatched.
             T::Flush { .. } => R::Flush,
             T::Open { fid, mode } => {
                 R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() }
@@ -138,14 +139,14 @@ pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Returns an error if the tree is immutable. The compiler then removes the code of the handler
-/// that follows.
+/// Returns an error if the tree is immutable. In that case, the compiler removes the rest of the
+/// calling handler.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
 
-/// For a request that no immutable tree serves, returns the fid and the error to reply with. The
-/// fid is the first field of every such request.
+/// Returns the fid and the error to reply with for a request that no immutable tree serves. The fid
+/// is the first field of every such request.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);
@@ -154,7 +155,7 @@ fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Err
     Some((Fid(u32::from_le_bytes(*fid)), error))
 }
 
-/// Returns the error with which an immutable tree answers requests of this type.
+/// Returns the error that an immutable tree sends in reply to requests of this type.
 // Inlined so that the compiler evaluates the function wherever `kind` is a constant.
 #[inline(always)]
 fn immutable_tree_error(kind: u8) -> Option<Error> {

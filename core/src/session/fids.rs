@@ -11,12 +11,12 @@ use crate::wire::{self, Dialect, Qid};
 
 /// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    /// Distinguishes this use of the fid number from later ones, so a request that has waited finds
-    /// either its own fid or none.
+    /// A serial number that distinguishes this use of the fid number from later uses. After
+    /// waiting, a request can therefore tell whether the number still refers to the same fid.
     pub(super) serial: u32,
     /// The user who attached. Files created through the fid belong to this user.
     pub(super) uid: u32,
-    /// The inode number of the attach point. Walking `..` never goes above it.
+    /// The inode number of the attach point. Walking `..` never goes above the attach point.
     pub(super) root: u64,
     pub(super) inode: V::Inode,
     pub(super) state: FidState<V::Open>,
@@ -36,16 +36,17 @@ pub(super) enum FidState<O> {
     Walked,
     /// An open file.
     File { open: O, access: Access },
-    /// An open directory: the offset at which the next read must begin (9P2000 and .u), and the
-    /// tree's cookie for that position. To keep fids small, the offset has only 32 bits, so a
-    /// client can read at most 4 GiB of records.
+    /// An open directory. In 9P2000 and 9P2000.u, `offset` is where the next read must begin, and
+    /// `cookie` is the tree's cookie for this position. To keep fids small, the offset has only 32
+    /// bits, so a client can read at most 4 GiB of records.
     Dir { open: O, offset: u32, cookie: u64 },
     /// An extended attribute that is open for reading or writing.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
     Xattr { open: O, access: Access },
 }
 
-/// A bit set: the operations that an open file allows, ORCLOSE, and whether a read has blocked.
+/// A bit set that records which operations an open file allows, whether ORCLOSE is set, and whether
+/// a read has blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access(u8);
 
@@ -54,12 +55,12 @@ impl Access {
     pub(super) const READ: Access = Access(1);
     /// Writing is allowed.
     pub(super) const WRITE: Access = Access(2);
-    /// Set by ORCLOSE: the file is removed when the fid is released.
+    /// The file was opened with ORCLOSE and is removed when the fid is released.
     pub(super) const REMOVE: Access = Access(4);
     /// A read has blocked, and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// Returns the access requested when a file is opened.
+    /// Returns the access that is requested by opening a file in this mode.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -96,7 +97,8 @@ impl<O> FidState<O> {
     }
 
     /// Returns the open file if it allows this access. According to open(5), permissions are
-    /// checked once, when the file is opened, so the access is stored here.
+    /// checked only once, when the file is opened. The permitted access is therefore stored with
+    /// the open file.
     pub(super) fn file(&self, bit: Access) -> Option<&O> {
         match self {
             FidState::File { open, access } | FidState::Xattr { open, access }
@@ -109,7 +111,7 @@ impl<O> FidState<O> {
     }
 }
 
-/// A table of fids: [`FidArray`] on a board, a hash map in a server with many fids.
+/// A table of fids. A board uses [`FidArray`], and a server with many fids uses a hash map.
 pub trait FidTable<V: Vfs> {
     /// Returns the fid with this number.
     fn get(&self, number: u32) -> Option<&FidEntry<V>>;
@@ -126,8 +128,8 @@ pub trait FidTable<V: Vfs> {
     /// Removes and returns the fid with this number.
     fn remove(&mut self, number: u32) -> Option<FidEntry<V>>;
 
-    /// Removes and returns an arbitrary fid. The session calls this until the table is empty. Until
-    /// then, [`get`](FidTable::get) need not find the remaining fids.
+    /// Removes and returns an arbitrary fid. The session calls this method repeatedly until the
+    /// table is empty. Between the calls, [`get`](FidTable::get) need not find the remaining fids.
     fn pop(&mut self) -> Option<FidEntry<V>>;
 
     /// Returns the number of fids.
@@ -205,7 +207,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         look(&*self.find_fid(fid)?)
     }
 
-    // Not inlined on a board, where sharing one copy saves flash.
+    // This function is not inlined on a board, because a single copy of its code saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, FidEntry<V>>> {
         let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
@@ -227,8 +229,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.qid_of(self.vfs.id(inode))
     }
 
-    /// Returns the qid of an inode with this id.
-    // Not inlined on a board, where sharing one copy saves flash.
+    /// Returns the qid of the inode with this identity.
+    // This function is not inlined on a board, because a single copy of its code saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
@@ -262,7 +264,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Option<FidState<V::Open>> {
-        // The new serial number causes requests that wait on the old state to fail.
+        // The new serial number causes requests that are still waiting on the old state to fail.
         let fresh = self.next_serial();
         self.update_fid(fid, serial, |fid| {
             fid.serial = fresh;
@@ -271,7 +273,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         })
     }
 
-    /// Makes the fid refer to `inode`, and closes whatever it had open.
+    /// Makes the fid refer to `inode`, and closes the file that the fid had open, if any.
     pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self
             .replace_fid(fid, serial, inode, FidState::Walked)
@@ -281,7 +283,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Ok(())
     }
 
-    /// Makes the fid refer to `inode`, which is open in `state`. Closes `state` if the fid is gone.
+    /// Makes the fid refer to `inode`, which is open in `state`. Closes `state` if the fid no
+    /// longer exists.
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,
@@ -340,9 +343,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Removes an arbitrary fid from the table and closes whatever it had open.
+    /// Removes an arbitrary fid from the table and closes the file that the fid had open, if any.
     pub(super) fn pop_fid(&self) -> Option<FidEntry<V>> {
-        // The borrow must end before the tree is called.
+        // End the borrow of the table before calling the tree.
         let fid = self.fids.borrow_mut().pop()?;
         self.close_state(&fid.state);
         Some(fid)
@@ -350,8 +353,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads of a released state may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // For an immutable tree, another poll is requested for every closed file, because tracking
-        // whether a read has blocked would take more flash.
+        // In an immutable tree, every closed file requests another poll, because tracking whether a
+        // read has blocked would take more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {
@@ -368,7 +371,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.vfs.remove(&released.inode).await
     }
 
-    /// Closes whatever a fid had open.
+    /// Closes the file or directory that a fid had open, if any.
     pub(super) fn close_state(&self, state: &FidState<V::Open>) {
         if let Some(open) = state.opened() {
             self.vfs.close(open);
@@ -376,8 +379,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 }
 
-/// A fid that a request is creating. Dropping it without [`commit`](ReservedFid::commit) frees the
-/// number.
+/// A fid that a request is creating. Dropping the fid without calling
+/// [`commit`](ReservedFid::commit) frees its number.
 pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
     session: &'s Session<'v, V, F>,
     fid: wire::Fid,
@@ -386,7 +389,8 @@ pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
 
 impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
     pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
-        // No other request has changed the fid, because reserved fids are invisible to them.
+        // No other request has changed the fid, because a reserved fid is invisible to other
+        // requests.
         self.session.replace_fid(self.fid, self.serial, inode, state);
         core::mem::forget(self);
     }

@@ -19,8 +19,8 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a request specific to 9P2000.L. The message borrows the front of `buf`, so handlers
-    /// are done with it before the reply is written there.
+    /// Answers a request specific to 9P2000.L. The message borrows the front of `buf`, so each
+    /// handler finishes using the message before the reply overwrites it.
     pub(super) async fn dispatch_linux(
         &self,
         buf: &mut [u8],
@@ -162,8 +162,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// Answers a Tgetattr. Rgetattr is the largest of these replies, so it is encoded here instead
-    /// of being returned by value.
+    /// Answers a Tgetattr. This method encodes the reply itself, because an Rgetattr would be the
+    /// largest reply returned by value.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
@@ -216,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // CTIME alone is a change, although it sets no values.
+        // A request with only CTIME counts as a change, although CTIME sets no value.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {
@@ -224,8 +224,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Implements open(2) with `O_CREAT`: opens an existing file, which is truncated only with
-    /// `O_TRUNC`. With `O_EXCL`, an existing file is an error.
+    /// Implements open(2) with `O_CREAT`. An existing file is opened, and truncated only if
+    /// `O_TRUNC` is set. If `O_EXCL` is set, an existing file is an error.
     async fn lcreate(
         &self,
         fid: wire::Fid,
@@ -234,8 +234,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        /// The maximum number of attempts. Other clients may keep removing and creating the name
-        /// between the lookup and the creation.
+        /// The maximum number of attempts. A limit is needed because other clients may keep
+        /// removing and creating the name between the lookup and the creation.
         const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
         if flags & O_DIRECTORY != 0 {
@@ -279,7 +279,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     ) -> Result<Qid> {
         match self.vfs.id(&inode).kind {
             FileType::Dir => return Err(Error::IsDirectory),
-            // Following symbolic links is up to the client, because only the client knows its
+            // The client must follow symbolic links itself, because only the client knows its
             // mounts.
             FileType::Symlink => return Err(too_many_links()),
             _ => {}
@@ -333,7 +333,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         })
     }
 
-    /// Answers a Treadlink. Reads the target straight into the reply.
+    /// Answers a Treadlink. Reads the link target directly into the reply.
     async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let target = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
@@ -473,7 +473,7 @@ fn too_many_links() -> Error {
     Error::from_errno(40, "Too many levels of symbolic links")
 }
 
-/// Parses the flags of Tlopen and Tlcreate. Ignores flags that have no meaning for this server.
+/// Parses the flags of Tlopen and Tlcreate. Ignores flags that mean nothing to this server.
 fn open_mode(flags: u32) -> OpenMode {
     let access = flags & 3;
     OpenMode {

@@ -1,5 +1,5 @@
 //! One connection's fids, dialect and msize. A session turns each request into calls to a tree, and
-//! turns their outcome into a reply.
+//! turns the results into a reply.
 //!
 //! A session does no I/O: [`serve`](crate::serve) passes it one request frame at a time, and
 //! several requests may be in progress at once.
@@ -19,16 +19,18 @@
 //!
 //! A Tread is answered in one of two ways, both in `open_files.rs`:
 //!
-//! - [`Session::try_answer_now`] copies from the tree straight into the output buffer, without a
-//!   future and without using the worker's buffer. It serves files whose data is in memory.
+//! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer, without
+//!   a future and without using the worker's buffer. This method serves files whose data is in
+//!   memory.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
-//!   reply. It serves everything else: files that may block, directories, and errors.
+//!   reply. This method serves everything else: files that may block, directories, and errors.
 //!
 //! # Invariants
 //!
-//! Every handler follows the pattern *check, await, commit*. It copies what it needs out of the fid
-//! table, awaits the tree, and looks the fid up again before changing it, because another request
-//! may have clunked the fid meanwhile. A `newfid` is reserved before the first await.
+//! Every handler follows the pattern *check, await, commit*. The handler copies what it needs from
+//! the fid table and awaits the tree. Before it changes the fid, the handler looks the fid up
+//! again, because another request may have clunked the fid in the meantime. A `newfid` is reserved
+//! before the first await.
 
 mod attributes;
 mod dispatch;
@@ -47,13 +49,12 @@ pub use fids::{FidArray, FidEntry, FidTable};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};
 
-/// The smallest msize, in bytes, that a session agrees to. It has room for every reply that
-/// contains no data or long names.
+/// The smallest msize, in bytes, that a session agrees to. Every reply without data or long names
+/// fits into a message of this size.
 pub const MIN_MSIZE: u32 = 256;
 
-/// The maximum amount of data, in bytes, that one read returns from a file that [may
-/// block](Vfs::may_block). Such files deliver little at a time, and many of these reads may be
-/// pending at once.
+/// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
+/// Files that may block deliver little at a time, and many reads of them may be pending at once.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
@@ -62,8 +63,8 @@ pub const MAX_BLOCKING_READ: usize = 4096;
 pub struct Limits {
     /// The maximum message size, in bytes. A Linux mount needs at least 4096.
     pub msize: u32,
-    /// The maximum amount of data in one read or write, in bytes. 0 means as much as fits into a
-    /// message.
+    /// The maximum number of bytes of data in one read or write. A value of 0 means as many bytes
+    /// as fit into a message.
     pub iounit: u32,
 }
 
@@ -74,7 +75,7 @@ impl Limits {
         Limits { msize, iounit: 0 }
     }
 
-    /// Sets the maximum amount of data in one read or write, in bytes.
+    /// Sets the maximum number of bytes of data in one read or write.
     #[must_use]
     pub const fn iounit(self, iounit: u32) -> Limits {
         Limits { iounit, ..self }
@@ -82,7 +83,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// Returns an msize of 128 KiB plus 24 bytes for the header, which is what Linux asks for.
+    /// Returns limits with the msize that Linux asks for: 128 KiB plus 24 bytes for the header.
     fn default() -> Limits {
         Limits::new(128 * 1024 + 24)
     }
@@ -104,8 +105,9 @@ pub trait Observe {
     /// Called before a request is answered.
     ///
     /// [`answered`](Observe::answered) is called from the same future unless the request is
-    /// cancelled, so an observer that knows which future is being polled can pair the two calls. To
-    /// save flash, this method is never called for an [immutable tree](crate::vfs::ImmutableTree).
+    /// cancelled, so an observer that knows which future is being polled can match the two calls.
+    /// To save flash, this method is never called for an [immutable
+    /// tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
     /// Called after a request of type `kind` has been answered, whether successfully or with an
@@ -113,7 +115,7 @@ pub trait Observe {
     fn answered(&self, kind: u8, error: bool);
 }
 
-/// The state of one connection over a tree that other connections share.
+/// The state of one connection. The tree can be shared with other connections.
 ///
 /// Dropping a session closes everything that its fids have open. [`close`](Session::close) also
 /// removes the files that were opened with ORCLOSE.
@@ -186,7 +188,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request in `buf[..len]`, overwrites it with the reply, and returns the length of
-    /// the reply. Every request gets a reply, even if that reply is an error.
+    /// the reply. Every request is answered, if only with an error reply.
     ///
     /// If the file blocks, the future waits for it.
     ///
@@ -201,16 +203,16 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         reply.unwrap_or_else(|error| self.encode_error(buf, tag, &error))
     }
 
-    /// Answers the request at the front of `buf` with `error` without decoding the request, which
-    /// is overwritten. Returns the length of the reply.
+    /// Answers the request at the front of `buf` with `error`, without decoding the request.
+    /// Overwrites the request with the reply, and returns the length of the reply.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
         self.notify_start();
         self.notify_done(wire::kind(buf), true);
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns whether a fid has been released whose reads may still be pending, and resets this
-    /// flag. Polling those reads again makes them end.
+    /// Returns whether a fid was released while its reads may have been pending, and resets this
+    /// flag. Pending reads of a released fid end when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }
@@ -228,11 +230,11 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Shuts down the session cleanly: frees every fid and removes the files that were opened with
-    /// ORCLOSE. Waits until the tree has removed them.
+    /// ORCLOSE. Waits until the tree has removed these files.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the remaining files in place. They are closed when the session is
-    /// dropped.
+    /// Dropping the future leaves the remaining files in place. These files are closed when the
+    /// session is dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {

@@ -12,7 +12,7 @@ use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and
-    /// version. By then, the requests in flight have been aborted.
+    /// version. The caller has already aborted the requests in flight.
     pub(super) async fn version(
         &self,
         msize: u32,
@@ -53,8 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns how many there
-    /// are.
+    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns the number of
+    /// qids.
     pub(super) async fn walk(
         &self,
         fid: wire::Fid,
@@ -97,7 +97,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks one name. An empty name stands for the directory itself, which some clients rely on.
+    /// Walks one name. An empty name stands for the directory itself, because some clients rely on
+    /// this.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, root: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
@@ -115,12 +116,13 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree. The
-    /// parent is outside if `dir` is the attach point, or was removed or moved out of the tree.
+    /// parent is outside the attached tree if `dir` is the attach point, or if `dir` was removed or
+    /// moved out of the attached tree.
     fn above(&self, dir: &V::Inode, root: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
         if V::TreeKind::IMMUTABLE {
-            // Nothing moves in an immutable tree, so `dir` is still below the attach point.
+            // Nothing moves in an immutable tree, so `dir` is still at or below the attach point.
             return if below == root { dir.clone() } else { above };
         }
         let mut at = above.clone();
@@ -156,8 +158,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
         let new = new_kind(perm, extension)?;
         let bits = permissions(perm)?;
-        // open(5) forbids truncating a directory and removing it on close. ORDWR is accepted
-        // because some clients create directories with it. A later write fails.
+        // According to open(5), a directory can be neither truncated nor removed on close. ORDWR is
+        // accepted because some clients create directories with it. Writing to the directory fails
+        // later.
         match new {
             CreateKind::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
             CreateKind::Symlink(_) | CreateKind::Special(_) if mode & ORCLOSE != 0 => {
@@ -200,8 +203,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok((self.qid_of(id), 0))
     }
 
-    /// Returns the inode, serial and user of `fid` if it is a directory that has not been opened,
-    /// which is required for creating a file in it.
+    /// Returns the inode, serial number and user of `fid` if the fid is an unopened directory. Only
+    /// an unopened directory can be used to create a file in it.
     pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, u32, u32)> {
         let found = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
@@ -237,7 +240,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    /// Answers a Tremove (remove(5)). Clunks the fid even if the removal fails.
+    /// Answers a Tremove (remove(5)). The fid is clunked even if the removal fails.
     pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take_fid(fid)?;
         self.close_state(&taken.state);
@@ -245,9 +248,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// The mode bit to remove the file when the fid is clunked (open(5)).
+/// The mode bit that requests removing the file when the fid is clunked (open(5)).
 pub(super) const ORCLOSE: u8 = 0x40;
-/// The mode bit to truncate the file when it is opened (open(5)).
+/// The mode bit that requests truncating the file when it is opened (open(5)).
 const OTRUNC: u8 = 0x10;
 
 /// Parses the mode byte of Topen and Tcreate.
@@ -287,7 +290,7 @@ fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<CreateKind<'a>>
     }
 }
 
-/// Returns a symbolic link to `target`, which is checked as in `symlink(2)`.
+/// Returns a symbolic link to `target`. The target is checked as in `symlink(2)`.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than
@@ -301,7 +304,7 @@ pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     }
 }
 
-/// The maximum length of a symbolic link's target, in bytes: PATH_MAX without the NUL.
+/// The maximum length, in bytes, of a symbolic link's target. It equals PATH_MAX without the NUL.
 const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<FileType> {

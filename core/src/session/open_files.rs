@@ -1,4 +1,5 @@
-//! Handlers for requests that deal with open files: open, read, write, directory reads, clunk.
+//! Handlers for requests that deal with open files: open, read (including directories), write,
+//! clunk.
 
 use core::ops::ControlFlow;
 
@@ -16,7 +17,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
     }
 
-    /// Opens the inode that a fid refers to.
+    /// Opens the file or directory that a fid refers to.
     pub(super) async fn open_fid(
         &self,
         fid: wire::Fid,
@@ -28,12 +29,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
-        // According to open(5), a directory must not be written, truncated or removed on close.
+        // According to open(5), a directory cannot be written, truncated or removed on close.
         if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
             return Err(Error::IsDirectory);
         }
-        // For an immutable tree, the code that removes a file when its fid is clunked is left out.
-        // The attach point cannot be removed.
+        // For an immutable tree, the code that removes a file on clunk is left out. The attach
+        // point can never be removed.
         if remove && V::TreeKind::IMMUTABLE {
             return Err(Error::NotSupported);
         }
@@ -62,11 +63,11 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.move_fid_opened(fid, serial, inode.clone(), role)
     }
 
-    /// Answers a Tread or Twrite from `frame` into `out` if the tree can serve it immediately, and
-    /// returns the length of the reply.
+    /// Answers the Tread or Twrite in `frame` if the tree can serve it immediately. Writes the
+    /// reply to `out` and returns the length of the reply.
     ///
-    /// Returns `None` without doing anything for every request that must be passed to
-    /// [`answer`](Session::answer).
+    /// For any other request, returns `None` and does nothing. The caller must then pass the
+    /// request to [`answer`](Session::answer).
     pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
@@ -86,8 +87,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             (tag, T::Write { fid, offset, data }) => {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
-                // Make sure that there is room for the reply first: a write that has happened must
-                // be answered.
+                // Check first that there is room for the reply, because a write that has been
+                // carried out must be answered.
                 let out = out.get_mut(..MIN_MSIZE as usize)?;
                 self.notify_start();
                 let n = if data.0.is_empty() {
@@ -108,7 +109,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Tread (read(5)). The file's data is read straight into the reply.
+    /// Answers a Tread (read(5)). The file's data is read directly into the reply.
     pub(super) async fn read(
         &self,
         buf: &mut [u8],
@@ -118,7 +119,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: u32,
     ) -> Result<usize> {
         let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
-            // 9P2000.L reads directories with Treaddir.
+            // 9P2000.L clients read directories with Treaddir instead.
             FidState::Dir { .. }
                 if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux =>
             {
@@ -136,8 +137,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let n = if dir {
             V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
-            // A blocked read ends when its fid is clunked or removed, or a walk makes it refer to
-            // another file.
+            // A blocked read ends when its fid is clunked or removed, or when a walk makes the fid
+            // refer to another file.
             let still_open = || {
                 self.update_fid(fid, serial, |fid| fid.state.mark_waited())
                     .ok_or_else(|| unknown_fid(fid))
@@ -147,8 +148,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
-    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or where the
-    /// last read ended.
+    /// Reads a directory (read(5)): returns whole stat records. The read must start at offset 0 or
+    /// where the last read ended.
     async fn read_dir(
         &self,
         fid: wire::Fid,
@@ -199,7 +200,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             FidState::Reserved | FidState::Walked => Err(Error::WriteUnopened),
             role => Ok(role.file(Access::WRITE).ok_or(Error::BadFile)?.clone()),
         })?;
-        // According to write(2), writing zero bytes changes nothing, not even a time.
+        // According to write(2), writing zero bytes changes nothing, not even a timestamp.
         if data.is_empty() {
             return Ok(0);
         }
@@ -207,7 +208,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
 
-    /// Answers a Tclunk (clunk(5)). Releases the fid even if an error is returned.
+    /// Answers a Tclunk (clunk(5)). The fid is released even if an error is returned.
     pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take_fid(fid)?;
         let Some(open) = taken.state.opened() else { return Ok(()) };
@@ -221,7 +222,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// A guard that closes an open file when dropped, so that cancelling a clunk closes the file, too.
+/// A guard that closes an open file when dropped. It ensures that the file is closed even if the
+/// clunk is cancelled.
 struct CloseGuard<'a, V: Vfs> {
     vfs: &'a V,
     open: &'a V::Open,
@@ -233,8 +235,8 @@ impl<V: Vfs> Drop for CloseGuard<'_, V> {
     }
 }
 
-/// Returns the error for a directory entry that does not fit. An empty reply would signal the end
-/// of the directory.
+/// Returns the error for a directory entry that does not fit into the reply. Sending an empty reply
+/// instead would signal the end of the directory.
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {

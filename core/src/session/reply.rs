@@ -1,4 +1,4 @@
-//! Replies: how much space each may need, and how each is encoded.
+//! Replies: estimates of the space that they need, and their encoding.
 
 use super::dispatch::is_served;
 use super::fids::FidState;
@@ -16,8 +16,8 @@ const LINK_REPLY_MAX: usize = 4096 + 512;
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns how many bytes of buffer may be needed to answer the request in `frame`, including
-    /// the request itself.
+    /// Returns the buffer size, in bytes, that may be needed to answer the request in `frame`. This
+    /// size includes the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match self.message(frame) {
@@ -34,8 +34,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built behind the request. The name of the lock's owner may have the
-            // maximum length.
+            // The reply is built behind the request. Leave room for the longest possible name of
+            // the lock's owner.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };
@@ -43,8 +43,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         wanted.min(self.msize.get() as usize).max(frame.len())
     }
 
-    /// Returns the size of the reply to a Tread. A read that may block for a long time must not
-    /// hold a large buffer meanwhile.
+    /// Returns the maximum size of the reply to a Tread. The size is limited for files that may
+    /// block, so that a blocked read does not hold a large buffer.
     fn read_size(&self, fid: wire::Fid, count: u32) -> usize {
         let blocks = match self.fids.borrow().get(fid.0) {
             Some(FidEntry { state: FidState::File { open, .. }, .. }) => self.vfs.may_block(open),
@@ -58,7 +58,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.data_limit(count).saturating_add(wire::RREAD_HEADER)
     }
 
-    /// Returns how many bytes of data a read of `count` bytes may return.
+    /// Returns the maximum number of bytes that a read of `count` bytes may return.
     pub(super) fn data_limit(&self, count: u32) -> usize {
         let most = self.msize.get().saturating_sub(wire::RREAD_HEADER as u32);
         let most = if self.limits.iounit == 0 { most } else { most.min(self.limits.iounit) };
@@ -98,7 +98,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: usize,
     ) -> Result<usize> {
         let qids = count.saturating_mul(Qid::SIZE);
-        // A Twalk is at least 17 bytes, so the qids move towards the front.
+        // A Twalk is longer than the header of an Rwalk, so the qids move towards the front.
         buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
         finish_counted(buf, wire::RWALK, tag, count, qids)
     }
@@ -115,8 +115,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // The text can be too long only for the smallest frames, which boards use. An error without
-        // text always fits.
+        // The error text can only be too long for the smallest frames, which boards use. An error
+        // without text always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
         })
@@ -124,23 +124,23 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Stores a qid of a walk behind the request, where [`encode_walk`](Session::encode_walk) expects
-/// it.
+/// Stores a qid of a walk behind the request. [`encode_walk`](Session::encode_walk) expects the
+/// qids there.
 pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
-/// Returns whether replies to requests of this type are encoded. The other replies are built in
-/// place.
+/// Returns whether replies to requests of this type are encoded. Replies to other requests are
+/// built in place.
 #[inline(always)]
 fn is_encoded<V: Vfs>(kind: u8) -> bool {
     !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)
         && is_served::<V>(kind)
 }
 
-/// Writes the header in front of the `len` bytes of the reply that are already in place, and
-/// returns the length of the message.
+/// Writes the header of a reply whose `len` bytes of content are already in place. Returns the
+/// length of the message.
 #[inline(never)]
 pub(super) fn finish_counted(
     buf: &mut [u8],

@@ -39,8 +39,8 @@ pub struct Id {
     pub ino: u64,
     /// The type of the inode.
     pub kind: FileType,
-    /// Changes whenever the content does. 0 means that clients must not cache the content, which is
-    /// the right choice for content that changes on its own.
+    /// The version of the content, which changes whenever the content changes. A version of 0 tells
+    /// clients not to cache the content. Use 0 for content that changes on its own.
     pub version: u32,
 }
 
@@ -48,9 +48,9 @@ pub struct Id {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Time {
-    /// Whole seconds; negative before 1970.
+    /// The number of whole seconds, which is negative for times before 1970.
     pub sec: i64,
-    /// Additional nanoseconds, less than 1,000,000,000.
+    /// The number of additional nanoseconds, less than 1,000,000,000.
     pub nsec: u32,
 }
 
@@ -62,21 +62,22 @@ pub struct Attr {
     pub id: Id,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Length in bytes; 0 for directories and streams.
+    /// The length in bytes, which is 0 for directories and streams.
     pub size: u64,
-    /// Bytes of storage in use. A file with holes uses less than its size.
+    /// The number of bytes of storage in use. A file with holes takes up less storage than its
+    /// size.
     pub allocated: u64,
-    /// Number of hard links.
+    /// The number of hard links.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Time of the last read.
+    /// The time of the last read.
     pub atime: Time,
-    /// Time of the last change to the content.
+    /// The time of the last change to the content.
     pub mtime: Time,
-    /// Time of the last change to the attributes.
+    /// The time of the last change to the attributes.
     pub ctime: Time,
 }
 
@@ -110,22 +111,22 @@ pub enum SetTime {
     To(Time),
 }
 
-/// The attributes to change. Either all of the changes are made or none. `None` leaves an attribute
-/// unchanged.
+/// The attributes to change. Either all of the changes are made, or none of them. `None` leaves an
+/// attribute unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SetAttr {
     /// The twelve permission bits.
     pub mode: Option<u32>,
-    /// Length in bytes. The file is truncated, or extended with zeros.
+    /// The new length in bytes. The file is truncated or extended with zeros.
     pub size: Option<u64>,
     /// Owner.
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Time of the last read.
+    /// The time of the last read.
     pub atime: Option<SetTime>,
-    /// Time of the last change to the content.
+    /// The time of the last change to the content.
     pub mtime: Option<SetTime>,
 }
 
@@ -146,13 +147,13 @@ pub struct OpenMode {
     pub read: bool,
     /// Open for writing.
     pub write: bool,
-    /// Truncate the file to length 0. Files that cannot be truncated (commands, streams,
-    /// parameters) ignore this flag.
+    /// Truncate the file to length 0. Files that cannot be truncated, such as commands, streams and
+    /// parameters, ignore this flag.
     pub truncate: bool,
-    /// Write to the end of the file, regardless of the offset.
+    /// Write at the end of the file, regardless of the offset.
     pub append: bool,
-    /// Clear the set-user-id and set-group-id bits when the file is written or truncated, as
-    /// happens for every user except root (`write(2)`).
+    /// Clear the set-user-id and set-group-id bits when the file is written or truncated. The flag
+    /// is set for every user except root (`write(2)`).
     pub drops_set_id: bool,
 }
 
@@ -169,10 +170,10 @@ impl OpenMode {
     }
 }
 
-/// Returns the mode that a file with the given `mode` has after a user other than root changed its
+/// Returns the new mode of a file with the given `mode` when a user other than root changes its
 /// content or owner. The set-user-id bit is cleared, and so is the set-group-id bit if the group
-/// may execute the file. If the group may not execute it, the set-group-id bit means mandatory
-/// locking and is kept (`chmod(2)`).
+/// may execute the file. If the group may not execute the file, the set-group-id bit means
+/// mandatory locking and is kept (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
@@ -199,21 +200,21 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The owner, who is the user that attached.
+    /// The owner, which is the user who attached.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Fail if the name exists. The flag is false only for Tcreate in 9P2000 and 9P2000.u, for
-    /// which a directory may truncate an existing file instead. Clients that use 9P2000.L look the
-    /// name up first, so they always create files exclusively.
+    /// Fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and 9P2000.u. If it
+    /// is `false`, the tree may truncate an existing file instead of failing. In 9P2000.L, the name
+    /// is looked up first, so files are always created exclusively.
     pub exclusive: bool,
 }
 
 /// The user who attaches, as claimed by the client. The claim is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The user name. It is empty if a kernel attaches on behalf of a user that it knows only by
-    /// number.
+    /// The user name. The name is empty if a kernel attaches on behalf of a user whom it knows only
+    /// by number.
     pub name: &'a [u8],
     /// The user number, which 9P2000.u and 9P2000.L may carry.
     pub number: Option<u32>,
@@ -223,7 +224,7 @@ pub struct User<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatFs {
-    /// Bytes per block, the unit of `blocks` and `free`.
+    /// The number of bytes per block. `blocks` and `free` are counted in blocks of this size.
     pub block_size: u32,
     /// Total blocks.
     pub blocks: u64,
@@ -254,9 +255,10 @@ pub struct Lock<'a> {
     pub kind: LockKind,
     /// First byte.
     pub start: u64,
-    /// Length in bytes. 0 extends the range to the end of the file, even if the file grows.
+    /// The length in bytes. A length of 0 extends the range to the end of the file, even if the
+    /// file grows.
     pub length: u64,
-    /// The id of the process on the client's host.
+    /// The id of the process that owns the lock. The process runs on the client's host.
     pub process: u32,
     /// The client's host.
     pub client: &'a [u8],

@@ -15,12 +15,12 @@ macro_rules! errors {
         ///
         /// Each variant has a Linux error number, which 9P2000.u and 9P2000.L carry, and a message,
         /// which 9P2000 and 9P2000.u carry. Some clients compare these messages literally, so a
-        /// test pins all of them.
+        /// test checks that none of them changes.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Error {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
-            /// A Linux error number with a message formatted at run time.
+            /// An error with any Linux error number and a message that was formatted at run time.
             Custom(u8, ErrorMessage),
         }
 
@@ -37,13 +37,13 @@ macro_rules! errors {
                 }
             }
 
-            // Two byte tables and one string, because a table of `&str` would take as much flash as
-            // the messages themselves.
+            // Use two byte tables and one string, because a table of `&str` would take as much
+            // flash as the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
 
-            /// Returns the index of the variant's row, or the number of rows for `Custom`.
+            /// Returns the index of the variant's row. For `Custom`, returns the number of rows.
             fn row(&self) -> usize {
                 enum Row { $($name,)* Custom }
                 let row = match self {
@@ -57,7 +57,7 @@ macro_rules! errors {
 }
 
 errors! {
-    /// No user may perform the operation on the object.
+    /// The operation is not permitted on the object, whoever the user is.
     1 NotPermitted "Operation not permitted"
     /// The name does not exist.
     2 NotFound "No such file or directory"
@@ -65,10 +65,10 @@ errors! {
     5 Io "Input/output error"
     /// The open file no longer exists, or the fid is not open.
     9 BadFile "Bad file descriptor"
-    /// The request would have to wait, but all other workers are already waiting, and one must stay
-    /// free.
+    /// The request would have to wait, but all other workers are already waiting, and one worker
+    /// must stay free.
     11 TooManyWaiting "too many requests are waiting"
-    /// Memory is exhausted, or a limit on its use is reached.
+    /// Memory is exhausted, or a limit on memory use has been reached.
     12 NoMemory "Cannot allocate memory"
     /// The caller lacks permission.
     13 AccessDenied "Permission denied"
@@ -76,7 +76,7 @@ errors! {
     16 Busy "Device or resource busy"
     /// The name is taken.
     17 Exists "Already exists"
-    /// The two names are in different trees.
+    /// The old name and the new name are in different trees.
     18 CrossDevice "Invalid cross-device link"
     /// The operation requires a directory.
     20 NotDirectory "Is not a directory"
@@ -96,7 +96,7 @@ errors! {
     30 ReadOnlyFile "Read-only file"
     /// The directory is read-only.
     30 ReadOnlyDirectory "Directory is read-only"
-    /// The number or the result is out of range.
+    /// A number or a result is out of range.
     34 Range "Numerical result out of range"
     /// The name is longer than [`NAME_MAX`](crate::vfs::NAME_MAX) bytes.
     36 NameTooLong "File name too long"
@@ -118,8 +118,8 @@ errors! {
     1 OnlyDirectories "Can only contain directories"
     /// A message arrived before Tversion.
     22 TversionFirst "the first message must be Tversion"
-    /// The server needs no authentication. The error is the reply to Tauth (`auth(5)`). Clients
-    /// written for diod proceed only if they receive it.
+    /// The server needs no authentication. Every Tauth is answered with this error (`auth(5)`).
+    /// Clients written for diod proceed only if they receive this error.
     2 NoAuthentication "no authentication is needed"
     /// The fid is already open.
     22 AlreadyOpen "Already open"
@@ -133,7 +133,7 @@ errors! {
     22 SeekDirectory "Can't seek in a directory"
     /// The walk starts at a file rather than a directory.
     20 WalkFromFile "Can't walk from a file"
-    /// A walk cannot contain `.`, because a directory has no name for itself (`walk(5)`).
+    /// A walk cannot contain `.`, because in 9P a directory has no entry for itself (`walk(5)`).
     22 WalkDot "'.' is not valid in 9p"
     /// The fid of the directory to create in is already open.
     22 CreateInOpened "Can't create in an opened fid"
@@ -141,7 +141,7 @@ errors! {
     22 SymlinkTarget "Missing target for symlink!"
     /// A Twstat would turn a directory into a file, or a file into a directory.
     22 DirectoryFlag "Incorrect is_directory flag for chmod"
-    /// A Twstat combines several changes, one of which could fail after another has succeeded.
+    /// A Twstat combines several changes, and one of them could fail after another has succeeded.
     22 OneAtATime "Can't rename/truncate/chmod at the same time"
     /// The length of a directory cannot be set.
     21 DirectoryLength "Can't set length of a directory"
@@ -156,7 +156,7 @@ errors! {
 
 impl Error {
     /// Replaces the message and keeps the error number. The message should name the invalid value
-    /// and the valid ones. It is truncated to [`ERROR_MESSAGE_MAX`] bytes.
+    /// and the valid values. The message is truncated to [`ERROR_MESSAGE_MAX`] bytes.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
@@ -179,7 +179,7 @@ impl Error {
     /// Calls `with` with the message that 9P2000 and 9P2000.u carry.
     ///
     /// Without the feature `alloc`, only the last two messages formatted at run time are kept. An
-    /// older one is replaced by a note that the reason is no longer known.
+    /// older message is replaced by a note that the reason is no longer known.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Custom(_, message) => message.text(),

@@ -9,17 +9,18 @@ use super::{Error, OpenMode, Result, Text, Waiter};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
-    /// Length in bytes; 0 for streams.
+    /// The length in bytes, which is 0 for streams.
     pub length: u64,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Changes whenever the content does. 0 means that clients must not cache the content.
+    /// The version of the content, which changes whenever the content changes. A version of 0 tells
+    /// clients not to cache the content.
     pub version: u32,
 }
 
 impl FileStat {
     /// Creates the attributes of a file that everyone may read and that its owner and group may
-    /// write, which is DataKit's default.
+    /// write. These are DataKit's default permissions.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
@@ -38,25 +39,26 @@ pub struct OpenState {
     /// For a stream, the number of bytes delivered so far. For a command or a value, the offset at
     /// which the last read or write ended.
     pub delivered: u64,
-    /// For a stream, the number of the next value.
+    /// For a stream, the sequence number of the next value.
     pub next: u32,
     /// For a stream, the number of bytes of the pending text that have been delivered.
     pub taken: u16,
-    /// Whether the next read of a stream returns 0 bytes, to mark the end of a delivery.
+    /// Whether the next read of a stream returns 0 bytes in order to mark the end of a delivery.
     pub mark: bool,
-    /// Whether the text is a value that is still being written. Such a text ends at the offset
-    /// `delivered`, and is empty after an open with [`OpenMode::truncate`].
+    /// Whether the text is a value that is still being written. If this flag is set, the text ends
+    /// at the offset `delivered`, and is empty after an open with [`OpenMode::truncate`].
     pub partial: bool,
 }
 
-/// One open file, lent to its [`File`] for one call. The tree keeps it between calls.
+/// One open file, lent to its [`File`] for one call. The tree keeps the text and the state between
+/// calls.
 pub struct OpenFile<'a> {
-    /// The text of this open file, empty at first.
+    /// The text of this open file, which is initially empty.
     pub text: &'a mut dyn Text,
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
-    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of its event. It
-    /// lasts as long as the read. Only reads may register it.
+    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of the event that it
+    /// waits for. The registration ends with the read. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
 }
 
@@ -70,34 +72,35 @@ impl fmt::Debug for OpenFile<'_> {
     }
 }
 
-/// Returns whether a stream sends the mark, a read of 0 bytes, after a read that delivered the last
-/// `count` bytes of a text into a buffer of `room` bytes.
+/// Returns whether a stream sends a mark after a read that delivered the last `count` bytes of a
+/// text into a buffer of `room` bytes. The mark is a read that returns 0 bytes.
 ///
-/// After a short read, a kernel asks for the rest, and the mark makes it return to the reading
-/// program. A small read that filled its buffer gets no mark, because a shell, which reads byte by
-/// byte, would mistake the mark for the end of the file. A large read always gets a mark, because
-/// the kernel may have shortened the read.
+/// After a short read, a kernel asks for the rest. The mark makes the kernel return the data to the
+/// reading program. A small read that filled its buffer gets no mark: a shell reads byte by byte
+/// and would mistake the mark for the end of the file. A large read always gets a mark, because the
+/// kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
 }
 
-/// A file. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
+/// A file in a tree. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
-/// A file with a value renders the value into [`OpenFile::text`] when the file is opened and serves
-/// reads from there, so no reader sees parts of two values. A stream waits in
+/// When a file with a value is opened, it renders the value into [`OpenFile::text`]. Reads are
+/// served from this text, so no reader sees parts of two values. A stream waits in
 /// [`poll_read`](File::poll_read).
 pub trait File {
     /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
 
-    /// Prepares an open file. Called once, before any other method that takes the open file.
+    /// Prepares an open file. Called once, before any other method receives the open file.
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         let _ = (open, mode);
         Ok(())
     }
 
-    /// Reads at `offset` into `buf`. Returns `Pending` after arranging for `cx` to be woken.
+    /// Reads at `offset` into `buf`. If the read has to wait, arranges for `cx` to be woken and
+    /// returns `Pending`.
     ///
     /// # Cancel safety
     /// A call that returns `Pending` consumes nothing, so a cancelled read loses nothing.
@@ -109,13 +112,13 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Returns whether reads wait for an event, as those of a stream do.
+    /// Returns whether reads wait for an event, like the reads of a stream.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// Writes `data` at `offset` and returns the number of bytes written. Empty `data` is not a
-    /// value and changes nothing.
+    /// Writes `data` at `offset` and returns the number of bytes written. Writing no bytes does not
+    /// count as a value and changes nothing.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
         Err(Error::ReadOnlyFile)
@@ -133,14 +136,15 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Permits or refuses the removal of the file from its directory. Called before the removal.
+    /// Permits or refuses the removal of the file from its directory. Called before the file is
+    /// removed.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Applies the written data, for files that apply writes in a separate step. Called before
-    /// [`close`](File::close) when the client clunks the file, but not when the connection is lost.
-    /// Any error is returned to the client.
+    /// Applies the written data. Only needed by files that apply writes in a separate step. Called
+    /// before [`close`](File::close) when the client clunks the file, but not when the connection
+    /// is lost. Any error is returned to the client.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())
@@ -151,8 +155,8 @@ pub trait File {
         let _ = open;
     }
 
-    /// Writes a one-line description for human readers, without a newline: type, range, unit and
-    /// purpose.
+    /// Writes a one-line description for human readers, without a newline. The description contains
+    /// the type, range, unit and purpose.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let _ = out;
         Ok(())

@@ -1,12 +1,12 @@
 //! The contract between a session and a tree of files.
 //!
-//! Inodes have attributes, and directories map names to inodes. Nothing here depends on how the
-//! tree is reached: the same tree can be served over 9P and walked within the process.
+//! Inodes have attributes, and directories map names to inodes. This module does not depend on how
+//! a tree is accessed. The same tree can be served over 9P and walked within the process.
 //!
 //! [`Vfs`] is the contract of a whole tree. This project has three implementations: [`StaticTree`]
 //! in this crate, and the dynamic tree and the scratch tree in the server crate. [`File`] is the
-//! contract of a single file. Most authors implement only [`File`], because both [`StaticTree`] and
-//! the dynamic tree can serve such files.
+//! contract of a single file. Most programs implement only [`File`], because both [`StaticTree`]
+//! and the dynamic tree can serve any [`File`].
 
 mod attr;
 mod error;
@@ -40,10 +40,10 @@ pub use wait::{Waiter, Waiters};
 pub struct DirEntry<'a, I> {
     /// The name.
     pub name: &'a [u8],
-    /// Creates a handle to the inode. The field is a closure because most listings need only the
-    /// inode's identity.
+    /// A closure that creates a handle to the inode. Most listings need only the inode's identity
+    /// and do not call the closure.
     pub inode: &'a dyn Fn() -> I,
-    /// Identity of the inode.
+    /// The identity of the inode.
     pub id: Id,
     /// The cookie at which a listing resumes after this entry.
     pub next: u64,
@@ -63,20 +63,22 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 /// A tree of files.
 ///
 /// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. A dropped read consumes nothing, and a dropped write does not write later. When the
-/// future of a method that changes the tree returns `Ready`, the change is complete. If a method
-/// awaits halfway through a change, dropping its future must leave either the old state or the new
-/// one.
+/// await point. A dropped read consumes nothing, and a dropped write writes nothing after the drop.
+/// When the future of a method that changes the tree returns `Ready`, the change is complete. If a
+/// method awaits halfway through a change, dropping its future must leave either the old state or
+/// the new one.
 ///
 /// The default implementations refuse the operation with [`Error::NotSupported`] or with the error
 /// for a read-only tree.
 pub trait Vfs {
-    /// A handle to a file or directory, cheap to clone. It stays valid after the name is removed.
+    /// A handle to a file or directory, cheap to clone. The handle stays valid after the name is
+    /// removed.
     type Inode: Clone;
     /// A handle to an open file or directory, cheap to clone. All clones refer to the same open
     /// file.
     type Open: Clone;
-    /// [`MutableTree`], or [`ImmutableTree`] if the structure never changes and only reads wait.
+    /// The kind of tree: [`ImmutableTree`] if the structure never changes and only reads wait, and
+    /// [`MutableTree`] otherwise.
     type TreeKind: TreeKind;
 
     /// Returns the root directory.
@@ -97,14 +99,15 @@ pub trait Vfs {
     /// Calls `with` exactly once, with the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Returns whether a walk fails as a whole when a name after the first is not found. `walk(5)`
-    /// specifies a partial success instead, but DataKit clients take any success for a complete
-    /// walk.
+    /// Returns whether a walk fails as a whole when a name after the first is not found. According
+    /// to `walk(5)`, the walk would succeed partially, but DataKit clients take any success for a
+    /// complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
 
-    /// Returns whether names may contain slashes. Some clients send such names; kernels cannot.
+    /// Returns whether names may contain slashes. Some clients send names with slashes, but kernels
+    /// cannot.
     fn allows_slash(&self) -> bool {
         false
     }
@@ -112,15 +115,15 @@ pub trait Vfs {
     /// Looks up `name` in `dir`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such name; [`Error::NotDirectory`] if `dir` is not a
-    /// directory.
+    /// Returns [`Error::NotFound`] if `dir` has no entry with this name, and
+    /// [`Error::NotDirectory`] if `dir` is not a directory.
     async fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Self::Inode>;
 
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode announces what the client will do and is not a
-    /// permission check: opening a read-only file for writing succeeds, and only the write fails.
+    /// Opens a file or a directory. The mode announces what the client will do. It is not used for
+    /// a permission check: opening a read-only file for writing succeeds, and only the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
     /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), even when
@@ -129,28 +132,28 @@ pub trait Vfs {
         let _ = open;
     }
 
-    /// Applies the written data, for files that apply writes in a separate step. Called before
-    /// [`close`](Vfs::close) when the client clunks the file, but not when the connection is lost.
-    /// Any error is returned to the client.
+    /// Applies the written data. Only needed for files that apply writes in a separate step. Called
+    /// before [`close`](Vfs::close) when the client clunks the file, but not when the connection is
+    /// lost. Any error is returned to the client.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
     }
 
-    /// Reads at `offset` into `buf` and returns the number of bytes. A result of 0 means the end of
-    /// the file or, for a stream, the mark after a delivery. May wait for the first byte, but never
-    /// to fill `buf`.
+    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 means the
+    /// end of the file or, for a stream, the mark after a delivery. A read may wait for the first
+    /// byte, but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file wait for an event, as those of a stream do. A
-    /// session gives such reads a small buffer.
+    /// Returns whether reads of this open file wait for an event, like the reads of a stream. A
+    /// session gives reads that may wait a small buffer.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
     }
 
-    /// Does the same as [`read`](Vfs::read) if the read need not wait. Returns `None` if the caller
-    /// must call `read` instead.
+    /// Does the same as [`read`](Vfs::read) if the read does not have to wait. Otherwise, returns
+    /// `None`, and the caller must call `read` instead.
     fn try_read_now(
         &self,
         open: &Self::Open,
@@ -167,8 +170,8 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Does the same as [`write`](Vfs::write) if the write need not wait. Returns `None` without
-    /// having written anything if the caller must call `write` instead.
+    /// Does the same as [`write`](Vfs::write) if the write does not have to wait. Otherwise, writes
+    /// nothing and returns `None`, and the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None
@@ -185,11 +188,11 @@ pub trait Vfs {
         each: &mut dyn FnMut(DirEntry<'_, Self::Inode>) -> ControlFlow<()>,
     ) -> Result<()>;
 
-    /// Creates `name` in `dir`. If [`Create::exclusive`] is false, a directory may truncate an
-    /// existing file of that name instead.
+    /// Creates `name` in `dir`. If [`Create::exclusive`] is false, the tree may truncate an
+    /// existing file with that name instead.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name is taken. The default implementation always returns
+    /// Returns [`Error::Exists`] if the name is taken. The default implementation always returns
     /// [`Error::ReadOnlyDirectory`].
     async fn create(
         &self,
@@ -204,8 +207,8 @@ pub trait Vfs {
     /// Removes `inode` from its parent. Files that are already open stay usable.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] if `inode` is a directory with entries. The default implementation
-    /// always returns [`Error::ReadOnlyFile`].
+    /// Returns [`Error::NotEmpty`] if `inode` is a directory with entries. The default
+    /// implementation always returns [`Error::ReadOnlyFile`].
     async fn remove(&self, inode: &Self::Inode) -> Result<()> {
         let _ = inode;
         Err(Error::ReadOnlyFile)
@@ -224,7 +227,7 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Changes either all of the given attributes or none.
+    /// Changes either all of the given attributes or none of them.
     async fn set_attr(&self, inode: &Self::Inode, set: SetAttr) -> Result<()> {
         let _ = (inode, set);
         Err(Error::ReadOnlyFile)
@@ -233,8 +236,8 @@ pub trait Vfs {
     /// Copies the target of a symbolic link into `buf` and returns its length.
     ///
     /// # Errors
-    /// [`Error::Range`] if the target does not fit; [`Error::Invalid`] if `inode` is not a symbolic
-    /// link.
+    /// Returns [`Error::Range`] if the target does not fit into `buf`, and [`Error::Invalid`] if
+    /// `inode` is not a symbolic link.
     async fn readlink(&self, inode: &Self::Inode, buf: &mut [u8]) -> Result<usize> {
         let _ = (inode, buf);
         Err(Error::Invalid)
@@ -245,15 +248,16 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes written data to stable storage, if the tree has any. If `data_only` is set, the
-    /// attributes are not flushed (`fdatasync(2)`).
+    /// Flushes written data to stable storage, if the tree has stable storage. If `data_only` is
+    /// set, the attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
-    /// Opens the extended attribute `name` for reading. For `None`, opens the list of all attribute
-    /// names, each followed by a NUL. Returns the open file and its length in bytes.
+    /// Opens the extended attribute `name` for reading. If `name` is `None`, opens a list of all
+    /// attribute names, each followed by a NUL. Returns the open attribute or list and its length
+    /// in bytes.
     async fn open_xattr(
         &self,
         inode: &Self::Inode,
@@ -263,11 +267,11 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Opens an extended attribute for writing `size` bytes, which [`flush`](Vfs::flush) applies.
-    /// If `create` is set, the attribute must not exist yet; if `replace` is set, it must exist. A
-    /// `size` of 0 removes the attribute if only `replace` is set, as in 9P2000.L, and sets an
-    /// empty value otherwise. The name is not a path element and [may contain
-    /// slashes](Name::for_xattr).
+    /// Opens an extended attribute for writing `size` bytes. The value is set by
+    /// [`flush`](Vfs::flush). If `create` is set, the attribute must not exist yet. If `replace` is
+    /// set, the attribute must already exist. As in 9P2000.L, a `size` of 0 removes the attribute
+    /// if only `replace` is set. Otherwise, a `size` of 0 sets an empty value. An attribute name is
+    /// not a path element and [may contain slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,
@@ -280,15 +284,15 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Acquires or releases a lock and returns whether it was granted. Never waits; the client
-    /// retries.
+    /// Acquires or releases a lock and returns whether the lock was granted. Never waits for a
+    /// lock. The client must try again instead.
     async fn lock(&self, open: &Self::Open, lock: Lock<'_>) -> Result<bool> {
         let _ = (open, lock);
         Err(Error::NotSupported)
     }
 
-    /// Calls `with` with a lock that conflicts with `lock`, or with `None` if `lock` would be
-    /// granted (`F_GETLK` of `fcntl(2)`).
+    /// Calls `with` with an existing lock that conflicts with `lock`, or with `None` if `lock`
+    /// would be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
     async fn get_lock<R>(
         &self,
         open: &Self::Open,

@@ -7,11 +7,11 @@ use super::{Error, Result};
 /// The maximum length of a name, in bytes, as on Unix.
 pub const NAME_MAX: usize = 255;
 
-/// The name of a directory entry: 1 to [`NAME_MAX`] bytes without `/` and NUL, and neither `.` nor
-/// `..`.
+/// The name of a directory entry. A name consists of 1 to [`NAME_MAX`] bytes, contains neither `/`
+/// nor NUL, and is neither `.` nor `..`.
 ///
-/// Names are usually UTF-8 but can consist of any bytes, because Linux clients can create names
-/// that are not UTF-8, and Git repositories can contain them.
+/// Names are usually UTF-8 but can consist of any other bytes. Linux clients can create names that
+/// are not UTF-8, and Git repositories can contain such names.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -22,11 +22,12 @@ pub const NAME_MAX: usize = 255;
 pub struct Name<'a>(&'a [u8]);
 
 impl<'a> Name<'a> {
-    /// Checks that `bytes` are a valid name.
+    /// Checks that `bytes` is a valid name and returns it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the name is empty, as on Unix; [`Error::NameTooLong`] if it is longer
-    /// than [`NAME_MAX`]; [`Error::Invalid`] if it is `.` or `..` or contains `/` or NUL.
+    /// Returns [`Error::NotFound`] if the name is empty, as on Unix. Returns [`Error::NameTooLong`]
+    /// if the name is longer than [`NAME_MAX`]. Returns [`Error::Invalid`] if the name is `.` or
+    /// `..` or contains `/` or NUL.
     pub fn new(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes {
             [] => Err(Error::NotFound),
@@ -37,14 +38,14 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Checks that `bytes` are a valid name for a tree that [allows
+    /// Checks that `bytes` is a valid name for a tree that [allows
     /// slashes](super::Vfs::allows_slash). A slash at either end is invalid, and so are two slashes
     /// in a row.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if a part between two slashes is empty; [`Error::NameTooLong`] if the
-    /// name is longer than [`NAME_MAX`]; [`Error::Invalid`] if a part is `.` or `..` or contains
-    /// NUL.
+    /// Returns [`Error::NotFound`] if the name or a part of the name between slashes is empty.
+    /// Returns [`Error::NameTooLong`] if the name is longer than [`NAME_MAX`]. Returns
+    /// [`Error::Invalid`] if a part is `.` or `..` or contains NUL.
     pub fn allowing_slash(bytes: &'a [u8]) -> Result<Name<'a>> {
         for part in bytes.split(|byte| *byte == b'/') {
             Name::new(part)?;
@@ -52,12 +53,12 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
     }
 
-    /// Checks that `bytes` are a valid name for an extended attribute: 1 to [`NAME_MAX`] bytes
-    /// without NUL (`xattr(7)`).
+    /// Checks that `bytes` is a valid name for an extended attribute. The name must consist of 1 to
+    /// [`NAME_MAX`] bytes and must not contain NUL (`xattr(7)`).
     ///
     /// # Errors
-    /// [`Error::Range`] if the name is empty or too long, as for `setxattr(2)`; [`Error::Invalid`]
-    /// if it contains NUL.
+    /// Returns [`Error::Range`] if the name is empty or too long, as in `setxattr(2)`, and
+    /// [`Error::Invalid`] if the name contains NUL.
     pub fn for_xattr(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes.len() {
             1..=NAME_MAX if bytes.contains(&0) => Err(Error::Invalid),

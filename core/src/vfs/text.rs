@@ -5,7 +5,7 @@ use core::fmt;
 use super::{Error, Result};
 use crate::Decimal;
 
-/// A buffer that a file renders its text into. The tree keeps the buffer while the file is open.
+/// A buffer into which a file renders its text. The tree keeps the buffer while the file is open.
 /// The buffer has a fixed size on a board and grows on a desktop.
 pub trait Text: fmt::Write {
     /// Returns the content.
@@ -17,7 +17,7 @@ pub trait Text: fmt::Write {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if they do not fit. The content is then unchanged.
+    /// Returns [`Error::TooLarge`] if `bytes` does not fit. On an error, the content is unchanged.
     fn extend(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
@@ -53,11 +53,11 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Reads `content` at `offset` into `buf` and returns the number of bytes. As in DataKit, a read at
-/// the end returns 0, and a read beyond the end is an error.
+/// Reads `content` at `offset` into `buf` and returns the number of bytes read. As in DataKit, a
+/// read at the end returns 0, and a read beyond the end returns an error.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the message `Negative offset -2` or
+/// Returns [`Error::Invalid`] with a message such as `Negative offset -2` or
 /// `Offset 6 beyond end-of-file (len = 5)`.
 pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     check_offset(offset)?;
@@ -72,8 +72,8 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     Ok(count)
 }
 
-/// Returns the error for a read beyond the end of a file: [`Error::Invalid`] with the message
-/// `Offset 6 beyond end-of-file (len = 5)`.
+/// Returns the error for a read beyond the end of a file. The error is [`Error::Invalid`] with a
+/// message such as `Offset 6 beyond end-of-file (len = 5)`.
 #[must_use]
 pub fn beyond_end(offset: u64, length: u64) -> Error {
     let (offset, length) = (Decimal::from(offset), Decimal::from(length));
@@ -84,7 +84,7 @@ pub fn beyond_end(offset: u64, length: u64) -> Error {
 /// systems use signed offsets, whereas 9P uses unsigned ones.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the message `Negative offset -2`.
+/// Returns [`Error::Invalid`] with a message such as `Negative offset -2`.
 pub fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
         negative @ ..0 => Err(Error::Invalid
@@ -94,8 +94,7 @@ pub fn check_offset(offset: u64) -> Result<()> {
 }
 
 /// A writer that drops the first bytes of a text and stores as many of the following bytes as fit
-/// into a buffer. Part of a text of any length can thus be read without a buffer for the whole
-/// text.
+/// into a buffer. With this writer, part of a text can be read without a buffer for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,

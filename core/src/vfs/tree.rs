@@ -1,9 +1,10 @@
-//! A tree made of constant tables. It allocates nothing, and its names and structure stay in flash.
+//! A tree made of constant tables. The tree allocates nothing, and its names and structure stay in
+//! flash.
 //!
-//! An inode **is** its path, packed into a `u64`: one byte for each level, with the first level in
-//! the lowest byte. Each byte is the index of the entry plus 1. The key of an entry in a
-//! [`DynamicDir`] takes four bytes. An inode is therefore `Copy`, borrows nothing and reveals no
-//! addresses, and a file has the same inode number after a restart.
+//! An inode **is** its path, packed into a `u64`. The path has one byte for each level, with the
+//! first level in the lowest byte. Each byte is the index of the entry plus 1. As an exception, the
+//! key of an entry in a [`DynamicDir`] takes four bytes. An inode is therefore `Copy`, borrows
+//! nothing and reveals no addresses, and a file has the same inode number after a restart.
 
 mod dynamic_dir;
 mod open_files;
@@ -25,15 +26,15 @@ use super::{
     Waiter,
 };
 
-/// The mode of directories, the same as in DataKit.
+/// The mode of all directories, which is the same as in DataKit.
 const DIR_MODE: u32 = 0o775;
 
 /// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered
 /// text each.
 ///
 /// When `OPENS` files are open, opening another one fails with [`Error::TooManyOpen`]. Open
-/// directories need no room. Files longer than `TEXT` must serve reads without rendering, as
-/// [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
+/// directories do not count towards this limit. Files longer than `TEXT` must serve reads without
+/// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
     open_files: OpenFiles<OPENS, TEXT>,
@@ -58,14 +59,14 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
         StaticTree { root, open_files: OpenFiles::new(), strict_walk: false }
     }
 
-    /// Makes a walk fail as a whole when any of its names is not found ([`Vfs::strict_walk`]).
+    /// Makes every walk fail as a whole if any of its names is not found ([`Vfs::strict_walk`]).
     #[must_use]
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
         self
     }
 
-    /// Follows a path down from the root.
+    /// Follows a path, starting at the root.
     fn resolve(&self, path: PackedPath) -> Resolved {
         let bytes = path.0.to_le_bytes();
         let mut resolved =
@@ -99,17 +100,17 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
 struct Resolved {
     /// The node at the end of the path, or `None` if it was removed from its directory.
     node: Option<Node>,
-    /// The directory that contains the node, and its key there.
+    /// The directory that contains the node. `key` is the node's key in this directory.
     dir: Option<&'static dyn EntryTable>,
     key: Key,
-    /// The start and end of the key in the path, in bytes.
+    /// The byte positions at which the key starts and ends in the path.
     start: usize,
     end: usize,
 }
 
 impl Resolved {
-    /// Returns the path of a child. The path fits because [`Dir::new`] checks the depth of the
-    /// tables.
+    /// Returns the path of a child. The path fits into 64 bits because [`Dir::new`] checks the
+    /// depth of the tables.
     fn child(&self, path: PackedPath, key: Key) -> PackedPath {
         let mut bytes = path.0.to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
@@ -216,7 +217,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
         self.open_files.with_file(*open, |file, open, append| {
             let offset = match append {
-                // The next piece of a value that is written in pieces.
+                // The next piece of a pending value is appended to the previous pieces.
                 true if open.state.partial && !open.text.bytes().is_empty() => open.state.delivered,
                 true => file.stat().length,
                 false => offset,
@@ -237,8 +238,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         while let Some(key) = from.and_then(|from| dir.next(from)) {
             let inode = resolved.child(path, key);
             let id = id(inode, dir.node(key));
-            // The lowest byte of a key is the index of the entry plus 1, which is the index of the
-            // next entry.
+            // The lowest byte of a key is the index of the entry plus 1. The next entry has this
+            // index.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
             dir.name(key, &mut |name| {
@@ -259,13 +260,13 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not stored. Setting them succeeds nevertheless, because `cp -p`
-            // and `touch` set them.
+            // Owners and times are not stored. Setting them succeeds anyway, because `cp -p` and
+            // `touch` do so and would otherwise fail.
             (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
             (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // `chmod` comes first, so that the length is unchanged if `chmod` fails.
+                // Change the mode first, so that the length is unchanged if `chmod` fails.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

@@ -18,7 +18,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// Every file in this table is a constant. That the table compiles is itself a test.
+// Every file in this table is a constant. It is part of the test that the table compiles.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE).names(&["auto", "manual"])),
@@ -138,13 +138,13 @@ fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
 fn pieces_are_set_as_one_value() {
     let tree = Tree::new(&PIECES);
     let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
-    // `12` alone would be refused, but more may follow, so it is not parsed yet.
+    // `12` alone would be refused, but more digits may follow, so `12` is not parsed yet.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
-    // An empty write is not a value and does not end one. libixp sends one after each write.
+    // An empty write neither is a value nor ends one. libixp sends an empty write after each write.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
-    // A newline, a write at 0 and a read end a value.
+    // A newline, a write at offset 0 and a read each end a value.
     assert_eq!(
         (write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()),
         (Ok(1), Ok(3), 200)
@@ -178,7 +178,7 @@ fn request_that_ends_a_value_gets_the_error() {
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
     );
-    // Nothing remains of the refused values.
+    // None of the refused text remains in the buffer.
     assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
     PERIOD.set(1000);
 }
@@ -191,7 +191,7 @@ fn complete_word_is_set_without_a_newline() {
         (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
         (Ok(1), Ok(3), Choice(2))
     );
-    // A late newline is not a value.
+    // A newline that arrives after its value has been set is not a value.
     assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
     assert_eq!(error_text(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
     assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Choice(2)));
@@ -200,7 +200,7 @@ fn complete_word_is_set_without_a_newline() {
         error_text(write(&tree, shape, 0, "circle")),
         "\"circle\" is not one of saw sawtooth sine"
     );
-    // Appended pieces follow each other, regardless of the file's length.
+    // When appending, each piece follows the previous one, regardless of the file's length.
     let appending = open(&tree, "shape", OpenMode { append: true, ..OpenMode::WRITE });
     assert_eq!(
         (write(&tree, appending, 9, "sa"), write(&tree, appending, 9, "w\n"), SHAPE.get()),
@@ -239,7 +239,8 @@ fn commands_and_stored_values_accept_pieces() {
     }
     assert_eq!(write(&tree, c, 9, ""), Ok(0));
     assert_eq!(read(&tree, c, 9, 20), text("<calibrate>"));
-    // A command in a single write may exceed the open file's buffer. Here, its reply is too long.
+    // A command in a single write may exceed the open file's buffer. This command fails because its
+    // reply is too long.
     assert_eq!(error_text(write(&tree, c, 0, &("x".repeat(100) + "\n"))), "File too large");
     assert_eq!(write(&tree, c, 0, &"x".repeat(60)), Ok(60));
     assert_eq!(write(&tree, c, 60, "xxxxx"), Err(Error::TooLarge));
@@ -249,7 +250,7 @@ fn commands_and_stored_values_accept_pieces() {
         assert_eq!(write(&tree, k, offset, piece), Ok(piece.len()));
     }
     assert_eq!(*WRITES.lock().unwrap(), ["one line\n"]);
-    // A value that exceeds the open file's buffer is written in steps.
+    // A value that exceeds the open file's buffer is set in several steps.
     for offset in (0..180).step_by(30) {
         assert_eq!(write(&tree, k, offset, &"y".repeat(30)), Ok(30));
     }

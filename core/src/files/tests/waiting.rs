@@ -1,4 +1,4 @@
-//! Tasks that wait for values and streams sleep until an event, however many there are.
+//! Tests that any number of tasks waiting for values and streams sleep until an event occurs.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -36,11 +36,11 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Polls woken tasks until all tasks sleep. Returns the number of polls, and the index and result
-/// of each task that completed.
+/// Polls woken tasks until all tasks sleep. Returns the number of polls, and the index and the
+/// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because tasks are then waking each other forever.
+/// Panics after 10,000 polls, because so many polls mean that tasks keep waking each other.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {
@@ -149,7 +149,7 @@ fn cancelled_wait_does_not_cancel_others() {
             })
             .collect();
         run(&mut tasks);
-        // Cancels some tasks, polls some without an event, and gives some a different waker.
+        // Cancel some tasks, poll some without an event, and give some a different waker.
         let mut left = tasks.len();
         for _ in 0..random(&mut seed) % 24 {
             let number = random(&mut seed) % tasks.len();

@@ -1,30 +1,30 @@
 //! Error messages that are formatted at run time.
 //!
 //! Most functions propagate errors, so an error must be small: four bytes on a board. The message
-//! is therefore kept elsewhere: on the heap with the feature `alloc`, and otherwise in a static
-//! buffer that holds the last few messages of the program.
+//! is therefore not kept in the error itself. With the feature `alloc`, it is kept on the heap.
+//! Without `alloc`, a static buffer holds the last few messages of the program.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use heapless::String;
 
-/// The maximum length of an error message, in bytes. Linux has a 128-byte buffer for the text of an
-/// error reply.
+/// The maximum length of an error message, in bytes. Linux receives the text of an error reply in a
+/// 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
-/// An error message, formatted at run time.
+/// An error message that was formatted at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorMessage(storage::Stored);
 
 impl ErrorMessage {
-    // A single copy of the code serves all callers and stays off their hot path.
+    // Keep a single copy of this code, out of the callers' hot paths.
     #[cold]
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
         let mut truncating = Truncating(String::new());
-        // `Truncating` never fails. If a `Display` implementation fails, its output up to the
-        // failure is kept.
+        // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
+        // it wrote before the failure is kept.
         let _ = write!(truncating, "{text}");
         ErrorMessage(storage::Stored::new(truncating.0))
     }
@@ -35,7 +35,7 @@ impl ErrorMessage {
     }
 }
 
-/// A string that is truncated at a character boundary if the text does not fit.
+/// A string that truncates text at a character boundary if the text does not fit.
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
 impl Write for Truncating {
@@ -49,8 +49,8 @@ impl Write for Truncating {
     }
 }
 
-/// Keeps messages on the heap. Tests use this too, because they run in parallel and would replace
-/// each other's messages in a shared buffer.
+/// Keeps messages on the heap. Tests also use the heap, because they run in parallel and would
+/// replace each other's messages in a shared buffer.
 #[cfg(any(feature = "alloc", test))]
 mod heap {
     use alloc::boxed::Box;
@@ -76,8 +76,8 @@ use heap as storage;
 #[cfg(not(any(feature = "alloc", test)))]
 use recent as storage;
 
-/// Keeps the most recent messages in a static buffer. That is enough, because an error is reported
-/// where it occurs or at the end of the same request.
+/// Keeps the most recent messages in a static buffer. A few messages are enough, because an error
+/// is reported where it occurs or at the end of the same request.
 #[cfg(any(not(feature = "alloc"), test))]
 #[cfg_attr(test, allow(dead_code))]
 mod recent {
@@ -92,7 +92,7 @@ mod recent {
     static RECENT: CriticalSectionMutex<RefCell<Recent>> =
         CriticalSectionMutex::new(RefCell::new(Recent::new()));
 
-    /// The number of a message.
+    /// The sequence number of a message.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(super) struct Stored(u16);
 

@@ -1,4 +1,4 @@
-//! A directory of fixed capacity, whose entries are added and removed at run time.
+//! A directory of fixed capacity whose entries are added and removed at run time.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -12,11 +12,11 @@ use crate::vfs::{Error, Name, Result};
 /// The maximum number of levels below an entry of a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
-/// The number of path bytes that a dynamic directory uses: four for a [`Key`], and one for each
-/// level below.
+/// The number of path bytes that are reserved for a dynamic directory: four for a [`Key`], and one
+/// for each level below the entry.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of generations of a slot. A generation takes three bytes of a path.
+/// The number of generations that each slot has. A generation number takes three bytes of a path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -25,10 +25,11 @@ const GENERATIONS: u32 = 1 << 24;
 pub struct Key(pub(super) u32);
 
 impl Key {
-    /// Creates the key of slot `index` in its `generation`, which must be below 2^24.
+    /// Creates the key of the entry in slot `index` with this `generation`, which must be less than
+    /// 2^24.
     #[must_use]
     pub const fn new(index: u8, generation: u32) -> Key {
-        // The index is stored plus 1, because a zero byte ends a path.
+        // The stored value is the index plus 1, because a zero byte ends a path.
         Key((index as u32 + 1) | (generation << 8))
     }
 
@@ -38,7 +39,7 @@ impl Key {
         (self.0 as u8).checked_sub(1)
     }
 
-    /// Returns the number of earlier entries in the same slot.
+    /// Returns the number of entries that used the same slot before this entry.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.0 >> 8
@@ -46,7 +47,7 @@ impl Key {
 }
 
 /// The contract of a directory in a [`StaticTree`](super::StaticTree): a table of at most 255
-/// entries. [`Dir`](super::Dir) and [`DynamicDir`] implement it.
+/// entries. [`Dir`](super::Dir) and [`DynamicDir`] implement this trait.
 pub trait EntryTable {
     /// Returns the key of the entry called `name`.
     fn find(&self, name: &[u8]) -> Option<Key>;
@@ -54,7 +55,7 @@ pub trait EntryTable {
     /// Returns the key of the first entry at or after slot `from`.
     fn next(&self, from: u8) -> Option<Key>;
 
-    /// Returns the node of an entry, or `None` if it was removed.
+    /// Returns the node of an entry, or `None` if the entry was removed.
     fn node(&self, key: Key) -> Option<Node>;
 
     /// Calls `with` with the name of an entry, unless the entry was removed.
@@ -63,15 +64,15 @@ pub trait EntryTable {
     /// Removes an entry.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the entry was already removed; [`Error::NotPermitted`] if the
-    /// directory never changes.
+    /// Returns [`Error::NotFound`] if the entry was already removed, and [`Error::NotPermitted`] if
+    /// the directory never changes.
     fn remove(&self, key: Key) -> Result<()>;
 }
 
-/// A directory whose entries the program adds and removes at run time. It has room for `N` entries
-/// with names of at most `NAME` bytes.
+/// A directory whose entries the program adds and removes at run time. The directory has room for
+/// `N` entries with names of at most `NAME` bytes.
 ///
-/// A slot is retired after 2^24 entries, so an inode number is never reused.
+/// A slot is no longer used after it has held 2^24 entries, so an inode number is never reused.
 pub struct DynamicDir<const N: usize, const NAME: usize = 32> {
     slots: CriticalSectionMutex<RefCell<[DirSlot<NAME>; N]>>,
 }
@@ -97,8 +98,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// - [`Error::NoSpace`] if all slots are in use.
     /// - [`Error::NameTooLong`] if the name has more than `NAME` bytes.
     /// - [`Error::NotFound`] if the name is empty.
-    /// - [`Error::Invalid`] if the name is not valid, or if `node` is a directory of more than two
-    ///   levels.
+    /// - [`Error::Invalid`] if the name is not valid, or if `node` is a directory with more than
+    ///   two levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
@@ -133,8 +134,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     }
 
     fn with_slots<R>(&self, f: impl FnOnce(&mut [DirSlot<NAME>; N]) -> R) -> R {
-        // The borrow cannot fail, because all borrows are made in critical sections, which call no
-        // foreign code and cannot be interrupted.
+        // The borrow cannot fail, because the slots are only borrowed in critical sections. These
+        // sections call no foreign code and cannot be interrupted.
         self.slots.lock(|slots| f(&mut slots.borrow_mut()))
     }
 }

@@ -1,4 +1,4 @@
-//! The open files of a static tree: a pool of fixed size.
+//! The open files of a static tree, kept in a pool of fixed size.
 
 use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
@@ -7,15 +7,15 @@ use super::PackedPath;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
 /// An open file or directory of a [`StaticTree`](super::StaticTree). All copies refer to the same
-/// open file. The handle of a closed file stays invalid, even if another file takes its slot in the
-/// pool.
+/// open file. After a file is closed, its handle stays invalid, even if another file takes the same
+/// slot in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) HandleKind);
 
 impl Handle {
-    /// Returns whether the handle refers to an open file, which occupies a slot, rather than to an
-    /// open directory.
+    /// Returns whether the handle refers to an open file rather than to an open directory. Only an
+    /// open file occupies a slot.
     #[must_use]
     pub const fn is_file(&self) -> bool {
         matches!(self.0, HandleKind::File { .. })
@@ -90,8 +90,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Does the same as [`with_file`](OpenFiles::with_file) for one poll of a read. The pool is not
-    /// borrowed between polls.
+    /// Does the same as [`with_file`](OpenFiles::with_file), but for one poll of a read, which can
+    /// register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,
@@ -111,7 +111,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         let HandleKind::File { index, generation } = open.0 else {
             return Err(Error::IsDirectory);
         };
-        // The pool is already borrowed only if a file calls into its own tree.
+        // The borrow fails only if a file calls into its own tree.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index)))
             .map_err(|_| Error::BadFile)?;
@@ -122,8 +122,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 }
 
-/// Returns a waiter for a call that registers nothing. It is never dropped, because the drop glue
-/// at each call site would take flash.
+/// Returns a waiter for a call that registers nothing. The waiter is never dropped, because the
+/// drop glue at each call site would take flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }
