@@ -54,7 +54,7 @@ pub async fn return_freed_memory() {
         for _ in 0..PRODS {
             tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // If a prod panics, the next one may still succeed.
+            // If a prod panics, the next prod may still succeed.
             let _ = tokio::task::spawn_blocking(|| {
                 drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
             })

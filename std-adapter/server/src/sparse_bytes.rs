@@ -274,7 +274,7 @@ fn copy_to_start(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Fills `to` with the bytes of `from`, then with zeros.
+/// Fills `to` with the bytes of `from`, followed by zeros.
 fn copy_or_zero(to: &mut [u8], from: &[u8]) {
     let (copied, zeroed) = to.split_at_mut(from.len().min(to.len()));
     copied.copy_from_slice(from.get(..copied.len()).unwrap_or_default());

@@ -78,7 +78,8 @@ impl Hyperv {
     }
 }
 
-/// An error from parsing a [`Url`]. Its text describes the mistake and shows the correct form.
+/// An error from parsing a [`Url`]. The error message describes the mistake and shows the correct
+/// form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {
     text: String,

@@ -3,8 +3,8 @@
 //!
 //! The input is a byte that selects the dialect, followed by a reply to each request in the form
 //! `length[2] mode[1] body[length]`. If the mode is below 128, the reply has the type that the
-//! request expects. Otherwise the mode is the type of the reply. The server closes the connection
-//! after the last reply.
+//! request expects. A mode of 128 or more is itself the type of the reply. The server closes the
+//! connection after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;

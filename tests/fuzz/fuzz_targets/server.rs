@@ -1,5 +1,6 @@
 //! The whole server accepts any bytes, sends only well-formed frames, and closes the connection
-//! after the client does. It serves a scratch tree, a dynamic tree and an in-memory database.
+//! after the client does. The server serves a scratch tree, a dynamic tree and an in-memory
+//! database.
 //!
 //! The input is a byte that selects the tree and the dialect, followed by the bytes that the client
 //! sends. If the highest bit of the first byte is set, Tversion and Tattach are sent first, and the

@@ -27,9 +27,9 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry. They change only while the namespace lock is held. The lock
-/// around this value is the last in the locking order, and a thread holds at most one such lock at
-/// a time.
+/// The name and the parent of a dentry, which change only while the namespace lock is held. The
+/// lock around this value is the last in the locking order, and a thread holds at most one such
+/// lock at a time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. Dangling for the root and for a name that has been removed.
@@ -59,7 +59,7 @@ impl Dentry {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
 
-    /// Returns whether this dentry is `other` or one of its ancestors.
+    /// Returns whether this dentry is `other` or an ancestor of `other`.
     pub(super) fn contains(&self, other: &Dentry) -> bool {
         std::iter::successors(Some(other.clone()), Dentry::parent)
             .any(|ancestor| Arc::ptr_eq(&ancestor.0, &self.0))

@@ -31,8 +31,8 @@ struct LockTable {
 
 #[derive(Debug, Clone)]
 struct LockedRange {
-    /// The number of the open file through which the lock was taken. Closing that file releases the
-    /// lock.
+    /// The number of the open file through which the lock was taken. Closing the open file releases
+    /// the lock.
     open: u64,
     write: bool,
     start: u64,
@@ -116,8 +116,8 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns what remains of this range after `lock` has replaced a part of it: at most two
-    /// ranges.
+    /// Returns the parts of this range that `lock` does not replace, of which there are at most
+    /// two.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));

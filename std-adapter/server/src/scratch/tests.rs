@@ -544,8 +544,8 @@ fn the_tree_is_send_and_sync() {
     shared::<OpenFile>();
 }
 
-/// Returns the result of an operation. No operation of this tree waits, so a single poll completes
-/// it.
+/// Returns the result of an operation. The operations of this tree never wait, so a single poll
+/// completes an operation.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,

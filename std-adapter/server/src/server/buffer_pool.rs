@@ -9,14 +9,16 @@ use datakit_core::serve::Buffer;
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// Large enough for a read that waits inside a stream, for most listings and for most text.
+/// A size that is large enough for a read that waits inside a stream, and for most listings and
+/// text.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
-/// Large enough for every request without data, and for most replies.
+/// A size that is large enough for every request without data, and for most replies.
 const SMALL: usize = 256;
 
 /// The offset within a page at which a large buffer starts. The C library returns addresses shortly
 /// after the start of a page, and the kernel copies from and to whole pages. On AMD's Zen 3, a copy
-/// takes 17 times as long if the target is 1 to 31 bytes further into its page than the source.
+/// takes 17 times as long if the target's offset within its page is 1 to 31 bytes greater than the
+/// source's.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
 

@@ -43,7 +43,7 @@ pub(super) enum EndReason {
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, but then had no request in flight for this long.
+    /// The peer attached, but then had no request in flight for the given time.
     IdleTimeout(Duration),
     /// The server is shutting down.
     Shutdown,

@@ -62,9 +62,9 @@ limits! {
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
-    /// The number of bytes that a connection may buffer. While more bytes are buffered, no further
-    /// request may wait inside a file. The limit should leave room for several messages: a batch of
-    /// requests, a batch of replies and every request that is waiting.
+    /// The number of bytes that a connection may buffer. While more bytes than this are buffered,
+    /// no further request may wait inside a file. The limit should leave room for several messages:
+    /// a batch of requests, a batch of replies and every request that is waiting.
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
@@ -73,7 +73,7 @@ limits! {
     idle_timeout: Option<Duration> = None,
     /// The time after which a connection ends if the peer accepts none of its replies.
     write_timeout: Duration = Duration::from_secs(60),
-    /// The number of threads that serve connections. 0 means one for each core.
+    /// The number of threads that serve connections. 0 means one thread per core.
     threads: usize = 0,
 }
 

@@ -188,11 +188,11 @@ impl Server {
     }
 
     /// Serves one connection over any byte stream, on the caller's runtime, until the peer closes
-    /// it. The stream may be an accepted socket, a TLS stream, standard input and output, or a pipe
-    /// in a test.
+    /// the stream. The stream may be an accepted socket, a TLS stream, standard input and output,
+    /// or a pipe in a test.
     ///
-    /// `name` identifies the peer in [`Stats`] and in the log. The limits on connections do not
-    /// apply. The future is not [`Send`]: await it directly or spawn it with
+    /// `name` identifies the peer in [`Stats`] and in the log. The limits on the number of
+    /// connections do not apply. The future is not [`Send`]: await it directly or spawn it with
     /// [`spawn_local`](tokio::task::spawn_local).
     ///
     /// ```no_run

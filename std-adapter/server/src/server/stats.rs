@@ -276,7 +276,7 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// Returns a histogram for each request type of which at least one request has been answered.
+    /// Returns a histogram for each type of request that has been answered at least once.
     pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
         let all =
             self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));

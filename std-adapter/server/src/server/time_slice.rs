@@ -1,4 +1,5 @@
-//! Time slices: the amount of work that a connection may do before others on its thread get to run.
+//! Time slices: the amount of work that a connection may do before other connections on its thread
+//! get to run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

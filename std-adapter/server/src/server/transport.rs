@@ -172,7 +172,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Waits for `progress`, and fails if that takes longer than the timeout.
+    /// Waits for `progress`, and fails if the wait takes longer than the timeout.
     async fn with_timeout<T>(
         timeout: Duration,
         progress: impl Future<Output = io::Result<T>>,
@@ -200,7 +200,8 @@ impl Write for Tx<'_> {
             Poll::Pending => Box::pin(Tx::with_timeout(timeout, self.half().write(buf))).await?,
         };
         if let TxHalf::Other(half) = &mut self.half {
-            // Sockets do not buffer data, but other streams may, and the core never flushes them.
+            // Unlike a socket, another kind of stream may buffer data, and the core never flushes a
+            // stream.
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut *half).poll_flush(cx))).await {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => Box::pin(Tx::with_timeout(timeout, half.flush())).await?,

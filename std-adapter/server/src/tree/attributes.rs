@@ -1,4 +1,4 @@
-//! Attributes set by the author of a tree. They override those reported by a file or directory.
+//! Attributes set by the author of a tree, which override those reported by a file or directory.
 
 use datakit_core::vfs::{Attr, Time};
 
@@ -39,7 +39,8 @@ impl Attributes {
         Attributes { mode: Some(mode & 0o7777), ..self }
     }
 
-    /// Sets the length in bytes that a stat reports. Reads still end at the actual end of the file.
+    /// Sets the length, in bytes, that a stat reports. Reads still end at the actual end of the
+    /// file.
     #[must_use]
     pub fn size(self, bytes: u64) -> Attributes {
         Attributes { size: Some(bytes), ..self }

@@ -86,8 +86,8 @@ impl CallbackDir {
     }
 
     /// Sets the callback that lists the entries. The callback is called when a client opens the
-    /// directory, and for lookups if there is no lookup callback. It should return the same entries
-    /// each time, because a new entry is a new inode.
+    /// directory, and for lookups if there is no lookup callback. The callback should return the
+    /// same entries each time, because every new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where
@@ -98,7 +98,7 @@ impl CallbackDir {
     }
 
     /// Sets the callback that finds an entry by name. The callback may find entries that are not
-    /// listed. It should return [`Error::NotFound`] if there is no such entry.
+    /// listed. If there is no such entry, the callback should return [`Error::NotFound`].
     #[must_use]
     pub fn lookup<R>(
         mut self,

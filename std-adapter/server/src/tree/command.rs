@@ -12,7 +12,7 @@ use super::file::check_not_executable;
 use super::pieces::{Piece, Pieces};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A file that accepts commands. Its content is the reply to the last successful command.
+/// A file that accepts commands and contains the reply to the last successful command.
 ///
 /// A command may arrive in several writes at consecutive offsets. A command runs when it is
 /// complete: at a write that ends with a newline, a write at any other offset, a read, or the
@@ -106,8 +106,8 @@ impl Command {
 
     /// Creates a command file like [`new_async`](Command::new_async) that explains failures. After
     /// a failed command, the content of the file is the reason for the failure, until the next
-    /// command. Reading does not consume the reason. Such files help users of a mount, who
-    /// otherwise see only the error number.
+    /// command. Reading does not consume the reason. The explanation helps users of a mount, who
+    /// would otherwise see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -133,7 +133,7 @@ impl Command {
 
     /// Runs a command without a newline immediately if it arrives in a single write, unless
     /// `may_continue` returns `true` for it. A client that ignores errors when closing the file
-    /// then gets the error from the write.
+    /// therefore gets the error from the write.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A newly created file has no clones, so `get_mut` succeeds.

@@ -1,5 +1,5 @@
-//! An adapter for core files in the dynamic tree, so a desktop server can serve a device's files
-//! unchanged.
+//! An adapter for core files in the dynamic tree, so that a desktop server can serve a device's
+//! files unchanged.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -41,7 +41,7 @@ pub trait Directory: Send + Sync {
     }
 
     /// Performs [`create`](Directory::create) on behalf of the attached user. Override this method
-    /// in directories that depend on the user.
+    /// if the result depends on the user.
     fn create_by<'a>(
         &'a self,
         name: Name<'a>,
@@ -95,7 +95,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `self` for downcasting, so directories can recognize others of their own type.
+    /// Returns `self` for downcasting, so that a directory can recognize other directories of its
+    /// own type.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
@@ -124,7 +125,8 @@ pub trait Directory: Send + Sync {
 
     /// Removes `child` from the listing after the child has removed itself. The default
     /// implementation does nothing for files and directories, whose own `remove` must have updated
-    /// the listing. It returns an error for symbolic links, which cannot remove themselves.
+    /// the listing. Symbolic links cannot remove themselves, so the default implementation returns
+    /// an error for them.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -159,7 +161,7 @@ pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
     /// Creates a directory with the entries that `list` returns. `list` should return the same
-    /// entries each time, because a new entry is a new inode.
+    /// entries each time, because every new entry is a new inode.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }
@@ -265,8 +267,8 @@ impl Directory for Dir {
     }
 }
 
-/// A view of another directory in which nothing can be created or renamed. Its permission bits
-/// include no write bits. Entries can be removed if the other directory allows it.
+/// A view of another directory in which nothing can be created or renamed. The view has no write
+/// permission bits. Entries can be removed if the other directory allows it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 

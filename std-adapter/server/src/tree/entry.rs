@@ -181,7 +181,8 @@ impl Entry {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Version 0 disables caching, because anything in this tree may change without notice.
+        // The version is always 0, which disables caching, because anything in this tree may change
+        // without notice.
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 

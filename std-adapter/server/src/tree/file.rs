@@ -14,7 +14,7 @@ pub trait Leaf: Send + Sync {
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
     /// Returns the results of [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if both are
-    /// known without waiting. If this returns `None`, the tree calls these two methods.
+    /// known without waiting. If this method returns `None`, the tree calls the other two methods.
     fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
@@ -54,7 +54,7 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns `self` for downcasting, so directories can recognize their own files.
+    /// Returns `self` for downcasting, so that directories can recognize their own files.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
@@ -101,7 +101,7 @@ pub trait OpenLeaf: Send + Sync {
     }
 
     /// Reads like [`read`](OpenLeaf::read) if the data is available and the result does not depend
-    /// on other reads. If this returns `None`, the tree calls `read`.
+    /// on other reads. If this method returns `None`, the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None

@@ -21,7 +21,8 @@ pub trait Value: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns the length and the permission bits. The default reads the value to find its length.
+    /// Returns the length and the permission bits. The default implementation reads the value to
+    /// find its length.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async {
             let value = self.read().await?.ok_or(Error::NotFound)?;

@@ -61,8 +61,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Returns a file like [`file`](Live::file), but `format` may fail. If it does, the open or the
-    /// read fails with the same error.
+    /// Returns a file like [`file`](Live::file), but `format` may fail. If `format` fails, the open
+    /// or the read fails with the same error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,

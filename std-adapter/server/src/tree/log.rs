@@ -118,8 +118,8 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// `true` if the file was opened with truncation and has not been written since. Such a file
-    /// reads as empty.
+    /// `true` if the file was opened with truncation and has not been written since. Until the
+    /// first write, the file reads as empty.
     emptied: AtomicBool,
 }
 

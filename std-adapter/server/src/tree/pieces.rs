@@ -3,8 +3,8 @@
 //! A program that buffers its output, or a small iounit, can split text at any point: `12` at
 //! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
 //! with a newline, a write that does not start where the previous write ended, a read, or the
-//! clunk. It is also complete as soon as the text cannot be the start of a longer value. If the
-//! value is invalid, the request that completes the value fails. A lost connection discards an
+//! clunk. A value is also complete as soon as the text cannot be the start of a longer value. If
+//! the value is invalid, the request that completes the value fails. A lost connection discards an
 //! incomplete value.
 
 use datakit_core::vfs::{Error, Result};

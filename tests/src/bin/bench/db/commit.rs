@@ -144,8 +144,9 @@ impl CommitDriver {
         sent.map_err(|error| format!("send: {error}"))
     }
 
-    /// Reads once and starts the next step when all replies have arrived. Returns 1 if a commit was
-    /// completed at or after `end`, in which case the client stops, and 0 otherwise.
+    /// Reads from the socket once, and starts the next step when all replies have arrived. Returns
+    /// 1 if a commit was completed at or after `end`, in which case the client stops, and 0
+    /// otherwise.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {
         let BenchClient { socket, frames, .. } = &mut self.client;
         receive(frames, socket)?;

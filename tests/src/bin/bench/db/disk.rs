@@ -12,12 +12,12 @@ use std::{
 
 use crate::Res;
 
-/// The size of the image in bytes. The file is sparse.
+/// The size, in bytes, of the image, which is a sparse file.
 const SIZE: u64 = 4 << 30;
 /// An environment variable that is set in a process with its own mount namespace.
 const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 
-/// A directory for repositories. Dropping it removes the directory.
+/// A directory for repositories, which is removed when this value is dropped.
 pub(crate) struct Disk {
     dir: PathBuf,
     /// `Ok` if a file system is mounted on `dir`; otherwise, the reason why none is mounted.
@@ -25,7 +25,7 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Creates a directory in `dir`, on the file system of `dir`.
+    /// Creates a directory in `dir`, without mounting a file system.
     pub(crate) fn in_dir(dir: &Path) -> Res<Self> {
         let dir = dir.join(format!("datakit-bench-{}", process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -70,8 +70,8 @@ impl Disk {
     }
 }
 
-/// Executes this program again in its own mount namespace, if that is allowed. The mounts then
-/// disappear with the process, even if it is killed.
+/// Executes this program again in its own mount namespace, if that is allowed. The mounts in this
+/// namespace disappear with the process, even if the process is killed.
 pub(crate) fn enter_mount_namespace() {
     if env::var_os(IN_NAMESPACE).is_none()
         && let Ok(program) = env::current_exe()
@@ -90,8 +90,8 @@ pub(crate) fn enter_mount_namespace() {
     }
 }
 
-/// Runs a program and discards its output. If the program fails, the error is its standard error
-/// output.
+/// Runs a program and discards its output. If the program fails, the returned error is the
+/// program's standard error output.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res<()> {
     let done = Command::new(program).args(args).output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),
@@ -116,10 +116,10 @@ impl fmt::Display for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted.is_ok() {
-            // If this fails, the mount disappears with the mount namespace.
+            // If unmounting fails, the mount disappears with the mount namespace.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
-        // If this fails, the directory stays in the temporary directory.
+        // If the directory cannot be removed, it stays in the temporary directory.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
