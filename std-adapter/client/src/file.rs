@@ -76,8 +76,8 @@ impl File {
         Ok(data.len())
     }
 
-    /// Reads from the start up to the first empty read. Returns a whole file, the current value of
-    /// a parameter, or the first delivery of a stream.
+    /// Reads from the start up to the first empty read. The result is a whole file, the current
+    /// value of a parameter, or the first delivery of a stream.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
@@ -119,8 +119,8 @@ impl File {
         self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
 
-    /// Writes all of `data` at a byte offset, in as few requests as possible. If `data` is empty,
-    /// sends nothing.
+    /// Writes all of `data` at a byte offset, in as few requests as possible. Sends nothing if
+    /// `data` is empty.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request. The data that precedes the refused part

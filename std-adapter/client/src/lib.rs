@@ -176,8 +176,8 @@ impl Client {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
-    /// Walks to a file. Fails if the path is a directory. The client checks this itself, because
-    /// some servers open directories in any mode.
+    /// Walks to a file. Fails if the path is a directory. The client itself rejects directories,
+    /// because some servers open them in any mode.
     async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { Err(Error::from_errno(21)) } else { Ok(fid) }
@@ -194,8 +194,8 @@ impl Client {
         file.close().await
     }
 
-    /// Opens a file for writing and truncates it, or creates it if it does not exist. If the server
-    /// refuses to truncate the file, opens it without truncation.
+    /// Opens a file for writing and truncates it, or creates it if it does not exist. Opens the
+    /// file without truncation if the server refuses to truncate it.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
@@ -247,15 +247,15 @@ impl Client {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. If the path is a file, fails without opening it, because opening a file
+    /// Opens a directory. Fails without opening the path if it is a file, because opening a file
     /// may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
     }
 
-    /// Reads the attributes of all files in a directory. In 9P2000.L, sends several pipelined
-    /// requests per file. Files that are removed while the directory is being listed are omitted.
+    /// Reads the attributes of all files in a directory. Sends several pipelined requests per file
+    /// in 9P2000.L. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 20 if the path is not a directory, or with the server's error

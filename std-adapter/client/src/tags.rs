@@ -101,7 +101,7 @@ impl TagPool {
 
     /// Takes the reply to a request and frees the tag, if the reply has arrived.
     ///
-    /// If no reply has arrived, swaps `waker` with the stored waker. The caller must release the
+    /// Swaps `waker` with the stored waker if no reply has arrived. The caller must release the
     /// lock before it drops `waker`.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {

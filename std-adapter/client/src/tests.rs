@@ -37,7 +37,7 @@ impl Peer {
         T::decode(&self.frame, self.dialect).unwrap()
     }
 
-    /// Receives a frame. If the frame is a Tclunk, returns its tag and fid.
+    /// Receives a frame. Returns the tag and fid if the frame is a Tclunk.
     async fn next(&mut self) -> Option<(Tag, Fid)> {
         let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le())
             .await

@@ -141,7 +141,7 @@ pub(crate) struct WriteBehind {
     pending: VecDeque<PendingWrite>,
     /// The offset of the next write.
     next: u64,
-    /// The maximum number of writes in flight, or `None` until this is known.
+    /// The maximum number of writes in flight, or `None` until the limit is known.
     concurrency: Option<usize>,
     /// The pending request for the file's length, and the end offset of the written data. Writes
     /// are pipelined if the length reaches that offset.
@@ -214,7 +214,7 @@ impl WriteBehind {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for the reply to the oldest write. After a short write, sends the rest of the data.
+    /// Waits for the reply to the oldest write. Sends the rest of the data after a short write.
     /// Returns the end offset of the written data.
     fn poll_oldest(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<u64>> {
         let Some(oldest) = self.pending.front_mut() else { return Poll::Ready(Ok(self.next)) };

@@ -42,7 +42,7 @@ pub struct BranchWatch {
     watched: Arc<WatchState>,
 }
 
-/// While held, prevents other threads of this process from moving the branch.
+/// A lock that prevents other threads of this process from moving the branch.
 #[derive(Debug)]
 pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
 

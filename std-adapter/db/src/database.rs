@@ -59,7 +59,7 @@ impl Branches {
         if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
             table.remove(branch.name());
         }
-        // Release memory after a peak.
+        // Release unused memory after a peak.
         let used = table.len();
         if used.saturating_mul(8) < table.capacity() {
             table.shrink_to(used.saturating_mul(2));
@@ -68,8 +68,8 @@ impl Branches {
 
     fn watched(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        // Release the lock on the table first, because dropping the last reference to a branch
-        // takes it again.
+        // Filter only after releasing the lock on the table, because dropping the last reference to
+        // a branch takes that lock again.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }

@@ -148,8 +148,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass the commit again even though it has been written, because the reflog entry needs its
-        // message.
+        // Pass the commit again even though it has been written, because the reflog entry needs the
+        // commit's message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {

@@ -34,7 +34,7 @@ pub(crate) struct LogReader {
     next: u64,
 }
 
-/// The reader fell so far behind that the log dropped a move.
+/// The reader fell so far behind that the log dropped a move that the reader had not received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 

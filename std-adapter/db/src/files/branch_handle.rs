@@ -67,8 +67,8 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the branch's directory. If no fid refers to the directory, creates it by calling
-    /// `make`.
+    /// Returns the branch's directory. Creates the directory by calling `make` if no fid refers to
+    /// it.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {

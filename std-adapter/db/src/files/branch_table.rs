@@ -177,7 +177,7 @@ impl BranchTable {
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// Records the reason why a `fast-forward` failed, or removes it if `text` is `None`.
+    /// Records the reason why a `fast-forward` failed, or clears the reason if `text` is `None`.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);

@@ -26,9 +26,9 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
     entries: [Entry; 8],
-    /// Shown after a merge or a conflict.
+    /// The `conflicts` file, which is shown after a merge or a conflict.
     conflicts: Entry,
-    /// Shown after a merge.
+    /// The directories that are shown after a merge.
     merged: [Entry; 3],
 }
 
@@ -147,7 +147,7 @@ impl Directory for TransactionDir {
 }
 
 impl TransactionFiles {
-    /// Parses the lines of `parents`.
+    /// Parses the lines of the `parents` file.
     fn parents(&self) -> crate::Result<Vec<Id>> {
         let text = self.parents.get();
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());

@@ -20,7 +20,7 @@ use crate::{Error, Fault, Id, Result};
 /// merely moved them within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
-/// Objects that are in memory.
+/// Objects in memory, by hash.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
 /// Returns the objects that no ref reaches, dependencies first. The caller must write these objects
@@ -58,7 +58,7 @@ pub(crate) fn gather(
     search.batch()
 }
 
-/// Does the same as [`gather`] for a commit that is in the store.
+/// Works like [`gather`], but for a commit that is already in the store.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the commit does not exist; [`Error::Broken`] if another object is missing
@@ -98,7 +98,7 @@ impl Search<'_> {
         if self.objects.store().exists(id)? { Ok(()) } else { Err(Error::NotFound) }
     }
 
-    /// Finds the ancestors of `tips` that no ref reaches, and their trees.
+    /// Finds the ancestors of `tips` that no ref reaches, along with the objects of their trees.
     fn commits(&mut self, head: Option<Id>, tips: &[Id]) -> Result<()> {
         if tips.iter().all(|tip| Some(*tip) == head) {
             return Ok(());
@@ -166,8 +166,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Trees are sorted, so one pass is enough. For a damaged tree that is not sorted,
-                // more entries than necessary are looked up in the store.
+                // Trees are sorted, so one pass is enough. If a tree is damaged and not sorted,
+                // more of its entries than necessary are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(

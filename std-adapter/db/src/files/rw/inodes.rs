@@ -39,8 +39,8 @@ pub(super) struct InodeTable {
 /// An entry for a name.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number of a node that was created here or moved here. All other numbers are
-    /// derived from the name.
+    /// The inode number of a node that was created under or moved to this name. All other inode
+    /// numbers are derived from names.
     number: Option<u64>,
     /// The modification time, if the node has changed.
     changed: Option<Time>,
@@ -185,7 +185,7 @@ impl InodeTable {
     }
 
     /// Records that another tree replaced this one. An inode keeps its path if `stays` returns
-    /// `true` for its path and whether it is a directory. Returns all other inodes.
+    /// `true` for its path and kind. Returns all other inodes.
     pub(super) fn replace(
         &mut self,
         now: Time,

@@ -2,8 +2,8 @@
 //!
 //! An open file refers to an inode, not to a name. A file that is removed or replaced continues to
 //! exist, invisibly, as long as a client has it open. A file created in its place is a different
-//! file. When a reset or a merge replaces the tree, files that the new tree contains get its
-//! content, and all other files are removed.
+//! file. When a reset or a merge replaces the tree, files get the content from the new tree, and
+//! files that the new tree does not contain are removed.
 
 mod dir;
 mod file;

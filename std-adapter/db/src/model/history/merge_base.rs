@@ -110,10 +110,10 @@ struct Walk<'o> {
     common: Vec<(i64, Id)>,
 }
 
-/// The priority of a commit in the queue: its time, its number of marks, and its position. The
-/// newest commit leaves the queue first. Among commits with the same time, those with more marks go
-/// first, so that stale commits are recognised early. If the marks are equal too, the entry that
-/// was queued first goes first, so that both sides advance evenly.
+/// The priority of a commit in the queue: its time, its number of marks, and the order in which it
+/// was queued. The newest commit leaves the queue first. Among commits with the same time, those
+/// with more marks go first, so that stale commits are recognised early. If the marks are equal
+/// too, the entry that was queued first goes first, so that both sides advance evenly.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]

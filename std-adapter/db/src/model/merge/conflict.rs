@@ -16,7 +16,7 @@ pub struct Conflict {
 pub enum ConflictKind {
     /// One side has a file and the other a directory.
     FileAndDir,
-    /// One side removed the file or directory that the other changed.
+    /// One side removed the file that the other side changed.
     RemovedAndChanged,
     /// Both sides created the file, but with different content or modes.
     MadeTwice,

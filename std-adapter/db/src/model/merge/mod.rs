@@ -18,7 +18,7 @@ use crate::{Error, Id, Result};
 /// The result of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The merged tree. At each conflicting path, it contains a file that describes the conflict.
+    /// The merged tree, which contains a file that describes the conflict at each conflicting path.
     pub tree: Tree,
     /// The conflicts, sorted by the bytes of their paths.
     pub conflicts: Vec<Conflict>,
