@@ -2,7 +2,7 @@
 
 use clap::builder::TypedValueParser;
 
-/// The units. Each is 1024 times the previous one.
+/// The units. Each unit is 1024 times the previous one.
 const UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
 
 /// Returns a parser for byte counts that are at least `min`.
@@ -20,7 +20,7 @@ pub(crate) fn at_least(min: u64) -> impl TypedValueParser<Value = u64> {
 /// Formats a size with at most three digits and a unit, as `ls -h` does: `12`, `1.5K`, `20M`.
 pub(crate) fn human(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, 0);
-    // Values from 1023.5 upwards would round to 1024.
+    // Values of 1023.5 or more would be rounded to 1024, which has four digits.
     while value >= 1023.5 && unit < UNITS.len() - 1 {
         value /= 1024.0;
         unit += 1;

@@ -10,8 +10,8 @@ use crate::error::CliResult;
 /// How long a command waits before exiting, so that the server can clean up.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects, runs `command` and closes the connection. If the command line names no dialect, offers
-/// `preferred` first.
+/// Connects, runs `command` and closes the connection. Offers `preferred` first if the command line
+/// does not name a dialect.
 pub(crate) async fn with_client(
     connection: Connection,
     preferred: Option<Dialect>,

@@ -12,7 +12,7 @@ use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
 use crate::metrics::LogCounters;
 
-/// Returns `debug/` with `src` and `server`.
+/// Returns the directory `debug/`, which contains `src` and `server`.
 pub(crate) fn entry(
     stats: &Arc<Stats>,
     sources: &LogSources,
@@ -47,8 +47,8 @@ pub(crate) fn entry(
     Entry::dir("debug", ReadOnly(debug))
 }
 
-/// Formats a line for each connection: peer, dialect, msize, fids, requests in flight, age in
-/// seconds.
+/// Formats a line for each connection: the peer, dialect, msize, number of fids, number of requests
+/// in flight, and age in seconds.
 fn connections(stats: &Stats) -> String {
     let mut text = String::new();
     for peer in stats.peers() {
@@ -67,7 +67,8 @@ fn connections(stats: &Stats) -> String {
     text
 }
 
-/// Formats the numbers of open transactions, watches and remotes, then the totals since startup.
+/// Formats the numbers of open transactions, watches and remotes, followed by the totals since
+/// startup.
 fn database_counters(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
     let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
@@ -76,8 +77,8 @@ fn database_counters(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// Formats a line for each message type received: its name, the number of replies, and how many of
-/// them were errors.
+/// Formats a line for each message type received: its name, the number of replies, and the number
+/// of error replies.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {
@@ -86,7 +87,8 @@ fn requests(stats: &Stats) -> String {
     text
 }
 
-/// Formats the numbers of connections refused above a limit and of messages with an invalid size.
+/// Formats the number of connections refused because of a limit and the number of messages with an
+/// invalid size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }

@@ -12,7 +12,7 @@ pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 pub(crate) enum CliError {
     /// The reader of standard output closed the pipe.
     BrokenPipe,
-    /// The reasons have been printed to standard error.
+    /// The reasons have already been printed to standard error.
     Reported,
     /// Any other reason. The text does not include the program's name.
     Failed(String),
@@ -39,7 +39,7 @@ pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
     move |error| CliError::Failed(format!("{subject}: {error}"))
 }
 
-/// Returns the error for a directory where a file is required.
+/// Returns the error for a path that names a directory where a file is required.
 pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
     CliError::Failed(format!("{path}: Is a directory"))
 }

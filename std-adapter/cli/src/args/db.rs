@@ -25,7 +25,7 @@ head.";
 pub(crate) enum DbCommand {
     /// List the branches
     Branches {
-        /// Print the hash and the subject of each head as well
+        /// Also print the hash and the subject of each head
         #[arg(short, long)]
         verbose: bool,
         /// Print a JSON array of names and heads
@@ -52,7 +52,7 @@ pub(crate) enum DbCommand {
         /// The commit
         commit: String,
     },
-    /// List a directory of a commit
+    /// List a directory in a commit
     Ls {
         #[command(flatten)]
         options: LsArgs,
@@ -60,7 +60,7 @@ pub(crate) enum DbCommand {
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
-    /// Print files of a commit
+    /// Print files from a commit
     Cat {
         /// The commit and a file in it
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
@@ -92,11 +92,11 @@ pub(crate) enum DbCommand {
         /// The commit
         commit: String,
     },
-    /// Commit files to a branch, and print the hash of its new head
+    /// Commit files to a branch, and print the hash of the branch's new head
     ///
-    /// Missing directories are created and existing files replaced. Executable local files are also
-    /// executable in the branch. If the branch moves in the meantime, the commit is merged with the
-    /// new head.
+    /// Missing directories are created, and existing files are replaced. Executable local files are
+    /// also executable in the branch. If the branch moves before the commit is complete, the commit
+    /// is merged with the branch's new head.
     Commit {
         /// The branch, which is created by its first commit
         branch: String,
@@ -124,12 +124,13 @@ pub(crate) enum DbCommand {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]
         message: Option<String>,
-        /// The branch that moves
+        /// The branch to merge into
         into: String,
         /// The commit to merge
         from: String,
     },
-    /// Print the head of a branch or the value at a path in it, and every change until interrupted
+    /// Print the head of a branch, or the value at a path in it, and then every change until
+    /// interrupted
     Watch {
         /// Print the file's content, the link's target or the names in the directory
         #[arg(short, long, requires = "path")]
@@ -142,7 +143,7 @@ pub(crate) enum DbCommand {
     /// Print the files that differ between two commits
     ///
     /// Each line consists of a sign and a path: `+` for a file that is only in NEW, `-` for one
-    /// that is only in OLD, `*` for one whose content or mode differs.
+    /// that is only in OLD, and `*` for one whose content or mode differs.
     Diff {
         /// Print a JSON array
         #[arg(long)]

@@ -12,7 +12,7 @@ pub(crate) struct LsArgs {
     /// Include names that start with a dot
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Print mode, owner, group, size and time as well
+    /// Also print the mode, owner, group, size and time
     #[arg(short)]
     pub(crate) long: bool,
     /// Print sizes with a unit, such as 1.5K
@@ -63,15 +63,15 @@ pub(crate) enum ClientCommand {
     },
     /// Print the paths of files that match
     ///
-    /// `-name`, `-type` and `-maxdepth` work with a single dash, too.
+    /// `-name`, `-type` and `-maxdepth` are also accepted with a single dash.
     Find {
-        /// Print only files with this name, in which `*` stands for any text and `?` for one byte
+        /// Print only files whose names match PATTERN; `*` stands for any text and `?` for one byte
         #[arg(long, value_name = "PATTERN")]
         name: Option<OsString>,
         /// Print only files of this type: f for files, d for directories, l for symbolic links
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<FindType>,
-        /// Descend at most N directories
+        /// Descend at most N levels
         #[arg(long, value_name = "N")]
         maxdepth: Option<usize>,
         /// Where to start
@@ -80,9 +80,9 @@ pub(crate) enum ClientCommand {
     },
     /// Print the total size of the files below a directory
     ///
-    /// Prints the sum of the files' sizes for each directory, in KiB.
+    /// Prints the total size, in KiB, of the files below each directory.
     Du {
-        /// Print one line for each operand
+        /// Print only the total for each operand
         #[arg(short, long)]
         summarize: bool,
         /// Print sizes with a unit, such as 1.5K
@@ -97,11 +97,11 @@ pub(crate) enum ClientCommand {
     },
     /// Write text to a file, creating the file if needed
     ///
-    /// TEXT replaces the content of the file. No newline is added; '' empties the file.
+    /// TEXT replaces the file's content. No newline is added; '' empties the file.
     Write {
         /// The file
         path: ServerPath,
-        /// The content; standard input if absent or `-`
+        /// The content; read from standard input if absent or `-`
         #[arg(allow_hyphen_values = true)]
         text: Option<OsString>,
     },
@@ -112,13 +112,13 @@ pub(crate) enum ClientCommand {
     Append {
         /// The file
         path: ServerPath,
-        /// The text; standard input if absent or `-`
+        /// The text; read from standard input if absent or `-`
         #[arg(allow_hyphen_values = true)]
         text: Option<OsString>,
     },
     /// Create directories
     Mkdir {
-        /// Create missing parents, and accept directories that exist
+        /// Create missing parents, and accept directories that already exist
         #[arg(short, long)]
         parents: bool,
         /// The directories
@@ -161,14 +161,14 @@ pub(crate) enum ClientCommand {
         /// The files; `:PATH` is on the server
         #[arg(required = true, value_name = "SOURCE")]
         sources: Vec<Location>,
-        /// The copy, or a directory to copy to; `:PATH` is on the server
+        /// The path of the copy, or a directory to copy to; `:PATH` is on the server
         target: Location,
     },
     /// Print a stream or the changes to a file until interrupted
     ///
-    /// Prints the texts that a stream delivers, as they arrive, until the stream ends. A file that
-    /// is not a stream is printed and then checked every second. If text was appended, only that
-    /// text is printed; after any other change, the whole file is printed.
+    /// Prints the text that a stream delivers, as it arrives, until the stream ends. A file that is
+    /// not a stream is printed and then checked for changes every second. If text was appended,
+    /// only that text is printed; after any other change, the whole file is printed.
     Watch {
         /// The stream or file
         path: ServerPath,

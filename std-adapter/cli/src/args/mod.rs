@@ -72,9 +72,9 @@ impl Program {
     /// Reads the command line.
     ///
     /// # Errors
-    /// Returns an error for a usage mistake, and also for a request for help or the version.
+    /// Returns an error if the usage is wrong, and also if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
-        // The help template lists them on one line.
+        // The two commands are hidden because the help template lists them on one line.
         let mut command =
             ["completions", "man"].into_iter().fold(Program::full_command(), |command, name| {
                 command.mut_subcommand(name, |command| command.hide(true))
@@ -106,7 +106,7 @@ impl Program {
             .map(|option| option.clone().default_value(Resettable::Reset).env(Resettable::Reset))
             .map(with_long_help)
             .collect();
-        // Defined here because the option that clap adds cannot be hidden from `-h`.
+        // The option is defined here because the option that clap adds cannot be hidden from `-h`.
         let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
         let version = version.hide_short_help(true).help("Print version");
         let command = Program::command().disable_version_flag(true).arg(version);
@@ -118,12 +118,13 @@ impl Program {
     }
 }
 
-/// Returns whether a command does not connect to a server.
+/// Returns whether a command works without connecting to a server.
 fn is_local(command: &str) -> bool {
     matches!(command, "serve" | "completions" | "man")
 }
 
-/// If `-h` hides an option, copies its help to its long help, which appears in manual pages.
+/// Copies the help of an option that `-h` hides to the option's long help, which appears in manual
+/// pages.
 fn with_long_help(option: Arg) -> Arg {
     match option.get_help().cloned() {
         Some(help) if option.is_hide_short_help_set() && option.get_long_help().is_none() => {
@@ -201,8 +202,8 @@ fn command_index(arguments: &[OsString]) -> Option<usize> {
 pub(crate) struct Connection {
     /// The server [default: $DATAKIT_ADDRESS or localhost]
     ///
-    /// HOST, HOST:PORT, tcp://HOST:PORT, tcp:HOST:PORT, unix://PATH, or the path of a socket that
-    /// begins with `/`, `./` or `../`. The default port is 5640.
+    /// HOST, HOST:PORT, tcp://HOST:PORT, tcp:HOST:PORT, unix://PATH, or a socket path that begins
+    /// with `/`, `./` or `../`. The default port is 5640.
     #[arg(
         short,
         long,

@@ -19,7 +19,8 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // With several operands, the whole path tells the files apart.
+            // With several operands, each file is listed with its whole path, to tell the files
+            // apart.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();
@@ -46,8 +47,8 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // If only names are printed, the list is complete even when the server cannot describe some
-        // files.
+        // If only names are printed, the list is complete even if the server cannot provide the
+        // metadata of some files.
         if options.long || options.json {
             failures
                 .extend(dir.failed.into_iter().map(|(name, error)| at(&path.join(&name))(error)));

@@ -18,7 +18,7 @@ use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::{Location, ServerPath};
 use crate::stdio::{for_each, print_file, read_stdin};
 
-/// Connects and runs a command.
+/// Connects to the server and runs a command.
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
     // Only in 9P2000.L can a rename replace an existing file or move a file to another directory.
     let renames = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
@@ -75,7 +75,8 @@ async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
 async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     let append = async {
         let file = match client.walk(path).await {
-            // Some servers allow directories to be opened for writing.
+            // Directories are detected explicitly, because some servers allow them to be opened for
+            // writing.
             Ok(fid) if fid.qid().kind & Qid::DIR != 0 => return Ok(false),
             Ok(fid) => fid.open(OpenMode::WRITE).await?,
             Err(error) if error.is_not_found() => {
@@ -124,7 +125,7 @@ async fn mv(client: &Client, sources: &[ServerPath], target: &ServerPath) -> Cli
 
 async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult {
     match client.rename(from, &to).await {
-        // 9P2000 and 9P2000.u cannot rename to another directory (EXDEV), so copy the file and
+        // 9P2000 and 9P2000.u cannot move a file to another directory (EXDEV), so copy the file and
         // remove the original.
         Err(error) if error.errno() == Some(18) => {
             if client.stat(from).await.map_err(at(from))?.is_dir() {

@@ -30,7 +30,7 @@ fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
         // Some directories, such as those of transactions, can be removed as a whole but not file
         // by file.
         match limits.run(|| client.remove(&path)).await {
-            // 9P2000 sends text instead of ENOTEMPTY (39).
+            // 9P2000 servers send text instead of ENOTEMPTY (39).
             Err(error) if error.errno().is_none_or(|errno| errno == 39) => {}
             other => return other.map_err(at(&path)),
         }

@@ -16,7 +16,8 @@ use crate::stdio::{self, name_bytes, report_all};
 /// The maximum number of files in a printed tree, which is built in memory.
 const MAX_TREE: usize = 1 << 20;
 
-/// Lists a directory, sorted by name. Adds errors reported by the server to `failures`.
+/// Lists the files in a directory, sorted by name. Adds errors reported by the server to
+/// `failures`.
 ///
 /// # Errors
 /// Fails if the connection is lost.
@@ -172,8 +173,8 @@ impl<'c> Find<'c> {
     }
 }
 
-/// Returns whether a name matches a pattern with `*` and `?`. Backtracks only to the last `*`, so
-/// the running time is at most proportional to the product of the lengths.
+/// Returns whether a name matches a pattern that may contain `*` and `?`. Backtracks only to the
+/// last `*`, so the running time is at most proportional to the product of the two lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at_pattern, mut at_name, mut star) = (0, 0, None);
     while let Some(byte) = name.get(at_name) {

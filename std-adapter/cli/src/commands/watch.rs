@@ -11,7 +11,7 @@ use crate::stdio;
 
 /// The interval at which a file that is not a stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum size of a file whose content is compared, in bytes.
+/// The maximum size, in bytes, of a file whose content is compared.
 const MAX_POLLED: usize = 16 << 20;
 
 /// Prints a stream, or the changes to a file, until SIGINT.
@@ -20,7 +20,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     if fid.qid().kind & Qid::DIR != 0 {
         return Err(at(path)("Is a directory: only a stream or a file can be watched"));
     }
-    // Streams have no version, so a file that has one is not a stream.
+    // Streams have no version, so a file with a version is not a stream.
     if fid.stat().await.map_err(at(path))?.qid.version != 0 {
         return poll_until_interrupt(client, path, Vec::new()).await;
     }
@@ -30,8 +30,8 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // This flushes the pending read. An error does not matter, as everything has already been
-    // printed.
+    // Closing the stream flushes the pending read. An error does not matter, because all text has
+    // already been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
         // A file without a version looks like a stream that ends after its first text.
@@ -40,7 +40,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     }
 }
 
-/// The number of texts that a stream delivered before it ended, and the last of them.
+/// The number of texts that a stream delivered before it ended, and the last text.
 struct Printed {
     texts: u64,
     last: Vec<u8>,
@@ -77,11 +77,11 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
     }
 }
 
-/// The version, length and modification time of a file. If all three are equal, the file is
-/// unchanged.
+/// The version, length and modification time of a file. If all three values are the same as before,
+/// the file is unchanged.
 type FileState = (u32, u64, SystemTime);
 
-/// Reads a file unless it is unchanged. A file with version 0 is always read.
+/// Reads a file if it has changed. A file with version 0 is always read.
 async fn read_changed(
     client: &Client,
     path: &ServerPath,

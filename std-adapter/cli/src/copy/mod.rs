@@ -55,13 +55,13 @@ async fn interrupted() {
     tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
 }
 
-/// The state of one command, shared by its tasks.
+/// The state of one `cp` command, which all of the command's tasks share.
 struct Copier {
     client: Client,
     limits: Limits,
     parts: Parts,
     progress: Progress,
-    /// Whether a file was skipped.
+    /// Whether any file was skipped.
     has_failed: AtomicBool,
 }
 
@@ -144,7 +144,7 @@ impl Copier {
                 }
             }
             batch.finish().await?;
-            // Links come last, so that no file in this directory is written through a link.
+            // Links are created last, so that no file in this directory is written through a link.
             for (from, to, link) in links {
                 match self.limits.run(|| self.link_target(&from, link.clone())).await {
                     Ok(link) => to.create_link(&self.client, &link).await?,
@@ -199,7 +199,8 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file again, for a server that can create files but cannot rename them.
+    /// Copies a file again, this time in place, for a server that can create files but cannot
+    /// rename them.
     async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";
@@ -216,7 +217,7 @@ impl Copier {
         copied
     }
 
-    /// Refuses to copy a file onto itself, which would empty it.
+    /// Refuses to copy a file onto itself, which would empty the file.
     async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
         let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
             return Ok(());
@@ -230,7 +231,7 @@ impl Copier {
         }
     }
 
-    /// Refuses to copy a directory into itself, which would never end.
+    /// Refuses to copy a directory into itself, because the copy would never end.
     async fn check_not_inside(&self, from: &Location, to: &Location) -> CliResult {
         let (Location::Server(source), Location::Server(target)) = (from, to) else {
             return Ok(());
@@ -270,8 +271,7 @@ impl Copier {
         }
     }
 
-    /// Returns the target of a link. This is `known` if it is given, and otherwise what the server
-    /// returns.
+    /// Returns the target of a link. If `known` is not given, asks the server for the target.
     async fn link_target(
         &self,
         from: &Location,
@@ -282,7 +282,8 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // This distinguishes a damaged link from one that cannot be read in this dialect.
+                // The `stat` distinguishes a damaged link from one that cannot be read in this
+                // dialect.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await

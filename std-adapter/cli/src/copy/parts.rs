@@ -1,4 +1,4 @@
-//! Incomplete copies, which are removed unless the copy is completed.
+//! Incomplete copies, which are removed unless they are completed.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(super) enum Part {
 
 impl Part {
     async fn remove(self, client: &Client) {
-        // If this fails, the name still shows that the file is incomplete.
+        // If the removal fails, the name still shows that the file is incomplete.
         match self {
             Part::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
             Part::Server(path) => drop(client.remove(path).await),
@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// The incomplete files of one command. Clones share them.
+/// The incomplete files of one command. Clones of this value share the files.
 #[derive(Clone, Default)]
 pub(super) struct Parts(Arc<Mutex<Table>>);
 
@@ -40,7 +40,7 @@ struct Table {
 }
 
 impl Parts {
-    /// Adds a file. This must happen before the file is created, so that it is removed whenever the
+    /// Adds a file. Call this before creating the file, so that the file is removed even if the
     /// command is interrupted.
     pub(super) fn add(&self, part: Part) -> PartGuard {
         let mut table = self.0.lock();
@@ -74,7 +74,7 @@ pub(super) struct PartGuard {
 }
 
 impl PartGuard {
-    /// Returns the file that the guard is for, if any.
+    /// Returns the guarded file, if any.
     pub(super) fn part(&self) -> Option<&Part> {
         self.entry.as_ref().map(|(_, part)| part)
     }

@@ -24,12 +24,13 @@ const THROUGH_A_LINK: &str = "will not copy through a link";
 /// The flags for opening a directory without following a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. A local directory is held open, so if a link replaces it
-/// later, the files do not end up elsewhere.
+/// A directory that files are copied into. A local directory is held open, so the files do not end
+/// up elsewhere if a link later replaces the directory.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    /// A directory on the server. If `is_new` is set, this command created it, so it was empty.
+    /// A directory on the server. If `is_new` is set, this command created the directory, so it was
+    /// empty.
     Server {
         fid: KeptFid,
         path: ServerPath,
@@ -37,11 +38,11 @@ pub(super) enum TargetDir {
     },
 }
 
-/// The fid of a directory on the server, which avoids walking to the directory for each file. It is
-/// `None` if enough other fids are kept already.
+/// The fid of a directory on the server, which avoids walking to the directory for each file. The
+/// value is `None` if enough other fids are already kept.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
-/// Walks to a directory if its fid may be kept.
+/// Walks to a directory and returns its fid, if the fid may be kept.
 async fn keep_fid(
     client: &Client,
     limits: &Limits,
@@ -79,8 +80,8 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Looks up a target. If it is an existing directory, the destination is the name `last` in
-    /// that directory.
+    /// Looks up a target. If the target is an existing directory, the destination is the name
+    /// `last` in that directory.
     pub(super) async fn new(
         client: &Client,
         limits: &Limits,
@@ -102,7 +103,7 @@ impl Destination {
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
         Ok(match destination {
-            // The source has no name of its own.
+            // The source has no name of its own, so its contents are copied into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
             name @ Destination::Name(_) => name,
@@ -118,8 +119,9 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
         return Ok(Destination::Dir(TargetDir::Host(Arc::new(dir), path.to_owned())));
     };
     let parent = match path.parent() {
-        // Links in an absolute path were created by the system or the user. A relative path may
-        // contain a link that an earlier copy created.
+        // Links in an absolute path are followed, because they were created by the system or the
+        // user. Links in a relative path are refused, because an earlier copy may have created
+        // them.
         Some(parent) if parent.is_absolute() => open(parent).map_err(errno_reason)?,
         parent => enter_all(parent.unwrap_or(Path::new("")))?,
     };
@@ -155,7 +157,7 @@ fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     }
 }
 
-/// Opens a directory entry if it refers to a directory.
+/// Opens a directory entry if it is a directory. Fails if the entry is a symbolic link.
 fn existing_dir(
     dir: &Arc<OwnedFd>,
     name: &OsStr,
@@ -207,9 +209,9 @@ pub(super) struct Staged {
 pub(super) enum Staging {
     /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
-    /// The file is written in place because nothing else is possible, for example if it is a device
-    /// or a control file, or if no files can be created in its directory. If the file was newly
-    /// created, the guard contains it.
+    /// The file is written in place because it cannot be replaced, for example because it is a
+    /// device or a control file, or because no files can be created in its directory. The guard
+    /// contains the file if it was newly created.
     InPlace(PartGuard),
 }
 
@@ -273,7 +275,7 @@ impl Target {
         }
     }
 
-    /// Creates a symbolic link, unless the same link exists.
+    /// Creates a symbolic link, unless an identical link already exists.
     pub(super) async fn create_link(&self, client: &Client, to: &[u8]) -> CliResult {
         let (created, existing) = match self {
             Target::Host { dir, name, .. } => (
@@ -327,7 +329,7 @@ impl Target {
         Ok(Staged { sink: Sink::Server(file), staging: Staging::InPlace(part) })
     }
 
-    /// Renames the complete file. Returns `false` if the file cannot be renamed.
+    /// Renames the complete file to its final name. Returns `false` if the file cannot be renamed.
     pub(super) async fn publish(
         &self,
         client: &Client,

@@ -15,7 +15,7 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::stdio;
 
-/// The maximum size of a single read from a local file, in bytes.
+/// The maximum size, in bytes, of a single read from a local file.
 const CHUNK_SIZE: usize = 1 << 17;
 
 /// An open file that is being copied.
@@ -132,7 +132,7 @@ enum Writer<'f> {
 }
 
 /// A file on this machine. The first chunk of a regular file is read or written on the calling
-/// thread, because handing it to the thread pool costs more than the system call.
+/// thread, because handing the work to the thread pool costs more than the system call.
 pub(super) enum HostFile {
     Direct { file: fs::File, is_at_end: bool, length: usize },
     Pooled(tokio::fs::File),
@@ -146,7 +146,8 @@ impl HostFile {
             let file = fs::File::open(path)?;
             return Ok((HostFile::direct(file, metadata.len()), metadata.len()));
         }
-        // Opening a FIFO blocks until there is a writer.
+        // The file is opened in the thread pool, because opening a FIFO blocks until there is a
+        // writer.
         let file = tokio::fs::File::open(path).await?;
         Ok((HostFile::Pooled(file), 0))
     }
@@ -162,7 +163,7 @@ impl HostFile {
         HostFile::Pooled(tokio::fs::File::from_std(file))
     }
 
-    /// Converts the file to a pooled one.
+    /// Converts the file to [`HostFile::Pooled`].
     fn make_pooled(&mut self) -> io::Result<&mut tokio::fs::File> {
         if let HostFile::Direct { file, .. } = self {
             *self = HostFile::pooled(file.try_clone()?);
@@ -179,7 +180,8 @@ impl HostFile {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // One byte more than the length of the file, so that the same read finds its end.
+            // The buffer is one byte longer than the file, so that the same read also detects the
+            // end of the file.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
             if count < CHUNK_SIZE {
@@ -215,7 +217,7 @@ impl HostFile {
 /// The progress bar of a command. It is hidden unless standard error is a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// The total length of all files opened so far, in bytes.
+    /// The total length, in bytes, of all files opened so far.
     length: Mutex<u64>,
 }
 
@@ -231,7 +233,8 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file in bytes. A length of 0 means that it is unknown, as for streams.
+    /// Adds the length of a file in bytes. A length of 0 means that the length is unknown, as it is
+    /// for a stream.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {
             return;

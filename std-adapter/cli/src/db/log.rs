@@ -19,11 +19,11 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Text is printed when this many bytes have accumulated.
+/// The number of bytes that are accumulated before text is printed.
 const PIECE_SIZE: usize = 1 << 16;
 
 /// Prints a history, newest first. If `paths` is not empty, prints only commits that change one of
-/// them.
+/// the paths.
 pub(super) async fn log(
     db: &Db,
     start: &str,
@@ -114,7 +114,8 @@ pub(super) async fn show(db: &Db, name: &str, as_json: bool) -> CliResult {
     stdio::print(format!("{}\n{}", to_text(&details), change_lines(&changes)).as_bytes())
 }
 
-/// Returns the changes since the first parent. In a commit without parents, all files are new.
+/// Returns the changes since the first parent. If the commit has no parents, all of its files are
+/// new.
 async fn changes(commit: &Commit) -> Result<Vec<Change>> {
     if let Some(parent) = commit.parents().await?.first() {
         return commit.diff(parent).await;
@@ -136,7 +137,8 @@ async fn add_files(tree: &Tree, dir: Path, files: &mut Vec<Change>) -> Result<()
     Ok(())
 }
 
-/// Formats a commit as `git log` does. The original server sends neither an author nor a date.
+/// Formats a commit as `git log` does. The author and the date may be missing, because the original
+/// server sends neither.
 fn to_text(details: &Details) -> String {
     let mut text = format!("commit {}\n", details.id);
     // Writing to a string cannot fail.

@@ -20,7 +20,7 @@ use crate::error::{CliError, CliResult, at};
 use crate::operand::{CommitPath, ServerPath};
 use crate::stdio::{self, for_each, print_file, report_all};
 
-/// Connects and runs a command.
+/// Connects to the server and runs a command.
 pub(crate) async fn run(connection: Connection, command: DbCommand) -> CliResult {
     with_client(connection, None, async |client| {
         dispatch(client, &Db::new(client.clone()), command).await
@@ -116,7 +116,7 @@ async fn branches(db: &Db, verbose: bool, json: bool) -> CliResult {
     stdio::print(text.as_bytes())
 }
 
-/// Renames the branch's directory, which renames the branch.
+/// Renames a branch by renaming its directory.
 async fn rename_branch(client: &Client, from: &str, to: &str) -> CliResult {
     let path = |name: &str| -> CliResult<ServerPath> {
         let name = BranchName::new(name).map_err(|error| error.to_string())?;
@@ -140,7 +140,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
     stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
-/// Returns the path at which the server's tree shows a file of a commit.
+/// Returns the path in the server's tree at which a file of a commit appears.
 async fn server_path(db: &Db, path: &CommitPath) -> CliResult<ServerPath> {
     let commit = find_commit(db, &path.commit).await?;
     let tree = ServerPath::from(format!("snapshots/{}/ro", commit.id()));
@@ -153,7 +153,8 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // A branch without commits moves to the commit; a branch that already points to it stays there.
+    // A branch without commits moves to the commit; a branch that already points to the commit
+    // stays there.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;

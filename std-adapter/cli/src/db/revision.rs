@@ -1,4 +1,4 @@
-//! Names of commits: a branch, a hash, or a prefix of a hash.
+//! Lookup of commits by branch, hash or hash prefix.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     }
 }
 
-/// Finds the commits with this prefix in the histories of all branches.
+/// Finds the commits whose hashes start with `prefix`, in the histories of all branches.
 async fn find_prefix(db: &Db, prefix: &str) -> Result<BTreeSet<Id>> {
     let (mut found, mut searched) = (BTreeSet::new(), BTreeSet::new());
     for name in db.branches().await? {

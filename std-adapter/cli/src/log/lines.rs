@@ -1,7 +1,7 @@
 //! The queue of log lines for standard error.
 //!
-//! A separate thread writes the lines, because the reader of the pipe may be slow. Lines that do
-//! not fit in the queue are dropped and counted.
+//! A separate thread writes the lines, because the process that reads standard error may be slow.
+//! Lines that do not fit in the queue are dropped and counted.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
@@ -24,20 +24,20 @@ const QUEUE_LENGTH: usize = 1024;
 const MAX_LINE: usize = 4096;
 /// The interval in which each place in the program logs at most one error or warning.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long the program waits for the queue to be written before it exits.
+/// How long the program waits for the queue to be written before exiting.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The target of messages about the log itself. They are never suppressed.
+/// The target of messages about the log itself. Messages with this target are never suppressed.
 const OWN_TARGET: &str = "datakit::log";
 
 static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
 
-/// An item of the queue.
+/// An item in the queue.
 enum Item {
     Line(Vec<u8>),
     /// A notice that a line was suppressed, so a summary is due after [`INTERVAL`].
     Suppressed,
-    /// A request for a reply once everything before it has been written.
+    /// A request for a reply once all earlier items have been written.
     Flush(SyncSender<()>),
 }
 
@@ -66,13 +66,13 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // If there already is a queue, it is kept, just as the first subscriber is.
+        // An existing queue is kept, just as the first subscriber is.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
 
-    /// Returns whether an event becomes a line. Clients can provoke errors and warnings, so each
-    /// place in the program is limited to one of them per [`INTERVAL`].
+    /// Returns whether an event is to be logged. Clients can provoke errors and warnings, so each
+    /// place in the program may log only one error or warning per [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN || metadata.target() == OWN_TARGET {
@@ -102,7 +102,7 @@ impl Lines {
         true
     }
 
-    /// Writes the items of the queue until all senders are gone.
+    /// Writes the items in the queue until all senders are gone.
     fn write_all(&self, items: &Receiver<Item>) {
         let (mut reported, mut report_at) = (0, None::<Instant>);
         loop {
@@ -172,7 +172,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// A line that is being formatted. It is added to the queue when this writer is dropped.
+/// A line that is being formatted. The line is added to the queue when this writer is dropped.
 pub(super) struct LineWriter<'l> {
     lines: &'l Lines,
     line: Vec<u8>,
