@@ -53,17 +53,17 @@ pub(crate) struct ServeArgs {
     /// for anonymous users, user.name and user.email from Git's configuration]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
-    /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT alone listens on all
+    /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
     /// Force-push each branch to the repository at URL whenever it changes
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
-    /// Drop a remote that sends nothing for this long during a fetch or push; 0: never
+    /// Abort a fetch or push if the remote sends nothing for this long; 0 means no limit
     #[arg(long, value_name = "SECONDS", default_value_t = remote::TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
-    /// Abort a fetch that is larger than this; 0: no limit
+    /// Abort a fetch that is larger than this; 0 means no limit
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = at_least(0))]
     pub(crate) remote_limit: u64,
     /// URL schemes of the remotes that clients may use, separated by commas: git, ssh, http, https,
@@ -117,10 +117,11 @@ pub(crate) struct LimitArgs {
     /// Time within which a new connection must attach
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     attach_timeout: u64,
-    /// Close a connection that has no request in progress and sends none for this long; 0: never
+    /// Close a connection that has no request in progress and sends none for this long; 0 means
+    /// never
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     idle_timeout: u64,
-    /// Number of threads; 0: one per core
+    /// Number of threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
     threads: u32,
 }

@@ -47,7 +47,7 @@ pub(crate) fn complain(text: &str) {
     eprintln!("datakit: {text}");
 }
 
-/// Runs `command` for each operand, even if it fails for some of them.
+/// Runs `command` for each operand, even if the command fails for some operands.
 ///
 /// # Errors
 /// [`CliError::Reported`] if the command failed for at least one operand. If the command fails with
@@ -97,7 +97,7 @@ fn escape_hidden(json: &str) -> String {
     text
 }
 
-/// Replaces characters that would move a terminal's cursor or reorder its text.
+/// Replaces characters that would move a terminal's cursor or reorder the displayed text.
 pub(crate) fn printable(text: &str) -> String {
     text.replace(is_hidden, "?")
 }
@@ -110,7 +110,7 @@ fn is_hidden(character: char) -> bool {
         || matches!(character, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns the bytes of a name, made printable if standard output is a terminal.
+/// Returns the bytes of a name, replacing hidden characters if standard output is a terminal.
 pub(crate) fn name_bytes(name: &ByteString) -> Vec<u8> {
     if io::stdout().is_terminal() {
         printable(&name.to_string()).into()
@@ -119,7 +119,7 @@ pub(crate) fn name_bytes(name: &ByteString) -> Vec<u8> {
     }
 }
 
-/// Returns `text`, made printable if standard output is a terminal.
+/// Returns `text`, replacing hidden characters if standard output is a terminal.
 pub(crate) fn line(text: &str) -> String {
     if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
 }

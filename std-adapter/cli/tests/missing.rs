@@ -99,7 +99,7 @@ fn missing_objects_are_reported_and_hide_nothing_else() {
             for top in ["branch/master/ro".to_owned(), format!("snapshots/{commit}/ro")] {
                 let (_, names, error) = run(&client, &["ls", &top]);
                 assert_eq!(names, "a\nb\nd\ne\nlink\nz\n", "{dialect} {error}");
-                // A truncated object still begins with its intact length field.
+                // The length at the start of a truncated object is still intact.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
                     assert!(

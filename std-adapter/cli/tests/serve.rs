@@ -20,7 +20,7 @@ fn at(address: &str) -> Client<'_> {
     Client { address, dialect: "9p2000.L" }
 }
 
-/// Runs a server that cannot start, and returns its standard error.
+/// Runs a server that fails to start, and returns its standard error.
 fn refused(url: &str) -> String {
     let output =
         Command::new(PROGRAM).args(["serve", "--url", url]).stdin(Stdio::null()).output().unwrap();
@@ -384,7 +384,7 @@ fn connections_beyond_the_descriptor_limit_are_closed() {
     let server = Server::with_files(64, &["--scratch", "--threads", "1"]);
     let connect = |_| TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
     let mut sockets: Vec<_> = (0..80).map(connect).collect();
-    // The last connections are closed immediately.
+    // The server closes the last connections immediately.
     let last = sockets.last_mut().unwrap();
     last.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));

@@ -1,5 +1,4 @@
-//! Tests that the command line works as shell users expect: operands, options, pipes and exit
-//! statuses.
+//! Tests that operands, options, pipes and exit statuses work as shell users expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

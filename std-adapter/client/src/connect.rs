@@ -101,7 +101,7 @@ impl Options {
         self
     }
 
-    /// Sets the numeric user id, which 9P2000.u and 9P2000.L send. If the id is `u32::MAX`, the
+    /// Sets the numeric user id that is sent in 9P2000.u and 9P2000.L. If the id is `u32::MAX`, the
     /// server uses the name instead.
     #[must_use]
     pub fn n_uname(mut self, number: u32) -> Options {
@@ -109,7 +109,7 @@ impl Options {
         self
     }
 
-    /// Sets the numeric group id for new files, which 9P2000.L sends.
+    /// Sets the numeric group id for new files, which is sent in 9P2000.L.
     #[must_use]
     pub fn gid(mut self, number: u32) -> Options {
         self.gid = number;

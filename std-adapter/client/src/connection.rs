@@ -1,4 +1,4 @@
-//! A connection, which assigns tags and fids to requests and passes replies back to their callers.
+//! A connection, which assigns tags and fids to requests and passes replies back to the callers.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket

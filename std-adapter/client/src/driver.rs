@@ -220,7 +220,8 @@ impl DriverState {
                 self.tags.start_flush(oldtag);
                 self.tags.detach(tag);
             }
-            // There is no free tag for a Tflush, so the tag remains in use until the reply arrives.
+            // There is no free tag for a Tflush, so the request's tag remains in use until the
+            // reply arrives.
             Err(_) => self.tags.detach(oldtag),
         }
     }
@@ -255,8 +256,8 @@ impl DriverState {
     }
 }
 
-/// Returns `true` if `frame`, a reply to Tattach or to a Twalk of `names` names, creates the new
-/// fid.
+/// Returns `true` if `frame` creates the new fid. The frame is a reply to Tattach or to a Twalk of
+/// `names` names.
 pub(super) fn creates_fid(frame: &[u8], names: u16) -> bool {
     match wire::kind(frame) {
         RATTACH => true,
@@ -282,7 +283,7 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
     driver.disconnect(reason);
 }
 
-/// Hands every complete frame in `buffer` to its caller.
+/// Hands every complete frame in `buffer` to the caller that is waiting for the reply.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
     // The wakers are called without the lock. Waking can drop the last reference to a task, and
     // dropping the task's calls takes the lock.
@@ -349,7 +350,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. Waits for a slow server as long as any handle exists.
+/// Writes and flushes `batch`. Waits for a slow server for as long as any handle exists.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

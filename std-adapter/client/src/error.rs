@@ -128,7 +128,7 @@ const KINDS: &[(u32, ErrorKind)] = &[
 ];
 
 impl Error {
-    /// Returns the error for a Linux error number, with its usual message.
+    /// Returns the error for a Linux error number, with the usual message for that number.
     pub(crate) fn from_errno(errno: u32) -> Error {
         Error::Server { errno, text: text_of(errno) }
     }

@@ -36,15 +36,15 @@ const RUST_LOG: &str = "RUST_LOG";
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// More log output (`-vv` for debug)
+    /// Log more (`-vv` for debug)
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// No log output, regardless of the other options
+    /// Log nothing, regardless of the other options
     #[arg(short, long)]
     quiet: bool,
     /// Log level, regardless of -v [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
     ///
-    /// Each level includes the ones before it. Write to a file debug/src/*/level to change the
+    /// Each level includes the preceding levels. Write to a file debug/src/*/level to change the
     /// level of a source while the server is running. RUST_LOG accepts the same levels, for all
     /// sources or for one: `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
@@ -52,10 +52,10 @@ pub(crate) struct LogArgs {
     /// Where to log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
-    /// Clock to use with the destination `timestamp`
+    /// Clock to use with the `timestamp` destination
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// When to colour the log; auto: if standard error is a terminal and NO_COLOR is not set
+    /// When to colour the log; auto means if standard error is a terminal and NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
@@ -197,8 +197,8 @@ fn parse_level(name: &str) -> Option<Level> {
     LevelName::from_str(name, true).ok().map(|level| level.0)
 }
 
-/// Returns the level that `RUST_LOG` sets for a source, either by its name, by its target or for
-/// all sources. Directives for other programs are ignored.
+/// Returns the level that `RUST_LOG` sets for the source with the given name or target, or for all
+/// sources. Directives for other programs are ignored.
 fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     let directives = value.split(',').map(|directive| match directive.split_once('=') {
         Some((of, level)) => (Some(of.trim()), level.trim()),

@@ -119,8 +119,8 @@ async fn a_directory_can_have_100_000_files() {
     flat.assert_sound();
 }
 
-/// Returns `git fast-import` commands for a linear history from `first` to `master`, and a branch
-/// `side` with one commit on `first`.
+/// Returns `git fast-import` commands for a linear history from `first` to `master` and for a
+/// branch `side` with one commit on top of `first`.
 fn long_history() -> Vec<u8> {
     let mut commands = String::new();
     for number in 0..COMMITS {

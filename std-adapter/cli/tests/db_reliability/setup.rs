@@ -178,7 +178,7 @@ pub(crate) async fn commit_as(
     Ok(transaction.commit(message).await?.id().to_string())
 }
 
-/// Begins a transaction and writes one file in it.
+/// Begins a transaction and writes one file.
 pub(crate) async fn begin(
     db: &Db,
     branch: &str,

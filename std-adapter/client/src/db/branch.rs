@@ -51,7 +51,7 @@ impl Branch {
         self.dir.remove().await
     }
 
-    /// Moves the branch to a descendant of its head, or to any commit if it has no head.
+    /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
     ///
     /// # Errors
     /// [`Error::NotFastForward`] if `to` is not a descendant of the head, for example because
@@ -75,7 +75,7 @@ impl Branch {
     ///
     /// # Errors
     /// Any error returned by `f`; [`Error::TransactionOpen`] if `f` returns `Ok` without committing
-    /// or aborting the transaction. In both cases the transaction is aborted.
+    /// or aborting the transaction. If an error is returned, the transaction is aborted.
     ///
     /// ```no_run
     /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -114,7 +114,7 @@ impl Branch {
 
     /// Watches every change to the head from now on, in order and without gaps. `None` means that
     /// the branch was removed. If the client reads too slowly, the server ends the stream. The
-    /// original server skips intermediate heads, as for [`Branch::watch_head`].
+    /// original server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
     /// # Errors
     /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// valid file name.
 const COMPONENT_MAX: usize = 250;
 
-/// A branch name that Git accepts, without `refs/heads/`. It may contain slashes.
+/// A branch name that Git accepts, without `refs/heads/`. The name may contain slashes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(Arc<[u8]>);
 

@@ -95,8 +95,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of `\uXXXX`, and a second escape if the first one is the first half of a
-    /// surrogate pair.
+    /// Parses the digits of `\uXXXX`, and a second escape if the first one encodes the first half
+    /// of a surrogate pair.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

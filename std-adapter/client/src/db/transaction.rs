@@ -314,8 +314,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::Conflict`] if the branch and the transaction changed the same file;
-    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. In both cases the transaction
-    /// stays open. [`Error::NotFound`] if one of the parents does not exist.
+    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. A conflict leaves the
+    /// transaction open. [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.control_file("ctl")?;
