@@ -25,9 +25,9 @@ use datakit_server::memory;
 /// The default message for a commit.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
-/// A transaction on one branch. It ends and its tree is discarded when it is committed,
-/// [closed](Transaction::close) or dropped. While a commit or merge is in progress, the transaction
-/// can be read, but changes fail with [`Error::Busy`].
+/// A transaction on one branch. The transaction ends, and its tree is discarded, when it is
+/// committed, [closed](Transaction::close) or dropped. While a commit or merge is in progress, the
+/// transaction can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
     /// Limits the memory used by uncommitted changes.
@@ -236,7 +236,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such node or the transaction has ended;
-    /// [`Error::IsDirectory`] if it is a directory; [`Error::Broken`] if the blob cannot be read.
+    /// [`Error::IsDirectory`] if the node is a directory; [`Error::Broken`] if the blob cannot be
+    /// read.
     pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
         self.file(FileAt::Path(path))?.content.bytes(self.objects())
     }
@@ -258,9 +259,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file under `number`, because a client has it open. The file is invisible and
-    /// never committed. The file is kept until it is [forgotten](Transaction::forget) or the
-    /// transaction ends.
+    /// Keeps a removed file under `number`, because a client has it open. The detached file is
+    /// invisible and never committed. The file is kept until it is [forgotten](Transaction::forget)
+    /// or the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -326,7 +327,7 @@ impl Transaction {
     }
 
     /// Computes a [`merge`](Transaction::merge) without changing the tree. Calling
-    /// [`apply`](Prepared::apply) on the result is fast and makes the changes.
+    /// [`apply`](Prepared::apply) on the result then makes the changes quickly.
     ///
     /// # Errors
     /// The same errors as [`merge`](Transaction::merge).

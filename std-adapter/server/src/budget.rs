@@ -133,7 +133,7 @@ impl Reservation {
     /// Changes the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted. In that case, the reservation is unchanged.
+    /// [`Error::NoSpace`] if the budget is exhausted. On failure, the reservation is unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.reserve(more)?,

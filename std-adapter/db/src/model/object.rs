@@ -192,7 +192,7 @@ pub struct Commit {
     /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
     /// sorted by the committer's date.
     pub time: i64,
-    /// The message, converted to UTF-8 if its encoding is known and otherwise verbatim.
+    /// The message, which is converted to UTF-8 if its encoding is known.
     pub message: Vec<u8>,
 }
 

@@ -47,7 +47,7 @@ struct CacheState {
 /// A tree and its hash.
 type NamedTree = (Id, Arc<TreeEntries>);
 
-/// Computes the approximate memory use of cached values, in bytes.
+/// Computes the approximate number of bytes that cached values take up in memory.
 #[derive(Clone)]
 struct Weight;
 
@@ -125,7 +125,7 @@ impl ObjectCache {
     /// Returns the content of a blob.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such blob or it cannot be read.
+    /// [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
@@ -158,7 +158,7 @@ impl ObjectCache {
     /// Returns the length of a blob in bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such blob or it cannot be read.
+    /// [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob_length(&self, id: Id) -> Result<u64> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
@@ -179,7 +179,7 @@ impl ObjectCache {
     /// Returns an encoded tree.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such tree or it cannot be read.
+    /// [`Error::Broken`] if the tree does not exist or cannot be read.
     pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
         self.read(id, ObjectKind::Tree)
     }
@@ -187,7 +187,7 @@ impl ObjectCache {
     /// Returns the entries of a tree in Git's order.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such tree or it cannot be read.
+    /// [`Error::Broken`] if the tree does not exist or cannot be read.
     pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
@@ -219,7 +219,7 @@ impl ObjectCache {
     /// Returns a commit.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such commit or it cannot be read.
+    /// [`Error::Broken`] if the commit does not exist or cannot be read.
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
@@ -234,7 +234,8 @@ impl ObjectCache {
     /// Returns a commit whose hash was supplied by a client.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such commit; [`Error::Broken`] if it cannot be read.
+    /// [`Error::NotFound`] if there is no such commit; [`Error::Broken`] if the commit cannot be
+    /// read.
     pub fn named_commit(&self, id: Id) -> Result<Arc<Commit>> {
         self.commit(id).map_err(Error::of_named)
     }

@@ -6,7 +6,7 @@
 //!
 //! Trees are decoded as leniently as Git decodes them. Trees that other programs have written in a
 //! different order or with unusual modes are still unambiguous. Entries are sorted, and modes are
-//! normalised. Duplicate names and names that would lead out of the directory are hidden. No path
+//! normalized. Duplicate names and names that would lead out of the directory are hidden. No path
 //! can refer to a hidden name, and some such names are attacks on programs that check out the tree.
 
 use std::cmp::Ordering;
@@ -39,7 +39,8 @@ impl TreeEntries {
     /// # Errors
     /// [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // An entry has at least 24 bytes, and most names are several bytes long.
+        // Assume 40 bytes per entry. The minimum is 24 bytes, but most names are several bytes
+        // long.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -104,8 +105,8 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // Git sorts a directory as if its name ended with a slash, and everything else by the bytes
-        // of the names.
+        // Only directories can be out of order, because Git sorts them as if their names ended with
+        // a slash.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
@@ -157,7 +158,7 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalises a mode as Git does. Only the executable bit of a file's permissions matters. An
+/// Normalizes a mode as Git does. Only the executable bit of a file's permissions matters. An
 /// unknown or malformed mode is treated as a submodule, so the entry is hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {

@@ -25,7 +25,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// logged. Each failed branch is retried with its own exponential backoff, so a branch that the
 /// remote rejects does not delay the others.
 ///
-/// The future never completes. Dropping it does not stop a push that is running.
+/// The future never completes. Dropping the future does not stop a push that is in progress.
 pub async fn auto_push(
     database: Database,
     push: Arc<dyn Push>,
@@ -33,7 +33,7 @@ pub async fn auto_push(
     debounce: Duration,
     on_push: impl Fn(Duration),
 ) {
-    // Subscribe before reading the heads, so no change is missed.
+    // Subscribe before reading the heads, so that no change is missed.
     let mut changes = database.moves();
     let mut pusher =
         Pusher { database: database.clone(), push, url, debounce, branches: BTreeMap::new() };
@@ -125,8 +125,8 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. If the remote rejects some branches, bisects to find out which
-    /// ones. Returns whether at least one branch was pushed.
+    /// Pushes branches together. Bisects the list of branches if the remote rejects some of them.
+    /// Returns whether at least one branch was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
         while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
@@ -178,7 +178,7 @@ impl Pusher {
         backoff
     }
 
-    /// Returns when the next retry is due.
+    /// Returns the time at which the next retry is due.
     fn next_retry(&self) -> Option<Instant> {
         self.branches.values().filter_map(|branch| Some(branch.retry.as_ref()?.at)).min()
     }

@@ -17,12 +17,12 @@ use crate::{BranchName, Error};
 /// Default maximum number of bytes for one fetch: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// Settings of the served repository that apply to a fetch, because they determine how to reach
+/// The served repository's settings that also apply to fetches, because they determine how to reach
 /// other repositories.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
-/// Settings for every fetch. They override the user's and the repository's settings.
+/// Settings for every fetch, which override the user's and the repository's settings.
 const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -188,7 +188,7 @@ fn command(
         git.env(format!("GIT_CONFIG_KEY_{number}"), key)
             .env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
-    // Trace every packet on standard error, so that each packet counts as progress.
+    // Trace every packet to standard error, so that each packet counts as progress.
     git.env("GIT_TRACE_PACKET", "2");
     git
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A subprocess in its own process group. Processes that it starts, such as the `ssh` started by
-/// `git`, belong to the same group. Dropping the `ProcessGroup` kills the whole group.
+/// A subprocess in its own process group. Its child processes, such as the `ssh` started by `git`,
+/// belong to the same group. Dropping the `ProcessGroup` kills the whole group.
 ///
 /// Signals from the terminal do not reach the group, and its processes cannot prompt on the
 /// terminal.
@@ -39,8 +39,8 @@ impl ProcessGroup {
         let deadline = Instant::now() + grace;
         while !self.ended && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            // A leader that has not been waited for is a zombie, which still counts as a member of
-            // the group.
+            // A leader that has exited is a zombie until it is waited for, and a zombie still
+            // counts as a member of the group.
             let reaped = !matches!(self.leader.try_wait(), Ok(None));
             self.ended = reaped && test_kill_process_group(group).is_err();
         }

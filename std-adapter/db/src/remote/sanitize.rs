@@ -4,8 +4,8 @@
 const MAX_MESSAGE_CHARS: usize = 1000;
 /// Maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// Number of bytes that are kept from the end of standard error, where the reasons for a failure
-/// are found.
+/// Number of bytes kept from the end of standard error, which is where the reason for a failure
+/// appears.
 const TAIL_BYTES: usize = 4096;
 /// Text that appears in each line printed because of `GIT_TRACE_PACKET`.
 const TRACE_MARK: &str = " pkt-line.c:";

@@ -80,8 +80,8 @@ impl fmt::Debug for GitStore {
 
 impl GitStore {
     /// Opens the repository at `path`: `path/.git`, the directory that the file `path/.git` points
-    /// to, or `path` itself. Creates a repository if there is none. If `path` is a linked work
-    /// tree, opens the whole repository that it belongs to.
+    /// to, or `path` itself. Creates a repository if none exists. Opens the whole repository even
+    /// if `path` is only one of its linked work trees.
     ///
     /// Abandoned branch locks are removed, which takes up to one second if there are any.
     ///

@@ -193,7 +193,7 @@ fn check_no_conflict(
 /// The name prefix of the temporary repositories used by fetches.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
-/// Returns the prefix followed by the id of this process.
+/// Returns the prefix followed by this process's id.
 fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }

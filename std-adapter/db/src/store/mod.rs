@@ -16,7 +16,8 @@ use super::{BranchName, Id, Result};
 /// An index that holds the parents and times of commits, as described in `git-commit-graph(1)`. The
 /// index is stored separately from the commits themselves.
 pub trait CommitGraph: Send + Sync {
-    /// Returns the committer time and the parents of a commit, or `None` if it is not in the graph.
+    /// Returns the committer time and the parents of a commit, or `None` if the commit is not in
+    /// the graph.
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
@@ -213,8 +214,8 @@ pub struct RefUpdate<'a> {
 /// Branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// Branches with these names, and branches whose names start with one of these names and a
-    /// slash.
+    /// Branches with these names, and branches whose names start with one of these names followed
+    /// by a slash.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,

@@ -9,12 +9,13 @@ use crate::{Error, Id, Result};
 use datakit_server::sparse_bytes::SparseBytes;
 
 impl Transaction {
-    /// Creates a file with this content, or replaces the file at `path`.
+    /// Creates a file with this content at `path`, replacing any existing file.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if `path` is a directory; [`Error::InvalidName`] if Git does not
-    /// allow the name; [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a
-    /// directory; [`Error::NoMemory`] if the limit is reached.
+    /// - [`Error::IsDirectory`] if `path` is a directory.
+    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - [`Error::NoMemory`] if the limit is reached.
     pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -38,9 +39,10 @@ impl Transaction {
     /// Creates a directory. Directories that are still empty are left out of the commit.
     ///
     /// # Errors
-    /// [`Error::Exists`] if `path` exists; [`Error::InvalidName`] if Git does not allow the name;
-    /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
-    /// [`Error::NoMemory`] if the limit is reached.
+    /// - [`Error::Exists`] if `path` exists.
+    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - [`Error::NoMemory`] if the limit is reached.
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, EntryMode::Dir)?;
@@ -60,9 +62,10 @@ impl Transaction {
     /// Removes the node at `path`, along with everything below it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
-    /// through a file; [`Error::IsDirectory`] for the top directory; [`Error::Busy`] during a
-    /// commit or merge.
+    /// - [`Error::NotFound`] if there is no such node.
+    /// - [`Error::NotDirectory`] if `path` leads through a file.
+    /// - [`Error::IsDirectory`] for the top directory.
+    /// - [`Error::Busy`] during a commit or merge.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         self.take_node(path).map(drop)
     }
@@ -151,7 +154,8 @@ impl Transaction {
     ///
     /// # Errors
     /// Returns any error from `change` and leaves the file unchanged in that case.
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -168,7 +172,8 @@ impl Transaction {
     /// Truncates a file to length zero.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// directory.
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
@@ -183,7 +188,8 @@ impl Transaction {
     /// in memory. Does nothing if the file has changed in the meantime.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// directory.
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: SparseBytes) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
@@ -193,11 +199,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sets the mode of a file. A symbolic link becomes a file whose content is the target.
+    /// Sets the mode of a file. A symbolic link becomes a file whose content is the link's target.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory;
-    /// [`Error::InvalidName`] if Git does not allow a link with that name.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// directory; [`Error::InvalidName`] if Git does not allow a link with that name.
     pub(crate) fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;

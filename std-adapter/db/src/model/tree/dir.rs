@@ -9,7 +9,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree_text::find;
 use crate::{Error, Id, Result};
 
-/// The maximum number of components in a path that can be changed. Changed directories are written
+/// The maximum number of components in the path of a changed node. Changed directories are written
 /// and dropped recursively, so their depth is limited.
 pub const MAX_DEPTH: usize = 512;
 

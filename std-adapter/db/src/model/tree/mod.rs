@@ -72,7 +72,7 @@ impl Tree {
     /// Returns the directory at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if nothing is at `path`; [`Error::NotDirectory`] if it is not a
+    /// [`Error::NotFound`] if nothing is at `path`; [`Error::NotDirectory`] if the node is not a
     /// directory; [`Error::Broken`] if a directory cannot be read.
     pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
@@ -101,7 +101,8 @@ impl Tree {
     /// through a file; [`Error::IsDirectory`] for the top directory.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
-        // Check first, so that a failed removal does not mark the directory as changed.
+        // Check first that the node exists, so that a failed removal does not mark the directory as
+        // changed.
         self.get(objects, path)?;
         self.entries_mut(objects, parent)?.remove(name).ok_or(Error::NotFound)
     }
@@ -109,8 +110,8 @@ impl Tree {
     /// Returns the file at `path` so that it can be changed.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::IsDirectory`] if it is a directory or
-    /// submodule; [`Error::TooDeep`] if the path has too many components.
+    /// [`Error::NotFound`] if there is no such node; [`Error::IsDirectory`] if the node is a
+    /// directory or submodule; [`Error::TooDeep`] if the path has too many components.
     pub fn file_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut TreeFile> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         match self.entries_mut(objects, parent)?.get_mut(name) {

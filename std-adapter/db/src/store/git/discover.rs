@@ -116,7 +116,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 }
 
 /// Checks the format version and extensions of a repository. Using a repository with an unsupported
-/// format would damage it.
+/// format could damage it.
 ///
 /// # Errors
 /// [`Error::Store`] with the reason if the format is not supported.

@@ -146,8 +146,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program removed the empty directory. The caller will notice this in its
-                // next step.
+                // Another program removed the empty directory. The caller's next step will find the
+                // directory missing.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },

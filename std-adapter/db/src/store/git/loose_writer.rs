@@ -18,8 +18,8 @@ use crate::{Error, Id, Result};
 /// Maximum number of files that are open and synced at the same time.
 const SYNC_BATCH: usize = 16;
 
-/// Prefix of directories for new objects. `git gc` recognizes `tmp_objdir-` and removes such
-/// directories after two weeks.
+/// Name prefix of the staging directories for new objects. `git gc` recognizes `tmp_objdir-` and
+/// removes such directories after two weeks.
 pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
 
 /// Maximum number of times that a missing directory is recreated.
@@ -27,14 +27,14 @@ const MAX_RETRIES: u32 = 100;
 
 /// A writer of loose objects, used by one thread at a time.
 ///
-/// gix does not sync the loose objects that it writes. Therefore, they are written to a staging
-/// directory, synced, and then renamed to their final names.
+/// gix does not sync the loose objects that it writes. Therefore, new objects are written to a
+/// staging directory, synced, and then renamed to their final names.
 pub(super) struct LooseWriter {
     objects: Store,
     staging: Store,
 }
 
-/// A file in the staging directory. It is removed on drop unless it was published.
+/// A file in the staging directory, which is removed on drop unless it was published.
 struct StagedFile {
     path: PathBuf,
     target: PathBuf,
@@ -165,8 +165,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The directory does not exist: this is the first object in it, or `git gc` has packed
-            // the others.
+            // The directory does not exist. Either no object was in it before, or `git gc` has
+            // packed all of them.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());

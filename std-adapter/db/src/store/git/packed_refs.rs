@@ -115,8 +115,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // A leftover file exists only if a program was killed, since the file is written under the
-        // lock.
+        // A leftover file exists only if a program was killed, because the file is written under
+        // the lock.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;

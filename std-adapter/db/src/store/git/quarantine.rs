@@ -60,7 +60,7 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // If this server is killed, the next one removes directories with this prefix.
+        // If this server is killed, the next server removes directories with this prefix.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };

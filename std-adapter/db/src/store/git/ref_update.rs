@@ -156,8 +156,9 @@ impl Refs<'_> {
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
-        // Pack the branch and remove its loose file. A single change to `packed-refs` then renames
-        // the branch, and no file occupies the path of a directory that the new name needs.
+        // Pack the branch and remove its loose file. Without a loose file, a single change to
+        // `packed-refs` renames the branch, and no file is in the way of a directory that the new
+        // name needs.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -265,7 +266,7 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // A packed ref has no file, and there may be a directory with its name.
+            // A packed ref has no loose file, and there may be a directory at its path.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }

@@ -157,7 +157,7 @@ impl Refs<'_> {
             .map(|(target, name)| (name, target))
             .collect();
         // Read the packed refs after the loose ones, so that a ref that was packed in the meantime
-        // is found here.
+        // is not missed.
         if let Some(packed) = self.packed_refs()? {
             let packed =
                 packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
@@ -218,7 +218,8 @@ impl Refs<'_> {
     }
 }
 
-/// Returns the names of the parent directories of a ref, except `refs` and the directory below it.
+/// Returns the names of the parent directories of a ref, except `refs` and the directory directly
+/// below it.
 fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     slashes.skip(2).filter_map(|at| name.get(..at))
@@ -247,8 +248,8 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. This includes errors caused by a
-/// parent that is a file, or by a directory in place of the ref.
+/// Returns whether an error means that a loose ref does not exist. A parent of the ref may be a
+/// file, or there may be a directory in place of the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

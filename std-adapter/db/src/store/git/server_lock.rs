@@ -8,9 +8,9 @@
 //! knows that no other server is running and may remove old lock files. The file `datakit.lock`
 //! itself is never removed.
 //!
-//! `git` does not use `datakit.lock`. It locks a branch only for an instant, so a branch lock that
-//! has not changed for [`GRACE`] is considered abandoned. `git` itself waits just as long for
-//! `packed-refs.lock`.
+//! `git` does not use `datakit.lock`, but locks a branch only for an instant. A branch lock that
+//! has not changed for [`GRACE`] is therefore considered abandoned. `git` itself waits just as long
+//! for `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -88,7 +88,7 @@ fn remove_abandoned(common: &Path) -> io::Result<()> {
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
     // `packed-refs.new` is written only while `packed-refs.lock` is held. `index.lock` is not in
-    // the list, because it is held while somebody writes a commit message, however long that takes.
+    // the list, because `git commit` holds it for as long as the user takes to write a message.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {

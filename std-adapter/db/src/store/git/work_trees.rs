@@ -28,10 +28,10 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 /// The main work tree or a linked one.
 #[derive(Debug, Clone)]
 pub(super) struct WorkTree {
-    /// The directory that contains its `HEAD` and `index`.
+    /// The directory that contains the work tree's `HEAD` and `index`.
     git_dir: PathBuf,
-    /// The directory that contains its files, or `None` if only the `.git` file in that directory
-    /// records which repository it belongs to.
+    /// The directory that contains the work tree's files, or `None` if the repository does not
+    /// record where that directory is.
     dir: Option<PathBuf>,
 }
 
@@ -79,7 +79,7 @@ impl Refs<'_> {
         main.into_iter().chain(linked).collect()
     }
 
-    /// Returns how `tree` uses a branch, or `None` if it does not use the branch.
+    /// Returns how `tree` uses a branch, or `None` if the work tree does not use the branch.
     fn branch_use(&self, tree: &WorkTree, name: &[u8]) -> Option<BranchUse> {
         if self.head_chain(tree).iter().any(|link| link == name) {
             return Some(BranchUse::CheckedOut);
@@ -227,7 +227,7 @@ impl WorkTreeUpdate {
         self.read_tree(self.from, self.to)
     }
 
-    /// Reverts [`apply`](WorkTreeUpdate::apply), because the branch could not be updated.
+    /// Reverts [`apply`](WorkTreeUpdate::apply) after a failure to update the branch.
     pub(super) fn revert(&self) {
         if let Err(error) = self.read_tree(self.to, self.from) {
             let (dir, to) = (self.dir.display(), self.to);

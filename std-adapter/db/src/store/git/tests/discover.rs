@@ -86,7 +86,7 @@ fn supported_and_ignored_extensions_are_accepted() {
                 "extensions.noop=1",
             ],
         ),
-        // In version 0, Git ignores unknown extensions.
+        // In format version 0, Git ignores unknown extensions.
         ("ignored", &["core.repositoryFormatVersion=0", "extensions.new=true"]),
     ] {
         let repository = TempRepository::new(&format!("form-{case}"));

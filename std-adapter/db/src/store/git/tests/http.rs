@@ -20,8 +20,8 @@ fn a_branch_is_fetched_over_http() {
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     let missing = BranchName::new("no").unwrap();
     assert_eq!(store.fetch("r", &url, &missing), Err(FetchError::NoSuchBranch));
-    // A path that does not exist, TLS to a server that does not support it, and a server that asks
-    // for a password.
+    // Try a path that does not exist, TLS to a server that does not support TLS, and a server that
+    // asks for a password.
     for url in [
         format!("http://{address}/nowhere"),
         format!("https://{address}/.git"),
