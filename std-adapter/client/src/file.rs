@@ -31,7 +31,7 @@ const MAX_FILE: usize = 1 << 30;
 /// - A write returns before the server has executed it. If the server refuses the write, a later
 ///   write, flush, shutdown, seek or [`File::close`] returns the error, and all further writes fail
 ///   until a seek.
-/// - Each [`io::Error`] has this crate's [`Error`] as its source.
+/// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
 /// Dropping the file cancels any writes in flight, so their data may be lost, and clunks the fid in
 /// the background. [`File::close`] waits for the writes and the clunk.
@@ -133,8 +133,8 @@ impl File {
         writes.finish().await
     }
 
-    /// Starts a sequence of writes at a byte offset. Once the file's length shows that the server
-    /// stores the written data, several writes are in flight at once.
+    /// Starts a sequence of writes at a byte offset. Several writes are in flight at once as soon
+    /// as the file's length shows that the server stores the written data.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)
@@ -227,7 +227,7 @@ struct Cursor {
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
-    /// The pending request for the file's length, which a seek from the end requires.
+    /// The pending request for the file's length while seeking from the end.
     stat: Option<BoxFuture<Result<Metadata>>>,
 }
 

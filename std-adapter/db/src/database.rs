@@ -46,8 +46,8 @@ impl fmt::Debug for Database {
     }
 }
 
-/// The branches in use. Each has exactly one [`Branch`], whose lock serialises updates so that
-/// watchers see every update.
+/// The branches in use. Each branch has exactly one [`Branch`] value, whose lock serialises updates
+/// so that watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
@@ -195,8 +195,8 @@ impl Database {
         self.0.in_flight.closed().await;
     }
 
-    /// Returns the branch `name`, which may not have any commits yet. All users of a branch share
-    /// one [`Branch`].
+    /// Returns the branch `name`, which need not have any commits. All users of a branch share one
+    /// [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
         let table = &self.0.branches;
@@ -267,7 +267,7 @@ impl Database {
     }
 
     /// Runs `work`, which accesses the store. If the store may block, `work` runs on a blocking
-    /// thread. Otherwise, it runs on the current thread.
+    /// thread, and otherwise on the current thread.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -282,8 +282,7 @@ impl Database {
     }
 
     /// Runs `work`, which accesses the store and hashes about `bytes` bytes. If the store may block
-    /// or `bytes` is large, `work` runs on a blocking thread. Otherwise, it runs on the current
-    /// thread.
+    /// or `bytes` is large, `work` runs on a blocking thread, and otherwise on the current thread.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.

@@ -64,7 +64,7 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// Git would also refuse the operation, for the reason given in the string.
+    /// Git would also refuse the operation. The string contains the reason.
     #[error("{0}")]
     Refused(String),
     /// Git does not allow the name in a tree.

@@ -170,9 +170,9 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     }
 }
 
-/// Moves the branch without a merge if its head is a parent of the commit and no other thread holds
-/// its lock. Without a merge, the store can sync the objects and the ref together. Returns `None`
-/// if the caller has to merge.
+/// Moves the branch without a merge if the head is a parent of the commit and no other thread holds
+/// the branch's lock. Without a merge, the store can sync the objects and the ref together. Returns
+/// `None` if the caller has to merge.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,

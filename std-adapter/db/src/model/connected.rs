@@ -1,5 +1,5 @@
-//! Finds the objects that must be written again before a branch may refer to a commit. These
-//! objects are the ones that `git rev-list --objects COMMIT --not --all` lists.
+//! Finds the objects that must be written again before a branch may refer to a commit. The command
+//! `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref. Git may prune all other objects at any
 //! time, such as objects of a removed branch, objects written by a merge, or old objects that a

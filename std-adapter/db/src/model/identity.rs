@@ -20,7 +20,7 @@ const MAX_TIME: i64 = 253_402_300_799;
 /// User names that clients send when they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// The text does not identify a person, for the reason given in the string.
+/// An error for text that does not identify a person, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);

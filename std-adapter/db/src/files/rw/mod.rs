@@ -30,7 +30,7 @@ use datakit_server::tree::Entry;
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
-    /// This lock is acquired before the lock on the transaction.
+    /// The lock on this table is acquired before the lock on the transaction.
     names: Mutex<InodeTable>,
     me: Weak<RwTree>,
 }

@@ -31,8 +31,8 @@ pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     merge_bases_of(objects, &[a], &[b])
 }
 
-/// Returns the [`merge_bases`] of two hypothetical merge commits. The first merges all commits in
-/// `first`, and the second merges all commits in `second`.
+/// Returns the [`merge_bases`] of two hypothetical merge commits: one that merges all commits in
+/// `first`, and one that merges all commits in `second`.
 ///
 /// # Errors
 /// The same errors as [`merge_bases`].
@@ -60,8 +60,8 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Removes bases that are ancestors of other bases. This is necessary only if some commit times are
-/// wrong.
+/// Removes bases that are ancestors of other bases. The removal is necessary only if some commit
+/// times are wrong.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -93,9 +93,9 @@ const STALE: u8 = 4;
 
 /// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
-/// The walk ends when all queued commits are stale. By then, the walk has found all lowest common
-/// ancestors, even if commit times are wrong. Neither a lowest common ancestor nor any commit on
-/// the way to one becomes stale before it is visited.
+/// The walk ends when all queued commits are stale. When the walk ends, it has found all lowest
+/// common ancestors, even if commit times are wrong. Neither a lowest common ancestor nor any
+/// commit on the way to one becomes stale before it is visited.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -105,8 +105,8 @@ struct Walk<'o> {
     /// The number of queued commits that are not stale.
     interesting: usize,
     turn: u64,
-    /// The common ancestors found so far, with their times. At the end of the walk, they include
-    /// all lowest common ancestors.
+    /// The common ancestors found so far, with their times. At the end of the walk, this list
+    /// includes all lowest common ancestors.
     common: Vec<(i64, Id)>,
 }
 
