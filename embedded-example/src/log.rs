@@ -69,9 +69,9 @@ mod uart {
     /// Whether a frame has been started but not ended.
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: accessed only between `acquire` and `release`, with interrupts disabled on a single
-    // core. Faults cannot be disabled, but the fault handler panics, and `IN_FRAME` then makes
-    // `acquire` exit before accessing the state.
+    // SAFETY: the state is accessed only between `acquire` and `release`, with interrupts disabled
+    // on a single core. Faults cannot be disabled, but the fault handler panics, and `IN_FRAME`
+    // then makes `acquire` exit before accessing the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {

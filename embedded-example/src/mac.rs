@@ -85,8 +85,8 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If there is none, the task of `cx` is woken when a
-/// frame arrives.
+/// Returns whether there is a frame in the FIFO. If there is no frame, the task of `cx` is woken
+/// when a frame arrives.
 ///
 /// Because the interrupt bit does not count frames, the interrupt is acknowledged and enabled
 /// before the number of frames is checked again. In the opposite order, a frame that arrived

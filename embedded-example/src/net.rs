@@ -13,7 +13,7 @@ pub const SOCKETS: usize = 4;
 /// The address of the host in QEMU's user network.
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
-/// Starts the driver and the stack. Call this once. `seed` determines the first port and sequence
+/// Starts the driver and the stack. Call this once. `seed` determines the initial port and sequence
 /// numbers.
 pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
     // The buffers are constructed in place, because moving them would need as much stack space as

@@ -7,8 +7,9 @@
 //! listener without a backlog.
 //!
 //! A client loses its slot when it has been inactive for `params/net/idle` seconds and has no
-//! request in flight. For example, a client that is waiting for an event is not idle. If a waiting
-//! client has vanished, TCP keep-alive detects its absence within `params/net/idle` seconds.
+//! request in flight. A client that is waiting for an event is not idle, because its request is in
+//! flight. If a waiting client has vanished, TCP keep-alive detects its absence within
+//! `params/net/idle` seconds.
 
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
@@ -45,9 +46,9 @@ const TRANSMIT: usize = 1460;
 /// The maximum number of requests that a client can have in flight. All but one of the requests may
 /// wait for events.
 const WORKERS: usize = 4;
-/// The maximum length of a message, in bytes. The msize is larger, because Linux requires at least
-/// a page. Clients respect the iounit when they read and write, so only messages other than reads
-/// and writes can exceed the limit.
+/// The maximum length of a message, in bytes. The msize is larger, because Linux requires an msize
+/// of at least one page. Clients respect the iounit when they read and write, so only messages
+/// other than reads and writes can exceed the limit.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids per client.
@@ -339,8 +340,8 @@ impl Read for ClientReader<'_> {
     }
 }
 
-/// The sending half of a socket. Sending a reply counts as activity, because a client that was
-/// waiting for the reply was not idle.
+/// The sending half of a socket. Sending a reply counts as activity, because the client was not
+/// idle while it waited for the reply.
 struct ClientWriter<'s> {
     tx: TcpWriter<'s>,
     last_active: &'s Cell<Instant>,
@@ -361,7 +362,7 @@ impl Write for ClientWriter<'_> {
     }
 }
 
-// Uses the default `readable`, because embassy-net's `wait_read_ready` does not return when the
-// peer closes the connection. The board could not make use of the method anyway, because it does
-// not release the buffers of idle connections.
+// The reader uses the default `readable`, because embassy-net's `wait_read_ready` does not return
+// when the peer closes the connection. The board could not make use of the method anyway, because
+// it does not release the buffers of idle connections.
 impl serve::TransportRead for ClientReader<'_> {}

@@ -53,11 +53,11 @@ pub enum MutableTree {}
 
 /// A tree with a fixed structure. Only its [`read`](super::Vfs::read) method may wait.
 ///
-/// Nothing can be created, moved or linked in it, and it has no symbolic links, extended attributes
-/// or locks. The session never calls methods such as [`create`](super::Vfs::create) and
-/// [`rename`](super::Vfs::rename), whose default implementations refuse the operation. Flash is
-/// saved because the handlers of unsupported requests are not monomorphised, and RAM is saved
-/// because requests that never wait need no future state.
+/// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
+/// links, extended attributes or locks. The session never calls methods such as
+/// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
+/// refuse the operation. Flash is saved because the handlers of unsupported requests are not
+/// monomorphised, and RAM is saved because requests that never wait need no future state.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
@@ -125,8 +125,8 @@ impl TreeKind for ImmutableTree {
     }
 }
 
-/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready), it does not panic
-/// when polled again, which saves flash.
+/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready), this future does
+/// not panic when polled again, which saves flash.
 #[derive(Debug)]
 pub struct Completed<T>(Option<T>);
 

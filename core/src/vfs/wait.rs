@@ -2,7 +2,7 @@
 //! not poll.
 //!
 //! A list has room for the wakers of a few tasks. Further tasks form a chain: the list holds the
-//! waker of the last one, and each task **holds the waker of the previous one in its own future**.
+//! waker of the last task, and each task **holds the waker of the previous one in its own future**.
 //! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds. A
 //! list is small, needs no allocator and can hold any number of tasks. The tasks in a long chain
 //! are woken one after the other.
@@ -23,8 +23,8 @@ fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// A list of tasks that wait for one event. It holds the wakers of `N` tasks; further tasks hold
-/// each other's wakers.
+/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks; further tasks
+/// hold each other's wakers.
 ///
 /// Each file whose reads can wait has a `Waiters` list. The file's
 /// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
@@ -55,7 +55,7 @@ impl Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker is held, so that it registers again.
+    /// Wakes the task whose waker is held, so that the task registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             // The changed counter makes every later task in the chain register again as well.
@@ -105,7 +105,7 @@ impl<const N: usize> Waiters<N> {
         });
     }
 
-    /// Wakes all tasks of the list and empties it.
+    /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
         let woken = self.0.lock(|list| {
             count_break();

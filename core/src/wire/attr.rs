@@ -185,7 +185,7 @@ impl<'a> Dirent<'a> {
     }
 }
 
-/// An iterator over directory entries. It ends at the first malformed entry.
+/// An iterator over directory entries. The iterator ends at the first malformed entry.
 #[derive(Clone, Debug)]
 pub struct Dirents<'a>(Reader<'a>);
 

@@ -1,5 +1,5 @@
-//! Two cursors over a buffer, [`Reader`] and [`Writer`]. Both record the first error and report it
-//! when they finish. Returning an error for each field would take much more flash.
+//! Two cursors over a buffer, [`Reader`] and [`Writer`]. Both cursors record the first error and
+//! report it when they finish. Returning an error for each field would take much more flash.
 
 use core::fmt;
 
@@ -49,9 +49,9 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// A cursor that takes fields off the front of a message body. It records the first error, which
-/// [`finish`](Reader::finish) reports. After an error, the remaining bytes are dropped, and every
-/// further field decodes as empty or 0.
+/// A cursor that takes fields off the front of a message body. The reader records the first error,
+/// which [`finish`](Reader::finish) reports. After an error, the remaining bytes are dropped, and
+/// every further field decodes as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A cursor that appends fields to a buffer. It records an overflow, which
+/// A cursor that appends fields to a buffer. The writer records an overflow, which
 /// [`finish`](Writer::finish) reports.
 #[derive(Debug)]
 pub struct Writer<'b> {

@@ -81,8 +81,8 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list: `count[2]` and that many values. It borrows either the bytes of a decoded frame or the
-/// values to encode.
+/// A list: `count[2]` and that many values. The list borrows either the bytes of a decoded frame or
+/// the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
     /// The bytes of a decoded frame. Every value was checked during decoding. If the list was not

@@ -37,10 +37,10 @@ messages! {
         /// `Rflush`
         108 Flush T TFLUSH { oldtag: Tag } R RFLUSH
 
-        /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`,
-        /// `Rwalk nwqid[2] nwqid*(wqid[13])`
         // According to walk(5), "a maximum of sixteen name elements or qids may be packed in a
         // single message". Real clients send more names, so the frame size is the only limit.
+        /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`,
+        /// `Rwalk nwqid[2] nwqid*(wqid[13])`
         110 Walk T TWALK { fid: Fid, newfid: Fid, wnames: List<'a, Str<'a>> }
                  R RWALK { wqids: List<'a, Qid> }
 

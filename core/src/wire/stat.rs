@@ -60,8 +60,8 @@ pub struct Stat<'a> {
     pub gid: Str<'a>,
     /// The name of the user who last modified the file.
     pub muid: Str<'a>,
-    /// The fields that .u adds. In .u, they decode as `None` if the record is too short for them,
-    /// which is the case in the Twstat of some clients. `None` encodes as the default. Other
+    /// The fields that .u adds. In .u, the fields decode as `None` if the record is too short for
+    /// them, which is the case in the Twstat of some clients. `None` encodes as the default. Other
     /// dialects neither decode nor encode these fields.
     pub unix: Option<StatUnix<'a>>,
 }
@@ -190,7 +190,7 @@ impl<'a> StatUnix<'a> {
     }
 }
 
-/// An iterator over the records of a directory. It ends at the first malformed record.
+/// An iterator over the records of a directory. The iterator ends at the first malformed record.
 #[derive(Clone, Debug)]
 pub struct Stats<'a>(Reader<'a>);
 

@@ -246,7 +246,7 @@ fn resize(frame: &mut [u8]) {
     }
 }
 
-/// Checks the round trip of one message, `T` or `R`, in one dialect.
+/// Checks that one `T` or `R` message survives a round trip in one dialect.
 macro_rules! check {
     ($type:ident, $message:expr, $dialect:expr) => {{
         let (message, dialect) = ($message, $dialect);

@@ -282,7 +282,7 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // The `stat` distinguishes a damaged link from one that cannot be read in this
+                // Calling `stat` distinguishes a damaged link from one that cannot be read in this
                 // dialect.
                 self.client.stat(path).await?;
             }

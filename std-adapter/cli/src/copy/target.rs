@@ -395,8 +395,8 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
     })
 }
 
-/// Creates a file in the target's directory. Returns `None` if the tree refuses to create it, or if
-/// the target exists and must not be replaced.
+/// Creates a file in the target's directory. Returns `None` if the tree refuses to create the file,
+/// or if the target exists and must not be replaced.
 async fn open_beside(
     client: &Client,
     dir: Option<&(Fid, OwnedSemaphorePermit)>,

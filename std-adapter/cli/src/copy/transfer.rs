@@ -214,7 +214,7 @@ impl HostFile {
     }
 }
 
-/// The progress bar of a command. It is hidden unless standard error is a terminal.
+/// The progress bar of a command. The bar is hidden unless standard error is a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
     /// The total length, in bytes, of all files opened so far.
