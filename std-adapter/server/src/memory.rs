@@ -2,10 +2,10 @@
 //!
 //! The program `datakit` uses mimalloc, which returns whole pages to the system shortly after they
 //! are freed, but only while the program allocates or frees memory. A server that is idle after a
-//! burst of requests would therefore keep its freed memory. To avoid this, code that frees a lot of
-//! memory calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a little
-//! memory until the pages have been returned. With the C library's allocator, which returns only
-//! the end of its heaps, these calls have no effect but do no harm.
+//! burst of requests would keep its freed memory. Code that frees a lot of memory therefore calls
+//! [`report_freed`], and [`return_freed_memory`] then allocates and frees a little memory until the
+//! pages have been returned. With the C library's allocator, which returns only the end of its
+//! heaps, the two functions have no effect but do no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 /// The minimum number of freed bytes that is worth returning to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The time before each prod, which is an allocation that prompts the allocator to return freed
+/// The time before each prod. A prod is an allocation that prompts the allocator to return freed
 /// pages. The allocator also waits before it returns a page, in case the page is needed again.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,8 +63,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes that are dropped in the background if there are many of them, so the last owner
-/// does not block while the system unmaps their memory.
+/// Shared bytes, which are dropped in the background if there are many of them. The last owner
+/// therefore does not block while the system unmaps the memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 

@@ -152,7 +152,7 @@ impl Inode {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Version 0 means that clients must not cache the file.
+        // Avoid version 0, which would disable caching.
         let version = self.version.load(Ordering::Relaxed).max(1);
         Id { ino: self.number, kind: self.kind, version }
     }

@@ -73,7 +73,7 @@ limits! {
     idle_timeout: Option<Duration> = None,
     /// The time after which a connection ends if the peer accepts none of its replies.
     write_timeout: Duration = Duration::from_secs(60),
-    /// The number of threads that serve connections. 0 means one thread per core.
+    /// The number of threads that serve connections. The value 0 means one thread per core.
     threads: usize = 0,
 }
 

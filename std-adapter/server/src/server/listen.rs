@@ -20,8 +20,8 @@ use super::transport::Stream;
 use crate::io_reason::io_reason;
 use crate::url::Url;
 
-/// The pause after a failed accept, without which accepting would fail with EMFILE in a busy loop
-/// until a descriptor is closed.
+/// The pause after a failed accept. Without a pause, accepting would fail with EMFILE in a busy
+/// loop until a descriptor is closed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
 /// The idle time before the first keep-alive probe.
@@ -34,8 +34,8 @@ const KEEP_ALIVE_PROBES: u32 = 4;
 /// A listening socket of a [`Server`](super::Server). Dropping the listener closes the socket and,
 /// if the server created a file for a Unix socket, removes the file.
 ///
-/// TCP and Unix listeners of the standard library and of tokio can be converted to this type, which
-/// is how [`Server::with_listener`](super::Server::with_listener) accepts them.
+/// TCP and Unix listeners of the standard library and of tokio can be converted to this type, so
+/// [`Server::with_listener`](super::Server::with_listener) accepts them.
 #[derive(Debug)]
 pub struct Listener {
     url: Url,

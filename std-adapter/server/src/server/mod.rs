@@ -56,7 +56,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Creates a server without listeners. To use it, add listeners with
+    /// Creates a server without listeners. To use the server, add listeners with
     /// [`with_listener`](Server::with_listener), or serve streams with
     /// [`serve_stream`](Server::serve_stream).
     #[must_use]

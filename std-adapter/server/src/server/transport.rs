@@ -148,8 +148,8 @@ impl<'s> Prefetch<'s> {
     }
 }
 
-/// The sending half of a connection. A write fails if the peer accepts nothing for `timeout`,
-/// because the connection holds on to a batch of replies in the meantime.
+/// The sending half of a connection. A write fails if the peer accepts nothing for `timeout`, so
+/// that a stalled connection does not hold on to a batch of replies.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     timeout: &'s Duration,

@@ -132,8 +132,8 @@ impl Command {
     }
 
     /// Runs a command without a newline immediately if it arrives in a single write, unless
-    /// `may_continue` returns `true` for it. A client that ignores errors when closing the file
-    /// therefore gets the error from the write.
+    /// `may_continue` returns `true` for the command. A client that ignores errors when closing the
+    /// file therefore gets the error from the write.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A newly created file has no clones, so `get_mut` succeeds.

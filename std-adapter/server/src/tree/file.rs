@@ -86,9 +86,9 @@ pub trait Leaf: Send + Sync {
 /// The tree runs at most one read and one write at a time, in order of arrival. A read and a write
 /// may run concurrently.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf` and returns the number of bytes read. 0 indicates the end of
-    /// the file or a stream's flush mark. Waits only until the first bytes are available, not until
-    /// `buf` is full.
+    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 indicates
+    /// the end of the file or a stream's flush mark. Waits only until the first bytes are
+    /// available, not until `buf` is full.
     ///
     /// # Cancel safety
     /// If the future is dropped, no data is lost, and the next read returns the data.
