@@ -1,4 +1,4 @@
-//! Passes the memory layout of the firmware to the linker.
+//! Passes the firmware's memory layout to the linker.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -27,7 +27,7 @@ pub struct SparseBytes {
     budget: Arc<Budget>,
 }
 
-/// The bytes of a chunk up to the last one written. The rest of the chunk is a hole.
+/// The bytes of a chunk, up to the last byte written. The rest of the chunk is a hole.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -267,7 +267,7 @@ impl Chunk {
     }
 }
 
-/// Copies `from` to the start of `to`, which must be at least as long.
+/// Copies `from` to the start of `to`, which must be at least as long as `from`.
 fn copy_to_start(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {
         to.copy_from_slice(from);

@@ -14,8 +14,8 @@ use std::str::FromStr;
 /// | `\\.\pipe\NAME` | a Windows named pipe |
 /// | `hyperv-connect://VMID[/SERVICE]`, `hyperv-accept://VMID[/SERVICE]` | a Hyper-V socket |
 ///
-/// An IPv6 address needs brackets: `[::1]:5640`. A name without a slash is always a host, so the
-/// socket `x.sock` in the working directory is `./x.sock`.
+/// An IPv6 address must be enclosed in brackets: `[::1]:5640`. A name without a slash is always a
+/// host, so the socket `x.sock` in the working directory is `./x.sock`.
 ///
 /// [`Display`] prints the URL form, in which a TCP endpoint always has a port.
 ///

@@ -8,7 +8,8 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum number of ranges per file. Without a limit, a client could lock every other byte.
+/// The maximum number of ranges per file. Without a limit, a client could create any number of
+/// ranges by locking every other byte.
 const MAX_RANGES: usize = 4096;
 /// The number of bytes of memory reserved for a range.
 const RANGE_COST: u64 = 512;

@@ -2,7 +2,7 @@
 //!
 //! The tree supports files with holes, directories, symbolic and hard links, owners, times,
 //! extended attributes and advisory locks. Named pipes and devices are only recorded, and the
-//! client's host implements them. A single limit applies to the memory used by all of these. The
+//! client's host implements them. A single limit applies to the memory used by the whole tree. The
 //! time of the last read is not recorded.
 //!
 //! ```text

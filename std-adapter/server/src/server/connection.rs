@@ -142,7 +142,8 @@ impl Drop for ConnectionEntry {
     }
 }
 
-/// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
+/// Serves one connection until it ends. Dropping the future drops the connection's requests, fids
+/// and streams.
 ///
 /// There may be thousands of these futures, most of them idle. Rarely needed state is therefore
 /// allocated on demand. The arguments are captured by an async block, because an async function
@@ -256,7 +257,7 @@ type Connection<'a, 's, 'b, V> = serve::Connection<
     GrowingSlots,
 >;
 
-/// The workers of one connection. A worker is added when all existing ones are waiting inside
+/// The workers of one connection. A worker is added when all existing workers are waiting inside
 /// files.
 struct Workers<'l, 'a, 's, 'b, V: Vfs> {
     connection: &'l Connection<'a, 's, 'b, V>,

@@ -111,7 +111,7 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
 }
 
 /// A hasher that multiplies a fid by a secret. The peer chooses its fids, and must not be able to
-/// choose ones that collide.
+/// choose fids that collide.
 #[derive(Clone)]
 struct FidHasher(u64);
 

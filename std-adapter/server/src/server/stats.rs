@@ -145,13 +145,14 @@ impl Stats {
         })
     }
 
-    /// Returns the number of connections that were closed immediately because there were too many.
+    /// Returns the number of connections that were closed immediately because there were too many
+    /// connections.
     pub fn refused_connections(&self) -> u64 {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Returns the number of messages with a size below 7 bytes or above msize. Each such message
-    /// ended its connection.
+    /// Returns the number of messages with a size below 7 bytes or above msize. A malformed message
+    /// ends its connection.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }

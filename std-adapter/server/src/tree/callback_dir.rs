@@ -43,7 +43,7 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 ///
 /// An operation without a callback is passed to the directory given to [`over`](CallbackDir::over),
 /// or refused if there is no such directory. A callback returns a [`Result`], or a boxed future of
-/// a [`Result`] if it has to wait. Callbacks run in the tasks of connections and must not block.
+/// a [`Result`] if it has to wait. Callbacks run in the connections' tasks and must not block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;
@@ -98,7 +98,7 @@ impl CallbackDir {
     }
 
     /// Sets the callback that finds an entry by name. The callback may find entries that are not
-    /// listed. If there is no such entry, the callback should return [`Error::NotFound`].
+    /// listed. The callback should return [`Error::NotFound`] if the entry does not exist.
     #[must_use]
     pub fn lookup<R>(
         mut self,

@@ -179,8 +179,8 @@ impl<F> fmt::Debug for ListDir<F> {
     }
 }
 
-/// A directory whose entries the program adds and removes. Entries are listed in order of their
-/// names. Clones refer to the same directory.
+/// A directory whose entries the program adds and removes. Listings are sorted by name. Clones
+/// refer to the same directory.
 ///
 /// Clients cannot create or rename entries in this directory, but they can remove an entry if the
 /// entry's own `remove` succeeds.

@@ -88,7 +88,7 @@ pub use self::text::OpenBytes;
 pub use self::text::{ReadOnlyText, Status, Text};
 pub use self::vfs::{EntryPath, Open};
 
-/// A boxed future that returns a [`Result`]. Dropping the future cancels the operation.
+/// A boxed future whose output is a [`Result`]. Dropping the future cancels the operation.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Returns a future that is immediately ready.

@@ -1,4 +1,4 @@
-//! A TCP echo server, the baseline of the measurements.
+//! A TCP echo server, which is the baseline for the measurements.
 #![no_std]
 #![no_main]
 
