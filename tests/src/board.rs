@@ -1,8 +1,8 @@
-//! Runs the firmware of `embedded-example/` in QEMU, one board for each test.
+//! Runs the firmware of `embedded-example/` in QEMU, with a separate board for each test.
 //!
 //! The system chooses a port on the host, and QEMU's user network forwards it to port 564 on the
 //! board. Connections to a board are reset while it boots or reopens a socket, so the methods of
-//! [`Board`] retry. Every client of a board must do the same.
+//! [`Board`] retry. Every client of a board must retry in this way.
 
 use std::ffi::OsString;
 use std::fs;
@@ -147,8 +147,8 @@ impl Board {
             .monitor
             .query("info usernet", forwarded_port)
             .expect("QEMU lists the forwarded port");
-        // Wait for the board's network, because until then QEMU drops data and retransmits it only
-        // after 6 s.
+        // Wait until the board's network is up. Before that, QEMU drops data and retransmits it
+        // only after 6 s.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < TIMEOUT, "the board did not start its network");
@@ -156,12 +156,12 @@ impl Board {
         board
     }
 
-    /// Returns the URL of the board on the host.
+    /// Returns the URL at which the host can reach the board.
     pub fn url(&self) -> Url {
         Url::Tcp { host: "127.0.0.1".into(), port: self.port }
     }
 
-    /// Returns the address of the board on the host.
+    /// Returns the address at which the host can reach the board.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
@@ -201,7 +201,7 @@ impl Board {
     /// expect, as a debugger could.
     ///
     /// # Panics
-    /// Panics if QEMU refuses.
+    /// Panics if QEMU cannot start a gdb server or resume the processor.
     pub fn interrupt(&mut self) {
         let handler = self.monitor.read_word(FIRST_INTERRUPT);
         // Bit 0 of the table entry marks Thumb code, but it must be clear in the program counter.
@@ -211,7 +211,7 @@ impl Board {
     /// Makes the processor continue at an address without code, which raises a fault.
     ///
     /// # Panics
-    /// Panics if QEMU refuses.
+    /// Panics if QEMU cannot start a gdb server or resume the processor.
     pub fn fault(&mut self) {
         self.resume_at(NO_CODE);
     }

@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-/// The hash of no existing object.
+/// A hash that matches no object.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
 /// Runs each case both on a database in memory and on a database in a Git repository. A case is a
@@ -50,7 +50,7 @@ macro_rules! on_both {
 /// A served database and its repository.
 pub struct TestDb {
     served: Served,
-    /// The database, whose counters tests read.
+    /// The database, so that tests can read its counters.
     pub database: Database,
     /// The repository on disk, or `None` for a database in memory. This field is declared last so
     /// that it is dropped last.
@@ -138,7 +138,7 @@ impl TestDb {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// Opens a connection as a user. If `n_uname` is `u32::MAX`, the user has no number.
+    /// Opens a connection as the given user. If `n_uname` is `u32::MAX`, the user has no number.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);
@@ -200,7 +200,8 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Opens a file once and reads the given pieces of it. Each piece is an offset and a count.
+    /// Opens a file once and reads the given pieces of it. Each piece is given by an offset and a
+    /// count.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =
@@ -349,7 +350,7 @@ impl DbFile<'_> {
         String::from_utf8(self.connection.wait(self.file.read_all()).unwrap()).unwrap()
     }
 
-    /// Writes `text` in one message.
+    /// Writes `text` at `offset` in one message.
     pub fn write(&self, offset: u64, text: &str) {
         let written = self.connection.wait(self.file.write_at(offset, text.as_bytes())).unwrap();
         assert_eq!(written, text.len());

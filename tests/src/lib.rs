@@ -27,7 +27,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Served {
     /// The address that the server listens on.
     pub addr: SocketAddr,
-    /// The counters of the server.
+    /// The server's counters.
     pub stats: Arc<Stats>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -74,7 +74,7 @@ impl Drop for Served {
 /// Polls `is_so` until it returns true. Fails the test with the message `what` if this takes longer
 /// than `most`.
 ///
-/// Use this function for conditions for which there is no event to wait for.
+/// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + most;
     while !is_so() {

@@ -34,7 +34,7 @@ pub const FATAL: &[(&str, &[u8])] = &[
     ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
 ];
 
-/// Sends random bodies of every message type, and expects a reply to each.
+/// Sends requests of every type with random bodies, and expects a reply to each.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
     // These are all requests of 9P2000 except Tversion, which would restart the session. No request
     // has the type 106.

@@ -15,8 +15,8 @@
 //! | symbolic links | no | yes | yes |
 //!
 //! The client has no calls for owners, times, append mode, hard links, devices, locks and extended
-//! attributes, so these return [`Error::NotSupported`]. To create a file exclusively, the tree
-//! looks up the name first.
+//! attributes, so the corresponding methods return [`Error::NotSupported`]. To create a file
+//! exclusively, the tree looks up the name first.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -135,8 +135,8 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // 9P2000.L does not send names, so if the remembered directory is still the parent, use
-            // the name in its location.
+            // If the remembered directory is still the parent, keep its remembered location,
+            // because 9P2000.L does not send names.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -297,7 +297,7 @@ impl Vfs for Remote {
     }
 }
 
-/// Blocks until a request is answered, for synchronous methods.
+/// Blocks the current thread until a request is answered.
 fn block_on<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
@@ -333,7 +333,7 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the variant that has the number and text of the server's error. If there is none,
+/// Returns the variant that has the number and text of the server's error. If no variant has both,
 /// returns a variant with the same number, and replaces its text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {

@@ -85,7 +85,8 @@ impl WireClient {
         WireClient::try_attached(addr, dialect, msize).unwrap()
     }
 
-    /// Works like [`attached`](WireClient::attached), for a server that may refuse the connection.
+    /// Works like [`attached`](WireClient::attached), but returns an error if the server refuses
+    /// the connection.
     ///
     /// # Errors
     /// The error returned by the socket.
@@ -97,7 +98,8 @@ impl WireClient {
         Ok(client)
     }
 
-    /// Sends Tversion and returns the msize and version in the reply. Does not change `dialect`.
+    /// Sends Tversion and returns the msize and version in the reply. The field `dialect` is not
+    /// changed.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
         self.try_version(msize, version).unwrap()
     }

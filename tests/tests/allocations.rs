@@ -42,7 +42,7 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session, and the buffer that holds each of its messages.
+/// A session and the buffer that is used for all of its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,
@@ -161,7 +161,8 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the number of bytes that stay allocated after the requests, and the peak while they run.
+/// Returns the number of bytes still allocated after the requests, and the peak number of bytes
+/// allocated while they run.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)

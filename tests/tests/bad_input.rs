@@ -71,7 +71,7 @@ fn a_peer_cannot_use_up_the_connections_of_others() {
     let (_, served) = served_with(Limits::default().connections(4).connections_per_peer(2));
     let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
     assert!(WireClient::connect(served.addr).closed());
-    // A different address counts as a different peer, even on the same machine.
+    // A client with a different address counts as a different peer, even on the same machine.
     let mut other = WireClient::connect_from("127.0.0.2", served.addr);
     assert_eq!(other.version(8192, "9P2000.u").1, "9P2000.u");
     assert_eq!(served.stats.refused_connections(), 1);
@@ -233,8 +233,8 @@ impl Noise {
         self.0
     }
 
-    /// Returns a random byte. Small values are more likely, because they yield valid fids, counts
-    /// and lengths.
+    /// Returns a random byte. Small values are more likely, because they are often valid fids,
+    /// counts or lengths.
     fn byte(&mut self) -> u8 {
         let [byte, small, ..] = self.next().to_le_bytes();
         if small % 4 == 0 { byte } else { byte % 4 }
@@ -300,7 +300,7 @@ fn orclose_files_are_removed_by_tversion() {
     assert_eq!(client.walk(0, 2, "temporary").unwrap_err().1, 2);
 }
 
-/// A value whose read never completes.
+/// A value whose reads never complete.
 struct Never;
 
 impl Value for Never {

@@ -1,4 +1,5 @@
-//! Tests of the database, both in memory and in a Git repository. They include the cases D1 to D59.
+//! Tests of the database, both in memory and in a Git repository. The tests include the cases D1 to
+//! D59.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "db/authors.rs"]

@@ -131,7 +131,7 @@ impl Both<'_> {
         self.buf[..n].to_vec()
     }
 
-    /// Returns the inode number at a path in the tree, without using the session.
+    /// Returns the number of the inode at a path in the tree, without using the session.
     fn resolve(&self, path: &[String]) -> u64 {
         let mut inode = self.tree.root();
         for name in path {

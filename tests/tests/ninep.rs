@@ -1,8 +1,9 @@
 //! Tests of the server with another 9P2000 client, the `ninep` crate.
 //!
 //! The `ninep` client opens every fid that it walks to and keeps it open, and does the same with
-//! the fid for the root. It reopens a file only after `clunk_path`, and never reopens the root. It
-//! treats a partial walk as a success, so the tests look up missing names in the root.
+//! the fid for the root. The client reopens a file only after `clunk_path`, and never reopens the
+//! root. The client also treats a partial walk as a success, so the tests look up missing names in
+//! the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

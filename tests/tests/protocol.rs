@@ -1,4 +1,4 @@
-//! The protocol test cases that only read. They run over a socket.
+//! The read-only protocol test cases, which run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

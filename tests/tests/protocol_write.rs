@@ -1,4 +1,4 @@
-//! The protocol test cases that write. They run over a socket.
+//! The protocol test cases with writes, which run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -23,7 +23,7 @@ async fn read_text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
 }
 
-/// Awaits a future. Panics if this takes longer than [`TIMEOUT`].
+/// Awaits a future. Panics if the future does not complete within [`TIMEOUT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, future).await.expect("the board answers in time")
 }
@@ -172,8 +172,7 @@ fn qemu_connection_survives_running_out_of_fids() {
     client.clunk(count).unwrap();
     client.walk(0, count, "help").unwrap();
     client.stat(count, |stat| assert_eq!(stat.name, "help"));
-    // Every other client has as many fids of its own, even if it uses a slot that was in use
-    // before.
+    // Every other client can create the same number of fids, even if its slot was in use before.
     assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {

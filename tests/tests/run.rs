@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `tests/run fmt clippy` where only these programs are installed. Returns the exit status and
+/// Runs `tests/run fmt clippy` with only the given programs installed. Returns the exit status and
 /// the output.
 fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
     let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);

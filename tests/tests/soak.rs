@@ -28,8 +28,8 @@ const CLIENTS: u32 = 3;
 /// The number of bytes of the stack that must stay unused.
 const SPARE_STACK: u32 = 1024;
 /// The number of streams that one client opens at the end. The board reserves 8 of its 24 open
-/// files for the other clients, so one client can open 16. The test needs one of these 16 to read
-/// other files.
+/// files for the other clients, so one client can open at most 16 files. The test needs one of them
+/// to read files that are not streams.
 const STREAMS: u32 = 15;
 
 #[test]

@@ -1,5 +1,5 @@
-//! An acceptance suite for all three trees. It runs both directly and through a server in each
-//! dialect.
+//! An acceptance suite for all three trees. The suite runs both directly and through a server in
+//! each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -102,7 +102,7 @@ fn scratch_tree_passes_through_a_server() {
 }
 
 /// Runs the suite on a new tree and server for each dialect and message size. A whole listing fits
-/// into the larger message size. The other size is the minimum.
+/// into a message of the larger size. The smaller size is the minimum that a server accepts.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -147,7 +147,7 @@ struct Can {
 enum Errors {
     /// The whole error.
     All,
-    /// Only the text. If the client walks from a file, the session replaces the text.
+    /// Only the text. If the client walks from a file, the session replaces the text of the error.
     Text,
     /// Only the number, in 9P2000.L. The errors for read-only files and read-only directories have
     /// the same number.
@@ -358,7 +358,7 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     removed_while_listed(tree).await
 }
 
-/// Checks that creating an existing name fails and leaves the existing file unchanged.
+/// Checks that creating a file with an existing name fails and leaves the existing file unchanged.
 async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     for called in ["hello", "dir"] {
@@ -376,8 +376,8 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Create two links whose targets do not fit together into the smallest message. Both must be
-    // listed.
+    // Both links must be listed, although their targets together do not fit into the smallest
+    // message.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }

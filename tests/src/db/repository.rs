@@ -91,7 +91,8 @@ impl Repository {
         self.git_dir().join("objects").join(fan).join(rest)
     }
 
-    /// Creates a commit with `git` that adds one file to `parent`. No branch is changed.
+    /// Runs `git` to create a commit that adds one file to the files of `parent`. No branch is
+    /// changed.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");
         std::fs::write(&file, text).unwrap();

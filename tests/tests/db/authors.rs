@@ -76,7 +76,7 @@ fn an_invalid_author_is_refused(db: &TestDb) {
     assert_eq!(connection.read(&author), "Bob <b@c>");
 }
 
-/// Serves a repository in which `core.logAllRefUpdates` is set to `all`.
+/// Serves a repository in which `core.logAllRefUpdates` is set to the value of `all`.
 fn logged(all: &str) -> TestDb {
     let repository = Repository::bare();
     repository.git(&["config", "core.logAllRefUpdates", all]);

@@ -252,7 +252,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
 }
 
 /// The minimum number of replies during work that does not block the thread. If the work blocked
-/// the thread, there would be one or two replies; otherwise, there is time for dozens.
+/// the thread, there would be only one or two replies. Otherwise, there is time for dozens of
+/// replies.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

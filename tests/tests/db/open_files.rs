@@ -37,7 +37,7 @@ impl Raw {
     fn new(db: &TestDb, dialect: Dialect) -> Raw {
         let mut raw = Raw(db.raw(dialect));
         raw.0.walk(0, 1, "branch").unwrap();
-        // This also succeeds if the branch already exists.
+        // Creating the branch also succeeds if it already exists.
         raw.mkdir(1, "master").unwrap();
         raw.0.clunk(1).unwrap();
         raw.0.walk(0, 3, "branch/master/transactions").unwrap();
@@ -48,7 +48,8 @@ impl Raw {
         raw
     }
 
-    /// Creates a directory in the directory `dir`, which the fid still refers to afterwards.
+    /// Creates a directory in the directory `dir`. Afterwards, the fid `dir` still refers to the
+    /// parent directory.
     fn mkdir(&mut self, dir: u32, name: &str) -> Result<(), Refusal> {
         if self.0.dialect == Dialect::Linux {
             return self
@@ -199,7 +200,7 @@ fn a_removed_file_stays_usable_until_its_last_fid_is_clunked(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "f", "old");
-        // Only one of these fids is opened.
+        // Both fids refer to the file, but only fid 11 is open.
         raw.0.walk(2, 11, "f").unwrap();
         raw.0.walk(2, 12, "f").unwrap();
         raw.remove("f");

@@ -1,5 +1,5 @@
 //! Tests of objects that another program has removed from the repository. No later commit may refer
-//! to such objects.
+//! to the removed objects.
 
 use std::time::{Duration, UNIX_EPOCH};
 

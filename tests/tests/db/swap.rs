@@ -19,7 +19,8 @@ on_both! {
     a_plain_commit_creates_a_missing_branch,
 }
 
-/// Returns the number of results that are `Ok`. All others must be the error `not-fast-forward`.
+/// Returns the number of results that are `Ok`. Every other result must be the error
+/// `not-fast-forward`.
 fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals
@@ -32,7 +33,7 @@ fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) ->
 fn ff_only_succeeds_once_for_equal_commits(db: &TestDb) {
     let connections: Vec<_> = (0..8).map(|_| db.connect()).collect();
     connections[0].master().commit(&[("n", "0")]);
-    // There are several rounds so that some commits have the same time, which is in seconds.
+    // Commit times are in whole seconds, so several rounds produce commits with the same time.
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
@@ -251,7 +252,7 @@ fn ff_only_fails_after_git_rewound_the_branch() {
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("branch was removed"));
     assert_eq!(db.repository().git(&["for-each-ref"]), "");
-    // The commit succeeds once the branch is back at its old head, even if it is stored in
+    // The commit succeeds once the branch is back at its old head, even if the branch is stored in
     // `packed-refs`.
     db.repository().git(&["update-ref", "refs/heads/master", &removed]);
     db.repository().git(&["pack-refs", "--all"]);

@@ -1,4 +1,4 @@
-//! Tests with the requests that `cp -a`, `tar xp`, `rsync -a`, `mkdir -m` and `rm -rf` cause on a
+//! Tests of the requests that `cp -a`, `tar xp`, `rsync -a`, `mkdir -m` and `rm -rf` cause on a
 //! mounted database.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -297,8 +297,8 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
         );
     }
 
-    // Writable files and directories have write bits. Files and directories in read-only trees also
-    // have them, because Git checks them out with write bits.
+    // Writable files and directories have write bits. Files and directories in read-only trees have
+    // write bits, too, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

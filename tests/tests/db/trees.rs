@@ -66,8 +66,8 @@ fn names_that_lead_out_of_the_directory_never_reach_a_client() {
         let master = connection.master();
         assert_eq!(connection.names("branch/master/ro"), "d f", "{bad:?}");
         assert_eq!(master.read("ro/f"), "f");
-        // Changing the root directory or a directory below it would lose the entry with the bad
-        // name, so all such changes are refused.
+        // A change to the root directory or to a directory below it would lose the entry with the
+        // invalid name, so the server refuses the change.
         let transaction = master.transaction();
         assert_eq!(transaction.names(""), "d f");
         for path in ["new", "d/new"] {

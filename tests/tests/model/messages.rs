@@ -18,7 +18,7 @@ const O_TRUNC: u32 = 0o1000;
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
-/// A client's request. Its encoding depends on the dialect.
+/// A client's request, whose encoding depends on the dialect.
 #[derive(Debug, Clone)]
 pub enum Message {
     Version(Version),
@@ -139,7 +139,7 @@ pub fn message() -> impl Strategy<Value = Message> {
 
 impl Message {
     /// Returns messages that create the directory `a/b` and the file `c`. Afterwards, fid 0 refers
-    /// to the root. Fids 1 and 2 refer to `a` and `a/b`, in a second attach whose root is `a`.
+    /// to the root. Fid 1 is attached to `a`, and fid 2 refers to `a/b`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![

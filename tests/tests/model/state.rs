@@ -165,7 +165,7 @@ impl Model {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;
                 if ino == top { None } else { self.rename(ino, self.fids.get(&dfid)?.ino, name) }
             }
-            // An empty name changes nothing (stat(5)).
+            // An empty name leaves the file's name unchanged (stat(5)).
             Message::Rename { fid, name: "", .. } => self.fids.get(&fid).map(drop),
             Message::Rename { fid, name, .. } => {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;
@@ -222,8 +222,8 @@ impl Model {
             ".." if ino == top => Some(ino),
             ".." => {
                 // The parent of a removed directory is the root. `..` never leaves the attached
-                // tree. If the directory was moved out of the attached tree, `..` stays in the
-                // directory.
+                // tree. If a directory was moved out of the attached tree, `..` in it leads to the
+                // directory itself.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
             }
@@ -314,7 +314,7 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An error is allowed only if `count` is small, because an entry may not fit into it.
+            // An error is allowed only if `count` is small, because the next entry may not fit.
             // Every entry fits into 100 bytes.
             return if count < 100 { None } else { Some(()) };
         };

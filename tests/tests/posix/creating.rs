@@ -169,8 +169,8 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
     }
 }
 
-/// Tests transactions and remotes. Branches are different: creating an existing branch succeeds,
-/// because DataKit's clients rely on that.
+/// Tests transactions and remotes. Branches are an exception, because DataKit's clients rely on
+/// being able to create an existing branch.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();

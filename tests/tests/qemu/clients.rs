@@ -153,8 +153,8 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     assert!(idle.closed(), "the board kept an idle client");
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
-    // The waiting client receives the event of the idle client's disconnect. Then it waits again,
-    // and it is still connected when the timeout has passed once more.
+    // The waiting client receives the event of the idle client's disconnect. Then the client waits
+    // again, and is still connected when the timeout has passed once more.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")

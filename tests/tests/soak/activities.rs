@@ -80,8 +80,8 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // The end of a value without a newline may be recognized only at the clunk. In this case,
-        // the clunk returns the error.
+        // If a value has no newline, the board may not recognize its end until the clunk, which
+        // then returns the error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
@@ -108,8 +108,8 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends one read for each worker, all at once. Each read gets one reply, and the replies may
-/// arrive in any order.
+/// Sends as many reads at once as the board has workers for one client. Each read gets one reply,
+/// and the replies may arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);

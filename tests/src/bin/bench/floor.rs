@@ -1,9 +1,9 @@
 //! The floor: a responder that looks like a 9P server but does none of a server's work.
 //!
-//! It answers every request with prepared bytes of the right length. It has no fids and no files,
-//! allocates no memory per message, and answers all requests received by one read with one write.
-//! With the same client on the same CPU, no server can be much faster than the floor. A server's
-//! result is therefore its speed divided by the floor's speed.
+//! The floor answers every request with prepared bytes of the right length. It has no fids or files
+//! and allocates no memory per message. After each read, the floor answers all received requests
+//! with one write. With the same client on the same CPU, no server can be much faster than the
+//! floor. A server's result is therefore its speed divided by the floor's speed.
 
 use std::{
     collections::HashMap,
@@ -112,8 +112,8 @@ impl Peer {
     }
 }
 
-/// Appends the reply to `out`. If its data can be sent without a copy, returns the data instead of
-/// appending it.
+/// Appends the reply to `out`. If the reply's data can be sent without being copied, returns the
+/// data instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));

@@ -14,7 +14,8 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// How long the load runs before the measurement, so that caches, pools and the scheduler settle.
+/// How long the load runs before the measurement begins, so that caches, pools and the scheduler
+/// can settle.
 const WARMUP: Duration = Duration::from_millis(100);
 
 /// The result of one measurement.
@@ -43,10 +44,10 @@ pub(crate) fn measure(
         driver.start(Instant::now())?;
     }
     match drivers.as_mut_slice() {
-        // With one connection, a blocking read saves the client the system call to epoll. A burst
-        // uses epoll nevertheless, because a thread blocked in a read from a Unix socket is also
-        // woken when the server reads the request. `git` is measured through pipes, which do not
-        // cause this extra wake-up.
+        // With a single connection, the client reads without epoll, which saves a system call. A
+        // burst uses epoll nevertheless, because a thread blocked in a read from a Unix socket is
+        // also woken when the server reads the request. With such wake-ups, the comparison with
+        // `git` would be unfair, because `git` uses pipes, which do not cause them.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;

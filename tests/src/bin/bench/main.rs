@@ -166,8 +166,8 @@ fn bench(options: &Options) -> Res<bool> {
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // The idle workload runs first, on new servers. Otherwise, its connections could reuse
-        // memory freed by another workload.
+        // The idle workload runs first, on new servers, so that its connections cannot reuse memory
+        // freed by another workload.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {

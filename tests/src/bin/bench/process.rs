@@ -22,7 +22,7 @@ use crate::{
     client::{BenchClient, MSIZE, TIMEOUT, Target},
 };
 
-/// A listening server. Dropping it kills the process, unless the benchmark did not start it.
+/// A listening server. Dropping it kills the process if the benchmark started it.
 pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
@@ -145,7 +145,7 @@ impl Drop for ServerProcess {
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
-    // the caller kills the child. This closes the pipe, and the thread ends.
+    // the caller kills the child, which closes the pipe and thereby ends the thread.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();

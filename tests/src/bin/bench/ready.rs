@@ -19,8 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer in the epoll set, which expires at the deadline. Without it, every wait would need a
-    /// timeout and would therefore set a timer in the kernel.
+    /// A timer in the epoll set, which expires at the deadline. Without this timer, every wait
+    /// would need a timeout and would therefore set a timer in the kernel.
     late: OwnedFd,
 }
 

@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Reports a failed workload. Such a row does not pass.
+    /// Reports a failed workload, whose row does not pass.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {

@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec, because with the server's codec it would not notice the
-//! codec's mistakes.
+//! The load generator has its own codec, so that mistakes in the server's codec do not go
+//! unnoticed.
 
 use std::io::{self, Read};
 
@@ -67,7 +67,7 @@ impl<'a> Message<'a> {
         self.u16(text.len() as u16).bytes(text.as_bytes())
     }
 
-    /// Appends the names of a walk, preceded by their number.
+    /// Appends the names of a walk, preceded by the number of names.
     pub(crate) fn path(self, path: &str) -> Self {
         path.split('/').fold(self.u16(path.split('/').count() as u16), Self::text)
     }
@@ -116,8 +116,8 @@ fn array_at<const N: usize>(frame: &[u8], at: usize) -> Res<[u8; N]> {
 
 /// A receive buffer that splits a stream into frames.
 ///
-/// The buffer starts small so that idle connections need little memory. When a read fills the
-/// buffer, it grows so that one system call can read a whole pipelined batch.
+/// The buffer starts small so that idle connections need little memory. The buffer grows when a
+/// read fills it, so that one system call can read a whole pipelined batch.
 pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
@@ -126,12 +126,12 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// The offset within a page at which the frames in a grown buffer start. It is the same in every
+/// The offset within a page at which the frames in a grown buffer start, which is the same in every
 /// run.
 ///
 /// On some processors, a copy is many times slower if the destination's offset within its page is
-/// slightly greater than the source's. With a random offset, this effect would dominate some
-/// measurements.
+/// slightly greater than the source's. If the offset were random, such slow copies would dominate
+/// some measurements.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -161,7 +161,8 @@ impl Frames {
         *self = Self { buf, head: start, tail: start + kept, start };
     }
 
-    /// Returns whether `next` will return a frame or an error.
+    /// Returns `true` if `next` will return a frame or an error, and `false` if it will return
+    /// `None`.
     pub(crate) fn has_frame(&self) -> bool {
         let rest = &self.buf[self.head..self.tail];
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())

@@ -33,12 +33,13 @@ pub(crate) enum Operation {
     Write,
     /// Gets the attributes of a file.
     Getattr,
-    /// Walks to a small file, opens, reads and clunks it, one message after the other.
+    /// Walks to a small file, and opens, reads and clunks it. Each message is sent after the reply
+    /// to the previous one.
     Cycle,
     /// Sends the four messages of `Cycle` at once.
     Burst,
-    /// Reads a large file from start to end with the largest messages. The result is in bytes per
-    /// second.
+    /// Reads a large file from start to end with the largest messages. The speed is measured in
+    /// bytes per second.
     Bulk,
     /// Lists a directory of 1000 entries.
     Readdir,
@@ -82,7 +83,7 @@ const BLOCK: u32 = 4096;
 const BASIC: u64 = 0x7ff;
 const O_DIRECTORY: u32 = 0o200_000;
 
-/// The state of an operation in flight. The operation's tags are derived from the index of this
+/// The state of an operation in flight. The tags of an operation are derived from the index of its
 /// slot.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight {
@@ -104,7 +105,7 @@ pub(crate) struct Script {
 
 /// The progress of an operation after it has received a reply.
 pub(crate) enum Progress {
-    /// The operation continues. Its next request has been appended to the output.
+    /// The operation continues, and its next request has been appended to the output.
     Continues,
     /// The operation is complete. The value is the number of data bytes transferred.
     Done(u64),

@@ -1,4 +1,4 @@
-//! The same workloads, performed by `git`.
+//! Performs the workloads with `git`.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

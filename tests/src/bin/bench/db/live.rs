@@ -32,7 +32,7 @@ impl Watchers {
         }
         let ready = Ready::new(clients.iter().map(|(client, _)| &client.socket))?;
         let mut watchers = Self { clients, ready };
-        // The first delivery is the current head, which is not measured.
+        // The first delivery is the current head, and is not measured.
         watchers.wait()?;
         Ok(watchers)
     }
@@ -62,8 +62,7 @@ impl Watchers {
                 }
             }
         }
-        // Send the next reads only after all deliveries, because they would delay the remaining
-        // ones.
+        // Sending the next reads earlier would delay the remaining deliveries.
         for number in news {
             let (client, offset) = &mut self.clients[number];
             send_read(client, *offset)?;

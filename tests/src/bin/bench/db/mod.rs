@@ -1,4 +1,5 @@
-//! `bench db`: compares the database with `git`. Both run alternately on one pinned CPU.
+//! `bench db`: compares the database with `git`. The database and `git` run alternately on one
+//! pinned CPU.
 
 mod commit;
 mod disk;
@@ -201,7 +202,8 @@ impl Bench<'_> {
     }
 
     /// Compares the commit rate of 64 clients, each with its own branch, with that of a single
-    /// client. Uses all CPUs, so that a lock shared by all branches would slow down the 64 clients.
+    /// client. Uses all CPUs, because on a single CPU, a lock shared by all branches would not slow
+    /// down the clients.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
@@ -256,8 +258,8 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures how long after the reply to a commit `head.live` delivers the new head to each of
-    /// 1000 connections.
+    /// Measures the delay between the reply to a commit and the delivery of the new head through
+    /// `head.live` to each of 1000 connections.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
