@@ -363,6 +363,6 @@ impl Write for ClientWriter<'_> {
 }
 
 // The reader uses the default `readable`, because embassy-net's `wait_read_ready` does not return
-// when the peer closes the connection. The board could not make use of the method anyway, because
-// it does not release the buffers of idle connections.
+// when the peer closes the connection. The board would not benefit from `wait_read_ready` anyway,
+// because it does not release the buffers of idle connections.
 impl serve::TransportRead for ClientReader<'_> {}
