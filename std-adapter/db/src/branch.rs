@@ -24,7 +24,7 @@ pub struct Branch {
     /// Held while the branch moves and until all watchers have been notified, so that watchers see
     /// moves in order.
     move_lock: Mutex<()>,
-    /// Present while the branch has watchers.
+    /// The state that all watchers share, present while the branch has watchers.
     watched: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
 }

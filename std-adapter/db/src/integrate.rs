@@ -22,7 +22,7 @@ pub enum MergePolicy {
     #[default]
     Merge,
     /// Fail unless the branch is still at the commit where the transaction began and the new commit
-    /// descends from it.
+    /// descends from that commit.
     FastForward,
 }
 

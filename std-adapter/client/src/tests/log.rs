@@ -1,4 +1,4 @@
-//! Tests of the tracing span and the events of a connection.
+//! Tests of a connection's tracing span and events.
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;

@@ -83,7 +83,7 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
-    /// Succeeds without effect: Git does not store directory modes, but `mkdir -m` sets one.
+    /// Succeeds without effect, because `mkdir -m` sets a directory mode, which Git does not store.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

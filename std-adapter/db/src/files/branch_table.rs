@@ -200,7 +200,7 @@ impl BranchTable {
     /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
         // Drop the table after releasing the lock, because dropping transactions may drop handles,
-        // which takes the lock.
+        // and dropping a handle takes the lock.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }

@@ -11,7 +11,8 @@ use datakit_server::tree::Entry;
 /// Open transactions by name.
 pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 
-/// The open transactions of one branch. Use [`BranchHandle::with_transactions`] to lock them.
+/// The open transactions of one branch. Use [`BranchHandle::with_transactions`] to lock the
+/// transactions.
 ///
 /// [`BranchHandle::with_transactions`]: super::branch_handle::BranchHandle::with_transactions
 #[derive(Default)]

@@ -135,7 +135,7 @@ impl Directory for TransactionDir {
         *child.name() != *b"rw"
     }
 
-    /// Succeeds without effect: Git does not store directory modes, but `mkdir -m` sets one.
+    /// Succeeds without effect, because `mkdir -m` sets a directory mode, which Git does not store.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

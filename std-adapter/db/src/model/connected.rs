@@ -122,8 +122,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of a tree that none of the trees in `others` contains. The store must
-    /// contain all objects of the trees in `others`.
+    /// Finds the objects of `tree` that no tree in `others` contains. The store must contain all
+    /// objects of the trees in `others`.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);

@@ -68,7 +68,7 @@ fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// Carries an error from the file tree through a call to the database.
+/// A wrapper that carries a file-tree error through a call to the database.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
