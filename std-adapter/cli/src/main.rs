@@ -25,8 +25,8 @@ use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
 use crate::args::{Command, Program};
 use crate::error::{CliError, CliResult};
 
-/// The C library's allocator retains the memory of small allocations after they are freed; see
-/// `datakit_server::memory`.
+/// Replaces the C library's allocator, which retains the memory of small allocations after they are
+/// freed; see `datakit_server::memory`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -24,8 +24,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The maximum number of names in a path. A deeper tree is assumed to be infinitely deep.
 const MAX_DEPTH: usize = 256;
 
-/// A future that processes a directory. It is boxed because it may contain futures of the same type
-/// for subdirectories.
+/// A future that processes a directory. The future is boxed because it may contain futures of the
+/// same type for subdirectories.
 pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
 /// An error that may indicate that the server is out of resources.

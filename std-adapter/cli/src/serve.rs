@@ -49,8 +49,8 @@ pub(crate) struct ServeArgs {
     /// if the server is killed
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Author of commits whose transaction does not specify one [default: the user who attached;
-    /// for anonymous users, user.name and user.email from Git's configuration]
+    /// Author of commits whose transaction does not specify an author [default: the user who
+    /// attached; for anonymous users, user.name and user.email from Git's configuration]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all
@@ -67,8 +67,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = at_least(0))]
     pub(crate) remote_limit: u64,
     /// URL schemes of the remotes that clients may use, separated by commas: git, ssh, http, https,
-    /// file (which includes paths) [default: all, but without file if other machines can connect,
-    /// because it would let them read this machine's repositories]
+    /// file (which includes paths) [default: all; if other machines can connect, all except file,
+    /// which would let them read this machine's repositories]
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
     pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve an empty writable tree in memory instead of the database

@@ -1,4 +1,4 @@
-//! Remotes of `datakit serve`: allowed URLs, errors, limits and cleanup.
+//! Tests for the remotes of `datakit serve`: allowed URLs, errors, limits and cleanup.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

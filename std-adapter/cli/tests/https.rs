@@ -1,4 +1,4 @@
-//! Tests of fetching over HTTPS from a server with a private certificate authority.
+//! Tests for fetching over HTTPS from a server with a private certificate authority.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::panic)]
 

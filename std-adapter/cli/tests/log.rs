@@ -1,4 +1,4 @@
-//! Tests of the `datakit serve` log.
+//! Tests for the `datakit serve` log.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -19,8 +19,8 @@ fn resident(server: &Server) -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Checks that a burst uses at least `min` bytes of memory, and that the server returns them after
-/// the burst.
+/// Checks that a burst uses at least `min` bytes of memory, and that the server returns this memory
+/// after the burst.
 fn check_returned<B>(server: &Server, min: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
     let before = resident(server);
     let burst = burst();

@@ -1,4 +1,4 @@
-//! Tests of `datakit serve`: addresses, limits and signals.
+//! Tests for `datakit serve`: addresses, limits and signals.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

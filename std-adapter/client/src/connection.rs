@@ -217,8 +217,8 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // The waker must be dropped after the lock is released. It can be the last reference to a
-        // task, and dropping the task's calls takes the lock.
+        // The waker must be dropped after the lock is released. The waker can be the last reference
+        // to a task, and dropping the task's calls takes the lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();

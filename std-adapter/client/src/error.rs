@@ -37,7 +37,7 @@ pub enum Error {
         /// The kind of data that exceeded the limit: a file, a directory, or a delivery of a
         /// stream.
         what: &'static str,
-        /// The limit, in bytes or, for a directory with too many names, in names.
+        /// The limit in bytes, or the maximum number of names in a directory.
         limit: usize,
     },
     /// The connection's dialect or this operating system does not support the operation. The client

@@ -328,7 +328,7 @@ impl Fid {
         }
     }
 
-    /// Renames the file within its directory. This sends Twstat, which 9P2000.L does not have.
+    /// Renames the file within its directory. Sends Twstat, which 9P2000.L does not have.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses the request, for
@@ -341,8 +341,8 @@ impl Fid {
         self.request(&T::Wstat { fid: self.number(), stat }).await
     }
 
-    /// Renames the entry `oldname` of this directory to `newname` in `dir`. This sends Trenameat,
-    /// which only 9P2000.L has. The server decides whether an existing file is replaced.
+    /// Renames the entry `oldname` of this directory to `newname` in `dir`. Sends Trenameat, which
+    /// only 9P2000.L has. The server decides whether an existing file is replaced.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
@@ -359,7 +359,7 @@ impl Fid {
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file to `name` in `dir`. This sends Trename, which only 9P2000.L has. The server
+    /// Moves the file to `name` in `dir`. Sends Trename, which only 9P2000.L has. The server
     /// decides whether an existing file is replaced.
     ///
     /// # Errors

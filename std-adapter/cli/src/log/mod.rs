@@ -55,7 +55,8 @@ pub(crate) struct LogArgs {
     /// Clock to use with the `timestamp` destination
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// When to colour the log; auto means if standard error is a terminal and NO_COLOR is not set
+    /// When to colour the log; auto colours it if standard error is a terminal and NO_COLOR is not
+    /// set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }

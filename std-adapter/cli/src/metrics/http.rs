@@ -72,8 +72,8 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves until the future is dropped. Connections that are open at that time are still served
-    /// until they end.
+    /// Serves until the future is dropped. Dropping the future does not close connections that are
+    /// already open.
     pub(crate) async fn serve(self, metrics: Metrics) {
         let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();

@@ -21,7 +21,7 @@ pub(crate) struct Counters {
     pub(crate) server: Arc<Stats>,
     /// Transactions and commits.
     pub(crate) database: Arc<DbCounters>,
-    /// How long `git push` took, over all pushes.
+    /// A summary of the durations of all `git push` runs.
     pub(crate) pushes: Arc<PushSummary>,
     /// Log messages.
     pub(crate) logs: LogCounters,

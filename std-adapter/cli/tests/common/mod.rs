@@ -149,7 +149,7 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Polls until a condition holds. Tests use this for conditions that produce no event.
+/// Polls until a condition holds, for conditions that produce no event.
 pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !condition() {

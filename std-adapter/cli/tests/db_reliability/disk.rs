@@ -1,4 +1,4 @@
-//! Tests of full and read-only disks.
+//! Tests with full and read-only disks.
 
 use std::fs::File;
 use std::io::Write;

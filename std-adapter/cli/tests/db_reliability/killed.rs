@@ -1,4 +1,4 @@
-//! Tests of a server that is killed while it commits.
+//! Tests that kill a server while it commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

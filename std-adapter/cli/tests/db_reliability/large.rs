@@ -1,4 +1,4 @@
-//! Tests of repositories with 100,000 files or 50,000 commits.
+//! Tests with repositories that contain 100,000 files or 50,000 commits.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

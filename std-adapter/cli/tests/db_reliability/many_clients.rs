@@ -1,4 +1,4 @@
-//! Tests of many clients that commit to one branch at the same time.
+//! Tests in which many clients commit to one branch at the same time.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

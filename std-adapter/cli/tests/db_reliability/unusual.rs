@@ -1,4 +1,4 @@
-//! Tests of unusual names, entries and repositories.
+//! Tests with unusual names, entries and repositories.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Change, Error, Path};

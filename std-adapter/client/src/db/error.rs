@@ -26,8 +26,8 @@ pub enum Error {
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
-    /// The branch and the transaction changed the same file. The text names the file. The
-    /// transaction is still open.
+    /// The branch and the transaction changed the same file. The message contains the file's name.
+    /// The transaction is still open.
     Conflict(String),
     /// A merge left conflicts that have not been resolved yet. The transaction is still open.
     OpenConflicts,

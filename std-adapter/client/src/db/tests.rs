@@ -1,4 +1,4 @@
-//! Tests of the database client against an in-memory server.
+//! Tests that run the database client against an in-memory server.
 
 mod cases;
 mod changes;
@@ -59,7 +59,7 @@ impl Served {
     }
 }
 
-/// Polls until a condition holds. Tests use this for conditions that the server does not announce.
+/// Polls until a condition holds, for conditions that the server does not announce.
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {

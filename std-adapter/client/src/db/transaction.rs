@@ -353,7 +353,7 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // Without a runtime, the connection ends as well, and the server aborts the transaction.
+        // Without a runtime, the connection has ended too, so the server aborts the transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

@@ -1,4 +1,4 @@
-//! Tests of the operations on transactions, branches and watches.
+//! Tests for the operations on transactions, branches and watches.
 
 use std::time::Duration;
 
