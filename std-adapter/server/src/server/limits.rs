@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 /// The default value of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
-/// Halving it would cost more in additional wake-ups than it would gain in L2 cache hits.
+/// Halving the default would cost more in additional wake-ups than it would gain in L2 cache hits.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] with a setter for each field.
@@ -57,8 +57,8 @@ limits! {
     connections_per_peer: usize = 1024,
     /// The maximum number of fids of a connection.
     fids: usize = 65536,
-    /// The maximum number of requests that a connection may have in flight, at least 2. All but one
-    /// of these requests may wait inside files.
+    /// The maximum number of requests that a connection may have in flight, which is at least 2.
+    /// All but one of these requests may wait inside files.
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
@@ -100,7 +100,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// A counter of each peer's connections, used to refuse those above a limit.
+/// A counter of each peer's connections, used to refuse connections above a limit.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 

@@ -259,8 +259,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file that no process listens on. Other kinds of files and sockets in use are
-/// left alone, and binding to the path then fails.
+/// Removes a socket file that no process listens on. Files of other kinds and sockets in use are
+/// left alone, so that binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {

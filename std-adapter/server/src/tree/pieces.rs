@@ -50,8 +50,8 @@ impl Pieces {
     /// `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. In this case, the text is
-    /// discarded.
+    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. If this error is
+    /// returned, the text is discarded.
     pub(super) fn add(
         &self,
         offset: u64,

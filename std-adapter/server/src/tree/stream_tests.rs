@@ -46,8 +46,8 @@ async fn v13_publications_reach_every_reader() -> Done {
     assert_eq!((poll(&tree, &readers[0], 2), poll(&tree, &readers[0], 4)), (text("1\n"), text("")));
     let reader = &readers[1];
     assert_eq!(read_at(&tree, reader, 2, 1).await?, "1");
-    // The rest still belongs to the value that was partly read, although a newer value was
-    // published.
+    // The rest of the data still belongs to the value that was partly read, although a newer value
+    // was published.
     live.publish(2);
     assert_eq!((poll(&tree, reader, 3), poll(&tree, reader, 4)), (text("\n"), text("")));
     assert_eq!(poll(&tree, reader, 4), text("2\n"));

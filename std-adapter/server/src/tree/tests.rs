@@ -38,7 +38,7 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
-/// Writes a file like `printf TEXT > PATH`.
+/// Writes a file, as `printf TEXT > PATH` does.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
     let written = tree.write(&open, 0, text.as_bytes()).await?;

@@ -179,8 +179,8 @@ impl OpenLeaf for OpenText {
 ///
 /// # Errors
 /// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
-/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. In both cases the text is
-/// unchanged.
+/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. If an error is returned, the
+/// text is unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
     let start = end - data.len();
