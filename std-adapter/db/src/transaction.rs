@@ -165,7 +165,7 @@ impl Transaction {
         self.open().is_ok()
     }
 
-    /// Ends the transaction and discards uncommitted changes. A commit in progress is completed.
+    /// Ends the transaction and discards uncommitted changes. A commit in progress still completes.
     pub fn close(&self) {
         self.state.lock().discard();
     }

@@ -87,8 +87,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // The most common cause is too many open files. Wait until some files are
-                    // closed.
+                    // `accept` fails mostly because too many files are open. Wait until some files
+                    // are closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

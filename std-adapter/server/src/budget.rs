@@ -116,8 +116,7 @@ impl Budget {
     }
 }
 
-/// A reservation of a number of bytes from a [`Budget`]. Dropping the reservation releases the
-/// bytes.
+/// Bytes that are reserved from a [`Budget`]. Dropping the reservation releases the bytes.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,

@@ -133,7 +133,7 @@ pub trait Store: Send + Sync + 'static {
         self.update(&[], &[remove, create])
     }
 
-    /// Returns the commits of a shallow clone whose parents are not stored.
+    /// Returns the commits whose parents are not stored because the repository is a shallow clone.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the list cannot be read.
@@ -146,9 +146,9 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Calls `changed` soon after another program may have changed a branch, until the returned
-    /// guard is dropped. All calls come from the same thread. Returns `None` if no other program
-    /// can change branches.
+    /// Calls `changed` soon after another program may have changed a branch. Dropping the returned
+    /// guard stops the calls. All calls come from the same thread. Returns `None` if no other
+    /// program can change branches.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
@@ -160,9 +160,9 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Fetches a branch from the repository at `url` and returns its head. The objects are kept
-    /// until [`forget_remote`](Store::forget_remote) is called with the same `remote`. No branch is
-    /// changed.
+    /// Fetches a branch from the repository at `url` and returns its head. The fetched objects are
+    /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. No
+    /// branch is changed.
     ///
     /// Blocks until the fetch completes, times out because it makes no progress, or is stopped by
     /// `cancel`.

@@ -156,7 +156,7 @@ impl FilePolicy {
         }
     }
 
-    /// Creates `dir` and its missing parents below `top`, which must exist.
+    /// Creates `dir` and its missing parents below the existing directory `top`.
     pub(super) fn create_dirs(&self, top: &Path, dir: &Path) -> io::Result<()> {
         let missing: Vec<_> =
             dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)).collect();

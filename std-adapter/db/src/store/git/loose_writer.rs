@@ -165,8 +165,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The directory does not exist. Either no object was in it before, or `git gc` has
-            // packed all of them.
+            // The directory does not exist. Either it never contained an object, or `git gc` has
+            // packed all of its objects.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());

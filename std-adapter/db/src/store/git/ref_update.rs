@@ -192,7 +192,7 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// Renames the log of a branch. A failure is only logged.
+    /// Renames the log of a branch. Failures are logged but not returned.
     fn move_log(&self, old: &[u8], new: &[u8]) {
         let [from, to, temporary] = [old, new, b"refs/.datakit-renamed"]
             .map(|name| self.common().join("logs").join(OsStr::from_bytes(name)));
@@ -212,7 +212,7 @@ impl Refs<'_> {
     }
 
     /// Renames or removes the section `[branch "NAME"]` in the configuration, as `git branch` does.
-    /// A failure is only logged.
+    /// Failures are logged but not returned.
     fn move_settings(&self, old: &[u8], new: Option<&[u8]>) {
         let config = self.common().join("config");
         let title = format!("[branch \"{}\"]", short_name(old).replace('"', "\\\""));

@@ -127,7 +127,7 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // The directories were left behind by removed branches.
+                    // Removed branches left empty directories at the path of the log.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

@@ -22,7 +22,7 @@ use crate::{BranchName, Error, Id, Result};
 /// Prefix of the full names of branches.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// Maximum length of a chain of symbolic refs, which is the same as in `git`.
+/// Maximum length of a chain of symbolic refs, as in `git`.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.

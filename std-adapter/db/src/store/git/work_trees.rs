@@ -199,8 +199,7 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // Exit status 1 means that there are changes. The next two commands check whether they
-        // matter.
+        // Exit status 1 means that there may be changes. The next two commands check for them.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =

@@ -19,7 +19,7 @@ fn names(store: &dyn Store) -> Vec<String> {
     store.heads().unwrap().iter().map(|(name, _)| name.to_string()).collect()
 }
 
-/// Returns unusual names. `git` refuses about half of them.
+/// Returns unusual names, about half of which `git` refuses.
 fn odd_names() -> Vec<String> {
     let mut odd: Vec<String> = (1..=127).map(|byte| format!("a{}b", char::from(byte))).collect();
     let parts =
