@@ -248,8 +248,8 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. A parent of the ref may be a
-/// file, or there may be a directory in place of the ref.
+/// Returns whether an error means that a loose ref does not exist. The cause may be a missing file,
+/// a parent that is a file, or a directory in place of the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }
