@@ -36,8 +36,8 @@ pub const FATAL: &[(&str, &[u8])] = &[
 
 /// Sends requests of every type with random bodies, and expects a reply to each.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
-    // These are all requests of 9P2000 except Tversion, which would restart the session. No request
-    // has the type 106.
+    // The loop covers all requests of 9P2000 except Tversion, which would restart the session. No
+    // request has the type 106.
     for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
         for len in 0..40 {
             let body: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();

@@ -14,8 +14,8 @@
 //! | rename to another directory | no | no | yes |
 //! | symbolic links | no | yes | yes |
 //!
-//! The client has no calls for owners, times, append mode, hard links, devices, locks and extended
-//! attributes, so the corresponding methods return [`Error::NotSupported`]. To create a file
+//! The client does not support owners, times, append mode, hard links, devices, locks or extended
+//! attributes. The corresponding methods return [`Error::NotSupported`]. To create a file
 //! exclusively, the tree looks up the name first.
 
 use std::ops::ControlFlow;

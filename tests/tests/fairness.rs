@@ -1,6 +1,6 @@
-//! Tests of fairness between the connections that share a thread. They count the work done for busy
-//! clients between two replies to another client. If they measured time instead, the results would
-//! depend on the machine.
+//! Tests of fairness between the connections that share a thread. The tests count the work done for
+//! busy clients between two replies to another client. If they measured time instead, the results
+//! would depend on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

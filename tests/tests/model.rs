@@ -1,7 +1,7 @@
 //! Tests that send the same messages to a session and to a simple model of a session.
 //!
-//! After each message, the session and the model must have the same fids, and each fid must have
-//! the same path, kind and open mode in both.
+//! After each message, the session and the model must have the same fids. The path, kind and open
+//! mode of each fid must also be the same.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -46,8 +46,8 @@ fn a_parameter_in_several_writes_is_set_once() {
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // These are the writes that libixp's `ixpc write`, stdio with a small buffer, and
-        // unbuffered stdio would send.
+        // The pieces match the writes of libixp's `ixpc write`, of stdio with a small buffer, and
+        // of unbuffered stdio.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {

@@ -265,7 +265,7 @@ fn unknown_permission_bits_are_refused() {
         let mut client = client(&served, dialect);
         create_file(&mut client, dialect.version(), b"");
         let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
-        // This bit creates a hard link in 9P2000.u only.
+        // DMLINK creates a hard link, but only in 9P2000.u.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(

@@ -9,7 +9,7 @@ use datakit_tests::malformed::{ANSWERED, noise};
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
-/// A function that performs an activity. Its last argument is the client's number.
+/// A function that performs an activity. The last argument is the client's number.
 type Activity = fn(&mut WireClient, &mut Random, u32);
 
 /// All activities and their names, which appear in the summary.

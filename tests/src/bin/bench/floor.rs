@@ -1,9 +1,9 @@
 //! The floor: a responder that looks like a 9P server but does none of a server's work.
 //!
-//! The floor answers every request with prepared bytes of the right length. It has no fids or files
-//! and allocates no memory per message. After each read, the floor answers all received requests
-//! with one write. With the same client on the same CPU, no server can be much faster than the
-//! floor. A server's result is therefore its speed divided by the floor's speed.
+//! The floor answers every request with prepared bytes of the right length. The floor has no fids
+//! or files, and allocates no memory per message. After each read, the floor answers all received
+//! requests with one write. With the same client on the same CPU, no server can be much faster than
+//! the floor. A server's result is therefore its speed divided by the floor's speed.
 
 use std::{
     collections::HashMap,

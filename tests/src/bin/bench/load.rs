@@ -45,9 +45,9 @@ pub(crate) fn measure(
     }
     match drivers.as_mut_slice() {
         // With a single connection, the client reads without epoll, which saves a system call. A
-        // burst uses epoll nevertheless, because a thread blocked in a read from a Unix socket is
-        // also woken when the server reads the request. With such wake-ups, the comparison with
-        // `git` would be unfair, because `git` uses pipes, which do not cause them.
+        // burst uses epoll nevertheless. A thread that blocks in a read from a Unix socket is also
+        // woken when the server reads the request. With such wake-ups, the comparison with `git`
+        // would be unfair, because `git` uses pipes, which do not cause them.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;

@@ -37,8 +37,8 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// Makes a change and returns, for each connection, the delay between the instant that `change`
-    /// returns and the delivery of the new head. The delay is zero if the delivery came first.
+    /// Makes a change and returns, for each connection, the delay from the instant returned by
+    /// `change` to the delivery of the new head. The delay is zero if the delivery came first.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;

@@ -258,8 +258,8 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the delay between the reply to a commit and the delivery of the new head through
-    /// `head.live` to each of 1000 connections.
+    /// Measures the delay from the reply to a commit to the delivery of the new head. 1000
+    /// connections each read the head from `head.live`.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
