@@ -66,7 +66,7 @@ impl Client<'_> {
         text
     }
 
-    /// Sets the gain to 2.5, then to an out-of-range value, and returns the last two replies.
+    /// Sets the gain first to 2.5 and then to an out-of-range value. Returns the last two replies.
     async fn run(&mut self) -> [String; 2] {
         let (uname, aname) = ("user".into(), "".into());
         self.ask(Tmessage::Version { msize: 1024, version: "9P2000".into() }).await;

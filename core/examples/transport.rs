@@ -26,7 +26,7 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, copies them to `buf` and returns their number, or `None` after a
+        /// Waits for bytes, copies them to `buf` and returns their number. Returns `None` after a
         /// hang-up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());

@@ -16,9 +16,9 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
 /// A file that runs the commands written to it. A newline, a read or the clunk ends a command.
 ///
-/// The reply, at most `N` bytes long, is kept until it has been read, through the same open file or
-/// a later one. If a command fails, the request that ended the command returns the error, and the
-/// previous reply is kept.
+/// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
+/// through the same open file or a later one. If a command fails, the request that ended the
+/// command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -64,8 +64,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be 0, as in the first read after an open, or
-    /// the position at which the last read or write of this open file ended.
+    /// Reads the rest of the reply. The offset must be either 0 or the position at which the last
+    /// read or write of this open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -30,8 +30,8 @@ impl<const N: usize> Bytes<N> {
     /// Replaces the content.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if there are more than `N` bytes. On an error, the content is
-    /// unchanged.
+    /// Returns [`Error::TooLarge`] if there are more than `N` bytes. If an error is returned, the
+    /// content is unchanged.
     pub fn set(&self, bytes: &[u8]) -> Result<()> {
         self.change(|_, new| new.extend(bytes))
     }
@@ -99,9 +99,9 @@ impl<const N: usize> File for Bytes<N> {
 /// functions handle the content as a whole. The content can be, for example, a setting in flash, a
 /// register or a row in a store.
 ///
-/// The file keeps nothing between calls except a value that is being written in pieces. A value
-/// that is written in pieces ends as described in [the module documentation](super), or when the
-/// open file has no more room.
+/// The file keeps nothing between calls except a value that is being written in pieces. [The module
+/// documentation](super) describes when a value that is written in pieces ends. The value also ends
+/// when the open file has no more room.
 ///
 /// The reading function returns [`Error::NotFound`] if there is no value. Writing to the file then
 /// creates the value.

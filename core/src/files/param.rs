@@ -17,8 +17,8 @@ use super::util::{Count, Plain, Quoted, check_plain_mode, render};
 use crate::Decimal;
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
 
-/// A value that the program and its files share. A value can be set from an interrupt handler. It
-/// is the only part of a [`Param`] that is kept in RAM.
+/// A value that the program and its files share. A value can be set from an interrupt handler. The
+/// value is the only part of a [`Param`] that is kept in RAM.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
@@ -154,7 +154,7 @@ impl<T: ParamType> Param<T> {
         Param { doc, ..self }
     }
 
-    /// Makes the file refuse writes. Use this for a value that only the program sets.
+    /// Makes the file refuse writes. Use this method for a value that only the program sets.
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { read_only: true, ..self }

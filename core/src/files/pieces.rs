@@ -3,9 +3,9 @@
 //! Output buffering in the client, or a small iounit, can split a value anywhere. For example,
 //! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A newline at the end of a
 //! write, a read or the clunk ends a value. A write that does not start where the last one ended
-//! (in particular a write at offset 0) also ends it. A value also ends as soon as it cannot be the
-//! beginning of a longer value. A value is set as a whole when it ends, and the request that ended
-//! it returns any error. If the connection is lost, the value is not set.
+//! (in particular a write at offset 0) also ends the value. A value also ends as soon as it cannot
+//! be the beginning of a longer value. A value is set as a whole when it ends, and the request that
+//! ended it returns any error. If the connection is lost, the value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -66,7 +66,7 @@ pub(super) fn write(
     Ok(data.len())
 }
 
-/// If a value is pending, ends and sets it.
+/// Ends and sets the pending value, if there is one.
 #[inline(never)]
 pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();

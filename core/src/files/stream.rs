@@ -148,8 +148,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push fails only if `N` is 0. In that case, readers learn only how many values
-            // they lost.
+            // The push fails only if `N` is 0. If `N` is 0, readers learn only how many values they
+            // lost.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest
@@ -163,7 +163,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.with_ring(|ring| ring.overruns)
     }
 
-    /// Renders the next delivery. Returns `false` if there is none.
+    /// Renders the next delivery. Returns `false` if there is nothing to deliver.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
             let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
@@ -184,8 +184,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // The borrow cannot fail: the ring is only borrowed in critical sections, and the only
-        // foreign code that they call is `T::clone`.
+        // The borrow cannot fail: the ring is only borrowed in critical sections that call no
+        // foreign code except `T::clone`.
         self.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 }
@@ -287,8 +287,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The text is longer than `taken` can count. Drop it, so that the next read delivers the
-        // next text.
+        // The text is longer than `taken` can count. Drop the text, so that the next read delivers
+        // the next one.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

@@ -1,4 +1,4 @@
-//! Tests for the cases V1 to V16. They call a tree the way a session does.
+//! Tests for the cases V1 to V16. The tests call a tree the way a session does.
 
 mod params;
 mod waiting;
@@ -383,7 +383,7 @@ fn mark_follows_the_last_byte_of_a_text() {
     static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
     static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
     let tree = Tree::new(&ROOT);
-    // Single-byte reads, such as those of a shell's `read`, get no mark between lines or
+    // Single-byte reads, which a shell's `read` command uses, get no mark between lines or
     // deliveries.
     let bytes = open(&tree, "s", OpenMode::READ);
     let mut offset = 0;

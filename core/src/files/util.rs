@@ -11,7 +11,8 @@ use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2` if `offset` is negative
-/// as a signed number. Returns [`Error::TooLarge`] if the result does not fit into `new`.
+/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit into
+/// `new`.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(Error::Invalid.with_message(format_args!(
@@ -29,7 +30,8 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative
-/// as a signed number. Returns [`Error::TooLarge`] if the result does not fit into `new`.
+/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit into
+/// `new`.
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     check_offset(length)?;
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
@@ -152,8 +154,8 @@ impl fmt::Write for Compare<'_> {
 /// Replaces the text of an open file with the text that `with` writes.
 ///
 /// # Errors
-/// Returns [`Error::TextTooLong`] if the new text does not fit. On this error, the text of the open
-/// file is empty.
+/// Returns [`Error::TextTooLong`] if the new text does not fit. The text of the open file is empty
+/// after an error.
 pub(super) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,

@@ -10,8 +10,8 @@ use super::Disconnect;
 /// The size, in bytes, above which frames and replies bypass the shared buffers. Bypassing the
 /// buffers saves a copy but costs a system call.
 const DIRECT_MIN: usize = 32 * 1024;
-/// The size, in bytes, to request for the shared buffers. This is enough for a batch of 32 requests
-/// of 4 KiB each. A board's buffers are smaller.
+/// The size, in bytes, to request for the shared buffers. Buffers of this size have room for a
+/// batch of 32 requests of 4 KiB each. A board's buffers are smaller.
 const BATCH_SIZE: usize = 136 * 1024;
 
 /// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
@@ -37,8 +37,8 @@ pub trait TransportRead: Read {
     /// file in memory costs one unit.
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
-    /// `Pending` to yield to other connections on the same thread. It must then wake `cx` after
-    /// they have run.
+    /// `Pending` to yield to other connections on the same thread. A transport that yields wakes
+    /// `cx` after the other connections have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
@@ -150,8 +150,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.io.poll_budget(cost, cx)
     }
 
-    /// Reads once from the transport, after [`peek_frame`](Requests::peek_frame) has found no
-    /// complete frame.
+    /// Reads once from the transport. Called after [`peek_frame`](Requests::peek_frame) has found
+    /// no complete frame.
     ///
     /// If the frame is large or does not fit into the shared buffer, reads the whole frame directly
     /// into `own` and returns it. Bytes that do not fit into `own` are read and dropped, so that

@@ -26,8 +26,8 @@ use embassy_futures::select::{Either, select, select_array};
 use embedded_io_async::Write;
 
 pub use buffer::TransportRead;
-// These items are public for datakit-server, which adds workers on demand. They are not part of the
-// stable API.
+// These items are public for datakit-server, which adds workers on demand. The hidden items are not
+// part of the stable API.
 #[doc(hidden)]
 pub use buffer::Buffer;
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use core::task::{Context, Poll, Waker};
 use crate::session::Aborts;
 use crate::wire::Tag;
 
-/// The state of one request in flight. It takes four bytes of the memory that the connection's
+/// The state of one request in flight. A slot takes four bytes of the memory that the connection's
 /// owner provides.
 #[derive(Debug, Default)]
 pub struct RequestSlot {
@@ -83,15 +83,15 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
-    /// Whether additional requests are forbidden to wait.
+    /// Whether requests that would have to wait are refused.
     full: Cell<bool>,
     /// The waker for the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
 }
 
 impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
-    /// Creates the slots of a new connection. Clears them, because the previous connection may have
-    /// ended with requests in flight.
+    /// Creates the slots of a new connection. The storage is cleared, because the previous
+    /// connection may have ended with requests in flight.
     pub(super) fn new(storage: &'a L) -> Slots<'a, L> {
         storage.first(usize::MAX).for_each(|slot| slot.state.set(0));
         Slots {
@@ -154,8 +154,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 
     /// Records that the request is waiting inside a file. Returns `false` if the request must not
-    /// wait, either because the requests in all other slots are already waiting or because of
-    /// [`set_full`](Slots::set_full).
+    /// wait, either because the requests in all other slots are already waiting or because the
+    /// owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);

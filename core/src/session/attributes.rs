@@ -21,14 +21,14 @@ const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
 
 /// The combined length of the numeric owner, group and last writer, which follow the extension in a
-/// .u record.
+/// 9P2000.u record.
 const NUMERIC_IDS: usize = 12;
 /// The maximum length of a device's extension: a letter and two numbers.
 const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written. The field is its length in bytes.
+    /// The record was written and has the given length in bytes.
     Written(usize),
     /// The record does not fit into the buffer.
     TooLarge,
@@ -66,8 +66,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. `first` means that the record
-    /// is the first one in a read. In this case, no later read will have more room for the record.
+    /// Writes the record of a directory entry at the front of `free`. Set `first` for the first
+    /// record in a read, because no later read has more room for this record.
     ///
     /// An error for one entry does not fail the whole listing: the entry is listed without
     /// attributes, and a stat of the entry returns the error.
@@ -102,13 +102,13 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Inserts the .u extension into the record of `len` bytes at the front of `free`. The
+    /// Inserts the 9P2000.u extension into the record of `len` bytes at the front of `free`. The
     /// extension is the target of a link or the numbers of a device. Returns the new length of the
     /// record.
     ///
     /// # Errors
-    /// Returns [`Error::Range`] if the extension does not fit. On an error, the record is
-    /// unchanged.
+    /// Returns [`Error::Range`] if the extension does not fit. If an error is returned, the record
+    /// is unchanged.
     async fn extend(
         &self,
         inode: &V::Inode,
@@ -308,7 +308,7 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
         | attr.mode & 0o777
 }
 
-/// Returns the twelve permission bits of a 9P2000 or .u mode.
+/// Returns the twelve permission bits of a 9P2000 or 9P2000.u mode.
 ///
 /// # Errors
 /// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree

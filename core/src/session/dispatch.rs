@@ -139,8 +139,8 @@ pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Returns an error if the tree is immutable. In that case, the compiler removes the rest of the
-/// calling handler.
+/// Returns an error if the tree is immutable. For an immutable tree, the compiler removes the rest
+/// of the calling handler.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }

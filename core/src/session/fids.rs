@@ -141,8 +141,8 @@ pub trait FidTable<V: Vfs> {
     }
 }
 
-/// A table of at most `N` fids with linear search, which is the fastest method for up to about 64
-/// fids.
+/// A table of at most `N` fids. Lookups use linear search, which is the fastest method for up to
+/// about 64 fids.
 pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, FidEntry<V>), N>);
 
 impl<V: Vfs, const N: usize> fmt::Debug for FidArray<V, N> {
@@ -351,7 +351,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Some(fid)
     }
 
-    /// Requests another poll if reads of a released state may still be pending.
+    /// Requests another poll if reads that use the released `state` may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
         // In an immutable tree, every closed file requests another poll, because tracking whether a
         // read has blocked would take more flash.

@@ -499,7 +499,8 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
     Ok(Lock { kind, start, length, process, client: client.as_bytes() })
 }
 
-/// Returns the kind of file that Tmknod creates, which can be a regular file (`mknod(2)`).
+/// Returns the kind of file that Tmknod creates. Tmknod can also create a regular file
+/// (`mknod(2)`).
 fn mknod_kind(mode: u32, major: u32, minor: u32) -> Result<CreateKind<'static>> {
     match mode & 0o170_000 {
         0 | 0o100_000 => Ok(CreateKind::File),
@@ -515,8 +516,8 @@ fn file_type(kind: FileType) -> u32 {
     u32::from(d_type(kind)) << 12
 }
 
-/// Returns the `d_type` of a directory entry (`readdir(3)`), which equals the file type bits of a
-/// mode.
+/// Returns the `d_type` of a directory entry (`readdir(3)`). The value equals the file type bits of
+/// a mode.
 fn d_type(kind: FileType) -> u8 {
     match kind {
         FileType::Fifo => 1,

@@ -1,8 +1,8 @@
 //! One connection's fids, dialect and msize. A session turns each request into calls to a tree, and
 //! turns the results into a reply.
 //!
-//! A session does no I/O: [`serve`](crate::serve) passes it one request frame at a time, and
-//! several requests may be in progress at once.
+//! A session does no I/O. The module [`serve`](crate::serve) passes request frames to the session
+//! one at a time, and several requests may be in progress at once.
 //!
 //! # Where a request is answered
 //!
@@ -104,9 +104,9 @@ pub enum Aborts {
 pub trait Observe {
     /// Called before a request is answered.
     ///
-    /// [`answered`](Observe::answered) is called from the same future unless the request is
-    /// cancelled, so an observer that knows which future is being polled can match the two calls.
-    /// To save flash, this method is never called for an [immutable
+    /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
+    /// same future. An observer that knows which future is being polled can therefore match the two
+    /// calls. To save flash, this method is never called for an [immutable
     /// tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
@@ -233,8 +233,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// ORCLOSE. Waits until the tree has removed these files.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the remaining files in place. These files are closed when the
-    /// session is dropped.
+    /// Dropping the future leaves the remaining files in place. The remaining files are closed when
+    /// the session is dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {

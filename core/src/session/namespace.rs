@@ -221,7 +221,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(found)
     }
 
-    /// Opens a new file or directory, then makes the fid refer to it. New files of other kinds are
+    /// Opens a new file or directory, then makes the fid refer to it. Other kinds of new files are
     /// not opened.
     pub(super) async fn open_created(
         &self,
@@ -304,7 +304,8 @@ pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     }
 }
 
-/// The maximum length, in bytes, of a symbolic link's target. It equals PATH_MAX without the NUL.
+/// The maximum length, in bytes, of a symbolic link's target. The limit is PATH_MAX without the
+/// NUL.
 const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<FileType> {

@@ -66,8 +66,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers the Tread or Twrite in `frame` if the tree can serve it immediately. Writes the
     /// reply to `out` and returns the length of the reply.
     ///
-    /// For any other request, returns `None` and does nothing. The caller must then pass the
-    /// request to [`answer`](Session::answer).
+    /// Returns `None` and does nothing for any other request. The caller must then pass the request
+    /// to [`answer`](Session::answer).
     pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
@@ -222,8 +222,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// A guard that closes an open file when dropped. It ensures that the file is closed even if the
-/// clunk is cancelled.
+/// A guard that closes an open file when dropped. The guard ensures that the file is closed even if
+/// the clunk is cancelled.
 struct CloseGuard<'a, V: Vfs> {
     vfs: &'a V,
     open: &'a V::Open,

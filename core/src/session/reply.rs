@@ -115,7 +115,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // The error text can only be too long for the smallest frames, which boards use. An error
+        // The error text can be too long only if the frames are very small, as on boards. An error
         // without text always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)

@@ -204,9 +204,9 @@ pub struct Create<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and 9P2000.u. If it
-    /// is `false`, the tree may truncate an existing file instead of failing. In 9P2000.L, the name
-    /// is looked up first, so files are always created exclusively.
+    /// Fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and 9P2000.u. If
+    /// `exclusive` is `false`, the tree may truncate an existing file instead of failing. In
+    /// 9P2000.L, the name is looked up first, so files are always created exclusively.
     pub exclusive: bool,
 }
 

@@ -13,9 +13,9 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// The reason why an operation failed.
         ///
-        /// Each variant has a Linux error number, which 9P2000.u and 9P2000.L carry, and a message,
-        /// which 9P2000 and 9P2000.u carry. Some clients compare these messages literally, so a
-        /// test checks that none of them changes.
+        /// Each variant has a Linux error number and a message. 9P2000.u and 9P2000.L carry the
+        /// number, and 9P2000 and 9P2000.u carry the message. Some clients compare these messages
+        /// literally, so a test checks that none of them changes.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Error {
@@ -43,7 +43,8 @@ macro_rules! errors {
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
 
-            /// Returns the index of the variant's row. For `Custom`, returns the number of rows.
+            /// Returns the index of the variant's row. The result for `Custom` is the number of
+            /// rows.
             fn row(&self) -> usize {
                 enum Row { $($name,)* Custom }
                 let row = match self {
@@ -57,7 +58,7 @@ macro_rules! errors {
 }
 
 errors! {
-    /// The operation is not permitted on the object, whoever the user is.
+    /// The operation is not permitted for any user.
     1 NotPermitted "Operation not permitted"
     /// The name does not exist.
     2 NotFound "No such file or directory"
@@ -137,7 +138,8 @@ errors! {
     22 WalkDot "'.' is not valid in 9p"
     /// The fid of the directory to create in is already open.
     22 CreateInOpened "Can't create in an opened fid"
-    /// A Tcreate for a symbolic link lacks the target, or a Twstat would turn a file into a link.
+    /// A Tcreate for a symbolic link does not specify a target, or a Twstat would turn a file into
+    /// a link.
     22 SymlinkTarget "Missing target for symlink!"
     /// A Twstat would turn a directory into a file, or a file into a directory.
     22 DirectoryFlag "Incorrect is_directory flag for chmod"

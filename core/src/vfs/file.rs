@@ -57,8 +57,8 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
-    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of the event that it
-    /// waits for. The registration ends with the read. Only reads may register the waiter.
+    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of the event that
+    /// the read waits for. The registration ends with the read. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
 }
 
@@ -142,9 +142,9 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Applies the written data. Only needed by files that apply writes in a separate step. Called
-    /// before [`close`](File::close) when the client clunks the file, but not when the connection
-    /// is lost. Any error is returned to the client.
+    /// Applies the written data. Files that apply writes immediately need not implement this
+    /// method. Called before [`close`](File::close) when the client clunks the file, but not when
+    /// the connection is lost. Any error is returned to the client.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())

@@ -63,10 +63,10 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 /// A tree of files.
 ///
 /// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. A dropped read consumes nothing, and a dropped write writes nothing after the drop.
-/// When the future of a method that changes the tree returns `Ready`, the change is complete. If a
-/// method awaits halfway through a change, dropping its future must leave either the old state or
-/// the new one.
+/// await point. A dropped read consumes nothing, and a dropped write writes nothing more. When the
+/// future of a method that changes the tree returns `Ready`, the change is complete. If a method
+/// awaits halfway through a change, dropping its future must leave either the old state or the new
+/// one.
 ///
 /// The default implementations refuse the operation with [`Error::NotSupported`] or with the error
 /// for a read-only tree.
@@ -99,8 +99,8 @@ pub trait Vfs {
     /// Calls `with` exactly once, with the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Returns whether a walk fails as a whole when a name after the first is not found. According
-    /// to `walk(5)`, the walk would succeed partially, but DataKit clients take any success for a
+    /// Returns whether a walk fails as a whole when a name after the first is not found. For this
+    /// case, `walk(5)` specifies a partial success, but DataKit clients take any success for a
     /// complete walk.
     fn strict_walk(&self) -> bool {
         false
@@ -122,8 +122,9 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode announces what the client will do. It is not used for
-    /// a permission check: opening a read-only file for writing succeeds, and only the write fails.
+    /// Opens a file or a directory. The mode announces what the client will do. The mode is not
+    /// used for a permission check: opening a read-only file for writing succeeds, and only the
+    /// write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
     /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), even when
@@ -132,9 +133,9 @@ pub trait Vfs {
         let _ = open;
     }
 
-    /// Applies the written data. Only needed for files that apply writes in a separate step. Called
-    /// before [`close`](Vfs::close) when the client clunks the file, but not when the connection is
-    /// lost. Any error is returned to the client.
+    /// Applies the written data. Trees that apply writes immediately need not implement this
+    /// method. Called before [`close`](Vfs::close) when the client clunks the file, but not when
+    /// the connection is lost. Any error is returned to the client.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
@@ -152,8 +153,8 @@ pub trait Vfs {
         false
     }
 
-    /// Does the same as [`read`](Vfs::read) if the read does not have to wait. Otherwise, returns
-    /// `None`, and the caller must call `read` instead.
+    /// Does the same as [`read`](Vfs::read) if the read does not have to wait. Returns `None` if
+    /// the caller must call `read` instead.
     fn try_read_now(
         &self,
         open: &Self::Open,
@@ -170,8 +171,8 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Does the same as [`write`](Vfs::write) if the write does not have to wait. Otherwise, writes
-    /// nothing and returns `None`, and the caller must call `write` instead.
+    /// Does the same as [`write`](Vfs::write) if the write does not have to wait. Returns `None`
+    /// and writes nothing if the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None

@@ -17,7 +17,8 @@ pub trait Text: fmt::Write {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if `bytes` does not fit. On an error, the content is unchanged.
+    /// Returns [`Error::TooLarge`] if `bytes` does not fit. If an error is returned, the content is
+    /// unchanged.
     fn extend(&mut self, bytes: &[u8]) -> Result<()>;
 }
 

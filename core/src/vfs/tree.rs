@@ -98,7 +98,7 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
 
 /// The result of following a path.
 struct Resolved {
-    /// The node at the end of the path, or `None` if it was removed from its directory.
+    /// The node at the end of the path, or `None` if the node was removed from its directory.
     node: Option<Node>,
     /// The directory that contains the node. `key` is the node's key in this directory.
     dir: Option<&'static dyn EntryTable>,
@@ -126,7 +126,7 @@ fn id(path: PackedPath, node: Option<Node>) -> Id {
         Some(Node::File(_)) | None => FileType::File,
     };
     // Inode numbers start at 1, because tools take an entry with the inode number 0 for a deleted
-    // one.
+    // entry.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
 }
 
@@ -260,8 +260,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not stored. Setting them succeeds anyway, because `cp -p` and
-            // `touch` do so and would otherwise fail.
+            // Owners and times are not stored. Setting an owner or a time succeeds anyway, because
+            // `cp -p` and `touch` would otherwise fail.
             (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
             (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),

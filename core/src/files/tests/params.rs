@@ -18,7 +18,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// Every file in this table is a constant. It is part of the test that the table compiles.
+// Every file in this table is a constant. Compiling the table is part of the test.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE).names(&["auto", "manual"])),

@@ -98,8 +98,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// - [`Error::NoSpace`] if all slots are in use.
     /// - [`Error::NameTooLong`] if the name has more than `NAME` bytes.
     /// - [`Error::NotFound`] if the name is empty.
-    /// - [`Error::Invalid`] if the name is not valid, or if `node` is a directory with more than
-    ///   two levels.
+    /// - [`Error::Invalid`] if the name is invalid, or if `node` is a directory with more than two
+    ///   levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
