@@ -66,8 +66,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. Set `first` for the first
-    /// record in a read, because no later read has more room for this record.
+    /// Writes the record of a directory entry at the front of `free`. If `first` is set, an
+    /// extension that does not fit is left out, because no later read has more room for the record.
     ///
     /// An error for one entry does not fail the whole listing: the entry is listed without
     /// attributes, and a stat of the entry returns the error.

@@ -20,7 +20,7 @@ pub struct FileStat {
 
 impl FileStat {
     /// Creates the attributes of a file that everyone may read and that its owner and group may
-    /// write. These are DataKit's default permissions.
+    /// write. These permissions are the default in DataKit.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }

@@ -33,7 +33,7 @@ const DIR_MODE: u32 = 0o775;
 /// text each.
 ///
 /// When `OPENS` files are open, opening another one fails with [`Error::TooManyOpen`]. Open
-/// directories do not count towards this limit. Files longer than `TEXT` must serve reads without
+/// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
@@ -238,8 +238,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         while let Some(key) = from.and_then(|from| dir.next(from)) {
             let inode = resolved.child(path, key);
             let id = id(inode, dir.node(key));
-            // The lowest byte of a key is the index of the entry plus 1. The next entry has this
-            // index.
+            // The lowest byte of a key is the index of the entry plus 1, and therefore also the
+            // index of the next entry.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
             dir.name(key, &mut |name| {

@@ -1,15 +1,15 @@
 //! Error messages that are formatted at run time.
 //!
 //! Most functions propagate errors, so an error must be small: four bytes on a board. The message
-//! is therefore not kept in the error itself. With the feature `alloc`, it is kept on the heap.
-//! Without `alloc`, a static buffer holds the last few messages of the program.
+//! is therefore not kept in the error itself. With the feature `alloc`, the message is kept on the
+//! heap. Without `alloc`, a static buffer holds the last few messages of the program.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use heapless::String;
 
-/// The maximum length of an error message, in bytes. Linux receives the text of an error reply in a
+/// The maximum length of an error message in bytes. Linux receives the text of an error reply in a
 /// 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
