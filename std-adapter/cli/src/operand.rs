@@ -1,4 +1,5 @@
-//! Operands as typed by the user. Paths are byte strings, both on this machine and on the server.
+//! Command-line operands, as typed by the user. Paths are byte strings, both on this machine and on
+//! the server.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
@@ -64,7 +65,7 @@ pub(crate) enum Location {
     /// A path on this machine.
     Host(PathBuf),
     Server(ServerPath),
-    /// `-`: standard input as a source, standard output as a target.
+    /// `-`: standard input as a source, or standard output as a target.
     Stdio,
 }
 

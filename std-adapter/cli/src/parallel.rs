@@ -40,7 +40,7 @@ impl MaybeExhausted for Error {
         match self.errno() {
             // EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
-            // Error replies in 9P2000 contain only text.
+            // Error replies in 9P2000 contain text but no error number.
             None => self.to_string().ends_with("fids are in use"),
         }
     }

@@ -83,7 +83,8 @@ pub(crate) struct ServeArgs {
         requires = "scratch"
     )]
     pub(crate) scratch_memory: u64,
-    /// Memory for uncommitted changes of all transactions; one connection may use a quarter of it
+    /// Memory for uncommitted changes of all transactions; one connection may use at most a quarter
+    /// of it
     #[arg(long, value_name = "BYTES", default_value_t = datakit_db::TRANSACTION_MEMORY, value_parser = at_least(4096))]
     pub(crate) transaction_memory: u64,
     #[command(flatten)]
@@ -111,7 +112,8 @@ pub(crate) struct LimitArgs {
     /// Maximum size of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit_server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit_server::MSIZE)))]
     msize: u32,
-    /// Number of bytes buffered for a connection above which no more requests may block in files
+    /// Limit on the bytes buffered for a connection, above which no more requests may block in
+    /// files
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
     max_buffered: u32,
     /// Time within which a new connection must attach

@@ -224,7 +224,7 @@ fn merge_commits_to_the_branch() {
     let merged = db.run(&["merge", "master", "feature"]);
     assert!(db.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
     assert!(db.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n"));
-    // `feature` contains nothing new.
+    // `feature` contains no new commits.
     let again = db.run(&["merge", "feature", "master", "-m", "Back"]);
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }

@@ -148,7 +148,7 @@ async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     Ok(branch)
 }
 
-/// Reads the value of a key in a branch and trims white space. Returns `None` if the key does not
+/// Reads the value of a key in a branch and trims whitespace. Returns `None` if the key does not
 /// exist.
 async fn read(branch: &Branch, path: &Path) -> Result<Option<String>> {
     let Some(head) = branch.head().await? else { return Ok(None) };

@@ -39,7 +39,7 @@ impl Entries {
     /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] if the
+    /// [`Error::Server`] with errno 20 if the file is not a directory; [`Error::TooLong`] if the
     /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing returns to an
     /// earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
@@ -149,7 +149,7 @@ struct Page {
     /// The offset of the next read.
     next: u64,
     bytes: usize,
-    /// The number of names, including those that are omitted.
+    /// The number of names, including omitted names.
     names: usize,
 }
 

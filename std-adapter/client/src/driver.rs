@@ -33,11 +33,11 @@ pub(super) struct Driver {
     state: Mutex<DriverState>,
     /// Wakes the writer task.
     wake_writer: Notify,
-    /// Cancelled when the last handle is dropped.
+    /// A token that is cancelled when the last handle is dropped.
     unused: CancellationToken,
-    /// Cancelled when the connection is lost.
+    /// A token that is cancelled when the connection is lost.
     lost: CancellationToken,
-    /// Cancelled when the connection is closed and both tasks have finished.
+    /// A token that is cancelled when the connection is closed and both tasks have finished.
     ended: CancellationToken,
     /// The tracing span, which records the peer and the dialect.
     span: Span,

@@ -22,9 +22,10 @@ pub enum Error {
     /// The server refused the request.
     Server {
         /// The Linux error number, or 0 if it is unknown. 9P2000 sends no numbers, so the client
-        /// looks up the text.
+        /// derives the number from the text.
         errno: u32,
-        /// The error message. 9P2000.L sends no text, so the client looks up the number.
+        /// The error message. 9P2000.L sends no text, so the client derives the message from the
+        /// number.
         text: String,
     },
     /// The connection could not be established or was lost. All pending and future requests fail
@@ -231,7 +232,7 @@ impl StdError for Error {
     }
 }
 
-/// The kind corresponds to the error number, and the source is the [`Error`].
+/// The kind of the I/O error corresponds to the error number, and its source is the [`Error`].
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::new(error.kind(), error)

@@ -112,7 +112,7 @@ impl Fid {
         self.qid
     }
 
-    /// Returns `true` if this is a directory.
+    /// Returns `true` if the file is a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.qid.kind & Qid::DIR != 0
@@ -273,8 +273,8 @@ impl Fid {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if this is not a symbolic link; [`Error::Unsupported`] in
-    /// 9P2000.
+    /// [`Error::Server`] with errno 22 if the file is not a symbolic link; [`Error::Unsupported`]
+    /// in 9P2000.
     pub async fn read_link(&self) -> Result<ByteString> {
         match self.connection().dialect {
             Dialect::Linux => self.connection().read_link(self.number()).await,

@@ -51,7 +51,7 @@ impl LogCounters {
         self.lost.get()
     }
 
-    /// Counts a line that was suppressed because there were too many like it.
+    /// Counts a line that was suppressed because there were too many similar lines.
     pub(crate) fn count_suppressed(&self) {
         self.suppressed.inc();
     }

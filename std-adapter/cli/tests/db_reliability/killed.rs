@@ -39,7 +39,7 @@ async fn commit_until_killed(
     })
 }
 
-/// Commits to every branch. A lock left behind by the killed server would prevent these commits.
+/// Commits to every branch. A lock left behind by the killed server would make the commits fail.
 async fn commit_to_every_branch(server: &Server, round: usize, acknowledged: &Acknowledged) {
     let db = server.connect().await;
     for branch in

@@ -162,7 +162,7 @@ impl Drop for Server {
     }
 }
 
-/// Commits one file with its path as the commit message, and returns the new head.
+/// Commits one file, using the path as the commit message, and returns the new head.
 pub(crate) async fn commit(db: &Db, branch: &str, path: &str, text: &str) -> Result<String, Error> {
     commit_as(db, branch, path, text, path).await
 }

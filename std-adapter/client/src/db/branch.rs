@@ -43,7 +43,7 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. Its commits are kept as long as another branch contains them.
+    /// Removes the branch. The branch's commits are kept as long as another branch contains them.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the branch does not exist.
@@ -185,7 +185,7 @@ where
     Err(Error::StreamEnded)
 }
 
-/// Parses a line that contains a hash or is empty.
+/// Parses a line that is either a hash or empty.
 fn parse_head(client: &Client, line: &str) -> Result<Option<Commit>> {
     match line.trim() {
         "" => Ok(None),

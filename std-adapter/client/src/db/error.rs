@@ -49,7 +49,8 @@ pub enum Error {
     /// The closure passed to [`Branch::with_transaction`](super::Branch::with_transaction) returned
     /// without committing or aborting the transaction.
     TransactionOpen,
-    /// The server ended the stream, for example because the client did not read it for too long.
+    /// The server ended the stream, for example because the client was too slow to read from the
+    /// stream.
     StreamEnded,
     /// Any other error from the client or the server.
     Client(crate::Error),

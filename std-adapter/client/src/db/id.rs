@@ -42,7 +42,7 @@ impl Id {
         Id(hash)
     }
 
-    /// Parses an id, ignoring surrounding white space.
+    /// Parses an id, ignoring surrounding whitespace.
     ///
     /// # Errors
     /// [`InvalidId`] if the text is not 40 lower-case hex digits.

@@ -39,7 +39,7 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
-    /// Skips white space and returns the next character without consuming it.
+    /// Skips whitespace and returns the next character without consuming it.
     fn peek(&mut self) -> Option<char> {
         self.rest = self.rest.trim_start_matches([' ', '\n', '\r', '\t']);
         self.rest.chars().next()

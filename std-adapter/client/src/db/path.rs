@@ -24,7 +24,7 @@ use crate::ByteString;
 pub struct Path(Vec<ByteString>);
 
 impl Path {
-    /// The root, whose path has no components.
+    /// The root of a tree, whose path has no components.
     pub const ROOT: Path = Path(Vec::new());
 
     /// Parses a path, whose components are separated by single slashes.

@@ -8,8 +8,8 @@ use crate::{ByteString, Client, Fid, OpenMode};
 /// The maximum length, in bytes, of text that is read as a whole, such as a message or a list.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server, where a file may or may not exist. Every operation walks to the path again
-/// and clunks its fid at the end.
+/// A path on the server, at which a file may or may not exist. Every operation walks to the path
+/// again and clunks the resulting fid at the end.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,

@@ -107,8 +107,8 @@ impl Transaction {
         Tree::of_transaction(self.dir.join(name), self.state.clone())
     }
 
-    /// Creates a directory. Git does not store empty directories, so the directory is only
-    /// committed if it contains a file.
+    /// Creates a directory. Git does not store empty directories, so the directory is committed
+    /// only if it contains a file.
     ///
     /// # Errors
     /// [`Error::Exists`] if the path already exists; [`Error::NotFound`] if the parent directory
@@ -333,8 +333,8 @@ impl Transaction {
         }
     }
 
-    /// Ends the transaction without committing it. This never fails, because a lost connection also
-    /// ends the transaction. Aborting a transaction again has no effect.
+    /// Ends the transaction without committing it. Aborting never fails, because a lost connection
+    /// also ends the transaction. Aborting a transaction again has no effect.
     pub async fn abort(&self) {
         if self.state.end() {
             let _ = self.dir.join("ctl").command("close").await;
