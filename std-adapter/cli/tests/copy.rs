@@ -23,7 +23,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Starts a copy and returns once it has sent part of a file and is waiting for the rest.
+/// Starts a copy and returns once the copy has sent part of a file and is waiting for the rest.
 fn start_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -232,7 +232,8 @@ impl StdError for Error {
     }
 }
 
-/// The kind of the I/O error corresponds to the error number, and its source is the [`Error`].
+/// The kind of the I/O error corresponds to the error number, and [`io::Error::get_ref`] returns
+/// the [`Error`].
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::new(error.kind(), error)

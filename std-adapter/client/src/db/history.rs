@@ -22,7 +22,7 @@ const MAX_LINE: usize = 64 << 20;
 
 impl Commit {
     /// Reads this commit and its ancestors from a single file, in the order of `git log`. Returns
-    /// `None` if the server does not provide this file.
+    /// `None` if the server does not provide the history.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.

@@ -176,9 +176,9 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns the tree with the given id. An id consists of `D-` and the hash of a tree, as in
-    /// `tree.live`. If the id starts with `F-`, `X-` or `L-`, the root of the returned tree is a
-    /// file. Sends no request; an invalid id causes an error when the tree is read.
+    /// Returns the tree with the given id. The id of a directory consists of `D-` and the hash of a
+    /// tree, as in `tree.live`. If the id starts with `F-`, `X-` or `L-`, the root of the returned
+    /// tree is a file. Sends no request; an invalid id causes an error when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))

@@ -309,8 +309,8 @@ impl Transaction {
     /// new commit, or its merge with commits made to the branch in the meantime.
     ///
     /// If the future is dropped, the changes may or may not have been committed. The original
-    /// server does not report the new commit, so this method then returns the current head of the
-    /// branch, which may be a later commit.
+    /// server does not report the new commit, so with that server this method returns the current
+    /// head of the branch, which may be a later commit.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the branch and the transaction changed the same file;

@@ -1,4 +1,4 @@
-//! Test cases C2 to C7. The tests for C1 are next to `Path`.
+//! Test cases C2 to C7. The tests for C1 are in the module that defines `Path`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
