@@ -24,8 +24,8 @@ const USUAL_SIZE: usize = 1024;
 /// The maximum number of queued bytes. While the queue is full, callers wait before sending.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// The time limit for the server to close its half of the connection. It also applies to a write
-/// that stalls after the last handle has been dropped.
+/// The time limit for the server to close its half of the connection. The limit also applies to a
+/// write that stalls after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and both tasks of a connection.
