@@ -11,8 +11,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of separately locked shards, which is large enough that threads rarely contend for
-/// the same shard.
+/// The number of separately locked shards. It is so large that threads rarely contend for a shard.
 const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
@@ -44,7 +43,7 @@ impl MemoryStore {
     }
 
     fn shard(&self, id: Id) -> &Shard {
-        // Choose the shard by the last byte, because the hash map uses the first bytes.
+        // Choose the shard by the last byte of the id, because the hash map uses the first bytes.
         let [first, ..] = &self.objects;
         let [.., last] = id.as_bytes();
         self.objects.get(usize::from(*last) % SHARDS).unwrap_or(first)
@@ -57,7 +56,8 @@ impl Default for MemoryStore {
     }
 }
 
-/// A hasher that returns the first bytes of an id, because an id is already a hash.
+/// A hasher that returns the first bytes of an id. Ids need no further hashing, because they are
+/// hashes themselves.
 #[derive(Debug, Default)]
 struct PrefixHasher(u64);
 
@@ -172,8 +172,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // Names that start with `name` sort after `name`, but not all of them are children. For
-    // example, `a-b` comes between `a` and `a/b`.
+    // Names that start with `name` follow it in the sorted list, but not all of them are children.
+    // For example, `a-b` comes between `a` and `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));

@@ -1,4 +1,4 @@
-//! Finding the repository at a path, and checking that its format is supported.
+//! Functions that find the repository at a path and check that its format is supported.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,11 +11,11 @@ use gix::config::{File, Source};
 
 use crate::{Error, Result};
 
-/// Extensions that do not affect the store.
+/// Repository extensions that do not affect the store.
 const SUPPORTED_EXTENSIONS: [&str; 5] =
     ["noop", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 
-/// Extensions that `git` rejects in a repository with format version 0.
+/// Repository extensions that `git` rejects in a repository with format version 0.
 const VERSION_1_EXTENSIONS: [&str; 5] =
     ["noop-v1", "objectformat", "compatobjectformat", "refstorage", "relativeworktrees"];
 
@@ -23,7 +23,7 @@ const VERSION_1_EXTENSIONS: [&str; 5] =
 pub(super) struct Discovered {
     /// The common Git directory, which contains the branches of all work trees.
     pub(super) dir: PathBuf,
-    /// The main work tree, if the repository was found through the `.git` file in that work tree.
+    /// The main work tree, if its `.git` file led to the repository.
     linked_from: Option<PathBuf>,
 }
 
@@ -58,11 +58,11 @@ impl Discovered {
     }
 }
 
-/// Finds the repository at `path`: `path/.git`, the directory that the file `path/.git` points to,
-/// or `path` itself. Returns `None` if there is no repository.
+/// Finds the repository at `path`. Tries `path/.git`, the directory that the file `path/.git`
+/// points to, and `path` itself. Returns `None` if there is no repository.
 ///
 /// # Errors
-/// [`Error::Store`] if a link points to a missing directory, or if the directory is not a
+/// [`Error::Store`] if a `.git` file points to a missing directory, or if the directory is not a
 /// repository.
 pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
@@ -86,7 +86,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     } else {
         dir
     };
-    // Make the path canonical, because its last component shows whether it is inside a work tree.
+    // Make the path canonical, because only then does its last component show whether the
+    // repository is inside a work tree.
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
     if !is_repository(&dir) {
         return Err(refused(&dir, "is not a Git repository: it has no HEAD or no objects"));
@@ -101,8 +102,7 @@ fn is_repository(dir: &Path) -> bool {
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
 }
 
-/// Reads the path that follows `prefix` in a file, and resolves that path relative to the file's
-/// directory.
+/// Reads the path that follows `prefix` in a file and resolves it relative to the file's directory.
 fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     let text = fs::read(file).map_err(|error| Error::io(file.display(), error))?;
     let to = text.strip_prefix(prefix).map(<[u8]>::trim_ascii).filter(|to| !to.is_empty());
@@ -119,7 +119,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 /// format could damage it.
 ///
 /// # Errors
-/// [`Error::Store`] with the reason if the format is not supported.
+/// [`Error::Store`], which states the reason, if the format is not supported.
 pub(super) fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("config");
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! How files are created in a repository: durability, owner and permissions.
+//! The durability, ownership and permissions of new files in a repository.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,10 +11,10 @@ use crate::{Error, Result};
 /// What is guaranteed to be on disk when a commit is acknowledged.
 ///
 /// Killing the process never loses anything, because the kernel already has the data. The levels
-/// differ in what a power failure can lose.
+/// differ in what may be lost in a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
-    /// Syncs files and directories. A power failure loses no acknowledged commit.
+    /// Syncs files and directories. A power failure does not lose any acknowledged commits.
     #[default]
     All,
     /// Syncs files before they get their final names, as `git` does. A power failure can lose the
@@ -35,8 +35,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. A disk needs about as much time to sync many
-/// files concurrently as to sync one.
+/// Syncs files concurrently, with one thread per file. A disk syncs many files concurrently in
+/// about the same time as a single file.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -52,7 +52,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
                 Ok(thread) => {
                     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
                 }
-                // The system cannot start another thread, so sync on this one.
+                // The system cannot start another thread, so sync the file on this one.
                 Err(file) => file.sync_all(),
             });
         }
@@ -60,35 +60,35 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     })
 }
 
-/// Syncs the entries of a directory.
+/// Syncs a directory's entries to the disk.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// How new files are created.
+/// The ownership and permissions of new files.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FilePolicy {
     pub(super) fsync: Fsync,
     sharing: Sharing,
-    /// User and group of new files, if this process is root and the repository belongs to another
-    /// user.
+    /// The user and group of new files, if this process is root and the repository belongs to
+    /// another user.
     owner: Option<(u32, u32)>,
 }
 
 /// The setting `core.sharedRepository`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sharing {
-    /// The umask alone determines the permissions.
+    /// The umask alone determines the permissions of new files.
     #[default]
     Umask,
-    /// These permission bits are added.
+    /// These permission bits are added to those that the umask allows.
     Add(u32),
-    /// The permissions are exactly these bits.
+    /// The permissions of new files are exactly these bits.
     Exactly(u32),
 }
 
 impl FilePolicy {
-    /// Returns the policy for the repository `common`, where `shared` is the value of
+    /// Returns the policy for the repository in the `common` directory. `shared` is the value of
     /// `core.sharedRepository`.
     ///
     /// # Errors
@@ -110,8 +110,8 @@ impl FilePolicy {
         FilePolicy { fsync, ..self }
     }
 
-    /// Returns the user and group for subprocesses that work in the repository, or `None` to keep
-    /// those of this process.
+    /// Returns the user and group for subprocesses that work in the repository, or `None` if they
+    /// should inherit those of this process.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.owner
     }
@@ -146,8 +146,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program removed the empty directory. The caller's next step will find the
-                // directory missing.
+                // Another program removed the empty directory. The caller will notice this in its
+                // next step.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },
@@ -165,7 +165,7 @@ impl FilePolicy {
 }
 
 impl Sharing {
-    /// Parses a word, a number or octal permissions, as `git` does.
+    /// Parses the setting, which may be a word, a number or octal permissions, as `git` does.
     fn parse(text: &str) -> Option<Sharing> {
         match text.to_ascii_lowercase().as_str() {
             "umask" | "false" | "no" | "off" | "0" | "" => return Some(Sharing::Umask),
@@ -173,12 +173,12 @@ impl Sharing {
             "all" | "world" | "everybody" | "2" => return Some(Sharing::Add(0o664)),
             _ => {}
         }
-        // The owner must be able to read and write.
+        // The owner must be able to read and write the file.
         let bits = u32::from_str_radix(text, 8).ok().filter(|bits| bits & 0o600 == 0o600)?;
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode to set on a new file, where `mode` is the mode that results from the umask.
+    /// Returns the mode to set on a new file that was created with `mode` after applying the umask.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
@@ -187,8 +187,8 @@ impl Sharing {
     }
 }
 
-/// Adds search permission for everyone who has read permission. Also adds the setgid bit if the
-/// group has access, so that new files inherit the directory's group.
+/// Adds search permission for everyone who has read permission for the directory. Also adds the
+/// setgid bit if the group has access, so that new files inherit the directory's group.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

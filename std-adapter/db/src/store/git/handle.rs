@@ -12,8 +12,8 @@ use super::object_lookup::retry_while_repacking;
 use super::open_options;
 use crate::Result;
 
-/// Handles for the threads that use a repository. An idle handle keeps the data that it has read
-/// from the disk, so the next thread to use the handle does not need to read the data again.
+/// A pool of handles for the threads that use a repository. An idle handle keeps the data that it
+/// has read from the disk, which saves the next thread from reading it again.
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
@@ -48,8 +48,8 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read the generation before the repository. In the opposite order, a handle to the old
-        // repository could get the new generation and stay in the pool.
+        // Read the generation before the repository. Otherwise, a handle to the old repository
+        // could get the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.read().to_thread_local();
         let loose = LooseWriter::new(repository.objects.store_ref().path());
@@ -72,7 +72,7 @@ impl HandlePool {
         Ok(found)
     }
 
-    /// Reopens the repository, because its object store did not find an object that exists.
+    /// Reopens the repository after its object store has failed to find an existing object.
     fn reopen(&self, dir: &Path) {
         match ThreadSafeRepository::open_opts(dir, open_options()) {
             Ok(repository) => {
@@ -80,7 +80,7 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old store stays in use, but is slower because each miss needs a second lookup.
+            // The old store stays in use, but each lookup that finds nothing must be repeated.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

@@ -1,5 +1,5 @@
-//! Lock files that work like Git's: one program at a time creates `NAME.lock`, writes the new
-//! content to it and renames it to `NAME`.
+//! Lock files that work like Git's. To update `NAME`, a program creates `NAME.lock`, writes the new
+//! content to that file and renames it to `NAME`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::file_policy::FilePolicy;
 
-/// Longest pause between two attempts to acquire a lock.
+/// The longest pause between two attempts to acquire a lock.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// A lock file held by this process. Dropping the `LockFile` removes the file and any empty parent
@@ -19,7 +19,7 @@ pub(super) struct LockFile {
     /// The file that is locked.
     target: PathBuf,
     path: PathBuf,
-    /// The ancestor directory that is never removed.
+    /// The ancestor directory that must not be removed.
     top: PathBuf,
     pub(super) file: File,
     committed: bool,
@@ -47,7 +47,7 @@ impl Backoff {
         Backoff { deadline, pause: Duration::ZERO }
     }
 
-    /// Sleeps before the next attempt. Returns false if the deadline has passed.
+    /// Sleeps before the next attempt. Returns `false` if the deadline has passed.
     pub(super) fn wait(&mut self) -> bool {
         if Instant::now() >= self.deadline {
             return false;
@@ -61,8 +61,8 @@ impl Backoff {
 impl LockFile {
     /// Locks `target`, a file below `top`. Missing parent directories are created.
     ///
-    /// Retries when another program creates or removes a parent directory at the same time:
-    /// `git pack-refs` removes a directory as soon as it is empty.
+    /// Retries if another program creates or removes a parent directory at the same time. For
+    /// example, `git pack-refs` removes a directory as soon as it is empty.
     pub(super) fn acquire(
         target: &Path,
         top: &Path,
@@ -107,8 +107,8 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. If there are only empty
-    /// directories at the target's path, they are removed.
+    /// Renames the lock file to its target, which releases the lock. If the target's path is a
+    /// directory that contains only empty directories, removes it first.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {
@@ -117,7 +117,8 @@ impl LockFile {
                     self.committed = true;
                     return Ok(());
                 }
-                // Another program is creating a branch in the directory or removing the directory.
+                // Another program is creating a branch in the directory or is removing the
+                // directory.
                 Err(error) if self.target.is_dir() => {
                     remove_empty_dirs(&self.target);
                     if self.target.is_dir() && !backoff.wait() {
@@ -133,7 +134,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // The file cannot be missing, because only the holder removes it.
+            // The file cannot be missing, because only the holder of a lock removes the lock file.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }
@@ -147,7 +148,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Returns whether an error may be the result of another program creating or removing a directory.
+/// Returns whether another program may have caused an error by creating or removing a directory.
 fn is_race(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -164,13 +165,13 @@ fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Removes a directory tree if it contains nothing but directories.
+/// Removes a directory tree that contains nothing but directories.
 pub(super) fn remove_empty_dirs(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // Removing the directory fails if it is not empty.
+    // This call fails if the directory is not empty.
     let _ = fs::remove_dir(dir);
 }
 

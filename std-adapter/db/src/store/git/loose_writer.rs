@@ -1,4 +1,4 @@
-//! Writing objects as loose files that are durable before anything refers to them.
+//! A writer of loose objects that makes each object durable before anything refers to it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,14 +15,14 @@ use super::file_policy::{FilePolicy, sync_all};
 use crate::model::object::{Object, object_id};
 use crate::{Error, Id, Result};
 
-/// Maximum number of files that are open and synced at the same time.
+/// The maximum number of files that are kept open and synced at the same time.
 const SYNC_BATCH: usize = 16;
 
-/// Name prefix of the staging directories for new objects. `git gc` recognizes `tmp_objdir-` and
-/// removes such directories after two weeks.
+/// The name prefix of the staging directories for new objects. `git gc` removes directories with
+/// the prefix `tmp_objdir-` after two weeks.
 pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
 
-/// Maximum number of times that a missing directory is recreated.
+/// The maximum number of times that a missing directory is recreated.
 const MAX_RETRIES: u32 = 100;
 
 /// A writer of loose objects, used by one thread at a time.
@@ -34,7 +34,7 @@ pub(super) struct LooseWriter {
     staging: Store,
 }
 
-/// A file in the staging directory, which is removed on drop unless it was published.
+/// A file in the staging directory. Dropping the value removes the file unless it was published.
 struct StagedFile {
     path: PathBuf,
     target: PathBuf,
@@ -42,7 +42,7 @@ struct StagedFile {
 }
 
 impl LooseWriter {
-    /// Creates a writer for the directory `objects`.
+    /// Creates a writer for the `objects` directory.
     pub(super) fn new(objects: &Path) -> LooseWriter {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
@@ -51,8 +51,8 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects, and syncs existing ones in case the program that wrote them did not.
-    /// Also syncs `files`.
+    /// Writes missing objects. Also syncs existing objects, in case the program that wrote them did
+    /// not sync them. Syncs `files` as well.
     pub(super) fn write(
         &self,
         policy: &FilePolicy,
@@ -74,13 +74,13 @@ impl LooseWriter {
         if policy.fsync.syncs_dirs() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
     }
 
-    /// Returns whether an object has a loose file with a valid header.
+    /// Returns whether an object is stored as a loose file with a valid header.
     pub(super) fn exists(&self, id: Id) -> bool {
         self.objects.try_header(&object_id(id)).is_ok_and(|found| found.is_some())
     }
 
-    /// Writes objects that are missing. Existing objects have been synced by an earlier
-    /// [`write`](LooseWriter::write).
+    /// Writes missing objects. Does not sync existing objects, because an earlier
+    /// [`write`](LooseWriter::write) has synced them.
     pub(super) fn rewrite_missing(
         &self,
         policy: &FilePolicy,
@@ -92,8 +92,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Retries `write` while a directory is missing. The staging directory may not exist yet, or
-    /// `git gc` may have removed the staging directory or an empty object directory.
+    /// Calls `write` again for as long as it fails because a directory is missing. The staging
+    /// directory may not exist yet, or `git gc` may have removed the staging directory or an empty
+    /// object directory.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -134,13 +135,13 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // Publish the objects in the given order, so that each object is published after those that
+        // Publish the objects in the given order, in which each object comes after all objects that
         // it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. The file name is a number instead of the hash, so
-    /// that all files are in one directory instead of 256.
+    /// Writes an object to the staging directory. The file's name is a number. Names based on the
+    /// hash would spread the files over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -181,8 +182,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // Removing the directory fails if it was never created. Anything that remains is eventually
-        // removed by `git gc`.
+        // This call fails if the directory was never created. `git gc` eventually removes anything
+        // that remains.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -214,8 +215,8 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens the loose file of an object and sets its modification time to the current time, because
-/// `git gc` removes old objects that nothing refers to.
+/// Opens an object's loose file and sets its modification time to the current time. Otherwise, `git
+/// gc` could remove the object as old and unreferenced.
 ///
 /// An object that is only in a pack does not count as existing, because `git repack -d` may drop it
 /// with the old pack at any time.

@@ -1,12 +1,12 @@
-//! Finding objects while other programs repack or remove them.
+//! Object lookups that work even while other programs repack or remove objects.
 //!
-//! A gix object store remembers what it found on disk, which leads to two kinds of errors:
+//! A gix object store remembers what it found on disk. This can lead to two kinds of errors:
 //!
-//! - If a repack moves an object during a lookup, gix may find the object neither in a loose file
-//!   nor in a pack. If gix fails to open an index once, it never tries to open that index again.
-//!   Therefore, [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the
-//!   list of packs does not change during a lookup. The name of a pack is a hash of its content, so
-//!   moving an object to another pack changes the list.
+//! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
+//!   to open an index once, it never tries to open that index again. Therefore,
+//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
+//!   packs stays the same during a lookup. The name of a pack is a hash of its content, so moving
+//!   an object to another pack changes the list.
 //! - gix keeps reading from packs that `git gc` has removed in the meantime. Therefore,
 //!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
 //!   changed.
@@ -27,19 +27,19 @@ use super::loose_writer::LooseWriter;
 use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
-/// Maximum number of attempts to find an object while the packs change. A repack takes at least
-/// tens of milliseconds, which is long enough for several attempts.
+/// The maximum number of attempts to find an object while the packs change. Several attempts fit
+/// into the time that a repack takes, which is at least tens of milliseconds.
 const MAX_LOOKUPS: u32 = 64;
 
-/// Minimum age at which a modification time is trusted. A second change within one tick of the file
-/// system's clock, which lasts a few milliseconds, leaves the time unchanged.
+/// The minimum age at which a modification time is trusted. The file system's clock ticks every few
+/// milliseconds, and a second change within one tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
-/// Calls `lookup` with a new store for the directory `objects`, and repeats the call if `lookup`
+/// Calls `lookup` with a new store for the `objects` directory, and repeats the call if `lookup`
 /// finds nothing and the packs changed in the meantime.
 ///
 /// # Errors
-/// The error returned by the last lookup; [`Error::Store`] if `objects` cannot be read.
+/// Returns the error from the last lookup, or [`Error::Store`] if `objects` cannot be read.
 pub(super) fn retry_while_repacking<T>(
     objects: &Path,
     mut lookup: impl FnMut(&Handle) -> Result<Option<T>>,
@@ -80,7 +80,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the object directories of a store: `objects` and its alternates.
+/// Returns the object directories of a store, which are `objects` and its alternates.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());
@@ -91,8 +91,8 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// Checks whether objects currently exist, using a store that is reopened whenever something has
-/// changed on disk.
+/// Checks whether objects currently exist. The store used for this is reopened after every change
+/// on the disk.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 
@@ -103,8 +103,7 @@ struct OpenStore {
 }
 
 impl ExistenceCache {
-    /// Checks whether the directory `objects` contains an object, either in a loose file or in a
-    /// pack.
+    /// Checks whether the `objects` directory contains an object, either loose or in a pack.
     pub(super) fn exists(&self, objects: &Path, loose: &LooseWriter, id: Id) -> Result<bool> {
         if loose.exists(id) || self.find(objects, id)? {
             return Ok(true);
@@ -128,7 +127,8 @@ impl ExistenceCache {
 impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
         let handle = gix::odb::at(objects, Sha1)?;
-        // Read the times before the first lookup, so that every later change is noticed.
+        // Read the modification times before the first lookup, so that every later change is
+        // noticed.
         let watched = object_dirs(&handle, objects)?
             .iter()
             .flat_map(|dir| [dir.join("pack"), dir.join("info/alternates")])

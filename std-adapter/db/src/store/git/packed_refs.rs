@@ -1,4 +1,4 @@
-//! The `packed-refs` file, which contains many refs and is rewritten for each change.
+//! Access to the `packed-refs` file, which contains many refs and is rewritten for each change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -21,9 +21,8 @@ use crate::Id;
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
-    /// The file is kept open so that its inode number is not reused for another file. Modification
-    /// times alone cannot distinguish two files, because both may have been written within one tick
-    /// of the clock.
+    /// The open file, which prevents its inode number from being reused for another file. Two files
+    /// that were written within one tick of the clock have the same modification time.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
@@ -72,7 +71,7 @@ pub(super) struct PackedRefsLock<'p> {
     _lock: LockFile,
 }
 
-/// The lines for each ref: its target and, for a tag, the peeled object.
+/// The lines for each ref, which contain its target and, for a tag, the peeled object.
 type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'p> PackedRefsLock<'p> {
@@ -83,12 +82,12 @@ impl<'p> PackedRefsLock<'p> {
     ) -> Result<PackedRefsLock<'p>, LockError> {
         let path = common.join("packed-refs");
         let lock = LockFile::acquire(&path, common, policy, deadline)?;
-        // The file may be a symbolic link.
+        // The `packed-refs` file may be a symbolic link.
         let path = fs::canonicalize(&path).unwrap_or(path);
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes refs and sets others, in one step. Writes nothing if nothing changes.
+    /// Removes some refs and sets others in a single step. Leaves the file alone if no ref changes.
     pub(super) fn change(
         &self,
         remove: &BTreeSet<&[u8]>,
@@ -115,8 +114,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // A leftover file exists only if a program was killed, because the file is written under
-        // the lock.
+        // The temporary file is written only under the lock, so an existing file was left behind by
+        // a killed program.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;

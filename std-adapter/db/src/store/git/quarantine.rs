@@ -1,8 +1,9 @@
-//! Fetching into a quarantine.
+//! Fetches into a quarantine.
 //!
-//! `git` fetches into a temporary repository that uses ours as an alternate. `git` also checks
-//! every object (`fetch.fsckObjects`) and verifies that no object is missing. The objects are moved
-//! to our repository only after `git` has succeeded, so nobody ever sees a partial fetch.
+//! `git` fetches into a temporary repository that uses the store's repository as an alternate.
+//! `git` also checks every object (`fetch.fsckObjects`) and verifies that no object is missing. The
+//! objects are moved to the store's repository only after `git` has succeeded, so a partial fetch
+//! is never visible.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -42,7 +43,7 @@ pub(super) fn fetch(
 /// A temporary repository that is removed on drop.
 struct Quarantine {
     dir: PathBuf,
-    /// The directory that contains the objects of our repository.
+    /// The directory that contains the objects of the store's repository.
     objects: PathBuf,
 }
 
@@ -60,7 +61,7 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // If this server is killed, the next server removes directories with this prefix.
+        // If this server is killed, the next server to start removes directories with this prefix.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
@@ -78,7 +79,8 @@ impl Quarantine {
         fs::write(self.dir.join("config"), config)?;
         let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(self.dir.join("objects/info/alternates"), alternates)?;
-        // `git` must not look for the parents that our shallow commits lack.
+        // `git` must not look for the parents of shallow commits, because those parents are not
+        // stored.
         match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -92,7 +94,7 @@ impl Quarantine {
         Ok(Id::parse(&text)?)
     }
 
-    /// Moves the fetched objects to our repository.
+    /// Moves the fetched objects to the store's repository.
     fn publish(&self, policy: &FilePolicy) -> Result<()> {
         let failed = |error: io::Error| Error::io("objects that were fetched", error);
         let (mut moves, mut dirs) = (Vec::new(), Vec::new());

@@ -1,8 +1,8 @@
-//! Updating, renaming and removing branches under their locks.
+//! Functions that update, rename and remove branches under their locks.
 //!
-//! Other programs see either the old or the new state. A branch is updated by renaming its lock
-//! file. A branch is renamed by replacing `packed-refs`, which always contains exactly one of the
-//! two names.
+//! Other programs see either the old or the new state of a branch. A branch is updated by renaming
+//! its lock file. A branch is renamed by replacing `packed-refs`, which always contains exactly one
+//! of the two names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -35,10 +35,12 @@ struct LockedRef {
 }
 
 impl Refs<'_> {
-    /// Applies either all updates or none. Returns false if a branch is not at its expected commit.
+    /// Applies either all updates or none. Returns `false` if a branch is not at its expected
+    /// commit.
     ///
-    /// `write` stores the objects and syncs the files passed to it, which are the lock files with
-    /// the new values. `write` is not called if a branch is not at its expected commit.
+    /// `write` must store the objects and sync the files that are passed to it. These are the lock
+    /// files, which contain the new values. `write` is not called if a branch is not at its
+    /// expected commit.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -47,8 +49,8 @@ impl Refs<'_> {
     ) -> Result<bool> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let mut locked = Vec::new();
-        // Lock the branches in order of their names, so that two updates of the same branches
-        // cannot deadlock.
+        // Lock the branches in the order of their names, so that concurrent updates cannot
+        // deadlock.
         let mut updates = updates.to_vec();
         updates.sort_by_key(|update| update.branch);
         for update in &updates {
@@ -104,7 +106,7 @@ impl Refs<'_> {
         let now = match self.target(&name)? {
             RefTarget::Object(id) => Some(id),
             RefTarget::Missing => None,
-            // The ref has become symbolic since it was resolved.
+            // The ref was turned into a symbolic ref after it was resolved.
             RefTarget::Symbolic(_) if to.is_some() => return Ok(None),
             RefTarget::Symbolic(_) => self.resolve(&name)?.1,
         };
@@ -134,8 +136,8 @@ impl Refs<'_> {
         self.conflicting_ref(name, except)?.map_or(Ok(()), |other| Err(conflict(name, &other)))
     }
 
-    /// Renames a branch, even to a parent or child of its old name. Returns false if the branch is
-    /// not at `head` or if the new name already exists.
+    /// Renames a branch, even to a parent or child of its old name. Returns `false` if the branch
+    /// is not at `head` or if the new name already exists.
     pub(super) fn rename(
         &self,
         old: &BranchName,
@@ -156,9 +158,9 @@ impl Refs<'_> {
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
-        // Pack the branch and remove its loose file. Without a loose file, a single change to
-        // `packed-refs` renames the branch, and no file is in the way of a directory that the new
-        // name needs.
+        // Pack the branch and remove its loose file. The branch can then be renamed by a single
+        // change to `packed-refs`. The new name may also need a directory in place of the loose
+        // file.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -234,8 +236,8 @@ impl Refs<'_> {
         tracing::warn!("cannot change {title} in {}: {failure}", config.display());
     }
 
-    /// Removes refs along with their logs. The caller must hold the locks on the refs, unless
-    /// nobody else uses the refs.
+    /// Removes refs along with their logs. The caller must hold the locks on the refs unless
+    /// nothing else uses them.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -266,7 +268,7 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // A packed ref has no loose file, and there may be a directory at its path.
+            // A packed ref may have no loose file, and there may even be a directory at its path.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
@@ -285,8 +287,7 @@ impl Refs<'_> {
             .iter()
             .flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs))
             .collect();
-        // Sync the deepest directories first. A missing directory was removed along with its last
-        // branch.
+        // Sync the deepest directories first. A missing directory was removed with its last branch.
         for dir in dirs.into_iter().rev() {
             match sync_dir(dir) {
                 Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), error)),

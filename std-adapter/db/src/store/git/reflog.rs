@@ -1,8 +1,8 @@
-//! Reflogs: who changed a branch, from which commit to which, and why.
+//! Reflogs, which record who changed a branch, its old and new commits, and the reason.
 //!
 //! As in Git, updates are always appended to an existing log. A new log is created only if
-//! `core.logAllRefUpdates` is enabled, which is the default in a repository with a work tree. A log
-//! is removed along with its branch.
+//! `core.logAllRefUpdates` is enabled. By default, this setting is enabled in a repository with a
+//! work tree. A log is removed along with its branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,17 +18,17 @@ use crate::Id;
 use crate::model::identity::{Authorship, Identity};
 use crate::model::object::{Object, ObjectKind};
 
-/// The sources of the author and the message of a log line.
+/// The data from which the author and message of a log line are derived.
 pub(super) struct ReflogReason<'a> {
-    /// The objects that were written for the update. If they include the branch's new head, the log
-    /// line contains that commit's committer and subject.
+    /// The objects that were written for the update. If the branch's new head is among these
+    /// objects, the log line contains the committer and subject of that commit.
     pub(super) objects: &'a [(Id, Object)],
     /// The author of log lines for updates that wrote no commit.
     pub(super) identity: &'a Identity,
 }
 
 impl ReflogReason<'_> {
-    /// Returns the author and the message for an update to `to`.
+    /// Returns the author and message to log when a branch is set to `to`.
     fn describe(&self, to: Id) -> (Signature, BString) {
         let commits =
             self.objects.iter().rev().filter(|(_, object)| object.kind == ObjectKind::Commit);
@@ -53,13 +53,14 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
     };
     let mut message: BString = format!("{kind}: ").into();
     let subject = commit.message.lines().next().unwrap_or_default();
-    // A log entry is a single line, so control characters, including tab and CR, become spaces.
+    // A log entry is a single line, so control characters, including tabs and carriage returns, are
+    // replaced with spaces.
     message.extend(subject.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
     Some((committer, message))
 }
 
 impl Refs<'_> {
-    /// Logs that `name` is about to change.
+    /// Adds the upcoming change of `name` to the log.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -70,7 +71,7 @@ impl Refs<'_> {
         self.log(name, from, to, || reason.describe(to))
     }
 
-    /// Logs that `old` was renamed to `new`.
+    /// Adds the renaming of `old` to `new` to the log.
     pub(super) fn log_rename(
         &self,
         old: &[u8],
@@ -127,7 +128,7 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // Removed branches left empty directories at the path of the log.
+                    // Removed branches have left empty directories at the log's path.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

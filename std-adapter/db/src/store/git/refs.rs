@@ -1,4 +1,4 @@
-//! Reading refs: loose or packed, direct or symbolic.
+//! Functions that read refs, which may be loose or packed, and direct or symbolic.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -19,10 +19,10 @@ use super::packed_refs::PackedRefsCache;
 use crate::model::object::id_of;
 use crate::{BranchName, Error, Id, Result};
 
-/// Prefix of the full names of branches.
+/// The prefix of the full names of branches.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// Maximum length of a chain of symbolic refs, as in `git`.
+/// The maximum length of a chain of symbolic refs, which is the same as in `git`.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.
@@ -53,7 +53,7 @@ impl Refs<'_> {
         self.common().join(OsStr::from_bytes(name))
     }
 
-    /// Returns the ancestor directory of a ref that is never removed, such as `refs/heads`.
+    /// Returns a ref's ancestor directory that must not be removed, such as `refs/heads`.
     pub(super) fn top(&self, name: &[u8]) -> PathBuf {
         let second = name.splitn(3, |byte| *byte == b'/').nth(1).unwrap_or_default();
         self.common().join("refs").join(OsStr::from_bytes(second))
@@ -76,7 +76,7 @@ impl Refs<'_> {
         Err(ref_error(&name, "too many symbolic refs in a chain"))
     }
 
-    /// Reads a ref without following it.
+    /// Reads a ref without following symbolic refs.
     pub(super) fn target(&self, name: &[u8]) -> Result<RefTarget> {
         match self.loose_target(name)? {
             RefTarget::Missing => {
@@ -86,10 +86,10 @@ impl Refs<'_> {
         }
     }
 
-    /// Reads a loose ref without following it.
+    /// Reads a loose ref without following symbolic refs.
     pub(super) fn loose_target(&self, name: &[u8]) -> Result<RefTarget> {
         let path = self.path(name);
-        // Old versions of git stored symbolic refs as symbolic links.
+        // Old versions of Git stored symbolic refs as symbolic links.
         let link = fs::read_link(&path).ok().map(|to| to.into_os_string().into_vec());
         if let Some(to) = link.filter(|to| is_ref_name(to)) {
             return Ok(RefTarget::Symbolic(to));
@@ -137,7 +137,7 @@ impl Refs<'_> {
             let id = match target {
                 RefTarget::Missing => None,
                 RefTarget::Object(id) => Some(id),
-                // A broken or dangling symbolic branch is not listed.
+                // Broken branches and dangling symbolic branches are not listed.
                 RefTarget::Symbolic(_) => self.resolve(&name).ok().and_then(|(_, id)| id),
             };
             heads.extend(id.map(|id| (branch, id)));
@@ -156,8 +156,8 @@ impl Refs<'_> {
             .filter(|(target, _)| *target != RefTarget::Missing)
             .map(|(target, name)| (name, target))
             .collect();
-        // Read the packed refs after the loose ones, so that a ref that was packed in the meantime
-        // is not missed.
+        // Read the packed refs after the loose ones, because a ref may have been packed in the
+        // meantime.
         if let Some(packed) = self.packed_refs()? {
             let packed =
                 packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
@@ -172,8 +172,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in `shallow`.
     ///
-    /// gix's `Repository::shallow_commits` caches the list and misses a new file whose modification
-    /// time is not later than that of the old file.
+    /// Unlike this method, gix's `Repository::shallow_commits` caches the list. It ignores a new
+    /// file unless its modification time is later than the old one.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -183,8 +183,8 @@ impl Refs<'_> {
         }
     }
 
-    /// Returns the branch that prevents the creation of `branch`. Returns `None` if `branch`
-    /// exists.
+    /// Returns the branch that prevents the creation of `branch`, or `None` if there is no such
+    /// branch or `branch` already exists.
     pub(super) fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let (name, head) = self.resolve(&branch.full())?;
         if head.is_some() {
@@ -193,8 +193,8 @@ impl Refs<'_> {
         Ok(self.conflicting_ref(&name, None)?.map(|other| short_name(&other)))
     }
 
-    /// Returns the ref that prevents the creation of `name`: either a parent, such as `a` for
-    /// `a/b`, or a child of `name`. Ignores `except`, which is about to be removed.
+    /// Returns the ref that prevents the creation of `name`. This is a parent, such as `a` for
+    /// `a/b`, or a child. Ignores `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -225,8 +225,8 @@ fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     slashes.skip(2).filter_map(|at| name.get(..at))
 }
 
-/// Returns the sorted names of the files below a directory, each preceded by `prefix`. Lock files
-/// are left out.
+/// Returns the sorted names of the files below a directory, with `prefix` added to each name. Lock
+/// files are left out.
 fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let (mut names, mut dirs) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
     while let Some((dir, prefix)) = dirs.pop() {
@@ -248,8 +248,8 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. The cause may be a missing file,
-/// a parent that is a file, or a directory in place of the ref.
+/// Returns whether an error means that a loose ref does not exist. The file may be missing, a
+/// parent may be a file, or there may be a directory in place of the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

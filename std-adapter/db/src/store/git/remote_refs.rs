@@ -1,4 +1,4 @@
-//! Refs that keep fetched objects alive: `refs/remotes/REMOTE/BRANCH`.
+//! The refs that keep fetched objects alive, which are named `refs/remotes/REMOTE/BRANCH`.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -14,9 +14,9 @@ use crate::{BranchName, Error, Id, Result};
 const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
-    /// Returns the remote name under which a branch of `remote` is kept: `remote`, followed by one
-    /// `+` for each conflict. For example, `a/b` conflicts with `a` if the remote used to have a
-    /// branch `a` and that branch is still kept.
+    /// Returns the remote name under which a branch of `remote` is kept. The name is `remote`,
+    /// followed by one `+` for each conflict. For example, `a/b` conflicts with `a` if a branch `a`
+    /// was fetched earlier and is still kept.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {

@@ -1,16 +1,16 @@
-//! Exclusive use of a repository by one server, and removal of locks left behind by a killed
-//! server.
+//! A lock that gives one server exclusive use of a repository, and the removal of locks left behind
+//! by a killed server.
 //!
 //! A branch is locked by the file `BRANCH.lock`. The lock file does not record who created it.
-//! After SIGKILL or a power failure, nobody would remove the file, and the branch could never
-//! change again. Therefore, a server holds an flock on `datakit.lock` for as long as it runs. The
-//! kernel releases the flock when the process ends. A server that acquires the flock therefore
-//! knows that no other server is running and may remove old lock files. The file `datakit.lock`
-//! itself is never removed.
+//! After SIGKILL or a power failure, the file would remain, and the branch could never change
+//! again. Therefore, a server holds an flock on `datakit.lock` for as long as it runs. The kernel
+//! releases the flock when the process ends. A server that acquires the flock therefore knows that
+//! no other server is running and may remove old lock files. The file `datakit.lock` itself is
+//! never removed.
 //!
 //! `git` does not use `datakit.lock`, but locks a branch only for an instant. A branch lock that
-//! has not changed for [`GRACE`] is therefore considered abandoned. `git` itself waits just as long
-//! for `packed-refs.lock`.
+//! has not changed for [`GRACE`] is therefore considered abandoned. The grace period is as long as
+//! `git` itself waits for `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -23,7 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::file_policy::FilePolicy;
 use crate::{Error, Result};
 
-/// Age at which a lock file is considered abandoned.
+/// The age at which a lock file is considered abandoned.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The exclusive lock on a repository, which is released on drop.
@@ -31,15 +31,16 @@ pub(super) struct ServerLock(File);
 
 impl Drop for ServerLock {
     fn drop(&mut self) {
-        // A child process between fork and exec shares the open file. Unlock explicitly, because
-        // closing the file would not release the lock until the child closes it too.
+        // Unlock the file explicitly. A child process shares the open file until it calls `exec`,
+        // so closing the file here might not release the lock.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 impl ServerLock {
-    /// Locks the repository `dir`, whose branches are in `common`, and removes abandoned lock
-    /// files. Returns `None` on a read-only file system, where no lock is needed.
+    /// Locks the repository in `dir`, whose branches are in `common`, and removes abandoned lock
+    /// files. Returns `None` if the file system is read-only, because no lock is needed in that
+    /// case.
     ///
     /// # Errors
     /// [`Error::Store`] if another server has the lock.
@@ -49,8 +50,7 @@ impl ServerLock {
         policy: &FilePolicy,
     ) -> Result<Option<ServerLock>> {
         let path = common.join("datakit.lock");
-        // Open the file only for reading, because an existing file may be on a disk that has become
-        // read-only.
+        // Open the file only for reading, because the disk may have become read-only.
         let file = match File::open(&path).or_else(|_| {
             let new = File::create(&path)?;
             policy.apply(&new)?;
@@ -81,14 +81,14 @@ impl ServerLock {
     }
 }
 
-/// Removes lock files that nobody holds.
+/// Removes abandoned lock files.
 fn remove_abandoned(common: &Path) -> io::Result<()> {
     let mut locks = Vec::new();
     collect_locks(&common.join("refs"), &mut locks)?;
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
     // `packed-refs.new` is written only while `packed-refs.lock` is held. `index.lock` is not in
-    // the list, because `git commit` holds it for as long as the user takes to write a message.
+    // the list, because `git commit` holds that lock while the user writes the commit message.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {
@@ -112,7 +112,7 @@ fn is_old(found: &Metadata) -> bool {
     found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
 }
 
-/// Returns values that differ if a file has been replaced or modified.
+/// Returns metadata that changes when a file is replaced or modified.
 fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
@@ -132,7 +132,7 @@ fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result
     Ok(())
 }
 
-/// Turns "not found" into `None`, because other programs may remove files at any time.
+/// Converts a "not found" error to `None`, because other programs may remove files at any time.
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

@@ -12,7 +12,7 @@ use super::*;
 use crate::model::object::{Commit, Object, encode_tree};
 use crate::remote::{GitError, TIMEOUT};
 
-/// A repository directory that is removed at the end of the test.
+/// A directory for a repository, which is removed at the end of the test.
 pub(super) struct TempRepository(pub(super) PathBuf);
 
 impl TempRepository {
@@ -68,8 +68,7 @@ fn a_walk_uses_the_commit_graph_if_there_is_one() {
     }
     assert!(set_branch(&store, "master", None, line.last().copied()));
     repository.git(&["commit-graph", "write", "--reachable"]);
-    // The history is read from the commit graph, so it does not matter that a commit object is
-    // missing.
+    // The history is read from the commit graph, which still contains the missing commit.
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let is_ancestor = |ancestor: usize, of: usize| {
@@ -218,7 +217,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
     let dir = store.dir();
     write_commit(&store, "a");
     let [staging] = &staging_dirs(&dir)[..] else { panic!("one directory") };
-    // `git gc` also removes old staging directories.
+    // `git gc` removes old staging directories too.
     fs::remove_dir_all(staging).unwrap();
     let id = write_commit(&store, "b");
     assert!(store.read(id).unwrap().is_some());

@@ -1,4 +1,4 @@
-//! Watching the branches for changes by other programs.
+//! A watcher that reports changes to branches by other programs.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// How long to collect events before acting on them, because a single change to a branch causes
-/// several file events.
+/// How long to collect file events before acting on them. A single change to a branch causes
+/// several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// Minimum time between two polls. Polling finds changes that were not reported.
+/// The minimum time between two polls. Polling finds changes that the system did not report.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Time between two polls of all branches if the system reports changes.
+/// The time between two polls of all branches if the system reports changes.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Polling takes at most 1/`POLL_SHARE` of the time, so polls become less frequent if there are
-/// many branches.
+/// Polling takes up at most 1/`POLL_SHARE` of the time. If there are many branches, polls become
+/// less frequent.
 const POLL_SHARE: u32 = 100;
 
-/// Watches `refs/heads` and `packed-refs` until it is dropped.
+/// A watcher for `refs/heads` and `packed-refs`, which stops when it is dropped.
 pub(super) struct Watcher {
     /// Dropping the sender ends the thread.
     _sender: Sender<RefChanges>,
@@ -35,7 +35,7 @@ pub(super) struct Watcher {
 impl WatchGuard for Watcher {}
 
 impl Watcher {
-    /// Starts a thread that calls `changed`. If the system cannot report changes, the thread polls.
+    /// Starts a thread that calls `changed`. The thread polls if the system cannot report changes.
     pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&RefChanges) + Send + Sync>) -> Watcher {
         let (sender, events) = channel();
         let notifier = start_notifier(dir, sender.clone());
@@ -45,7 +45,7 @@ impl Watcher {
         let full_interval = if notifier.is_ok() { FULL_POLL_INTERVAL } else { POLL_INTERVAL };
         let poller = Poller { changed, full_interval };
         std::thread::spawn(move || poller.run(&events));
-        // The notifier holds a clone of the sender, and both are dropped at the same time.
+        // The notifier holds a clone of the sender. The clone and the sender are dropped together.
         Watcher { _sender: sender, _notifier: notifier.ok() }
     }
 }
@@ -77,9 +77,11 @@ impl RefPaths {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
             _ if event.need_rescan() => return Some(RefChanges::Any),
-            // Our own reads cause events too, and reacting to them would cause an endless loop.
+            // The watcher's own reads cause events too, and reacting to them would cause an endless
+            // loop.
             EventKind::Access(_) => return None,
-            // Files that were created in a new directory before it was watched cause no events.
+            // No events are reported for files that were created in a new directory before it was
+            // watched.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
             }
@@ -95,7 +97,7 @@ impl RefPaths {
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
             Ok(name) => Some(RefChanges::Named([name].into())),
-            // The file is a lock file. A change to the branch itself causes a separate event.
+            // Ignore lock files, because a change to the branch itself causes a separate event.
             Err(_) if name.ends_with(b".lock") => None,
             Err(_) => Some(RefChanges::Any),
         }
@@ -105,7 +107,7 @@ impl RefPaths {
 /// Calls `changed` after events and periodically.
 struct Poller {
     changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
-    /// Time between two polls of all branches.
+    /// The time between two polls of all branches.
     full_interval: Duration,
 }
 
@@ -132,8 +134,8 @@ impl Poller {
             let begin = Instant::now();
             (self.changed)(&changes);
             if let RefChanges::Named(_) = changes {
-                // A symbolic branch changes with its target, but the event names only the target.
-                // Poll as soon as `POLL_SHARE` allows.
+                // Changing a branch also changes the symbolic branches that point to it, but the
+                // event does not name them. Poll as soon as `POLL_SHARE` allows.
                 due = last_poll + pause;
                 continue;
             }

@@ -1,11 +1,11 @@
-//! Updating the work trees in which a branch is checked out, as
-//! `receive.denyCurrentBranch=updateInstead` does.
+//! Updates the work trees in which a branch is checked out, like
+//! `receive.denyCurrentBranch=updateInstead`.
 //!
-//! An index that lags behind its branch is dangerous: the next `git commit` in that work tree would
-//! revert everything that has since been added to the branch. Therefore, updating the branch also
-//! updates the index and the files. If updating the files would overwrite local changes, the branch
-//! is not updated. The `git` program, which updates the index and the files, is started only for
-//! branches that are checked out.
+//! It is dangerous if an index is older than its branch. The next `git commit` in that work tree
+//! would revert everything that has since been added to the branch. Therefore, updating the branch
+//! also updates the index and the files. If updating the files would overwrite local changes, the
+//! branch is not updated. The `git` program, which updates the index and the files, is started only
+//! for branches that are checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,8 +30,8 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct WorkTree {
     /// The directory that contains the work tree's `HEAD` and `index`.
     git_dir: PathBuf,
-    /// The directory that contains the work tree's files, or `None` if the repository does not
-    /// record where that directory is.
+    /// The directory that contains the work tree's files, or `None` if its location is not recorded
+    /// in the repository.
     dir: Option<PathBuf>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct WorkTreeUpdate {
 }
 
 impl Refs<'_> {
-    /// Returns the main work tree, unless the repository is bare, and all linked work trees.
+    /// Returns all linked work trees and, unless the repository is bare, the main work tree.
     fn work_trees(&self) -> Vec<WorkTree> {
         let common = self.common();
         let main = match self.work_tree {
@@ -117,7 +117,7 @@ impl Refs<'_> {
     /// Returns the updates that work trees need when a branch changes.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the branch must not change because of a work tree.
+    /// [`Error::Refused`] if a work tree prevents the branch from changing.
     pub(super) fn work_tree_updates(
         &self,
         name: &[u8],
@@ -134,7 +134,7 @@ impl Refs<'_> {
                         "branch {branch:?} is checked out elsewhere: serve the directory with the file .git"
                     )));
                 }
-                // A work tree that was removed by hand has nothing to lose.
+                // A work tree that was deleted manually contains nothing that could be lost.
                 (Some(_), Some(dir)) if !dir.is_dir() => {}
                 (Some(to), Some(dir)) if used == BranchUse::CheckedOut => {
                     let from = from.unwrap_or(Id::EMPTY_TREE);
@@ -152,7 +152,7 @@ impl Refs<'_> {
     /// Returns the work trees in which a branch is checked out.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a rebase or bisect will need the branch.
+    /// [`Error::Refused`] if an unfinished rebase or bisect needs the branch.
     pub(super) fn checked_out_in(&self, name: &[u8]) -> Result<Vec<WorkTree>> {
         let mut found = Vec::new();
         for tree in self.work_trees() {
@@ -199,7 +199,7 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // Exit status 1 means that there may be changes. The next two commands check for them.
+        // Exit status 1 means that there may be changes, so the next two commands check for them.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -245,7 +245,7 @@ impl WorkTreeUpdate {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
             let output = self.git_once(args)?;
-            // `update-index -q` fails without a message.
+            // `update-index -q` does not print a message when it fails.
             let silent = output.status.code() == Some(128) && output.stderr.is_empty();
             let locked =
                 String::from_utf8_lossy(&output.stderr).contains("index.lock': File exists");
@@ -267,8 +267,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error whose message begins with the reason, because the client does not receive
-    /// the end of a long message.
+    /// Returns an error whose message begins with the reason, because a long message is truncated
+    /// before it is sent to the client.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");
@@ -277,7 +277,7 @@ impl WorkTreeUpdate {
     }
 }
 
-/// Returns a `git` command that runs no hooks and runs as the user and group of the repository.
+/// Returns a `git` command that runs no hooks and uses the repository's user and group.
 pub(super) fn isolated_git(owner: Option<(u32, u32)>) -> Command {
     let mut git = subprocess::git();
     git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);

@@ -1,4 +1,4 @@
-//! Opening repositories of every layout and format.
+//! Tests that open repositories of every layout and format.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -246,7 +246,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
         let found = fs::symlink_metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 23456), "{}", path.display());
     }
-    // Run `git` as the owner, because it refuses to use another user's repository.
+    // Run `git` as the repository's owner, because `git` refuses to use another user's repository.
     let mut git = Command::new("git");
     std::os::unix::process::CommandExt::uid(&mut git, 12345);
     git.arg("-C").arg(&repository.0).args(["fsck", "--strict"]).env("HOME", "/nonexistent");

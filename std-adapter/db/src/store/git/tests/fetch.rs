@@ -1,4 +1,5 @@
-//! Fetching from paths and over `ssh`, which the repository's settings replace with a script.
+//! Tests that fetch from paths and over `ssh`. In the repository's settings, `ssh` is replaced with
+//! a script.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -97,8 +98,8 @@ fn a_refused_connection_fails_at_once() {
     }
 }
 
-/// A repository that runs a script instead of `ssh`, and another one whose branch `master` is at
-/// `far`.
+/// A repository that runs a script instead of `ssh`, and a second repository whose `master` branch
+/// is at `far`.
 struct SshPair {
     here: TempRepository,
     there: TempRepository,
@@ -215,7 +216,7 @@ fn a_timeout_kills_everything_that_git_started() {
     let pair = SshPair::new("hanging", "exec 9>$here/fifo; sleep 1000 & wait");
     let fifo = pair.fifo();
     let (sender, receiver) = channel();
-    // The read ends when the last process that inherited the FIFO exits.
+    // The read returns when the last process that inherited the FIFO exits.
     std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
     assert_eq!(pair.fetch(SHORT), timed_out(SHORT));
     receiver.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -241,7 +242,7 @@ fn cancelling_kills_everything_that_git_started() {
 fn a_server_that_stops_in_the_middle_times_out() {
     let pair =
         SshPair::new("middle", "git upload-pack $there/.git | { head -c 50000; sleep 1000; }");
-    // Generate data that does not compress.
+    // Generate data that cannot be compressed.
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -268,7 +269,7 @@ fn a_slow_server_does_not_time_out() {
     assert!(start.elapsed() > timeout, "{:?}", start.elapsed());
 }
 
-/// A replacement for `ssh` that makes the remote run `$here/hook` to create packs.
+/// A script that replaces `ssh` and makes the remote run `$here/hook` to create packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 
 /// Makes the remote send the output of `script` instead of a pack, until a file named `good`

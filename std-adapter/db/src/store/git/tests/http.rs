@@ -1,4 +1,4 @@
-//! Fetching over HTTP.
+//! Tests that fetch over HTTP.
 
 #[path = "../../../../tests/common/http_backend.rs"]
 mod http_backend;
@@ -20,8 +20,8 @@ fn a_branch_is_fetched_over_http() {
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     let missing = BranchName::new("no").unwrap();
     assert_eq!(store.fetch("r", &url, &missing), Err(FetchError::NoSuchBranch));
-    // Try a path that does not exist, TLS to a server that does not support TLS, and a server that
-    // asks for a password.
+    // Try a missing path, a TLS connection to a server without TLS, and a server that asks for a
+    // password.
     for url in [
         format!("http://{address}/nowhere"),
         format!("https://{address}/.git"),

@@ -1,5 +1,5 @@
-//! Repository state that changes while the repository is open: packs, alternates, refs and the list
-//! of shallow commits.
+//! Tests that change packs, alternates, refs and the list of shallow commits while the repository
+//! is open.
 
 use super::*;
 
@@ -72,8 +72,8 @@ fn objects_of_a_removed_alternate_do_not_exist() {
         }
         assert!(!store.exists(id).unwrap());
         fs::write(&alternates, format!("{}\n", other.0.join(".git/objects").display())).unwrap();
-        // Set old modification times, so that only the list of alternates itself reveals the
-        // change.
+        // Set old modification times, so that the change can be noticed only in the list of
+        // alternates itself.
         for path in [alternates.clone(), store.dir().join("objects/pack")] {
             set_modified(&path, old);
         }

@@ -1,4 +1,4 @@
-//! Branches that are checked out in work trees.
+//! Tests of branches that are checked out in work trees.
 
 use std::fs;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ fn linked(repository: &TempRepository, branch: &str) -> TempRepository {
 #[test]
 fn a_clean_work_tree_is_updated_with_its_branch() {
     let (repository, store) = with_work_tree("follows");
-    // Make the first commit on an unborn branch.
+    // Make the first commit on a branch that does not exist yet.
     advance(&store, "master", &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(
         (repository.git(&["status", "--porcelain"]), fs::read(repository.0.join("a")).unwrap()),
@@ -100,7 +100,7 @@ fn a_linked_work_tree_is_updated_with_its_branch() {
         "{refused}"
     );
     assert_eq!(fs::read(linked.0.join("a")).unwrap(), b"mine");
-    // A work tree that was removed by hand does not block its branch.
+    // A work tree that was deleted manually does not block its branch.
     fs::remove_dir_all(&linked.0).unwrap();
     advance(&store, "dev", &[("a", "4")]).unwrap();
 }
