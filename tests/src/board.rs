@@ -1,8 +1,8 @@
 //! Runs the firmware of `embedded-example/` in QEMU, with a separate board for each test.
 //!
-//! The system chooses a port on the host, and QEMU's user network forwards it to port 564 on the
-//! board. Connections to a board are reset while it boots or reopens a socket, so the methods of
-//! [`Board`] retry. Every client of a board must retry in this way.
+//! The operating system chooses a port on the host. QEMU's user network forwards this port to port
+//! 564 on the board. A board resets connections while it boots or reopens a socket, so the methods
+//! of [`Board`] retry. Every client that connects to a board must do the same.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;
 
-/// Every path in the board's tree, in the order of [`list_tree`].
+/// Every path in the board's tree, in the order in which [`list_tree`] returns them.
 pub const PATHS: &[&str] = &[
     "help",
     "board",
@@ -73,7 +73,7 @@ pub const PATHS: &[&str] = &[
 ///
 /// # Panics
 /// Panics when dropped if QEMU has exited by itself, for example because the firmware panicked.
-/// After [`wait_for_exit`](Board::wait_for_exit), dropping does not panic.
+/// Dropping a board does not panic if [`wait_for_exit`](Board::wait_for_exit) has returned.
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -93,7 +93,7 @@ impl Board {
     /// Boots a board with an image from `tests/size/` instead of the firmware.
     ///
     /// # Panics
-    /// Panics in the same cases as [`boot`](Board::boot).
+    /// Panics under the same conditions as [`boot`](Board::boot).
     pub fn boot_image(name: &str) -> Board {
         Board::start(&firmware().with_file_name(name), "none".into(), true)
     }
@@ -101,7 +101,7 @@ impl Board {
     /// Boots a board without a debugger and without semihosting.
     ///
     /// # Panics
-    /// Panics in the same cases as [`boot`](Board::boot).
+    /// Panics under the same conditions as [`boot`](Board::boot).
     pub fn boot_without_semihosting() -> Board {
         Board::start(&firmware(), "none".into(), false)
     }
@@ -109,7 +109,7 @@ impl Board {
     /// Boots a board that logs defmt frames to a file.
     ///
     /// # Panics
-    /// Panics in the same cases as [`boot`](Board::boot).
+    /// Panics under the same conditions as [`boot`](Board::boot).
     pub fn boot_with_log(log: &Path) -> Board {
         let mut serial = OsString::from("file:");
         serial.push(log);
@@ -147,8 +147,8 @@ impl Board {
             .monitor
             .query("info usernet", forwarded_port)
             .expect("QEMU lists the forwarded port");
-        // Wait until the board's network is up. Before that, QEMU drops data and retransmits it
-        // only after 6 s.
+        // Wait until the board's network is up. If data arrives earlier, QEMU drops it and does not
+        // retransmit it for 6 seconds.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < TIMEOUT, "the board did not start its network");
@@ -182,7 +182,7 @@ impl Board {
         }
     }
 
-    /// Opens a connection for raw messages, with fid 0 attached to the root.
+    /// Opens a connection for sending individual messages, and attaches fid 0 to the root.
     ///
     /// # Panics
     /// Panics if the board does not accept the connection within [`TIMEOUT`].
@@ -198,7 +198,7 @@ impl Board {
     }
 
     /// Makes the processor continue in the handler of an interrupt that the firmware does not
-    /// expect, as a debugger could.
+    /// expect.
     ///
     /// # Panics
     /// Panics if QEMU cannot start a gdb server or resume the processor.
@@ -208,7 +208,7 @@ impl Board {
         self.resume_at(handler & !1);
     }
 
-    /// Makes the processor continue at an address without code, which raises a fault.
+    /// Raises a fault by making the processor continue at an address that contains no code.
     ///
     /// # Panics
     /// Panics if QEMU cannot start a gdb server or resume the processor.
@@ -235,7 +235,8 @@ impl Board {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
             .expect("the statistics of the QEMU process");
         // The 12th and 13th fields after the program's name are utime and stime, in hundredths of a
-        // second. The name itself may contain spaces.
+        // second. The program's name may contain spaces, so the code skips to the last closing
+        // parenthesis.
         let fields = stat.rsplit_once(')').expect("a name").1;
         let hundredths: u64 = fields
             .split_whitespace()
@@ -285,7 +286,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Sends a command, and returns the first value that `find` returns for a line of the reply.
+    /// Sends a command, passes each line of the reply to `find`, and returns the first value found.
     fn query<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
         writeln!(self.commands, "{command}")?;
         let mut line = String::new();
@@ -325,7 +326,7 @@ const FIRST_INTERRUPT: u32 = 0x40;
 /// An address in the peripheral region, from which the processor cannot execute code.
 const NO_CODE: u32 = 0x5000_0000;
 
-/// Returns all paths below a server's root, each directory before its entries.
+/// Returns all paths below a server's root. Each directory precedes its entries.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

@@ -1,7 +1,7 @@
-//! A served database, and a blocking client for its branches and transactions.
+//! A database with a server, and a blocking client for its branches and transactions.
 //!
-//! Every call fails the test if it takes longer than [`TIMEOUT`]. The default dialect is 9P2000.u,
-//! in which error replies contain text.
+//! Any call that takes longer than [`TIMEOUT`] fails the test. The default dialect is 9P2000.u, in
+//! which error replies contain text.
 
 mod repository;
 
@@ -47,13 +47,13 @@ macro_rules! on_both {
     };
 }
 
-/// A served database and its repository.
+/// A database, the server that exports it, and its repository.
 pub struct TestDb {
     served: Served,
     /// The database, so that tests can read its counters.
     pub database: Database,
-    /// The repository on disk, or `None` for a database in memory. This field is declared last so
-    /// that it is dropped last.
+    /// The repository on disk, or `None` for a database in memory. Fields are dropped in
+    /// declaration order, so this field is dropped last.
     repository: Option<Repository>,
 }
 
@@ -64,7 +64,7 @@ impl TestDb {
         TestDb::serve(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
     }
 
-    /// Serves another empty database of the same kind, in memory or in a Git repository.
+    /// Serves another empty database in the same kind of store: in memory or in a Git repository.
     #[must_use]
     pub fn new_like(&self) -> TestDb {
         if self.repository.is_some() { TestDb::git() } else { TestDb::memory() }
@@ -76,7 +76,8 @@ impl TestDb {
         format!("tcp://{}", self.served.addr)
     }
 
-    /// Serves the same store again, with a limit of `memory` bytes for uncommitted changes.
+    /// Restarts the server on the same store, with a limit of `memory` bytes for uncommitted
+    /// changes.
     #[must_use]
     pub fn limited(self, memory: u64) -> TestDb {
         let TestDb { served, database, repository } = self;
@@ -132,7 +133,7 @@ impl TestDb {
         Connection::to(&self.url())
     }
 
-    /// Opens a connection in this dialect.
+    /// Opens a connection that uses `dialect`.
     #[must_use]
     pub fn connect_in(&self, dialect: Dialect) -> Connection {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
@@ -171,7 +172,7 @@ impl Connection {
         Connection::speaking(url, Dialect::Unix)
     }
 
-    /// Connects to a server in this dialect.
+    /// Connects to a server, using `dialect`.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
         Connection::with(url, Options::default().dialect(dialect))
@@ -200,8 +201,8 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Opens a file once and reads the given pieces of it. Each piece is given by an offset and a
-    /// count.
+    /// Opens a file once, reads the given pieces, and returns their concatenation. Each piece is an
+    /// offset and a number of bytes.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =
@@ -326,13 +327,13 @@ impl Connection {
         Stream { connection: self, watch }
     }
 
-    /// Returns a branch, and creates it if it does not exist.
+    /// Returns a branch, creating it if it does not exist.
     pub fn branch(&self, name: &str) -> Branch<'_> {
         self.mkdir(&format!("branch/{name}")).unwrap();
         Branch { connection: self, path: format!("branch/{name}") }
     }
 
-    /// Returns the branch `master`, and creates it if it does not exist.
+    /// Returns the `master` branch, creating it if it does not exist.
     pub fn master(&self) -> Branch<'_> {
         self.branch("master")
     }
@@ -345,7 +346,7 @@ pub struct DbFile<'c> {
 }
 
 impl DbFile<'_> {
-    /// Reads the current content.
+    /// Reads the file's current content.
     pub fn read(&self) -> String {
         String::from_utf8(self.connection.wait(self.file.read_all()).unwrap()).unwrap()
     }
@@ -367,7 +368,7 @@ impl Stream<'_> {
     /// Returns the next delivery without its newline.
     ///
     /// # Panics
-    /// Panics if nothing arrives in time.
+    /// Panics if nothing is delivered within [`TIMEOUT`].
     pub fn line(&mut self) -> String {
         let text = self.connection.wait(self.watch.next()).unwrap().expect("the stream is open");
         let line = str::from_utf8(&text).unwrap().strip_suffix('\n').expect("a whole line");
@@ -375,7 +376,7 @@ impl Stream<'_> {
         line.to_owned()
     }
 
-    /// Asserts that nothing is delivered for a while.
+    /// Asserts that the stream delivers nothing for a short time.
     pub fn quiet(&mut self) {
         let next =
             self.connection.runtime.block_on(async { timeout(QUIET, self.watch.next()).await });
@@ -442,7 +443,7 @@ impl<'c> Branch<'c> {
         self.begin(&number.to_string()).unwrap()
     }
 
-    /// Starts a transaction with this name.
+    /// Starts a transaction with the given name.
     ///
     /// # Errors
     /// The error returned by the server.
@@ -468,7 +469,7 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// A transaction. Paths are relative to the transaction's directory `rw`.
+/// A transaction. Paths are relative to the transaction's `rw` directory.
 pub struct Transaction<'c> {
     connection: &'c Connection,
     path: String,
@@ -481,7 +482,7 @@ impl Transaction<'_> {
         format!("{}/{file}", self.path)
     }
 
-    /// Returns the path of a file in `rw`.
+    /// Returns the path of a file in the transaction's `rw` directory.
     #[must_use]
     pub fn rw(&self, path: &str) -> String {
         self.path(&format!("rw/{path}"))
@@ -497,7 +498,7 @@ impl Transaction<'_> {
         self.write_as(path, 0o644, text);
     }
 
-    /// Works like [`write`](Transaction::write), and also sets the permission bits.
+    /// Like [`write`](Transaction::write), but also sets the permission bits.
     pub fn write_as(&self, path: &str, mode: u32, text: &str) {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);
@@ -551,7 +552,7 @@ impl Transaction<'_> {
         self.ctl("commit")
     }
 
-    /// Replaces the content of `parents`, as clients do.
+    /// Truncates the `parents` file and writes the given hashes to it, one per line.
     pub fn set_parents(&self, parents: &[&str]) {
         let path = self.path("parents");
         self.connection.truncate(&path, 0).unwrap();
@@ -560,7 +561,7 @@ impl Transaction<'_> {
             .unwrap();
     }
 
-    /// Merges a commit and returns the paths with conflicts, joined with spaces.
+    /// Merges a commit into the transaction and returns the conflicting paths, joined with spaces.
     ///
     /// # Errors
     /// The error returned by the server.
@@ -569,7 +570,7 @@ impl Transaction<'_> {
         Ok(self.conflicts())
     }
 
-    /// Returns the paths with conflicts, joined with spaces.
+    /// Returns the conflicting paths, joined with spaces.
     pub fn conflicts(&self) -> String {
         let lines = self.connection.read(&self.path("conflicts"));
         lines.strip_suffix('\n').unwrap_or(&lines).replace('\n', " ")

@@ -28,7 +28,7 @@ fn send(gdb: &mut UnixStream, text: &str) -> io::Result<()> {
     write!(gdb, "${text}#{sum:02x}")
 }
 
-/// Reads and acknowledges packets up to the first one that starts with `first`.
+/// Reads and acknowledges packets until one starts with `first`.
 fn wait_for(gdb: &mut UnixStream, first: u8) -> io::Result<()> {
     let mut packet = Vec::new();
     let mut byte = [0];

@@ -1,6 +1,7 @@
-//! Helpers for the tests: a real server, and clients that send exactly the requested messages.
+//! Helpers for the tests, including a real server and clients that send exactly the requested
+//! messages.
 
-// A helper fails a test by panicking.
+// The helpers panic to fail a test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
@@ -23,7 +24,8 @@ use tokio::sync::oneshot;
 /// How long a step may take before the test fails. A step normally takes only milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server on its own thread, on a free port. Dropping it stops the server and joins the thread.
+/// A server that runs on its own thread and listens on a free port. Dropping it stops the server
+/// and joins the thread.
 pub struct Served {
     /// The address that the server listens on.
     pub addr: SocketAddr,
@@ -33,7 +35,7 @@ pub struct Served {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a server that calls `tree` for each connection, with one worker thread.
+/// Starts a server with one worker thread. The server calls `tree` for each connection.
 pub fn serve<V, M>(limits: Limits, tree: M) -> Served
 where
     V: Vfs + 'static,
@@ -71,8 +73,8 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns true. Fails the test with the message `what` if this takes longer
-/// than `most`.
+/// Polls `is_so` until it returns `true`. If this takes longer than `most`, fails the test with the
+/// message `what`.
 ///
 /// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
@@ -83,7 +85,7 @@ pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the examples of the README.
+/// Runs the examples in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

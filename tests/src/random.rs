@@ -6,7 +6,7 @@ pub struct Random(u32);
 impl Random {
     /// Creates a generator. The seed determines the sequence.
     pub fn new(seed: u32) -> Random {
-        // The state must not be 0, because 0 is a fixed point.
+        // The state must not be 0, because the generator would then return only zeros.
         Random(seed.wrapping_mul(0x9e37_79b9) | 1)
     }
 
@@ -19,8 +19,8 @@ impl Random {
         self.0
     }
 
-    /// Returns a number less than `bound`. Unless `bound` is small, the numbers are not evenly
-    /// distributed.
+    /// Returns a number less than `bound`. The numbers are evenly distributed only if `bound` is
+    /// small.
     pub fn below(&mut self, bound: u32) -> u32 {
         (self.next() >> 8) % bound
     }

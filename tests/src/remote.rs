@@ -1,8 +1,9 @@
-//! A [`Vfs`] that accesses a server through a connection. With this type, tests written for trees
-//! in the same process can also run against a server.
+//! A [`Vfs`] that accesses a server through a connection. Tests written for in-process trees can
+//! use this type to run against a server.
 //!
-//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only what
-//! it cannot request from the server in the current dialect:
+//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only the
+//! information that it cannot request from the server. The sources of information and the
+//! capabilities depend on the dialect:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -28,8 +29,8 @@ use datakit_core::vfs::{
 };
 use tokio::runtime::Handle;
 
-/// A file tree on a server. Requires a multi-threaded tokio runtime, because the synchronous
-/// methods block until a request is answered.
+/// A file tree on a server. The synchronous methods block until a request is answered, so the tree
+/// requires a multi-threaded tokio runtime.
 #[derive(Debug)]
 pub struct Remote {
     root: Inode,
@@ -88,7 +89,7 @@ impl Remote {
         })))
     }
 
-    /// Returns the entry at `cookie` of an open directory, and the cookie after it.
+    /// Returns an open directory's entry at `cookie`, and the cookie of the next entry.
     async fn entry(
         &self,
         open: &RemoteFile,
@@ -135,8 +136,8 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // If the remembered directory is still the parent, keep its remembered location,
-            // because 9P2000.L does not send names.
+            // If the remembered directory is still the parent, keep its location. In 9P2000.L, the
+            // server does not report names.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -297,12 +298,12 @@ impl Vfs for Remote {
     }
 }
 
-/// Blocks the current thread until a request is answered.
+/// Blocks the current thread until `asked` completes.
 fn block_on<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
-/// Returns a name as a string. The tests use only names in UTF-8.
+/// Returns a name as a string. The tests use only UTF-8 names.
 fn utf8(name: &[u8]) -> Result<&str> {
     std::str::from_utf8(name).map_err(|_| Error::Invalid)
 }
@@ -333,8 +334,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the variant that has the number and text of the server's error. If no variant has both,
-/// returns a variant with the same number, and replaces its text.
+/// Returns the variant with the same number and text as the server's error. If there is no such
+/// variant, returns one with the same number, and replaces its text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

@@ -16,7 +16,7 @@ use crate::TIMEOUT;
 /// 9P2000.
 pub type Refusal = (String, u32);
 
-/// Returns a stat record with which a Twstat changes nothing.
+/// Returns a stat record for a Twstat that changes nothing.
 #[must_use]
 pub fn untouched() -> Stat<'static> {
     let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
@@ -43,11 +43,11 @@ pub fn untouched() -> Stat<'static> {
 
 /// A connection that sends and receives messages.
 pub struct WireClient {
-    /// The socket, through which tests can send arbitrary bytes.
+    /// The socket. Tests can use it to send arbitrary bytes.
     pub socket: TcpStream,
     /// The negotiated dialect.
     pub dialect: Dialect,
-    /// The size, in bytes, of the largest message.
+    /// The maximum message size, in bytes.
     pub msize: u32,
 }
 
@@ -85,8 +85,8 @@ impl WireClient {
         WireClient::try_attached(addr, dialect, msize).unwrap()
     }
 
-    /// Works like [`attached`](WireClient::attached), but returns an error if the server refuses
-    /// the connection.
+    /// Like [`attached`](WireClient::attached), but returns an error if the server refuses the
+    /// connection.
     ///
     /// # Errors
     /// The error returned by the socket.
@@ -98,8 +98,8 @@ impl WireClient {
         Ok(client)
     }
 
-    /// Sends Tversion and returns the msize and version in the reply. The field `dialect` is not
-    /// changed.
+    /// Sends Tversion and returns the msize and version in the reply. Does not change the `dialect`
+    /// field.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
         self.try_version(msize, version).unwrap()
     }
@@ -160,8 +160,7 @@ impl WireClient {
     /// Receives the next message.
     ///
     /// # Errors
-    /// The error returned by the socket, such as the end of the stream or a timeout after
-    /// [`TIMEOUT`].
+    /// The error returned by the socket, for example at the end of the stream or after [`TIMEOUT`].
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0; 4];
         self.socket.read_exact(&mut frame)?;
@@ -172,8 +171,7 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message and returns its tag, together with its frame or the error it
-    /// carries.
+    /// Receives the next message. Returns the message's tag, and its frame or the error it carries.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -187,7 +185,7 @@ impl WireClient {
         })
     }
 
-    /// Sends a request and returns its reply, which must be the next message.
+    /// Sends a request and returns its reply. The reply must be the next message that arrives.
     pub fn rpc(&mut self, request: &T<'_>) -> Result<Vec<u8>, Refusal> {
         self.try_rpc(request).unwrap()
     }
@@ -199,7 +197,7 @@ impl WireClient {
         Ok(reply)
     }
 
-    /// Sends a request that must fail, and returns the text of the error.
+    /// Sends a request that must fail, and returns the error text.
     pub fn refused(&mut self, request: &T<'_>) -> String {
         self.rpc(request).expect_err("the request must fail").0
     }
@@ -230,7 +228,7 @@ impl WireClient {
         Ok(wqids.iter().collect())
     }
 
-    /// Opens `fid` with a mode byte, or in 9P2000.L with the equivalent flags.
+    /// Opens `fid` with a mode byte. In 9P2000.L, sends the equivalent flags instead.
     pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
         let request = match self.dialect {
             Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },
@@ -239,18 +237,18 @@ impl WireClient {
         self.rpc(&request).map(drop)
     }
 
-    /// Opens `fid` with the flags of `open(2)`, in 9P2000.L.
+    /// Opens `fid` with `open(2)` flags. Only 9P2000.L has this request.
     pub fn lopen(&mut self, fid: u32, flags: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Creates or opens `name` in the directory `fid` with the flags of `open(2)`, in 9P2000.L.
-    /// Afterwards, `fid` refers to the opened file.
+    /// Creates or opens `name` in the directory `fid` with `open(2)` flags. Afterwards, `fid`
+    /// refers to the opened file. Only 9P2000.L has this request.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of the file `fid`, in 9P2000.L.
+    /// Returns the attributes of the file `fid`. Only 9P2000.L has this request.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -259,7 +257,7 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes of the file `fid`, in 9P2000.L.
+    /// Changes attributes of the file `fid`. Only 9P2000.L has this request.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
@@ -298,7 +296,8 @@ impl WireClient {
         self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
     }
 
-    /// Passes a file's stat record to `with` and returns the result, in 9P2000 and 9P2000.u.
+    /// Passes a file's stat record to `with` and returns the result. Only 9P2000 and 9P2000.u have
+    /// this request.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {

@@ -1,5 +1,5 @@
-//! Counts the allocations that requests cause. The requests go directly to a session on each kind
-//! of tree, without sockets.
+//! Tests that count the allocations caused by requests. The tests pass requests directly to a
+//! session on each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -23,14 +23,14 @@ const ROUNDS: u64 = 1000;
 const MSIZE: u32 = 8192;
 const LINUX: Dialect = Dialect::Linux;
 
-/// The flag `O_RDWR` of `open(2)`.
+/// The `O_RDWR` flag of `open(2)`.
 const O_RDWR: u32 = 2;
 
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
 /// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid of files that
-/// are clunked immediately.
+/// are clunked right after use.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -49,7 +49,7 @@ struct Wired<'v, V: Vfs> {
 }
 
 impl<'v, V: Vfs> Wired<'v, V> {
-    /// Creates a session in 9P2000.L and attaches to the root.
+    /// Creates a 9P2000.L session and attaches to the root.
     fn attached(tree: &'v V) -> Self {
         let session = Session::new(tree, FidArray::new(), Limits::new(MSIZE));
         let mut wired = Wired { session, buf: vec![0; MSIZE as usize] };
@@ -92,7 +92,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`, if the tree can answer without a future.
+    /// Reads through `try_answer_now`. Does nothing if the tree cannot answer without a future.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
@@ -120,7 +120,8 @@ fn allocations<'v, V: Vfs>(wired: &mut Wired<'v, V>, requests: impl Fn(&mut Wire
     measure(|| (0..ROUNDS).for_each(|_| requests(wired))).count_total
 }
 
-/// Checks the requests that must not allocate on any tree. The tree must contain `dir/file`.
+/// Checks that reads, writes and similar requests do not allocate. The tree must contain
+/// `dir/file`.
 fn steady<'v, V: Vfs>(tree: &'v V) {
     let mut wired = Wired::attached(tree);
     wired.open(OPEN);
@@ -161,8 +162,8 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the number of bytes still allocated after the requests, and the peak number of bytes
-/// allocated while they run.
+/// Returns the number of bytes still allocated after the requests, and the peak number of allocated
+/// bytes during the requests.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)
@@ -195,7 +196,7 @@ fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
             wired.clunk(OPEN);
         }
     };
-    // The first listing is not measured, because it allocates tables that are kept.
+    // The first listing is not measured, because it creates tables that stay allocated.
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));

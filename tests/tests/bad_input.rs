@@ -204,7 +204,7 @@ fn a_client_that_never_reads_is_disconnected() {
         .encode(Tag(4), Dialect::Unix, &mut frame)
         .unwrap();
     client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    // The replies add up to about 60 MB, which exceeds the capacity of the socket buffers.
+    // The replies total about 60 MB, which exceeds the capacity of the socket buffers.
     for _ in 0..1000 {
         if client.socket.write_all(&frame[..len]).is_err() {
             break;

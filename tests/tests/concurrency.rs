@@ -109,8 +109,8 @@ struct World {
     served: Served,
 }
 
-/// Serves `text`, `live`, `long` (a stream of long values), `state`, `gated`, `behind/text` and
-/// `making`.
+/// Serves a tree with the entries `text`, `live`, `long` (a stream of long values), `state`,
+/// `gated`, `behind/text` and `making`.
 fn world(limits: Limits) -> World {
     let (live, gate) = (Live::new(0), Gate::new());
     let dir: Dir = [Entry::file("text", ReadOnlyText::new("abc"))].into_iter().collect();
@@ -134,7 +134,7 @@ fn client(world: &World) -> WireClient {
     WireClient::attached(world.served.addr, Dialect::Unix, 8192)
 }
 
-/// Opens the stream as `fid` and reads until the next read would wait.
+/// Opens the stream `live` as `fid` and reads until the next read would wait.
 fn open_live(client: &mut WireClient, fid: u32) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
@@ -270,7 +270,7 @@ fn tversion_aborts_all_requests_and_frees_all_fids() {
         client.send(Tag(20 + fid), &read(fid.into()));
     }
     assert_eq!(world.live.reader_count(), 10);
-    // The server's next message is Rversion and not a late reply to an earlier request.
+    // The server's next message is Rversion, not a late reply to an earlier request.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
     assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);

@@ -1,4 +1,4 @@
-//! Tests of the database, both in memory and in a Git repository. The tests include the cases D1 to
+//! Tests of a database in memory and of one in a Git repository. The tests include the cases D1 to
 //! D59.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -1,10 +1,10 @@
-//! Temporary Git repositories, which tests change by running `git`.
+//! Temporary Git repositories that tests modify by running `git`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// A temporary directory, which may hold a Git repository. Dropping it removes the directory.
+/// A temporary directory that may contain a Git repository. Dropping it removes the directory.
 pub struct Repository(PathBuf);
 
 impl Repository {
@@ -32,7 +32,7 @@ impl Repository {
         &self.0
     }
 
-    /// Returns the Git directory, which is either `.git` below the path or the path itself.
+    /// Returns the Git directory: the `.git` subdirectory if it exists, or the directory itself.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
@@ -45,8 +45,8 @@ impl Repository {
         out
     }
 
-    /// Runs `git` without the user and system configuration. Returns whether `git` succeeded, and
-    /// its output. If `git` failed, the output includes standard error.
+    /// Runs `git` without the user and system configuration. Returns whether `git` succeeded,
+    /// together with its output. If `git` failed, the output includes standard error.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -91,8 +91,8 @@ impl Repository {
         self.git_dir().join("objects").join(fan).join(rest)
     }
 
-    /// Runs `git` to create a commit that adds one file to the files of `parent`. No branch is
-    /// changed.
+    /// Runs `git` to create a commit that adds one file to the tree of `parent`. Does not change
+    /// any branch.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");
         std::fs::write(&file, text).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the authors of commits, and of the reflogs of branches.
+//! Tests of commit authors and of branch reflogs.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{Connection, Repository, TestDb, refused};
@@ -76,7 +76,7 @@ fn an_invalid_author_is_refused(db: &TestDb) {
     assert_eq!(connection.read(&author), "Bob <b@c>");
 }
 
-/// Serves a repository in which `core.logAllRefUpdates` is set to the value of `all`.
+/// Serves a repository whose `core.logAllRefUpdates` setting is `all`.
 fn logged(all: &str) -> TestDb {
     let repository = Repository::bare();
     repository.git(&["config", "core.logAllRefUpdates", all]);

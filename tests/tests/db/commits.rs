@@ -1,10 +1,10 @@
-//! Tests of commits made by other programs, with every kind of damage that Git tolerates.
+//! Tests of commits made by other programs, with every kind of malformed data that Git tolerates.
 
 use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;
 
-/// For each kind of commit, a name, the bytes after `tree` and `parent`, and the author, date and
-/// message that the server shows.
+/// The kinds of commits. Each has a name, the bytes after the `tree` and `parent` lines, and the
+/// author, date and message that the server shows.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),

@@ -1,4 +1,4 @@
-//! Tests of `log`, a file with the history of a branch or commit, in the order of `git log`.
+//! Tests of `log`, a file that lists the history of a branch or commit in the order of `git log`.
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN};
 use datakit_tests::on_both;
@@ -46,7 +46,7 @@ fn a_log_can_be_read_in_pieces_and_again(db: &TestDb) {
             log
         );
     }
-    // Reading can also continue at an earlier offset.
+    // A later read may start at a smaller offset.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
     assert_eq!(
@@ -60,8 +60,8 @@ fn a_branch_without_commits_has_an_empty_log(db: &TestDb) {
     assert_eq!(connection.branch("new").read("log"), "");
 }
 
-/// Returns the output of `git log`, converted to the format of `log`, in which line feeds in
-/// messages are escaped.
+/// Returns the output of `git log`, converted to the format of the `log` file. This format escapes
+/// line feeds in messages.
 fn of_git(repository: &Repository, commit: &str) -> String {
     let text = repository.git(&["log", "--format=%H%x09%P%x09%aI%x09%an <%ae>%x09%B%x00", commit]);
     text.split('\0')

@@ -1,5 +1,5 @@
-//! Tests of limits on the memory for uncommitted changes, and of slow requests, which must not
-//! block other connections.
+//! Tests of memory limits for uncommitted changes, and of slow requests, which must not block other
+//! connections.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ on_both! {
 const MIB: u64 = 1 << 20;
 const ENOSPC: &str = "out of memory for uncommitted changes";
 
-/// Starts the transaction `t` on `master`, and walks fid 1 to the transaction's directory `rw`.
+/// Starts the transaction `t` on `master`, and walks fid 1 to the transaction's `rw` directory.
 fn begin(db: &TestDb) -> WireClient {
     db.connect().master();
     let mut raw = db.raw(Dialect::Unix);
@@ -43,8 +43,8 @@ fn create(raw: &mut WireClient, fid: u32, name: &str) {
     raw.create(fid, name, 0o644, None).unwrap();
 }
 
-/// Writes until a write fails or `most` bytes are written. Returns the number of bytes written, and
-/// the error, if there was one.
+/// Writes until a write fails or `most` bytes are written. Returns the number of bytes written and
+/// any error.
 fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
     let (mut at, data) = (0, vec![7; 8000]);
     while at < most {
@@ -82,11 +82,11 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
     let (taken, error) = fill(&mut raw, 10, 8 * MIB);
     assert_eq!(error.as_deref(), Some(ENOSPC));
     assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
-    // Both this transaction and others stay usable.
+    // After the failed write, this transaction and the others stay usable.
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
-    // The memory of a removed file is freed only when the file is closed.
+    // A removed file's memory is freed only when the file is closed.
     raw.walk(1, 11, "f").unwrap();
     raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
     create(&mut raw, 12, "g");
@@ -106,7 +106,7 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
         create(&mut raw, 12, "h");
         assert_eq!(fill(&mut raw, 12, 3 * MIB).1, None, "{end}");
     }
-    // When a connection ends, the memory of its transactions is freed.
+    // When a connection closes, the server frees the memory used by its transactions.
     drop(raw);
     drop(other);
     for _ in 0..4 {
@@ -237,7 +237,8 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// Runs `work`, and returns how many requests from another connection are answered in the meantime.
+/// Runs `work`, and returns the number of requests from another connection that are answered while
+/// it runs.
 fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
@@ -251,8 +252,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies during work that does not block the thread. If the work blocked
-/// the thread, there would be only one or two replies. Otherwise, there is time for dozens of
+/// The minimum number of replies during work that does not block the server's thread. Work that
+/// blocks the thread leaves time for only one or two replies. Other work leaves time for dozens of
 /// replies.
 const MANY: usize = 3;
 

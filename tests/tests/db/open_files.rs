@@ -1,5 +1,5 @@
-//! Tests of open files in a transaction's directory `rw` whose names are removed, replaced or
-//! moved. A fid refers to a file, not to a name.
+//! Tests of open files whose names are removed, replaced or moved. The files are in a transaction's
+//! `rw` directory. A fid refers to a file, not to a name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,14 +30,14 @@ on_both! {
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
 /// A transaction `t` on `master`, used through individual messages. Fid 1 is the transaction's
-/// directory, and fid 2 is the directory `rw` below it.
+/// directory, and fid 2 is its `rw` subdirectory.
 struct Raw(WireClient);
 
 impl Raw {
     fn new(db: &TestDb, dialect: Dialect) -> Raw {
         let mut raw = Raw(db.raw(dialect));
         raw.0.walk(0, 1, "branch").unwrap();
-        // Creating the branch also succeeds if it already exists.
+        // Creating a branch succeeds even if the branch already exists.
         raw.mkdir(1, "master").unwrap();
         raw.0.clunk(1).unwrap();
         raw.0.walk(0, 3, "branch/master/transactions").unwrap();
@@ -70,7 +70,8 @@ impl Raw {
         made.map(drop)
     }
 
-    /// Creates a file in `rw` with the content `text`. Afterwards, `fid` refers to the open file.
+    /// Creates a file in the `rw` directory with the content `text`. Afterwards, `fid` refers to
+    /// the open file.
     fn make(&mut self, fid: u32, dir: &str, name: &str, text: &str) {
         self.0.walk(2, fid, dir).unwrap();
         self.create(fid, name).unwrap();
@@ -94,7 +95,7 @@ impl Raw {
         }
     }
 
-    /// Opens a file in `rw` for reading and writing.
+    /// Opens a file in the `rw` directory for reading and writing.
     fn open(&mut self, fid: u32, path: &str) {
         self.0.walk(2, fid, path).unwrap();
         self.0.open(fid, 2).unwrap();
@@ -296,7 +297,7 @@ fn a_recreated_name_has_a_new_qid(db: &TestDb) {
     }
 }
 
-/// D21: the inode stays the same, as it does when `open(2)` truncates a file with O_TRUNC.
+/// Case D21. Truncation keeps the inode, as `open(2)` with O_TRUNC does.
 fn creating_an_existing_file_truncates_it_and_keeps_the_inode(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);
@@ -414,8 +415,7 @@ fn trenameat_moves_files_between_directories(db: &TestDb) {
     );
     raw.0.write(10, 1, b"!").unwrap();
     assert_eq!(raw.read_path("b/g").unwrap(), "1!");
-    // Trename uses the file's current directory, not the directory in which the walk found the
-    // file.
+    // Trename uses the file's current directory, not the directory where the walk found the file.
     raw.0.walk(2, 12, "b/g").unwrap();
     raw.0.walk(2, 13, "a").unwrap();
     raw.0.rpc(&T::Rename { fid: Fid(12), dfid: Fid(13), name: "again".into() }).unwrap();

@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// Serves a repository. Returns a commit that the server has read and `git` has then pruned. If
-/// `packed` is set, the commit was stored in a pack; otherwise, it was a loose object.
+/// Serves a repository. Returns a commit that `git` has pruned after the server read it. If
+/// `packed` is set, the commit was stored in a pack. Otherwise, it was a loose object.
 fn with_pruned(packed: bool) -> (TestDb, String) {
     let db = TestDb::on(Repository::bare());
     let repository = db.repository();
@@ -141,7 +141,7 @@ fn committing_a_tree_of_a_removed_branch_keeps_it_or_is_refused() {
         let connection = db.connect();
         let master = connection.master();
         let transaction = master.transaction();
-        // Give the transaction the files of `other`, but the commit `first` as its parent.
+        // Reset the transaction to the files of `other`, and then set its parent to `first`.
         transaction.set_parents(&[&other]);
         transaction.ctl("reset").unwrap();
         transaction.set_parents(&[&first]);

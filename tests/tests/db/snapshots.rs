@@ -1,4 +1,4 @@
-//! Tests of snapshots, trees and commits, which are named by hash, and of remotes and log levels.
+//! Tests of snapshots, trees and commits that are named by hash, and of remotes and log levels.
 
 use datakit_client::FileType;
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};

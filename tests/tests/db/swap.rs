@@ -1,4 +1,4 @@
-//! Tests of `commit ff-only`, which compares and swaps the head, and of a plain commit, which
+//! Tests of `commit ff-only`, a compare-and-swap of the head, and of the plain `commit`, which
 //! merges.
 
 use datakit_tests::db::{Repository, TestDb, refused};
@@ -33,7 +33,7 @@ fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) ->
 fn ff_only_succeeds_once_for_equal_commits(db: &TestDb) {
     let connections: Vec<_> = (0..8).map(|_| db.connect()).collect();
     connections[0].master().commit(&[("n", "0")]);
-    // Commit times are in whole seconds, so several rounds produce commits with the same time.
+    // Commit times are in whole seconds, so commits from several rounds have the same time.
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
@@ -128,7 +128,7 @@ fn ff_only_after_a_reset_starts_from_the_parent(db: &TestDb) {
     let head = master.commit(&[("g", "1")]);
     transaction.write("f", "2");
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
-    // Setting the parents does not change the commit at which the transaction began.
+    // Setting the parents does not change the commit that the transaction started from.
     transaction.set_parents(&[&head]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     transaction.ctl("reset").unwrap();
@@ -214,7 +214,7 @@ fn a_plain_commit_does_not_restore_a_removed_branch(db: &TestDb) {
         format!("branch was removed while the transaction was open; its head was {head}")
     );
     assert_eq!((master.head(), transaction.read("g")), (String::new(), "1".to_owned()));
-    // A transaction without parents can create a new branch of the same name.
+    // A transaction without parents can recreate the removed branch.
     transaction.set_parents(&[]);
     transaction.ctl("commit").unwrap();
     assert_eq!(connection.read(&format!("snapshots/{}/parents", master.head())), "");
@@ -252,8 +252,8 @@ fn ff_only_fails_after_git_rewound_the_branch() {
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("branch was removed"));
     assert_eq!(db.repository().git(&["for-each-ref"]), "");
-    // The commit succeeds once the branch is back at its old head, even if the branch is stored in
-    // `packed-refs`.
+    // The commit succeeds after the branch is restored to its old head, even if the branch is
+    // stored in `packed-refs`.
     db.repository().git(&["update-ref", "refs/heads/master", &removed]);
     db.repository().git(&["pack-refs", "--all"]);
     transaction.ctl("commit ff-only").unwrap();

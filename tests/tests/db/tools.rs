@@ -1,5 +1,5 @@
-//! Tests of the requests that `cp -a`, `tar xp`, `rsync -a`, `mkdir -m` and `rm -rf` cause on a
-//! mounted database.
+//! Tests of the requests that a mounted database receives from `cp -a`, `tar xp`, `rsync -a`,
+//! `mkdir -m` and `rm -rf`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -105,7 +105,7 @@ fn setting_modes_owners_and_times_succeeds_without_effect(db: &TestDb) {
     assert_eq!(transaction.read("d/f"), "1");
 }
 
-/// Removes a directory tree as `rm -rf` does: the entries of each directory before the directory.
+/// Removes a directory tree like `rm -rf`, deleting each directory's entries before the directory.
 fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     if connection.stat(path)?.kind == FileType::Dir {
         for name in connection.try_names(path)? {
@@ -182,7 +182,8 @@ fn snapshots_show_the_time_of_their_commit(db: &TestDb) {
     assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
 }
 
-/// Creates a child commit of `head` with the same tree and the given author and committer times.
+/// Creates a child of `head` with the same tree, the author time `written` and the committer time
+/// `committed`.
 fn commit_at(db: &TestDb, head: &str, written: i64, committed: i64) -> String {
     let store = db.database.store();
     let parent = store.read(head.parse().unwrap()).unwrap().unwrap();
@@ -228,7 +229,7 @@ fn files_of_a_commit_show_the_time_of_the_committer(db: &TestDb) {
                 "{path}"
             );
         }
-        // Fids walked to before the branch moved also show the time of the new head.
+        // Fids that were created before the branch moved also show the new head's time.
         for (fid, path) in (1..).zip(held) {
             assert_eq!(
                 i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(),
@@ -297,8 +298,8 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
         );
     }
 
-    // Writable files and directories have write bits. Files and directories in read-only trees have
-    // write bits, too, because Git checks them out as writable.
+    // Writable files and directories have write bits. Files and directories in read-only trees also
+    // have write bits, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

@@ -1,4 +1,4 @@
-//! Tests of trees that Git reads but would not write.
+//! Tests of trees that Git can read but would never write.
 
 use datakit_client::FileType;
 use datakit_tests::db::{Repository, TestDb, refused};
@@ -27,7 +27,7 @@ fn bytes(id: &str) -> Vec<u8> {
     (0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-/// Serves a repository in which the head of `master` has a tree with these entries.
+/// Serves a repository in which the head of `master` has a tree with the given entries.
 fn served(entries: &[(&str, &[u8])]) -> TestDb {
     let repository = Repository::bare();
     let tree = tree(&repository, entries);
@@ -66,8 +66,8 @@ fn names_that_lead_out_of_the_directory_never_reach_a_client() {
         let master = connection.master();
         assert_eq!(connection.names("branch/master/ro"), "d f", "{bad:?}");
         assert_eq!(master.read("ro/f"), "f");
-        // A change to the root directory or to a directory below it would lose the entry with the
-        // invalid name, so the server refuses the change.
+        // Writing a changed directory would lose the entry with the invalid name, so the server
+        // refuses the change.
         let transaction = master.transaction();
         assert_eq!(transaction.names(""), "d f");
         for path in ["new", "d/new"] {

@@ -1,4 +1,4 @@
-//! The workloads with their budgets, and the messages of each operation.
+//! The workloads, their budgets, and the messages that each operation sends.
 
 use crate::{
     Res,
@@ -16,12 +16,12 @@ pub(crate) struct Workload {
     pub(crate) depth: u16,
     /// Whether the floor serves all connections on one thread.
     pub(crate) single: bool,
-    /// The share that the profile `release` must reach.
+    /// The share of the floor's speed that the `release` profile must reach.
     pub(crate) must: f64,
-    /// The share that the profile `dist` should reach.
+    /// The share of the floor's speed that the `dist` profile should reach.
     pub(crate) aim: f64,
-    /// The required and the desired limit on the 99th percentile of the latency, as multiples of
-    /// the median.
+    /// The required and the desired limits on the 99th-percentile latency, as multiples of the
+    /// median.
     pub(crate) tail: Option<(f64, f64)>,
 }
 
@@ -33,19 +33,19 @@ pub(crate) enum Operation {
     Write,
     /// Gets the attributes of a file.
     Getattr,
-    /// Walks to a small file, and opens, reads and clunks it. Each message is sent after the reply
-    /// to the previous one.
+    /// Walks to a small file, and opens, reads and clunks it. Each message is sent only after the
+    /// previous one has been answered.
     Cycle,
-    /// Sends the four messages of `Cycle` at once.
+    /// Sends the same four messages as `Cycle`, without waiting for replies between them.
     Burst,
-    /// Reads a large file from start to end with the largest messages. The speed is measured in
-    /// bytes per second.
+    /// Reads a large file from start to end, using messages of the maximum size. The speed is
+    /// measured in bytes per second.
     Bulk,
     /// Lists a directory of 1000 entries.
     Readdir,
 }
 
-/// Returns a workload on one connection.
+/// Returns a workload that uses one connection.
 pub(crate) const fn row(
     name: &'static str,
     operation: Operation,
@@ -76,7 +76,7 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The first fid that operations walk to. Each operation adds its tag to this number.
+/// The base of the fids that operations walk to. Each operation adds its tag to this number.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
@@ -93,10 +93,10 @@ pub(crate) struct InFlight {
     turn: usize,
 }
 
-/// The state that all operations of a connection share.
+/// The state shared by all operations on a connection.
 pub(crate) struct Script {
     operation: Operation,
-    /// The count, in bytes, in each read of a file or directory.
+    /// The number of bytes to request in each read of a file or directory.
     count: u32,
     big: u64,
     block: Vec<u8>,
@@ -123,7 +123,7 @@ impl Operation {
         if self == Operation::Bulk { (1 << 20) + OVERHEAD } else { MSIZE }
     }
 
-    /// Opens the file that this operation uses. `big` is the length of the large file.
+    /// Prepares the file that this operation uses. `big` is the length of the large file.
     pub(crate) fn prepare(
         self,
         client: &mut BenchClient,
@@ -191,7 +191,8 @@ impl Script {
         &self.small[next % self.small.len()]
     }
 
-    /// Handles a reply to an operation, and appends the operation's next request, if there is one.
+    /// Handles a reply that belongs to an operation. If the operation has another request, appends
+    /// it to `out`.
     pub(crate) fn handle_reply(
         &self,
         frame: &[u8],
@@ -230,7 +231,7 @@ impl Script {
         }
     }
 
-    /// Handles a reply to an operation that consists of several messages. The type of the reply
+    /// Handles a reply that belongs to a `Cycle` or `Readdir` operation. The type of the reply
     /// determines the next request.
     fn handle_step(&self, frame: &[u8], slot: &mut InFlight, out: &mut Vec<u8>) -> Res<Progress> {
         let tag = tag_of(frame);
@@ -266,7 +267,7 @@ fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
         .ok_or_else(|| format!("{len} bytes of data in a message of {} bytes", frame.len()))
 }
 
-/// Counts the entries in the reply to a directory read, and stores the offset for the next read.
+/// Counts the entries in an Rreaddir, and stores the offset at which the next read starts.
 fn count_entries(frame: &[u8], slot: &mut InFlight) -> Res<usize> {
     let end = 11 + data_len(frame, kind::RREADDIR)? as usize;
     let (mut at, mut entries) = (11, 0);
