@@ -7,7 +7,7 @@ use datakit_client::{Client, Dialect, Error, Options};
 use crate::args::Connection;
 use crate::error::CliResult;
 
-/// How long a command waits before exiting, so that the server can clean up.
+/// The maximum time that a command waits for the server to clean up before the command exits.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connects, runs `command` and closes the connection. Offers `preferred` first if the command line

@@ -1,4 +1,4 @@
-//! The directory `debug/`, which presents the state of the server as files.
+//! The `debug` directory, which presents the state of the server as files.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
 use crate::metrics::LogCounters;
 
-/// Returns the directory `debug/`, which contains `src` and `server`.
+/// Returns the `debug` directory, which contains `src` and `server`.
 pub(crate) fn entry(
     stats: &Arc<Stats>,
     sources: &LogSources,
@@ -47,8 +47,8 @@ pub(crate) fn entry(
     Entry::dir("debug", ReadOnly(debug))
 }
 
-/// Formats a line for each connection: the peer, dialect, msize, number of fids, number of requests
-/// in flight, and age in seconds.
+/// Formats one line per connection, with its peer, dialect, msize, number of fids, number of
+/// requests in flight, and age in seconds.
 fn connections(stats: &Stats) -> String {
     let mut text = String::new();
     for peer in stats.peers() {
@@ -77,8 +77,8 @@ fn database_counters(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// Formats a line for each message type received: its name, the number of replies, and the number
-/// of error replies.
+/// Formats one line per received message type, with its name, number of replies, and number of
+/// error replies.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {

@@ -12,7 +12,7 @@ pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 pub(crate) enum CliError {
     /// The reader of standard output closed the pipe.
     BrokenPipe,
-    /// The reasons have already been printed to standard error.
+    /// One or more errors have already been printed to standard error.
     Reported,
     /// Any other reason. The text does not include the program's name.
     Failed(String),

@@ -25,8 +25,8 @@ use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
 use crate::args::{Command, Program};
 use crate::error::{CliError, CliResult};
 
-/// Replaces the C library's allocator, which retains the memory of small allocations after they are
-/// freed; see `datakit_server::memory`.
+/// Replaces the C library's allocator, which retains memory after small allocations are freed. See
+/// `datakit_server::memory`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Rust programs ignore SIGPIPE by default. Let the signal terminate this program, as it
-            // would terminate `cat`.
+            // Rust programs ignore SIGPIPE by default. Let SIGPIPE terminate this program, as it
+            // terminates `cat`.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }
@@ -67,7 +67,7 @@ fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let result = runtime.block_on(command);
-    // A blocked read from the terminal cannot be interrupted.
+    // A blocking read from the terminal cannot be interrupted.
     runtime.shutdown_background();
     result
 }

@@ -140,8 +140,7 @@ pub(crate) struct FileUpdate {
 }
 
 impl FileUpdate {
-    /// Splits the operand at the first `=`, so the name of the file in the branch cannot contain
-    /// `=`.
+    /// Splits the operand at the first `=`, so the path in the branch cannot contain `=`.
     pub(crate) fn parse(typed: OsString) -> Result<FileUpdate, String> {
         let typed = typed.into_vec();
         let mut halves = typed.splitn(2, |byte| *byte == b'=');

@@ -21,7 +21,7 @@ const MAX_KEPT_FIDS: usize = 8;
 /// The number of retries when the server is out of resources, and the delay between retries.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The maximum number of names in a path. A deeper tree is assumed to be infinitely deep.
+/// The maximum number of names in a path. A tree that exceeds this depth is assumed to be infinite.
 const MAX_DEPTH: usize = 256;
 
 /// A future that processes a directory. The future is boxed because it may contain futures of the
@@ -38,7 +38,7 @@ pub(crate) trait MaybeExhausted {
 impl MaybeExhausted for Error {
     fn is_exhausted(&self) -> bool {
         match self.errno() {
-            // EAGAIN, ENFILE and EMFILE.
+            // The numbers stand for EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
             // Error replies in 9P2000 contain text but no error number.
             None => self.to_string().ends_with("fids are in use"),
@@ -66,9 +66,9 @@ impl Limits {
         }
     }
 
-    /// Runs `work` concurrently with other work. If the server is out of resources, retries `work`
-    /// while no other work is in progress. When work runs alone, even a server with few fids, such
-    /// as an embedded board, has enough of them.
+    /// Runs `work` concurrently with other work. Retries `work` while no other work is in progress
+    /// if the server is out of resources. Even a server with few fids, such as an embedded board,
+    /// has enough fids for work that runs alone.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,
@@ -112,7 +112,7 @@ impl Batch {
     /// Starts processing a file once fewer than [`MAX_FILES`] files are in progress.
     ///
     /// # Errors
-    /// Returns the error of a task in this batch that has already failed.
+    /// Returns an error if a task in this batch has already failed.
     pub(crate) async fn add_file(
         &mut self,
         work: impl Future<Output = CliResult> + Send + 'static,
@@ -127,7 +127,7 @@ impl Batch {
     /// the other directory may itself be waiting for this one.
     ///
     /// # Errors
-    /// Returns the error of a task in this batch that has already failed.
+    /// Returns an error if a task in this batch has already failed.
     pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
         match Arc::clone(&self.limits.dirs).try_acquire_owned() {
             Ok(permit) => self.spawn(permit, work),
@@ -154,7 +154,7 @@ impl Batch {
     /// Waits until all tasks have ended.
     ///
     /// # Errors
-    /// Returns the error of the first task that fails, and cancels the other tasks.
+    /// Returns an error as soon as a task fails, and cancels the other tasks.
     pub(crate) async fn finish(mut self) -> CliResult {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(task_error)??;

@@ -1,4 +1,4 @@
-//! The arguments of the commands that work with files.
+//! The command-line arguments of the file commands.
 
 use std::ffi::OsString;
 
@@ -26,24 +26,24 @@ pub(crate) struct LsArgs {
     pub(crate) json: bool,
 }
 
-/// The commands that work with files.
+/// The commands for working with files.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClientCommand {
     /// List directories
     Ls {
         #[command(flatten)]
         options: LsArgs,
-        /// The directories or files
+        /// The directories or files to list
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
-    /// Print files; for a stream, print the first text it delivers
+    /// Print files, or the first text that a stream delivers
     Cat {
         /// The files
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<ServerPath>,
     },
-    /// Print everything known about files
+    /// Print the metadata of files
     Stat {
         /// Print a JSON object, or an array if there are several files
         #[arg(long)]
@@ -61,9 +61,9 @@ pub(crate) enum ClientCommand {
         #[arg(default_value = "/")]
         path: ServerPath,
     },
-    /// Print the paths of files that match
+    /// Print the paths of matching files
     ///
-    /// `-name`, `-type` and `-maxdepth` are also accepted with a single dash.
+    /// The options can also be written with a single dash, as in `-name`.
     Find {
         /// Print only files whose names match PATTERN; `*` stands for any text and `?` for one byte
         #[arg(long, value_name = "PATTERN")]
@@ -147,30 +147,30 @@ pub(crate) enum ClientCommand {
     },
     /// Copy files to, from or within the server
     ///
-    /// A path on the server starts with a colon; a path on this machine does not:
-    /// `cp notes.txt :/scratch/notes.txt`. `-` is standard input or standard output. Write a local
-    /// name that starts with a colon as `./:name`, and the local name `-` as `./-`.
+    /// Paths on the server start with a colon, as in `cp notes.txt :/scratch/notes.txt`. `-` is
+    /// standard input or standard output. To refer to a local file named `:name` or `-`, write
+    /// `./:name` or `./-`.
     ///
-    /// If the server supports renaming, a file is written under a temporary name, `.NAME.*.part`,
-    /// and renamed when it is complete. Modes, owners and times are not copied. Links are copied as
-    /// links, and nothing is written through a link.
+    /// If the server supports renaming, each file is written under a temporary name,
+    /// `.NAME.*.part`, and renamed when it is complete. Modes, owners and times are not copied.
+    /// Links are copied as links, and nothing is written through a link.
     Cp {
         /// Copy directories and everything below them, 32 files at a time
         #[arg(short, long, visible_short_alias = 'R')]
         recursive: bool,
-        /// The files; `:PATH` is on the server
+        /// The files to copy; `:PATH` is a path on the server
         #[arg(required = true, value_name = "SOURCE")]
         sources: Vec<Location>,
-        /// The path of the copy, or a directory to copy to; `:PATH` is on the server
+        /// The path of the copy, or a directory to copy into; `:PATH` is a path on the server
         target: Location,
     },
-    /// Print a stream or the changes to a file until interrupted
+    /// Print a stream, or the changes to a file, until interrupted
     ///
     /// Prints the text that a stream delivers, as it arrives, until the stream ends. A file that is
     /// not a stream is printed and then checked for changes every second. If text was appended,
-    /// only that text is printed; after any other change, the whole file is printed.
+    /// only the new text is printed. Otherwise, a changed file is printed in full.
     Watch {
-        /// The stream or file
+        /// The path of the stream or file
         path: ServerPath,
     },
 }

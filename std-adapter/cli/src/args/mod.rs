@@ -72,7 +72,7 @@ impl Program {
     /// Reads the command line.
     ///
     /// # Errors
-    /// Returns an error if the usage is wrong, and also if help or the version is requested.
+    /// Returns an error if the arguments are invalid, or if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
         // The two commands are hidden because the help template lists them on one line.
         let mut command =
@@ -106,7 +106,7 @@ impl Program {
             .map(|option| option.clone().default_value(Resettable::Reset).env(Resettable::Reset))
             .map(with_long_help)
             .collect();
-        // The option is defined here because the option that clap adds cannot be hidden from `-h`.
+        // The `--version` option that clap adds cannot be hidden from `-h`.
         let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
         let version = version.hide_short_help(true).help("Print version");
         let command = Program::command().disable_version_flag(true).arg(version);
@@ -123,8 +123,8 @@ fn is_local(command: &str) -> bool {
     matches!(command, "serve" | "completions" | "man")
 }
 
-/// Copies the help of an option that `-h` hides to the option's long help, which appears in manual
-/// pages.
+/// Copies an option's help to its long help if `-h` hides the option. The long help appears in
+/// manual pages.
 fn with_long_help(option: Arg) -> Arg {
     match option.get_help().cloned() {
         Some(help) if option.is_hide_short_help_set() && option.get_long_help().is_none() => {
@@ -152,7 +152,7 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Translates conventions from other programs: options without a command are passed to `serve`,
+/// Translates conventions from other programs. Options without a command are passed to `serve`,
 /// `help COMMAND` becomes `COMMAND --help`, and the options of `find` may begin with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();

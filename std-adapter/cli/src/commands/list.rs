@@ -19,8 +19,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // With several operands, each file is listed with its whole path, to tell the files
-            // apart.
+            // If there are several operands, full paths tell the files apart.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();
@@ -47,8 +46,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // If only names are printed, the list is complete even if the server cannot provide the
-        // metadata of some files.
+        // If only names are printed, missing metadata does not matter.
         if options.long || options.json {
             failures
                 .extend(dir.failed.into_iter().map(|(name, error)| at(&path.join(&name))(error)));
@@ -84,7 +82,7 @@ fn print(files: &[Metadata], options: &LsArgs) -> CliResult {
     stdio::print(&if options.long { long(files, options.human_readable) } else { short(files) })
 }
 
-/// Prints everything about each file.
+/// Prints the metadata of each file.
 pub(super) async fn stat(client: &Client, paths: &[ServerPath], json: bool) -> CliResult {
     let (mut found, mut failures) = (Vec::new(), Vec::<CliError>::new());
     for path in paths {

@@ -107,7 +107,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
 
-/// Formats everything known about one file, with one attribute per line.
+/// Formats the metadata of one file, with one attribute per line.
 pub(super) fn facts(file: &Metadata) -> Vec<u8> {
     let mut text = [b"name      ", &*name_bytes(&file.name), b"\n"].concat();
     let mut add_line = |name: &str, value: &dyn std::fmt::Display| {
@@ -128,7 +128,7 @@ pub(super) fn facts(file: &Metadata) -> Vec<u8> {
     text
 }
 
-/// Returns everything known about one file as a JSON object.
+/// Returns the metadata of one file as a JSON object.
 pub(super) fn to_json(file: &Metadata) -> Value {
     let mut value = json!({
         "name": file.name.to_string(),

@@ -1,4 +1,4 @@
-//! The client commands that work with files.
+//! The client commands for working with files.
 
 mod list;
 mod metadata;
@@ -20,7 +20,8 @@ use crate::stdio::{for_each, print_file, read_stdin};
 
 /// Connects to the server and runs a command.
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
-    // Only in 9P2000.L can a rename replace an existing file or move a file to another directory.
+    // Only 9P2000.L allows a rename to replace an existing file or to move a file to another
+    // directory.
     let renames = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
     let preferred = renames.then_some(Dialect::Linux);
     with_client(connection, preferred, async |client| dispatch(client, command).await).await

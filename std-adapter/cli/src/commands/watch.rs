@@ -14,7 +14,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum size, in bytes, of a file whose content is compared.
 const MAX_POLLED: usize = 16 << 20;
 
-/// Prints a stream, or the changes to a file, until SIGINT.
+/// Prints a stream, or the changes to a file, until SIGINT arrives.
 pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     let fid = client.walk(path).await.map_err(at(path))?;
     if fid.qid().kind & Qid::DIR != 0 {
@@ -30,17 +30,17 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Closing the stream flushes the pending read. An error does not matter, because all text has
+    // Closing the stream flushes the pending read. Errors do not matter, because all text has
     // already been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
-        // A file without a version looks like a stream that ends after its first text.
+        // A file without a version looks like a stream that ends after its first chunk.
         Some(Printed { texts: 0 | 1, last }) => poll_until_interrupt(client, path, last).await,
         _ => Ok(()),
     }
 }
 
-/// The number of texts that a stream delivered before it ended, and the last text.
+/// The number of chunks that a stream delivered before it ended, and the last chunk.
 struct Printed {
     texts: u64,
     last: Vec<u8>,

@@ -35,7 +35,7 @@ impl CopyError {
         CopyError::skippable(at(from)(io_reason(error)))
     }
 
-    /// Wraps an error after which the other files are still copied.
+    /// Wraps an error that does not prevent the other files from being copied.
     pub(super) fn skippable(error: CliError) -> CopyError {
         CopyError { is_skippable: true, ..error.into() }
     }

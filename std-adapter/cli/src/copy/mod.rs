@@ -1,4 +1,4 @@
-//! The command `datakit cp`, which copies files and directories between this machine and the
+//! The `datakit cp` command, which copies files and directories between this machine and the
 //! server, or within the server.
 
 mod error;
@@ -55,7 +55,7 @@ async fn interrupted() {
     tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
 }
 
-/// The state of one `cp` command, which all of the command's tasks share.
+/// The state of one `cp` command, shared by all of its tasks.
 struct Copier {
     client: Client,
     limits: Limits,
@@ -111,8 +111,7 @@ impl Copier {
         }
     }
 
-    /// Copies the contents of a directory: first its files and directories concurrently, then its
-    /// links.
+    /// Copies the files and subdirectories of a directory concurrently, and then its links.
     fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
         Box::pin(async move {
             check_depth(&from)?;
@@ -155,7 +154,8 @@ impl Copier {
         })
     }
 
-    /// Copies one file. Reports the error and returns `Ok` if the other files can still be copied.
+    /// Copies one file. An error is reported instead of returned if the other files can still be
+    /// copied.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;
         result.or_else(|error| self.skip(error))
@@ -199,8 +199,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file again, this time in place, for a server that can create files but cannot
-    /// rename them.
+    /// Copies a file again, this time in place, because the server cannot rename files.
     async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";
@@ -217,7 +216,7 @@ impl Copier {
         copied
     }
 
-    /// Refuses to copy a file onto itself, which would empty the file.
+    /// Refuses to copy a file onto itself, because the copy would empty the file.
     async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
         let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
             return Ok(());
@@ -271,7 +270,7 @@ impl Copier {
         }
     }
 
-    /// Returns the target of a link. If `known` is not given, asks the server for the target.
+    /// Returns the target of a link. Asks the server for the target if `known` is `None`.
     async fn link_target(
         &self,
         from: &Location,
@@ -282,8 +281,8 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // Calling `stat` distinguishes a damaged link from one that cannot be read in this
-                // dialect.
+                // Calling `stat` distinguishes a damaged link from a link that cannot be read in
+                // this dialect.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await

@@ -1,4 +1,4 @@
-//! Incomplete copies, which are removed unless they are completed.
+//! Incomplete copies, which are removed if the command fails or is interrupted.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(super) enum Part {
 
 impl Part {
     async fn remove(self, client: &Client) {
-        // If the removal fails, the name still shows that the file is incomplete.
+        // If the removal fails, the temporary name still shows that the file is incomplete.
         match self {
             Part::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
             Part::Server(path) => drop(client.remove(path).await),
@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// The incomplete files of one command. Clones of this value share the files.
+/// The incomplete files of one command. Clones share the same files.
 #[derive(Clone, Default)]
 pub(super) struct Parts(Arc<Mutex<Table>>);
 
@@ -50,7 +50,7 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard that has no file.
+    /// Returns a guard without a file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-/// A guard for a file in [`Parts`]. The file stays in the table when the guard is dropped.
+/// A guard for a file in [`Parts`]. Dropping the guard leaves the file in the table.
 pub(super) struct PartGuard {
     parts: Parts,
     entry: Option<(u64, Part)>,

@@ -1,4 +1,4 @@
-//! The target of a copy, which receives each file either completely or not at all.
+//! The target of a copy, which receives each file completely or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -24,13 +24,12 @@ const THROUGH_A_LINK: &str = "will not copy through a link";
 /// The flags for opening a directory without following a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. A local directory is held open, so the files do not end
-/// up elsewhere if a link later replaces the directory.
+/// A directory that files are copied into. A local directory is held open so that replacing it with
+/// a link cannot redirect the copy.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    /// A directory on the server. If `is_new` is set, this command created the directory, so it was
-    /// empty.
+    /// A directory on the server. If `is_new` is set, this command created the directory.
     Server {
         fid: KeptFid,
         path: ServerPath,
@@ -38,11 +37,11 @@ pub(super) enum TargetDir {
     },
 }
 
-/// The fid of a directory on the server, which avoids walking to the directory for each file. The
-/// value is `None` if enough other fids are already kept.
+/// The fid of a directory on the server. Keeping the fid avoids a walk to the directory for each
+/// file. The value is `None` if the command or the server can keep no more fids.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
-/// Walks to a directory and returns its fid, if the fid may be kept.
+/// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
 async fn keep_fid(
     client: &Client,
     limits: &Limits,
@@ -63,8 +62,8 @@ pub(super) enum Target {
         name: OsString,
         path: PathBuf,
     },
-    /// A name on the server. If `is_new` is set, this command created the directory, so the name is
-    /// not taken.
+    /// A name on the server. If `is_new` is set, this command created the parent directory, so the
+    /// name cannot be taken.
     Server {
         dir: KeptFid,
         path: ServerPath,
@@ -132,7 +131,7 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
     })
 }
 
-/// Opens a directory by its relative path. Fails if one of the names in the path is a link.
+/// Opens a directory by its relative path. Fails if any component of the path is a link.
 fn enter_all(path: &Path) -> Result<OwnedFd, String> {
     let mut dir = rustix::fs::openat(CWD, ".", ENTER, Mode::empty()).map_err(errno_reason)?;
     for name in path.components().filter(|name| *name != Component::CurDir) {
@@ -205,13 +204,13 @@ pub(super) struct Staged {
     pub(super) staging: Staging,
 }
 
-/// The way in which a file is written.
+/// How a file is written.
 pub(super) enum Staging {
     /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
-    /// The file is written in place because it cannot be replaced, for example because it is a
-    /// device or a control file, or because no files can be created in its directory. The guard
-    /// contains the file if it was newly created.
+    /// The file is written in place because it cannot be replaced. For example, it may be a device,
+    /// or its directory may not allow new files. The guard contains the file if this command
+    /// created the file.
     InPlace(PartGuard),
 }
 
@@ -296,7 +295,7 @@ impl Target {
         created.map_err(|error| self.error(error))
     }
 
-    /// Opens a file to copy to, under a temporary name if the tree allows it.
+    /// Opens the file that receives the copy, under a temporary name if the tree allows it.
     pub(super) async fn open(&self, client: &Client, parts: &Parts) -> Result<Staged, CopyError> {
         match self {
             Target::Host { dir, name, .. } => {
@@ -314,7 +313,7 @@ impl Target {
         }
     }
 
-    /// Opens the target itself, which is on the server.
+    /// Opens the target itself, which must be on the server, without a temporary name.
     pub(super) async fn open_in_place(
         &self,
         client: &Client,
@@ -378,8 +377,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
         Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
         Some(kind) => kind,
     };
-    // The existing file is opened even if it will be replaced, to find out whether it may be
-    // written.
+    // Opening the existing file checks that it may be written, even if it will be replaced.
     let file = open(name, OFlags::empty()).map_err(errno_reason)?;
     if kind == HostType::RegularFile {
         if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {
@@ -450,8 +448,8 @@ async fn open_beside(
     Ok(Some((file, part)))
 }
 
-/// Returns a temporary name that identifies the file being copied. File names may have at most 255
-/// bytes, so `name` is shortened if necessary.
+/// Returns a temporary name that identifies the file being copied. A file name can be at most 255
+/// bytes long, so `name` is shortened if necessary.
 fn temporary_name(name: &[u8]) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unique = format!(".{}-{:x}.part", std::process::id(), now.as_nanos());

@@ -132,7 +132,7 @@ enum Writer<'f> {
 }
 
 /// A file on this machine. The first chunk of a regular file is read or written on the calling
-/// thread, because handing the work to the thread pool costs more than the system call.
+/// thread. Handing the work to the thread pool would cost more than the system call.
 pub(super) enum HostFile {
     Direct { file: fs::File, is_at_end: bool, length: usize },
     Pooled(tokio::fs::File),
@@ -152,7 +152,8 @@ impl HostFile {
         Ok((HostFile::Pooled(file), 0))
     }
 
-    /// Wraps a regular file. `length` is in bytes, and is 0 for a file that is being written.
+    /// Wraps a regular file. `length` is the file's length in bytes, or 0 if the file is being
+    /// written.
     pub(super) fn direct(file: fs::File, length: u64) -> HostFile {
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(CHUNK_SIZE);
         HostFile::Direct { file, is_at_end: false, length }
@@ -180,8 +181,8 @@ impl HostFile {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // The buffer is one byte longer than the file, so that the same read also detects the
-            // end of the file.
+            // The buffer is one byte longer than the file, so a single call also detects the end of
+            // the file.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
             if count < CHUNK_SIZE {
@@ -233,8 +234,8 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file in bytes. A length of 0 means that the length is unknown, as it is
-    /// for a stream.
+    /// Adds the length of a file in bytes. A length of 0 means that the length is unknown, as for a
+    /// stream.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {
             return;

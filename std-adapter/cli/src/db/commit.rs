@@ -78,8 +78,7 @@ async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> 
     transaction.create_file(path, &content.bytes, content.executable).await.map_err(at(path))
 }
 
-/// Returns whether the tree equals the first parent's tree. If there are no parents, returns
-/// whether the tree is empty.
+/// Returns whether the tree equals the first parent's tree, or is empty if there are no parents.
 async fn is_unchanged(transaction: &Transaction) -> datakit_client::db::Result<bool> {
     match transaction.parents().await?.first() {
         Some(head) => Ok(transaction.diff(head).await?.is_empty()),

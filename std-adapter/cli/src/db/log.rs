@@ -19,11 +19,11 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// The number of bytes that are accumulated before text is printed.
+/// The number of bytes to buffer before printing.
 const PIECE_SIZE: usize = 1 << 16;
 
-/// Prints a history, newest first. If `paths` is not empty, prints only commits that change one of
-/// the paths.
+/// Prints a history, newest first. Prints only commits that change one of the `paths`, unless
+/// `paths` is empty.
 pub(super) async fn log(
     db: &Db,
     start: &str,
@@ -45,7 +45,7 @@ pub(super) async fn log(
             Ok(Some((details, true))) => details,
             Ok(Some((_, false))) => continue,
             Ok(None) => break,
-            // Also print the commits that were read before the error.
+            // Print the commits that were read before the error occurred.
             Err(error) => {
                 stdio::print(text.as_bytes())?;
                 return Err(at(&start)(error));
@@ -73,7 +73,7 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether one of the paths differs from every parent.
+/// Returns whether every parent differs from the commit at or below one of the paths.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {
@@ -137,8 +137,7 @@ async fn add_files(tree: &Tree, dir: Path, files: &mut Vec<Change>) -> Result<()
     Ok(())
 }
 
-/// Formats a commit as `git log` does. The author and the date may be missing, because the original
-/// server sends neither.
+/// Formats a commit as `git log` does. The original server sends neither the author nor the date.
 fn to_text(details: &Details) -> String {
     let mut text = format!("commit {}\n", details.id);
     // Writing to a string cannot fail.

@@ -140,7 +140,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
     stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
-/// Returns the path in the server's tree at which a file of a commit appears.
+/// Returns the path of a commit's file in the server's tree.
 async fn server_path(db: &Db, path: &CommitPath) -> CliResult<ServerPath> {
     let commit = find_commit(db, &path.commit).await?;
     let tree = ServerPath::from(format!("snapshots/{}/ro", commit.id()));
@@ -153,8 +153,8 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // A branch without commits moves to the commit; a branch that already points to the commit
-    // stays there.
+    // The fast-forward gives a new branch its first head, and does nothing if the branch already
+    // points to the commit.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;

@@ -1,4 +1,4 @@
-//! Lookup of commits by branch, hash or hash prefix.
+//! Looks up commits by branch, hash or hash prefix.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Paths, subjects and changes as text.
+//! Parses and formats paths, subjects and changes.
 
 use datakit_client::db::{self, Change, Path};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) fn subject(message: &str) -> String {
     stdio::line(message.lines().next().unwrap_or_default())
 }
 
-/// Formats a line for each change.
+/// Formats the changes, one per line.
 pub(super) fn change_lines(changes: &[Change]) -> String {
     changes.iter().map(|change| format!("{}\n", stdio::line(&change.to_string()))).collect()
 }

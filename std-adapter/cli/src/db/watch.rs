@@ -7,7 +7,7 @@ use crate::error::{CliResult, at};
 use crate::stdio;
 
 /// Prints the head of a branch, or the value at `path` in the branch, and then every change until
-/// SIGINT.
+/// SIGINT arrives.
 pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
     let path = path.map(parse_path).transpose()?;
     let handle = db.branch(branch).await.map_err(at(&branch))?;

@@ -22,7 +22,7 @@ use crate::metrics::LogCounters;
 const QUEUE_LENGTH: usize = 1024;
 /// The maximum length of a line, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 4096;
-/// The interval in which each place in the program logs at most one error or warning.
+/// The minimum interval between two errors or warnings from the same place in the program.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long the program waits for the queue to be written before exiting.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
 /// An item in the queue.
 enum Item {
     Line(Vec<u8>),
-    /// A notice that a line was suppressed, so a summary is due after [`INTERVAL`].
+    /// A notice that a line was suppressed. A summary is due after [`INTERVAL`].
     Suppressed,
     /// A request for a reply once all earlier items have been written.
     Flush(SyncSender<()>),
@@ -66,12 +66,12 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // An existing queue is kept, just as the first subscriber is.
+        // If a queue was installed earlier, that queue is kept.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
 
-    /// Returns whether an event is to be logged. Clients can provoke errors and warnings, so each
+    /// Returns whether an event should be logged. Clients can provoke errors and warnings, so each
     /// place in the program may log only one error or warning per [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
@@ -85,7 +85,8 @@ impl Lines {
             callsite.suppressed = callsite.suppressed.saturating_add(1);
             self.logs.count_suppressed();
             if callsite.suppressed == 1 {
-                // If the queue is full, the summary is written along with the number of lost lines.
+                // If the queue is full, the suppressed lines are reported together with the lost
+                // lines.
                 let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;

@@ -18,7 +18,8 @@ use self::lines::Lines;
 pub(crate) use self::lines::flush;
 use crate::metrics::LogCounters;
 
-/// The sources of log messages: their names, the targets of their events, and their descriptions.
+/// The sources of log messages, with their names, the targets of their events, and their
+/// descriptions.
 const SOURCES: [(&str, &str, &str); 3] = [
     ("db", "datakit_db", "the database: changes by other programs, fetches and pushes"),
     ("server", "datakit_server", "connections: opened, closed and refused ones"),

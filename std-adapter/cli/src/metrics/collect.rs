@@ -26,7 +26,7 @@ pub(super) struct ProcessCollector {
 
 impl ProcessCollector {
     pub(super) fn started_now() -> ProcessCollector {
-        // A clock that is set to a time before 1970 is wrong anyway, so 0 does no harm.
+        // If the clock is set to a time before 1970, use 0 instead.
         ProcessCollector {
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }

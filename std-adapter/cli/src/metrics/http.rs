@@ -25,11 +25,11 @@ use super::registry::Metrics;
 
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type, which is the same as in the original server. The text is ASCII, so it needs no
-/// charset.
+/// The content type, which is the one used by the original server. The text is ASCII, so no charset
+/// is specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// The maximum number of concurrent connections. Additional connections wait until an open one
-/// ends.
+/// The maximum number of concurrent connections. Additional connections wait until an open
+/// connection ends.
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;

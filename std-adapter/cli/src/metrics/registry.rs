@@ -1,4 +1,4 @@
-//! The metrics registry, and the counters that do not belong anywhere else.
+//! The metrics registry, and the counters for pushes and log messages.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
 
-/// The counters that the metrics are read from. Clones share the counters.
+/// The counters from which the metrics are read. Clones share the counters.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.
