@@ -1,12 +1,12 @@
 //! The contract between a session and a tree of files.
 //!
-//! Inodes have attributes, and directories map names to inodes. This module does not depend on how
-//! a tree is accessed. The same tree can be served over 9P and walked within the process.
+//! Inodes have attributes, and directories map names to inodes. The module is independent of the
+//! access method: the same tree can be served over 9P and walked within the process.
 //!
-//! [`Vfs`] is the contract of a whole tree. This project has three implementations: [`StaticTree`]
-//! in this crate, and the dynamic tree and the scratch tree in the server crate. [`File`] is the
-//! contract of a single file. Most programs implement only [`File`], because both [`StaticTree`]
-//! and the dynamic tree can serve any [`File`].
+//! [`Vfs`] is the trait for whole trees. This crate implements it for [`StaticTree`], and the
+//! server crate implements it for the dynamic tree and the scratch tree. [`File`] is the trait for
+//! single files. Most programs implement only [`File`], because both [`StaticTree`] and the dynamic
+//! tree can serve any [`File`].
 
 mod attr;
 mod error;
@@ -63,22 +63,22 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 /// A tree of files.
 ///
 /// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. A dropped read consumes nothing, and a dropped write writes nothing more. When the
-/// future of a method that changes the tree returns `Ready`, the change is complete. If a method
-/// awaits halfway through a change, dropping its future must leave either the old state or the new
-/// one.
+/// await point. Dropping the future of a read consumes no data, and dropping the future of a write
+/// stops the write. When the future of a method that changes the tree returns `Ready`, the change
+/// is complete. If the future is dropped during a change, the tree must be in either its old state
+/// or its new state.
 ///
-/// The default implementations refuse the operation with [`Error::NotSupported`] or with the error
-/// for a read-only tree.
+/// The default implementations of optional methods return [`Error::NotSupported`] or the error for
+/// a read-only tree.
 pub trait Vfs {
-    /// A handle to a file or directory, cheap to clone. The handle stays valid after the name is
-    /// removed.
+    /// A handle to a file or directory, which is cheap to clone. The handle stays valid after the
+    /// file or directory is removed.
     type Inode: Clone;
-    /// A handle to an open file or directory, cheap to clone. All clones refer to the same open
-    /// file.
+    /// A handle to an open file or directory, which is cheap to clone. All clones refer to the same
+    /// open file.
     type Open: Clone;
-    /// The kind of tree: [`ImmutableTree`] if the structure never changes and only reads wait, and
-    /// [`MutableTree`] otherwise.
+    /// The kind of tree. Use [`ImmutableTree`] if the structure never changes and only reads wait,
+    /// and [`MutableTree`] otherwise.
     type TreeKind: TreeKind;
 
     /// Returns the root directory.
@@ -93,21 +93,22 @@ pub trait Vfs {
     /// Returns the directory that contains `inode`. The root is its own parent.
     fn parent(&self, inode: &Self::Inode) -> Self::Inode;
 
-    /// Returns the identity of `inode`. Never waits, because a walk calls it for every name.
+    /// Returns the identity of `inode`. This method never waits, because a walk calls it for every
+    /// name.
     fn id(&self, inode: &Self::Inode) -> Id;
 
-    /// Calls `with` exactly once, with the name of `inode` in its parent, or `/` for the root.
+    /// Calls `with` exactly once, passing the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Returns whether a walk fails as a whole when a name after the first is not found. For this
-    /// case, `walk(5)` specifies a partial success, but DataKit clients take any success for a
-    /// complete walk.
+    /// Returns `true` if a walk must fail when any of its names is not found. According to
+    /// `walk(5)`, a walk succeeds partially if the first name is found, but DataKit clients treat
+    /// every success as a complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
 
-    /// Returns whether names may contain slashes. Some clients send names with slashes, but kernels
-    /// cannot.
+    /// Returns whether names may contain slashes. Some user-space clients send such names, but
+    /// operating system kernels cannot.
     fn allows_slash(&self) -> bool {
         false
     }
@@ -122,8 +123,8 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode announces what the client will do. The mode is not
-    /// used for a permission check: opening a read-only file for writing succeeds, and only the
+    /// Opens a file or a directory. The mode tells the tree what the client intends to do. It is
+    /// not used for a permission check: opening a read-only file for writing succeeds, and only the
     /// write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
@@ -141,20 +142,20 @@ pub trait Vfs {
         Ok(())
     }
 
-    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 means the
-    /// end of the file or, for a stream, the mark after a delivery. A read may wait for the first
-    /// byte, but never waits to fill `buf`.
+    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 marks the
+    /// end of the file or, in a stream, the end of a delivery. A read may wait for the first byte,
+    /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file wait for an event, like the reads of a stream. A
-    /// session gives reads that may wait a small buffer.
+    /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The
+    /// session allocates only a small buffer for reads that may wait.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
     }
 
-    /// Does the same as [`read`](Vfs::read) if the read does not have to wait. Returns `None` if
-    /// the caller must call `read` instead.
+    /// Like [`read`](Vfs::read), but only if the data can be read without waiting. Returns `None`
+    /// if the caller must call `read` instead.
     fn try_read_now(
         &self,
         open: &Self::Open,
@@ -171,17 +172,17 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Does the same as [`write`](Vfs::write) if the write does not have to wait. Returns `None`
-    /// and writes nothing if the caller must call `write` instead.
+    /// Like [`write`](Vfs::write), but only if the data can be written without waiting. Returns
+    /// `None` and writes nothing if the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None
     }
 
     /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each` breaks
-    /// or there are no more entries. A cookie is either 0 or a value of [`DirEntry::next`]. Entries
-    /// that exist throughout the listing are listed exactly once, even if others are added or
-    /// removed in the meantime. `.` and `..` are not listed.
+    /// or there are no more entries. The cookie must be 0 or the [`DirEntry::next`] value of an
+    /// earlier entry. Entries that exist throughout the listing are listed exactly once, even if
+    /// other entries are added or removed in the meantime. The entries `.` and `..` are not listed.
     async fn readdir(
         &self,
         dir: &Self::Open,
@@ -250,15 +251,15 @@ pub trait Vfs {
     }
 
     /// Flushes written data to stable storage, if the tree has stable storage. If `data_only` is
-    /// set, the attributes are not flushed (`fdatasync(2)`).
+    /// `true`, attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
     /// Opens the extended attribute `name` for reading. If `name` is `None`, opens a list of all
-    /// attribute names, each followed by a NUL. Returns the open attribute or list and its length
-    /// in bytes.
+    /// attribute names, each followed by a NUL byte. Returns the open attribute or list, and its
+    /// length in bytes.
     async fn open_xattr(
         &self,
         inode: &Self::Inode,
@@ -269,10 +270,10 @@ pub trait Vfs {
     }
 
     /// Opens an extended attribute for writing `size` bytes. The value is set by
-    /// [`flush`](Vfs::flush). If `create` is set, the attribute must not exist yet. If `replace` is
-    /// set, the attribute must already exist. As in 9P2000.L, a `size` of 0 removes the attribute
-    /// if only `replace` is set. Otherwise, a `size` of 0 sets an empty value. An attribute name is
-    /// not a path element and [may contain slashes](Name::for_xattr).
+    /// [`flush`](Vfs::flush). If `create` is `true`, the attribute must not exist yet. If `replace`
+    /// is `true`, the attribute must already exist. As in 9P2000.L, a `size` of 0 removes the
+    /// attribute if only `replace` is `true`. Otherwise, a `size` of 0 sets an empty value. An
+    /// attribute name is not a path element and [may contain slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,
@@ -285,8 +286,8 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Acquires or releases a lock and returns whether the lock was granted. Never waits for a
-    /// lock. The client must try again instead.
+    /// Acquires or releases a lock and returns whether the lock was granted. This method never
+    /// waits for a lock. If the lock is not granted, the client must try again.
     async fn lock(&self, open: &Self::Open, lock: Lock<'_>) -> Result<bool> {
         let _ = (open, lock);
         Err(Error::NotSupported)

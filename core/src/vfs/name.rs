@@ -10,8 +10,8 @@ pub const NAME_MAX: usize = 255;
 /// The name of a directory entry. A name consists of 1 to [`NAME_MAX`] bytes, contains neither `/`
 /// nor NUL, and is neither `.` nor `..`.
 ///
-/// Names are usually UTF-8 but can contain arbitrary other bytes. Linux clients can create names
-/// that are not UTF-8, and Git repositories can contain such names.
+/// Names are usually UTF-8 but can contain other bytes. Linux clients can create names that are not
+/// UTF-8, and Git repositories can contain such names.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -39,13 +39,13 @@ impl<'a> Name<'a> {
     }
 
     /// Checks that `bytes` is a valid name for a tree that [allows
-    /// slashes](super::Vfs::allows_slash). A slash at either end is invalid, and so are two slashes
-    /// in a row.
+    /// slashes](super::Vfs::allows_slash). The name must not start or end with a slash, and must
+    /// not contain two slashes in a row.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if the name or a part of the name between slashes is empty.
-    /// Returns [`Error::NameTooLong`] if the name is longer than [`NAME_MAX`]. Returns
-    /// [`Error::Invalid`] if a part is `.` or `..` or contains NUL.
+    /// Returns [`Error::NotFound`] if the name is empty or if one of its slash-separated parts is
+    /// empty. Returns [`Error::NameTooLong`] if the name is longer than [`NAME_MAX`]. Returns
+    /// [`Error::Invalid`] if one of the slash-separated parts is `.` or `..` or contains NUL.
     pub fn allowing_slash(bytes: &'a [u8]) -> Result<Name<'a>> {
         for part in bytes.split(|byte| *byte == b'/') {
             Name::new(part)?;

@@ -5,8 +5,8 @@ use core::fmt;
 use super::{Error, Result};
 use crate::Decimal;
 
-/// A buffer into which a file renders its text. The tree keeps the buffer while the file is open.
-/// The buffer has a fixed size on a board and grows on a desktop.
+/// The buffer into which an open file renders its text. The tree keeps this buffer while the file
+/// is open. The buffer has a fixed size on a board and grows as needed on a desktop.
 pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
@@ -54,8 +54,9 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Reads `content` at `offset` into `buf` and returns the number of bytes read. As in DataKit, a
-/// read at the end returns 0, and a read beyond the end returns an error.
+/// Copies the bytes of `content` at `offset` into `buf` and returns the number of bytes copied. As
+/// in DataKit, a read at the end of the content returns 0, and a read beyond the end returns an
+/// error.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2` or
@@ -82,7 +83,7 @@ pub fn beyond_end(offset: u64, length: u64) -> Error {
 }
 
 /// Checks that an offset or a length is not negative when interpreted as a signed number. File
-/// systems use signed offsets, whereas 9P uses unsigned ones.
+/// systems use signed offsets, whereas 9P uses unsigned offsets.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2`.
@@ -94,8 +95,9 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// A writer that drops the first bytes of a text and stores as many of the following bytes as fit
-/// into a buffer. With this writer, part of a text can be read without a buffer for the whole text.
+/// A writer that discards the first bytes of its input and stores the following bytes until its
+/// buffer is full. The writer makes it possible to read part of a file's text without a buffer for
+/// the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,
@@ -104,7 +106,8 @@ pub struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// Creates a writer that drops the first `skip` bytes and stores the next ones in `buf`.
+    /// Creates a writer that discards the first `skip` bytes and stores the following bytes in
+    /// `buf`.
     pub fn new(skip: u64, buf: &'a mut [u8]) -> Window<'a> {
         Window { skip, buf, filled: 0 }
     }

@@ -2,9 +2,10 @@
 //! flash.
 //!
 //! An inode **is** its path, packed into a `u64`. The path has one byte for each level, with the
-//! first level in the lowest byte. Each byte is the index of the entry plus 1. As an exception, the
-//! key of an entry in a [`DynamicDir`] takes four bytes. An inode is therefore `Copy`, borrows
-//! nothing and reveals no addresses, and a file has the same inode number after a restart.
+//! first level in the lowest byte. Each byte is the index of an entry plus 1. Entries in a
+//! [`DynamicDir`] are an exception, because their keys take up four bytes. An inode is therefore
+//! `Copy`, borrows nothing and reveals no addresses. A file has the same inode number after a
+//! restart.
 
 mod dynamic_dir;
 mod open_files;
@@ -26,11 +27,11 @@ use super::{
     Waiter,
 };
 
-/// The mode of all directories, which is the same as in DataKit.
+/// The mode of all directories, as in DataKit.
 const DIR_MODE: u32 = 0o775;
 
-/// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered
-/// text each.
+/// A tree whose root directory is a [`Dir`]. The tree has room for `OPENS` open files, each with at
+/// most `TEXT` bytes of rendered text.
 ///
 /// When `OPENS` files are open, opening another one fails with [`Error::TooManyOpen`]. Open
 /// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
@@ -59,7 +60,7 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
         StaticTree { root, open_files: OpenFiles::new(), strict_walk: false }
     }
 
-    /// Makes every walk fail as a whole if any of its names is not found ([`Vfs::strict_walk`]).
+    /// Makes a walk fail if any of its names is not found ([`Vfs::strict_walk`]).
     #[must_use]
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
@@ -125,8 +126,8 @@ fn id(path: PackedPath, node: Option<Node>) -> Id {
         Some(Node::Dir(_) | Node::DynamicDir(_)) => FileType::Dir,
         Some(Node::File(_)) | None => FileType::File,
     };
-    // Inode numbers start at 1, because tools take an entry with the inode number 0 for a deleted
-    // entry.
+    // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
+    // deleted.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
 }
 
@@ -217,7 +218,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
         self.open_files.with_file(*open, |file, open, append| {
             let offset = match append {
-                // The next piece of a pending value is appended to the previous pieces.
+                // Each piece of a pending value is appended to the previous pieces.
                 true if open.state.partial && !open.text.bytes().is_empty() => open.state.delivered,
                 true => file.stat().length,
                 false => offset,
@@ -238,8 +239,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         while let Some(key) = from.and_then(|from| dir.next(from)) {
             let inode = resolved.child(path, key);
             let id = id(inode, dir.node(key));
-            // The lowest byte of a key is the index of the entry plus 1, and therefore also the
-            // index of the next entry.
+            // The lowest byte of a key is the index of the entry plus 1, which is also the index of
+            // the next entry.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
             dir.name(key, &mut |name| {
@@ -260,13 +261,13 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not stored. Setting an owner or a time succeeds anyway, because
-            // `cp -p` and `touch` would otherwise fail.
+            // Owners and times are not stored. Setting them succeeds nevertheless, because `cp -p`
+            // and `touch` would otherwise fail.
             (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
             (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // Change the mode first, so that the length is unchanged if `chmod` fails.
+                // The mode is changed first, so that the length is unchanged if `chmod` fails.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

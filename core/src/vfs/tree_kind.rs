@@ -1,4 +1,4 @@
-//! The two kinds of trees, which differ in the assumptions that a session may make about them.
+//! The two kinds of trees, which allow a session to make different assumptions.
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -11,7 +11,7 @@ use super::{Error, Result};
 /// The kind of a tree, which is [`MutableTree`] or [`ImmutableTree`]. Each tree declares its kind
 /// as [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
-    /// Whether nothing can be created, moved or linked in the tree.
+    /// `true` if no files can be created, moved or linked in the tree.
     const IMMUTABLE: bool;
 
     /// Whether to call [`Vfs::try_read_now`](super::Vfs::try_read_now) and
@@ -21,8 +21,8 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request in a stack frame of its own. A function that awaited thirty inlined
-    /// handlers would need a stack frame of 5 KiB on a board.
+    /// Starts a request in its own stack frame. If all thirty handlers were inlined into one
+    /// function, its stack frame would take up 5 KiB on a board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future of a read that may wait.
@@ -30,9 +30,9 @@ pub trait TreeKind {
         Output = Result<T>,
     >;
 
-    /// Polls `read`, and fails as soon as `check_open` does. `check_open` is called when `read`
-    /// first waits, and before each later poll. An [`ImmutableTree`] does not need the check,
-    /// because its reads detect by themselves that the file was closed.
+    /// Polls `read`, and fails as soon as `check_open` fails. The check runs when `read` first
+    /// waits and before each later poll. An [`ImmutableTree`] does not need the check, because its
+    /// reads detect that the file was closed.
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
         check_open: W,
@@ -41,13 +41,12 @@ pub trait TreeKind {
     /// The future of a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request as [`handle`](TreeKind::handle) does, but stores the future on the heap if
-    /// there is one. A future stored in the connection would take up memory even while the
-    /// connection is idle.
+    /// Like [`handle`](TreeKind::handle), but stores the future on the heap if a heap is available.
+    /// A future stored in the connection would take up memory even while the connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
-/// A tree without restrictions: any method may wait, and anything may change.
+/// A tree without restrictions. Any method may wait, and any file may change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
@@ -56,8 +55,8 @@ pub enum MutableTree {}
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as
 /// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
-/// refuse the operation. Flash is saved because the handlers of unsupported requests are not
-/// monomorphised, and RAM is saved because requests that never wait need no future state.
+/// refuse the operation. This saves flash, because the handlers for unsupported requests are not
+/// monomorphised. It also saves RAM, because requests that never wait need no state in a future.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
@@ -102,8 +101,8 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // Creating and polling the future in one function lets the compiler see that the future never
-    // resumes after a wait, so no state is reserved for it.
+    // The future is created and polled in one function, so the compiler can see that it never waits
+    // and reserves no memory for its state.
     #[inline(never)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {
@@ -125,8 +124,8 @@ impl TreeKind for ImmutableTree {
     }
 }
 
-/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready), this future does
-/// not panic when polled again, which saves flash.
+/// A future that is immediately ready. Unlike [`Ready`](core::future::Ready), this future does not
+/// panic when polled again, which saves flash.
 #[derive(Debug)]
 pub struct Completed<T>(Option<T>);
 

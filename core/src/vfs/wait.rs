@@ -1,9 +1,9 @@
 //! Lists of tasks that wait for an event. The number of tasks is unlimited, and waiting tasks do
 //! not poll.
 //!
-//! A list has room for the wakers of a few tasks. Further tasks form a chain: the list holds the
-//! waker of the last task, and each task **holds the waker of the previous one in its own future**.
-//! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds. A
+//! A list has room for the wakers of a few tasks. Further tasks form a chain. The list holds the
+//! waker of the last task, and each task **holds the waker of the previous task in its own
+//! future**. When a chained task is woken or its future is dropped, it wakes the previous task. A
 //! list is small, needs no allocator and can hold any number of tasks. The tasks in a long chain
 //! are woken one after the other.
 
@@ -14,21 +14,21 @@ use core::task::Waker;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// The number of times that the tasks of a list were woken or a chain was broken. Whenever the
-/// counter changes, the tasks registered before the change must register again. All lists share the
-/// counter, because a superfluous registration does no harm.
+/// A counter that is incremented when the tasks in a list are woken or a chain is broken. Whenever
+/// the counter changes, the tasks registered before the change must register again. All lists share
+/// one counter, because superfluous registrations are harmless.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks; further tasks
+/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Further tasks
 /// hold each other's wakers.
 ///
 /// Each file whose reads can wait has a `Waiters` list. The file's
 /// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
-/// data, and the code that produces the data calls [`wake`](Waiters::wake).
+/// data. The code that produces the data calls [`wake`](Waiters::wake).
 pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
 struct List<const N: usize> {
@@ -37,7 +37,7 @@ struct List<const N: usize> {
     last: Option<Waker>,
 }
 
-/// The registration of one task in a list. Dropping it cancels the wait.
+/// The registration of one task in a list. Dropping the registration cancels the wait.
 #[derive(Debug, Default)]
 pub struct Waiter {
     /// The waker that the list held before this task.
@@ -55,10 +55,10 @@ impl Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker is held, so that the task registers again.
+    /// Wakes the task whose waker this registration holds, so that the task registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // The changed counter makes every later task in the chain register again as well.
+            // Incrementing the counter makes every later task in the chain register again.
             BREAKS.lock(|breaks| {
                 if breaks.get() == self.breaks {
                     breaks.set(self.breaks.wrapping_add(1));
@@ -83,7 +83,7 @@ impl<const N: usize> Waiters<N> {
     }
 
     /// Registers `waker` for the next [`wake`](Waiters::wake), until `waiter` is dropped. Call this
-    /// in every poll that returns `Pending`.
+    /// method in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();
         let current = || waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task;
@@ -92,8 +92,8 @@ impl<const N: usize> Waiters<N> {
         }
         waiter.release();
         self.0.lock(|list| {
-            // The borrow cannot fail, because all borrows are made in critical sections, in which
-            // no waker is called.
+            // The borrow cannot fail: all borrows are made in critical sections, and no waker is
+            // called in a critical section.
             let List { tasks, last } = &mut *list.borrow_mut();
             if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
                 return;

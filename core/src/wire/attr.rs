@@ -1,10 +1,10 @@
-//! The structures of 9P2000.L: attributes, attribute changes, directory entries and file system
-//! statistics.
+//! The structures used by 9P2000.L: attributes, attribute changes, directory entries and file
+//! system statistics.
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
 record! {
-    /// A point in time, relative to the start of 1970.
+    /// A point in time, relative to the beginning of 1970.
     pub struct Time {
         /// Seconds.
         pub sec: u64,
@@ -16,11 +16,11 @@ record! {
 record! {
     /// The body of Rgetattr.
     pub struct Attr {
-        /// Bit mask of the valid fields, using the same bits as the mask of Tgetattr.
+        /// Bit mask of the valid fields, with the same bits as the mask in Tgetattr.
         pub valid: u64,
         /// The qid of the file.
         pub qid: Qid,
-        /// Linux mode, including the file type.
+        /// The Linux mode, including the file type.
         pub mode: u32,
         /// Owner.
         pub uid: u32,
@@ -44,9 +44,10 @@ record! {
         pub ctime: Time,
         /// Time of creation.
         pub btime: Time,
-        /// Distinguishes files that have used the same inode number. Called `gen` in the protocol.
+        /// A number that distinguishes files that have used the same inode number. The protocol
+        /// calls this field `gen`.
         pub generation: u64,
-        /// A version number that changes whenever the content does.
+        /// A version number that changes whenever the content changes.
         pub data_version: u64,
     }
 }
@@ -113,7 +114,7 @@ impl SetAttr {
     pub const UID: u32 = 0x2;
     /// Set `gid`.
     pub const GID: u32 = 0x4;
-    /// Set `size`, by truncating or extending the file.
+    /// Set `size` by truncating or extending the file.
     pub const SIZE: u32 = 0x8;
     /// Set the time of the last read. The server's time is used unless
     /// [`ATIME_SET`](SetAttr::ATIME_SET) is set.
@@ -132,7 +133,7 @@ impl SetAttr {
 record! {
     /// The body of Rstatfs.
     pub struct StatFs {
-        /// Magic number of the file system type. Called `type` in the protocol.
+        /// Magic number of the file system type. The protocol calls this field `type`.
         pub kind: u32,
         /// Bytes per block.
         pub bsize: u32,
@@ -148,7 +149,7 @@ record! {
         pub ffree: u64,
         /// File system ID.
         pub fsid: u64,
-        /// Maximum length of a file name in bytes.
+        /// Maximum length of a file name, in bytes.
         pub namelen: u32,
     }
 }
@@ -158,10 +159,11 @@ record! {
     pub struct Dirent<'a> {
         /// The qid of the file.
         pub qid: Qid,
-        /// The offset from which a Treaddir continues after this entry. Opaque to the client and
-        /// never 0.
+        /// The offset at which a Treaddir continues after this entry. The offset is opaque to the
+        /// client and is never 0.
         pub offset: u64,
-        /// Linux `d_type`: 4 for a directory, 8 for a file, 10 for a symbolic link, 0 if unknown.
+        /// The Linux `d_type`: 4 for a directory, 8 for a file, 10 for a symbolic link, and 0 if
+        /// the type is unknown.
         pub kind: u8,
         /// The file's name in the directory.
         pub name: Str<'a>,
@@ -172,7 +174,8 @@ impl<'a> Dirent<'a> {
     /// Writes the entry at the start of `buf` and returns its length in bytes.
     ///
     /// # Errors
-    /// Returns [`Full`] if the entry does not fit into `buf`, whose contents are then unspecified.
+    /// Returns [`Full`] if the entry does not fit into `buf`. The contents of `buf` are then
+    /// unspecified.
     pub fn encode_into(&self, buf: &mut [u8]) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, Dialect::Linux);
         self.encode(&mut writer);

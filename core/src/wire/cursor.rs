@@ -1,12 +1,13 @@
-//! Two cursors over a buffer, [`Reader`] and [`Writer`]. Both cursors record the first error and
-//! report it when they finish. Returning an error for each field would take much more flash.
+//! Cursors that read and write messages in a buffer. [`Reader`] and [`Writer`] record the first
+//! error and report it when they finish. Returning a `Result` for each field would take up much
+//! more flash.
 
 use core::fmt;
 
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason why bytes are not a valid message.
+/// The reason why a frame is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -16,7 +17,8 @@ pub enum Malformed {
     Unknown(u8),
     /// The body ends early, or a length or count exceeds the number of bytes that follow.
     Short,
-    /// There are extra bytes after the last field of the message or of a stat record.
+    /// There are extra bytes after the last field of the message or after the last field of a stat
+    /// record.
     Trailing,
     /// A string contains a NUL byte.
     Text,
@@ -50,8 +52,8 @@ impl fmt::Display for Full {
 impl core::error::Error for Full {}
 
 /// A cursor that takes fields off the front of a message body. The reader records the first error,
-/// which [`finish`](Reader::finish) reports. After an error, the remaining bytes are dropped, and
-/// every further field decodes as empty or 0.
+/// which [`finish`](Reader::finish) reports. After an error, the reader discards the remaining
+/// bytes and decodes every further field as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -60,16 +62,16 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader over `bytes` that uses `dialect`.
+    /// Creates a reader that decodes `bytes` in `dialect`.
     #[inline]
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
         Self { bytes, dialect, error: None }
     }
 
-    /// Splits a frame into its type, its tag and a reader over its body.
+    /// Splits a frame into its type, its tag and a reader for its body.
     ///
     /// # Errors
-    /// Returns [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the
+    /// Returns [`Malformed::Short`] or [`Malformed::Trailing`] if the size field does not match the
     /// length of `frame`.
     #[inline]
     pub fn open(frame: &'a [u8], dialect: Dialect) -> Result<(u8, Tag, Self), Malformed> {
@@ -128,8 +130,8 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Takes `size[2]` and a record of that size. The record is decoded by `body`, which must
-    /// consume all of it.
+    /// Takes `size[2]` and a record of that size. The closure `body` decodes the record and must
+    /// consume all of its bytes.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let size = self.number(2);
@@ -144,7 +146,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Records an error, unless one was recorded earlier, and drops the remaining bytes.
+    /// Records an error, unless an earlier error was recorded, and discards the remaining bytes.
     pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
         self.error = self.error.or(Some(error));
@@ -176,13 +178,13 @@ impl<'a> Reader<'a> {
 pub struct Writer<'b> {
     buf: &'b mut [u8],
     /// The position of the next byte. After an overflow, the position is beyond the end of `buf`,
-    /// so nothing more is written.
+    /// so that nothing more is written.
     at: usize,
     dialect: Dialect,
 }
 
 impl<'b> Writer<'b> {
-    /// Creates a writer that starts at the front of `buf` and uses `dialect`.
+    /// Creates a writer that encodes fields in `dialect`, from the start of `buf`.
     #[inline]
     pub fn new(buf: &'b mut [u8], dialect: Dialect) -> Self {
         Self { buf, at: 0, dialect }
@@ -211,8 +213,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // The buffer is sliced in two steps so that the compiler can prove that the lengths agree
-        // and can remove the panic in `copy_from_slice`.
+        // The buffer is sliced in two steps. This lets the compiler prove that the lengths are
+        // equal, and remove the panic in `copy_from_slice`.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);
@@ -220,7 +222,7 @@ impl<'b> Writer<'b> {
         self.at = self.at.saturating_add(bytes.len());
     }
 
-    /// Skips bytes that are already in place.
+    /// Skips `count` bytes that are already in the buffer.
     #[inline]
     pub fn skip(&mut self, count: usize) {
         self.at = self.at.saturating_add(count);
@@ -235,13 +237,13 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// Records an overflow because a length does not fit into its field.
+    /// Records an overflow for a length that does not fit into its field.
     #[inline]
     pub fn overflow(&mut self) {
         self.at = usize::MAX;
     }
 
-    /// Appends `size[2]` and the record of that size, which is written by `body`.
+    /// Appends `size[2]`, followed by a record of that size that `body` writes.
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;
@@ -262,10 +264,10 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Fills in the size of the message, then finishes as [`finish`](Writer::finish) does.
+    /// Like [`finish`](Writer::finish), but also fills in the size of the message.
     ///
     /// # Errors
-    /// Returns [`Full`] if anything did not fit.
+    /// Returns [`Full`] if the message did not fit.
     #[inline]
     pub fn close(mut self) -> Result<usize, Full> {
         let size = u32::try_from(self.at).map_err(|_| Full)?;

@@ -1,5 +1,4 @@
-//! The three dialects, their version strings, and the sections of the message table that each of
-//! them uses.
+//! The three dialects, their version strings, and the sections of the message table that they use.
 
 use super::Str;
 
@@ -27,16 +26,17 @@ impl Dialect {
         }
     }
 
-    /// Returns the dialect to reply with when a client offers this version, or `None` if the reply
+    /// Returns the dialect for the reply to a client that offers `version`, or `None` if the reply
     /// must be `unknown`.
     ///
-    /// According to version(5), the client's string may have a suffix after a period, and a server
-    /// that does not recognise the suffix may drop it. For example, `9P2000.x` is treated as
-    /// [`Legacy`](Dialect::Legacy), as is `9P2000.L` without the `linux` feature.
+    /// According to version(5), the client's version string may have a suffix after a period. A
+    /// server that does not recognise the suffix may ignore it. For example, `9P2000.x` is treated
+    /// as [`Legacy`](Dialect::Legacy). Without the `linux` feature, `9P2000.L` is also treated as
+    /// `Legacy`.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {
-            // `9P2000.L.Google.7` has a second suffix, which may be dropped as well.
+            // A version such as `9P2000.L.Google.7` has a second suffix, which may also be ignored.
             #[cfg(feature = "linux")]
             b".L" | [b'.', b'L', b'.', ..] => Some(Dialect::Linux),
             b".u" => Some(Dialect::Unix),
@@ -51,7 +51,8 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// 9P2000 and 9P2000.u, but not 9P2000.L, which has its own messages for the same purposes.
+    /// The dialects 9P2000 and 9P2000.u, but not 9P2000.L, which has its own messages for these
+    /// purposes.
     Classic,
     /// Only 9P2000.L.
     #[cfg(feature = "linux")]

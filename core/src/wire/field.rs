@@ -1,5 +1,5 @@
-//! The field types of messages: integers, data, lists, and the few fields that not all dialects
-//! have.
+//! The field types of messages: integers, data, lists, and the few fields that exist only in some
+//! dialects.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -8,15 +8,15 @@ use super::{Dialect, Reader, Str, Writer};
 
 /// A value that can be a field in a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. If decoding fails, the reader records the error
-    /// and reports it when it finishes.
+    /// Takes the value off the front of `reader`. If decoding fails, `reader` records the error and
+    /// reports it in [`finish`](Reader::finish).
     fn decode(reader: &mut Reader<'a>) -> Self;
 
-    /// Appends the value. If the value does not fit, the writer records an overflow and reports it
-    /// when it finishes.
+    /// Appends the value. If the value does not fit, `writer` records an overflow and reports it in
+    /// [`finish`](Writer::finish).
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// Formats the value for a trace, briefly and on one line.
+    /// Formats the value briefly, on a single line of a trace.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -50,7 +50,7 @@ impl<'a> Field<'a> for Data<'a> {
     #[inline]
     fn decode(reader: &mut Reader<'a>) -> Self {
         let count = u32::decode(reader);
-        // A count that does not fit into `usize` is larger than any frame.
+        // A count that does not fit into `usize` exceeds the length of every frame.
         Data(reader.take_bytes(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
@@ -85,8 +85,8 @@ impl defmt::Format for Data<'_> {
 /// the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Every value was checked during decoding. If the list was not
-    /// created by decoding, its iterator ends at the first malformed value.
+    /// The bytes of a decoded frame. Decoding checks every value. If the list was created in
+    /// another way, its iterator ends at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,
@@ -184,7 +184,7 @@ impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
     }
 }
 
-/// Compares the values, regardless of whether they were decoded or are to be encoded.
+/// Compares the values, regardless of whether they are stored in encoded or decoded form.
 impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -244,8 +244,8 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
     }
 }
 
-/// `n_uname[4]` in Tauth and Tattach. Decodes as [`NONE`](Numeric::NONE) in 9P2000, which lacks the
-/// field.
+/// The `n_uname[4]` field of Tauth and Tattach. In 9P2000, which lacks this field, the value
+/// decodes as [`NONE`](Numeric::NONE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Numeric(pub u32);
@@ -295,7 +295,8 @@ impl<'a> Field<'a> for Extension<'a> {
     }
 }
 
-/// The `errno[4]` field of Rerror, which exists only in 9P2000.u. Decodes as 0 in other dialects.
+/// The `errno[4]` field of Rerror, which exists only in 9P2000.u. In other dialects, the value
+/// decodes as 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Errno(pub u32);
@@ -318,8 +319,8 @@ impl<'a> Field<'a> for Errno {
     }
 }
 
-/// `datasync[4]` in Tfsync. Decodes as 0 if the field is missing from the request of an older
-/// client. Always encoded.
+/// The `datasync[4]` field of Tfsync. If a request from an older client lacks this field, the value
+/// decodes as 0. The field is always encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Datasync(pub u32);

@@ -91,7 +91,8 @@ impl<'a> Stat<'a> {
     /// consists of records in this format. Returns the total length in bytes.
     ///
     /// # Errors
-    /// Returns [`Full`] if the record does not fit into `buf`, whose contents are then unspecified.
+    /// Returns [`Full`] if the record does not fit into `buf`. The contents of `buf` are then
+    /// unspecified.
     pub fn encode_into(&self, buf: &mut [u8], dialect: Dialect) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, dialect);
         self.encode_record(&mut writer);

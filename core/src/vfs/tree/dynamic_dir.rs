@@ -12,11 +12,12 @@ use crate::vfs::{Error, Name, Result};
 /// The maximum number of levels below an entry of a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
-/// The number of path bytes that are reserved for a dynamic directory: four for a [`Key`], and one
-/// for each level below the entry.
+/// The number of path bytes reserved for a dynamic directory. A [`Key`] uses four bytes, and each
+/// level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of generations that each slot has. A generation number takes three bytes of a path.
+/// The number of generations that each slot has. A generation number takes up three bytes of a
+/// path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -25,8 +26,7 @@ const GENERATIONS: u32 = 1 << 24;
 pub struct Key(pub(super) u32);
 
 impl Key {
-    /// Creates the key of the entry in slot `index` with this `generation`, which must be less than
-    /// 2^24.
+    /// Creates the key of the entry in slot `index`. `generation` must be less than 2^24.
     #[must_use]
     pub const fn new(index: u8, generation: u32) -> Key {
         // The stored value is the index plus 1, because a zero byte ends a path.
@@ -39,14 +39,14 @@ impl Key {
         (self.0 as u8).checked_sub(1)
     }
 
-    /// Returns the number of entries that used the same slot before this entry.
+    /// Returns the number of entries that occupied the slot before this entry.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.0 >> 8
     }
 }
 
-/// The contract of a directory in a [`StaticTree`](super::StaticTree): a table of at most 255
+/// A directory in a [`StaticTree`](super::StaticTree). A directory is a table of at most 255
 /// entries. [`Dir`](super::Dir) and [`DynamicDir`] implement this trait.
 pub trait EntryTable {
     /// Returns the key of the entry called `name`.
@@ -69,10 +69,10 @@ pub trait EntryTable {
     fn remove(&self, key: Key) -> Result<()>;
 }
 
-/// A directory whose entries the program adds and removes at run time. The directory has room for
-/// `N` entries with names of at most `NAME` bytes.
+/// A directory with entries that are added and removed at run time. The directory has room for `N`
+/// entries with names of at most `NAME` bytes.
 ///
-/// A slot is no longer used after it has held 2^24 entries, so an inode number is never reused.
+/// A slot is retired after it has held 2^24 entries, so inode numbers are never reused.
 pub struct DynamicDir<const N: usize, const NAME: usize = 32> {
     slots: CriticalSectionMutex<RefCell<[DirSlot<NAME>; N]>>,
 }
@@ -98,7 +98,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// - [`Error::NoSpace`] if all slots are in use.
     /// - [`Error::NameTooLong`] if the name has more than `NAME` bytes.
     /// - [`Error::NotFound`] if the name is empty.
-    /// - [`Error::Invalid`] if the name is invalid, or if `node` is a directory with more than two
+    /// - [`Error::Invalid`] if the name is invalid or `node` is a directory with more than two
     ///   levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
@@ -128,7 +128,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
         self.with_slots(|slots| slots.iter().filter(|slot| slot.entry.is_some()).count())
     }
 
-    /// Returns whether there are no entries.
+    /// Returns `true` if the directory has no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! The open files of a static tree, kept in a pool of fixed size.
+//! The open files of a static tree, in a pool of fixed size.
 
 use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
@@ -7,15 +7,15 @@ use super::PackedPath;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
 /// An open file or directory of a [`StaticTree`](super::StaticTree). All copies refer to the same
-/// open file. After a file is closed, its handle stays invalid, even if another file takes the same
-/// slot in the pool.
+/// open file. After a file is closed, its handle remains invalid, even if the slot in the pool is
+/// reused for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) HandleKind);
 
 impl Handle {
-    /// Returns whether the handle refers to an open file rather than to an open directory. Only an
-    /// open file occupies a slot.
+    /// Returns whether the handle refers to an open file rather than to an open directory. Only
+    /// open files occupy a slot.
     #[must_use]
     pub const fn is_file(&self) -> bool {
         matches!(self.0, HandleKind::File { .. })
@@ -27,7 +27,7 @@ impl Handle {
 pub(super) enum HandleKind {
     /// A directory, which needs no slot.
     Dir(PackedPath),
-    /// A slot of the pool, and the generation of the file that may use it.
+    /// The index of the slot, and the generation of the open file.
     File { index: u16, generation: u32 },
 }
 
@@ -39,7 +39,7 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
 /// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
 /// initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The file itself rather than its path, because an open file stays usable after its name is
+    /// The open file. A path is not sufficient, because an open file stays usable after its name is
     /// removed.
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
@@ -90,7 +90,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Does the same as [`with_file`](OpenFiles::with_file), but for one poll of a read, which can
+    /// Like [`with_file`](OpenFiles::with_file), but for a single poll of a read, which can
     /// register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
@@ -103,7 +103,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         with(file, &mut slot.open_file(waiter), append)
     }
 
-    /// Returns the file behind a handle, and its slot.
+    /// Returns the file that a handle refers to, and the file's slot.
     fn slot(
         &self,
         open: Handle,
@@ -122,8 +122,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 }
 
-/// Returns a waiter for a call that registers nothing. The waiter is never dropped, because the
-/// drop glue at each call site would take flash.
+/// Returns a waiter for calls that never register it. The waiter is never dropped, because the drop
+/// glue at each call site would take flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }

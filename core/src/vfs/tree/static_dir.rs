@@ -1,18 +1,18 @@
-//! Directories as constant tables, checked at compile time.
+//! Directories in the form of constant tables, which are checked at compile time.
 
 use core::fmt;
 
 use super::{EntryTable, Key};
 use crate::vfs::{Error, File, NAME_MAX, Result};
 
-/// The maximum number of levels below the root: an inode has one byte for each level.
+/// The maximum number of levels below the root. An inode stores one byte for each level.
 pub const DEPTH_MAX: u8 = 8;
 
 /// The maximum number of entries in a directory. An inode stores one byte for each level of the
 /// path, and the value 0 marks the end of the path.
 const ENTRIES_MAX: usize = 255;
 
-/// A directory that never changes: a table in flash.
+/// A directory that never changes, stored as a table in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -41,7 +41,7 @@ pub struct Entry {
     pub(crate) node: Node,
 }
 
-/// The file or directory behind a name.
+/// The file or directory that a name refers to.
 #[derive(Clone, Copy)]
 pub enum Node {
     /// A directory that never changes.
@@ -71,14 +71,13 @@ pub const fn dynamic_dir(name: &'static str, dir: &'static (dyn EntryTable + Syn
 }
 
 impl Dir {
-    /// Creates a directory with these entries.
+    /// Creates a directory with the given entries.
     ///
     /// # Panics
-    /// Panics if there are more than 255 entries or more than 8 levels, if two entries have the
-    /// same name, or if a name is empty, longer than 255 bytes, `.` or `..`, or contains `/` or
-    /// NUL. In a `static` or `const`, the panic is a compile error.
-    // The slices are indexed because `slice::get` is not const. Every index is less than the
-    // length.
+    /// Panics if there are more than 255 entries or more than 8 levels, or if two entries have the
+    /// same name. Also panics if a name is empty, is longer than 255 bytes, is `.` or `..`, or
+    /// contains `/` or NUL. In a `static` or `const`, the panic is a compile error.
+    // The slices are indexed because `slice::get` is not const. Every index is within bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {
@@ -161,7 +160,7 @@ impl Entry {
 }
 
 impl Node {
-    /// Returns the number of path bytes that the levels below this node use.
+    /// Returns the number of path bytes needed for the levels below this node.
     pub(crate) const fn depth(&self) -> u8 {
         match self {
             Node::Dir(dir) => dir.depth,
@@ -170,8 +169,8 @@ impl Node {
         }
     }
 
-    /// Returns the entries of a directory and the number of bytes that each of its keys takes up in
-    /// a path, or `None` for a file.
+    /// Returns the entries of a directory, and the number of path bytes that each key takes up.
+    /// Returns `None` for a file.
     pub(super) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
