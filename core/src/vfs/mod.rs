@@ -63,19 +63,18 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 /// A tree of files.
 ///
 /// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. Dropping the future of a read consumes no data, and dropping the future of a write
-/// stops the write. When the future of a method that changes the tree returns `Ready`, the change
-/// is complete. If the future is dropped during a change, the tree must be in either its old state
-/// or its new state.
+/// await point. A cancelled read consumes no data, and a cancelled write writes no more data. When
+/// the future of a method that changes the tree returns `Ready`, the change is complete. If the
+/// future is dropped during a change, the tree must be in either its old state or its new state.
 ///
 /// The default implementations of optional methods return [`Error::NotSupported`] or the error for
 /// a read-only tree.
 pub trait Vfs {
-    /// A handle to a file or directory, which is cheap to clone. The handle stays valid after the
-    /// file or directory is removed.
+    /// A handle to a file or directory. Handles are cheap to clone. The handle stays valid after
+    /// the file or directory is removed.
     type Inode: Clone;
-    /// A handle to an open file or directory, which is cheap to clone. All clones refer to the same
-    /// open file.
+    /// A handle to an open file or directory. Handles are cheap to clone. All clones refer to the
+    /// same open file.
     type Open: Clone;
     /// The kind of tree. Use [`ImmutableTree`] if the structure never changes and only reads wait,
     /// and [`MutableTree`] otherwise.
@@ -84,7 +83,8 @@ pub trait Vfs {
     /// Returns the root directory.
     fn root(&self) -> Self::Inode;
 
-    /// Returns the root directory that `user` sees. Called once for each `attach(5)`.
+    /// Returns the root directory that `user` sees. The session calls this method once for each
+    /// `attach(5)`.
     fn attach(&self, user: User<'_>) -> Self::Inode {
         let _ = user;
         self.root()
@@ -123,20 +123,20 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode tells the tree what the client intends to do. It is
-    /// not used for a permission check: opening a read-only file for writing succeeds, and only the
-    /// write fails.
+    /// Opens a file or a directory. The mode tells the tree what the client intends to do. The mode
+    /// is not used for a permission check: opening a read-only file for writing succeeds, and only
+    /// the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
-    /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), even when
-    /// the connection is lost.
+    /// Closes an open file. This method is called exactly once for each successful
+    /// [`open`](Vfs::open), even if the connection is lost.
     fn close(&self, open: &Self::Open) {
         let _ = open;
     }
 
     /// Applies the written data. Trees that apply writes immediately need not implement this
-    /// method. Called before [`close`](Vfs::close) when the client clunks the file, but not when
-    /// the connection is lost. Any error is returned to the client.
+    /// method. The session calls this method before [`close`](Vfs::close) when the client clunks
+    /// the file, but not when the connection is lost. Errors are returned to the client.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())

@@ -38,8 +38,8 @@ messages! {
         108 Flush T TFLUSH { oldtag: Tag } R RFLUSH
 
         // According to walk(5), "a maximum of sixteen name elements or qids may be packed in a
-        // single message". However, real clients send more names, so only the frame size limits the
-        // number of names.
+        // single message". However, real clients send more names, so the number of names is limited
+        // only by the frame size.
         /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`
         /// is answered with `Rwalk nwqid[2] nwqid*(wqid[13])`.
         110 Walk T TWALK { fid: Fid, newfid: Fid, wnames: List<'a, Str<'a>> }

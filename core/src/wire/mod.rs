@@ -1,18 +1,18 @@
 //! Encoding and decoding of messages in the three dialects of 9P, without copying.
 //!
-//! Requests are converted by [`Tmessage::decode`] and [`Tmessage::encode`], replies by
-//! [`Rmessage::decode`] and [`Rmessage::encode`]. These methods guarantee the following:
+//! [`Tmessage::decode`] and [`Tmessage::encode`] convert requests, and [`Rmessage::decode`] and
+//! [`Rmessage::encode`] convert replies. These methods guarantee the following:
 //!
 //! - A decoded message is well-formed: its lengths, counts and strings need no further checks. The
-//!   session decides whether a fid exists, a name is allowed or a flag is known. Unknown values are
+//!   session checks whether a fid exists, a name is allowed or a flag is known. Unknown values are
 //!   preserved.
 //! - Decoding borrows from the frame, and encoding borrows from the caller. Neither decoding nor
 //!   encoding allocates or panics, regardless of the input. Each byte is read at most twice.
 //! - A frame is a whole message, including its `size[4]`. [`serve`](crate::serve) limits a frame's
 //!   length to msize.
 //!
-//! The best place to start reading is `messages.rs`, the table with one row per message. To add a
-//! message, add a row. To add a kind of value, implement [`Field`].
+//! The best place to start reading is the message table in `messages.rs`. To add a message, add a
+//! row to this table. To add a field type, implement [`Field`].
 
 #[macro_use]
 mod table;
@@ -49,7 +49,7 @@ pub const HEADER: usize = 7;
 pub const RREAD_HEADER: usize = 11;
 
 /// Returns the tag of a frame, or [`Tag::NONE`] if the frame has no header. The rest of the frame
-/// may be malformed, so an error reply to a malformed request can carry the request's tag.
+/// may be malformed, so this function also finds the tag for an error reply to a malformed request.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {
     match frame.first_chunk::<HEADER>() {
@@ -58,18 +58,19 @@ pub fn tag(frame: &[u8]) -> Tag {
     }
 }
 
-/// Returns the type byte of a frame. Returns 0, which no message uses, if the frame is too short.
+/// Returns the type byte of a frame. If the frame is too short, returns 0, which is not a valid
+/// message type.
 #[inline]
 pub fn kind(frame: &[u8]) -> u8 {
     frame.get(4).copied().unwrap_or(0)
 }
 
-/// Writes the header of an [`RREAD`] or [`RREADDIR`] message in front of `count` bytes of data that
-/// are already at `buf[RREAD_HEADER..]`, and returns the length of the message. A file can
-/// therefore be read straight into the reply buffer.
+/// Writes the header of an [`RREAD`] or [`RREADDIR`] message to `buf` and returns the length of the
+/// message. The `count` bytes of data must already be at `buf[RREAD_HEADER..]`, so a file can be
+/// read straight into the reply buffer.
 ///
-/// `count` is limited to the number of bytes that follow the header in `buf`. Writes nothing and
-/// returns 0 if `buf` is shorter than the header.
+/// `count` is limited to the number of bytes that follow the header in `buf`. If `buf` is shorter
+/// than the header, writes nothing and returns 0.
 #[inline]
 pub fn finish_read(buf: &mut [u8], kind: u8, tag: Tag, count: usize) -> usize {
     let Some((header, data)) = buf.split_first_chunk_mut::<RREAD_HEADER>() else { return 0 };

@@ -14,14 +14,14 @@ impl Tag {
     pub const NONE: Self = Self(!0);
 }
 
-/// A client's identifier for a file, chosen by the client and unique within its connection. The
-/// number 0 is a valid fid.
+/// The identifier of a file, chosen by the client and unique within its connection. 0 is a valid
+/// fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fid(pub u32);
 
 impl Fid {
-    /// NOFID, sent as the afid by clients that do not authenticate.
+    /// NOFID, which clients that do not authenticate send as the afid.
     pub const NONE: Self = Self(!0);
 }
 
@@ -43,7 +43,7 @@ macro_rules! number {
             }
         }
 
-        /// Formats the number, or `none`.
+        /// Formats the number, or `none` if the identifier is `NONE`.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 if *self == Self::NONE { f.write_str("none") } else { fmt::Display::fmt(&self.0, f) }
@@ -59,20 +59,20 @@ number! { Tag: u16  Fid: u32 }
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// A bit set of [`DIR`](Qid::DIR) and the constants that follow it. The same bits form the top
-    /// byte of the mode in a stat record.
+    /// A set of bits: [`DIR`](Qid::DIR) and the constants that follow it. The same bits form the
+    /// top byte of the mode in a stat record.
     pub kind: u8,
-    /// A version number that changes whenever the content does. The value 0 tells Linux not to
+    /// A version number that changes whenever the content changes. The value 0 tells Linux not to
     /// cache the file.
     pub version: u32,
-    /// A number unique to the file.
+    /// A number that is unique to the file.
     pub path: u64,
 }
 
 impl Qid {
     /// The encoded size, in bytes.
     pub const SIZE: usize = 13;
-    /// A plain file, for which no bit is set.
+    /// A plain file, which has no bits set.
     pub const FILE: u8 = 0;
     /// A directory.
     pub const DIR: u8 = 0x80;
@@ -110,7 +110,7 @@ impl<'a> Field<'a> for Qid {
     }
 }
 
-/// Formats the kind in hexadecimal, then the version and the path, as in `80.5.12`.
+/// Formats the kind in hexadecimal, followed by the version and the path, as in `80.5.12`.
 impl fmt::Display for Qid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}.{}.{}", self.kind, self.version, self.path)

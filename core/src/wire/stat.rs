@@ -1,5 +1,5 @@
-//! stat(5): the attributes in 9P2000 and .u. Rstat and Twstat carry one record, and reading a
-//! directory returns a sequence of records.
+//! File attributes in 9P2000 and 9P2000.u, as specified in stat(5). Rstat and Twstat carry one
+//! record, and reading a directory returns a sequence of records.
 
 use core::fmt;
 
@@ -19,7 +19,7 @@ pub const DMAUTH: u32 = 0x0800_0000;
 pub const DMTMP: u32 = 0x0400_0000;
 /// [`Stat::mode`] of a symbolic link (.u).
 pub const DMSYMLINK: u32 = 0x0200_0000;
-/// Requests a hard link in Tcreate (.u).
+/// The bit that requests a hard link in Tcreate (.u).
 pub const DMLINK: u32 = 0x0100_0000;
 /// [`Stat::mode`] of a device (.u).
 pub const DMDEVICE: u32 = 0x0080_0000;
@@ -38,9 +38,9 @@ pub const DMSETVTX: u32 = 0o1000 << 7;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Stat<'a> {
-    /// Called `type` in the protocol. For use by the client's kernel. Servers send 0.
+    /// A field for the client's kernel. Servers send 0. The protocol calls this field `type`.
     pub kind: u16,
-    /// For use by the client's kernel. Servers send 0.
+    /// A field for the client's kernel. Servers send 0.
     pub dev: u32,
     /// The qid of the file.
     pub qid: Qid,
@@ -60,17 +60,17 @@ pub struct Stat<'a> {
     pub gid: Str<'a>,
     /// The name of the user who last modified the file.
     pub muid: Str<'a>,
-    /// The fields that .u adds. In .u, the fields decode as `None` if the record is too short for
-    /// them, which is the case in the Twstat of some clients. `None` encodes as the default. Other
-    /// dialects neither decode nor encode these fields.
+    /// The fields that 9P2000.u adds. These fields decode as `None` if the record is too short, as
+    /// in Twstat requests from some clients. `None` encodes as the default. Other dialects neither
+    /// decode nor encode these fields.
     pub unix: Option<StatUnix<'a>>,
 }
 
-/// The fields that .u adds to a [`Stat`].
+/// The fields that 9P2000.u adds to a [`Stat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatUnix<'a> {
-    /// The target of a symbolic link, or text such as `b 8 1` or `c 1 3` for a device.
+    /// The target of a symbolic link, or a device's type and numbers, as in `b 8 1` or `c 1 3`.
     pub extension: Str<'a>,
     /// Numeric ID of the owner. All ones mean "none" or "do not change".
     pub n_uid: u32,
@@ -87,8 +87,8 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes the record, preceded by its size, at the start of `buf`. The data of a directory
-    /// consists of records in this format. Returns the total length in bytes.
+    /// Writes the record, preceded by its size, at the start of `buf` and returns the total length
+    /// in bytes. A directory's data consists of records in this format.
     ///
     /// # Errors
     /// Returns [`Full`] if the record does not fit into `buf`. The contents of `buf` are then
@@ -141,8 +141,7 @@ impl<'a> Stat<'a> {
     }
 }
 
-/// In a message, the length of the record appears twice, because `stat[n]` begins with a count of
-/// its own.
+/// A message contains the length of the record twice, because `stat[n]` begins with its own count.
 impl<'a> Field<'a> for Stat<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         reader.sized(Self::decode_record)
@@ -191,7 +190,8 @@ impl<'a> StatUnix<'a> {
     }
 }
 
-/// An iterator over the records of a directory. The iterator ends at the first malformed record.
+/// An iterator over the records in a directory's data. The iterator ends at the first malformed
+/// record.
 #[derive(Clone, Debug)]
 pub struct Stats<'a>(Reader<'a>);
 

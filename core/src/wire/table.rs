@@ -2,13 +2,13 @@
 //! `Display` implementations. The macros are deliberately flat, without recursion or token
 //! munching.
 
-/// Generates the two enums of messages and the constants for their types from sections of rows.
+/// Generates the two message enums and the constants for the message types from sections of rows.
 ///
-/// A section names the dialects that have its rows and the condition under which the rows are
+/// Each section names the dialects that use its rows and the condition under which the rows are
 /// compiled. A row begins with two lines of documentation, one for the request and one for the
-/// reply, followed by the request's type number and a name. Next come the type constant and the
-/// fields of the request, followed by those of the reply. The reply's type number is one more than
-/// the request's.
+/// reply, followed by the request's type number and a name. Next come the request's type constant
+/// and fields, followed by the reply's type constant and fields. The reply's type number is one
+/// more than the request's.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
@@ -30,8 +30,8 @@ macro_rules! messages {
             pub const $rkind: u8 = $number + 1;
         )*)*
 
-        /// The name of a message type, such as `Twalk` for 110. `Display` shows `type-N` for a type
-        /// that no dialect has.
+        /// The name of a message type, such as `Twalk` for 110. Types that no dialect uses are
+        /// displayed as `type-N`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct KindName(pub u8);
 
@@ -47,8 +47,8 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Fields are named as in the manual, and everything that is not a number
-        /// borrows from the frame.
+        /// A request. Fields are named as in the manual. Fields that are not numbers borrow from
+        /// the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -61,8 +61,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields are named as in the manual, and everything that is not a number borrows
-        /// from the frame.
+        /// A reply. Fields are named as in the manual. Fields that are not numbers borrow from the
+        /// frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -85,9 +85,9 @@ macro_rules! messages {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Decodes a request as [`decode`](Self::decode) does, but only if `known` accepts its
-            /// type. Returns [`Malformed::Unknown`] for all other types. If the compiler can
-            /// evaluate `known`, it omits the code for all other types.
+            /// Like [`decode`](Self::decode), but only if `known` accepts the request's type.
+            /// Returns [`Malformed::Unknown`] for all other types. If the compiler can evaluate
+            /// `known`, the code for all other types is omitted.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -107,8 +107,8 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the request as a complete frame and returns its length in bytes. Does not
-            /// check whether `dialect` has this message.
+            /// Writes the request as a complete frame and returns its length in bytes. This method
+            /// does not check whether `dialect` has this message.
             ///
             /// # Errors
             /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
@@ -135,8 +135,8 @@ macro_rules! messages {
             /// Returns [`Malformed`] if the frame is not a reply in `dialect`.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
-                // A reply's type is its request's type plus one, but a pattern cannot contain an
-                // addition.
+                // The type of a reply is the request's type plus one, but a pattern cannot contain
+                // an addition.
                 let message = match kind.wrapping_sub(1) {
                     $($(
                         #[cfg($when)]
@@ -150,8 +150,8 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the reply as a complete frame and returns its length in bytes. Does not check
-            /// whether `dialect` has this message.
+            /// Writes the reply as a complete frame and returns its length in bytes. This method
+            /// does not check whether `dialect` has this message.
             ///
             /// # Errors
             /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
@@ -160,8 +160,8 @@ macro_rules! messages {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// Encodes a reply as [`encode`](Self::encode) does, but only if `known` accepts the
-            /// request's type (see [`Tmessage::decode_known`]).
+            /// Like [`encode`](Self::encode), but only if `known` accepts the request's type (see
+            /// [`Tmessage::decode_known`]).
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,

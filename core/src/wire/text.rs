@@ -1,4 +1,4 @@
-//! 9P strings: bytes that should be UTF-8 and never contain a NUL.
+//! 9P strings. The bytes should be UTF-8 and never contain a NUL.
 
 use core::fmt::{self, Write};
 use core::str::Utf8Error;
@@ -7,8 +7,8 @@ use super::{Field, Malformed, Reader, Writer};
 
 /// A string in the protocol: `len[2]` and that many bytes.
 ///
-/// A decoded string contains no NUL, but it is not necessarily UTF-8, because file names on a Unix
-/// disk are arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
+/// A decoded string contains no NUL. The string is not necessarily UTF-8, because file names on a
+/// Unix disk are arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 
@@ -96,11 +96,11 @@ impl defmt::Format for Str<'_> {
 }
 
 impl<'a> Field<'a> for Str<'a> {
-    // This function is not inlined, which saves flash because most messages contain a string.
+    // Inlining this function would take up flash, because most messages contain a string.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take_bytes(length.into());
-        // `contains` is avoided because its optimised byte search takes more flash.
+        // `contains` is not used, because its optimised byte search takes up more flash.
         if !bytes.iter().all(|byte| *byte != 0) {
             reader.fail(Malformed::Text);
         }

@@ -1,4 +1,4 @@
-//! Tests that decode and encode real frames. `property` contains tests with round trips and random
+//! Tests that decode and encode real frames. The `property` module tests round trips and random
 //! bytes.
 
 mod property;
@@ -175,7 +175,7 @@ fn encodes_and_decodes_messages_of_9p2000_u() {
     );
 }
 
-/// Some .u clients send a Twstat without the fields that .u adds.
+/// Some 9P2000.u clients send a Twstat without the fields that 9P2000.u adds.
 #[test]
 fn decodes_a_short_stat_in_9p2000_u() {
     let message = T::Wstat { fid: Fid(1), stat: stat() };
@@ -298,7 +298,7 @@ fn types_of_another_dialect_are_unknown() {
     assert_eq!(T::decode(&open, Dialect::Linux), Err(Malformed::Unknown(112)));
     let getattr = frame("13000000 18 0100 01000000 ff07000000000000");
     assert_eq!(T::decode(&getattr, Dialect::Unix), Err(Malformed::Unknown(24)));
-    // Neither Terror nor a reply is a valid request.
+    // Terror and replies are not valid requests.
     for number in ["6a", "6b", "06", "07", "65", "00", "ff"] {
         let bytes = frame(&std::format!("0b000000 {number} 0100 02000000"));
         for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
@@ -326,7 +326,7 @@ fn refuses_malformed_frames() {
     );
 }
 
-/// The manual allows sixteen names, but clients send whole paths.
+/// The manual allows at most sixteen names, but clients send whole paths.
 #[test]
 fn decodes_a_walk_of_more_than_sixteen_names() {
     let wnames = [Str::from("n"); 40];

@@ -238,7 +238,7 @@ fn replies_of_linux(s: &Seed) -> [R<'_>; 20] {
     ]
 }
 
-/// Writes the correct size into a frame, so that decoding continues with the body.
+/// Writes the correct size into a frame so that the body is decoded too.
 fn resize(frame: &mut [u8]) {
     let size = (frame.len() as u32).to_le_bytes();
     if let Some(place) = frame.get_mut(..4) {
@@ -270,7 +270,7 @@ macro_rules! check {
     }};
 }
 
-/// Decodes a frame. If the frame is a message, checks that the message survives a round trip.
+/// Decodes a frame. If the frame is a valid message, checks that the message survives a round trip.
 macro_rules! survive {
     ($type:ident, $frame:expr, $dialect:expr) => {
         if let Ok((tag, message)) = $type::decode($frame, $dialect) {
