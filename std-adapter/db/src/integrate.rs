@@ -21,17 +21,16 @@ pub enum MergePolicy {
     /// Merge the commit with the new head.
     #[default]
     Merge,
-    /// Fail unless the branch is still at the commit where the transaction began and the new commit
-    /// descends from that commit.
+    /// Fail if the branch has moved, or if the new commit does not descend from the branch's head.
     FastForward,
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit and the head, and
-/// returns the new head. The other objects in `new` are those that the commit needs but that the
-/// store lacks. `start` is the head at which the transaction began.
+/// returns the new head. The other objects in `new` are needed by the commit but missing from the
+/// store. `start` is the branch's head when the transaction began.
 ///
 /// The lock on the branch serialises concurrent commits, so that no other commit can make a merge
-/// obsolete while it is being computed.
+/// obsolete while the merge is being computed.
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
@@ -54,8 +53,8 @@ pub(crate) fn integrate(
 }
 
 /// Moves the branch from `start` to `commit` by compare-and-swap. The commit must descend from
-/// `start` and differ from it. Therefore, if several transactions began at `start`, only one
-/// succeeds, even if their commits are identical.
+/// `start` and differ from it. If several transactions began at `start`, only one succeeds, even if
+/// their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -79,7 +78,7 @@ fn compare_and_swap(
             finish_commit(database, [new, &NewObjects::new()]);
             return Ok(commit);
         }
-        // The store also refuses the move while another program holds the lock on the ref.
+        // The attempt also fails while another program holds the lock on the ref.
         database.counters().retries.count();
     }
     Err(moved_too_often(branch))
@@ -92,7 +91,7 @@ fn moved_too_often(branch: &Branch) -> Error {
     ))
 }
 
-/// Checks that the branch is still where a transaction began.
+/// Checks that the branch has not moved since a transaction began at `start`.
 ///
 /// # Errors
 /// [`Error::NotFastForward`] if the branch has moved.
@@ -207,14 +206,14 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
-            // Only log the error: the branch has already moved, and there is rarely anything to
-            // write.
+            // Only log the error, because the branch has already moved and there is rarely anything
+            // to write.
             tracing::warn!("cannot check that all objects of a commit exist: {error}");
         }
     }
 }
 
-/// Returns a commit that contains both `head` and `commit`. The result is one of the two or a new
+/// Returns a commit that contains both `head` and `commit`. The result is `head`, `commit` or a new
 /// merge commit. A new merge commit is returned along with the objects that it needs.
 fn merge_with_head(
     objects: &ObjectCache,
@@ -266,7 +265,7 @@ pub(super) fn store_commit(
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if the commit does not
-/// descend from the head or the branch moved in the meantime.
+/// descend from the head or if the branch moved in the meantime.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;

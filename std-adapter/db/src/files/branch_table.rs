@@ -1,4 +1,4 @@
-//! The branches that a connection uses or has created without a commit.
+//! The branches that a connection uses, and those that it has created but that have no commit yet.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,17 +12,17 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
-/// The maximum number of branches without a commit that a connection may create.
+/// The maximum number of a connection's branches that have no commit yet.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
 /// The maximum number of `fast-forward` failures that a connection remembers.
 const MAX_REFUSALS: usize = 64;
 
-/// The maximum number of renamed or removed names that keep their own inode numbers.
+/// The maximum number of inode numbers to remember for the names of renamed or removed branches.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// What a connection knows about branches in addition to what is in the store. Listing branches
-/// adds no entries, so unused branches take up no memory.
+/// A connection's information about branches, beyond what is in the store. Listing branches adds no
+/// entries, so unused branches take up no memory.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -34,9 +34,9 @@ struct State {
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// Branches that are shown even if they have no commit.
     made: BTreeSet<BranchName>,
-    /// The inode numbers for names whose branch was renamed or removed, so that a new branch with
-    /// the same name gets a different number. All other numbers are derived from the name and
-    /// `origin`.
+    /// The inode numbers for names whose branch was renamed or removed. These numbers keep a new
+    /// branch from getting the number of an old branch with the same name. All other numbers are
+    /// derived from the name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions, by the inode number of their branch. Transactions outlive the fids that
@@ -57,7 +57,7 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // Replace the numbers of all branches that are not in use.
+            // Give new inode numbers to all branches that are not in use.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
@@ -114,7 +114,7 @@ impl BranchTable {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
-            // Branches that have a commit by now need no entry.
+            // Branches that have received a commit no longer need an entry.
             let heads = self.database.heads()?;
             let state = &mut *self.state.lock();
             heads.iter().for_each(|(name, _)| {
@@ -153,7 +153,7 @@ impl BranchTable {
         state.set_number(new, handle.number);
     }
 
-    /// Records that a branch was removed. The next branch with that name gets a different inode
+    /// Records that a branch was removed. A later branch with the same name gets a different inode
     /// number.
     pub(super) fn removed(&self, name: &BranchName) {
         let state = &mut *self.state.lock();
@@ -162,7 +162,7 @@ impl BranchTable {
         state.set_number(name, inode_numbers::next());
     }
 
-    /// Removes a handle that has no users left.
+    /// Removes a handle that is no longer in use.
     pub(super) fn forget(&self, handle: &BranchHandle) {
         let (name, state) = (handle.name(), &mut *self.state.lock());
         // The table may already hold a new handle for the name.

@@ -10,8 +10,7 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches in the repository, and all branches without a commit that the connection has
-/// created.
+/// All branches in the repository, and the connection's own branches that have no commit yet.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {

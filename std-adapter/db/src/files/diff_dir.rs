@@ -1,5 +1,5 @@
-//! The `diff/` directory, which contains a file for each commit. The file lists the changes between
-//! the commit and a tree.
+//! The `diff/` directory, which contains a file for each commit. Each file lists the changes
+//! between its commit and a tree.
 
 use datakit_core::vfs::{Name, Result, Time};
 

@@ -12,12 +12,12 @@ pub(super) fn parse_name(name: vfs::Name<'_>) -> vfs::Result<Id> {
     Ok(Id::parse(name.as_bytes()).map_err(Error::from)?)
 }
 
-/// Returns the hash followed by a newline, or only the newline for `None`.
+/// Returns the hash followed by a newline, or just a newline for `None`.
 pub(super) fn line(id: Option<Id>) -> String {
     id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
 }
 
-/// Returns whether `text` may be an incomplete hash, the rest of which has yet to be written.
+/// Returns whether `text` may be the beginning of a hash.
 pub(super) fn is_partial_hash(text: &str) -> bool {
     text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -53,7 +53,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // A cancelled read may still hold the lock on a blocking thread.
+            // A cancelled read may still be running on a blocking thread and hold the lock.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -64,7 +64,7 @@ impl OpenLeaf for OpenLog {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
                     // Start over to read earlier text. The history of a commit never changes, so
-                    // the text is the same.
+                    // the text will be the same.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -75,10 +75,11 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// The minimum number of bytes to produce at a time, so that very short reads are fast.
+/// The minimum number of bytes to produce at a time. A larger number speeds up sequences of very
+/// short reads.
 const READ_AHEAD: usize = 16 << 10;
 
-/// A position in the text.
+/// A reader at a position in the log's text.
 struct Reader {
     /// `None` at the end of the history.
     log: Option<Log>,

@@ -1,5 +1,5 @@
-//! The database as a file tree, with the directories
-//! `branch commits debug remotes snapshots trees`.
+//! The database as a file tree. The top-level directories are `branch`, `commits`, `debug`,
+//! `remotes`, `snapshots` and `trees`.
 //!
 //! Each connection has its own tree. A connection's transactions, its remotes, and its branches
 //! without a commit are invisible to other connections. This module depends on the rest of the
@@ -29,8 +29,7 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// Returns the file tree for one connection. The entry `debug` becomes the `debug` directory of the
-/// tree.
+/// Returns the file tree for one connection. `debug` becomes the tree's `debug` directory.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));

@@ -18,7 +18,7 @@ const MAX_REMOTES: usize = 256;
 /// The maximum number of open streams for branches, paths and remotes.
 const MAX_WATCHES: usize = 4096;
 
-/// A connection may use at most `1 / MEMORY_SHARE` of the memory for uncommitted changes, which
+/// A connection may use at most `1 / MEMORY_SHARE` of the memory for uncommitted changes. The limit
 /// leaves memory for other connections.
 const MEMORY_SHARE: u64 = 4;
 
@@ -58,7 +58,7 @@ impl Limit {
     /// Acquires a permit, which is released when dropped.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], with a message that names the limit, if the limit has been reached.
+    /// [`Error::NoSpace`] if the limit has been reached. The error message names the limit.
     pub(super) fn acquire(&self) -> Result<Permit> {
         let more = |acquired: usize| (acquired < self.limit).then_some(acquired.saturating_add(1));
         let Ok(_) = self.acquired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {

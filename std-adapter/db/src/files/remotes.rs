@@ -194,8 +194,8 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // The process waits for the fetch before it exits. The wait is short, because the fetch
-            // has been cancelled by then.
+            // Make the process wait for the fetch before it exits. The wait is short, because the
+            // fetch will have been cancelled.
             let _in_flight = in_flight;
             // Hold the permit until the fetch ends, because a cancelled fetch briefly outlives its
             // request.
@@ -220,7 +220,7 @@ impl Remote {
 }
 
 /// Logs and returns the reason why `url` was not fetched. A 9P error has room only for the
-/// beginning of the reason; the command file returns the complete reason.
+/// beginning of the reason. The command file returns the complete reason.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");
@@ -242,7 +242,7 @@ impl Drop for FetchedRefs {
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
         let in_flight = self.database.in_flight();
         let forget = move || {
-            // The process waits for this guard to be dropped before it exits.
+            // Before the process exits, it waits for this guard to be dropped.
             let _in_flight = in_flight;
             if let Err(error) = database.objects().store().forget_remote(&name) {
                 tracing::warn!("cannot forget the remote {name}: {error}");

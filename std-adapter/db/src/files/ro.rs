@@ -1,4 +1,4 @@
-//! Read-only trees that show a head, a commit, a tree object, or an input of a merge.
+//! Read-only trees that show a head, a commit, a tree object, or an input to a merge.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)>
 pub(super) struct RoTree {
     database: Database,
     top: Lookup,
-    /// The number from which all inode numbers are derived, together with the path and the kind.
+    /// A number that is combined with a node's path and kind to derive its inode number.
     number: u64,
     attributes: Attributes,
 }
@@ -67,7 +67,7 @@ impl RoTree {
         self
     }
 
-    /// Returns the top directory, called `name`.
+    /// Returns the top directory, with `name` as its name.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = inode_numbers::hash_of(("ro", self.number));
         let RoTree { database, top: lookup, attributes, .. } = self;
@@ -124,7 +124,7 @@ impl DirRef {
         Ok(self.resolve()?.0)
     }
 
-    /// Returns the directory and the modification time of the tree.
+    /// Returns the directory and the tree's modification time.
     fn resolve(&self) -> crate::Result<(TreeDir, Option<Time>)> {
         match &self.lookup {
             Lookup::Found(dir) => Ok((dir.clone(), self.attributes.since)),
@@ -142,7 +142,7 @@ impl DirRef {
         }
     }
 
-    /// Returns the location of the entry `name`, which is currently the directory `dir`.
+    /// Returns the location of the subdirectory `name`, whose current content is `dir`.
     fn below(&self, name: &[u8], dir: &TreeDir, number: u64) -> DirRef {
         let lookup = match &self.lookup {
             Lookup::Found(_) => Lookup::Found(dir.clone()),
@@ -158,8 +158,8 @@ impl DirRef {
     }
 
     /// Returns the entry for a node. Reads nothing below the node, so that a missing object affects
-    /// only clients that read the object. Submodules and names that are too long for clients are
-    /// hidden.
+    /// only clients that read the object. Returns `None` for submodules and for names that are too
+    /// long for clients.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -232,7 +232,7 @@ struct RoFile {
     link: bool,
 }
 
-/// How to find a file: the counterpart of [`Lookup`], which finds directories.
+/// How to find a file. For directories, see [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -243,7 +243,7 @@ impl RoFile {
         Ok(self.resolve()?.0)
     }
 
-    /// Returns the file and the modification time of the tree.
+    /// Returns the file and the tree's modification time.
     fn resolve(&self) -> Result<(TreeFile, Option<Time>)> {
         if let FileLookup::Found(file) = &self.lookup {
             return Ok((file.clone(), self.dir.attributes.since));

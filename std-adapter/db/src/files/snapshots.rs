@@ -148,7 +148,8 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs, named as `tree.live` reports them.
+/// The `/trees` directory, which contains all trees and blobs under the names that `tree.live`
+/// reports.
 pub(super) struct Trees(Database);
 
 impl Trees {

@@ -22,7 +22,7 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch, and publishes earlier changes made by other programs.
+    /// Subscribes to the branch, and publishes any changes that other programs have already made.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;
@@ -38,8 +38,8 @@ fn unknown_length() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// The `head.live` file: a stream of the current head and each later head. Heads that are replaced
-/// between two reads are skipped.
+/// The `head.live` file: a stream of the branch's heads, beginning with the current one. Heads that
+/// are replaced between two reads are skipped.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {
@@ -83,13 +83,14 @@ impl TextSource for Heads {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.moves.next().await {
             Ok(head) => Ok(Some(line(head).into())),
-            // End the stream, because otherwise a log with a gap would look complete.
+            // End the stream, because a log with a gap would otherwise look complete.
             Err(Lagged) => Ok(None),
         }
     }
 }
 
-/// The `tree.live` file: a stream of the current hash at a path in the branch and each later hash.
+/// The `tree.live` file: a stream of the hashes at a path in the branch, beginning with the current
+/// one.
 pub(super) struct TreeLive {
     pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,

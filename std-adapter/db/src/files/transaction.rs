@@ -129,13 +129,13 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Only the entries in `rw` are actually removed. Removing any other entry succeeds without
-    /// effect, because `rm -r` removes all entries before it removes the directory.
+    /// Ignores the removal of every entry except `rw`, because `rm -r` must remove all entries
+    /// before it can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
 
-    /// Succeeds without effect, because `mkdir -m` sets a directory mode, which Git does not store.
+    /// Does nothing, so that `mkdir -m` succeeds even though Git does not store directory modes.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
@@ -189,7 +189,7 @@ impl TransactionFiles {
         Ok(())
     }
 
-    /// Removes the transaction from the table after it has ended.
+    /// Removes the ended transaction from the table.
     fn remove_from_table(&self) {
         if let Some(transactions) = self.transactions.upgrade() {
             self.handle.with_transactions(&transactions, |_| ());
@@ -287,7 +287,7 @@ impl TransactionFiles {
     }
 }
 
-/// Returns whether the last word of a command may be the beginning of a longer word.
+/// Returns whether the last word of a command may be incomplete.
 fn is_partial_word(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));

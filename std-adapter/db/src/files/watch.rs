@@ -1,5 +1,5 @@
-//! The `watch/` directory, which contains a directory `X.node` with a `tree.live` file for each
-//! name `X`.
+//! The `watch/` directory. For each name `X`, it contains an `X.node` directory with a `tree.live`
+//! file.
 
 use std::sync::Arc;
 
@@ -40,7 +40,8 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the current names as a hint, although looking up any name succeeds.
+    /// Lists the current names as a hint. Looking up any name succeeds, whether or not it is
+    /// listed.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -49,7 +50,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // The name must not be too long even with the suffix.
+        // With the suffix, the name must not exceed the maximum length.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
-//! it must be valid. The other lines may be damaged in any way in existing histories. A part that
+//! it must be valid. In existing histories, the other lines may be damaged in any way. A part that
 //! cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
@@ -124,8 +124,8 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses `SECONDS ZONE`, where the zone defaults to UTC. As in Git, the result is `None` if
-/// `SECONDS` is not a number, and the start of 1970 if the number is out of range.
+/// Parses `SECONDS ZONE`, where the zone defaults to UTC. Returns `None` if `SECONDS` is not a
+/// number. As in Git, an out-of-range number yields the start of 1970.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
@@ -138,8 +138,8 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and last second that RFC 3339 can express in every time zone. RFC 3339 covers only the
-/// years 0 to 9999.
+/// The first and last seconds that RFC 3339 can express in every time zone. RFC 3339 covers only
+/// the years 0 to 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
@@ -184,8 +184,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for ASCII characters. The headers are in ASCII even
-/// if the message uses two bytes per character.
+/// Returns whether the encoding uses two bytes for ASCII characters. The headers are ASCII even if
+/// the message uses two bytes per character.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }

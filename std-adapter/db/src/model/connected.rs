@@ -1,11 +1,11 @@
 //! Finds the objects that must be written again before a branch may refer to a commit. The command
 //! `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
-//! Git keeps the objects that are reachable from a ref. Git may prune all other objects at any
-//! time, such as objects of a removed branch, objects written by a merge, or old objects that a
-//! transaction reuses. Therefore, the search excludes the objects that the refs reach, and looks up
-//! the remaining objects in the store rather than in a cache. The objects found are then written
-//! again, so that `git gc` treats them as new.
+//! Git keeps the objects that are reachable from a ref. Git may prune an unreachable object at any
+//! time, for example an object of a removed branch, an object written by a merge, or an old object
+//! that a transaction reuses. The search therefore skips the objects that refs reach, and looks up
+//! all others in the store rather than in a cache. The objects found are then written again, so
+//! that `git gc` treats them as new.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::model::tree::NewObjects;
 use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// If at most this many objects are found, all are written again without checking whether a rename
+/// If no more than this many objects are found, all of them are written again, even if a rename
 /// merely moved them within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
@@ -24,9 +24,9 @@ const RENAME_SEARCH_MIN: usize = 64;
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
 /// Returns the objects that no ref reaches, dependencies first. The caller must write these objects
-/// before a commit of `tree` with these `parents` moves a branch from `head`. The result excludes
-/// the objects in `new`, which the caller writes afterwards. `kept` contains other objects that are
-/// still in memory.
+/// before moving a branch from `head` to a commit of `tree` with these `parents`. The result
+/// excludes the objects in `new`, which the caller writes afterwards. `kept` contains other objects
+/// that are still in memory.
 ///
 /// # Errors
 /// [`Error::NotFound`] if a parent does not exist; [`Error::Broken`] if another object is missing
@@ -58,7 +58,7 @@ pub(crate) fn gather(
     search.batch()
 }
 
-/// Works like [`gather`], but for a commit that is already in the store.
+/// Like [`gather`], but for a commit that is already in the store.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the commit does not exist; [`Error::Broken`] if another object is missing
@@ -210,7 +210,7 @@ impl Search<'_> {
         }
     }
 
-    /// Leaves out objects that these trees contain at other paths, for example after a large
+    /// Leaves out objects that `trees` contain at other paths, for example because a large
     /// directory was renamed.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
@@ -231,7 +231,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Reads the objects from the store.
+    /// Reads the found objects from the store.
     fn batch(&self) -> Result<NewObjects> {
         let object = |Found { id, kind, path }: &Found| {
             let broken = |fault| Error::Broken { id: *id, fault, path: path.clone() };
@@ -254,7 +254,7 @@ impl Search<'_> {
 /// The state of a commit in the walk.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// A ref reaches the commit.
+    /// Whether a ref reaches the commit.
     reached: bool,
     done: bool,
 }

@@ -41,7 +41,7 @@ pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>
     Ok(diff.changes)
 }
 
-/// Formats each change as a line: `+ PATH`, `- PATH` or `* PATH`.
+/// Formats each change as a `+ PATH`, `- PATH` or `* PATH` line.
 #[must_use]
 pub fn render(changes: &[Change]) -> Vec<u8> {
     let mut text = Vec::new();

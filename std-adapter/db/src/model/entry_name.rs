@@ -84,8 +84,8 @@ fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     [plain, short, behind_hashed(name, special.short)].into_iter().flatten().any(ends)
 }
 
-/// Strips a hashed short name such as `gi7eb~12`: eight bytes that consist of a prefix of the hash,
-/// a tilde and a number.
+/// Strips a hashed short name, such as `gi7eb~12`, from the start of a name. A hashed short name
+/// has eight bytes: a prefix of the hash, a tilde and a number.
 fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     let (eight, rest) = name.split_at_checked(8)?;
     let tilde = eight.iter().position(|byte| *byte == b'~')?;
@@ -208,8 +208,8 @@ mod tests {
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
-                // For a directory entry, `git fsck` reports the hash of the directory, so the
-                // content must be unique.
+                // For a directory entry, `git fsck` reports only the hash of the directory. Give
+                // each directory unique content, so that its hash identifies the test case.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();

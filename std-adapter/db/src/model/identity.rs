@@ -20,12 +20,12 @@ const MAX_TIME: i64 = 253_402_300_799;
 /// User names that clients send when they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// An error for text that does not identify a person, with the reason.
+/// The reason why text does not identify a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);
 
-/// A name and an address: `NAME <MAIL>`.
+/// A name and an address, written as `NAME <MAIL>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -79,7 +79,8 @@ impl Identity {
     }
 
     /// Returns the identity of an attached user, or `None` if the user is anonymous. If the client
-    /// sends only a user number, as a kernel does, the user name is looked up on this machine.
+    /// sends only a user number, as a kernel client does, the user name is looked up on this
+    /// machine.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -133,8 +134,7 @@ fn parse_date(date: &str) -> Option<Time> {
 /// The policy for attributing commits to an identity.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
-    /// The identity used, regardless of the user, for all commits whose transaction does not set an
-    /// author.
+    /// The identity used for all users if the transaction does not set an author.
     pub always: Option<Identity>,
     /// The identity used for commits by anonymous users.
     pub anonymous: Identity,
@@ -166,9 +166,9 @@ impl Authorship {
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// Returns an authorship with `committer`, dated now, and the author described by `text`.
-    /// `text` is the content of an `author` file. If `text` is empty, the committer is also the
-    /// author.
+    /// Returns an authorship with the author described by `text`, the content of an `author` file.
+    /// The committer is `committer`, at the current time. If `text` is empty, the committer is also
+    /// the author.
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`] if `text` is malformed.

@@ -35,7 +35,7 @@ impl RwDir {
             .dir(objects, &path)?
             .list(objects)
             .map_err(|error| error.at(&path))?;
-        // Names that are too long for clients are hidden.
+        // Hide names that are too long for clients.
         let can_be_shown = |name: &[u8], node: &TreeNode| {
             name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
         };
@@ -82,7 +82,8 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // The existing file has been truncated, as by `open` with `O_TRUNC`.
+            // Creating a file over an existing one only truncates it, as `open` with `O_TRUNC`
+            // does.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {
@@ -133,7 +134,7 @@ pub(super) fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // The top directory itself stays; only its entries are removed.
+    // Keep the top directory itself, and remove only its entries.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;
@@ -182,7 +183,7 @@ impl Directory for RwDir {
         ready(Ok(()))
     }
 
-    /// Succeeds without effect, because Git does not store directory modes.
+    /// Does nothing, because Git does not store directory modes.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

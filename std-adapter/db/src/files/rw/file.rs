@@ -19,7 +19,7 @@ use crate::model::tree::{FileContent, TreeFile, no_space};
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 
-/// The size limit, in bytes, for files that clients write.
+/// The maximum size, in bytes, of a file that a client writes.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// A file or symbolic link. A mode change can turn a file into a link and vice versa.
@@ -145,8 +145,7 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Large content is read on a blocking thread, and is copied on a blocking thread
-/// before it is changed.
+/// An open file. Uses a blocking thread to read large content, and to copy it before a change.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
@@ -197,7 +196,7 @@ impl OpenRw {
     }
 }
 
-/// Reads content as [`read_at`] does, but supports content with holes.
+/// Like [`read_at`], but supports content with holes.
 fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();

@@ -18,15 +18,15 @@ use datakit_server::tree::{Entry, WeakEntry};
 /// recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// The minimum number of entries at which unused entries are removed.
+/// Unused entries are removed only when there are more entries than this.
 const MIN_SWEEP: usize = 1024;
 
-/// The inodes of one transaction. The lock on this table is acquired before the lock on the
-/// transaction, and is held while both are changed.
+/// The inodes of one transaction. Lock this table before the transaction, and keep it locked while
+/// changing both.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// An input to every derived inode number, which changes when a reset or merge replaces the
-    /// tree.
+    /// A number that is combined into every derived inode number. It changes when a reset or a
+    /// merge replaces the tree.
     epoch: u64,
     /// The modification time of all nodes that have not changed.
     since: Time,
@@ -39,7 +39,7 @@ pub(super) struct InodeTable {
 /// An entry for a name.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number of a node that was created under or moved to this name. All other inode
+    /// The inode number, if a node was created with this name or moved to it. All other inode
     /// numbers are derived from names.
     number: Option<u64>,
     /// The modification time, if the node has changed.
@@ -66,8 +66,8 @@ enum Location {
     Top,
     /// A name in a directory.
     In(Arc<Inode>, Name),
-    /// The inode has no name, because the node was removed. A removed file keeps its content. The
-    /// value is the time of the last change.
+    /// The inode has no name, because the node was removed. A removed file keeps its content.
+    /// Contains the time of the node's last change.
     Removed(Time),
 }
 
@@ -165,8 +165,8 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. No node may
-    /// exist at the path `to`.
+    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. There must be
+    /// no node at the path `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -184,8 +184,9 @@ impl InodeTable {
         self.touch_parent(to, now);
     }
 
-    /// Records that another tree replaced this one. An inode keeps its path if `stays` returns
-    /// `true` for its path and kind. Returns all other inodes.
+    /// Records that another tree replaced this one. Keeps the path of each inode for which `stays`
+    /// returns `true`, and returns all other inodes. `stays` is called with an inode's path and
+    /// whether the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -307,7 +308,7 @@ impl Inode {
         self.up().ok().flatten().map(|(dir, _)| dir)
     }
 
-    /// Returns the modification time if the node was removed.
+    /// Returns the modification time of a removed node, or `None` if the node still exists.
     pub(super) fn removed_at(&self) -> Option<Time> {
         match &*self.location.lock() {
             Location::Removed(changed) => Some(*changed),

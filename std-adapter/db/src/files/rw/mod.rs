@@ -1,9 +1,9 @@
 //! The `rw/` directory: the modifiable tree of a transaction.
 //!
 //! An open file refers to an inode, not to a name. A file that is removed or replaced continues to
-//! exist, invisibly, as long as a client has it open. A file created in its place is a different
-//! file. When a reset or a merge replaces the tree, files get the content from the new tree, and
-//! files that the new tree does not contain are removed.
+//! exist, invisibly, as long as a client has it open. A new file with the same name as a removed
+//! file is a different file. When a reset or a merge replaces the tree, files take their content
+//! from the new tree. Files that the new tree does not contain are removed.
 
 mod dir;
 mod file;
@@ -30,7 +30,7 @@ use datakit_server::tree::Entry;
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
-    /// The lock on this table is acquired before the lock on the transaction.
+    /// Lock this table before the transaction.
     names: Mutex<InodeTable>,
     me: Weak<RwTree>,
 }

@@ -20,8 +20,8 @@ use crate::{Id, Result};
 /// Parents may be missing only in a shallow repository.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // Handle the most common cases without a walk, which could take a long time if a commit time is
-    // wrong.
+    // Handle the most common cases without a walk, because a walk could take a long time if a
+    // commit time is wrong.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether `ancestor` is the commit `of` or one of its ancestors.
+/// Returns whether `of` is `ancestor` or descends from it.
 ///
 /// # Errors
 /// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
@@ -94,8 +94,8 @@ const STALE: u8 = 4;
 /// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
 /// The walk ends when all queued commits are stale. When the walk ends, it has found all lowest
-/// common ancestors, even if commit times are wrong. Neither a lowest common ancestor nor any
-/// commit on the way to one becomes stale before it is visited.
+/// common ancestors, even if commit times are wrong. A commit does not become stale before its
+/// visit if it is a lowest common ancestor or leads to one.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -111,15 +111,15 @@ struct Walk<'o> {
 }
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
-/// was queued. The newest commit leaves the queue first. Among commits with the same time, those
-/// with more marks go first, so that stale commits are recognised early. If the marks are equal
-/// too, the entry that was queued first goes first, so that both sides advance evenly.
+/// was queued. The newest commit leaves the queue first. If commits have the same time, the commit
+/// with more marks goes first, so that stale commits are recognised early. If commits also have the
+/// same number of marks, the one queued first goes first, so that both sides advance evenly.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The parents, until the marks have been passed on to them.
+    /// The time and parents, or `None` once the marks have been passed on to the parents.
     waiting: Option<Origin>,
 }
 
@@ -176,7 +176,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Marks a commit, and queues the commit if a mark is new.
+    /// Marks a commit, and queues it if any of the marks is new.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let before = self.marks(id);
         let marks = before | how;
@@ -205,8 +205,8 @@ impl<'o> Walk<'o> {
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // If the parents have already been taken, this entry is obsolete: the commit was queued
-        // again with more marks and has been visited.
+        // If the parents have already been taken, this entry is obsolete. The commit was queued
+        // again with more marks and has since been visited.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

@@ -11,7 +11,7 @@ use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
-/// Stores commits, each of which is described by the indices of its parents and by its time.
+/// Stores commits. Each commit is described by its parents' indices and its time.
 fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for (number, (parents, time)) in commits.iter().enumerate() {

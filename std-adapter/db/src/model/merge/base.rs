@@ -25,8 +25,8 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The results of previous merges, because criss-cross histories reach the same bases
-    /// repeatedly.
+    /// The results of previous merges, which are reused because criss-cross histories reach the
+    /// same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
@@ -47,8 +47,9 @@ impl Bases<'_> {
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // A conflict becomes a file that contains a marker. Neither side of the outer merge has
-            // this file, so the outer merge conflicts too if its sides differ at that path.
+            // A conflict becomes a file with a marker that neither side of the outer merge
+            // contains. The outer merge therefore conflicts too if its sides differ at the
+            // conflicting path.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }
