@@ -1,4 +1,4 @@
-//! The content of a file: chunks with holes between them.
+//! The content of a file, stored as chunks with holes between them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::memory;
 /// The size of a chunk, in bytes.
 const CHUNK: u64 = 64 * 1024;
 /// The maximum number of chunks that are freed immediately. More chunks are freed in the
-/// background, because unmapping a mebibyte takes a quarter of a millisecond.
+/// background, because unmapping 1 MiB takes about 250 µs.
 const FREE_IN_PLACE: usize = 16;
-/// The maximum size of a file, given that file systems use signed offsets.
+/// The maximum size of a file, which is the largest signed offset.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The content of a file that may have holes. Holes take up no memory and read as zeros.
 ///
-/// Clones share each chunk until one of them writes to it (copy-on-write). The memory is reserved
-/// from a [`Budget`].
+/// Clones share their chunks, and a write to a shared chunk copies it first (copy-on-write). The
+/// memory of the chunks is reserved from a [`Budget`].
 #[derive(Debug, Clone)]
 pub struct SparseBytes {
     size: u64,
@@ -27,7 +27,7 @@ pub struct SparseBytes {
     budget: Arc<Budget>,
 }
 
-/// The bytes of a chunk, up to the last byte written. The rest of the chunk is a hole.
+/// A chunk, stored up to the last byte written. The rest of the chunk is a hole.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ impl SparseBytes {
         if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
     }
 
-    /// Copies the content. The memory of the copy is reserved from `budget`.
+    /// Copies the content. The memory for the copy is reserved from `budget`.
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
@@ -64,7 +64,7 @@ impl SparseBytes {
         Ok(SparseBytes { size: self.size, chunks, budget: budget.clone() })
     }
 
-    /// Returns whether the memory is reserved from `budget`.
+    /// Returns `true` if the memory for the content is reserved from `budget`.
     pub fn is_charged_to(&self, budget: &Arc<Budget>) -> bool {
         Arc::ptr_eq(&self.budget, budget)
     }
@@ -75,8 +75,8 @@ impl SparseBytes {
     /// [`Error::NoMemory`] if the allocation fails.
     pub fn to_bytes(&self) -> Result<Arc<[u8]>> {
         let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
-        // Allocating an `Arc` aborts the process when memory is exhausted, so check first that the
-        // same amount can be allocated.
+        // Allocating an `Arc` aborts the process if memory is exhausted, so first check whether an
+        // allocation of the same size succeeds.
         Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
         if let Some(slice) = Arc::get_mut(&mut bytes) {
@@ -90,7 +90,7 @@ impl SparseBytes {
         self.size
     }
 
-    /// Returns the number of bytes of memory that the content takes up, not counting holes.
+    /// Returns the number of bytes of memory that the content occupies, excluding holes.
     pub(crate) fn allocated(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
     }
@@ -117,12 +117,12 @@ impl SparseBytes {
     }
 
     /// Writes `data` at `offset`. Returns the number of bytes written, which is less than the
-    /// length of `data` only if memory runs out partway.
+    /// length of `data` only if memory runs out during the write.
     ///
     /// # Errors
     /// [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. [`Error::NoSpace`] if the
     /// budget is exhausted, or [`Error::NoMemory`] if the allocation fails. If an error is
-    /// returned, no byte has been written.
+    /// returned, no bytes have been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
@@ -150,7 +150,7 @@ impl SparseBytes {
         let mut chunk = match self.chunks.get_mut(&index) {
             Some(chunk) => match Arc::get_mut(chunk) {
                 Some(chunk) => return chunk.write(index, within, data),
-                // A clone shares the chunk, so copy it.
+                // Another value shares the chunk, so copy the chunk first.
                 None => chunk.copy_to(index, &self.budget)?,
             },
             None => Chunk { bytes: Vec::new(), reservation: self.budget.empty_reservation() },
@@ -172,7 +172,8 @@ impl SparseBytes {
         }
         if size < self.size {
             let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
-            // The copy is made first, because copying is the only step that can fail.
+            // A shared chunk is copied before anything is changed, because copying is the only step
+            // that can fail.
             match self.chunks.get_mut(&last) {
                 Some(chunk) if within > 0 => {
                     if Arc::get_mut(chunk).is_none() {
@@ -197,8 +198,8 @@ impl Drop for SparseBytes {
     }
 }
 
-/// Releases the reservations immediately. If there are many chunks, they are freed in the
-/// background.
+/// Frees the chunks and releases their reservations. Many chunks are freed in the background, but
+/// their reservations are still released immediately.
 fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking always succeeds.
@@ -245,9 +246,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Allocates memory up to `end`. Only the first chunk grows by doubling, which keeps small
-    /// files small. A file with more than one chunk is likely to grow, so all further chunks are
-    /// allocated at full size.
+    /// Allocates memory up to `end`. The first chunk of a file grows by doubling, so that small
+    /// files use little memory. All other chunks are allocated at full size, because a file with
+    /// several chunks is likely to grow.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());

@@ -2,8 +2,7 @@
 //!
 //! A connection stays on one thread, so its session needs no lock. A tree that several connections
 //! share must be `Send + Sync`. The server calls a function to get the tree for each connection.
-//! The function can return a clone of a single tree that all connections share, or create a private
-//! tree for each connection.
+//! The function can return a clone of a shared tree, or create a private tree for each connection.
 
 mod buffer_pool;
 mod connection;
@@ -37,7 +36,7 @@ use transport::Stream;
 
 use crate::url::Url;
 
-/// A 9P server: listening sockets, limits and counters.
+/// A 9P server, with its listening sockets, limits and counters.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -67,9 +66,9 @@ impl Server {
     /// Creates a server that listens on the given endpoints.
     ///
     /// # Errors
-    /// An [`io::Error`] that names the endpoint, and in some cases suggests a remedy, for example
-    /// if a port is in use. The error's source is the system's error. The error's kind is
-    /// [`io::ErrorKind::Unsupported`] if this system does not support such endpoints.
+    /// An [`io::Error`] whose message names the endpoint and, in some cases, suggests a remedy. The
+    /// error's source is the system's error. The error's kind is [`io::ErrorKind::Unsupported`] if
+    /// the operating system does not support this type of endpoint.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut server = Server::new(limits);
         for url in urls {
@@ -78,8 +77,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Adds a listening socket: a `TcpListener` or `UnixListener` of the standard library or of
-    /// tokio.
+    /// Adds a listening socket, which is a `TcpListener` or `UnixListener` from the standard
+    /// library or from tokio.
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -95,7 +94,7 @@ impl Server {
     /// The system's error if the socket cannot be registered with the runtime.
     ///
     /// # Panics
-    /// Panics if called outside of a tokio runtime with I/O enabled.
+    /// Panics if called outside a tokio runtime with I/O enabled.
     pub fn with_listener<L>(mut self, listener: L) -> io::Result<Server>
     where
         L: TryInto<Listener, Error = io::Error>,
@@ -104,7 +103,8 @@ impl Server {
         Ok(self)
     }
 
-    /// Returns the endpoints of the listeners, with the ports that the system chose.
+    /// Returns the endpoints of the listeners. If a listener was bound to port 0, its endpoint
+    /// contains the port that the system chose.
     #[must_use]
     pub fn urls(&self) -> Vec<Url> {
         self.listeners.iter().map(|listener| listener.url().clone()).collect()
@@ -117,8 +117,8 @@ impl Server {
     }
 
     /// Accepts and serves connections until `stop` completes. The server then stops accepting
-    /// connections, gives requests in flight one second to finish, and removes the files of its
-    /// Unix sockets.
+    /// connections, gives requests in flight one second to finish, and removes its Unix socket
+    /// files.
     ///
     /// `tree` returns the tree for a connection. Connections are served on the server's own
     /// threads, not on the caller's runtime.
@@ -144,13 +144,14 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // Not logged as a warning, because most servers never come near the default limit.
+            // This is not logged as a warning, because most servers never come near the default
+            // limit on connections.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();
         let _shuts_down_when_dropped = shutdown.clone().drop_guard();
         let state = Arc::new(ServerState { limits, stats, shutdown: shutdown.clone() });
-        // Each worker thread holds a receiver until it ends.
+        // Each worker thread holds a receiver until the thread ends.
         let running = watch::Sender::new(());
         let senders = (0..threads)
             .map(|_| spawn_worker(tree.clone(), state.clone(), running.subscribe()))
@@ -187,13 +188,13 @@ impl Server {
         result
     }
 
-    /// Serves one connection over any byte stream, on the caller's runtime, until the peer closes
-    /// the stream. The stream may be an accepted socket, a TLS stream, standard input and output,
-    /// or a pipe in a test.
+    /// Serves one connection over a byte stream until the peer closes the stream. The connection is
+    /// served on the caller's runtime. The stream may be, for example, an accepted socket, a TLS
+    /// stream, or standard input and output.
     ///
     /// `name` identifies the peer in [`Stats`] and in the log. The limits on the number of
-    /// connections do not apply. The future is not [`Send`]: await it directly or spawn it with
-    /// [`spawn_local`](tokio::task::spawn_local).
+    /// connections do not apply to this method. The future is not [`Send`], so await it directly or
+    /// spawn it with [`spawn_local`](tokio::task::spawn_local).
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -226,7 +227,7 @@ impl Server {
     }
 }
 
-/// A limiter for the number of connections, in total and per peer.
+/// Limits the number of connections, both in total and per peer.
 struct Admission {
     total: Arc<Semaphore>,
     peers: Arc<PeerLimiter>,
@@ -241,7 +242,8 @@ impl Admission {
         Admission { total, peers: Arc::default() }
     }
 
-    /// Returns a permit, or counts and logs the refused connection.
+    /// Returns a permit for the connection. If a limit has been reached, counts and logs the
+    /// refused connection and returns `None`.
     fn admit(&self, socket: &AcceptedSocket, state: &ServerState) -> Option<Permit> {
         let limit = state.limits.connections;
         let Ok(permit) = self.total.clone().try_acquire_owned() else {
@@ -273,15 +275,15 @@ impl WorkerThreads {
     fn send(&self, socket: AcceptedSocket, permit: Permit) {
         let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
         if let Some(sender) = self.senders.get(index) {
-            // Sending cannot fail, because a thread does not end before its sender is dropped.
+            // Sending cannot fail, because each thread runs until its sender is dropped.
             let _ = sender.send((socket, permit));
         }
     }
 }
 
-/// Spawns a thread with its own reactor, which serves the connections that are sent to it. Once the
-/// sender has been dropped, the thread ends after its last connection. The thread drops `running`
-/// last, after the tree.
+/// Spawns a thread that has its own reactor and serves the connections sent to it. Once the sender
+/// has been dropped, the thread ends after its last connection. The thread drops `running` last,
+/// after the tree.
 fn spawn_worker<V, M>(
     tree: M,
     state: Arc<ServerState>,

@@ -1,4 +1,4 @@
-//! The counters of a server: connections, requests, errors and durations. All threads share the
+//! The server's counters for connections, requests, errors and durations. All threads share the
 //! counters.
 
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use datakit_core::wire::Dialect;
 
 use crate::tree::Queue;
 
-/// The maximum number of events that are kept for slow readers.
+/// The maximum number of events kept for slow readers.
 const EVENTS_CAPACITY: usize = 1024;
 
 /// The counters of a server.
@@ -37,10 +37,10 @@ struct Count {
     errors: AtomicU64,
 }
 
-/// The state of one connection, for use in statistics.
+/// The statistics of one connection.
 #[derive(Debug)]
 pub struct Peer {
-    /// The peer's name: its address, or the path of the Unix socket that it connected to.
+    /// The peer's name, which is its address or the path of the Unix socket that it connected to.
     pub name: String,
     since: Instant,
     dialect: AtomicU8,
@@ -75,7 +75,8 @@ impl Peer {
         self.fids.load(Relaxed)
     }
 
-    /// Returns the number of requests in flight, including those that wait inside files.
+    /// Returns the number of requests in flight, including requests that wait for an event in a
+    /// file.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
@@ -126,18 +127,19 @@ impl Stats {
         self.started.elapsed()
     }
 
-    /// Returns the current connections, from oldest to newest.
+    /// Returns the open connections, from oldest to newest.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().values().cloned().collect()
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.peers.lock().len()
     }
 
-    /// Returns an item for each message type that was requested at least once: the type, the number
-    /// of requests answered, and the number of those that failed.
+    /// Returns an item for each type of request that has been answered at least once. The item
+    /// contains the message type, the number of requests answered, and the number of failed
+    /// requests.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);
@@ -145,19 +147,19 @@ impl Stats {
         })
     }
 
-    /// Returns the number of connections that were closed immediately because there were too many
-    /// connections.
+    /// Returns the number of connections that were refused because a connection limit had been
+    /// reached.
     pub fn refused_connections(&self) -> u64 {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Returns the number of messages with a size below 7 bytes or above msize. A malformed message
-    /// ends its connection.
+    /// Returns the number of messages that were shorter than 7 bytes or longer than msize. Such a
+    /// message ends its connection.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }
 
-    /// Returns the number of bytes received, including those of malformed messages.
+    /// Returns the number of bytes received, including malformed messages.
     pub fn received_bytes(&self) -> u64 {
         self.received.load(Relaxed)
     }
@@ -167,8 +169,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// Returns the durations of requests. The server measures no durations before the first call,
-    /// which saves reading the clock.
+    /// Returns the durations of requests. To avoid reading the clock unnecessarily, the server
+    /// measures durations only after the first call of this method.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }
@@ -189,7 +191,8 @@ impl Stats {
         self.refused_frames.fetch_add(1, Relaxed);
     }
 
-    /// Returns a queue of event lines: `connected PEER` and `disconnected PEER REASON`.
+    /// Returns a queue of event lines, which have the form `connected PEER` or `disconnected PEER
+    /// REASON`.
     pub fn events(&self) -> &Queue {
         &self.events
     }
@@ -224,8 +227,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the buckets. The bounds cover everything from reads of values in
-/// memory to reads of streams with rare events.
+/// The inclusive upper bounds of the buckets. The range covers both fast reads of values in memory
+/// and slow reads of streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),
@@ -246,15 +249,17 @@ const BOUNDS: [Duration; 15] = [
 
 /// Histograms of request durations by message type.
 ///
-/// The time that a request waits inside a file is included. Cancelled requests are not counted.
+/// A duration includes the time for which the request waits for an event in a file. Cancelled
+/// requests are not counted.
 #[derive(Debug)]
 pub struct Durations(Box<[Buckets; 128]>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    /// One counter for each bound, and one for longer durations.
+    /// One counter for each bound, and one for durations above the last bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations, in nanoseconds. The sum overflows only after 584 years.
+    /// The sum of all durations, in nanoseconds. The sum does not overflow before it reaches 584
+    /// years.
     sum: AtomicU64,
 }
 
@@ -265,8 +270,8 @@ pub struct Histogram {
     pub kind: u8,
     /// The sum of all durations.
     pub sum: Duration,
-    /// The inclusive upper bound of each bucket, and the number of requests in that bucket alone.
-    /// The last bucket has no upper bound.
+    /// The inclusive upper bound of each bucket, and the number of requests in the bucket. The
+    /// counts are not cumulative. The last bucket has no upper bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
 }
 
@@ -305,8 +310,8 @@ impl Buckets {
 
 /// An observer that counts and times the requests of one connection.
 ///
-/// A request starts and ends in the same worker, and workers are polled in turn, so the index of
-/// the worker identifies the request.
+/// A request starts and ends in the same worker, and workers are polled one at a time. The index of
+/// the worker therefore identifies the request.
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,
@@ -319,7 +324,7 @@ impl<'s> RequestObserver<'s> {
         RequestObserver { stats, worker: Cell::new(0), started: RefCell::default() }
     }
 
-    /// Sets the worker that is about to be polled.
+    /// Records which worker is about to be polled.
     pub(super) fn set_worker(&self, worker: usize) {
         self.worker.set(worker);
     }

@@ -1,5 +1,5 @@
-//! Time slices: the amount of work that a connection may do before other connections on its thread
-//! get to run.
+//! Time slices, which limit the work that a connection may do before other connections on its
+//! thread get to run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,19 +12,20 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// The budget of a slice, measured in short reads from memory: about 50 µs of work. A client that
-/// waits for replies has fewer requests in flight than this, so it yields before its slice is used
-/// up.
+/// The budget of a slice, in units of one short read from memory. The whole budget corresponds to
+/// about 50 µs of work. A client that waits for replies has fewer requests in flight, so its
+/// connection yields before the slice is used up.
 const SLICE: u32 = 512;
 
-/// The number of bytes sent that cost as much as a short read. A reply of 128 KiB uses up a slice.
+/// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a
+/// slice.
 const SENT_PER_UNIT: usize = 256;
-/// The number of bytes received that cost as much as a short read. A batch of 32 writes of 4 KiB
+/// The number of received bytes that cost as much as one short read. A batch of 32 writes of 4 KiB
 /// each uses up less than a slice.
 const RECEIVED_PER_UNIT: usize = 512;
 
-/// The maximum duration of a slice with expensive requests. The duration is measured with a coarse
-/// clock, which ticks every few milliseconds.
+/// The maximum duration of a slice that contains expensive requests. The duration is measured with
+/// a coarse clock, which ticks every few milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -39,9 +40,9 @@ struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
     /// The connections that have used up their slices and have more to do. One of these connections
-    /// continues after each poll of the reactor, so a client with few requests waits for only one
-    /// slice, however many connections there are. The task of the first connection in the queue is
-    /// about to be woken.
+    /// continues after each poll of the reactor. A client with few requests therefore waits for at
+    /// most one slice, regardless of the number of connections. A wake-up is always scheduled for
+    /// the first connection in the queue.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -57,15 +58,16 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // Nothing else wakes the task of the first connection in the queue. Waking a task twice
-        // does no harm.
+        // No other code wakes the connection that is now first in the queue. Waking a task twice is
+        // harmless.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }
     }
 }
 
-/// Calls the waker after the reactor has been polled and the tasks that became ready have run.
+/// Schedules a call of the waker. The call happens after the reactor has been polled and the tasks
+/// that became ready have run.
 fn wake_later(waker: &Waker) {
     let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
 }
@@ -94,14 +96,14 @@ impl TimeSlice {
         TimeSlice { queue, number, is_queued: Cell::new(false), budget, started, requests }
     }
 
-    /// Starts the next slice. Called when the connection is polled.
+    /// Starts the next slice. This method is called each time the connection is polled.
     pub(super) fn start(&self) {
         self.leave_queue();
         self.budget.set(SLICE);
         self.started.set(now());
     }
 
-    /// Leaves the queue of connections that are waiting for a slice.
+    /// Removes the connection from the queue of connections that wait for a slice.
     pub(super) fn leave_queue(&self) {
         if self.is_queued.take() {
             self.queue.dequeue(self.number);
@@ -130,13 +132,13 @@ impl TimeSlice {
         Poll::Ready(())
     }
 
-    /// Returns the number of requests so far.
+    /// Returns the number of requests counted so far.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
     }
 
     /// Returns whether the slice is used up. The clock is read only for expensive requests, because
-    /// reading it costs as much as a short read.
+    /// reading the clock costs as much as a short read.
     fn is_used_up(&self, cost: u32) -> bool {
         self.budget.get() == 0
             || (cost > 1 && now().saturating_sub(self.started.get()) >= MAX_DURATION)
@@ -167,7 +169,7 @@ fn now() -> Duration {
 mod tests {
     use super::*;
 
-    /// Counts how many requests of the given cost fit in one slice.
+    /// Returns how many requests of the given cost fit in one slice.
     fn requests(slice: &TimeSlice, cost: u32) -> usize {
         slice.start();
         let mut cx = Context::from_waker(Waker::noop());

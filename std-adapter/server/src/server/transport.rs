@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future returned by the socket's own `readable` contains a list node of 200 bytes.
-        // There is only one reader, so polling directly is enough.
+        // The future returned by the socket's own `readable` contains a list node of 200 bytes. The
+        // node is not needed, because the socket has only one reader.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -113,8 +113,8 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream that cannot report whether it is readable, together with the bytes that were read to
-/// find out. While it waits, the connection needs no buffer other than the one in this value.
+/// A stream that can be tested for readability only by reading from it, together with a small
+/// buffer for the bytes read. While the connection waits for data, it needs no larger buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
@@ -148,8 +148,8 @@ impl<'s> Prefetch<'s> {
     }
 }
 
-/// The sending half of a connection. A write fails if the peer accepts nothing for `timeout`, so
-/// that a stalled connection does not hold on to a batch of replies.
+/// The sending half of a connection. A write fails if the peer accepts no data within `timeout`.
+/// Otherwise, a stalled connection would hold on to a batch of replies indefinitely.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     timeout: &'s Duration,
@@ -172,7 +172,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Waits for `progress`, and fails if the wait takes longer than the timeout.
+    /// Waits for `progress` to complete, and fails if this takes longer than the timeout.
     async fn with_timeout<T>(
         timeout: Duration,
         progress: impl Future<Output = io::Result<T>>,
@@ -193,15 +193,13 @@ impl ErrorType for Tx<'_> {
 impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let timeout = *self.timeout;
-        // The timers are boxed, because otherwise the future of every idle worker would reserve
-        // space for them.
+        // The timers are boxed to keep the futures of idle workers small.
         let written = match poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await {
             Poll::Ready(written) => written?,
             Poll::Pending => Box::pin(Tx::with_timeout(timeout, self.half().write(buf))).await?,
         };
         if let TxHalf::Other(half) = &mut self.half {
-            // Unlike a socket, another kind of stream may buffer data, and the core never flushes a
-            // stream.
+            // A stream other than a socket may buffer data, and the core never flushes streams.
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut *half).poll_flush(cx))).await {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => Box::pin(Tx::with_timeout(timeout, half.flush())).await?,

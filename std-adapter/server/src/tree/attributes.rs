@@ -4,8 +4,8 @@ use datakit_core::vfs::{Attr, Time};
 
 /// Attributes of an [`Entry`](super::Entry) set by the author of the tree.
 ///
-/// The file or directory itself provides all attributes that are not set. The attributes are only
-/// informative: the server does not check permission bits, although the client's kernel may.
+/// The file or directory itself provides all attributes that are not set. The server does not
+/// enforce permission bits, but the client's kernel may.
 ///
 /// ```
 /// use datakit_core::vfs::Time;
@@ -27,20 +27,20 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Creates attributes that override nothing.
+    /// Creates an empty set of attributes, which overrides nothing.
     #[must_use]
     pub fn new() -> Attributes {
         Attributes::default()
     }
 
-    /// Sets the twelve permission bits. Higher bits are ignored.
+    /// Sets the permission bits, which are the lowest twelve bits of `mode`. Higher bits are
+    /// ignored.
     #[must_use]
     pub fn mode(self, mode: u32) -> Attributes {
         Attributes { mode: Some(mode & 0o7777), ..self }
     }
 
-    /// Sets the length, in bytes, that a stat reports. Reads still end at the actual end of the
-    /// file.
+    /// Sets the length, in bytes, that a stat reports. The reported length does not affect reads.
     #[must_use]
     pub fn size(self, bytes: u64) -> Attributes {
         Attributes { size: Some(bytes), ..self }
@@ -70,7 +70,7 @@ impl Attributes {
         Attributes { ctime: Some(time), ..self }
     }
 
-    /// Sets all three times.
+    /// Sets the access, modification and attribute change times to `time`.
     #[must_use]
     pub fn times(self, time: Time) -> Attributes {
         self.atime(time).mtime(time).ctime(time)

@@ -1,4 +1,4 @@
-//! Tests of callbacks, attributes and clunk hooks, which the author of a tree can add.
+//! Tests of the callbacks, attributes and clunk hooks that the author of a tree can add.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,8 +44,8 @@ async fn callbacks_create_rename_and_remove() -> Done {
     );
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
-    // The callback alone decides whether an entry can be removed, even if the entry itself would
-    // refuse.
+    // The callback alone decides whether an entry can be removed, so removal succeeds even if the
+    // entry itself would refuse.
     for inode in [&file, &dir, &link] {
         tree.remove(inode).await?;
     }

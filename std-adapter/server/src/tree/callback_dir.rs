@@ -8,7 +8,8 @@ use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// The return type of callbacks, which is a [`Result`] or a boxed future of a [`Result`].
 pub trait IntoBoxFuture<T> {
-    /// Converts `self` to a boxed future. A result becomes a future that is immediately ready.
+    /// Converts `self` to a boxed future. A [`Result`] is converted to a future that is immediately
+    /// ready.
     fn into_box_future(self) -> BoxFuture<'static, T>;
 }
 
@@ -41,9 +42,10 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// A directory whose operations are implemented by closures.
 ///
-/// An operation without a callback is passed to the directory given to [`over`](CallbackDir::over),
-/// or refused if there is no such directory. A callback returns a [`Result`], or a boxed future of
-/// a [`Result`] if it has to wait. Callbacks run in the connections' tasks and must not block.
+/// An operation without a callback is passed to the directory given to [`over`](CallbackDir::over).
+/// If the directory was created with [`new`](CallbackDir::new), the operation is refused. A
+/// callback returns a [`Result`], or a boxed future of a [`Result`] if it has to wait. Callbacks
+/// run in the connections' tasks and must not block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;
@@ -86,8 +88,8 @@ impl CallbackDir {
     }
 
     /// Sets the callback that lists the entries. The callback is called when a client opens the
-    /// directory, and for lookups if there is no lookup callback. The callback should return the
-    /// same entries each time, because every new entry is a new inode.
+    /// directory. It is also called for lookups if there is no lookup callback. The callback should
+    /// return the same entries each time, because every new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where
@@ -97,8 +99,9 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that finds an entry by name. The callback may find entries that are not
-    /// listed. The callback should return [`Error::NotFound`] if the entry does not exist.
+    /// Sets the callback that finds an entry by name. The callback may return entries that do not
+    /// appear in listings. The callback should return [`Error::NotFound`] if the entry does not
+    /// exist.
     #[must_use]
     pub fn lookup<R>(
         mut self,
@@ -139,8 +142,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that removes an entry. The tree does not ask the file or directory to
-    /// remove itself.
+    /// Sets the callback that removes an entry. If this callback is set, the tree does not ask
+    /// files and directories to remove themselves.
     #[must_use]
     pub fn remove<R>(
         mut self,
@@ -153,8 +156,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that renames an entry within this directory. On success, the tree changes
-    /// the name in the entry.
+    /// Sets the callback that renames an entry within this directory. If the callback succeeds, the
+    /// tree changes the entry's name.
     #[must_use]
     pub fn rename<R>(
         mut self,

@@ -15,19 +15,19 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
 /// A command may arrive in several writes at consecutive offsets. A command runs when it is
-/// complete: at a write that ends with a newline, a write at any other offset, a read, or the
-/// clunk. A file can also recognize a [complete command](Command::complete_unless) earlier. A write
-/// of zero bytes has no effect.
+/// completed by a write that ends with a newline, a write at an offset that is not consecutive, a
+/// read, or the clunk. With [`complete_unless`](Command::complete_unless), a command can run
+/// earlier. A write of zero bytes has no effect.
 ///
-/// The reply belongs to the file rather than to one open file, because a shell opens, writes and
-/// closes the file, and then opens it again to read the reply. Reading the reply consumes it.
+/// All open files share one reply, because a shell closes the file after writing the command and
+/// opens it again to read the reply. Reading the reply consumes it.
 pub struct Command(Arc<CommandInner>);
 
 struct CommandInner {
     handler: Box<Handler>,
-    /// Whether the reason for a failure replaces the reply.
+    /// Whether a failed command replaces the content of the file with the reason for the failure.
     explains: bool,
-    /// Returns `true` if a command without a newline may be incomplete.
+    /// A function that returns `true` if a command without a newline may be incomplete.
     may_continue: fn(&str) -> bool,
     reply: Mutex<CommandReply>,
 }
@@ -49,14 +49,13 @@ type CommandResult<T> = std::result::Result<T, CommandError>;
 type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
 type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// The failure of a command: the error to return for the request, and text that may be longer than
-/// an error message.
+/// The failure of a command, which consists of an error code for the client and an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
     /// The error to return for the request that completed the command.
     pub error: Error,
-    /// The lines that form the content of the file after the failure, if the file was created with
-    /// [`Command::explaining`].
+    /// The explanation, in one or more lines. If the file was created with [`Command::explaining`],
+    /// this text becomes the content of the file.
     pub text: String,
 }
 
@@ -79,9 +78,9 @@ impl From<Error> for CommandError {
 }
 
 impl Command {
-    /// Creates a command file. `handler` receives a command with surrounding white space trimmed,
-    /// and returns the reply. If `handler` fails, the request that completed the command returns
-    /// its error, and the previous reply is kept.
+    /// Creates a command file. `handler` receives the command, without surrounding white space, and
+    /// returns the reply. If `handler` fails, the request that completed the command fails with the
+    /// same error, and the previous reply is kept.
     pub fn new<T: Into<Vec<u8>>>(
         handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static,
     ) -> Command {
@@ -105,9 +104,9 @@ impl Command {
     }
 
     /// Creates a command file like [`new_async`](Command::new_async) that explains failures. After
-    /// a failed command, the content of the file is the reason for the failure, until the next
-    /// command. Reading does not consume the reason. The explanation helps users of a mount, who
-    /// would otherwise see only the error number.
+    /// a failed command, the file contains the reason for the failure until the next command.
+    /// Reading the file does not consume the reason. Users of a mounted tree would otherwise see
+    /// only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -131,9 +130,9 @@ impl Command {
         }))
     }
 
-    /// Runs a command without a newline immediately if it arrives in a single write, unless
-    /// `may_continue` returns `true` for the command. A client that ignores errors when closing the
-    /// file therefore gets the error from the write.
+    /// Runs a command immediately if it arrives in a single write without a newline, unless
+    /// `may_continue` returns `true` for the command. If the command fails, the write reports the
+    /// error, which helps clients that ignore errors when they close a file.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A newly created file has no clones, so `get_mut` succeeds.
@@ -214,16 +213,15 @@ impl OpenCommand {
     }
 }
 
-/// The offsets at which a read of one open file may continue. Some clients keep a single position
-/// for reads and writes, so the total number of bytes read and written is also accepted as an
-/// offset.
+/// The offsets that the next read of an open file may use. Some clients keep a single position for
+/// reads and writes, so the total number of bytes read and written is also a valid offset.
 #[derive(Default)]
 struct Position {
     /// The total number of bytes read and written so far.
     sum: u64,
     /// The offset at which the last read or write ended.
     end: u64,
-    /// The reason that is being read, and the number of bytes read from it so far.
+    /// The reason for a failure that is being read, and the number of bytes read from it so far.
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
@@ -276,8 +274,8 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command that arrives in several writes can always continue, as in `commit` followed
-            // by ` ff-only`.
+            // A command that arrives in several writes may always be incomplete. For example,
+            // `commit` may be followed by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;
                 !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))

@@ -1,5 +1,4 @@
-//! An adapter for core files in the dynamic tree, so that a desktop server can serve a device's
-//! files unchanged.
+//! An adapter for core files, which lets a desktop server serve a device's files unchanged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,8 +13,8 @@ use parking_lot::Mutex;
 
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads may
-/// wait for data.
+/// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads can
+/// wait for data at the same time.
 #[derive(Clone)]
 pub struct CoreFile {
     file: FileRef,
@@ -113,10 +112,10 @@ struct OpenCoreFile {
 }
 
 /// The wakers of all reads that wait for one file. A core file has room for only a few wakers, so
-/// the adapter gives it a single waker that wakes all these reads.
+/// the adapter registers a single waker that wakes all of these reads.
 #[derive(Default)]
 struct WakerSet {
-    /// The number of the next open file.
+    /// The number to assign to the next open file.
     next_number: AtomicU64,
     /// The wakers, keyed by the number of the open file. One waker per open file is enough, because
     /// the tree runs one read of an open file at a time.
@@ -160,7 +159,7 @@ impl OpenLeaf for OpenCoreFile {
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
             // The waker is registered before the poll, so an event during the poll wakes this read.
-            // The previous waker is dropped after the lock is released.
+            // The previous waker is dropped only after the lock has been released.
             let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
             drop(previous);
             let mut cx = Context::from_waker(&all);
