@@ -15,9 +15,9 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
 /// A command may arrive in several writes at consecutive offsets. A command runs when it is
-/// completed by a write that ends with a newline, a write at an offset that is not consecutive, a
-/// read, or the clunk. With [`complete_unless`](Command::complete_unless), a command can run
-/// earlier. A write of zero bytes has no effect.
+/// completed by a write that ends with a newline, a write at a non-consecutive offset, a read, or
+/// the clunk. With [`complete_unless`](Command::complete_unless), a command can run earlier. A
+/// write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
 /// opens it again to read the reply. Reading the reply consumes it.

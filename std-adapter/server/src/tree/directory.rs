@@ -18,7 +18,8 @@ pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 ///
 /// By default, methods that change the directory return an error, as for a read-only directory.
 pub trait Directory: Send + Sync {
-    /// Returns the entries in listing order. Called when the directory is opened.
+    /// Returns the entries in listing order. The tree calls this method when the directory is
+    /// opened.
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
     /// Returns the entry called `name`. The default implementation searches the listing and returns
@@ -33,15 +34,15 @@ pub trait Directory: Send + Sync {
     /// Creates a file, a directory or a symbolic link in this directory.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name already exists. Unless the file must be created
-    /// [exclusively](Create::exclusive), a directory may truncate the existing file instead.
+    /// [`Error::Exists`] if the name already exists. A directory may instead truncate the existing
+    /// file, unless [`exclusive`](Create::exclusive) is set.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
     /// Performs [`create`](Directory::create) on behalf of the attached user. Override this method
-    /// if the result depends on the user.
+    /// if the result of the creation depends on the user.
     fn create_by<'a>(
         &'a self,
         name: Name<'a>,
@@ -52,17 +53,17 @@ pub trait Directory: Send + Sync {
         self.create(name, create)
     }
 
-    /// Renames `child` within this directory. On success, the tree changes the name in the entry.
+    /// Renames `child` within this directory. On success, the tree changes the entry's name.
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
     /// Moves `child` to `name` in `dir`, another directory of this tree. On success, the tree
-    /// changes the name in the entry.
+    /// changes the entry's name.
     ///
     /// # Errors
-    /// By default, [`Error::CrossDevice`], which makes clients copy the entry and remove the
+    /// [`Error::CrossDevice`] by default. This error makes clients copy the entry and remove the
     /// original.
     fn move_to<'a>(
         &'a self,
@@ -90,19 +91,19 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns the directory that currently contains this one, if this one may have been moved.
+    /// Returns the current parent directory if this directory may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Returns `self` for downcasting, so that a directory can recognize other directories of its
+    /// Returns `self` for downcasting, which lets a directory recognize other directories of its
     /// own type.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 
-    /// Returns `true` if removing `child` succeeds but has no effect. Returning `true` lets `rm -r`
-    /// remove a directory whose entries can only be removed together with it.
+    /// Returns `true` if removing `child` alone succeeds but has no effect. This lets `rm -r`
+    /// remove a directory whose entries can be removed only together with the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
@@ -123,10 +124,10 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Removes `child` from the listing after the child has removed itself. The default
-    /// implementation does nothing for files and directories, whose own `remove` must have updated
-    /// the listing. Symbolic links cannot remove themselves, so the default implementation returns
-    /// an error for them.
+    /// Removes `child` from the listing after the child has removed itself. For a file or
+    /// directory, the default implementation does nothing, because the child's own `remove` must
+    /// have updated the listing. For a symbolic link, which has no `remove` method of its own, the
+    /// default implementation returns an error.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -155,8 +156,7 @@ impl Directory for Empty {
     }
 }
 
-/// A directory whose entries are returned by a function, which is called for every listing and
-/// lookup.
+/// A directory that calls a function to get its entries for every listing and lookup.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
@@ -182,8 +182,8 @@ impl<F> fmt::Debug for ListDir<F> {
 /// A directory whose entries the program adds and removes. Listings are sorted by name. Clones
 /// refer to the same directory.
 ///
-/// Clients cannot create or rename entries in this directory, but they can remove an entry if the
-/// entry's own `remove` succeeds.
+/// Clients cannot create or rename entries in this directory. Clients can remove an entry if its
+/// own `remove` method succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
 
@@ -194,12 +194,12 @@ impl Dir {
         Dir::default()
     }
 
-    /// Adds `entry` under its name and returns the entry that it replaces, if any.
+    /// Adds `entry` under its name. Returns the entry that previously had this name, if any.
     pub fn insert(&self, entry: Entry) -> Option<Entry> {
         self.0.write().insert(entry.name(), entry)
     }
 
-    /// Adds `entry` under its name and returns it.
+    /// Adds `entry` under its name and returns the entry.
     ///
     /// # Errors
     /// [`Error::Exists`] if the name already exists.
@@ -210,7 +210,8 @@ impl Dir {
         }
     }
 
-    /// Renames `entry` to `name`, adds it, and returns the entry that it replaces, if any.
+    /// Renames `entry` to `name` and adds it. Returns the entry that previously had this name, if
+    /// any.
     pub fn insert_as(&self, name: impl AsRef<[u8]>, entry: Entry) -> Option<Entry> {
         entry.set_name(name.as_ref());
         self.insert(entry)
@@ -261,14 +262,14 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // A newer entry may have taken the name, and that entry must not be removed.
+        // A newer entry with the same name must not be removed.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }
 }
 
-/// A view of another directory in which nothing can be created or renamed. The view has no write
-/// permission bits. Entries can be removed if the other directory allows it.
+/// A view of another directory in which nothing can be created or renamed. The mode of the view has
+/// no write permission bits. Entries can be removed if the other directory allows it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 

@@ -10,15 +10,16 @@ use parking_lot::RwLock;
 use super::{Attributes, Directory, Leaf};
 use crate::inode_numbers;
 
-/// An inode of the dynamic tree: a file, directory or symbolic link together with its name.
+/// An inode of the dynamic tree, which is a file, directory or symbolic link together with its
+/// name.
 ///
 /// Clones refer to the same inode, and every new entry gets a new inode number. A directory should
-/// keep its entries, because two lookups of the same name must return the same inode number.
+/// store its entries, because two lookups of the same name must return the same inode number.
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
-/// A reference to a node. Each node is a single allocation, because a listing may create thousands
-/// of nodes.
+/// A reference to a node. A listing may create thousands of nodes, so each node uses only one
+/// allocation.
 #[derive(Clone)]
 enum NodeRef {
     Dir(Arc<Node<dyn Directory>>),
@@ -29,8 +30,8 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or given attributes. Most entries never change, and reading
-    /// the name of such an entry takes no lock.
+    /// Empty until the entry is renamed or given attributes. Most entries never change, and their
+    /// names can be read without a lock.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
@@ -49,7 +50,7 @@ pub(super) enum EntryContent<'e> {
     Symlink(&'e [u8]),
 }
 
-/// The part of a node that does not depend on its content.
+/// The fields that nodes of all types have in common.
 type Header<'e> = (u64, &'e Arc<[u8]>, &'e OnceLock<Box<RwLock<Changes>>>);
 
 impl<C> Node<C> {
@@ -81,20 +82,20 @@ impl Entry {
         Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
-    /// Creates a directory entry with the inode number `ino`, without copying the name. See
+    /// Creates a directory entry with the inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
-    /// Creates a file entry with the inode number `ino`, without copying the name. See
+    /// Creates a file entry with the inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
         Entry(NodeRef::File(Node::new(name, ino, file)))
     }
 
-    /// Sets the inode number of a newly created entry. Clients treat entries with the same number
-    /// as the same file.
+    /// Sets the inode number of a newly created entry. Clients treat all entries with the same
+    /// inode number as one file.
     #[must_use]
     pub fn with_ino(mut self, number: u64) -> Entry {
         // A newly created entry has no clones, so `get_mut` succeeds.
@@ -122,7 +123,7 @@ impl Entry {
         self.changes().write().attributes = attributes;
     }
 
-    /// Returns the current name, which a rename changes.
+    /// Returns the current name. Renaming the entry changes the name.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
         let (_, name, changes) = self.header();
@@ -142,7 +143,7 @@ impl Entry {
         self.changes().write().name = name.into();
     }
 
-    /// Returns the attributes set by the author of the tree, if any.
+    /// Returns the attributes that override those reported by the file or directory, if any.
     pub(super) fn attributes(&self) -> Option<Attributes> {
         self.header().2.get().map(|changes| changes.read().attributes)
     }
@@ -181,8 +182,8 @@ impl Entry {
     }
 
     pub(super) fn id(&self) -> Id {
-        // The version is always 0, which disables caching, because anything in this tree may change
-        // without notice.
+        // The content of an entry may change without notice. The version is therefore always 0,
+        // which disables caching.
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 
@@ -204,7 +205,7 @@ impl Entry {
     /// Asks the file or directory to remove itself. Removing a symbolic link always succeeds.
     ///
     /// # Errors
-    /// Any error returned by [`Leaf::remove`] or [`Directory::remove`].
+    /// The error returned by [`Leaf::remove`] or [`Directory::remove`].
     pub async fn remove(&self) -> Result<()> {
         match self.content() {
             EntryContent::Dir(dir) => dir.remove().await,
@@ -213,7 +214,7 @@ impl Entry {
         }
     }
 
-    /// Returns the directory that currently contains the entry, if the entry may have been moved.
+    /// Returns the current parent directory if the entry may have been moved.
     pub(super) fn current_parent(&self) -> Option<Entry> {
         match self.content() {
             EntryContent::Dir(dir) => dir.current_parent(),
@@ -222,7 +223,8 @@ impl Entry {
         }
     }
 
-    /// Returns the file or directory itself for downcasting, if its type supports downcasting.
+    /// Returns the file or directory for downcasting, or `None` if its type does not support
+    /// downcasting.
     #[must_use]
     pub fn as_any(&self) -> Option<&dyn Any> {
         match self.content() {

@@ -13,8 +13,8 @@ pub trait Leaf: Send + Sync {
     /// Returns the length, the permission bits and the version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
-    /// Returns the results of [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if both are
-    /// known without waiting. If this method returns `None`, the tree calls the other two methods.
+    /// Returns the results of [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) if both are available
+    /// without waiting. If this method returns `None`, the tree calls `stat` and `mtime` instead.
     fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
@@ -32,7 +32,7 @@ pub trait Leaf: Send + Sync {
     /// Opens the file. A file that does not support truncation ignores [`OpenMode::truncate`].
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>>;
 
-    /// Sets the length in bytes.
+    /// Sets the length of the file, in bytes.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         let _ = length;
         ready(Err(Error::ReadOnlyFile))
@@ -49,12 +49,12 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns the directory that currently contains the file, if the file may have been moved.
+    /// Returns the current parent directory if the file may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Returns `self` for downcasting, so that directories can recognize their own files.
+    /// Returns `self` for downcasting, which lets a directory recognize its own files.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
@@ -65,13 +65,13 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Calls `hook` whenever the last open fid of the file is closed, by a clunk or because the
-    /// connection is lost. The hook runs again if the file is reopened and closed.
+    /// Calls `hook` whenever the last open fid of the file is closed by a clunk or a lost
+    /// connection. The hook runs again if the file is reopened and closed.
     ///
     /// Fids that were never opened do not count, because the Linux client keeps such fids in its
-    /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the last
-    /// open file, and must not block. An open that races with the last clunk may succeed before the
-    /// hook runs.
+    /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] have been
+    /// called for the last open file. The hook must not block. A client may open the file again
+    /// after the last clunk but before the hook runs.
     fn on_clunk(self, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<Self>
     where
         Self: Sized,
@@ -81,27 +81,27 @@ pub trait Leaf: Send + Sync {
 }
 
 /// An open file. When the client closes the file or disconnects, the tree calls
-/// [`close`](OpenLeaf::close) and then drops this value.
+/// [`close`](OpenLeaf::close) and then drops the open file.
 ///
-/// The tree runs at most one read and one write at a time, in order of arrival. A read and a write
-/// may run concurrently.
+/// The tree runs reads one at a time and writes one at a time, each in order of arrival. A read and
+/// a write may run concurrently.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 indicates
-    /// the end of the file or a stream's flush mark. Waits only until the first bytes are
+    /// Reads at `offset` into `buf` and returns the number of bytes read. The number 0 indicates
+    /// the end of the file or a stream's flush mark. This method waits only until some bytes are
     /// available, not until `buf` is full.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no data is lost, and the next read returns the data.
+    /// If the future is dropped, no data is lost. The next read returns the data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may wait for an event, like reads from a stream. The server uses a
-    /// small buffer for reads that may wait.
+    /// Returns `true` if reads may wait for an event, as reads from a stream do. The server uses a
+    /// small buffer for such reads.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// Reads like [`read`](OpenLeaf::read) if the data is available and the result does not depend
-    /// on other reads. If this method returns `None`, the tree calls `read`.
+    /// Like [`read`](OpenLeaf::read), but returns `None` if the data is not available or the result
+    /// depends on other reads. If this method returns `None`, the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None
@@ -113,18 +113,18 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Applies buffered writes. Called at a clunk, but not when the connection is lost. An error is
-    /// returned in the reply to the clunk.
+    /// Applies buffered writes. The tree calls this method at a clunk, but not when the connection
+    /// is lost. If this method fails, the clunk fails with the same error.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// Called once when the file is closed, by a clunk or because the connection is lost.
+    /// The tree calls this method once, when the file is closed by a clunk or a lost connection.
     fn close(&self) {}
 }
 
-/// Checks that permission bits do not make a file executable. Commands and values cannot be made
-/// executable.
+/// Checks that permission bits do not make a file executable. Command and value files cannot be
+/// made executable.
 ///
 /// # Errors
 /// [`Error::ChmodSpecial`] if the bits allow the owner to execute the file.

@@ -210,7 +210,7 @@ async fn an_explaining_command_shows_the_reason_until_the_next_command() -> Done
     }
     let f = walk(&tree, "f").await?;
     assert_eq!(tree.stat(&f).await?.size, 18);
-    // A kernel keeps a single position for reads and writes.
+    // The kernel keeps a single position for the reads and writes of an open file.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
@@ -342,7 +342,7 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     }
     tree.flush(&open).await?;
     assert_eq!(read(&tree, "f").await?, "did calibrate");
-    // A command is completed by a newline, a write at another offset, or a read.
+    // A command is completed by a newline, a write that does not continue it, or a read.
     tree.write(&open, 0, b"on").await?;
     tree.write(&open, 2, b"e\n").await?;
     assert_eq!(read(&tree, "f").await?, "did one");
@@ -350,8 +350,8 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     tree.write(&open, 0, b"three").await?;
     assert_eq!(read(&tree, "f").await?, "did two");
     assert_eq!(read_at(&tree, &open, 0, 20).await?, "did three");
-    // The request that completes a command reports the command's error. A lost connection does not
-    // complete a command.
+    // If a command fails, the request that completed it reports the error. A lost connection does
+    // not complete a command.
     tree.write(&open, 0, b"ba").await?;
     assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"bad").await?;
@@ -390,7 +390,7 @@ async fn a_complete_command_runs_without_a_newline() -> Done {
     Ok(())
 }
 
-/// A value that records every write.
+/// A value that records the text of every write.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<String>>>);
 
@@ -435,8 +435,8 @@ async fn a_log_level_in_several_writes_is_set_once() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // A newline that arrives after the complete name is ignored, but a newline alone is an unknown
-    // level.
+    // A newline that arrives after a complete level name is ignored, but a newline alone is an
+    // unknown level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

@@ -12,7 +12,7 @@ use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
 /// A stored value that is read and written as a whole.
 pub trait Value: Send + Sync {
-    /// Returns the value, or `None` if it does not exist.
+    /// Returns the value, or `None` if the value does not exist.
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the value.
@@ -42,18 +42,18 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A file backed by a [`Value`]. Every read request reads the value again. A write request reads
-/// the value, replaces the bytes at the offset, and writes the whole value back.
+/// A file backed by a [`Value`]. Every read request reads the whole value. A change to the file
+/// reads the value, replaces the bytes at the given offset, and writes the whole value back.
 ///
-/// Writes at consecutive offsets are collected and change the value only once: at a write that ends
-/// with a newline, a write at any other offset, a read, or the clunk. A write of zero bytes has no
-/// effect.
+/// Writes at consecutive offsets are collected and change the value only once. The change happens
+/// at a write that ends with a newline, a write at a non-consecutive offset, a read, or the clunk.
+/// A write of zero bytes has no effect.
 pub struct Kv(Arc<KvInner>);
 
 struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// Locked while the value is read, changed and written, so that concurrent changes are not
+    /// Locked while the value is read, changed and written back, so that concurrent changes are not
     /// lost.
     changing: Mutex<()>,
 }
@@ -159,7 +159,7 @@ impl Leaf for Kv {
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             if mode.truncate {
-                // Truncation is ignored when a read-only file is opened.
+                // Truncation at open is ignored if the file is read-only.
                 self.0.truncate(0).await.or_else(|error| {
                     if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
                 })?;
@@ -190,7 +190,7 @@ struct OpenKv {
 }
 
 impl OpenKv {
-    /// Stores a complete piece of text in the value.
+    /// Writes a complete piece of text to the value.
     async fn store(&self, piece: Option<Piece>) -> Result<()> {
         let Some(Piece { start, text }) = piece else { return Ok(()) };
         let _changing = self.file.changing.lock().await;
@@ -216,8 +216,8 @@ impl OpenLeaf for OpenKv {
             if data.is_empty() {
                 return Ok(0);
             }
-            // In append mode, writes are always consecutive, regardless of the offset that the
-            // client sends.
+            // In append mode, every write continues the previous write, regardless of the offset
+            // that the client sends.
             let offset = if self.append { self.pieces.next_offset() } else { offset };
             end_of_write(offset, data.len())?;
             self.store(self.pieces.finish_before(offset, data.len())).await?;

@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value whose latest state is streamed to readers. Clones refer to the same value.
+/// A value whose latest version is streamed to readers. Clones refer to the same value.
 ///
 /// A stream first delivers the value that was current when the file was opened. Once a reader has
 /// read this value completely, the stream delivers the latest value as soon as its text differs
-/// from the last text delivered. A slow reader skips intermediate values; use
+/// from the last text delivered. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
@@ -36,7 +36,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.send_replace(value);
     }
 
-    /// Passes the value to `with`. Calling [`publish`](Live::publish) in `with` deadlocks.
+    /// Passes the value to `with`. Calling [`publish`](Live::publish) from `with` causes a
+    /// deadlock.
     pub fn with<R>(&self, with: impl FnOnce(&T) -> R) -> R {
         with(&self.0.borrow())
     }
@@ -53,7 +54,7 @@ impl<T: Send + Sync + 'static> Live<T> {
     }
 
     /// Returns a file that delivers the value formatted by `format`. A value may have any number of
-    /// files. Calling [`publish`](Live::publish) in `format` deadlocks.
+    /// files. Calling [`publish`](Live::publish) from `format` causes a deadlock.
     pub fn file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> S + Send + Sync + 'static,
@@ -61,8 +62,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Returns a file like [`file`](Live::file), but `format` may fail. If `format` fails, the open
-    /// or the read fails with the same error.
+    /// Like [`file`](Live::file), but `format` may fail. If `format` fails, the open or read that
+    /// called it fails with the same error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,
@@ -114,7 +115,8 @@ impl<T: Send + Sync> TextSource for Values<T> {
                 return Ok(Some(text));
             }
             if self.values.changed().await.is_err() {
-                // No more values can be published, but a live stream never ends.
+                // No more values can be published, so the read waits forever. A live stream never
+                // ends.
                 std::future::pending::<()>().await;
             }
         }

@@ -1,5 +1,5 @@
-//! A directory with the log sources of a program. `src/<name>/doc` describes a source and
-//! `src/<name>/level` contains its log level.
+//! A directory of a program's log sources. For each source, the file `src/<name>/doc` contains a
+//! description and the file `src/<name>/level` contains the log level.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -37,7 +37,7 @@ impl LogSource {
     }
 }
 
-/// The log sources of a program. Clones refer to the same set.
+/// The log sources of a program. Clones refer to the same set of sources.
 #[derive(Debug, Clone, Default)]
 pub struct LogSources(Arc<RwLock<Vec<Entry>>>);
 
@@ -48,7 +48,7 @@ impl LogSources {
         LogSources::default()
     }
 
-    /// Adds a source, which appears in later listings.
+    /// Adds a source, which then appears in listings.
     pub fn register(&self, name: &str, doc: &str, level: Level) -> LogSource {
         let source = LogSource(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
@@ -96,8 +96,8 @@ impl Leaf for LevelFile {
         ready(Ok(Box::new(OpenLevel { file, pieces: Pieces::default(), emptied })))
     }
 
-    /// Truncates the file. Truncation to length 0 keeps the level, because a shell truncates the
-    /// file before writing to it.
+    /// Truncates the file. Truncation to length 0 does not change the level, because a shell
+    /// truncates the file before writing to it.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(Ok(()));
@@ -118,8 +118,8 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// `true` if the file was opened with truncation and has not been written since. Until the
-    /// first write, the file reads as empty.
+    /// `true` if the file was opened with truncation and has not been written since. In this state,
+    /// the file reads as empty.
     emptied: AtomicBool,
 }
 
