@@ -17,7 +17,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::pipe::Pipe;
 use embedded_io_async::{ErrorType, Read};
 
-// The tree: one directory with one parameter.
+// The tree to serve, which has one directory and one parameter.
 static GAIN: Value<f32> = Value::new(1.0);
 static RADIO: Dir =
     Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
@@ -41,7 +41,7 @@ impl Read for Receiver<'_> {
 
 impl TransportRead for Receiver<'_> {}
 
-/// Sends requests and prints both sides of the conversation.
+/// A client that prints every request and reply.
 struct Client<'p> {
     requests: &'p Bytes,
     replies: &'p Bytes,

@@ -15,8 +15,8 @@ use datakit_core::wire::{Dialect, Rmessage, Tag, Tmessage};
 use embassy_futures::block_on;
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-/// A third-party driver that knows nothing of `embedded-io-async`. The driver in this example
-/// replays a recording.
+/// A third-party driver that does not use `embedded-io-async`. The driver in this example replays a
+/// recording.
 mod driver {
     #[derive(Debug)]
     pub(crate) struct LineError;
@@ -26,8 +26,8 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, copies them to `buf` and returns their number. Returns `None` after a
-        /// hang-up.
+        /// Waits for bytes, copies them to `buf` and returns their number. Returns `None` after the
+        /// peer has hung up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
             buf[..n].copy_from_slice(&self.recording[..n]);
@@ -50,8 +50,8 @@ mod driver {
     }
 }
 
-/// A wrapper that turns the driver's error into an `embedded-io` error, which needs an error kind
-/// and an implementation of `core::error::Error`.
+/// Wraps the driver's error to provide the error kind and the `core::error::Error` implementation
+/// that `embedded-io` requires.
 #[derive(Debug)]
 struct UartError(driver::LineError);
 
@@ -82,7 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default methods suit a board: a waiting read holds a buffer, and there is no budget.
+// The default methods are suitable for boards. A waiting read holds a buffer, and the budget is
+// unlimited.
 impl TransportRead for UartRx {}
 
 /// The sending half.

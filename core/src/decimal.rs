@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-/// An integer that formats as decimal digits. The implementation ignores width, sign and precision,
+/// An integer that is displayed in decimal. The implementation ignores width, sign and precision,
 /// which saves a kilobyte of flash compared with the `Display` implementations of the integer
 /// types.
 ///
@@ -17,7 +17,7 @@ pub struct Decimal {
 }
 
 impl fmt::Display for Decimal {
-    // The recursion is at most twenty levels deep, one per digit.
+    // Recurses once per digit, at most twenty levels deep.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rest, digit) = (self.magnitude / 10, self.magnitude % 10);
         if rest != 0 {
@@ -25,7 +25,7 @@ impl fmt::Display for Decimal {
         } else if self.negative {
             f.write_char('-')?;
         }
-        // A digit is always less than 10.
+        // The digit is less than 10, so the cast does not truncate it.
         f.write_char(char::from(b'0' + digit as u8))
     }
 }
@@ -34,7 +34,7 @@ macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {
             fn from(number: $type) -> Decimal {
-                // None of the converted integer types is wider than 64 bits.
+                // Every integer type that this macro converts has at most 64 bits.
                 Decimal { negative: false, magnitude: number as u64 }
             }
         }

@@ -10,15 +10,16 @@ use super::pieces::{self, PieceTarget};
 use super::util::{Plain, check_plain_mode, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
-/// A function that runs a command and writes the reply. The command is passed without leading and
+/// A function that runs a command and writes the reply. The command is passed without leading or
 /// trailing white space.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs the commands written to it. A newline, a read or the clunk ends a command.
+/// A file that runs the commands written to it. A command ends at a newline, at a read, or when the
+/// fid is clunked.
 ///
 /// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
-/// through the same open file or a later one. If a command fails, the request that ended the
-/// command returns the error, and the previous reply is kept.
+/// through the same open file or through a file that is opened later. If a command fails, the
+/// request that ended the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,

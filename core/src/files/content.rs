@@ -1,4 +1,4 @@
-//! Files with arbitrary content, either kept in RAM or read and written by functions.
+//! Files with arbitrary content, which is kept in RAM or accessed through functions.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -10,7 +10,7 @@ use super::pieces::{self, PieceTarget};
 use super::util::{Count, check_plain_mode, overlay, resize};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
-/// A file of at most `N` bytes in RAM. Every read returns the current content.
+/// A file that stores at most `N` bytes in RAM. Every read returns the current content.
 pub struct Bytes<const N: usize> {
     content: CriticalSectionMutex<RefCell<FixedText<N>>>,
 }
@@ -30,8 +30,8 @@ impl<const N: usize> Bytes<N> {
     /// Replaces the content.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if there are more than `N` bytes. If an error is returned, the
-    /// content is unchanged.
+    /// Returns [`Error::TooLarge`] if the length of `bytes` exceeds `N`. If an error is returned,
+    /// the content is unchanged.
     pub fn set(&self, bytes: &[u8]) -> Result<()> {
         self.change(|_, new| new.extend(bytes))
     }
@@ -96,14 +96,14 @@ impl<const N: usize> File for Bytes<N> {
 }
 
 /// A file of at most `N` bytes whose content is read by one function and written by another. Both
-/// functions handle the content as a whole. The content can be, for example, a setting in flash, a
-/// register or a row in a store.
+/// functions always transfer the entire content. The content can be, for example, a setting in
+/// flash, a register or a row in a store.
 ///
-/// The file keeps nothing between calls except a value that is being written in pieces. [The module
-/// documentation](super) describes when a value that is written in pieces ends. The value also ends
-/// when the open file has no more room.
+/// Between calls, the file stores only a value that is being written in pieces. The [module
+/// documentation](super) describes when a value that is written in pieces ends. A value also ends
+/// when the open file's buffer is full.
 ///
-/// The reading function returns [`Error::NotFound`] if there is no value. Writing to the file then
+/// If no value exists, the read function returns [`Error::NotFound`], and a write to the file
 /// creates the value.
 pub struct Kv<const N: usize, R, W> {
     read: R,
@@ -115,13 +115,13 @@ where
     R: Fn(&mut dyn Text) -> Result<()>,
     W: Fn(&[u8]) -> Result<()>,
 {
-    /// Creates a file from a reading function and a writing function.
+    /// Creates a file from a read function and a write function.
     #[must_use]
     pub const fn new(read: R, write: W) -> Self {
         Kv { read, write }
     }
 
-    /// Reads the whole content. If there is no value, returns empty content.
+    /// Returns the whole content, which is empty if no value exists.
     fn whole(&self) -> Result<FixedText<N>> {
         let mut whole = FixedText::new();
         match (self.read)(&mut whole) {

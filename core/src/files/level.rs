@@ -1,4 +1,5 @@
-//! Log levels as files: a directory for each log source, with the files `doc` and `level`.
+//! Log levels as files. Each log source has a directory that contains a `doc` file and a `level`
+//! file.
 
 use core::fmt::{self, Write};
 use core::str::FromStr;
@@ -33,7 +34,7 @@ impl Level {
     pub const ALL: [Level; 6] =
         [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
-    /// Returns the name of the level, as it appears in files.
+    /// Returns the name that a `level` file shows for this level.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +47,7 @@ impl Level {
         }
     }
 
-    /// Returns the level called `name`.
+    /// Returns the level with the given name, or `None` if there is no such level.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.as_str() == name)
@@ -76,7 +77,7 @@ impl FromStr for Level {
     }
 }
 
-/// The file `level` of a log source. Reading the file returns the name of the level, followed by a
+/// The `level` file of a log source. Reading the file returns the name of the level, followed by a
 /// newline. Writing a name to the file sets the level.
 ///
 /// ```
@@ -152,9 +153,9 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Truncating the file to length 0 changes nothing, because a shell truncates a file before it
-    /// writes to it. For any other length, the name is truncated or padded with zeros, and the
-    /// result is written to the file.
+    /// Truncating the file to length 0 changes nothing, because shells truncate a file before
+    /// writing to it. If the new length is not 0, the level's name is truncated or padded with
+    /// zeros, and the result is written to the file.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

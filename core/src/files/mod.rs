@@ -1,4 +1,4 @@
-//! Ready-made files, the building blocks of a tree.
+//! Ready-made files from which trees can be built.
 //!
 //! | file | a read returns | a write |
 //! |---|---|---|
@@ -14,13 +14,13 @@
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
-//! A value or a command may be written in pieces at consecutive offsets. A newline at the end of a
-//! write, a write at another offset, a read, or the clunk ends the value or command. An empty write
-//! has no effect.
+//! A value or a command may be written in pieces at consecutive offsets. The value or command ends
+//! when a write ends with a newline, when the next write is not consecutive, when the file is read,
+//! or when the fid is clunked. An empty write has no effect.
 //!
-//! The methods of all files take `&self`, so a file can be a `static`. Constants stay in flash, and
-//! values are protected by a critical section, so an interrupt handler may set a [`Value`] or
-//! publish to a stream.
+//! All methods of a file take `&self`, so a file can be a `static`. Constants stay in flash. Values
+//! are protected by critical sections, so an interrupt handler may set a [`Value`] or publish to a
+//! stream.
 
 mod command;
 mod content;

@@ -1,5 +1,6 @@
-//! Parameters: values in the program ([`Value`]), files that show and set the values ([`Param`]),
-//! and the types that a value can have ([`ParamType`]).
+//! Parameters, which are values that clients can read and set. A [`Value`] stores the value of a
+//! parameter, and a [`Param`] is the file that shows and sets the value. The type of the value
+//! implements [`ParamType`].
 //!
 //! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
 //! into a [`Dir`](crate::vfs::Dir).
@@ -17,8 +18,8 @@ use super::util::{Count, Plain, Quoted, check_plain_mode, render};
 use crate::Decimal;
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
 
-/// A value that the program and its files share. A value can be set from an interrupt handler. The
-/// value is the only part of a [`Param`] that is kept in RAM.
+/// A value that is shared by the program and its files. A value can be set from an interrupt
+/// handler. The value is the only part of a [`Param`] that is kept in RAM.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
@@ -29,7 +30,7 @@ pub struct Value<T> {
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
-    /// Creates a value with the initial content `initial`.
+    /// Creates a value that is initially set to `initial`.
     #[must_use]
     pub const fn new(initial: T) -> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
@@ -55,8 +56,8 @@ impl<T> Value<T> {
     /// Waits until the [version](Value::version) differs from `seen`, and returns the new version.
     ///
     /// # Cancel safety
-    /// Dropping the future does not lose changes: the next call detects a change that happened in
-    /// the meantime.
+    /// No change is lost if the future is dropped, because the next call detects changes that have
+    /// occurred in the meantime.
     pub async fn changed(&self, seen: u32) -> u32 {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
@@ -95,16 +96,16 @@ impl<T: Clone + Default + fmt::Debug> fmt::Debug for Value<T> {
     }
 }
 
-/// A function that checks a new value before it is set. The error message should name the valid
-/// values.
+/// A function that checks a new value before the parameter is set. The error message should name
+/// the valid values.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
 /// A [`Value`] as a file.
 ///
-/// Reading the file returns the value as text, followed by a newline. Written text is parsed,
-/// checked and set as a whole. If the text is refused, the request that ends the value returns the
-/// error. For text that ends with a newline, this request is the write itself. Everything except
-/// the value is constant and stays in flash.
+/// Reading the file returns the value as text, followed by a newline. Text written to the file is
+/// parsed, checked and set as a whole. If the text is refused, the request that ends the value
+/// returns the error. If the text ends with a newline, the write itself returns the error.
+/// Everything except the value is constant and stays in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -124,8 +125,9 @@ pub struct Param<T: ParamType + 'static> {
     read_only: bool,
 }
 
-/// Checks that a parameter takes at most 64 bytes of flash, not counting its strings, and 12 bytes
-/// of RAM. A value whose initial content is not 0 takes up both flash and RAM.
+/// Checks that a parameter takes at most 12 bytes of RAM and, not counting its strings, at most 64
+/// bytes of flash. A nonzero initial value also takes up flash, from which it is copied to RAM at
+/// startup.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(
@@ -199,7 +201,8 @@ impl Param<Choice> {
     /// Sets the names to choose from.
     ///
     /// # Panics
-    /// Panics if there are more than 256 names. In a `static`, the panic is a compile error.
+    /// Panics if there are more than 256 names. In the initializer of a `static`, the panic is a
+    /// compile-time error.
     #[must_use]
     pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
         assert!(names.len() <= 256, "a choice has at most 256 names");
@@ -225,8 +228,8 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // A shell truncates the file before it writes to it. The value is kept, but reads of this
-        // open file return nothing.
+        // Shells truncate a file before writing to it. The value is kept, but reads of the
+        // truncated open file return no bytes.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
@@ -290,7 +293,7 @@ impl<T: ParamType> PieceTarget for Param<T> {
     }
 }
 
-/// The error message for a refused value: `"abc" is not a number from 0 to 10 dB`.
+/// The error message for a refused value, for example `"abc" is not a number from 0 to 10 dB`.
 struct Refusal<'a, T: ParamType + 'static> {
     param: &'a Param<T>,
     text: &'a [u8],
@@ -303,8 +306,8 @@ impl<T: ParamType> fmt::Display for Refusal<'_, T> {
     }
 }
 
-/// A type that the value of a [`Param`] can have. The trait defines how values of the type are
-/// parsed, rendered and limited.
+/// A type for the value of a [`Param`]. The trait defines how values of the type are parsed,
+/// rendered and limited.
 pub trait ParamType: Clone + Default + Send {
     /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;
@@ -313,13 +316,13 @@ pub trait ParamType: Clone + Default + Send {
     const ANY: Self::Limits;
 
     /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
-    /// a value or exceeds the limits. `text` is a byte slice because most types need no UTF-8
-    /// check.
+    /// a valid value or is outside the limits. `text` is a byte slice because most types need no
+    /// UTF-8 check.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
-    /// Returns whether `text`, which contains no newline, may be the beginning of a longer value.
-    /// If this method returns `false`, `text` is parsed immediately, without waiting for the end of
-    /// the value.
+    /// Returns whether `text` could be the beginning of a longer value. The text contains no
+    /// newline. If this method returns `false`, the text is parsed immediately, without waiting for
+    /// the end of the value.
     fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true
@@ -335,7 +338,7 @@ pub trait ParamType: Clone + Default + Send {
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
 
-/// A choice between a few names, which are set with [`Param::names`]. The field is the index of the
+/// A choice among the names that are set with [`Param::names`]. The field is the index of the
 /// chosen name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -350,8 +353,8 @@ macro_rules! number {
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
-                // The range check also refuses NaN and infinity, which no range contains. A float
-                // that is too large is parsed as infinity.
+                // The range check also refuses NaN and infinity because no range contains them. A
+                // number that is too large for the float type is parsed as infinity.
                 $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
             }
 
@@ -366,7 +369,7 @@ macro_rules! number {
             fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 out.write_str($what)?;
                 let (low, high) = *limits;
-                // Omit the default range of a float, because each of its limits has 39 digits.
+                // Omit the default range of a float because its limits have 39 digits each.
                 if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
                     return Ok(());
                 }
@@ -479,7 +482,7 @@ impl<const N: usize> ParamType for String<N> {
     }
 
     fn may_continue(text: &[u8], (): &()) -> bool {
-        // Do not check whether `text` is UTF-8, because a piece may end within a character.
+        // Do not check for valid UTF-8, because a piece may end in the middle of a character.
         text.len() <= N && !text.iter().any(u8::is_ascii_control)
     }
 

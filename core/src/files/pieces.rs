@@ -1,11 +1,12 @@
 //! Values that a client may write in several pieces.
 //!
-//! Output buffering in the client, or a small iounit, can split a value anywhere. For example,
-//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A newline at the end of a
-//! write, a read or the clunk ends a value. A write that does not start where the last one ended
-//! (in particular a write at offset 0) also ends the value. A value also ends as soon as it cannot
-//! be the beginning of a longer value. A value is set as a whole when it ends, and the request that
-//! ended it returns any error. If the connection is lost, the value is not set.
+//! Output buffering in the client or a small iounit can split a value at any position. For example,
+//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value ends when a write
+//! ends with a newline, when the file is read, or when the fid is clunked. A write also ends the
+//! pending value if it does not start where the previous write ended, for example if it starts at
+//! offset 0. In addition, a value ends as soon as it cannot be the beginning of a longer value.
+//! When a value ends, it is set as a whole, and any error is returned by the request that ended the
+//! value. If the connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -14,13 +15,15 @@ pub(super) trait PieceTarget {
     /// Sets the value to `text`, which was written at offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
 
-    /// Returns whether `text`, which contains no newline, may be the beginning of a longer value.
+    /// Returns whether `text` could be the beginning of a longer value. The text contains no
+    /// newline.
     fn may_continue(&self, text: &[u8]) -> bool {
         let _ = text;
         true
     }
 
-    /// Returns whether a long value may be set in several steps.
+    /// Returns whether a value that does not fit into the open file's buffer may be set in several
+    /// steps.
     fn allows_steps(&self) -> bool {
         false
     }
@@ -40,7 +43,7 @@ pub(super) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // This is a newline that arrives after its value has been set.
+        // Ignore a newline that arrives after its value has been set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }
@@ -48,7 +51,7 @@ pub(super) fn write(
         open.state.partial = true;
     }
     if let Err(error) = open.text.extend(data) {
-        // A value that arrives in a single piece may exceed the room in `open.text`.
+        // A value that arrives in a single piece may be larger than the capacity of `open.text`.
         if continues {
             if !file.allows_steps() {
                 open.text.clear();
@@ -66,7 +69,7 @@ pub(super) fn write(
     Ok(data.len())
 }
 
-/// Ends and sets the pending value, if there is one.
+/// Completes and sets the pending value, if there is one.
 #[inline(never)]
 pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
@@ -80,7 +83,7 @@ pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<(
     result
 }
 
-/// Returns whether `text`, without leading white space, is a proper prefix of one of `words`.
+/// Returns whether `text` is a proper prefix of any of `words`, ignoring leading white space.
 pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))

@@ -1,4 +1,4 @@
-//! Read-only files: constants, and text that is rendered when a file is opened or read.
+//! Read-only files with constant or rendered content.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -9,7 +9,7 @@ use crate::vfs::{
     read_at,
 };
 
-/// A file with constant bytes of any length, read from flash.
+/// A file with constant content of any length, which is read from flash.
 #[derive(Debug, Clone, Copy)]
 pub struct Blob {
     bytes: &'static [u8],
@@ -30,7 +30,7 @@ impl Blob {
         Blob { bytes, mode: 0o444, doc: "" }
     }
 
-    /// Sets the permission bits; the default is `r--r--r--`.
+    /// Sets the permission bits. The default is `r--r--r--`.
     #[must_use]
     pub const fn mode(self, mode: u32) -> Blob {
         Blob { mode, ..self }
@@ -64,14 +64,14 @@ impl File for Blob {
 }
 
 /// A file whose text is rendered by a function each time the file is opened. Opening the file fails
-/// if the text exceeds the space that the tree has for the text of an open file.
+/// if the text does not fit into the buffer that the tree provides for each open file.
 pub struct Status<F> {
     render: F,
 }
 
 impl<F: Fn(&mut dyn Write) -> fmt::Result> Status<F> {
-    /// Creates a file with the text that `render` writes. `render` is called once for each open and
-    /// each stat.
+    /// Creates a file with the text that `render` writes. `render` is called each time the file is
+    /// opened and each time its attributes are read.
     #[must_use]
     pub const fn new(render: F) -> Status<F> {
         Status { render }
@@ -113,7 +113,7 @@ impl<F: Fn(&mut dyn Write) -> fmt::Result> File for Status<F> {
 pub struct Doc(&'static str);
 
 impl Doc {
-    /// Creates a file with this line and a newline after it.
+    /// Creates a file that contains the given line, followed by a newline.
     #[must_use]
     pub const fn new(line: &'static str) -> Doc {
         Doc(line)
@@ -142,14 +142,14 @@ impl File for Doc {
     }
 }
 
-/// A file that lists the files of a directory and its subdirectories. Each line contains the path
+/// A file that lists the files in a directory and its subdirectories. Each line contains the path
 /// and the [description](File::describe) of one file. The text can have any length, because each
-/// read renders the text anew and stores only the requested part.
+/// read renders the text again and stores only the requested part.
 #[derive(Debug, Clone, Copy)]
 pub struct Help(&'static Dir);
 
 impl Help {
-    /// Creates a file that describes the files of `dir`. `dir` may contain the new file itself.
+    /// Creates a file that describes the files in `dir`. `dir` may contain the new file itself.
     #[must_use]
     pub const fn new(dir: &'static Dir) -> Help {
         Help(dir)
@@ -211,7 +211,7 @@ fn list(dir: &Dir, path: Option<&DirPath<'_>>, out: &mut dyn Write) -> fmt::Resu
     Ok(())
 }
 
-/// Does the same as [`read_at`], but for text that `write` renders.
+/// Like [`read_at`], but reads the text that `write` renders.
 fn read_window(
     length: u64,
     offset: u64,

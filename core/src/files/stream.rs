@@ -1,4 +1,4 @@
-//! Streams: files whose reads wait for new values.
+//! Streams, which are files whose reads wait for new values.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -11,9 +11,9 @@ use super::param::Value;
 use super::util::{Compare, Plain, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
 
-/// A stream of the latest value. An open file first delivers the current value, and then a new
-/// value whenever the text of the value has changed. If several values are published between two
-/// reads, only the last is delivered.
+/// A stream that delivers the latest value. An open file first delivers the current value. Later
+/// reads deliver a new value whenever the value's text has changed. If several values are published
+/// between two reads, only the last is delivered.
 ///
 /// Up to `WAITERS` waiting readers are woken at the same time. Additional readers are woken one
 /// after the other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
@@ -25,7 +25,7 @@ pub struct Live<T, const WAITERS: usize = 4> {
 }
 
 impl<T, const WAITERS: usize> Live<T, WAITERS> {
-    /// Creates a stream with an initial value. `format` writes the text of a value, including its
+    /// Creates a stream with an initial value. `format` writes a value as text, including the final
     /// newline.
     #[must_use]
     pub const fn new(initial: T, format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
@@ -39,7 +39,8 @@ impl<T, const WAITERS: usize> Live<T, WAITERS> {
         self
     }
 
-    /// Replaces the value and wakes the readers. Can be called from an interrupt handler.
+    /// Replaces the value and wakes the readers. This method can be called from an interrupt
+    /// handler.
     pub fn publish(&self, value: T) {
         self.value.set(value);
         self.waiters.wake();
@@ -106,7 +107,7 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
     }
 }
 
-/// A stream that delivers every value published since the file was opened, each once and in order.
+/// A stream that delivers every value published since the file was opened, once each and in order.
 /// The last `N` values are kept. A reader that falls behind reads a line such as `lost 3` in place
 /// of the values that were dropped.
 ///
@@ -124,7 +125,7 @@ struct Ring<T, const N: usize> {
     overruns: u32,
 }
 
-/// What a reader receives next.
+/// The next item that a reader receives.
 enum Delivery<T> {
     Value(T),
     Lost(u32),
@@ -132,7 +133,7 @@ enum Delivery<T> {
 }
 
 impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
-    /// Creates an empty stream. `format` writes the text of a value, including its newline.
+    /// Creates an empty stream. `format` writes a value as text, including the final newline.
     #[must_use]
     pub const fn new(format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
         let ring = Ring { values: Deque::new(), next: 0, overruns: 0 };
@@ -143,8 +144,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         }
     }
 
-    /// Appends a value and wakes the readers. If there are already `N` values, the oldest is
-    /// dropped. Can be called from an interrupt handler.
+    /// Appends a value and wakes the readers. If the stream already holds `N` values, the oldest
+    /// value is dropped. This method can be called from an interrupt handler.
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
@@ -158,7 +159,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.waiters.wake();
     }
 
-    /// Returns the number of values that readers have lost so far, summed over all readers.
+    /// Returns the total number of values that all readers have lost so far.
     pub fn overruns(&self) -> u32 {
         self.with_ring(|ring| ring.overruns)
     }
@@ -184,14 +185,14 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // The borrow cannot fail: the ring is only borrowed in critical sections that call no
-        // foreign code except `T::clone`.
+        // The borrow cannot fail, because the ring is borrowed only in critical sections. The only
+        // external code that these critical sections call is `T::clone`.
         self.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 }
 
 impl<T: Clone, const N: usize> Ring<T, N> {
-    /// Returns what to deliver to a reader whose next value has the sequence number `at`, and
+    /// Returns the next item for a reader whose next value has the sequence number `at`, and
     /// advances `at`.
     fn advance(&mut self, at: &mut u32) -> Delivery<T> {
         let behind = self.next.wrapping_sub(*at);
@@ -249,11 +250,11 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 }
 
-/// Delivers the pending text of an open stream. If no text is pending, waits until `refill` returns
-/// `true`. A call that has to wait consumes nothing.
+/// Delivers the pending text of an open stream. If no text is pending, the call waits until
+/// `refill` returns `true`. A call that has to wait consumes nothing.
 ///
-/// The offset must be the number of bytes delivered so far. After text has been delivered
-/// completely, a [mark](mark_follows) may follow.
+/// The offset must be the number of bytes delivered so far. A [mark](mark_follows) may follow after
+/// the whole text has been delivered.
 fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,
@@ -271,8 +272,8 @@ fn poll_stream<const N: usize>(
         return Poll::Ready(Ok(0));
     }
     if pending(open).is_empty() {
-        // Try to refill again after registering the waker, in case a value was published in
-        // between.
+        // Try to refill again after registering the waker, in case a value was published in the
+        // meantime.
         let full = refill(open).and_then(|full| {
             if full {
                 return Ok(true);
@@ -287,8 +288,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The text is longer than `taken` can count. Drop the text, so that the next read delivers
-        // the next one.
+        // The text is too long for the `taken` counter. Drop the text so that the next read
+        // delivers the next value.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

@@ -1,4 +1,5 @@
-//! Tests for the cases V1 to V16. The tests call a tree the way a session does.
+//! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call a tree the
+//! way a session does.
 
 mod params;
 mod waiting;
@@ -275,7 +276,7 @@ fn v12_read_only_value_can_be_opened_with_truncate() {
     assert_eq!(read(&tree, k, 0, 9), text("1"));
 }
 
-/// Defines a stream of integers, and a tree that contains it as the file `s`.
+/// Defines a stream of integers and a tree that contains the stream as a file named `s`.
 macro_rules! int_stream {
     ($live:ident, $tree:ident) => {
         static $live: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
@@ -295,7 +296,8 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    // Single-byte reads get no mark, because a shell would take the mark for the end of the file.
+    // Single-byte reads get no mark, because a shell would mistake the mark for the end of the
+    // file.
     for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
@@ -338,8 +340,8 @@ fn v15_stream_refuses_seeks() {
     let s = open(&tree, "s", OpenMode::READ);
     LIVE.publish(3);
     assert_eq!(error_text(read(&tree, s, 1, 9).unwrap()), "Attempt to seek in stream");
-    // The first value delivered is the one at the time of the open, and the second is the current
-    // one.
+    // The first delivery is the value at the time of the open, and the second delivery is the
+    // current value.
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     assert_eq!(read(&tree, s, 0, 9), Some(Err(Error::Seek)));
     assert_eq!(read(&tree, s, 2, 9), text("3\n"));
@@ -395,7 +397,7 @@ fn mark_follows_the_last_byte_of_a_text() {
         assert_eq!(read(&tree, bytes, offset, 1), None, "the read waits for the next value");
         LINES.publish(value + 1);
     }
-    // Reads by `cat` with a small buffer get the mark only at the end of the text.
+    // When `cat` reads with a small buffer, the mark follows only after the end of the text.
     let parts = open(&tree, "s", OpenMode::READ);
     for (offset, part) in [(0, "line 9"), (6, "\nand s"), (12, "o on\n"), (17, "")] {
         assert_eq!(read(&tree, parts, offset, 6), text(part));

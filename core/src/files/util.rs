@@ -6,8 +6,9 @@ use core::fmt::{self, Write};
 use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 
-/// Copies `old` to `new` and writes `data` over the copy at `offset`. A gap before `data` is filled
-/// with zeros, and bytes after `data` are kept, so a write never shortens the content.
+/// Copies `old` to `new` and then overwrites the copy with `data`, starting at `offset`. A gap
+/// before `data` is filled with zeros, and bytes after `data` are kept, so a write never shortens
+/// the content.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2` if `offset` is negative
@@ -26,7 +27,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
     new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
 }
 
-/// Copies `old` to `new`, truncated or extended with zeros to `length` bytes.
+/// Copies `old` to `new`, and truncates the copy or extends it with zeros to `length` bytes.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative
@@ -51,7 +52,7 @@ pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
 
-/// Returns the written bytes as text, without leading and trailing white space.
+/// Returns the written bytes as text, without leading or trailing white space.
 ///
 /// # Errors
 /// Returns [`Error::NotUtf8`] if `data` is not UTF-8.
@@ -59,8 +60,8 @@ pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 
-/// Displays bytes from a client in an error message: quoted, escaped, and truncated to leave room
-/// for the rest of the message.
+/// Displays bytes from a client in an error message. The bytes are quoted, escaped, and truncated
+/// to leave room for the rest of the message.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -83,8 +84,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Text that is written without padding. The `Display` implementation of `str` supports a width,
-/// and the code for this takes more flash than any of the strings printed with this type.
+/// Text that is displayed without padding. The padding code in the `Display` implementation of
+/// `str` would take more flash than any of the displayed strings.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -154,8 +155,8 @@ impl fmt::Write for Compare<'_> {
 /// Replaces the text of an open file with the text that `with` writes.
 ///
 /// # Errors
-/// Returns [`Error::TextTooLong`] if the new text does not fit. The text of the open file is empty
-/// after an error.
+/// Returns [`Error::TextTooLong`] if the new text does not fit. After an error, the text of the
+/// open file is empty.
 pub(super) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,

@@ -11,12 +11,12 @@ use super::Disconnect;
 /// buffers saves a copy but costs a system call.
 const DIRECT_MIN: usize = 32 * 1024;
 /// The size, in bytes, to request for the shared buffers. Buffers of this size have room for a
-/// batch of 32 requests of 4 KiB each. A board's buffers are smaller.
+/// batch of 32 requests of 4 KiB each. Boards use smaller buffers.
 const BATCH_SIZE: usize = 136 * 1024;
 
-/// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
+/// The cost, in units of [`TransportRead::poll_budget`], of a request that is answered in place.
 pub(super) const COST_IN_PLACE: u32 = 1;
-/// The cost of any other request.
+/// The cost, in units of [`TransportRead::poll_budget`], of a request that needs a worker.
 pub(super) const COST_OTHER: u32 = 4;
 
 /// The receiving half of a transport. The methods have default implementations that suit most
@@ -27,26 +27,26 @@ pub trait TransportRead: Read {
     /// called.
     const COOPERATIVE: bool = false;
 
-    /// Waits until there is something to read. The connection holds no input buffer during the
-    /// wait. A transport that needs a buffer in order to wait returns immediately.
+    /// Waits until there is data to read. The connection holds no input buffer during the wait. A
+    /// transport that cannot wait without a buffer returns immediately.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Returns whether the connection has budget left for a request of this cost. A short read of a
-    /// file in memory costs one unit.
+    /// Returns `Ready` if the connection has enough budget left for a request of this cost. A short
+    /// read of a file in memory costs one unit.
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
     /// `Pending` to yield to other connections on the same thread. A transport that yields wakes
-    /// `cx` after the other connections have run.
+    /// the task of `cx` after the other connections have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
     }
 }
 
-/// Memory for a frame or a batch of frames: either a fixed array, or a buffer that is borrowed from
-/// a pool and grows on demand.
+/// Memory for one or more frames. A buffer can be a fixed array, or it can be borrowed from a pool
+/// and grow on demand.
 pub trait Buffer {
     /// Whether [`reserve`](Buffer::reserve) may enlarge the buffer.
     const GROWS: bool = true;
@@ -55,7 +55,7 @@ pub trait Buffer {
     /// `keep` bytes are preserved.
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8];
 
-    /// Releases the memory. The caller no longer needs its contents.
+    /// Releases the memory and discards its contents.
     fn release(&mut self) {}
 }
 
@@ -79,16 +79,16 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a request that has arrived, and how much of the request fits into the buffer.
+/// The size of a received request, and the number of its bytes that fit into the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The number of bytes in the buffer.
+    /// The number of the message's bytes that are in the buffer.
     pub(super) held: usize,
     /// The length of the message, as given by its size field.
     pub(super) size: usize,
 }
 
-/// The input of a connection, which splits the bytes from the transport into frames.
+/// The input of a connection. This type splits the bytes from the transport into frames.
 pub(super) struct Requests<R, B> {
     io: R,
     buf: B,
@@ -153,9 +153,9 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     /// Reads once from the transport. Called after [`peek_frame`](Requests::peek_frame) has found
     /// no complete frame.
     ///
-    /// If the frame is large or does not fit into the shared buffer, reads the whole frame directly
-    /// into `own` and returns it. Bytes that do not fit into `own` are read and dropped, so that
-    /// the next frame starts in the right place.
+    /// A frame that is large or does not fit into the shared buffer is read directly into `own` and
+    /// returned. Bytes that do not fit into `own` are read and discarded, so that the next read
+    /// starts with a new frame.
     pub(super) async fn read_more(
         &mut self,
         own: &mut impl Buffer,
@@ -195,7 +195,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     }
 }
 
-/// The output of a connection, which gathers replies.
+/// The output of a connection. This type gathers replies before it writes them.
 pub(super) struct Replies<W, B> {
     io: W,
     buf: B,
@@ -203,15 +203,15 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
-    /// Whether replies are gathered, which requires a buffer with capacity.
+    /// Whether replies are gathered. Gathering requires a buffer with nonzero capacity.
     pub(super) const GATHERS: bool = size_of::<B>() > 0;
 
     pub(super) fn new(io: W, buf: B) -> Self {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply. If the reply does not fit into the buffer, first writes the gathered replies.
-    /// A large reply is written immediately. If `now` is `true`, all replies are written
+    /// Adds a reply. The gathered replies are written first if the new reply does not fit into the
+    /// buffer. A large reply is written immediately. If `now` is `true`, all replies are written
     /// immediately.
     ///
     /// Never calls the transport's `flush` method, because on some transports this method waits for
@@ -273,7 +273,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     }
 }
 
-/// Copies as many bytes as fit and returns how many were copied.
+/// Copies as many bytes as fit and returns the number of bytes copied.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {

@@ -1,4 +1,5 @@
-//! The worker loop, and the reader and writer that the workers hand over to each other.
+//! The worker loop of a connection. The workers share one reader and one writer, and pass them to
+//! each other.
 
 use core::cell::Cell;
 use core::convert::Infallible;
@@ -17,7 +18,7 @@ use crate::session::{FidTable, Session};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire;
 
-/// The two halves of a transport and the buffers behind them.
+/// The two halves of a transport and their buffers.
 pub struct Io<R, W, I, O> {
     rx: Requests<R, I>,
     tx: Replies<W, O>,
@@ -100,18 +101,18 @@ where
         self.slots.in_flight()
     }
 
-    /// Returns whether no request is in flight and every reply has been passed to the transport.
+    /// Returns `true` if no request is in flight and every reply has been passed to the transport.
     pub fn is_idle(&self) -> bool {
         self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
     /// Runs one worker, using the slot at `index`, until the connection ends.
     ///
-    /// All workers of a connection must be polled by one task with one waker. Never drop only some
-    /// of the workers: a dropped worker may have been in the middle of a request or a reply.
+    /// All workers of a connection must be polled by one task with one waker. Drop all workers
+    /// together, because a worker may be in the middle of a request or a reply.
     ///
     /// # Errors
-    /// Always returns an error: the [`Disconnect`] that ended the connection, or
+    /// Always returns an error. The error is the [`Disconnect`] that ended the connection, or
     /// [`Disconnect::Closed`] if there is no slot at `index`.
     pub async fn worker<B: Buffer>(
         &self,
@@ -137,8 +138,8 @@ where
         }
     }
 
-    /// Returns the next request that needs a worker. Answers requests for files in memory that
-    /// arrive before that request.
+    /// Answers requests for files in memory until a request arrives that needs a worker, and
+    /// returns this request.
     async fn next_request<B: Buffer>(
         &self,
         slot: &RequestSlot,
@@ -174,8 +175,8 @@ where
         let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // The reader stays acquired, so that requests after a Tflush or Tversion are not read
-            // until the aborted requests are gone. This wait cannot be cancelled.
+            // Keep the reader during this wait, so that requests that follow a Tflush or Tversion
+            // are not read until the aborted requests have ended. The wait cannot be cancelled.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -191,7 +192,7 @@ where
             Ok(())
         });
         // The condition is constant, so the compiler removes the flush if replies are never
-        // gathered. With a plain `await`, the compiler would keep the code.
+        // gathered. If the future were simply awaited, the compiler would keep its code.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -216,8 +217,9 @@ where
     }
 
     /// Answers reads and writes of files in memory. Requests are decoded in the input buffer, and
-    /// replies are encoded in the output buffer. Stops when the next request is of another kind or
-    /// `go_on` returns `false`. Returns whether `go_on` ended the loop.
+    /// replies are encoded in the output buffer. Stops when `go_on` returns `false`, or when the
+    /// next request is not a read or write of a file in memory. Returns whether `go_on` ended the
+    /// loop.
     fn answer_in_place(
         &self,
         rx: &mut Requests<R, I>,
@@ -239,7 +241,7 @@ where
             }
             Ok(false)
         };
-        // While another worker is writing, requests take the ordinary path.
+        // While another worker holds the writer, no requests are answered in place.
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
@@ -274,8 +276,9 @@ where
         refusal.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// Sets whether requests that would have to wait are refused, as if no slot were left. The
-    /// owner sets `full` while the waiting requests hold as much memory as the owner allows.
+    /// Sets whether to refuse requests that would have to wait, as if no slot were left. The owner
+    /// sets `full` to `true` while the waiting requests use all of the memory that the owner
+    /// allows.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
     }
@@ -286,7 +289,7 @@ where
     }
 }
 
-/// A request in its worker's buffer.
+/// A request that is stored in its worker's buffer.
 struct Request {
     frame: Frame,
     /// Whether the tag was free when the request arrived.
@@ -294,8 +297,8 @@ struct Request {
 }
 
 impl Request {
-    /// Returns the error for refusing the request if its tag is already in flight or if the request
-    /// does not fit into the buffer.
+    /// Returns an error if the request's tag is already in flight or if the request does not fit
+    /// into the buffer. The request is then refused with this error.
     fn refusal(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
@@ -317,10 +320,10 @@ impl Request {
     }
 }
 
-/// A value that only one worker uses at a time: the reader or the writer.
+/// A value that only one worker can use at a time, such as the reader or the writer.
 ///
-/// No guard is needed to return the value: if a worker ends while holding the value, the connection
-/// has also ended.
+/// No guard is needed to return the value, because a worker that ends while holding the value has
+/// also ended the connection.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,

@@ -1,13 +1,13 @@
-//! The server loop of one connection, run by a fixed or growing number of workers.
+//! The server loop of one connection, which is run by a fixed or growing number of workers.
 //!
-//! A worker acquires the reader, takes one frame, releases the reader, lets the session answer the
-//! frame in place, acquires the writer and sends the reply. While one worker's request waits inside
-//! a file, another worker reads the next frame. The server uses no queue, no task per request and
-//! no allocation. On a board, the workers are an array of futures in one task (see [`serve`]). A
-//! desktop server adds workers when all existing workers are waiting.
+//! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
+//! session answer the frame in place, acquires the writer and sends the reply. While one worker's
+//! request waits inside a file, another worker reads the next frame. The server uses no queue, no
+//! task per request and no allocation. On a board, the workers are an array of futures in one task
+//! (see [`serve`]). A desktop server adds workers when all existing workers are waiting.
 //!
-//! Replies are gathered and then sent by the worker that is about to wait for more requests, so a
-//! batch of pipelined requests costs only one read and one write.
+//! Replies are gathered and then sent by the worker that is about to wait for more requests. A
+//! batch of pipelined requests therefore costs only one read and one write.
 //!
 //! To serve a transport, implement [`TransportRead`] for its receiving half and
 //! [`embedded_io_async::Write`] for its sending half, and call [`serve`].
@@ -26,8 +26,8 @@ use embassy_futures::select::{Either, select, select_array};
 use embedded_io_async::Write;
 
 pub use buffer::TransportRead;
-// These items are public for datakit-server, which adds workers on demand. The hidden items are not
-// part of the stable API.
+// These items are public because datakit-server uses them to add workers on demand. The hidden
+// items are not part of the stable API.
 #[doc(hidden)]
 pub use buffer::Buffer;
 #[doc(hidden)]
@@ -48,7 +48,7 @@ pub enum Disconnect<E> {
     /// The peer closed the connection in the middle of a message.
     Truncated,
     /// The size field of a message had this value, which is less than 7 or greater than msize. The
-    /// start of the next message is therefore unknown.
+    /// connection cannot continue, because the start of the next message is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),
@@ -76,8 +76,8 @@ impl<E: core::error::Error + 'static> core::error::Error for Disconnect<E> {
     }
 }
 
-/// The memory for one connection on a board: up to `WORKERS` requests in flight, each in a frame of
-/// `FRAME` bytes.
+/// The memory for one connection on a board. The memory has room for `WORKERS` requests in flight,
+/// each in a frame of `FRAME` bytes.
 #[derive(Debug)]
 pub struct Memory<const WORKERS: usize, const FRAME: usize> {
     slots: [RequestSlot; WORKERS],
@@ -130,8 +130,8 @@ where
     }
 }
 
-/// Serves one connection as [`serve`] does, but returns `None` when the future returned by `until`
-/// completes, for example because of an idle timeout or a restart.
+/// Like [`serve`], but returns `None` when the future returned by `until` completes. The future can
+/// complete, for example, after an idle timeout or before a restart.
 ///
 /// `until` receives a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
@@ -158,9 +158,9 @@ where
 }
 
 /// Returns a future that runs one worker per frame. The frames are borrowed, because an async
-/// function that owned its frame would store the frame twice. This function is not inlined, so that
-/// the temporaries used to create the workers do not stay on the stack of the caller that polls the
-/// future.
+/// function that owned its frame would store the frame twice. This function is not inlined because
+/// the temporaries that it uses would otherwise stay on the caller's stack while the future is
+/// polled.
 #[inline(never)]
 fn workers<
     'l,

@@ -8,17 +8,17 @@ use core::task::{Context, Poll, Waker};
 use crate::session::Aborts;
 use crate::wire::Tag;
 
-/// The state of one request in flight. A slot takes four bytes of the memory that the connection's
-/// owner provides.
+/// The state of one request in flight. A slot occupies four bytes of the memory that the
+/// connection's owner provides.
 #[derive(Debug, Default)]
 pub struct RequestSlot {
     tag: Cell<u16>,
     state: Cell<u8>,
 }
 
-/// The slot contains a request, and its tag is valid.
+/// The slot contains a request, and the slot's tag is valid.
 const BUSY: u8 = 1;
-/// The request must be dropped.
+/// The request has been cancelled and must be dropped.
 const CANCELLED: u8 = 2;
 /// The request is waiting inside a file.
 const WAITING: u8 = 4;
@@ -42,14 +42,14 @@ impl RequestSlot {
         self.state.set(self.state.get() | bit);
     }
 
-    /// Clears a bit and returns whether it was set.
+    /// Clears a bit and returns whether the bit was set.
     fn clear(&self, bit: u8) -> bool {
         self.state.replace(self.state.get() & !bit) & bit != 0
     }
 }
 
-/// The slots that the owner of a connection provides: an array, or storage that grows with the
-/// number of workers.
+/// The slots that the owner of a connection provides. They are stored in an array or in storage
+/// that grows with the number of workers.
 pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
@@ -78,8 +78,8 @@ impl SlotStorage for [RequestSlot] {
 /// All slots of one connection.
 pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     storage: &'a L,
-    /// The number of slots that have been used at least once. Searches do not go beyond these
-    /// slots.
+    /// The number of slots that have been used at least once. Searches skip slots that have never
+    /// been used.
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
@@ -154,8 +154,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 
     /// Records that the request is waiting inside a file. Returns `false` if the request must not
-    /// wait, either because the requests in all other slots are already waiting or because the
-    /// owner has called [`set_full`](Slots::set_full).
+    /// wait. Waiting is not allowed if the requests in all other slots are already waiting, or
+    /// after the owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);
@@ -179,8 +179,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         }
     }
 
-    /// Cancels the requests that `aborts` selects, except the one in `own`, and waits until their
-    /// slots are free.
+    /// Cancels the requests that `aborts` selects, except the request in the `own` slot, and waits
+    /// until their slots are free.
     pub(super) async fn abort(&self, own: &RequestSlot, aborts: Aborts) {
         if aborts == Aborts::None {
             return;
@@ -199,8 +199,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }
-            // A worker notices the cancellation the next time it is polled, so wake the current
-            // task, which polls all workers.
+            // A worker notices the cancellation when the worker is polled. Wake the current task,
+            // because this task polls all workers.
             if self.aborter.register(cx) {
                 cx.waker().wake_by_ref();
             }
@@ -216,7 +216,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
 pub(super) struct WakerCell(Cell<Option<Waker>>);
 
 impl WakerCell {
-    /// Stores the waker from `cx`. Returns whether the cell was empty before.
+    /// Stores the waker from `cx`. Returns whether the cell was previously empty.
     pub(super) fn register(&self, cx: &Context<'_>) -> bool {
         let waker = self.0.take();
         let first = waker.is_none();

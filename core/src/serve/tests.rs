@@ -106,7 +106,7 @@ const OPENING: [(u16, T<'static>); 5] = [
 #[test]
 fn memory_is_clean_for_the_next_connection() {
     let mut memory = Memory::new();
-    // The first read returns the flush mark. The second and the third read wait.
+    // The first read returns the flush mark. The second and third reads wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();

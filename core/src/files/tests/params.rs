@@ -18,7 +18,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// Every file in this table is a constant. Compiling the table is part of the test.
+// Compiling this table is part of the test, because every file in the table is a constant.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE).names(&["auto", "manual"])),
@@ -141,10 +141,10 @@ fn pieces_are_set_as_one_value() {
     // `12` alone would be refused, but more digits may follow, so `12` is not parsed yet.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
-    // An empty write neither is a value nor ends one. libixp sends an empty write after each write.
+    // An empty write neither sets nor ends a value. libixp sends an empty write after each write.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
-    // A newline, a write at offset 0 and a read each end a value.
+    // A value ends at a newline, at a write at offset 0, or at a read.
     assert_eq!(
         (write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()),
         (Ok(1), Ok(3), 200)
@@ -155,7 +155,8 @@ fn pieces_are_set_as_one_value() {
         (Ok(3), Ok(3), 400)
     );
     assert_eq!((read(&tree, period, 0, 9), PERIOD.get()), (text("500\n"), 500));
-    // Closing without a flush, as when the connection is lost, sets nothing.
+    // Closing the file without a flush, for example when the connection is lost, does not set the
+    // value.
     assert_eq!(write(&tree, period, 0, "600"), Ok(3));
     tree.close(&period);
     assert_eq!(PERIOD.get(), 500);
@@ -173,7 +174,7 @@ fn request_that_ends_a_value_gets_the_error() {
     assert_eq!(write(&tree, period, 0, "12"), Ok(2));
     assert_eq!(error_text(read(&tree, period, 0, 9).unwrap()), refused);
     assert_eq!(error_text(write(&tree, period, 0, "12\n")), refused);
-    // A value that no continuation can make valid is refused immediately.
+    // A value is refused immediately if no further text can make it valid.
     assert_eq!(
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
@@ -200,7 +201,7 @@ fn complete_word_is_set_without_a_newline() {
         error_text(write(&tree, shape, 0, "circle")),
         "\"circle\" is not one of saw sawtooth sine"
     );
-    // When appending, each piece follows the previous one, regardless of the file's length.
+    // In append mode, each piece follows the previous piece, regardless of the file's length.
     let appending = open(&tree, "shape", OpenMode { append: true, ..OpenMode::WRITE });
     assert_eq!(
         (write(&tree, appending, 9, "sa"), write(&tree, appending, 9, "w\n"), SHAPE.get()),
@@ -239,8 +240,8 @@ fn commands_and_stored_values_accept_pieces() {
     }
     assert_eq!(write(&tree, c, 9, ""), Ok(0));
     assert_eq!(read(&tree, c, 9, 20), text("<calibrate>"));
-    // A command in a single write may exceed the open file's buffer. This command fails because its
-    // reply is too long.
+    // A command that arrives in a single write may be larger than the open file's buffer. This
+    // command fails because its reply is too long.
     assert_eq!(error_text(write(&tree, c, 0, &("x".repeat(100) + "\n"))), "File too large");
     assert_eq!(write(&tree, c, 0, &"x".repeat(60)), Ok(60));
     assert_eq!(write(&tree, c, 60, "xxxxx"), Err(Error::TooLarge));
@@ -250,7 +251,7 @@ fn commands_and_stored_values_accept_pieces() {
         assert_eq!(write(&tree, k, offset, piece), Ok(piece.len()));
     }
     assert_eq!(*WRITES.lock().unwrap(), ["one line\n"]);
-    // A value that exceeds the open file's buffer is set in several steps.
+    // A value that is larger than the open file's buffer is set in several steps.
     for offset in (0..180).step_by(30) {
         assert_eq!(write(&tree, k, offset, &"y".repeat(30)), Ok(30));
     }

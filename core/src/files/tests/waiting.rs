@@ -1,4 +1,5 @@
-//! Tests that any number of tasks waiting for values and streams sleep until an event occurs.
+//! Tests that tasks waiting for values and streams sleep until an event occurs, regardless of the
+//! number of tasks.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -16,7 +17,7 @@ use embassy_futures::block_on;
 use crate::files::*;
 use crate::vfs::{Dir, Handle, Name, OpenMode, StaticTree, Vfs, file};
 
-/// A task whose future is polled only after the task was woken.
+/// A task whose future is polled only after the task has been woken.
 struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + 'a>>>,
     woken: Arc<Woken>,
@@ -40,7 +41,7 @@ impl<'a, T> Task<'a, T> {
 /// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because so many polls mean that tasks keep waking each other.
+/// Panics after 10,000 polls, because tasks that need so many polls keep waking each other.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {
@@ -67,7 +68,8 @@ fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
 #[test]
 fn tasks_waiting_for_values_sleep_until_a_set() {
     static VALUES: [Value<u32>; 4] = [const { Value::new(0) }; 4];
-    // All values share one list, so other tests in this process also wake these tasks.
+    // All values share one list of waiting tasks, so other tests in this process also wake these
+    // tasks.
     let mut tasks: Vec<_> = (0..40).map(|i| Task::new(VALUES[i % 4].changed(0))).collect();
     let (polls, done) = run(&mut tasks);
     assert!(polls <= 400 && done.is_empty(), "{polls} polls of 40 tasks");
