@@ -1,6 +1,5 @@
-//! Tests of fairness between the connections that share a thread. The tests count the work done for
-//! busy clients between two replies to another client. If they measured time instead, the results
-//! would depend on the machine.
+//! Tests of fairness between connections that share a thread. The tests count the work done for
+//! busy clients while another client waits for a reply. Measured times would depend on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -20,10 +19,10 @@ use datakit_tests::{Served, serve};
 
 const MSIZE: u32 = 1 << 18;
 
-/// The number of replies that are measured.
+/// The number of replies measured.
 const ROUNDS: usize = 101;
 
-/// Clients that send the same requests without pausing and ignore the replies. Dropping the `Flood`
+/// Clients that continuously send the same requests and ignore the replies. Dropping the `Flood`
 /// stops the clients.
 struct Flood {
     clients: Vec<WireClient>,
@@ -73,7 +72,7 @@ impl Drop for Flood {
     }
 }
 
-/// Returns the median increase of `work` while a client waits for a reply.
+/// Returns the median increase in `work` while a client waits for a reply.
 fn work_per_reply(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     let mut measure = || {

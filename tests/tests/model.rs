@@ -1,7 +1,7 @@
-//! Tests that send the same messages to a session and to a simple model of a session.
+//! Tests that send the same messages to a session and to a simple model of the session.
 //!
-//! After each message, the session and the model must have the same fids. The path, kind and open
-//! mode of each fid must also be the same.
+//! After each message, the session and the model must have the same fids, with equal paths, kinds
+//! and open modes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -35,8 +35,8 @@ struct Both<'v> {
 impl Both<'_> {
     /// Sends a message to the session and to the model, and then compares their states.
     fn check(&mut self, message: &Message) {
-        // Skip a Tversion that removes several files, because the order in which it removes them is
-        // unspecified. The order matters if one of the files is the parent of another.
+        // Skip a Tversion that removes several files, because the order of the removals is
+        // unspecified. The order matters if one of the files is another one's parent.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
         }
@@ -79,7 +79,7 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // The reply shows how the fid was opened, because no directory can be read at this offset.
+        // The reply shows how the fid was opened. A directory cannot be read at this offset.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",
@@ -98,9 +98,9 @@ impl Both<'_> {
             OpenState::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // The session must accept the model's offset. Because the count is 0, the reply contains no
-        // data or is an error about the count. In 9P2000.L, the reply is always an error, because
-        // Tread does not read directories.
+        // The session must accept the model's offset. The count is 0, so the reply contains no data
+        // or is an error about the count. In 9P2000.L, the reply is always an error, because Tread
+        // cannot read directories.
         if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =
@@ -117,8 +117,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers a message as the server does: without a future, if possible. The tree is in memory,
-    /// so its futures never wait.
+    /// Answers a message the way the server does, without a future if possible. The tree is in
+    /// memory, so its futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {
@@ -131,7 +131,7 @@ impl Both<'_> {
         self.buf[..n].to_vec()
     }
 
-    /// Returns the number of the inode at a path in the tree, without using the session.
+    /// Returns the inode number of a path. Accesses the tree directly, without the session.
     fn resolve(&self, path: &[String]) -> u64 {
         let mut inode = self.tree.root();
         for name in path {
@@ -153,8 +153,8 @@ proptest! {
         let mut both = Both { tree: &tree, session, model, buf: vec![0; MSIZE as usize] };
         let spoken = [Version::Legacy, Version::Unix, Version::Linux][usize::from(dialect)];
         both.check(&Message::Version(spoken));
-        // First create some files, because a short random sequence would rarely create and then use
-        // a file.
+        // Create some files first, because a short random sequence would rarely create a file and
+        // then use it.
         for message in Message::setup() {
             both.check(&message);
         }

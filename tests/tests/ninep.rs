@@ -1,9 +1,9 @@
 //! Tests of the server with another 9P2000 client, the `ninep` crate.
 //!
-//! The `ninep` client opens every fid that it walks to and keeps it open, and does the same with
-//! the fid for the root. The client reopens a file only after `clunk_path`, and never reopens the
-//! root. The client also treats a partial walk as a success, so the tests look up missing names in
-//! the root.
+//! The `ninep` client opens every fid that it walks to, including the fid for the root, and keeps
+//! it open. The client reopens a file only after `clunk_path`, and never reopens the root. The
+//! client also treats a partial walk as a success, so the tests look up missing names only in the
+//! root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -63,7 +63,7 @@ fn ninep_lists_and_reads() {
     assert_eq!(client.read_from("/short", 4, 3).unwrap(), b"two");
     client.clunk_path("/short").unwrap();
     assert_eq!(client.iter_lines("/short").unwrap().collect::<Vec<_>>(), ["one", "two", "three"]);
-    // The file is longer than any msize.
+    // The file does not fit into one message.
     assert_eq!(client.read("/long").unwrap(), long.as_bytes());
     client.clunk_path("/long").unwrap();
     assert_eq!(client.iter_chunks("/long").unwrap().flatten().collect::<Vec<_>>(), long.as_bytes());
@@ -82,7 +82,7 @@ fn ninep_receives_error_texts() {
     assert_eq!(text(client.read("/no")), "No such file or directory");
     assert_eq!(text(client.write_str("/short", 0, "other")), "Read-only file");
     assert_eq!(text(client.create("/", "new", FILE, Mode::WRITE)), "Directory is read-only");
-    // The client opened the file for the refused write, and keeps it open.
+    // The client opened the file for the refused write and still has it open.
     assert_eq!(text(client.read("/short")), "Already open");
     assert_eq!(text(client.remove("/short")), "Read-only file");
 }
@@ -114,7 +114,7 @@ fn ninep_creates_writes_renames_and_removes() {
 
     let other = connect(&served);
     assert_eq!(text(other.remove("/dir")), "Directory not empty");
-    // The failed removal has clunked the fid of the directory (remove(5)), but the client still
+    // The failed removal clunked the directory's fid, as remove(5) requires, but the client still
     // uses the fid.
     assert!(text(other.clunk_path("/dir")).starts_with("Unknown fid"));
     let other = connect(&served);

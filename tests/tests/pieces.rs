@@ -1,5 +1,5 @@
-//! Tests of parameters and commands that arrive in several writes, and of writes of zero bytes. The
-//! tests run over a socket in every dialect, on the tree of a board and on the database.
+//! Tests of parameters and commands that arrive in several writes, and of zero-byte writes. The
+//! tests access a board's tree and the database over a socket, in every dialect.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -27,7 +27,7 @@ static RESET: Command<16> = Command::new(|command, _| {
 static ROOT: Dir =
     Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
 
-/// Opens a file, writes each piece, and clunks the fid. Returns the first error.
+/// Opens a file, writes each piece, clunks the fid, and returns the first error.
 fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), Refusal> {
     client.open_path(9, path, WRITE);
     let mut offset = 0;
@@ -46,8 +46,8 @@ fn a_parameter_in_several_writes_is_set_once() {
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // The pieces match the writes of libixp's `ixpc write`, of stdio with a small buffer, and
-        // of unbuffered stdio.
+        // Write the pieces that libixp's `ixpc write`, stdio with a small buffer, and unbuffered
+        // stdio would write.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {
@@ -108,8 +108,8 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A complete word runs immediately, so even a client that ignores the result of the clunk
-        // notices the error.
+        // A complete word runs immediately, so a client notices the error even if it ignores the
+        // reply to the clunk.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
         // The reply to the clunk is an error, because the hash is too short.
@@ -126,8 +126,8 @@ fn a_commit_in_several_writes_waits_for_all_its_words() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // The command is written byte by byte, and then in three pieces. The first two of these
-        // pieces form a shorter command.
+        // The command is written byte by byte, and then in three pieces. The first two pieces form
+        // a shorter command.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

@@ -53,7 +53,7 @@ fn scratch() -> Served {
     serve(Limits::default(), move |_| tree.clone())
 }
 
-/// Serves a dynamic tree with the file `text`, the directory `dir` and the stream `live`.
+/// Serves a dynamic tree that contains the file `text`, the directory `dir` and the stream `live`.
 fn dynamic() -> (Live<u32>, Served) {
     let live = Live::new(0);
     let entries = [
@@ -75,7 +75,7 @@ fn errno<X: std::fmt::Debug>(result: Result<X, Refusal>) -> u32 {
     result.expect_err("the request must fail").1
 }
 
-/// Creates a file with this content and closes it.
+/// Creates a file with the given content and closes it.
 fn create_file(client: &mut WireClient, name: &str, content: &[u8]) {
     client.walk(0, 90, "").unwrap();
     match client.dialect {

@@ -1,4 +1,4 @@
-//! The read-only protocol test cases, which run over a socket.
+//! The protocol test cases without writes. The tests run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -17,8 +17,8 @@ use datakit_tests::{Served, serve};
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 const WITHOUT_LINUX: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
-/// Creates `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`, and a path
-/// with 20 names.
+/// Creates a tree with `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`,
+/// and a path of 20 names.
 fn tree() -> (Live<u32>, Tree) {
     let live = Live::new(0);
     let master: Dir = [
@@ -128,7 +128,7 @@ fn p5_a_failed_walk_creates_no_fid() {
         assert_eq!(text(client.walk(1, 5, "x")), "Can't walk from a file");
         assert_eq!(text(client.walk(0, 5, "missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
-        // A dynamic tree never answers with a partial walk.
+        // In a dynamic tree, a walk never succeeds partially.
         assert_eq!(text(client.walk(0, 5, "branch/missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
     }
@@ -278,7 +278,7 @@ fn p16_a_flush_cancels_a_waiting_read() {
         let (tag, reply) = client.reply();
         assert!(tag == Tag(21) && reply.is_ok());
         live.publish(7);
-        // The flushed request gets no reply, and the next read returns the value.
+        // The flushed read gets no reply, and the next read returns the value.
         assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
         client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
     }

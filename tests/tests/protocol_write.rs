@@ -1,4 +1,4 @@
-//! The protocol test cases with writes, which run over a socket.
+//! The protocol test cases with writes. The tests run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -91,7 +91,7 @@ fn p14_a_wstat_may_omit_the_fields_of_9p2000_u() {
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     client.create(1, "f", 0o644, None).unwrap();
-    // The body of a Twstat consists of a fid, the length of the parameter, and a stat record that
+    // A Twstat's body consists of a fid, the length of the stat record, and the stat record, which
     // starts with its own size.
     let mut record = [0; 256];
     let stat = Stat { length: 5, unix: None, ..untouched() };
@@ -153,7 +153,7 @@ fn p4_dotdot_stays_below_the_attached_directory() {
         client.rpc(&request).unwrap();
         let top = client.walk(1, 2, "..").unwrap()[0];
         assert_eq!(client.walk(1, 3, "b/c/../../..").unwrap().last(), Some(&top));
-        // A removed directory has no parent, so `..` stays where it is.
+        // A removed directory has no parent, so its `..` is the directory itself.
         let c = client.walk(1, 4, "b/c").unwrap()[1];
         client.walk(4, 5, "").unwrap();
         client.rpc(&T::Remove { fid: Fid(5) }).unwrap();

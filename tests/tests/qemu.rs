@@ -1,4 +1,4 @@
-//! Tests of the firmware through clients. Every test boots its own board in QEMU.
+//! Tests that access the firmware through clients. Every test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;
@@ -52,12 +52,12 @@ async fn qemu_serves_three_clients_at_once() {
         }
         client
     };
-    // The clients stay connected until all of them are done.
+    // All clients stay connected until the last one is done.
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the time between two steps of the light in milliseconds, according to the board's clock.
-/// Skips the first two ticks, which may have happened before the call.
+/// Returns the time, in milliseconds, between two steps of the light, measured by the board's
+/// clock. Skips the first two ticks, which may precede the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -133,14 +133,14 @@ fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // There are more rounds than workers, so the test would fail if a flush did not release the
-    // worker.
+    // There are more rounds than workers, so the test would fail if flushes did not release
+    // workers.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
         assert!(matches!(client.reply(), (Tag(8), Ok(_))));
     }
-    // After the flushes, the stream continues at the same offset.
+    // After the flushes, a read at the same offset returns the next event.
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     let _other = board.wire_client(Dialect::Unix);
     let frame = client.receive().unwrap();
@@ -189,7 +189,7 @@ fn qemu_accepts_200_connections_in_sequence() {
     }
 }
 
-/// Returns the load, in percent, that an idle board causes on one of the host's processors.
+/// Returns the percentage of one host processor's time that an idle board uses.
 fn idle_load(board: &Board) -> u128 {
     let (start, before) = (Instant::now(), board.cpu_time());
     thread::sleep(Duration::from_secs(3));
@@ -215,7 +215,7 @@ fn qemu_idle_board_sleeps() {
     assert!(waiting < 5, "{waiting} % load with three waiting clients");
 }
 
-/// Returns the count that the image `waiting` shows in its file `polls`.
+/// Returns the count in the `polls` file of the `waiting` image.
 fn polls(client: &mut WireClient) -> u32 {
     client.open_path(90, "polls", 0);
     let text = client.read(90, 0, 20).unwrap();
@@ -262,7 +262,7 @@ fn qemu_sleeps_while_16_tasks_and_4_streams_wait() {
     assert!((16..=64).contains(&woken), "{woken} polls of 16 tasks after one change");
 }
 
-/// Returns whether the board still answers this client.
+/// Returns whether the board still answers requests from `client`.
 fn answers(client: &mut WireClient) -> bool {
     client.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok()
 }

@@ -1,11 +1,11 @@
-//! Tests of `tests/run` on a machine that lacks the required programs.
+//! Tests of `tests/run` on a machine without the required programs.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `tests/run fmt clippy` with only the given programs installed. Returns the exit status and
-/// the output.
+/// Runs `tests/run fmt clippy` with only the given programs installed, and returns the exit status
+/// and output.
 fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
     let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     let _ = std::fs::remove_dir_all(&bin);
@@ -18,8 +18,7 @@ fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
         std::fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    // The script also searches /usr/sbin, but the programs in that directory do not affect the
-    // test.
+    // The script also searches /usr/sbin, but no program in that directory affects the test.
     let run = Command::new("/bin/bash")
         .args([concat!(env!("CARGO_MANIFEST_DIR"), "/run"), "fmt", "clippy"])
         .env_clear()
@@ -55,7 +54,7 @@ fn setup_waits_for_the_lock_of_dpkg() {
 
 #[test]
 fn setup_waits_for_the_lock_of_the_package_lists() {
-    // The first call finds the lock held, and later calls do not.
+    // Only the first `apt-get` call fails because of the lock.
     let apt_get = "[ ! -e $HOME/tried ] || exit 0\n>$HOME/tried\n\
         echo 'E: Could not get lock /var/lib/apt/lists/lock'; exit 100";
     let apt_cache = "[ $2 != linux-image-amd64 ]";

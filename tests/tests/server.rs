@@ -1,4 +1,4 @@
-//! Tests of starting a server, of the addresses it listens on, and of stopping it.
+//! Tests that start and stop servers, and tests of the addresses that a server listens on.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -24,8 +24,8 @@ fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Returns whether the kernel has a keep-alive timer for the connection to this port. In
-/// `/proc/net/tcp`, the keep-alive timer has the number 2.
+/// Returns whether the kernel has a keep-alive timer for the connection to `port`. In
+/// `/proc/net/tcp`, timer 2 is the keep-alive timer.
 fn has_keep_alive_timer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
@@ -79,7 +79,7 @@ fn bind_replaces_a_stale_socket_file_but_not_one_in_use() {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        // Simulate a killed server, which leaves its socket file behind.
+        // Leave a socket file, as a killed server would.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         Server::bind(std::slice::from_ref(&url), Limits::default()).await.unwrap();
     });
@@ -134,8 +134,8 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // All requests are sent in one write, so they have all arrived by the time the first one is
-    // answered.
+    // One write sends all requests, so the server has received all of them when it answers the
+    // first.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)

@@ -1,9 +1,10 @@
-//! A soak test: three clients use one board for `SOAK_SECONDS` (600 by default). Run it with
-//! `tests/run soak`.
+//! A soak test, in which three clients use one board for `SOAK_SECONDS` (600 by default). To run
+//! the test, use `tests/run soak`.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and starts again. The clients check every reply. At the end, the board must not have
-//! leaked any resources. The random choices are the same in every run, but their timing varies.
+//! random way, and starts again. The clients check every reply. At the end, the test checks that
+//! the board has not leaked any resources. The clients make the same random choices in every run,
+//! but the timing varies.
 
 #[path = "soak/activities.rs"]
 mod activities;
@@ -25,11 +26,11 @@ use crate::activities::{ACTIVITIES, content, set};
 
 /// The number of client slots on the board.
 const CLIENTS: u32 = 3;
-/// The number of bytes of the stack that must stay unused.
+/// The number of stack bytes that must stay unused.
 const SPARE_STACK: u32 = 1024;
 /// The number of streams that one client opens at the end. The board reserves 8 of its 24 open
-/// files for the other clients, so one client can open at most 16 files. The test needs one of them
-/// to read files that are not streams.
+/// files for the other clients, so one client can open at most 16 files. The client opens one
+/// stream fewer, because it also reads other files.
 const STREAMS: u32 = 15;
 
 #[test]
@@ -38,7 +39,7 @@ fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
         .map_or(600, |text| text.parse().expect("SOAK_SECONDS is a number"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let board = Board::boot();
-    // Set a short period, which causes many ticks and events.
+    // Set a short period to cause many ticks and events.
     let mut client = board.wire_client(Dialect::Unix);
     set(&mut client, "params/blink/period", "40");
     drop(client);
@@ -133,7 +134,7 @@ impl<'b> Visitor<'b> {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// Checks that the board has not restarted and counts its clients correctly.
+    /// Checks that the board has not restarted and reports a plausible number of clients.
     fn check_board(&mut self, client: &mut WireClient) {
         let uptime = content(client, "sys/uptime").trim_end().replace('.', "").parse().unwrap();
         assert!(uptime >= self.uptime, "the board has restarted: {uptime} after {}", self.uptime);

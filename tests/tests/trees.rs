@@ -1,5 +1,5 @@
-//! An acceptance suite for all three trees. The suite runs both directly and through a server in
-//! each dialect.
+//! An acceptance suite for all three kinds of trees. The suite runs on each tree directly, and
+//! through a server in each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -101,8 +101,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite on a new tree and server for each dialect and message size. A whole listing fits
-/// into a message of the larger size. The smaller size is the minimum that a server accepts.
+/// Runs the suite on a new tree and server for each dialect and message size. A message of the
+/// larger size has room for a whole listing. The smaller size is the minimum that a server accepts.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -135,21 +135,21 @@ struct Can {
     /// Whether a file can be moved to another directory. 9P2000 and 9P2000.u rename files with
     /// Twstat, which cannot specify a directory.
     moves: bool,
-    /// Whether symbolic links are supported. 9P2000 does not support them.
+    /// Whether the tree and the dialect support symbolic links. 9P2000 does not.
     links: bool,
-    /// Whether calls go through a session.
+    /// Whether calls pass through a session.
     remote: bool,
     errors: Errors,
 }
 
-/// The part of an error that the dialect transfers.
+/// The part of an error that the dialect can carry.
 #[derive(Clone, Copy)]
 enum Errors {
     /// The whole error.
     All,
-    /// Only the text. If the client walks from a file, the session replaces the text of the error.
+    /// Only the text. If a walk starts at a file, the session replaces the error text.
     Text,
-    /// Only the number, in 9P2000.L. The errors for read-only files and read-only directories have
+    /// Only the number (in 9P2000.L). The errors for read-only files and read-only directories have
     /// the same number.
     Number,
 }
@@ -167,7 +167,7 @@ impl Can {
     }
 
     /// Panics unless `result` is the error `due`. Compares only the part of the error that the
-    /// dialect transfers.
+    /// dialect can carry.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("expected {due:?}") };
@@ -191,7 +191,7 @@ async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     if can.change { changes(tree, can).await } else { refusals(tree, can).await }
 }
 
-/// Checks that the session enforces open modes without asking the tree.
+/// Checks that the session itself enforces open modes.
 async fn open_modes_are_enforced<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     if !can.remote {
         return Ok(());
@@ -280,7 +280,7 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
         BTreeSet::from(NAMES)
     );
     assert_eq!(whole.len(), NAMES.len());
-    // Each entry is listed exactly once, regardless of how many entries are listed per step.
+    // Each entry is listed exactly once, regardless of the number of entries per step.
     for step in 1..=NAMES.len() {
         let (mut cookie, mut all) = (0, Vec::new());
         loop {
@@ -376,8 +376,8 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Both links must be listed, although their targets together do not fit into the smallest
-    // message.
+    // Both links must be listed, even though the two targets do not fit into one message of the
+    // smallest size.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }
@@ -458,8 +458,8 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// Lists at most `most` entries, starting at `cookie`. Returns each entry's name and the cookie of
-/// the entry after it.
+/// Lists at most `most` entries, starting at `cookie`. Returns each entry's name and the next
+/// entry's cookie.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,

@@ -1,4 +1,4 @@
-//! The messages that are sent to the session and to the model.
+//! The messages sent to the session and to the model.
 
 use datakit_core::wire::{
     DMDIR, Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag,
@@ -14,11 +14,11 @@ const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 
-/// The mode bits of Topen, except for the access mode.
+/// The Topen mode bits, except for the access mode.
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
-/// A client's request, whose encoding depends on the dialect.
+/// A client's request. The encoding depends on the dialect.
 #[derive(Debug, Clone)]
 pub enum Message {
     Version(Version),
@@ -66,14 +66,14 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// Renames a file. In 9P2000.L, moves the file to the directory `dfid`; in the other dialects,
-    /// renames it within its directory.
+    /// Renames a file. In 9P2000.L, also moves the file to the directory `dfid`. In the other
+    /// dialects, the file stays in its directory.
     Rename {
         fid: u32,
         dfid: u32,
         name: &'static str,
     },
-    /// A request that exists only in another dialect.
+    /// A request that does not exist in the current dialect.
     Foreign {
         fid: u32,
     },
@@ -87,11 +87,11 @@ pub enum Version {
     Unknown,
 }
 
-/// The offset of a directory read.
+/// The offset at which to read a directory.
 #[derive(Debug, Clone, Copy)]
 pub enum At {
     Start,
-    /// The offset at which the last read of the directory ended.
+    /// The offset at which the previous read of the directory ended.
     Here,
     Elsewhere,
 }
@@ -253,7 +253,7 @@ fn flags(mode: u8) -> u32 {
     u32::from(mode & 3) | if mode & 0x10 == 0 { 0 } else { O_TRUNC }
 }
 
-/// Returns a stat record with which a Twstat changes only the name.
+/// Returns a stat record for a Twstat that changes only the name.
 fn renamed(name: &'static str) -> Stat<'static> {
     Stat {
         kind: u16::MAX,

@@ -1,4 +1,4 @@
-//! The model: the expected fids and names.
+//! The model, which predicts the fids and names of a session.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,14 +6,13 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The messages use more fids than this, so they test
-/// the limit.
+/// The maximum number of fids in the session. The messages try to use more, so they test the limit.
 pub const FIDS: usize = 5;
 
-/// A model of a tree and of the fids of one connection.
+/// A model of a tree and of one connection's fids.
 pub struct Model {
     pub dialect: Option<Dialect>,
-    /// All inodes by number, including removed ones, because fids may still refer to them.
+    /// All inodes, by number. Fids may refer to removed inodes, so these are included.
     pub nodes: BTreeMap<u64, Node>,
     pub fids: BTreeMap<u32, Known>,
     root: u64,
@@ -22,9 +21,9 @@ pub struct Model {
 /// A file or directory in the model.
 pub struct Node {
     pub name: String,
-    /// The parent directory; `None` for the root and for removed files.
+    /// The parent directory, or `None` for the root and for removed files.
     dir: Option<u64>,
-    /// The entries of a directory; `None` for a file.
+    /// The entries of a directory, or `None` for a file.
     pub entries: Option<BTreeMap<String, u64>>,
 }
 
@@ -69,14 +68,14 @@ impl Model {
         Some(path)
     }
 
-    /// Returns the inodes that will be removed when their fids are clunked.
+    /// Returns the inodes that are removed when their fids are clunked.
     pub fn leaving(&self) -> Vec<u64> {
         let leaves = |opened: &OpenState| matches!(opened, OpenState::File { orclose: true, .. });
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Applies a message and returns `None` if the session must refuse it. The numbers of new
-    /// inodes and the lengths of directory reads are taken from the session's reply.
+    /// Applies a message, or returns `None` if the session must refuse it. Takes the numbers of new
+    /// inodes and the lengths of directory reads from the session's reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -174,8 +173,8 @@ impl Model {
         }
     }
 
-    /// Checks that a new fid can be created. Returns `None` if the fid is in use or there are too
-    /// many fids.
+    /// Checks that `fid` can be created. Returns `None` if `fid` is in use or there are too many
+    /// fids.
     fn free(&self, fid: u32) -> Option<()> {
         (!self.fids.contains_key(&fid) && self.fids.len() < FIDS).then_some(())
     }
@@ -222,7 +221,7 @@ impl Model {
             ".." if ino == top => Some(ino),
             ".." => {
                 // The parent of a removed directory is the root. `..` never leaves the attached
-                // tree. If a directory was moved out of the attached tree, `..` in it leads to the
+                // tree. In a directory that was moved out of the attached tree, `..` leads to that
                 // directory itself.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
@@ -314,8 +313,8 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An error is allowed only if `count` is small, because the next entry may not fit.
-            // Every entry fits into 100 bytes.
+            // An error is allowed only if the next entry may not fit. Every entry fits into 100
+            // bytes.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {

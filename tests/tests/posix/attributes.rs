@@ -81,7 +81,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 }
                 user.clunk(3).unwrap();
             });
-            // Changing the length has the same effect on the mode as a write.
+            // Changing the length affects the mode in the same way as a write.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             match dialect {
@@ -100,7 +100,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Reads preserve the set-ID bits, and so do writes by root.
+            // Reads, and writes by root, preserve the set-ID bits.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();
@@ -131,7 +131,7 @@ fn a_change_of_owner_clears_set_id_bits() {
             client.setattr(1, SetAttr { valid, uid: 7, gid: 8, ..SetAttr::default() }).unwrap();
             assert_eq!(client.getattr(1).unwrap().mode, after);
         }
-        // If a request sets both the owner and the mode, the given mode is kept.
+        // If a request sets both the owner and the mode, the file gets the given mode.
         let set = SetAttr {
             valid: SetAttr::UID | SetAttr::MODE,
             uid: 9,
@@ -229,7 +229,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         client.clunk(1).unwrap();
         client.clunk(2).unwrap();
     }
-    // A file that a rename has replaced has no links either, and cannot be linked.
+    // A file that was replaced by a rename has no links, so no new link to it can be created.
     for name in ["a", "b"] {
         create_file(&mut client, name, b"");
     }
@@ -243,7 +243,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })),
         ENOENT
     );
-    // A file can be linked as long as it still has a name.
+    // As long as a file has at least one name, new links to it can be created.
     client.walk(0, 2, "b").unwrap();
     client.rpc(&T::Link { dfid: Fid(0), fid: Fid(2), name: "c".into() }).unwrap();
     client.rpc(&T::Unlinkat { dirfid: Fid(0), name: "b".into(), flags: 0 }).unwrap();
@@ -276,7 +276,7 @@ fn a_rename_updates_ctime() {
     }
 }
 
-/// Tests the request that Linux sends for a `chown(2)` in which both IDs are -1.
+/// Tests the request that Linux sends when both IDs passed to `chown(2)` are -1.
 #[test]
 fn a_chown_that_changes_nothing_updates_ctime() {
     let served = scratch();

@@ -1,4 +1,4 @@
-//! Tests of the guarantees about files through `datakit_client`, in each dialect.
+//! Tests that use `datakit_client` to check guarantees about files in each dialect.
 
 use std::time::{Duration, SystemTime};
 

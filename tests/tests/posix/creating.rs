@@ -1,4 +1,4 @@
-//! Tests of creating files, both with new names and with names that already exist.
+//! Tests that create files, both with new names and with existing names.
 
 use std::sync::Barrier;
 
@@ -169,8 +169,8 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
     }
 }
 
-/// Tests transactions and remotes. Branches are an exception, because DataKit's clients rely on
-/// being able to create an existing branch.
+/// Creating a transaction or a remote that already exists fails. Creating an existing branch
+/// succeeds, because DataKit's clients rely on it.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();
@@ -204,7 +204,7 @@ fn create_of_an_existing_transaction_is_refused() {
 }
 
 /// Tcreate truncates an existing file in a transaction, as in the original DataKit. Tlcreate
-/// truncates the file only if its flags say so.
+/// truncates an existing file only if the request's flags include O_TRUNC.
 #[test]
 fn tlcreate_in_a_transaction_obeys_its_flags() {
     let place = TestDb::memory();
@@ -265,7 +265,7 @@ fn unknown_permission_bits_are_refused() {
         let mut client = client(&served, dialect);
         create_file(&mut client, dialect.version(), b"");
         let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
-        // DMLINK creates a hard link, but only in 9P2000.u.
+        // DMLINK creates a hard link in 9P2000.u, but is not supported in 9P2000.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(

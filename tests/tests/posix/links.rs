@@ -24,7 +24,7 @@ fn names(client: &mut WireClient) -> Vec<String> {
     names
 }
 
-/// Reads the target of a symlink in 9P2000.u or 9P2000.L.
+/// Reads a symlink's target in 9P2000.u or 9P2000.L.
 fn target(client: &mut WireClient, path: &str) -> Result<String, Refusal> {
     client.walk(0, 51, path).unwrap();
     let target = match client.dialect {
@@ -70,7 +70,7 @@ fn a_long_target_hides_no_entry_from_a_listing() {
         }
     }
     // The target does not fit into any message. 9P2000.L reports an error. In 9P2000.u, the stat
-    // record omits the target, so that clients can still remove the link.
+    // record omits the target. Clients can still remove the link.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);

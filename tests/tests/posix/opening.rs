@@ -65,7 +65,7 @@ fn a_branch_opened_with_orclose_is_not_removed() {
         for fid in [1, 2] {
             assert_eq!(client.open(fid, ORCLOSE).unwrap_err().0, "Is a directory");
         }
-        // The attach point cannot be removed.
+        // A client cannot remove the directory that it attached to.
         client.attach_as(3, "/branch/master", 0).unwrap();
         assert_eq!(client.remove(3).unwrap_err().0, "Device or resource busy");
         drop(client);
@@ -126,7 +126,7 @@ fn an_open_fid_allows_only_the_access_of_its_mode() {
                 client.open_path(1, "text", mode);
                 let (read, write) = (client.read(1, 0, 10), client.write(1, 0, b"t"));
                 assert_eq!((read.is_ok(), write.is_ok()), (reads, writes), "{mode}");
-                // The open mode is checked even if the count is 0.
+                // The server checks the open mode even if the count is 0.
                 assert_eq!(
                     (client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()),
                     (reads, writes),

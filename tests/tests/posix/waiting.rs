@@ -1,4 +1,4 @@
-//! Tests of reads that wait for a stream while another request clunks or removes its fid.
+//! Tests of reads that are waiting for a stream when another request clunks or removes their fid.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -8,7 +8,7 @@ use datakit_tests::db::TestDb;
 
 use crate::*;
 
-/// Opens the stream as `fid` and sends a read that waits.
+/// Opens the stream `live` as `fid` and sends a read that waits.
 fn send_waiting_read(client: &mut WireClient, fid: u32, tag: Tag) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
@@ -29,7 +29,7 @@ fn a_waiting_read_fails_when_its_fid_is_clunked() {
             let wnames = [Str(b""), Str(b"")];
             let ways = [
                 T::Clunk { fid: Fid(1) },
-                // The file cannot be removed, but even a failed Tremove clunks the fid.
+                // The file cannot be removed, but even a failing Tremove clunks the fid.
                 T::Remove { fid: Fid(1) },
                 T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
             ];

@@ -33,11 +33,11 @@ fn connect_blocked(board: &Board) -> WireClient {
 fn qemu_closed_connection_frees_its_slot_within_a_second() {
     let board = Board::boot();
     let mut witness = board.wire_client(Dialect::Unix);
-    // In total, more files are opened than the board can have open at the same time, so the test
-    // would detect a leak.
+    // The clients open more files than the board can have open at the same time, so the test would
+    // detect a leak.
     for _ in 0..6 {
         let closing = connect_blocked(&board);
-        // Closing a socket that still has unread data sends RST instead of FIN.
+        // Closing a socket that contains unread data sends RST instead of FIN.
         let mut resetting = connect_blocked(&board);
         for tag in 10..13 {
             resetting.send(Tag(tag), &Tmessage::Stat { fid: Fid(0) });
@@ -53,7 +53,8 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
 #[test]
 fn qemu_slot_keeps_no_state_of_the_last_client() {
     let board = Board::boot();
-    // Nine clients, three in each slot, disconnect with blocked reads that all have the same tags.
+    // Nine clients, three per slot, disconnect while they have blocked reads. All of them use the
+    // same tags.
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
         for fid in 1..=4 {
@@ -90,8 +91,8 @@ fn qemu_fourth_client_waits_for_a_slot() {
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
 
-/// Opens files until the board refuses to open another one. Returns the number of open files and
-/// the reason for the refusal.
+/// Opens files until the board refuses, and returns the number of open files and the reason for the
+/// refusal.
 fn open_until_refused(client: &mut WireClient) -> (u32, String) {
     for fid in 1..100 {
         client.walk(0, fid, "sys/uptime").unwrap();
@@ -109,7 +110,7 @@ fn qemu_one_client_cannot_use_all_open_files() {
     let mut greedy = board.wire_client(Dialect::Unix);
     let (count, reason) = open_until_refused(&mut greedy);
     assert!(count >= 8 && reason.contains("this connection has"), "{count}: {reason}");
-    // The open files that are reserved for the other two clients remain available to them.
+    // The other two clients can still open the number of files that the board reserves for them.
     let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
     for other in &mut others {
         let (count, reason) = open_until_refused(other);
@@ -153,14 +154,14 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     assert!(idle.closed(), "the board kept an idle client");
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
-    // The waiting client receives the event of the idle client's disconnect. Then the client waits
-    // again, and is still connected when the timeout has passed once more.
+    // The waiting client receives an event when the idle client is disconnected. Then the waiting
+    // client starts another read, and must still be connected after another timeout.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")
     };
     let offset = data.0.len() as u64;
-    // Read the mark after the event, and then wait again.
+    // Read the empty reply after the event, and then wait again.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
     waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
     waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -200,7 +201,7 @@ fn qemu_panic_resets_a_board_without_semihosting() {
         client.open_path(1, "params/blink/period", 1);
         client.write(1, 0, b"77\n").unwrap();
         fail(&mut board);
-        // The board boots again, and its parameters have their initial values.
+        // After the restart, the parameters have their initial values again.
         within(TIMEOUT, "the board restarts", || {
             WireClient::try_attached(board.addr(), Dialect::Unix, 4096)
                 .is_ok_and(|mut client| content(&mut client, "params/blink/period") == "1000\n")
@@ -216,8 +217,7 @@ async fn qemu_reset_restarts_the_board() {
     let refused = old.write("sys/reset", b"now").await;
     assert!(matches!(refused, Err(Error::Server { errno: 22, .. })), "{refused:?}");
     old.write("sys/reset", b"reset").await.unwrap();
-    // The board restarts only after it has sent the reply, so a new client may still reach the
-    // board before its restart.
+    // The board replies before it restarts, so a new client may connect before the restart.
     let new = loop {
         let client = board.client(Dialect::Linux).await;
         match soon(client.read("params/blink/period")).await {

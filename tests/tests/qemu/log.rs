@@ -1,5 +1,5 @@
-//! Tests of the board's log on the serial port, decoded by the defmt decoder with the firmware's
-//! symbol table.
+//! Tests of the log that a board writes to its serial port. The tests decode the log with the
+//! firmware's symbol table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ fn qemu_log_can_be_decoded_and_filtered() {
     within(TIMEOUT, "a log of the connection", || {
         read_lines(&log).starts_with(&three.map(String::from))
     });
-    // At the level `warning`, the log contains warnings, but no lines about connections.
+    // At the `warning` level, the log contains warnings, but no lines about connections.
     let mut client = board.wire_client(Dialect::Linux);
     client.open_path(1, "log/level", 1);
     client.write(1, 0, b"warning").unwrap();

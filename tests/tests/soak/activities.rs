@@ -1,5 +1,4 @@
-//! The clients' activities. When an activity ends, the only fid in use is fid 0, which refers to
-//! the root.
+//! The clients' activities. After each activity, only fid 0, which refers to the root, is in use.
 
 use std::io::Write;
 
@@ -28,7 +27,7 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
 
 /// The fid for files that are opened and closed within one function.
 const TEMPORARY: u32 = 90;
-/// The count in read requests, which is greater than the length of any text file on the board.
+/// The number of bytes to request in each read. No text file on the board is longer.
 const COUNT: u32 = 900;
 
 /// Reads a whole file that is not a stream.
@@ -57,7 +56,7 @@ pub fn set(client: &mut WireClient, path: &str, value: &str) {
     client.clunk(TEMPORARY).unwrap();
 }
 
-/// Returns the path of the parameter that only this client sets, and a random valid value.
+/// Returns the path of the parameter that only client `number` sets, and a random valid value.
 fn own_parameter(random: &mut Random, number: u32) -> (&'static str, u32) {
     match number {
         0 => ("params/blink/duty", 1 + random.below(99)),
@@ -80,7 +79,7 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // If a value has no newline, the board may not recognize its end until the clunk, which
+        // If a value has no newline, the board may not recognize its end until the clunk. The clunk
         // then returns the error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
@@ -108,8 +107,8 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends as many reads at once as the board has workers for one client. Each read gets one reply,
-/// and the replies may arrive in any order.
+/// Sends as many reads as the board has workers per client, without waiting for replies. Each read
+/// gets one reply, and the replies may arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);
@@ -136,8 +135,8 @@ fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     client.clunk(1).unwrap();
 }
 
-/// Receives a reply. For an Rread, returns the tag and the data. For an Rflush, returns the tag as
-/// an error.
+/// Receives a reply. Returns the tag and data of an Rread as `Ok`, and the tag of an Rflush as
+/// `Err`.
 fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     let (tag, reply) = client.reply();
     let frame = reply.unwrap();
@@ -148,8 +147,8 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Sends blocking reads to three streams, and flushes them in a different order. A read may be
-/// answered before its flush, but not after it.
+/// Starts blocking reads on three streams, and flushes them in a different order. A read may be
+/// answered before its flush, but not afterwards.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
@@ -205,7 +204,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Parses the time at the start of a line and returns it in milliseconds.
+/// Parses the time at the start of a line, and returns the time in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }
