@@ -1,5 +1,5 @@
-//! Passes the linker scripts to the linker when building for the board. The library also builds for
-//! the host, which needs no linker scripts.
+//! Passes the linker scripts to the linker when building for the board. The library can also be
+//! built for the host, where no linker scripts are needed.
 
 use std::{env, fs, io, path::PathBuf};
 

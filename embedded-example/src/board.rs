@@ -92,7 +92,7 @@ static LOG: Dir = Dir::new(&[
     file("level", &LevelFile::new(&state::LEVEL)),
 ]);
 
-/// The stream of events, which delivers each event once and in order.
+/// The stream of events. Each event is delivered once, in order.
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
@@ -118,7 +118,7 @@ pub enum EventKind {
     Connected,
     /// A client disconnected.
     Disconnected,
-    /// The sample entered a different zone.
+    /// The sample moved to a different zone.
     Entered(Zone, i32),
 }
 
@@ -148,7 +148,7 @@ impl Tick {
     const FIRST: Tick = Tick { at_ms: 0, number: 0, lit: false, sample: 0 };
 }
 
-/// Milliseconds that are displayed as seconds.
+/// A number of milliseconds that is displayed in seconds.
 struct Seconds(u64);
 
 impl fmt::Display for Seconds {
@@ -157,13 +157,13 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Publishes an event on the stream `events`.
+/// Publishes an event on the `events` stream.
 pub fn publish_event(kind: EventKind) {
     EVENTS.publish(Event { at_ms: uptime_ms(), kind });
 }
 
 /// Performs a step of the simulation according to the parameters and publishes the result. Returns
-/// whether the light is on, and the number of milliseconds until the next step.
+/// whether the light is on and how many milliseconds remain until the next step.
 pub fn step(simulation: &mut Simulation) -> (bool, u32) {
     let step = simulation.step(&settings());
     TICKS.publish(Tick {

@@ -1,16 +1,16 @@
 //! The arithmetic for a clock that extends a 24-bit counter. The counter counts down and raises an
-//! interrupt whenever it wraps around.
+//! interrupt each time it wraps around.
 
 /// The highest possible count.
 pub const TOP: u32 = 0x00ff_ffff;
 
-/// Returns the number of cycles since boot, calculated from the number of completed rounds and the
-/// current count `left`. The result is never less than `before`, the previous result.
+/// Returns the number of cycles since boot, given the number of completed rounds and the current
+/// count `left`. The result is never less than `before`, which must be the previous result.
 ///
-/// Each round, including the first, starts at a count of 0, where the interrupt is raised, and then
-/// counts down from the highest count. An emulator on a busy host may show the 0 at the end of a
-/// round before it raises the interrupt. Until the interrupt is raised, the number of rounds is one
-/// too low, and the clock stands still.
+/// Each round, including the first, starts with a count of 0, which raises the interrupt. The
+/// counter then counts down from the highest count. An emulator on a busy host may report a count
+/// of 0 before it raises the interrupt. Until then, the number of rounds is one too low, and the
+/// clock stands still.
 pub fn cycles(rounds: u32, left: u32, before: u64) -> u64 {
     let elapsed = (TOP + 1).wrapping_sub(left) & TOP;
     (u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed)).max(before)

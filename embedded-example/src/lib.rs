@@ -1,6 +1,7 @@
-//! The hardware-independent half of the firmware: the board's file tree and the code behind it.
+//! The hardware-independent half of the firmware: the board's file tree and its implementation.
 //!
-//! The library depends only on `datakit-core`, so the host can serve and test the same tree.
+//! The library depends only on `datakit-core`, so the same tree can be served and tested on the
+//! host.
 #![no_std]
 #![forbid(unsafe_code)]
 

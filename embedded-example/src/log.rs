@@ -1,8 +1,8 @@
-//! The log, written to UART0 as one defmt frame per line. Without the feature `log`, nothing is
+//! The log, written to UART0 as one defmt frame per line. Without the `log` feature, nothing is
 //! logged.
 
-/// Logs a line at the level `debug`, `info`, `warn` or `error`, if the file `log/level` enables
-/// that level.
+/// Logs a line at the `debug`, `info`, `warn` or `error` level if the `log/level` file enables that
+/// level.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
         #[cfg(feature = "log")]
@@ -15,7 +15,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// The minimum value of `log/level` at which lines of each defmt level are logged.
+/// The value of `log/level` that is required for each defmt level.
 #[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
@@ -45,7 +45,7 @@ mod uart {
         CTL = 0x4000_C030;
     }
 
-    /// Starts the UART with 8 data bits and with its FIFOs enabled. QEMU ignores the baud rate.
+    /// Initializes the UART with 8 data bits and enables its FIFOs. QEMU ignores the baud rate.
     pub fn start() {
         RCGC1.set(1);
         LCRH.write(0x70);
@@ -66,12 +66,12 @@ mod uart {
 
     struct Shared(UnsafeCell<State>);
 
-    /// Whether a frame has been started but not ended.
+    /// Whether a frame has been started but not yet completed.
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: the state is accessed only between `acquire` and `release`, with interrupts disabled
-    // on a single core. Faults cannot be disabled, but the fault handler panics, and `IN_FRAME`
-    // then makes `acquire` exit before accessing the state.
+    // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
+    // disabled on the only core. Faults cannot be disabled, but the fault handler panics.
+    // `IN_FRAME` then makes `acquire` exit before accessing the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {
@@ -82,19 +82,18 @@ mod uart {
     #[defmt::global_logger]
     struct Uart;
 
-    // SAFETY: `acquire` disables interrupts until `release`, so frames from different contexts are
-    // not interleaved.
+    // SAFETY: interrupts are disabled from `acquire` to `release`, so frames from different
+    // contexts are not interleaved.
     unsafe impl defmt::Logger for Uart {
         fn acquire() {
             // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
             if IN_FRAME.swap(true, Ordering::Relaxed) {
-                // A fault or a panic that occurs while a line is being logged cannot be logged
-                // itself.
+                // A fault or panic that occurs while a line is being logged cannot be logged.
                 crate::fault::exit();
             }
-            // SAFETY: interrupts are disabled, and no other reference exists, because each
-            // reference is dropped by the method that creates it.
+            // SAFETY: interrupts are disabled. No other reference exists, because every method
+            // drops the reference that it creates.
             let state = unsafe { &mut *STATE.0.get() };
             state.restore = restore;
             state.encoder.start_frame(send);
@@ -103,17 +102,17 @@ mod uart {
         unsafe fn flush() {}
 
         unsafe fn release() {
-            // SAFETY: as in `acquire`.
+            // SAFETY: the same reasoning applies as in `acquire`.
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.end_frame(send);
             let restore = state.restore;
             IN_FRAME.store(false, Ordering::Relaxed);
-            // SAFETY: `restore` comes from the matching `acquire`.
+            // SAFETY: `restore` was returned by the matching call to `critical_section::acquire`.
             unsafe { critical_section::release(restore) }
         }
 
         unsafe fn write(bytes: &[u8]) {
-            // SAFETY: as in `acquire`.
+            // SAFETY: the same reasoning applies as in `acquire`.
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.write(bytes, send);
         }
@@ -122,7 +121,7 @@ mod uart {
     defmt::timestamp!("{=u64:us}", embassy_time_driver::now());
 }
 
-/// Starts the log if the feature `log` is enabled.
+/// Initializes logging if the `log` feature is enabled.
 pub fn start() {
     #[cfg(feature = "log")]
     uart::start();

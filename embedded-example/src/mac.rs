@@ -16,7 +16,8 @@ pub const IRQ: u16 = 42;
 
 /// The maximum length of a frame without its checksum: 1500 bytes plus the Ethernet header.
 const FRAME_MAX: usize = 1514;
-/// The size of a buffer: the length half word, a frame and its checksum, rounded up to whole words.
+/// The size of a buffer. A buffer holds the length half word, a frame and its checksum, rounded up
+/// to whole words.
 const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
@@ -62,8 +63,8 @@ pub struct Mac {
 }
 
 impl Mac {
-    /// Resets and enables the receiver and enables the transmitter. The interrupt stays masked
-    /// until the stack asks for a frame.
+    /// Resets and enables the receiver, and enables the transmitter. The interrupt stays masked
+    /// until the network stack asks for a frame.
     pub fn start(buffers: &'static mut Buffers) -> Mac {
         RCGC2.set(1 << 28 | 1 << 30);
         IM.write(0);
@@ -78,19 +79,19 @@ impl Mac {
     }
 }
 
-/// Handles the interrupt: wakes the stack, and masks the interrupt because it stays raised until
-/// the frame is read.
+/// Handles the interrupt by waking the network stack. Also masks the interrupt, which stays raised
+/// until the frame is read.
 pub fn on_interrupt() {
     IM.write(0);
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If there is no frame, the task of `cx` is woken
-/// when a frame arrives.
+/// Returns whether there is a frame in the FIFO. If there is none, the task that `cx` belongs to is
+/// woken when a frame arrives.
 ///
-/// Because the interrupt bit does not count frames, the interrupt is acknowledged and enabled
-/// before the number of frames is checked again. In the opposite order, a frame that arrived
-/// between the two steps would stay in the FIFO until the next frame arrived.
+/// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
+/// number were checked first, a frame that arrived between the two steps would stay in the FIFO
+/// until the next frame arrived.
 fn has_frame(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;
@@ -111,8 +112,8 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Reads exactly as many words as the frame has. Reading one word more or less would make all
-    // later frames start at the wrong place.
+    // Exactly as many words are read as the frame contains. Reading one word more or less would
+    // misalign all later frames.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {
@@ -133,7 +134,7 @@ impl Driver for Mac {
         }
         let Some(frame) = read_frame(receive) else {
             state::FRAMES_DROPPED.increment();
-            // Asks the stack to poll again, because another frame may follow.
+            // Asks the network stack to poll again, because another frame may follow.
             cx.waker().wake_by_ref();
             return None;
         };
@@ -142,8 +143,8 @@ impl Driver for Mac {
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<TxBuffer<'_>> {
-        // The buffer is always free, because a frame has already been sent when the write to `TR`
-        // returns.
+        // The buffer is always free, because the write to `TR` returns only after the frame has
+        // been sent.
         Some(TxBuffer(&mut self.buffers.transmit))
     }
 
@@ -179,7 +180,7 @@ pub struct TxBuffer<'a>(&'a mut [u8; BUFFER]);
 
 impl embassy_net_driver::TxToken for TxBuffer<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        // No frame is truncated, because the stack respects `max_transmission_unit`.
+        // No frame is truncated, because the network stack respects `max_transmission_unit`.
         let length = length.min(FRAME_MAX);
         let (head, frame) = self.0.split_at_mut(2);
         let (frame, _) = frame.split_at_mut(length);

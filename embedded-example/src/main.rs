@@ -1,7 +1,8 @@
-//! The firmware for QEMU's lm3s6965evb: a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
+//! The firmware for QEMU's lm3s6965evb machine, a Cortex-M3 board with 256 KiB of flash and 64 KiB
+//! of RAM.
 //!
-//! `cargo run --release` boots the firmware. `datakit -a tcp://127.0.0.1:5641 ls /` or any other 9P
-//! client shows the firmware's tree:
+//! `cargo run --release` boots the firmware. The firmware's tree can be listed with `datakit -a
+//! tcp://127.0.0.1:5641 ls /` or another 9P client:
 //!
 //! ```text
 //! board/  name clock build                params/  blink/ wave/ limits/ net/, and help
@@ -59,8 +60,8 @@ fn main() -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section in the firmware relies on
-        // masking an individual interrupt.
+        // SAFETY: both handlers are ready, and no critical section relies on masking an individual
+        // interrupt.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
@@ -69,8 +70,9 @@ fn main() -> ! {
         WOKEN.store(false, Ordering::Relaxed);
         // SAFETY: this is the only call, so `poll` is never called recursively.
         unsafe { executor.poll() };
-        // WFI returns on a pending interrupt even if interrupts are disabled, so an interrupt that
-        // is raised between the check and the sleep is not missed. WFE would not sleep in QEMU.
+        // WFI returns if an interrupt is pending, even if interrupts are disabled. An interrupt
+        // that is raised between the check and the sleep is therefore not missed. In QEMU, WFE
+        // would not sleep.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -79,7 +81,7 @@ fn main() -> ! {
     }
 }
 
-/// Starts all tasks. The function is not inlined, because otherwise the values that it moves into
+/// Starts all tasks. This function is not inlined. If it were, the values that it moves into
 /// statics would stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
@@ -144,17 +146,17 @@ async fn restart() -> ! {
         state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // Allows time for the reply to the write request to be sent.
+    // Leaves time for the reply to the write request to be sent.
     Timer::after_millis(100).await;
     state::SHUTTING_DOWN.set(true);
-    // Gives the clients up to 500 ms to acknowledge the end of their connections.
+    // Gives the clients up to 500 ms to acknowledge that their connections are being closed.
     for _ in 0..50 {
         Timer::after_millis(10).await;
         if state::CONNECTIONS.get() == 0 {
             break;
         }
     }
-    // Allows time for the last TCP segments to be sent.
+    // Leaves time for the last TCP segments to be sent.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }
@@ -173,7 +175,7 @@ fn pender(_: *mut ()) {
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: the number identifies an interrupt of the LM3S6965.
+// SAFETY: each number identifies an interrupt of the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0
@@ -193,7 +195,7 @@ unsafe fn DefaultHandler(irq: i16) {
 
 /// Handles accesses to unmapped memory, invalid instructions and stack overflows.
 // SAFETY: the handler never returns to the interrupted code. The log is the only state that the
-// handler and the interrupted code share, and it refuses to start a line within a line.
+// handler shares with the interrupted code, and the log never starts a line within another line.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     fault::reset_if_exiting();

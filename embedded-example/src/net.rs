@@ -1,4 +1,4 @@
-//! The network stack on top of the MAC: one address and [`SOCKETS`] TCP sockets.
+//! The network stack on top of the MAC, with one address and [`SOCKETS`] TCP sockets.
 
 use datakit_firmware::state;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
@@ -6,18 +6,18 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// The number of TCP sockets: one more than the number of client slots, so that one socket is
-/// always listening.
+/// The number of TCP sockets. There is one more socket than there are client slots, so one socket
+/// is always listening.
 pub const SOCKETS: usize = 4;
 
 /// The address of the host in QEMU's user network.
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
-/// Starts the driver and the stack. Call this once. `seed` determines the initial port and sequence
-/// numbers.
+/// Starts the driver and the network stack. Call this function only once. `seed` determines the
+/// initial port and sequence numbers.
 pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
-    // The buffers are constructed in place, because moving them would need as much stack space as
-    // they occupy.
+    // The buffers are constructed in place, because moving them would take up as much stack space
+    // as the buffers themselves.
     static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let mac = Mac::start(BUFFERS.take());

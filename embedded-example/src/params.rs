@@ -1,8 +1,9 @@
 //! The parameters in `params/`.
 //!
-//! To add a parameter, define a [`Value`], add an entry with its [`Param`], and use the value, for
-//! example in [`settings`]. The parameters use only four types, because each further type costs 2
-//! KiB of flash. Another parameter of an existing type costs 64 bytes plus its strings.
+//! To add a parameter, define a [`Value`], add an entry with a [`Param`] for it, and use the value,
+//! for example in [`settings`]. The parameters use only four types, because each additional type
+//! costs 2 KiB of flash. A further parameter of one of these types costs 64 bytes, plus the length
+//! of its strings.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -124,8 +125,8 @@ pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until one of the parameters that determine the time of the next step is set. It is safe to
-/// drop the future at any time.
+/// Waits until a parameter that affects the time of the next step is set. It is safe to drop the
+/// future at any time.
 pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

@@ -10,8 +10,8 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// The number of files that each of `CLIENTS` clients has open. The clients share a pool of `OPENS`
-/// open files, but each client can always open `RESERVED` files, regardless of the other clients.
+/// A quota of open files for `CLIENTS` clients. The clients share a pool of `OPENS` open files.
+/// Each client can always open `RESERVED` files, regardless of the other clients.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -30,7 +30,7 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize>
         self.open.get(client)
     }
 
-    /// Acquires room for another open file.
+    /// Reserves room for one more open file.
     fn acquire(&self, client: usize) -> Result<()> {
         let own = self.open_files(client).ok_or(Error::TooManyOpen)?;
         let taken: usize = self.open.iter().map(|open| open.get().max(RESERVED)).sum();
@@ -59,7 +59,7 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> Default
     }
 }
 
-/// One client's view of the tree, which limits the number of files that the client has open.
+/// A client's view of the tree. The view limits the number of files that the client can have open.
 pub struct QuotaTree<
     't,
     const CLIENTS: usize,
@@ -199,7 +199,8 @@ mod tests {
             (error.errno(), error.to_string().as_str()),
             (24, "this connection has 16 open files; the rest is reserved for others")
         );
-        // The room freed by a released file is available to any client that exceeds its reserve.
+        // The room freed by closing a file is available even to clients that have used up their
+        // reserve.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

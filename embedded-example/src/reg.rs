@@ -1,11 +1,11 @@
-//! Memory-mapped registers, through which all drivers access the hardware.
+//! Memory-mapped registers. All drivers access the hardware through registers.
 
 /// A 32-bit register at a fixed address.
 #[derive(Clone, Copy)]
 pub struct Reg(*mut u32);
 
-// SAFETY: a register is not memory and has the same address in every context. An access cannot
-// tear, because the chip has a single core. Each driver orders its own accesses.
+// SAFETY: a register is not memory and has the same address in every context. Accesses cannot tear,
+// because the chip has a single core. Each driver orders its own accesses.
 unsafe impl Sync for Reg {}
 
 impl Reg {
@@ -21,32 +21,32 @@ impl Reg {
     /// Reads the register. Reading some registers, such as the data register of a FIFO, has side
     /// effects.
     pub fn read(&self) -> u32 {
-        // SAFETY: the caller of `new` guarantees that this is a register, and every register is
-        // aligned and readable.
+        // SAFETY: the caller of `new` guarantees that this is a register. Every register is aligned
+        // and readable.
         unsafe { self.0.read_volatile() }
     }
 
     /// Writes the register.
     pub fn write(&self, value: u32) {
-        // SAFETY: the caller of `new` guarantees that this is a register and that writing it
+        // SAFETY: the caller of `new` guarantees that this is a register and that writing to it
         // changes no memory.
         unsafe { self.0.write_volatile(value) }
     }
 
-    /// Sets `bits` and leaves the other bits unchanged. Use this method only for registers that
-    /// nothing else changes, because the read and the write are separate accesses.
+    /// Sets `bits` and leaves the other bits unchanged. The read and the write are separate
+    /// accesses, so use this method only for registers that are not changed elsewhere.
     pub fn set(&self, bits: u32) {
         self.write(self.read() | bits);
     }
 }
 
-/// Defines registers, named as in the data sheet. The caller guarantees that the addresses are
-/// correct.
+/// Defines registers with the names used in the data sheet. The caller guarantees that the
+/// addresses are correct.
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $address:expr;)*) => {
         $($(#[$doc])* static $name: $crate::reg::Reg =
-            // SAFETY: the address is that of a 32-bit register in the data sheet of the LM3S6965.
-            // None of these registers starts DMA.
+            // SAFETY: according to the LM3S6965 data sheet, the address belongs to a 32-bit
+            // register. None of these registers starts a DMA transfer.
             unsafe { $crate::reg::Reg::new($address) };)*
     };
 }

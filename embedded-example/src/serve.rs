@@ -1,14 +1,14 @@
-//! Connections, which listeners accept and client slots serve.
+//! Accepts connections and serves each of them in a client slot.
 //!
 //! There is one more socket than there are client slots, so one socket is always listening. A
-//! client that reconnects immediately, or that connects while all slots are busy, is accepted and
-//! waits for a slot. If no slot becomes free within [`SLOT_TIMEOUT`], the connection is closed. If
-//! two clients connect at the same instant, the second one is refused and must retry, as with any
-//! listener without a backlog.
+//! client that connects while all slots are busy is accepted and waits for a slot. If no slot
+//! becomes free within [`SLOT_TIMEOUT`], the connection is closed. If two clients connect at the
+//! same instant, the second connection is refused, and the client must retry. This limitation
+//! applies to every listener without a backlog.
 //!
 //! A client loses its slot when it has been inactive for `params/net/idle` seconds and has no
 //! request in flight. A client that is waiting for an event is not idle, because its request is in
-//! flight. If a waiting client has vanished, TCP keep-alive detects its absence within
+//! flight. If a client vanishes while it is waiting, TCP keep-alive detects its absence within
 //! `params/net/idle` seconds.
 
 use core::cell::{Cell, RefCell};
@@ -33,7 +33,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 use crate::log::log;
 use crate::net::SOCKETS;
 
-/// The number of clients that are served at the same time.
+/// The maximum number of clients that are served at the same time.
 pub const CLIENT_SLOTS: usize = SOCKETS - 1;
 
 /// The TCP port for 9P.
@@ -43,23 +43,23 @@ const PORT: u16 = 564;
 const RECEIVE: usize = 1460;
 const TRANSMIT: usize = 1460;
 
-/// The maximum number of requests that a client can have in flight. All but one of the requests may
-/// wait for events.
+/// The maximum number of requests that a client can have in flight. All but one of these requests
+/// can wait for events.
 const WORKERS: usize = 4;
-/// The maximum length of a message, in bytes. The msize is larger, because Linux requires an msize
-/// of at least one page. Clients respect the iounit when they read and write, so only messages
-/// other than reads and writes can exceed the limit.
+/// The maximum length, in bytes, of a message. The negotiated msize is larger, because Linux
+/// requires an msize of at least one page. Only requests other than reads and writes can exceed the
+/// maximum length, because clients respect the iounit when they read and write.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids per client.
 const FIDS: usize = 24;
-/// The maximum number of open files, summed over all clients.
+/// The maximum number of open files across all clients.
 const OPENS: usize = 24;
-/// The number of open files that are reserved for each client.
+/// The number of open files reserved for each client.
 const RESERVED: usize = 4;
-/// How long a client waits for a slot.
+/// The maximum time that a client waits for a slot.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
-/// How long a client may take to acknowledge that its connection is being closed.
+/// The maximum time for a client to acknowledge that its connection is being closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// The maximum length, in bytes, of the text that a file renders.
 const TEXT: usize = 96;
@@ -78,9 +78,9 @@ pub struct Acceptor {
     slots: [Signal<NoopRawMutex, Socket>; CLIENT_SLOTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENT_SLOTS>>,
-    /// Clients that wait for a slot, in the order of their arrival.
+    /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, SOCKETS>>,
-    /// The socket that is returned to each listener.
+    /// The socket that is handed back to each listener.
     listeners: [Signal<NoopRawMutex, Socket>; SOCKETS],
 }
 
@@ -117,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// Removes a listener's client from the queue, if the client is still there.
+    /// Removes a listener's client from the queue if the client is still queued.
     fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;
@@ -140,7 +140,7 @@ impl Acceptor {
     }
 }
 
-/// Creates the sockets. Call this once.
+/// Creates the sockets. Call this function only once.
 pub fn start(stack: Stack<'static>) -> &'static Acceptor {
     static ACCEPTOR: StaticCell<Acceptor> = StaticCell::new();
     static MEMORY: ConstStaticCell<[([u8; RECEIVE], [u8; TRANSMIT]); SOCKETS]> =
@@ -194,7 +194,7 @@ pub struct SlotMemory {
 }
 
 impl SlotMemory {
-    /// Creates the memory of an unused slot.
+    /// Creates an unused slot.
     pub const fn new() -> SlotMemory {
         SlotMemory { frames: serve::Memory::new(), fids: FidArray::new() }
     }
@@ -206,7 +206,7 @@ pub type Tree = StaticTree<OPENS, TEXT>;
 /// The tree as one client sees it.
 type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
-/// The quota of open files. The quota needs no lock, because all slots run as tasks of one
+/// The quota of open files. The quota needs no lock, because all slots run as tasks on one
 /// executor.
 pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
@@ -231,19 +231,20 @@ pub async fn client_slot(
         log!(info, "disconnected");
         board::publish_event(EventKind::Disconnected);
         state::CONNECTIONS.decrement();
-        // The connection is aborted rather than closed, because the peer is gone or misbehaves, and
-        // the socket is needed for another client.
+        // The connection is aborted rather than closed. The peer is gone or misbehaving, and the
+        // socket is needed for another client.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
         acceptor.return_socket(socket);
     }
 }
 
-/// Serves one client until it disconnects or is idle for too long, or until the board restarts.
+/// Serves one client until the client disconnects, the client is idle for too long, or the board
+/// restarts.
 async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory: &mut SlotMemory) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
-    // Three keep-alive probes are sent before the timeout.
+    // Three keep-alive probes are sent before the connection times out.
     socket.set_keep_alive(Some(idle / 4));
     socket.set_timeout(Some(idle));
     let SlotMemory { frames, fids } = memory;
@@ -266,7 +267,7 @@ async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory
     session.close().await;
 }
 
-/// Waits until the client has been inactive for the duration `idle` and no request is in flight.
+/// Waits until no request is in flight and the client has been inactive for the duration `idle`.
 async fn idle_timeout(last_active: &Cell<Instant>, idle: Duration, in_flight: &dyn Fn() -> usize) {
     loop {
         let end = last_active.get() + idle;
@@ -288,8 +289,8 @@ async fn shutdown() {
     }
 }
 
-/// A borrowed table of fids. Moving the table into a session would take twice its size on the
-/// stack. The session leaves the table empty.
+/// A borrowed table of fids. The table is borrowed because moving it into a session would take up
+/// twice its size on the stack. The table is empty after the session ends.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
 impl FidTable<ClientTree> for BorrowedFids<'_> {
@@ -340,8 +341,8 @@ impl Read for ClientReader<'_> {
     }
 }
 
-/// The sending half of a socket. Sending a reply counts as activity, because the client was not
-/// idle while it waited for the reply.
+/// The sending half of a socket. Sending a reply counts as activity, because a client that is
+/// waiting for a reply is not idle.
 struct ClientWriter<'s> {
     tx: TcpWriter<'s>,
     last_active: &'s Cell<Instant>,
@@ -364,5 +365,5 @@ impl Write for ClientWriter<'_> {
 
 // The reader uses the default `readable`, because embassy-net's `wait_read_ready` does not return
 // when the peer closes the connection. The board would not benefit from `wait_read_ready` anyway,
-// because it does not release the buffers of idle connections.
+// because the buffers of idle connections are not released.
 impl serve::TransportRead for ClientReader<'_> {}

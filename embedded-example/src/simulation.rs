@@ -1,16 +1,16 @@
-//! The simulation that the parameters control: a blinking light, and a sensor that is sampled
-//! whenever the light is switched.
+//! A simulation of a blinking light, and of a sensor that is sampled whenever the light is
+//! switched. The parameters control the simulation.
 //!
 //! The simulation is pure computation. The board decides when each step happens.
 
 /// The shape of the sensor signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waveform {
-    /// Low for half a cycle, then high.
+    /// The signal is low for half a cycle, then high.
     Square,
-    /// Rises and falls linearly.
+    /// The signal rises and falls linearly.
     Triangle,
-    /// Rises linearly, then drops abruptly.
+    /// The signal rises linearly, then drops abruptly.
     Saw,
 }
 
@@ -28,28 +28,28 @@ pub struct Settings {
     pub duty: u32,
     /// The shape of the signal.
     pub waveform: Waveform,
-    /// Number of samples in a cycle of the signal.
+    /// The number of samples in a cycle of the signal.
     pub length: u32,
     /// The distance from the middle of the signal to its peak.
     pub amplitude: i32,
     /// The value at the middle of the signal.
     pub offset: i32,
-    /// The smoothing exponent: a new sample has the weight 1 / 2^smoothing.
+    /// The smoothing exponent. A new sample has a weight of 1 / 2^smoothing.
     pub smoothing: u32,
-    /// The upper limit: smoothed values at or above it are in [`Zone::High`].
+    /// The upper limit. Smoothed values at or above this limit are in [`Zone::High`].
     pub high: i32,
-    /// The lower limit: smoothed values at or below it are in [`Zone::Low`].
+    /// The lower limit. Smoothed values at or below this limit are in [`Zone::Low`].
     pub low: i32,
 }
 
-/// The zone of a smoothed value.
+/// The zone that a smoothed value is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
-    /// At or below the lower limit.
+    /// The value is at or below the lower limit.
     Low,
-    /// Between the limits.
+    /// The value is between the limits.
     Normal,
-    /// At or above the upper limit.
+    /// The value is at or above the upper limit.
     High,
 }
 
@@ -62,7 +62,7 @@ pub struct Step {
     pub lit: bool,
     /// The smoothed sample.
     pub sample: i32,
-    /// The new zone, if this step entered one.
+    /// The new zone, if the sample moved to a different zone in this step.
     pub entered: Option<Zone>,
     /// Milliseconds until the next step is due.
     pub wait_ms: u32,
@@ -97,7 +97,7 @@ impl Simulation {
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {
         let difference = i64::from(raw) - i64::from(self.sample);
-        // The change is rounded away from zero, so that a small difference does not persist.
+        // The change is rounded away from zero so that small differences do not persist.
         let part = 1i64 << smoothing.min(31);
         let change = (difference + difference.signum() * (part - 1)) / part;
         self.sample = i32::try_from(i64::from(self.sample) + change).unwrap_or(raw);
@@ -120,9 +120,10 @@ impl Default for Simulation {
     }
 }
 
-/// Returns the value of the signal at the step `number`, before smoothing.
+/// Returns the signal's value in step `number`, before smoothing.
 fn raw(settings: &Settings, number: u32) -> i32 {
-    // With these bounds, which also apply to `params/wave/length`, no calculation below overflows.
+    // These bounds, which also apply to `params/wave/length`, prevent overflow in the following
+    // calculations.
     let length = i64::from(settings.length.clamp(2, LENGTH_MAX));
     let at = i64::from(number) % length;
     let peak = i64::from(settings.amplitude);

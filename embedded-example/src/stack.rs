@@ -11,16 +11,17 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// The pattern with which the startup code fills the stack.
+/// The pattern that the startup code fills the stack with.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Returns the peak usage, measured down to the lowest word that has been overwritten.
+/// Returns the peak stack usage, which is measured down to the lowest word that has been
+/// overwritten.
 pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);
     let size = start.addr().saturating_sub(end.addr());
-    // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. The volatile read
-    // creates no reference, so the memory may be in use.
+    // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. Volatile reads
+    // create no references, so the memory may be in use.
     let unused =
         (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count()
             * 4;

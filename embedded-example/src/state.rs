@@ -1,11 +1,11 @@
-//! State that is written by the drivers and shown by the files in the tree. On the host, where
-//! there are no drivers, the state keeps its initial values.
+//! State that is written by the drivers and shown by the files in the tree. On the host, there are
+//! no drivers, so the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Level, Value};
 
-/// The board's IP address, to which QEMU's user network forwards connections.
+/// The board's IP address. QEMU's user network forwards connections to this address.
 pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
 /// The length, in bits, of the network prefix of [`ADDRESS`].
 pub const PREFIX: u8 = 24;
@@ -14,7 +14,7 @@ pub const PREFIX: u8 = 24;
 pub static FRAMES_IN: Counter = Counter::new();
 /// Transmitted Ethernet frames.
 pub static FRAMES_OUT: Counter = Counter::new();
-/// Received Ethernet frames that were dropped.
+/// The number of received Ethernet frames that were dropped.
 pub static FRAMES_DROPPED: Counter = Counter::new();
 /// Connected clients.
 pub static CONNECTIONS: Counter = Counter::new();
@@ -24,9 +24,9 @@ pub static CLOCK_HZ: Value<u32> = Value::new(0);
 pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 /// The log level.
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
-/// Set when a client asks for a restart.
+/// Whether a client has asked for a restart.
 pub static RESET: Value<bool> = Value::new(false);
-/// Set when all connections must be closed because the board is about to restart.
+/// Whether all connections must be closed because the board is about to restart.
 pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
 
 /// A function that reads the hardware, or `None` if there is no hardware.
@@ -40,9 +40,9 @@ pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
 /// The peak stack usage since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StackUsage {
-    /// Bytes used at the peak.
+    /// The peak usage, in bytes.
     pub used: usize,
-    /// Size of the stack in bytes.
+    /// The size of the stack, in bytes.
     pub size: usize,
 }
 
@@ -51,7 +51,7 @@ pub fn uptime_ms() -> u64 {
     UPTIME.get().map_or(0, |probe| probe())
 }
 
-/// A counter that interrupt handlers may change. It wraps around.
+/// A counter that interrupt handlers may change. The counter wraps around on overflow.
 #[derive(Debug)]
 pub struct Counter(AtomicU32);
 

@@ -1,7 +1,7 @@
 //! The tickless time driver for `embassy-time`.
 //!
 //! `now` reads SysTick, which is free-running. A 1 kHz tick interrupt would lose time whenever the
-//! host is busy. The alarm is a timer block in one-shot mode, which is set to the next expiration
+//! host is busy. The alarm is a timer block in one-shot mode that fires at the next expiration
 //! time.
 
 use core::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ pub const IRQ: u16 = 19;
 /// The core clock frequency, in Hz, after a reset in QEMU.
 pub const CLOCK_HZ: u32 = 12_500_000;
 
-/// 25 cycles equal 2 ticks of embassy-time. A tick is one microsecond.
+/// 25 cycles equal 2 embassy-time ticks. A tick is one microsecond.
 const CYCLES: u64 = 25;
 const TICKS: u64 = 2;
 
@@ -38,7 +38,7 @@ registers! {
     TAILR = 0x4003_0028;
 }
 
-/// Starts the clock. Call this once, before the first task runs.
+/// Starts the clock. Call this function once, before the first task runs.
 pub fn start(core: &mut Peripherals) {
     core.SYST.set_clock_source(SystClkSource::Core);
     core.SYST.set_reload(TOP);
@@ -53,7 +53,7 @@ pub fn start(core: &mut Peripherals) {
     IMR.write(1);
 }
 
-/// Handles the alarm: wakes the expired timers and sets the next alarm.
+/// Handles the alarm by waking the expired timers and setting the next alarm.
 pub fn on_alarm() {
     ICR.write(1);
     critical_section::with(|cs| CLOCK.arm(cs));
@@ -66,9 +66,9 @@ fn SysTick() {
 }
 
 struct Clock {
-    /// Completed rounds of SysTick, which take 1.34 s each.
+    /// The number of completed SysTick rounds. A round takes 1.34 s.
     rounds: AtomicU32,
-    /// The last result of `now`, in cycles.
+    /// The most recent result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
@@ -85,8 +85,8 @@ impl Driver for Clock {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
-                // SysTick wrapped around after interrupts were disabled, possibly after `left` was
-                // read, so `left` is read again.
+                // SysTick wrapped around after interrupts were disabled. `left` may have been read
+                // before this, so it is read again.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
@@ -114,9 +114,9 @@ impl Clock {
         if due == u64::MAX {
             return;
         }
-        // An alarm beyond the range of the timer fires early, finds nothing expired and is set
-        // again. The extra cycle compensates for the rounding of the division, so that an alarm
-        // within the range does not fire early.
+        // An alarm that exceeds the timer's range fires early, finds no expired timers and is set
+        // again. The extra cycle compensates for rounding in the division, so that an alarm within
+        // the range does not fire early.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);

@@ -96,7 +96,7 @@ impl defmt::Format for Str<'_> {
 }
 
 impl<'a> Field<'a> for Str<'a> {
-    // Inlining this function would take up flash, because most messages contain a string.
+    // Inlining this function would take up more flash, because most messages contain strings.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take_bytes(length.into());

@@ -45,7 +45,7 @@ pub(crate) enum DbCommand {
         /// Its new name
         to: String,
     },
-    /// Move a branch to a commit that descends from its head, and print the hash of the commit
+    /// Move a branch to a descendant of its head, and print the hash of the new head
     FastForward {
         /// The branch
         branch: String,
@@ -56,19 +56,19 @@ pub(crate) enum DbCommand {
     Ls {
         #[command(flatten)]
         options: LsArgs,
-        /// The commit and a directory in it
+        /// A commit, optionally followed by the path of a directory in the commit
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
     /// Print files from a commit
     Cat {
-        /// The commit and a file in it
+        /// A commit, followed by the path of a file in the commit
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
     /// Print the history of a commit, newest first
     Log {
-        /// Print one line for each commit: the hash and the subject
+        /// Print the hash and the subject of each commit on one line
         #[arg(long, conflicts_with = "json")]
         oneline: bool,
         /// Print a JSON array
@@ -94,11 +94,11 @@ pub(crate) enum DbCommand {
     },
     /// Commit files to a branch, and print the hash of the branch's new head
     ///
-    /// Missing directories are created, and existing files are replaced. Executable local files are
-    /// also executable in the branch. If the branch moves before the commit is complete, the commit
-    /// is merged with the branch's new head.
+    /// Missing directories are created, and existing files are replaced. Local files that are
+    /// executable become executable files in the branch. If the branch moves before the commit is
+    /// complete, the commit is merged with the branch's new head.
     Commit {
-        /// The branch, which is created by its first commit
+        /// The branch, which is created if it does not exist
         branch: String,
         /// The message
         #[arg(short, long)]
@@ -112,14 +112,15 @@ pub(crate) enum DbCommand {
         /// Remove this file or directory from the branch
         #[arg(long = "rm", value_name = "PATH")]
         removals: Vec<String>,
-        /// A file in the branch and the local file that supplies its content; `-` is standard input
+        /// A file in the branch and the local file to read its content from (`-` for standard
+        /// input)
         #[arg(value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(FileUpdate::parse))]
         updates: Vec<FileUpdate>,
     },
     /// Merge a commit into a branch, and print the hash of the branch's new head
     ///
-    /// If both sides changed the same file, the conflicts are listed, nothing is committed, and the
-    /// exit status is 1. A branch without commits is moved to the commit.
+    /// If there are conflicts, they are listed, nothing is committed, and the exit status is 1. If
+    /// INTO has no commits yet, the branch is moved to FROM.
     Merge {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]
@@ -129,21 +130,21 @@ pub(crate) enum DbCommand {
         /// The commit to merge
         from: String,
     },
-    /// Print the head of a branch, or the value at a path in it, and then every change until
+    /// Print the head of a branch or the value at a path, followed by every change until
     /// interrupted
     Watch {
-        /// Print the file's content, the link's target or the names in the directory
+        /// Print the content of the file, the target of the link or the names in the directory
         #[arg(short, long, requires = "path")]
         print: bool,
         /// The branch
         branch: String,
-        /// The path, which need not exist; / is the whole tree
+        /// The path, which need not exist (/ for the whole tree)
         path: Option<String>,
     },
     /// Print the files that differ between two commits
     ///
-    /// Each line consists of a sign and a path: `+` for a file that is only in NEW, `-` for one
-    /// that is only in OLD, and `*` for one whose content or mode differs.
+    /// Each line consists of a sign and a path: `+` for a file that exists only in NEW, `-` for a
+    /// file that exists only in OLD, and `*` for a file whose content or mode differs.
     Diff {
         /// Print a JSON array
         #[arg(long)]
@@ -153,7 +154,7 @@ pub(crate) enum DbCommand {
         /// The new commit
         new: String,
     },
-    /// Fetch a branch from another repository, and print the hash of its head
+    /// Fetch a branch from another repository, and print the hash of the branch's head
     ///
     /// The server runs `git fetch`. No branch moves. Pass the hash to `merge`, `fast-forward` or
     /// `show`.
