@@ -18,11 +18,11 @@ const MAX_NAMES: usize = 1 << 20;
 /// The maximum encoded size of a listing, in bytes.
 const MAX_LISTING: usize = 1 << 28;
 
-/// A [`Stream`] of the entries of a directory except `.` and `..`, in the server's order.
+/// A [`Stream`] of a directory's entries, except `.` and `..`, in the server's order.
 ///
-/// The stream ends after the first error. The stream returns [`Error::TooLong`] if the listing
-/// exceeds a million names or 256 MiB, and [`Error::Protocol`] if the listing returns to an earlier
-/// offset. Dropping the stream clunks the directory's fid in the background.
+/// The stream ends after the first error. The stream yields [`Error::TooLong`] if the listing
+/// exceeds a million names or 256 MiB, and [`Error::Protocol`] if the listing jumps back to an
+/// earlier offset. Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,
@@ -33,15 +33,15 @@ impl Entries {
         Entries { file, reader: DirReader::default() }
     }
 
-    /// Returns the next entry, or `None` at the end.
+    /// Returns the next entry, or `None` at the end of the directory.
     ///
     /// # Cancel safety
     /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 20 if the file is not a directory; [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing returns to an
-    /// earlier offset.
+    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing jumps back to
+    /// an earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await
     }
@@ -127,8 +127,8 @@ impl DirReader {
     }
 }
 
-/// Reads one page of a directory at `offset`. Returns the page's entries and the offset of the next
-/// page, or `None` at the end.
+/// Reads the page of a directory that starts at `offset`. Returns the page's entries and the offset
+/// of the next page, or `None` at the end of the directory.
 pub(crate) async fn read_page(
     file: &OpenFile,
     offset: u64,
@@ -149,7 +149,7 @@ struct Page {
     /// The offset of the next read.
     next: u64,
     bytes: usize,
-    /// The number of names, including omitted names.
+    /// The number of names on the page, including `.` and `..`, which are not in `entries`.
     names: usize,
 }
 

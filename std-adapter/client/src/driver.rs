@@ -18,10 +18,10 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A buffer size in bytes that is large enough for most messages, not counting their data.
+/// A buffer size, in bytes, that is large enough for most messages without their data.
 const USUAL_SIZE: usize = 1024;
 
-/// The maximum number of queued bytes. While the queue is full, callers wait before sending.
+/// The maximum number of queued bytes. Callers wait before sending while the queue is full.
 const MAX_BACKLOG: usize = 1 << 20;
 
 /// The time limit for the server to close its half of the connection. The limit also applies to a
@@ -43,14 +43,14 @@ pub(super) struct Driver {
     span: Span,
 }
 
-/// The part of the state that the lock protects.
+/// The state protected by the lock.
 pub(super) struct DriverState {
     pub(super) tags: TagPool,
     pub(super) fids: FidPool,
     /// Encoded requests that the writer task has not picked up yet.
     out: Vec<u8>,
-    /// The wakers of callers that wait for room in `out`, each keyed by its data and vtable
-    /// addresses.
+    /// The wakers of callers waiting for room in `out`. Each waker's key consists of the addresses
+    /// of its data and its vtable.
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
@@ -59,7 +59,7 @@ pub(super) struct DriverState {
     lost: Option<Disconnect>,
 }
 
-/// The fid numbers of a connection. Freed numbers are reused first.
+/// The fid numbers of a connection. Freed numbers are reused before new ones are allocated.
 pub(super) struct FidPool {
     free: Vec<FidNumber>,
     next: u32,
@@ -84,7 +84,8 @@ impl FidPool {
 }
 
 impl Driver {
-    /// Takes ownership of both halves of a connection and spawns two tasks on the current runtime.
+    /// Takes ownership of both halves of a connection and spawns its two tasks on the current
+    /// runtime.
     pub(super) fn start<R, W>(
         reader: R,
         writer: W,
@@ -141,7 +142,7 @@ impl Driver {
         self.ended.clone()
     }
 
-    /// Waits until there is room in the queue of bytes to be written.
+    /// Waits until there is room in the write queue.
     pub(super) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.out.len() < MAX_BACKLOG {
@@ -256,8 +257,8 @@ impl DriverState {
     }
 }
 
-/// Returns `true` if `frame` creates the new fid. The frame is a reply to Tattach or to a Twalk of
-/// `names` names.
+/// Returns `true` if the reply in `frame` confirms that the new fid was created. The request was a
+/// Tattach or a Twalk with `names` names.
 pub(super) fn creates_fid(frame: &[u8], names: u16) -> bool {
     match wire::kind(frame) {
         RATTACH => true,
@@ -285,8 +286,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Hands every complete frame in `buffer` to the caller that is waiting for the reply.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // The wakers are called without the lock. Waking can drop the last reference to a task, and
-    // dropping the task's calls takes the lock.
+    // The wakers are called after the lock has been released, because waking can drop the last
+    // reference to a task. Dropping the task's calls takes the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -318,7 +319,7 @@ fn receive_locked(
     Ok(())
 }
 
-/// The writer task. Dropping the task's future stops the reader task.
+/// The writer task. Dropping this task's future also stops the reader task.
 async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut reading: JoinSet<()>) {
     let mut batch = Vec::new();
     loop {
@@ -339,8 +340,8 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
             break;
         }
     }
-    // Read until EOF: closing a socket with unread data would send a reset instead of an orderly
-    // shutdown.
+    // Read until EOF, because closing a socket with unread data would reset the connection instead
+    // of shutting it down cleanly.
     let end = async {
         let _ = writer.shutdown().await;
         let _ = reading.join_next().await;
@@ -350,7 +351,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. Waits for a slow server for as long as any handle exists.
+/// Writes and flushes `batch`. Imposes no time limit on a slow server while any handle exists.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

@@ -21,8 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The server refused the request.
     Server {
-        /// The Linux error number, or 0 if it is unknown. 9P2000 sends no numbers, so the client
-        /// derives the number from the text.
+        /// The Linux error number, or 0 if the number is unknown. 9P2000 sends no numbers, so the
+        /// client derives the number from the text.
         errno: u32,
         /// The error message. 9P2000.L sends no text, so the client derives the message from the
         /// number.
@@ -31,12 +31,11 @@ pub enum Error {
     /// The connection could not be established or was lost. All pending and future requests fail
     /// with this error. Connect again to recover.
     Lost(Disconnect),
-    /// A single reply violated the protocol. It is unknown whether the server executed the request.
+    /// A single reply violated the protocol. The server may or may not have executed the request.
     Protocol(ProtocolError),
     /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
-        /// The kind of data that exceeded the limit: a file, a directory, or a delivery of a
-        /// stream.
+        /// The kind of data that exceeded the limit: a file, a directory, or a stream delivery.
         what: &'static str,
         /// The limit in bytes, or the maximum number of names in a directory.
         limit: usize,
@@ -54,7 +53,7 @@ pub enum Disconnect {
     Io(Arc<io::Error>),
     /// The server closed the connection.
     Closed,
-    /// The server closed the connection before it answered Tversion, so it may not speak 9P.
+    /// The server closed the connection before answering Tversion. The server may not speak 9P.
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
@@ -92,7 +91,8 @@ pub enum ProtocolError {
     Invalid(Cow<'static, str>),
 }
 
-/// Error messages of other servers. The client needs them in 9P2000, which sends no error numbers.
+/// Error messages sent by other servers. The client derives error numbers from the messages in
+/// 9P2000, which sends no error numbers.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
     ("file not found", 2),
@@ -107,7 +107,7 @@ const SPELLINGS: &[(&str, u32)] = &[
     ("Read-only file system", 30),
 ];
 
-/// The [`ErrorKind`] for each error number that has one.
+/// Error numbers and their corresponding [`ErrorKind`] values.
 const KINDS: &[(u32, ErrorKind)] = &[
     (1, ErrorKind::PermissionDenied),
     (2, ErrorKind::NotFound),
@@ -134,7 +134,7 @@ impl Error {
         Error::Server { errno, text: text_of(errno) }
     }
 
-    /// Returns the error for an error reply, in which the number or the text may be missing.
+    /// Returns the error for an error reply. The number or the text may be missing from the reply.
     pub(crate) fn from_reply(errno: u32, text: String) -> Error {
         match (errno, text.is_empty()) {
             (0, _) => Error::Server { errno: errno_of(&text), text },
@@ -168,7 +168,8 @@ impl Error {
         self.errno() == Some(17)
     }
 
-    /// Returns `true` if the operation is not supported, in which case another request may work.
+    /// Returns `true` if the operation is not supported. The caller may then try a different
+    /// request.
     pub(crate) fn is_not_supported(&self) -> bool {
         matches!(self.errno(), Some(38 | 95)) || matches!(self, Error::Unsupported(_))
     }
@@ -232,8 +233,8 @@ impl StdError for Error {
     }
 }
 
-/// The kind of the I/O error corresponds to the error number, and [`io::Error::get_ref`] returns
-/// the [`Error`].
+/// Wraps the error in an I/O error whose kind corresponds to the error number.
+/// [`io::Error::get_ref`] returns the original [`Error`].
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::new(error.kind(), error)
@@ -267,8 +268,8 @@ impl From<ProtocolError> for Disconnect {
 impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Omit the number, because the error numbers of platforms other than Linux differ from
-            // those of the protocol.
+            // Omit the number, because error numbers on platforms other than Linux differ from the
+            // protocol's error numbers.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {

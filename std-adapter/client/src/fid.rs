@@ -32,7 +32,8 @@ impl OpenMode {
     /// Opens the file for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
 
-    /// Also truncates the file to length 0. Servers ignore truncation of files without a length.
+    /// Adds truncation, so that opening the file also truncates it to length 0. Servers ignore
+    /// truncation of files that have no length.
     #[must_use]
     pub fn truncate(self) -> OpenMode {
         OpenMode { truncate: true, ..self }
@@ -60,7 +61,8 @@ pub struct Fid {
     qid: Qid,
 }
 
-/// Splits a path into its components. Omits empty components and `.`; the server resolves `..`.
+/// Splits a path into its components. Omits empty components and `.`, but keeps `..`, which the
+/// server resolves.
 pub(crate) fn split_names(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
@@ -119,7 +121,7 @@ impl Fid {
     }
 
     /// Walks to `path` relative to this directory (`walk(5)`). Sends one request for every 16
-    /// components.
+    /// components of the path.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a component
@@ -149,7 +151,8 @@ impl Fid {
         };
         match created {
             Some(owned) => Ok(Fid { owned, qid: last.unwrap_or(self.qid) }),
-            // walk(5): a reply with fewer qids than names means that the next name was not found.
+            // A reply with fewer qids than names means that the next name was not found
+            // (`walk(5)`).
             None if last.is_some_and(|qid| qid.kind & Qid::DIR == 0) => Err(Error::from_errno(20)),
             None => Err(Error::from_errno(2)),
         }
@@ -202,7 +205,7 @@ impl Fid {
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
-    /// exists and the server does not truncate existing files.
+    /// already exists and the server does not truncate existing files.
     pub async fn create(
         self,
         name: impl AsRef<[u8]>,
@@ -223,7 +226,7 @@ impl Fid {
         self.open_with(&message).await
     }
 
-    /// Creates a directory with the permission bits `mode` in this directory.
+    /// Creates a subdirectory with the permission bits `mode`.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the name
@@ -298,7 +301,7 @@ impl Fid {
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, for example because the file is a
-    /// parameter or a stream, which has no length.
+    /// parameter or a stream.
     pub async fn set_len(&self, len: u64) -> Result<()> {
         let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
@@ -311,7 +314,7 @@ impl Fid {
     pub async fn set_mode(&self, mode: u32) -> Result<()> {
         let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..SetAttr::default() };
         let dialect = self.connection().dialect;
-        // stat(5): Twstat must not change the directory bit.
+        // Twstat must not change the directory bit (`stat(5)`).
         let dir = match dialect {
             Dialect::Linux => 0,
             _ if self.stat().await?.is_dir() => DMDIR,
@@ -328,7 +331,7 @@ impl Fid {
         }
     }
 
-    /// Renames the file within its directory. Sends Twstat, which 9P2000.L does not have.
+    /// Renames the file within its directory. Sends Twstat, which does not exist in 9P2000.L.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses the request, for
@@ -341,8 +344,9 @@ impl Fid {
         self.request(&T::Wstat { fid: self.number(), stat }).await
     }
 
-    /// Renames the entry `oldname` of this directory to `newname` in `dir`. Sends Trenameat, which
-    /// only 9P2000.L has. The server decides whether an existing file is replaced.
+    /// Renames the entry `oldname` in this directory to `newname` in the directory `dir`. Sends
+    /// Trenameat, which exists only in 9P2000.L. The server decides whether an existing file is
+    /// replaced.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
@@ -359,8 +363,8 @@ impl Fid {
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file to `name` in `dir`. Sends Trename, which only 9P2000.L has. The server
-    /// decides whether an existing file is replaced.
+    /// Moves the file into the directory `dir` under the name `name`. Sends Trename, which exists
+    /// only in 9P2000.L. The server decides whether an existing file is replaced.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
@@ -397,8 +401,8 @@ fn wire_mode(mode: u32, dialect: Dialect) -> u32 {
     mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
 }
 
-/// Returns a stat structure that changes nothing, with all numbers set to their maximum and all
-/// strings empty (`stat(5)`).
+/// Returns a stat structure that changes nothing (`stat(5)`). All numbers have their maximum value,
+/// and all strings are empty.
 fn unchanged_stat() -> Stat<'static> {
     let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
     Stat {

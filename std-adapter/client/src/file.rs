@@ -23,21 +23,21 @@ const MAX_FILE: usize = 1 << 30;
 /// An open file.
 ///
 /// A file can be used in two ways. Methods such as [`File::read_at`] take `&self` and an offset,
-/// and can be called concurrently; the server may answer concurrent requests in any order. The
+/// and can be called concurrently. The server may answer concurrent requests in any order. The
 /// [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] implementations share one position, which starts
 /// at 0:
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
-///   write, flush, shutdown, seek or [`File::close`] returns the error, and all further writes fail
+///   write, flush, shutdown, seek or [`File::close`] returns the error. All further writes fail
 ///   until a seek.
 /// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
-/// Dropping the file cancels any writes in flight, so their data may be lost, and clunks the fid in
-/// the background. [`File::close`] waits for the writes and the clunk.
+/// Dropping the file clunks the fid in the background. Writes in flight are cancelled, so their
+/// data may be lost. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// Allocated on first use, which keeps [`File`] small.
+    /// Allocated on first use to keep [`File`] small.
     cursor: Option<Box<Cursor>>,
 }
 
@@ -58,8 +58,8 @@ impl File {
         self.open.unit as usize
     }
 
-    /// Reads at most [`File::unit`] bytes at a byte offset into `buf`, and returns the number of
-    /// bytes read. A result of 0 indicates the end of the file or a stream's flush mark.
+    /// Reads at most [`File::unit`] bytes into `buf`, starting at a byte offset, and returns the
+    /// number of bytes read. A result of 0 indicates the end of the file or a stream's flush mark.
     ///
     /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
     /// server has already taken from a stream may be lost.
@@ -76,8 +76,8 @@ impl File {
         Ok(data.len())
     }
 
-    /// Reads from the start up to the first empty read. The result is a whole file, the current
-    /// value of a parameter, or the first delivery of a stream.
+    /// Reads the file from the start until a read returns no data. The result is a whole file, the
+    /// current value of a parameter, or the first delivery of a stream.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
@@ -86,7 +86,7 @@ impl File {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Reads the whole file as [`File::read_all`] does, but with a limit of `limit` bytes.
+    /// Like [`File::read_all`], but with a limit of `limit` bytes.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
@@ -102,15 +102,15 @@ impl File {
         Ok(all)
     }
 
-    /// Returns the content in chunks from the start, without copying. If the file has a known
-    /// length, several reads are in flight at once.
+    /// Returns the content in chunks, beginning at the start of the file. The content is not
+    /// copied. Several reads are in flight at the same time if the file has a known length.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(&self.open)
     }
 
-    /// Writes at most the first [`File::unit`] bytes of `data` at a byte offset in a single
-    /// request, and returns the number of bytes that the server has written.
+    /// Writes at most the first [`File::unit`] bytes of `data` at a byte offset, in a single
+    /// request. Returns the number of bytes that the server has written.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, for example because the file is a
@@ -123,8 +123,8 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. The data that precedes the refused part
-    /// has been written.
+    /// [`Error::Server`] if the server refuses the request. All data before the refused part has
+    /// been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -133,19 +133,19 @@ impl File {
         writes.finish().await
     }
 
-    /// Starts a sequence of writes at a byte offset. Several writes are in flight at once as soon
-    /// as the file's length shows that the server stores the written data.
+    /// Starts a sequence of writes at a byte offset. Keeps several writes in flight once the file's
+    /// length shows that the server stores the written data.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)
     }
 
-    /// Reads all entries of an open directory except `.` and `..`, in the server's order.
+    /// Reads all entries of an open directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing returns to an
-    /// earlier offset.
+    /// [`Error::Server`] with errno 20 if the file is not a directory; [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing jumps back to
+    /// an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
         let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));
@@ -161,15 +161,15 @@ impl File {
         Entries::new(self.open)
     }
 
-    /// Reads one page of an open directory at `offset`. Returns the entries on the page and the
-    /// offset of the next page, or `None` at the end of the directory.
+    /// Reads the page of an open directory that starts at `offset`. Returns the entries on the page
+    /// and the offset of the next page, or `None` at the end of the directory.
     ///
     /// A listing begins at offset 0 and continues where the last read ended. In 9P2000.L, a listing
     /// can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory, or with the server's error if
-    /// the server refuses the offset.
+    /// [`Error::Server`] with errno 20 if the file is not a directory, or with the server's error
+    /// if the server refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }
@@ -223,7 +223,7 @@ impl Debug for File {
 struct Cursor {
     position: u64,
     reads: Option<ReadAhead>,
-    /// Data that was received but has not been returned yet.
+    /// Data that has been received but not yet returned.
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
@@ -247,8 +247,8 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // Later reads may return more: a file may grow, and a stream continues after its
-                // flush mark.
+                // Later reads may return more data, because a file may grow and a stream continues
+                // after its flush mark.
                 None => self.reads = None,
             }
         }
@@ -313,7 +313,7 @@ impl Cursor {
 }
 
 /// Reads ahead of the position if the file has a known length. An empty read indicates the end of
-/// the file or a stream's flush mark; the next read asks the server again.
+/// the file or a stream's flush mark. The next read asks the server again.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! Escape sequences that encode multi-line text as a single line of a log.
+//! Escape sequences that encode multi-line text as a single log line.
 
 /// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline becomes `\n`, a
 /// tab becomes `\t`, and any other control character becomes `\xHH`. Other bytes are copied

@@ -43,10 +43,10 @@ impl Commit {
 }
 
 impl History {
-    /// Returns the next commit, or `None` at the end.
+    /// Returns the next commit, or `None` at the end of the history.
     ///
     /// # Errors
-    /// [`Error::Client`] if the next commit is missing. The commits before the missing one are
+    /// [`Error::Client`] if the next commit is missing. All commits before the missing one are
     /// returned first.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;

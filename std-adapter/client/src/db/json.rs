@@ -1,5 +1,5 @@
-//! A parser for the JSON object that describes a commit. The object's members are strings or arrays
-//! of strings.
+//! A parser for the JSON object that describes a commit. Each member of the object is a string or
+//! an array of strings.
 
 use std::collections::HashMap;
 
@@ -95,8 +95,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of `\uXXXX`, and a second escape if the first one encodes the first half
-    /// of a surrogate pair.
+    /// Parses the digits of a `\uXXXX` escape. Also parses a second escape if the first escape
+    /// encodes the first half of a surrogate pair.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

@@ -52,8 +52,8 @@
 //!   it, and dropping a [`Watch`] ends it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
 //! - The client also works with the original server, which is written in OCaml. The documentation
-//!   of each method describes any differences. The original server cannot list or access branches
-//!   whose names contain a slash.
+//!   of each method notes where the original server behaves differently. The original server cannot
+//!   list or access branches whose names contain a slash.
 
 mod branch;
 mod branch_name;
@@ -104,11 +104,13 @@ impl Db {
         Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
 
-    /// Creates a handle from an existing connection, whose root must be the root of a database.
+    /// Creates a handle from an existing connection. The root of the connection must be the root of
+    /// a database.
     ///
-    /// Prefer 9P2000.u. 9P2000.L sends no error text, so [`Error::Conflict`],
-    /// [`Error::OpenConflicts`], [`Error::NotFastForward`] and [`Error::InvalidHash`] are reported
-    /// as [`Error::Client`]. 9P2000 cannot create symbolic links.
+    /// The recommended dialect is 9P2000.u. Error replies carry no text in 9P2000.L, so
+    /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
+    /// [`Error::InvalidHash`] are reported as [`Error::Client`]. Symbolic links cannot be created
+    /// in 9P2000.
     #[must_use]
     pub fn new(client: Client) -> Db {
         Db { client }
@@ -129,8 +131,8 @@ impl Db {
         RemotePath::root(&self.client).join(name)
     }
 
-    /// Returns the sorted names of all branches that have commits or for which this connection has
-    /// created handles.
+    /// Returns the sorted names of all branches that have commits, and of all branches for which
+    /// this connection has created handles.
     ///
     /// # Errors
     /// [`Error::Client`] if the server refuses the request.
@@ -144,14 +146,14 @@ impl Db {
         Ok(names)
     }
 
-    /// Returns a handle for a branch, which may or may not exist. Other clients see the branch
-    /// after its first commit.
+    /// Returns a handle for a branch, which may or may not exist. Other clients do not see the
+    /// branch before its first commit.
     ///
     /// # Errors
-    /// [`Error::InvalidBranch`] if Git does not accept the name.
+    /// [`Error::InvalidBranch`] if the name is not a valid Git branch name.
     pub async fn branch(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
         let name = BranchName::new(name)?;
-        // Creating the directory also succeeds if the branch exists.
+        // Creating the directory also succeeds if the branch already exists.
         self.root_entry("branch").mkdir(name.to_file_name()).await?;
         Ok(Branch::new(&self.client, name))
     }
@@ -159,8 +161,8 @@ impl Db {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`] if Git does not
-    /// accept the name.
+    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`] if the name is
+    /// not a valid Git branch name.
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
         Branch::new(&self.client, BranchName::new(name)?).remove().await
     }
@@ -176,20 +178,21 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns the tree with the given id. The id of a directory consists of `D-` and the hash of a
-    /// tree, as in `tree.live`. If the id starts with `F-`, `X-` or `L-`, the root of the returned
-    /// tree is a file. Sends no request; an invalid id causes an error when the tree is read.
+    /// Returns the tree with the given id. The id of a directory consists of `D-` followed by the
+    /// hash of a tree, as in the `tree.live` file. If the id starts with `F-`, `X-` or `L-`, the
+    /// root of the returned tree is a file. This method sends no request, so an invalid id causes
+    /// an error only when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Makes the server fetch a branch from another repository. The fetch does not change any
+    /// Tells the server to fetch a branch from another repository. The fetch does not change any
     /// branch of this database.
     ///
     /// Waits until the server has finished fetching. The server protects the fetched commits from
-    /// garbage collection only until this method returns, so point a branch at them soon
-    /// afterwards.
+    /// garbage collection only until this method returns, so point a branch at the returned commit
+    /// soon afterwards.
     ///
     /// # Errors
     /// [`Error::Client`] with the server's error, for example if the branch does not exist.
@@ -206,12 +209,13 @@ impl Db {
     }
 }
 
-/// A guard that removes the directory of a remote after its fetch, even if the fetch fails or is
+/// A guard that removes a remote's directory after the fetch, even if the fetch fails or is
 /// cancelled.
 struct RemoteGuard(Option<RemotePath>);
 
 impl RemoteGuard {
-    /// Removes the directory. The original server refuses to remove the directory.
+    /// Removes the directory. Ignores errors, because the original server refuses to remove
+    /// directories of remotes.
     async fn remove(mut self) {
         if let Some(dir) = self.0.take() {
             let _ = dir.remove().await;

@@ -24,10 +24,10 @@ use crate::ByteString;
 pub struct Path(Vec<ByteString>);
 
 impl Path {
-    /// The root of a tree, whose path has no components.
+    /// The path of a tree's root, which has no components.
     pub const ROOT: Path = Path(Vec::new());
 
-    /// Parses a path, whose components are separated by single slashes.
+    /// Parses a path whose components are separated by single slashes.
     ///
     /// # Errors
     /// [`Error::InvalidPath`] if a component is not allowed. An empty string, a leading slash or a
@@ -77,7 +77,7 @@ impl Path {
         self
     }
 
-    /// Returns the directory and the last component, or `None` for the root.
+    /// Returns the parent directory and the last component, or `None` for the root.
     #[must_use]
     pub fn split_last(&self) -> Option<(Path, ByteString)> {
         let (last, dir) = self.0.split_last()?;
@@ -113,7 +113,7 @@ impl Path {
     }
 }
 
-/// Returns the rule that a component breaks, or `None` if the component is allowed.
+/// Returns the rule that a component violates, or `None` if the component is allowed.
 fn broken_rule(name: &[u8]) -> Option<&'static str> {
     match name {
         b"" => Some("a name must not be empty"),

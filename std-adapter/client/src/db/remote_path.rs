@@ -8,8 +8,8 @@ use crate::{ByteString, Client, Fid, OpenMode};
 /// The maximum length, in bytes, of text that is read as a whole, such as a message or a list.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server, at which a file may or may not exist. Every operation walks to the path
-/// again and clunks the resulting fid at the end.
+/// A path on the server. The path may or may not refer to an existing file. Every operation walks
+/// to the path anew and clunks the resulting fid when it is done.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -26,7 +26,7 @@ impl RemotePath {
         self.join_all([name])
     }
 
-    /// Appends names, which the caller must have validated.
+    /// Appends names. The caller must have validated the names.
     pub(super) fn join_all<N: AsRef<[u8]>>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -41,8 +41,8 @@ impl RemotePath {
         Ok(self.client.root.walk_names(&names).await?)
     }
 
-    /// Walks to a file. Fails if the path is a directory, because servers ignore some requests on
-    /// directories.
+    /// Walks to a file. Fails if the path is a directory, because servers silently ignore some
+    /// requests on directories.
     pub(super) async fn walk_to_file(&self) -> Result<Fid> {
         let fid = self.walk().await?;
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
@@ -87,7 +87,7 @@ impl RemotePath {
     }
 
     /// Replaces the content of an existing file. Truncates the file with a separate request,
-    /// because the original server ignores truncation when a file is opened.
+    /// because the original server ignores the truncation flag when it opens a file.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let fid = self.walk_to_file().await?;
         fid.set_len(0).await?;
@@ -97,7 +97,7 @@ impl RemotePath {
     }
 }
 
-/// Returns a name that no other task on the connection uses. The name consists of 63 random bits in
+/// Returns a name that no other task on the connection uses. The name is a random 63-bit number in
 /// decimal.
 pub(super) fn unique_name() -> String {
     (RandomState::new().build_hasher().finish() >> 1).to_string()

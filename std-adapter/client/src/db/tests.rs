@@ -18,7 +18,7 @@ use datakit_server::{Limits, Server, Stats};
 /// The time limit for each step of a test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server with an empty database, which stops when the test ends.
+/// A server that serves an empty database and stops when the test ends.
 struct Served {
     url: Url,
     database: Database,
@@ -59,7 +59,8 @@ impl Served {
     }
 }
 
-/// Polls until a condition holds, for conditions that the server does not announce.
+/// Polls until a condition holds. Polling is needed for conditions that the server does not
+/// announce.
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {

@@ -16,15 +16,15 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// the changes before the commit.
 ///
 /// A transaction starts from the head of the branch. The commit merges the transaction with changes
-/// made to the branch in the meantime, and fails if they conflict.
+/// that have been made to the branch since then, and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
 /// aborts the transaction when the connection ends. After a commit or an abort, all calls fail with
 /// [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping the future of a method that makes a change cancels the request. The change may or may
-/// not have been made, and a file may have been written partially.
+/// Dropping the future of a method that changes the transaction cancels the request. The change may
+/// or may not have been made, and a file may have been written only in part.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -42,7 +42,7 @@ pub struct MergeResult {
     pub theirs: Tree,
     /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
     pub base: Tree,
-    /// The files that both sides changed. Each file contains a description of the conflict, and
+    /// The paths of the files in conflict. Each file contains a description of its conflict, and
     /// must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
@@ -51,8 +51,8 @@ pub struct MergeResult {
 const MAX_TRIES: u32 = 3;
 
 impl Transaction {
-    /// Creates the directory of a transaction. The `Transaction` exists before the request is sent,
-    /// so the transaction is aborted even if this future is dropped.
+    /// Creates a transaction's directory on the server. The `Transaction` value is created before
+    /// the request is sent, so dropping this future aborts the transaction.
     pub(super) async fn start(branch: &Branch) -> Result<Transaction> {
         let all = branch.remote_path().join("transactions");
         let mut tries = 0;
@@ -66,8 +66,8 @@ impl Transaction {
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // The directory was not created or belongs to another task, so dropping
-                    // `transaction` must not send an abort.
+                    // The directory either was not created or belongs to another task, so dropping
+                    // `transaction` must not send an abort request.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -91,13 +91,13 @@ impl Transaction {
         Ok(self.control_file("rw")?.join_all(path.names()))
     }
 
-    /// Returns the directory and the name of a new entry.
+    /// Returns the parent directory and the name of a new entry.
     fn new_entry(&self, path: &Path) -> Result<(RemotePath, ByteString)> {
         let (dir, name) = path.dir_and_name()?;
         Ok((self.remote_path(&dir)?, name))
     }
 
-    /// Returns the current tree, with all changes so far.
+    /// Returns the current tree, including all changes made so far.
     #[must_use]
     pub fn tree(&self) -> Tree {
         self.subtree("rw")
@@ -147,8 +147,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes an existing file or link in 9P2000.L, where creating a file does not replace an
-    /// existing one.
+    /// Removes an existing file or link if the dialect is 9P2000.L, because creating a file in
+    /// 9P2000.L does not replace an existing one.
     async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
@@ -220,7 +220,7 @@ impl Transaction {
         Ok(self.remote_path(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
     }
 
-    /// Removes a file, a link, or a directory with everything in it.
+    /// Removes a file, a link, or a directory and everything in it.
     ///
     /// # Errors
     /// [`Error::NotFound`] if nothing exists at the path.
@@ -239,16 +239,16 @@ impl Transaction {
         Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// Reads the parents of the new commit. By default, the parents are the head of the branch when
-    /// the transaction started, followed by the merged commits.
+    /// Reads the parents of the new commit. By default, the parents are the commit from which the
+    /// transaction started, followed by the merged commits.
     ///
     /// # Errors
-    /// [`Error::Client`] if the file contains anything but hashes.
+    /// [`Error::Client`] if the transaction's `parents` file contains anything other than hashes.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Sets the parents of the new commit. The files and the branch stay the same.
+    /// Sets the parents of the new commit. Changes neither the files nor the branch.
     ///
     /// # Errors
     /// [`Error::Client`] if the server refuses the request.
@@ -257,7 +257,7 @@ impl Transaction {
         self.control_file("parents")?.replace(lines.as_bytes()).await
     }
 
-    /// Reads the changes from `old` to the current tree, sorted by path.
+    /// Returns the changes between `old` and the current tree, sorted by path.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit does not exist.
@@ -265,11 +265,11 @@ impl Transaction {
         parse_changes(&self.control_file("diff")?.join(old.id().to_string()).read().await?)
     }
 
-    /// Merges a commit into the transaction and adds the commit to the parents. Conflicts are not
-    /// errors; see [`MergeResult::conflicts`].
+    /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
+    /// are not errors, but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] if conflicts from the last merge are not resolved;
+    /// [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved;
     /// [`Error::NotFound`] if the commit does not exist.
     pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
         self.control_file("merge")?.command(&theirs.id().to_string()).await?;
@@ -289,15 +289,15 @@ impl Transaction {
     /// [`Error::Client`] if the server refuses the request.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
         let text = match self.control_file("conflicts")?.read().await {
-            // There has been no merge yet.
+            // The file does not exist before the first merge.
             Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
     }
 
-    /// Sets the author of the commit to `NAME <EMAIL>`, optionally followed by a date. By default,
-    /// the author is the attached user or the author configured on the server.
+    /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.
+    /// By default, the author is the attached user or the author configured on the server.
     ///
     /// # Errors
     /// [`Error::Client`] if the server refuses the text.
@@ -305,12 +305,12 @@ impl Transaction {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch: either the
-    /// new commit, or its merge with commits made to the branch in the meantime.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
+    /// is a merge commit if the branch has changed since the transaction started.
     ///
     /// If the future is dropped, the changes may or may not have been committed. The original
-    /// server does not report the new commit, so with that server this method returns the current
-    /// head of the branch, which may be a later commit.
+    /// server does not report the new commit, so the returned commit may be a later head of the
+    /// branch.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the branch and the transaction changed the same file;
@@ -353,7 +353,8 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // Without a runtime, the connection has ended too, so the server aborts the transaction.
+        // If there is no runtime, the connection has also ended, so the server aborts the
+        // transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

@@ -13,7 +13,7 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 /// a watch.
 ///
 /// Every call sends a request to the server, and dropping the future cancels the request. Calls on
-/// the tree of a transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
+/// a transaction's tree fail with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
     root: RemotePath,
@@ -21,7 +21,7 @@ pub struct Tree {
     transaction: Option<TransactionState>,
 }
 
-/// A flag that tells whether a transaction is still open, shared by the transaction and its trees.
+/// A flag, shared by a transaction and its trees, that tells whether the transaction is still open.
 #[derive(Debug, Clone)]
 pub(super) struct TransactionState(Arc<AtomicBool>);
 
@@ -141,8 +141,8 @@ impl Tree {
         }
     }
 
-    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or a
-    /// component other than the last is a file.
+    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or if
+    /// a component other than the last is a file.
     ///
     /// # Errors
     /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
@@ -192,8 +192,7 @@ impl Debug for Tree {
     }
 }
 
-/// Determines the type from the mode, because the qids of the original server do not distinguish
-/// links.
+/// Determines the type from the mode, because qids from the original server do not mark links.
 async fn find(path: &RemotePath) -> Result<(EntryKind, Fid, Metadata)> {
     let fid = path.walk().await?;
     let metadata = fid.stat().await?;
@@ -210,8 +209,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. Reads the link like a file in 9P2000, which does not send link
-/// targets.
+/// Reads the target of a link. The link is read like a file in 9P2000, because 9P2000 does not send
+/// link targets.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

@@ -1,4 +1,4 @@
-//! Watches, which are streams of the heads of a branch or of the values at a path.
+//! Watches, which stream the heads of a branch or the values at a path.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -60,7 +60,7 @@ impl<T: Send + 'static> Watch<T> {
     /// Waits for the next value. Returns `None` at the end.
     ///
     /// # Cancel safety
-    /// If the future is dropped, its requests stay in flight and the next call waits for the
+    /// If the future is dropped, its requests stay in flight, and the next call waits for their
     /// replies.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ pub enum PathValue {
 }
 
 impl PathValue {
-    /// Reads the object named by a line of `tree.live`.
+    /// Reads the object that a line of the `tree.live` file names.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);

@@ -138,7 +138,7 @@ async fn watch_head_and_reflog_return_new_heads() {
     let master = served.db().await.branch("master").await.unwrap();
     let (mut heads, mut log) = (master.watch_head().await.unwrap(), master.reflog().await.unwrap());
     assert_eq!(next(&mut heads).await, None);
-    // Dropping the future of `next` leaves its read in flight.
+    // Dropping the future returned by `next` leaves the read in flight.
     assert!(tokio::time::timeout(Duration::from_millis(10), heads.next()).await.is_err());
     assert!(tokio::time::timeout(Duration::from_millis(10), log.next()).await.is_err());
     let first = put(&master, "f", "1").await;
@@ -199,8 +199,8 @@ async fn a_lost_connection_ends_a_watch() {
     assert!(heads.next().await.is_none());
 }
 
-/// Returns the branches `master` and `pr`, which have a common ancestor and have both changed
-/// `file`.
+/// Returns the `master` and `pr` branches. The branches have a common ancestor, and both have
+/// changed `file`.
 async fn forked(db: &super::Db, ours: &str, theirs: &str) -> (Branch, Branch) {
     let (master, pr) = (db.branch("master").await.unwrap(), db.branch("pr").await.unwrap());
     let base = put(&master, "file", "base").await;

@@ -18,7 +18,7 @@ const HASH: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 type Make = dyn Fn(&[u8]) -> Entry + Send + Sync;
 
-/// A directory in which a file with any name can be created, but nothing can be removed.
+/// A directory that accepts new files with any name, but does not allow any file to be removed.
 struct Making(Dir, Box<Make>);
 
 impl Making {
@@ -145,7 +145,7 @@ async fn works_with_the_original_server() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // The qids of links lack the link bit, and errors have no number.
+    // The qids of links lack the link bit, and error replies carry no number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
