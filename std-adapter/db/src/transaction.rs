@@ -1,4 +1,4 @@
-//! Transactions: private trees that are changed and then committed to a branch.
+//! Transactions, which are private trees that can be changed and then committed to a branch.
 
 mod edit;
 mod state;
@@ -25,12 +25,12 @@ use datakit_server::memory;
 /// The default message for a commit.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
-/// A transaction on one branch. The transaction ends, and its tree is discarded, when it is
-/// committed, [closed](Transaction::close) or dropped. While a commit or merge is in progress, the
-/// transaction can be read, but changes fail with [`Error::Busy`].
+/// A transaction on one branch. The transaction ends when it is committed,
+/// [closed](Transaction::close) or dropped. While a commit or merge is in progress, the transaction
+/// can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
-    /// Limits the memory used by uncommitted changes.
+    /// A limit on the memory used by uncommitted changes.
     space: Arc<Budget>,
     state: Mutex<State>,
 }
@@ -42,7 +42,7 @@ impl fmt::Debug for Transaction {
 }
 
 impl Drop for Transaction {
-    /// Frees a large tree on another thread, so that other connections do not have to wait.
+    /// Frees a large tree on another thread to avoid blocking other connections.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -72,7 +72,7 @@ pub(crate) enum FileAt<'a> {
     Detached(u64),
 }
 
-/// A [prepared](Transaction::prepare_merge) merge. The transaction is busy until the merge is
+/// A [prepared](Transaction::prepare_merge) merge. The transaction stays busy until the merge is
 /// applied or dropped.
 pub(crate) struct Prepared<'t> {
     busy: BusyGuard<'t>,
@@ -82,7 +82,7 @@ pub(crate) struct Prepared<'t> {
     kept: NewObjects,
 }
 
-/// The three trees of the last merge.
+/// The three trees that the last merge combined.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeInputs {
     /// The transaction's tree before the merge.
@@ -97,18 +97,19 @@ pub(crate) struct MergeInputs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The head of the branch after the commit, which may be a merge that contains the new commit.
+    /// The head of the branch after the commit. The head may be a merge commit if the branch had
+    /// moved.
     pub head: Option<Id>,
 }
 
-/// The options for a commit. By default, a commit merges if the branch has moved, and is created
-/// even if the tree is unchanged.
+/// The options for a commit. By default, the transaction is merged if the branch has moved, and a
+/// commit is created even if the tree is unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
-    /// Whether to merge if the branch has moved.
+    /// Whether to merge the changes if the branch has moved.
     pub policy: MergePolicy,
-    /// Whether to commit nothing if the tree equals that of the first parent.
+    /// Whether to skip the commit if its tree equals that of the first parent.
     pub if_changed: bool,
 }
 
@@ -119,7 +120,7 @@ impl CommitOptions {
         CommitOptions { policy, ..self }
     }
 
-    /// Sets whether to commit nothing if the tree equals that of the first parent.
+    /// Sets whether to skip the commit if its tree equals that of the first parent.
     #[must_use]
     pub fn if_changed(self, if_changed: bool) -> CommitOptions {
         CommitOptions { if_changed, ..self }
@@ -127,7 +128,8 @@ impl CommitOptions {
 }
 
 impl Transaction {
-    /// Begins a transaction with the tree of the commit `head`, or an empty tree for `None`.
+    /// Begins a transaction with the tree of the commit `head`, or with an empty tree if `head` is
+    /// `None`.
     ///
     /// # Errors
     /// [`Error::Broken`] if `head` is missing or cannot be read.
@@ -196,11 +198,11 @@ impl Transaction {
         self.database.objects()
     }
 
-    /// Returns the approximate number of bytes that a commit has to write.
+    /// Returns the approximate number of bytes to be written by a commit.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // A hole in a file takes no memory, but the commit has to write its zeros. A small
-        // transaction may therefore write much more than it holds in memory.
+        // A hole in a file takes up no memory, but its zeros must be written. A small transaction
+        // may therefore write much more than it holds in memory.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -224,19 +226,19 @@ impl Transaction {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node or the transaction has ended;
-    /// [`Error::NotDirectory`] if `path` leads through a file; [`Error::Broken`] if a directory
+    /// [`Error::NotFound`] if there is no such node or the transaction has ended.
+    /// [`Error::NotDirectory`] if `path` leads through a file. [`Error::Broken`] if a directory
     /// cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
-        // Work on a clone, because the store must not be read under the lock.
+        // Work on a clone, because the store must not be read while the lock is held.
         self.tree()?.get(self.objects(), path)
     }
 
     /// Returns the content of the file, or the target of the symbolic link, at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node or the transaction has ended;
-    /// [`Error::IsDirectory`] if the node is a directory; [`Error::Broken`] if the blob cannot be
+    /// [`Error::NotFound`] if there is no such node or the transaction has ended.
+    /// [`Error::IsDirectory`] if the node is a directory. [`Error::Broken`] if the blob cannot be
     /// read.
     pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
         self.file(FileAt::Path(path))?.content.bytes(self.objects())
@@ -245,7 +247,7 @@ impl Transaction {
     /// Returns a file.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the node is not a file; otherwise, the same errors as
+    /// [`Error::IsDirectory`] if the node is not a file. Otherwise, returns the same errors as
     /// [`get`](Transaction::get).
     pub(crate) fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
@@ -259,9 +261,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file under `number`, because a client has it open. The detached file is
-    /// invisible and never committed. The file is kept until it is [forgotten](Transaction::forget)
-    /// or the transaction ends.
+    /// Keeps a removed file under `number`, because a client still has it open. The file is no
+    /// longer visible and is never committed. The file is kept until it is
+    /// [forgotten](Transaction::forget) or the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -275,11 +277,11 @@ impl Transaction {
         drop(file);
     }
 
-    /// Replaces the tree with that of the commit `to`.
+    /// Replaces the transaction's tree with the tree of the commit `to`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such commit or the transaction has ended; [`Error::Busy`]
-    /// during a commit or merge.
+    /// [`Error::NotFound`] if the commit `to` does not exist or the transaction has ended.
+    /// [`Error::Busy`] if a commit or merge is in progress.
     pub fn reset(&self, to: Id) -> Result<()> {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
@@ -291,8 +293,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the unresolved paths of the last merge and the paths on which the last commit
-    /// conflicted, or `None` if there was neither a merge nor a conflict.
+    /// Returns the paths that the last merge left unresolved and those on which the last commit
+    /// conflicted. Returns `None` if nothing was merged and no commit conflicted.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended.
@@ -315,22 +317,22 @@ impl Transaction {
     }
 
     /// Merges the commit `theirs` into the tree. `parents` and `message` describe the commit that
-    /// represents our side. The caller must add `theirs` to the parents of the final commit.
-    /// Conflicting paths are marked in the tree and must be resolved before the commit.
+    /// represents this transaction in the merge. The caller must add `theirs` to the parents of the
+    /// final commit. Conflicts are marked in the tree and must be resolved before the commit.
     ///
     /// # Errors
     /// If the merge fails, the transaction is unchanged. [`Error::OpenConflicts`] if conflicts from
-    /// an earlier merge are unresolved; [`Error::Busy`] during a commit or merge;
-    /// [`Error::NotFound`] if there is no commit `theirs` or the transaction has ended.
+    /// an earlier merge are unresolved. [`Error::Busy`] if a commit or merge is in progress.
+    /// [`Error::NotFound`] if the commit `theirs` does not exist or the transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge) without changing the tree. Calling
-    /// [`apply`](Prepared::apply) on the result then makes the changes quickly.
+    /// Computes a [`merge`](Transaction::merge) without changing the tree. The changes can then be
+    /// made quickly by calling [`apply`](Prepared::apply) on the result.
     ///
     /// # Errors
-    /// The same errors as [`merge`](Transaction::merge).
+    /// Returns the same errors as [`merge`](Transaction::merge).
     pub(crate) fn prepare_merge(
         &self,
         theirs: Id,
@@ -352,8 +354,8 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // Our tree lost its empty directories when it was written. Create them again, along
-            // with any parents that the merge removed.
+            // Writing the transaction's tree dropped its empty directories. Create them again,
+            // along with any parents that the merge removed.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -367,9 +369,9 @@ impl Transaction {
     /// If the commit fails, the transaction remains open and unchanged.
     ///
     /// - [`Error::OpenConflicts`] if conflicts from a merge are unresolved.
-    /// - [`Error::Busy`] during another commit or merge.
+    /// - [`Error::Busy`] if another commit or merge is in progress.
     /// - [`Error::NotFound`] if a parent does not exist.
-    /// - [`Error::Conflict`] if the branch has conflicting changes.
+    /// - [`Error::Conflict`] if the changes conflict with those on the branch.
     /// - [`Error::NotFastForward`] if the branch has moved and `options` forbids a merge.
     /// - [`Error::Removed`] if the branch was removed.
     /// - [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
@@ -436,8 +438,8 @@ impl Transaction {
     }
 
     /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
-    /// writing. Only the process-wide limit applies, so that a connection can commit whatever it
-    /// was able to write.
+    /// writing. The limit for a connection does not apply, because a connection must be able to
+    /// commit whatever it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;
@@ -466,7 +468,7 @@ impl Prepared<'_> {
     /// Replaces the transaction's tree with the merged tree.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction has ended; [`Error::NoMemory`] if the merged tree
+    /// [`Error::NotFound`] if the transaction has ended. [`Error::NoMemory`] if the merged tree
     /// exceeds the limit.
     pub(crate) fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;

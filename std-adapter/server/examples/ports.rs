@@ -34,7 +34,7 @@ async fn main() -> std::io::Result<()> {
     server.serve(move |_| tree.clone(), std::future::pending()).await
 }
 
-/// Returns the tree with all forwards, which all clients share.
+/// Returns the tree of forwards, which is shared by all clients.
 pub(crate) fn tree() -> Tree {
     let ports = Dir::from_iter([Entry::file("README", ReadOnlyText::new(README))]);
     Tree::new(CallbackDir::over(ports.clone()).mkdir(move |name, _| mkdir(&ports, name)))
@@ -45,8 +45,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // The set is replaced with `None` at the last clunk of `ctl`. Dropping the set stops the task
-    // and closes its connections.
+    // The set of tasks is replaced with `None` at the last clunk of `ctl`. Dropping the set stops
+    // the forward and closes its connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());
     let ctl = Command::new(move |text| match start(&mut task.lock(), &spec, text) {
@@ -62,7 +62,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
     ports.try_insert(Entry::dir(dir, ReadOnly(Dir::from_iter([Entry::file("ctl", ctl)]))))
 }
 
-/// Starts the forward for the directory `name`. The text written by the client must equal `name`.
+/// Starts the forward for the directory `name`. The client must have written the directory's name
+/// to `ctl`.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],
@@ -87,8 +88,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // `accept` fails mostly because too many files are open. Wait until some files
-                    // are closed.
+                    // The usual reason for `accept` to fail is that too many files are open. Wait
+                    // until some files are closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

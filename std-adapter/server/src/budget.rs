@@ -1,4 +1,4 @@
-//! Memory limits: budgets, and the reservations made from them.
+//! Memory budgets and the reservations that are charged to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +8,16 @@ use datakit_core::vfs::{Error, Result, StatFs};
 use crate::memory;
 
 /// The charge for an inode, a name or an extended attribute, in addition to its bytes. The charge
-/// is an estimate of the space that tables and headers take up.
+/// is an estimate of the space taken up by tables and headers.
 const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;
 
-/// A limit on memory in bytes, and the number of bytes in use.
+/// A memory limit, in bytes, together with the number of bytes in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
-    /// Reservations are charged to the parent as well.
+    /// The parent budget, to which all reservations are charged too.
     parent: Option<Arc<Budget>>,
     used: AtomicU64,
     inodes: AtomicU64,
@@ -29,7 +29,7 @@ impl Budget {
         Arc::new(Budget { limit, parent: None, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
     }
 
-    /// Creates a budget of `limit` bytes whose reservations also count against this one.
+    /// Creates a child budget of `limit` bytes. Its reservations are also charged to this budget.
     pub fn child(self: &Arc<Budget>, limit: u64) -> Arc<Budget> {
         let parent = Some(self.clone());
         Arc::new(Budget { limit, parent, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
@@ -75,8 +75,7 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the charge for an item of `bytes` bytes: the bytes plus the overhead of storing
-    /// them.
+    /// Returns the charge for an item of `bytes` bytes, including the overhead of storing it.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }
@@ -86,12 +85,12 @@ impl Budget {
         Reservation { budget: self.clone(), bytes: 0 }
     }
 
-    /// Adds a new inode to the count.
+    /// Increments the number of inodes.
     pub(crate) fn add_inode(&self) {
         self.inodes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Removes a freed inode from the count.
+    /// Decrements the number of inodes.
     pub(crate) fn remove_inode(&self) {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
@@ -101,7 +100,7 @@ impl Budget {
         self.inodes.load(Ordering::Relaxed)
     }
 
-    /// Returns the totals for `statfs(2)`.
+    /// Returns the values that `statfs(2)` reports.
     pub(crate) fn statfs(&self) -> StatFs {
         let block = u64::from(BLOCK);
         let free = self.limit.saturating_sub(self.used());
@@ -129,7 +128,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Changes the reservation to `bytes` bytes. Shrinking always succeeds.
+    /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the budget is exhausted. On failure, the reservation is unchanged.

@@ -1,4 +1,4 @@
-//! Inode numbers that are unique within the process, so that trees can be combined.
+//! Inode numbers that are unique within the process. Trees can therefore be combined.
 //!
 //! Numbers come either from a counter or from a hash that is keyed with a random secret. Hashes
 //! have the top bit set, so they never collide with numbers from the counter. The probability that
@@ -15,15 +15,15 @@ pub fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Returns the inode number of `name` in the directory `dir`. The number also depends on `kind`.
+/// Returns the inode number of `name` in a directory with the inode number `dir`. The number also
+/// depends on `kind`.
 ///
-/// Listings call this function for every entry. It is faster than [`hash_of`], because it hashes
-/// the name in a single write.
+/// Listings call this function for every entry. `hash_of_child` is faster than [`hash_of`], because
+/// it hashes the name in a single write.
 pub fn hash_of_child(dir: u64, kind: u8, name: &[u8]) -> u64 {
     let mut hasher = state().build_hasher();
     hasher.write(name);
-    // The hash of the name already depends on the secret, so `dir` and `kind` can be mixed in
-    // without rehashing.
+    // The hash of the name already depends on the secret, so `dir` and `kind` need not be hashed.
     let mixed = hasher.finish() ^ dir.rotate_left(kind.into());
     (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }

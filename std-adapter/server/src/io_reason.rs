@@ -1,5 +1,5 @@
-/// Returns the text of an I/O error without the error number at its end (` (os error 2)`). On some
-/// systems, the omitted number differs from the error number that 9P sends.
+/// Returns the text of an I/O error without the trailing error number, such as ` (os error 2)`. On
+/// some systems, the omitted number differs from the error number that 9P sends.
 #[must_use]
 pub fn io_reason(error: &std::io::Error) -> String {
     let mut text = error.to_string();

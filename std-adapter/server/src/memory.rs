@@ -1,11 +1,11 @@
-//! Support for returning freed memory to the system.
+//! Functions that return freed memory to the system.
 //!
-//! The program `datakit` uses mimalloc, which returns whole pages to the system shortly after they
-//! are freed, but only while the program allocates or frees memory. A server that is idle after a
-//! burst of requests would keep its freed memory. Code that frees a lot of memory therefore calls
-//! [`report_freed`], and [`return_freed_memory`] then allocates and frees a little memory until the
-//! pages have been returned. With the C library's allocator, which returns only the end of its
-//! heaps, the two functions have no effect but do no harm.
+//! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
+//! are freed. However, pages are returned only while the program allocates or frees memory, so a
+//! server that is idle after a burst of requests would keep its freed memory. Code that frees a lot
+//! of memory therefore calls [`report_freed`]. [`return_freed_memory`] then allocates and frees
+//! some memory until the pages have been returned. With the C library's allocator, the two
+//! functions have no effect but do no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -20,14 +20,16 @@ use tokio::sync::Notify;
 const THRESHOLD: u64 = 4 << 20;
 
 /// The time before each prod. A prod is an allocation that prompts the allocator to return freed
-/// pages. The allocator also waits before it returns a page, in case the page is needed again.
+/// pages. The interval is needed because the allocator keeps a freed page for a while before
+/// returning it.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after a burst. A page in a thread's cache is returned one prod later than
+/// The number of prods after a burst. Pages in a thread's cache are returned one prod later than
 /// other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes that a prod allocates and frees. A thread caches fewer bytes than this.
+/// The number of bytes that a prod allocates and frees. The number exceeds the size of a thread's
+/// cache.
 const PROD_BYTES: usize = 8 << 20;
 
 /// The estimated number of bytes that are freed when a connection ends.
@@ -46,8 +48,8 @@ pub fn report_freed(bytes: u64) {
 
 /// Returns freed memory to the system within seconds after several mebibytes have been freed.
 ///
-/// The future never completes. A program should spawn it once. The memory is returned by a thread
-/// of the blocking pool, so no other thread is blocked.
+/// The future never completes. A program should spawn it once. The memory is returned on a thread
+/// of the blocking pool to avoid blocking other threads.
 pub async fn return_freed_memory() {
     loop {
         THRESHOLD_REACHED.notified().await;
@@ -63,8 +65,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes, which are dropped in the background if there are many of them. The last owner
-/// therefore does not block while the system unmaps the memory.
+/// Shared bytes. If there are many, they are dropped in the background, so that the last owner does
+/// not have to wait until the system has unmapped the memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 

@@ -21,14 +21,14 @@ pub trait CommitGraph: Send + Sync {
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
-/// Storage for objects, which are found by their hash, and for branches, which are updated by
+/// Storage for objects and branches. Objects are found by their hash, and branches are updated by
 /// compare-and-swap.
 ///
-/// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns true,
-/// the store's methods may block on a disk, and async tasks must call them on a blocking thread.
+/// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns
+/// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks on the
-    /// network.
+    /// Returns whether the store's methods may block on a disk. [`fetch`](Store::fetch) may always
+    /// block on the network.
     fn may_block(&self) -> bool;
 
     /// Reads an object. Returns `None` if the object does not exist or has a kind that the database
@@ -49,7 +49,7 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Checks whether an object exists at this moment, without relying on earlier reads.
+    /// Checks whether an object currently exists, without relying on earlier reads.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
@@ -66,22 +66,22 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Writes objects. Each object must come after the objects that it refers to, unless those are
-    /// already stored.
+    /// Writes objects. Each object must come after all objects that it refers to, except those that
+    /// are already stored.
     ///
-    /// When this method returns, the objects are as durable as the store can make them, so a branch
-    /// may be set to one of them.
+    /// When this method returns, the objects are as durable as the store can make them. A branch
+    /// may then be set to one of the objects.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an object cannot
-    /// be written. Some of the other objects may have been written.
+    /// be written. Some objects may have been written even if an error is returned.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Rewrites any objects that another program has removed since they were passed to
+    /// Writes objects again if another program has removed them since the call to
     /// [`write`](Store::write). Does nothing if no other program can remove objects.
     ///
     /// # Errors
-    /// The same errors as [`write`](Store::write).
+    /// Returns the same errors as [`write`](Store::write).
     fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
         let _ = objects;
         Ok(())
@@ -93,27 +93,27 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`](crate::Error::Store) if the branch cannot be read.
     fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
 
-    /// Returns all branches that have a commit, together with their heads, sorted by name.
+    /// Returns the names and heads of all branches that have a commit, sorted by name.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
     /// Writes objects as [`write`](Store::write) does, and then updates either all of the branches
-    /// or none of them. Returns false and updates no branch if any branch is not at its expected
-    /// commit. The objects may have been written even if no branch is updated.
+    /// or none of them. Returns `false` and leaves all branches unchanged if one of them is not at
+    /// its expected commit. The objects may have been written even if no branch is updated.
     ///
-    /// Combining both steps in one call waits for the disk less often than two separate calls
-    /// would.
+    /// Combining both steps in one call reduces the time spent waiting for the disk.
     ///
     /// # Errors
-    /// [`Error::BranchConflict`](crate::Error::BranchConflict),
+    /// If the update fails, returns [`Error::BranchConflict`](crate::Error::BranchConflict),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Store`](crate::Error::Store) if the update fails. After an error, each branch has
-    /// either its old or its new head.
+    /// [`Error::Store`](crate::Error::Store). After an error, each branch has either its old or its
+    /// new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
-    /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.
+    /// Returns the branch that prevents the creation of `branch`. For example, `a` prevents the
+    /// creation of `a/b`.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
@@ -122,11 +122,11 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Renames a branch that is at `head`. Observers see the rename as a single step. Returns false
-    /// if `old` is not at `head` or `new` exists.
+    /// Renames a branch in a single step. Returns `false` if `old` is not at `head` or if `new`
+    /// already exists.
     ///
     /// # Errors
-    /// The same errors as [`update`](Store::update).
+    /// Returns the same errors as [`update`](Store::update).
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
         let remove = RefUpdate { branch: old, from: Some(head), to: None };
         let create = RefUpdate { branch: new, from: None, to: Some(head) };
@@ -146,9 +146,9 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Calls `changed` soon after another program may have changed a branch. Dropping the returned
-    /// guard stops the calls. All calls come from the same thread. Returns `None` if no other
-    /// program can change branches.
+    /// Watches the branches and calls `changed` shortly after another program may have changed one.
+    /// Dropping the returned guard stops the calls. All calls come from the same thread. Returns
+    /// `None` if no other program can change branches.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
@@ -164,8 +164,7 @@ pub trait Store: Send + Sync + 'static {
     /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. No
     /// branch is changed.
     ///
-    /// Blocks until the fetch completes, times out because it makes no progress, or is stopped by
-    /// `cancel`.
+    /// Blocks until the fetch completes, makes no progress for too long, or is stopped by `cancel`.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -190,17 +189,17 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Stops keeping the objects that were fetched under the name `remote`.
+    /// Allows the removal of the objects that were fetched under the name `remote`.
     ///
     /// # Errors
-    /// The same errors as [`update`](Store::update).
+    /// Returns the same errors as [`update`](Store::update).
     fn forget_remote(&self, remote: &str) -> Result<()> {
         let _ = remote;
         Ok(())
     }
 }
 
-/// A compare-and-swap of one branch.
+/// A compare-and-swap operation on a branch.
 #[derive(Debug, Clone, Copy)]
 pub struct RefUpdate<'a> {
     /// The branch.
@@ -219,7 +218,7 @@ pub enum RefChanges {
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// A periodic poll, in case the report of a change was lost.
+    /// Any branch, reported periodically in case a change was missed.
     Poll,
 }
 

@@ -1,4 +1,4 @@
-//! Copying objects from one store to another.
+//! Copies objects from one store to another.
 
 use super::Store;
 use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntries};
@@ -8,12 +8,12 @@ use crate::{Error, Id, Result};
 enum WalkStep {
     /// Visit an object unless the target already has it.
     Visit(Id),
-    /// Write an object, now that everything that it refers to has been written.
+    /// Write an object after everything that it refers to has been written.
     Write(Id, Object),
 }
 
-/// Copies an object and everything reachable from it. If `to` already has an object, it also has
-/// everything reachable from that object.
+/// Copies an object and everything reachable from it. Skips an object that `to` already has, along
+/// with everything reachable from that object.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
     // Use a stack instead of recursion, because a history can be arbitrarily long.
     let mut stack = vec![WalkStep::Visit(top)];
@@ -51,7 +51,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // The empty tree exists in every store without having been written.
+    // The empty tree exists in every store, even though it is never written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

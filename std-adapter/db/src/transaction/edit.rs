@@ -9,13 +9,13 @@ use crate::{Error, Id, Result};
 use datakit_server::sparse_bytes::SparseBytes;
 
 impl Transaction {
-    /// Creates a file with this content at `path`, replacing any existing file.
+    /// Creates a file with the given content at `path`, replacing any existing file.
     ///
     /// # Errors
     /// - [`Error::IsDirectory`] if `path` is a directory.
-    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
     /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// - [`Error::NoMemory`] if the limit is reached.
+    /// - [`Error::NoMemory`] if the memory limit is reached.
     pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -36,13 +36,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a directory. Directories that are still empty are left out of the commit.
+    /// Creates a directory. A directory that is still empty is left out of the commit.
     ///
     /// # Errors
     /// - [`Error::Exists`] if `path` exists.
-    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
     /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// - [`Error::NoMemory`] if the limit is reached.
+    /// - [`Error::NoMemory`] if the memory limit is reached.
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, EntryMode::Dir)?;
@@ -64,31 +64,32 @@ impl Transaction {
     /// # Errors
     /// - [`Error::NotFound`] if there is no such node.
     /// - [`Error::NotDirectory`] if `path` leads through a file.
-    /// - [`Error::IsDirectory`] for the top directory.
-    /// - [`Error::Busy`] during a commit or merge.
+    /// - [`Error::IsDirectory`] if `path` is the top directory.
+    /// - [`Error::Busy`] if a commit or merge is in progress.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         self.take_node(path).map(drop)
     }
 
-    /// Moves `from` to `to`. An existing file at `to` is replaced, as is an empty directory if
-    /// `from` is also a directory.
+    /// Moves `from` to `to`. Replaces an existing file at `to`. If `from` is a directory, replaces
+    /// an empty directory at `to`.
     ///
     /// # Errors
-    /// - [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory.
+    /// - [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is a
+    ///   directory.
     /// - [`Error::NotEmpty`] if `to` is a directory that is not empty.
     /// - [`Error::IntoItself`] if `to` is below `from`.
-    /// - [`Error::TooDeep`] if a path would be too long.
-    /// - [`Error::InvalidName`] if Git does not allow the name.
+    /// - [`Error::TooDeep`] if a resulting path would be too long.
+    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
     /// - [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.rename_over(from, to).map(drop)
     }
 
-    /// Removes the node at `path` as [`remove`](Transaction::remove) does, and returns it.
+    /// Like [`remove`](Transaction::remove), but returns the removed node.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
-    /// through a file; [`Error::IsDirectory`] for the top directory.
+    /// [`Error::NotFound`] if there is no such node. [`Error::NotDirectory`] if `path` leads
+    /// through a file. [`Error::IsDirectory`] if `path` is the top directory.
     pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -98,10 +99,10 @@ impl Transaction {
         Ok(node)
     }
 
-    /// Moves `from` to `to` as [`rename`](Transaction::rename) does, and returns the replaced node.
+    /// Like [`rename`](Transaction::rename), but returns the replaced node.
     ///
     /// # Errors
-    /// The same errors as [`rename`](Transaction::rename).
+    /// Returns the same errors as [`rename`](Transaction::rename).
     pub(crate) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -150,12 +151,11 @@ impl Transaction {
         Ok(replaced)
     }
 
-    /// Calls `change` with the content of a file, which is charged to the transaction's budget.
+    /// Calls `change` with a file's content. The content is charged to the transaction's budget.
     ///
     /// # Errors
-    /// Returns any error from `change` and leaves the file unchanged in that case.
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
-    /// directory.
+    /// Returns any error from `change`. [`Error::NotFound`] if there is no such file.
+    /// [`Error::IsDirectory`] if the node is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -172,7 +172,7 @@ impl Transaction {
     /// Truncates a file to length zero.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
     /// directory.
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
@@ -184,11 +184,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces a file's stored content, the blob `of`, with `content`, which holds the same bytes
-    /// in memory. Does nothing if the file has changed in the meantime.
+    /// Replaces a file's stored content, which is the blob `of`, with a copy in memory. Does
+    /// nothing if the file no longer refers to that blob.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
+    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
     /// directory.
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: SparseBytes) -> Result<()> {
         let mut state = self.open_mut()?;
@@ -202,8 +202,9 @@ impl Transaction {
     /// Sets the mode of a file. A symbolic link becomes a file whose content is the link's target.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if the node is a
-    /// directory; [`Error::InvalidName`] if Git does not allow a link with that name.
+    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
+    /// directory. [`Error::InvalidName`] if the name is not valid for a symbolic link in a Git
+    /// tree.
     pub(crate) fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;

@@ -16,21 +16,21 @@ pub(super) struct State {
     pub(super) names: Reservation,
     /// The head of the branch when the transaction began, or the target of the last reset.
     pub(super) start: Option<Id>,
-    /// Removed files that clients still have open, by number.
+    /// Removed files that clients still have open, keyed by their numbers.
     pub(super) detached: HashMap<u64, TreeFile>,
     /// Paths that a merge left unresolved.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths on which the last commit conflicted, except those that have changed since. `None` if
-    /// the commit did not conflict.
+    /// Paths on which the last commit conflicted, except for paths that have since changed. `None`
+    /// if the commit did not conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
     /// Objects that were written by merges and that no branch refers to yet. Another program may
     /// prune these objects before the transaction commits.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. The operation works on a copy of the tree, and the
-    /// tree does not change until the operation ends.
+    /// Whether a commit or merge is in progress. The tree does not change until the operation ends,
+    /// because the operation works on a copy.
     pub(super) busy: bool,
-    /// Counts the transaction as open until it ends.
+    /// A guard that counts the transaction as open until it ends.
     pub(super) counted: Option<GaugeGuard>,
 }
 

@@ -1,5 +1,5 @@
 //! A minimal HTTP server in front of `git http-backend`.
-// The Clippy configuration allows both lints in tests, but not in functions that tests share.
+// The Clippy configuration allows both lints in tests, but not in helper functions shared by tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// Serves the repositories below `root` and returns the address. Unless `public` is true, every
+/// Serves the repositories below `root` and returns the address. If `public` is `false`, every
 /// request is answered with 401 Unauthorized.
 pub(crate) fn serve(root: &Path, public: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

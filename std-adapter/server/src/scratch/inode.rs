@@ -1,4 +1,4 @@
-//! Inodes with their attributes and content, and the dentries that give them names.
+//! Inodes, which hold attributes and content, and dentries, which give inodes their names.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -28,11 +28,11 @@ pub(super) struct DentryInner {
 }
 
 /// The name and the parent of a dentry, which change only while the namespace lock is held. The
-/// lock around this value is the last in the locking order, and a thread holds at most one such
+/// lock that protects a location comes last in the locking order. A thread holds at most one such
 /// lock at a time.
 #[derive(Debug)]
 pub(super) struct Location {
-    /// The parent directory. Dangling for the root and for a name that has been removed.
+    /// The parent directory. The pointer dangles for the root and for a removed name.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
     /// The memory that is reserved for the name.
@@ -93,7 +93,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names, which is not used for directories.
+    /// The number of names. Not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -111,7 +111,7 @@ pub(super) struct Entries {
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,
     subdirs: u32,
-    /// Whether the directory was removed, in which case nothing can be created in it.
+    /// Whether the directory was removed. Nothing can be created in a removed directory.
     pub(super) is_removed: bool,
 }
 
@@ -133,8 +133,8 @@ impl Inode {
         let reservation = budget.reserve_item(bytes)?;
         budget.add_inode();
         let now = now();
-        // In 9P2000.u, a link cannot be created with permissions, and Linux reports 0o777 for every
-        // link.
+        // A 9P2000.u request to create a link contains no permissions. Linux reports 0o777 for
+        // every link.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };
@@ -191,7 +191,7 @@ impl Inode {
         self.kind == FileType::Dir
     }
 
-    /// Reads content at `offset`. Reading a symbolic link returns its target, as in 9P2000.
+    /// Reads content at `offset`. The content of a symbolic link is its target, as in 9P2000.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.body {
             Body::File(content) => Ok(content.read().read(offset, buf)),
@@ -239,8 +239,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because setting the size is the only step that can
-    /// fail.
+    /// Sets attributes. The size is set first, because no other step can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -251,8 +250,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // As with chown(2), the set-id bits are cleared, so that a program does not run as its new
-        // owner.
+        // Clear the set-id bits as chown(2) does, because the program would otherwise run as the
+        // new owner.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }
@@ -316,13 +315,14 @@ impl Entries {
         self.by_name.is_empty()
     }
 
-    /// Returns the number of names that refer to the directory: its own name, `.`, and the `..` of
-    /// each subdirectory. Returns 0 for a removed directory.
+    /// Returns the number of names that refer to the directory. These are its own name, `.`, and
+    /// the `..` entry of each subdirectory. Returns 0 for a removed directory.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
 
-    /// Returns the entries starting at `cookie`, each with the cookie of the entry after it.
+    /// Returns the entries starting at `cookie`. Each entry comes with the cookie at which to
+    /// continue after it.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
         self.by_cookie
             .range(cookie..)
@@ -336,7 +336,7 @@ impl Entries {
         self.insert_at(cookie, name, dentry);
     }
 
-    /// Adds an entry with a cookie that [`remove`](Entries::remove) returned.
+    /// Adds an entry with a cookie that was returned by [`remove`](Entries::remove).
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
         self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));
@@ -347,7 +347,7 @@ impl Entries {
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (cookie, dentry) = self.by_name.remove(name)?;
         self.by_cookie.remove(&cookie);
-        // Free most of the table of a directory that used to be large.
+        // Shrink the table if the directory used to be much larger.
         if self.by_name.len() < self.by_name.capacity() / 8 {
             self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
         }

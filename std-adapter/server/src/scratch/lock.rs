@@ -11,22 +11,22 @@ use crate::budget::{Budget, Reservation};
 /// The maximum number of ranges per file. Without a limit, a client could create any number of
 /// ranges by locking every other byte.
 const MAX_RANGES: usize = 4096;
-/// The number of bytes of memory reserved for a range.
+/// The number of bytes reserved for a range.
 const RANGE_COST: u64 = 512;
 
-/// The locks of one file. The owner of a lock is a process on a client's host.
+/// The locks on one file. Each lock is owned by a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether the file has ever been locked. As long as this is `false`, closing the file does not
-    /// lock the mutex.
+    /// Whether the file has ever been locked. While this flag is `false`, the mutex need not be
+    /// locked when the file is closed.
     used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct LockTable {
     ranges: Vec<LockedRange>,
-    /// The memory that is reserved for the ranges, or `None` if there are none.
+    /// The memory that is reserved for the ranges, or `None` if there are no ranges.
     reservation: Option<Reservation>,
 }
 
@@ -44,8 +44,8 @@ struct LockedRange {
 }
 
 impl Locks {
-    /// Acquires or releases a lock, and returns whether it was granted. Releasing the middle of a
-    /// range splits the range.
+    /// Acquires or releases a lock, and returns whether it was granted. If the middle of a range is
+    /// released, the range is split.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, budget: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -71,7 +71,7 @@ impl Locks {
         Ok(true)
     }
 
-    /// Passes the first lock that conflicts with `lock` to `with`.
+    /// Finds the first lock that conflicts with `lock`, and passes it to `with`.
     pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,
@@ -117,8 +117,7 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the parts of this range that `lock` does not replace, of which there are at most
-    /// two.
+    /// Returns the parts of this range, at most two, that `lock` does not replace.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));
@@ -136,7 +135,7 @@ impl LockedRange {
     }
 }
 
-/// Returns the first byte of a lock and the first byte after it.
+/// Returns the offset of a lock's first byte and the offset after its last byte.
 fn bounds(lock: &Lock<'_>) -> (u64, u64) {
     match lock.length {
         0 => (lock.start, u64::MAX),

@@ -1,17 +1,17 @@
 //! A writable tree in memory, similar to a RAM disk.
 //!
 //! The tree supports files with holes, directories, symbolic and hard links, owners, times,
-//! extended attributes and advisory locks. Named pipes and devices are only recorded, and the
-//! client's host implements them. A single limit applies to the memory used by the whole tree. The
-//! time of the last read is not recorded.
+//! extended attributes and advisory locks. Named pipes and devices are merely recorded, because
+//! they are implemented by the client's host. A single limit applies to the memory used by the
+//! whole tree. The time of the last read is not recorded.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
 //! ```
 //!
 //! A single lock serializes all changes to names. Reads, writes and lookups contend only with
-//! operations on the same file or directory. No lock is held across an `await`, and no operation
-//! waits.
+//! operations on the same file or directory. Operations never wait, and no lock is held across an
+//! `await`.
 
 mod inode;
 mod lock;
@@ -41,7 +41,7 @@ use crate::budget::Budget;
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
 /// A file lives on as long as a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// The tree does not check permissions, but leaves this to the clients' hosts.
+/// Permissions are checked by the clients' hosts, not by the tree.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 
@@ -72,23 +72,23 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// The limit, in bytes, that [`new`](Scratch::new) sets.
+    /// The memory limit, in bytes, that [`new`](Scratch::new) sets.
     pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
-    /// Creates an empty tree with a limit of 1 GiB.
+    /// Creates an empty tree with a memory limit of 1 GiB.
     #[must_use]
     pub fn new() -> Scratch {
         Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// Creates an empty tree with a limit in bytes. The limit covers content, names, and about 512
-    /// additional bytes for each file and each name. Operations that exceed the limit fail with
-    /// [`Error::NoSpace`].
+    /// Creates an empty tree with the given memory limit in bytes. The limit covers content, names,
+    /// and about 512 additional bytes for each file and each name. Operations that exceed the limit
+    /// fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);
         let create = Create { kind: CreateKind::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
-        // The root does not count against the limit, so that even a tree with a limit of 0 has a
+        // The root does not count against the limit, because even a tree with a limit of 0 needs a
         // root.
         let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
             unreachable!("an unlimited budget is never exhausted")

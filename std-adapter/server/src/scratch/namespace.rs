@@ -1,5 +1,5 @@
-//! Changes to names: create, link, remove and rename. Each operation is synchronous and holds the
-//! namespace lock.
+//! Operations that create, link, remove and rename files. Each operation is synchronous and holds
+//! the namespace lock.
 
 use std::sync::{Arc, Weak};
 
@@ -31,7 +31,7 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _guard = self.0.namespace_lock.lock();
-        // A new link to a removed file would restore the file.
+        // A removed file must not be restored by a new link to it.
         if !dentry.inode().has_name() {
             return Err(Error::NotFound);
         }
@@ -55,7 +55,7 @@ impl Scratch {
         if dentry.inode().is_dir() && dentry.contains(dir) {
             return Err(Error::Invalid.with_message("a directory cannot be moved below itself"));
         }
-        // As in rename(2), two names of the same file are both kept.
+        // If both names refer to the same file, do nothing, as in rename(2).
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.inode(), dentry.inode())) {
             return Ok(());
         }
@@ -81,8 +81,7 @@ impl Scratch {
 }
 
 impl Dentry {
-    /// Moves the dentry from the directory `from` to the name `name` in `dir`, replacing
-    /// `replaced`.
+    /// Moves the dentry from the directory `from` to `dir` under `name`, and removes `replaced`.
     fn move_to(
         &self,
         from: &Dentry,
@@ -103,8 +102,8 @@ impl Dentry {
             let location = &mut *self.0.location.lock();
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // An entry that stays in its directory keeps its cookie, because a listing that is read
-        // during renames might otherwise never end.
+        // An entry that stays in its directory keeps its cookie. With new cookies, repeated renames
+        // could make a listing endless.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())
@@ -117,10 +116,10 @@ impl Dentry {
         location.reservation.resize(Budget::item_cost(bytes))
     }
 
-    /// Adjusts the reservation to the current name.
+    /// Adjusts the reservation to the length of the current name.
     fn charge_name(&self) {
         let location = &mut *self.0.location.lock();
-        // Resizing succeeds, because the reservation never grows at this point.
+        // Resizing cannot fail, because the reservation never grows at this point.
         let _ = location.reservation.resize(Budget::item_cost(location.name.len()));
     }
 

@@ -544,8 +544,8 @@ fn the_tree_is_send_and_sync() {
     shared::<OpenFile>();
 }
 
-/// Returns the result of an operation. The operations of this tree never wait, so a single poll
-/// completes an operation.
+/// Returns the result of an operation. Operations on a scratch tree never wait, so a single poll is
+/// enough.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
@@ -601,7 +601,7 @@ fn concurrent_renames_never_create_a_cycle() {
     };
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(mover(seed))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // The root has a budget of its own.
+    // The root is not counted, because it has its own budget.
     assert_eq!(count(&tree, &tree.root()), tree.0.budget.inodes());
 }
 

@@ -7,10 +7,10 @@ use datakit_core::vfs::{Error, Name, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum size, in bytes, of a value and of the list of names, as on Linux.
+/// The maximum size, in bytes, of a value or of the list of names, as on Linux.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
-/// The extended attributes of one inode, by name.
+/// The extended attributes of one inode, keyed by name.
 #[derive(Debug, Default)]
 pub(super) struct Xattrs(BTreeMap<Box<[u8]>, Arc<XattrValue>>);
 

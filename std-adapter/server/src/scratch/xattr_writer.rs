@@ -1,5 +1,5 @@
-//! Support for writing an extended attribute. The attribute changes when the file that represents
-//! it is closed.
+//! Writes to an extended attribute. The attribute changes when the file that represents it is
+//! closed.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ pub(super) struct XattrWriter {
     size: usize,
     create: bool,
     replace: bool,
-    /// Whether the attribute is to be removed rather than set.
+    /// Whether to remove the attribute instead of setting it.
     is_removal: bool,
     /// The bytes written so far, and the reservation for the size announced by the client.
     value: Mutex<(Vec<u8>, Option<Reservation>)>,
 }
 
 impl XattrWriter {
-    /// Checks the request and reserves memory. The attribute changes in
-    /// [`finish`](XattrWriter::finish).
+    /// Checks the request and reserves memory. The attribute does not change until
+    /// [`finish`](XattrWriter::finish) is called.
     pub(super) fn new(
         inode: Arc<Inode>,
         name: Name<'_>,
@@ -40,7 +40,7 @@ impl XattrWriter {
         // 9P2000.L has no separate request for `removexattr(2)`, so size 0 with the `replace` flag
         // removes the attribute. Without this flag, size 0 sets an empty value.
         let is_removal = size == 0 && replace && !create;
-        // A removal reserves no memory, so it succeeds even in a full tree.
+        // A removal reserves no memory, because it must succeed even in a full tree.
         let reservation = if is_removal {
             inode.budget.empty_reservation()
         } else {
@@ -61,7 +61,7 @@ impl XattrWriter {
         }
     }
 
-    /// Appends a part of the value. The parts must arrive in order.
+    /// Appends data to the value. The data must arrive in order.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let (bytes, _) = &mut *self.value.lock();
         if offset != bytes.len() as u64 {
@@ -90,7 +90,7 @@ impl XattrWriter {
             xattrs.remove(&self.name);
         } else {
             xattrs.check_list_size(&self.name)?;
-            // The reservation moves to the attribute, so the file can be finished only once.
+            // The attribute takes over the reservation, so `finish` can succeed only once.
             let reservation = reservation.take().ok_or(Error::BadFile)?;
             let value = XattrValue::new(std::mem::take(bytes), reservation);
             xattrs.insert(self.name.clone(), value);

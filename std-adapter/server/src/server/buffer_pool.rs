@@ -5,20 +5,20 @@ use std::cell::{Cell, RefCell};
 
 use datakit_core::serve::Buffer;
 
-/// The size of the largest message with the default msize.
+/// The size of the largest message if the msize is the default.
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
 /// A size that is large enough for a read that waits inside a stream, and for most listings and
-/// text.
+/// text files.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 /// A size that is large enough for every request without data, and for most replies.
 const SMALL: usize = 256;
 
-/// The offset within a page at which a large buffer starts. The C library returns addresses shortly
-/// after the start of a page, and the kernel copies from and to whole pages. On AMD's Zen 3, a copy
-/// takes 17 times as long if the target's offset within its page is 1 to 31 bytes greater than the
-/// source's.
+/// The offset within a page at which a large buffer starts. Buffers from the C library's allocator
+/// start shortly after a page boundary, whereas the kernel copies from and to whole pages. On AMD's
+/// Zen 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's
+/// by 1 to 31 bytes.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -67,8 +67,8 @@ thread_local! {
     };
 }
 
-/// Returns a buffer of at least `n` bytes. The buffer belongs to the smallest size class that fits.
-/// If `n` is too large for every class, the buffer belongs to none.
+/// Returns a buffer of at least `n` bytes. Uses the smallest size class that fits. A buffer that is
+/// too large for every size class does not come from the pool.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),
@@ -108,7 +108,7 @@ impl BufferedBytes {
     }
 }
 
-/// The buffer for a batch, which takes up no memory while there is no batch.
+/// The buffer for a batch. It takes up no memory while there is no batch.
 pub(super) struct BatchBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Option<Block>,
@@ -122,7 +122,7 @@ impl<'h> BatchBuffer<'h> {
 
 impl Buffer for BatchBuffer<'_> {
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        // The bytes to keep need not be copied, because they are already in this buffer.
+        // Bytes that must be kept are already in this buffer and need not be copied.
         let _ = keep;
         self.block.get_or_insert_with(|| self.buffered.acquire(n.min(LARGE))).get()
     }
@@ -140,8 +140,7 @@ impl Drop for BatchBuffer<'_> {
     }
 }
 
-/// The buffer for one worker's frame, which takes up no memory while the worker waits for a
-/// request.
+/// The buffer for one worker's frame. It takes up no memory while the worker waits for a request.
 pub(super) struct FrameBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Block,

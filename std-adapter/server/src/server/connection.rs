@@ -1,4 +1,5 @@
-//! A single connection: the workers that answer its requests, its timeouts, and its shutdown.
+//! Serves a single connection. This includes running its workers, enforcing its timeouts and
+//! shutting it down.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -27,11 +28,11 @@ use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
 use crate::memory;
 
-/// The time for which requests in flight may continue after a shutdown has begun.
+/// The time for which in-flight requests may continue after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The time that a tree may take to remove a connection's remove-on-close files when the connection
-/// ends. After this time, the remaining files are closed but not removed.
+/// The maximum time for removing a connection's remove-on-close files when the connection ends.
+/// After this time, the remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
@@ -43,7 +44,7 @@ pub(super) enum EndReason {
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, but then had no request in flight for the given time.
+    /// The peer attached, but then had no requests in flight for this long.
     IdleTimeout(Duration),
     /// The server is shutting down.
     Shutdown,
@@ -85,7 +86,7 @@ impl EndReason {
     }
 }
 
-/// The state that all threads share.
+/// The state shared by all threads.
 #[derive(Debug)]
 pub(super) struct ServerState {
     pub(super) limits: Limits,
@@ -98,8 +99,8 @@ pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
     pub(super) peer: Arc<Peer>,
-    /// The span that is entered while the connection is polled, so that it contains the events that
-    /// the tree logs.
+    /// The span that is entered while the connection is polled. Events logged by the tree are
+    /// recorded in this span.
     span: Span,
 }
 
@@ -145,9 +146,9 @@ impl Drop for ConnectionEntry {
 /// Serves one connection until it ends. Dropping the future drops the connection's requests, fids
 /// and streams.
 ///
-/// There may be thousands of these futures, most of them idle. Rarely needed state is therefore
-/// allocated on demand. The arguments are captured by an async block, because an async function
-/// would store them twice.
+/// There may be thousands of these futures, most of which are idle. Rarely needed state is
+/// therefore allocated on demand. The function returns an async block, because an async function
+/// would store its arguments twice.
 fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
     tree: &'c V,
@@ -205,8 +206,8 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // The stream is shut down before the session is closed, so the peer need not wait for the
-        // removal of files.
+        // The stream is shut down before the session is closed, so that the peer need not wait
+        // until files have been removed.
         stream.shutdown().await;
         // If the timeout drops the future of `close` before it completes, dropping the session
         // closes the remaining files.
@@ -230,8 +231,8 @@ impl IdleTimer {
         IdleTimer { timeout, timer, requests: 0, since: Instant::now() }
     }
 
-    /// Returns `Ready` after the timeout. A request that waits inside a stream is in flight, so it
-    /// keeps the connection alive.
+    /// Returns `Ready` after the timeout. A request that waits inside a stream is in flight and
+    /// therefore keeps the connection alive.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
@@ -257,8 +258,7 @@ type Connection<'a, 's, 'b, V> = serve::Connection<
     GrowingSlots,
 >;
 
-/// The workers of one connection. A worker is added when all existing workers are waiting inside
-/// files.
+/// The workers of one connection. A worker is added when all existing workers are busy.
 struct Workers<'l, 'a, 's, 'b, V: Vfs> {
     connection: &'l Connection<'a, 's, 'b, V>,
     buffered: &'b BufferedBytes,
@@ -277,8 +277,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls every worker, and adds another if none is left to read requests. While more than
-    /// `max_buffered` bytes are buffered, no further request may wait inside a file.
+    /// Polls all workers, and adds another if all of them are busy. While more than `max_buffered`
+    /// bytes are buffered, no further request may wait inside a file.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;
@@ -301,8 +301,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
     }
 }
 
-/// Request slots. The first slot is stored inline, because most connections never have a second
-/// worker. The other slots are allocated together when the second one is needed.
+/// A list of request slots. The first slot is stored inline, because most connections never have a
+/// second worker. The other slots are allocated together when the second one is needed.
 struct GrowingSlots {
     first: RequestSlot,
     others: OnceCell<Box<[RequestSlot]>>,
@@ -310,8 +310,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates at most `max` slots, but at least two: one for a request that waits, and one for the
-    /// request behind it.
+    /// Creates at most `max` slots, but at least two. The second slot is for the next request while
+    /// the first one waits.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

@@ -1,5 +1,5 @@
-//! The fid table of a connection: a vector while there are few fids, and a hash map once there are
-//! more.
+//! The fid table of a connection, which is a vector while there are few fids and a hash map
+//! otherwise.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -7,20 +7,20 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// The maximum number of fids in a vector. Up to this size, searching the vector is as fast as
-/// hashing, and a fid takes up a quarter of the memory that it would need in a hash map.
+/// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing.
+/// Each fid takes up a quarter of the memory that it would need in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The remaining entries of a map that `pop` is emptying.
+    /// The remaining entries of a hash map that is being emptied by calls to `pop`.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
 
 enum Table<V: Vfs> {
-    /// At most [`FEW`] fids.
+    /// A vector of at most [`FEW`] fids.
     Few(Vec<(u32, FidEntry<V>)>),
     #[expect(clippy::box_collection, reason = "a connection with few fids stays small")]
     Many(Box<HashMap<u32, FidEntry<V>, FidHasher>>),
@@ -110,8 +110,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
     }
 }
 
-/// A hasher that multiplies a fid by a secret. The peer chooses its fids, and must not be able to
-/// choose fids that collide.
+/// A hasher that multiplies a fid by a secret. The secret prevents the peer from choosing fids that
+/// collide.
 #[derive(Clone)]
 struct FidHasher(u64);
 
@@ -195,7 +195,7 @@ mod tests {
         for count in [FEW, FEW + 1, 3 * FEW] {
             let count = count as u32;
             walk(&session, 1..count).await;
-            // A walk to a fid that is in use is refused.
+            // A walk to a fid that is already in use fails.
             walk(&session, 0..count).await;
             assert_eq!(session.fids(), count as usize);
             for fid in 1..count {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default value of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
-/// Halving the default would cost more in additional wake-ups than it would gain in L2 cache hits.
+/// The default value of [`Limits::msize`]. It allows 1 MiB of data, which is the maximum that any
+/// known client asks for. Halving the default would cost more in additional wake-ups than it would
+/// gain in L2 cache hits.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
-/// Defines [`Limits`] with a setter for each field.
+/// Defines [`Limits`] and a setter for each of its fields.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr,)*) => {
         /// The resources that a server grants its clients.
@@ -49,27 +50,27 @@ macro_rules! limits {
 
 limits! {
     /// The maximum number of concurrent connections. Further connections are closed immediately.
-    /// The server reduces this number to what the limit on open descriptors (`RLIMIT_NOFILE`)
-    /// allows.
+    /// The server reduces this number if the limit on open descriptors (`RLIMIT_NOFILE`) is too
+    /// low.
     connections: usize = 4096,
     /// The maximum number of concurrent connections from one IPv4 address or one IPv6 /64 network.
     /// This limit does not apply to clients of Unix sockets.
     connections_per_peer: usize = 1024,
-    /// The maximum number of fids of a connection.
+    /// The maximum number of fids that a connection may use.
     fids: usize = 65536,
     /// The maximum number of requests that a connection may have in flight, which is at least 2.
     /// All but one of these requests may wait inside files.
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
-    /// The number of bytes that a connection may buffer. While more bytes than this are buffered,
-    /// no further request may wait inside a file. The limit should leave room for several messages:
-    /// a batch of requests, a batch of replies and every request that is waiting.
+    /// The number of bytes that a connection may buffer. While this number is exceeded, no further
+    /// request may wait inside a file. There should be enough room for a batch of requests, a batch
+    /// of replies and all waiting requests.
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The time that an attached connection may spend without a request in flight. If this is
-    /// `None`, the time is unlimited.
+    /// The time that an attached connection may spend without a request in flight, or `None` for no
+    /// limit.
     idle_timeout: Option<Duration> = None,
     /// The time after which a connection ends if the peer accepts none of its replies.
     write_timeout: Duration = Duration::from_secs(60),
@@ -77,11 +78,11 @@ limits! {
     threads: usize = 0,
 }
 
-/// The number of descriptors reserved for everything but connections: repositories, programs that
-/// fetch and push, metrics, and standard output.
+/// The number of descriptors reserved for everything except connections, such as repositories,
+/// programs that fetch and push, metrics, and standard output.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// The number of descriptors that the reactor of a serving thread uses.
+/// The number of descriptors used by the reactor of a serving thread.
 const DESCRIPTORS_PER_THREAD: u64 = 4;
 
 /// The maximum number of serving threads.
@@ -91,7 +92,7 @@ const MAX_THREADS: usize = 256;
 /// the process may open.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // If there are few descriptors, at least half of them are used for connections.
+    // Even if there are few descriptors, at least half of them are used for connections.
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
     let max_threads =
         usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
@@ -100,7 +101,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// A counter of each peer's connections, used to refuse connections above a limit.
+/// A limiter that counts each peer's connections and refuses further ones.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
@@ -108,7 +109,7 @@ pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,
-    /// `None` for a Unix socket, whose clients have no address.
+    /// The peer's address, or `None` for a client of a Unix socket.
     address: Option<IpAddr>,
 }
 
@@ -146,8 +147,8 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to a single address. An IPv6 host usually has a whole /64 network,
-/// so the last 64 bits are cleared.
+/// Maps all addresses of a peer to a single address. Clears the last 64 bits of an IPv6 address,
+/// because a host usually has a whole /64 network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -20,8 +20,8 @@ use super::transport::Stream;
 use crate::io_reason::io_reason;
 use crate::url::Url;
 
-/// The pause after a failed accept. Without a pause, accepting would fail with EMFILE in a busy
-/// loop until a descriptor is closed.
+/// The pause after a failed accept. Without the pause, the server would retry in a busy loop until
+/// a descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
 /// The idle time before the first keep-alive probe.
@@ -31,11 +31,11 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The number of unanswered keep-alive probes after which the connection is dropped.
 const KEEP_ALIVE_PROBES: u32 = 4;
 
-/// A listening socket of a [`Server`](super::Server). Dropping the listener closes the socket and,
-/// if the server created a file for a Unix socket, removes the file.
+/// A listening socket of a [`Server`](super::Server). Dropping the listener closes the socket and
+/// removes any socket file that the server created.
 ///
-/// TCP and Unix listeners of the standard library and of tokio can be converted to this type, so
-/// [`Server::with_listener`](super::Server::with_listener) accepts them.
+/// [`Server::with_listener`](super::Server::with_listener) accepts anything that can be converted
+/// to this type, including the TCP and Unix listeners of the standard library and tokio.
 #[derive(Debug)]
 pub struct Listener {
     url: Url,
@@ -43,14 +43,15 @@ pub struct Listener {
     _file: Option<SocketFile>,
     /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A spare descriptor, which is closed to accept a connection when no other descriptor is left.
+    /// A spare descriptor. When no other descriptor is left, it is closed so that a connection can
+    /// be accepted.
     spare: Mutex<Option<File>>,
 }
 
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    /// A Unix listener, and the name given to its clients in the log and in statistics.
+    /// A Unix listener and the name that its clients have in the log and in statistics.
     Unix(UnixListener, String),
 }
 
@@ -66,7 +67,7 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on an endpoint. Removes a socket file that no process listens on.
+    /// Listens on an endpoint. Removes an existing socket file if no process listens on it.
     pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
         let with_url = |error: io::Error| match url {
             Url::Tcp { .. } => listen_error(url, error),
@@ -105,7 +106,7 @@ impl Listener {
         Listener { url, socket, _file: file, failing: AtomicBool::new(false), spare }
     }
 
-    /// Returns the endpoint, with the port that the system chose.
+    /// Returns the endpoint. If the system chose the port, the endpoint contains that port.
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
@@ -119,8 +120,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, so only the first of several
-                // consecutive failures is logged.
+                // Accepting can fail a hundred times a second, so log only the first of several
+                // consecutive failures.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -148,8 +149,8 @@ impl Listener {
         }
     }
 
-    /// Accepts a connection using the spare descriptor, and immediately closes the connection, so
-    /// that its client does not have to wait for a free descriptor.
+    /// Accepts a connection using the spare descriptor, and closes it immediately. Otherwise, the
+    /// client would have to wait until a descriptor is free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -173,7 +174,7 @@ impl TryFrom<UnixListener> for Listener {
 
     fn try_from(socket: UnixListener) -> io::Result<Listener> {
         let address = socket.local_addr()?;
-        // A socket without a path belongs to Linux's abstract namespace.
+        // A socket without a path is in Linux's abstract namespace.
         let path = address.as_pathname().unwrap_or(Path::new("(abstract)"));
         let socket = ListenSocket::Unix(socket, path.display().to_string());
         Ok(Listener::new(Url::Unix(path.into()), socket, None))
@@ -205,17 +206,16 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Opens a descriptor to keep in reserve. Without a spare descriptor, a client that cannot be
-/// accepted would have to wait.
+/// Opens a spare descriptor, which is used to refuse clients when no other descriptor is left.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Enables TCP keep-alive (`tcp(7)`): the system drops the connection 2 minutes after the peer's
-/// machine disappears.
+/// Enables TCP keep-alive (`tcp(7)`), so that the system drops the connection 2 minutes after the
+/// peer's machine disappears.
 ///
 /// # Errors
-/// An error from `setsockopt(2)`.
+/// Returns any error from `setsockopt(2)`.
 pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE_IDLE)?;
@@ -223,12 +223,13 @@ pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?)
 }
 
-/// Adds the address, and a hint if the port is in use, to an error from binding a TCP listener.
+/// Adds the address to an error from binding a TCP listener. Also adds a hint if the port is in
+/// use.
 pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
 
-/// An error from binding a listener, with the address and a hint.
+/// An error that occurred when binding a listener, along with the address and a hint.
 #[derive(Debug)]
 struct ListenError {
     message: String,
@@ -259,8 +260,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file that no process listens on. Files of other kinds and sockets in use are
-/// left alone, so that binding to the path fails.
+/// Removes a socket file if no process listens on it. Other files and sockets in use are left
+/// alone, which makes binding to the path fail.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -273,8 +274,8 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the inherited listening socket with this descriptor number. The descriptor itself stays
-/// open when the listener is dropped.
+/// Returns the inherited listening socket with this descriptor number. The original descriptor
+/// stays open when the listener is dropped.
 fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
     let fd = duplicate(number)?;
@@ -300,9 +301,9 @@ fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     }
 }
 
-/// Duplicates a descriptor of this process, given its number. Uses `pidfd_getfd(2)`, as if for
-/// another process, because using the number directly is `unsafe`: the descriptor may have an
-/// owner.
+/// Duplicates the descriptor of this process that has the given number. Uses `pidfd_getfd(2)`,
+/// which is meant for other processes, because `unsafe` code would be needed to use the number
+/// directly.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -331,7 +332,7 @@ impl AcceptedSocket {
         }
     }
 
-    /// Returns the peer's address. Clients of Unix sockets have no address.
+    /// Returns the peer's address, or `None` for a client of a Unix socket.
     pub(super) fn peer_address(&self) -> Option<IpAddr> {
         match self {
             AcceptedSocket::Tcp(_, peer) => Some(peer.ip()),
@@ -339,7 +340,7 @@ impl AcceptedSocket {
         }
     }
 
-    /// Registers the socket with the reactor of the calling thread.
+    /// Registers the socket with the calling thread's reactor.
     pub(super) fn register(self) -> io::Result<Stream> {
         match self {
             AcceptedSocket::Tcp(socket, _) => TcpStream::from_std(socket).map(Stream::Tcp),

@@ -119,7 +119,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 /// format could damage it.
 ///
 /// # Errors
-/// [`Error::Store`], which states the reason, if the format is not supported.
+/// [`Error::Store`] with an explanation if the format is not supported.
 pub(super) fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("config");
     if !path.exists() {

@@ -215,8 +215,8 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens an object's loose file and sets its modification time to the current time. Otherwise, `git
-/// gc` could remove the object as old and unreferenced.
+/// Opens an object's loose file and sets its modification time to the current time. An old object
+/// that nothing refers to could be removed by `git gc`.
 ///
 /// An object that is only in a pack does not count as existing, because `git repack -d` may drop it
 /// with the old pack at any time.

@@ -7,9 +7,8 @@
 //!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
 //!   packs stays the same during a lookup. The name of a pack is a hash of its content, so moving
 //!   an object to another pack changes the list.
-//! - gix keeps reading from packs that `git gc` has removed in the meantime. Therefore,
-//!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
-//!   changed.
+//! - gix keeps reading from packs that `git gc` has since removed. Therefore, [`ExistenceCache`]
+//!   opens a new store whenever a pack directory or a list of alternates has changed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -91,8 +90,8 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// Checks whether objects currently exist. The store used for this is reopened after every change
-/// on the disk.
+/// Checks whether objects currently exist. The underlying store is reopened whenever something has
+/// changed on the disk.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 

@@ -60,7 +60,7 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
 }
 
 impl Refs<'_> {
-    /// Adds the upcoming change of `name` to the log.
+    /// Adds a line to the log for an upcoming change of `name`.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -71,7 +71,7 @@ impl Refs<'_> {
         self.log(name, from, to, || reason.describe(to))
     }
 
-    /// Adds the renaming of `old` to `new` to the log.
+    /// Adds a line to the log for the renaming of `old` to `new`.
     pub(super) fn log_rename(
         &self,
         old: &[u8],

@@ -170,10 +170,10 @@ impl Refs<'_> {
         Ok(found)
     }
 
-    /// Returns the commits listed in `shallow`.
+    /// Returns the commits listed in the `shallow` file.
     ///
-    /// Unlike this method, gix's `Repository::shallow_commits` caches the list. It ignores a new
-    /// file unless its modification time is later than the old one.
+    /// gix's `Repository::shallow_commits` is not used, because it caches the list and misses a
+    /// replaced file unless the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {

@@ -1,4 +1,4 @@
-//! Updates the work trees in which a branch is checked out, like
+//! Updates the work trees in which a branch is checked out, as `git` does with
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
 //! It is dangerous if an index is older than its branch. The next `git commit` in that work tree
