@@ -56,7 +56,7 @@ pub struct Client {
 
 impl Client {
     /// Connects to a server, negotiates the protocol version and attaches to the root. Spawns two
-    /// tasks on the current tokio runtime, whose I/O and time drivers must be enabled.
+    /// tasks on the current tokio runtime. The runtime's I/O and time drivers must be enabled.
     ///
     /// # Errors
     /// [`Error::Lost`] if the connection cannot be established or the timeout in `options` expires;
@@ -71,7 +71,7 @@ impl Client {
         within(options.timeout, connecting).instrument(span.clone()).await
     }
 
-    /// Connects over any bidirectional stream, for example a pipe, TLS or a serial line.
+    /// Connects over any bidirectional stream, such as a pipe, a TLS stream or a serial line.
     ///
     /// # Errors
     /// [`Error::Lost`] if the stream ends or the timeout in `options` expires;
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// Drops this handle and waits until the connection is closed. The connection closes once all
-    /// other handles have been dropped and all pending requests have been written; the server then
+    /// other handles have been dropped and all pending requests have been written. The server then
     /// has one second to close its side.
     pub async fn close(self) {
         let ended = self.connection.ended();
@@ -147,7 +147,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
-    /// exists and the server does not truncate existing files.
+    /// already exists and the server does not truncate existing files.
     pub async fn create(
         &self,
         path: impl AsRef<[u8]>,
@@ -161,8 +161,8 @@ impl Client {
     /// Reads a whole file. See [`File::read_all`].
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
-    /// directory; [`Error::TooLong`] if the file is longer than 1 GiB.
+    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
+    /// 21); [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -170,14 +170,14 @@ impl Client {
     /// Opens a file for reading. Fails if the path is a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
-    /// directory.
+    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
+    /// 21).
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
     /// Walks to a file. Fails if the path is a directory. The client itself rejects directories,
-    /// because some servers open them in any mode.
+    /// because some servers allow directories to be opened in any mode.
     async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { Err(Error::from_errno(21)) } else { Ok(fid) }
@@ -198,14 +198,14 @@ impl Client {
     /// file without truncation if the server refuses to truncate it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
-    /// directory.
+    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
+    /// 21).
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let fid = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
                 match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
-                    // Another client has created the file in the meantime.
+                    // Another client has since created the file.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
                     created => return created,
                 }
@@ -227,28 +227,28 @@ impl Client {
         self.walk(path).await?.stat().await
     }
 
-    /// Reads all entries of a directory except `.` and `..`, in the server's order.
+    /// Reads all entries of a directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, or with errno 20 if the path is not a
-    /// directory; [`Error::TooLong`] if the listing exceeds a million names or 256 MiB;
-    /// [`Error::Protocol`] if the listing returns to an earlier offset.
+    /// [`Error::Server`] if the server refuses the request or if the path is not a directory (errno
+    /// 20); [`Error::TooLong`] if the listing exceeds a million names or 256 MiB;
+    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
     }
 
-    /// Returns the entries of a directory as a stream. Use this method for long directories and for
-    /// directories that are only partly read.
+    /// Returns the entries of a directory as a stream. Use this method if the directory is long or
+    /// if only some of its entries are needed.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, or with errno 20 if the path is not a
-    /// directory.
+    /// [`Error::Server`] if the server refuses the request or if the path is not a directory (errno
+    /// 20).
     pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. Fails without opening the path if it is a file, because opening a file
-    /// may have side effects.
+    /// Opens a directory. Fails before opening anything other than a directory, because opening a
+    /// file may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
@@ -266,9 +266,8 @@ impl Client {
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// Reads the attributes of all files in a directory, as [`Client::list`] does. If the server
-    /// refuses to return a file's attributes, the listing contains the file's type and the error
-    /// instead.
+    /// Like [`Client::list`], but does not fail if the server refuses to return a file's
+    /// attributes. The listing then contains the file's type and the error instead.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 20 if the path is not a directory; [`Error::TooLong`] if the
@@ -338,8 +337,8 @@ impl Client {
     /// file at `to` is replaced.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. The error has errno 18 if `to` is in
-    /// another directory and the dialect is 9P2000 or 9P2000.u, neither of which can move files.
+    /// [`Error::Server`] if the server refuses the request. Moving a file to another directory
+    /// fails with errno 18 in 9P2000 and 9P2000.u.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
             (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);
@@ -397,7 +396,7 @@ async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
 /// A listing whose attribute requests are still in flight.
 #[derive(Default)]
 struct PartialListing {
-    /// An element is `None` while the attributes of the file are unknown.
+    /// An element is `None` while the file's attributes are unknown.
     files: Vec<Option<Metadata>>,
     failed: Vec<(ByteString, Error)>,
 }

@@ -35,14 +35,15 @@ pub struct Metadata {
     pub kind: FileType,
     /// The permission bits, at most `0o7777`.
     pub mode: u32,
-    /// The length in bytes, which is 0 for directories and usually for streams.
+    /// The length in bytes, which is 0 for directories and usually 0 for streams.
     pub len: u64,
     /// The server's identifier for the file. Two qids with the same path denote the same file. The
-    /// version changes with the content; version 0 means that the content must not be cached.
+    /// version changes when the content changes. Version 0 means that the content must not be
+    /// cached.
     pub qid: Qid,
-    /// The owner: a name, or a decimal number in 9P2000.L.
+    /// The owner's name, or a decimal number in 9P2000.L.
     pub owner: String,
-    /// The group: a name, or a decimal number in 9P2000.L.
+    /// The group's name, or a decimal number in 9P2000.L.
     pub group: String,
     /// The number of hard links. Always 1 in 9P2000 and 9P2000.u, which do not send this number.
     pub links: u64,
@@ -68,7 +69,7 @@ pub struct DirEntry {
     /// in 9P2000.L.
     pub metadata: Option<Metadata>,
     /// The offset at which a listing continues after this entry. `None` in 9P2000 and 9P2000.u,
-    /// where a listing can continue only after the last entry that a read returned.
+    /// where a listing can continue only after the last entry returned by a read.
     pub next: Option<u64>,
 }
 
@@ -76,14 +77,14 @@ pub struct DirEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// All files. If a file is listed in `failed`, its permissions, length and owner are empty.
+    /// All files. The permissions, length and owner of a file listed in `failed` are zero or empty.
     pub files: Vec<Metadata>,
     /// The names of the files whose attributes the server refused to return, with the server's
     /// errors.
     pub failed: Vec<(ByteString, Error)>,
 }
 
-/// Converts text that is only displayed, such as owners and error messages, to UTF-8.
+/// Converts text to UTF-8 for display, replacing invalid bytes.
 pub(crate) fn lossy(text: Str<'_>) -> String {
     String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
@@ -116,7 +117,7 @@ impl Metadata {
         }
     }
 
-    /// Creates attributes from the fields of a directory entry, leaving all others empty.
+    /// Creates attributes from the fields of a directory entry, leaving all other attributes empty.
     pub(crate) fn from_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
         Metadata {
             name,
@@ -133,8 +134,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if the record may contain nothing but a name. Some servers leave all other
-    /// fields of a directory entry empty.
+    /// Returns `true` if the directory entry may contain nothing but a name. Some servers leave all
+    /// other fields of a directory entry empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }
@@ -226,8 +227,8 @@ fn exact_time(at: Time) -> SystemTime {
     system_time(at.sec.cast_signed(), at.nsec)
 }
 
-/// Converts a time to [`SystemTime`]. A time that this platform cannot represent becomes the Unix
-/// epoch.
+/// Converts a time to [`SystemTime`]. A time that this platform cannot represent is converted to
+/// the Unix epoch.
 fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
     let distance = Duration::from_secs(seconds.unsigned_abs());

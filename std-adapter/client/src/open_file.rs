@@ -40,7 +40,7 @@ impl OpenFile {
         self.owned.number
     }
 
-    /// Waits until there is room in the queue of bytes to be written.
+    /// Waits until there is room in the write queue.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection().poll_reserve(cx)
     }
@@ -120,7 +120,7 @@ impl OpenFile {
 }
 
 /// Returns the length, in bytes, up to which a file may be read or written ahead. Returns 0 for a
-/// file without a version, whose content the server generates on each read.
+/// file without a version, because the server generates its content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -1,5 +1,5 @@
-//! The tags of a connection. A tag belongs to one request until the caller has taken the reply or
-//! the server has answered the flush.
+//! The tags of a connection. A tag belongs to one request until the caller takes the reply or the
+//! server answers a flush of the request.
 
 use std::task::Waker;
 
@@ -8,11 +8,11 @@ use datakit_core::wire::{Fid as FidNumber, Tag};
 
 use super::error::{Error, ProtocolError, Result};
 
-/// The effect of a reply on fids and tags, whether or not a caller is still waiting for it.
+/// The effect of a reply on fids and tags, whether or not a caller is still waiting for the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnReply {
     Nothing,
-    /// The request is a Tattach, or a Twalk of `names` names. If the request succeeds, the fid
+    /// The request is a Tattach or a Twalk with `names` names. If the request succeeds, the fid
     /// exists.
     CreatesFid {
         fid: FidNumber,
@@ -33,7 +33,7 @@ enum TagState {
     /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush
     /// arrives. Contains `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
-    /// The request is a clunk or a flush, for which no caller waits.
+    /// The request is a clunk or a flush. No caller is waiting for the reply.
     Background(OnReply),
 }
 
@@ -75,8 +75,7 @@ impl TagPool {
         }
     }
 
-    /// Marks a request as one that no caller waits for. The tag remains in use until the reply
-    /// arrives.
+    /// Marks a request as having no waiting caller. The tag remains in use until the reply arrives.
     pub(crate) fn detach(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Background(on_reply));
@@ -99,7 +98,7 @@ impl TagPool {
         }
     }
 
-    /// Takes the reply to a request and frees the tag, if the reply has arrived.
+    /// Takes the reply to a request, if it has arrived, and frees the tag.
     ///
     /// Swaps `waker` with the stored waker if no reply has arrived. The caller must release the
     /// lock before it drops `waker`.
@@ -142,8 +141,8 @@ impl TagPool {
         }
     }
 
-    /// Frees the tag of a flushed request after Rflush. Returns the effect of the request if the
-    /// request was never answered.
+    /// Frees the tag of a flushed request after Rflush. Returns the effect of a reply to the
+    /// request if no reply has arrived.
     pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<OnReply> {
         match self.replace(oldtag, TagState::Free) {
             TagState::Flushing(on_reply) => {

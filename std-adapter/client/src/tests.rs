@@ -27,8 +27,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives the next request that is not a Tclunk, after answering and recording every Tclunk
-    /// that precedes it.
+    /// Receives the next request other than a Tclunk. Every preceding Tclunk is answered and
+    /// recorded.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);
@@ -85,7 +85,7 @@ impl Peer {
 /// The number of data bytes in one message with an msize of 8192.
 const UNIT: usize = 8168;
 
-/// Returns a client and its peer, which has answered Tversion with `version`.
+/// Returns a client and its peer. The peer has already answered Tversion with `version`.
 async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut peer = Peer { stream: far, dialect, frame: Vec::new(), clunked: Vec::new() };
@@ -224,8 +224,8 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // When the first reply arrives, the client has already read Rflush. The other requests stay
-        // pending.
+        // When the first reply arrives, the client has already read Rflush. All requests except the
+        // first stay pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();
@@ -297,7 +297,7 @@ async fn dropping_a_file_clunks_it_and_frees_its_number() {
         let walk = tokio::spawn(async move { other.walk(name).await.map(std::mem::forget) });
         let made = peer.answer_walk(1, FILE).await;
         walk.await.unwrap().unwrap();
-        // The client reads Rclunk before it reads the reply to the walk to `b`.
+        // The client reads Rclunk before the reply to the walk to `b`.
         assert_eq!(made == fid, name == "c");
     }
     assert_eq!(peer.clunked, [fid]);

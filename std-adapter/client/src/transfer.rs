@@ -1,7 +1,7 @@
 //! Pipelined transfers, with several reads or writes of one file in flight.
 //!
-//! Only files that have a version and report the length of their content are read or written ahead.
-//! For streams, commands and parameters, each request waits for the previous reply.
+//! Transfers are pipelined only for files that have a version and report the length of their
+//! content. For streams, commands and parameters, each request waits for the previous reply.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -24,13 +24,14 @@ type StatFuture = BoxFuture<Result<Metadata>>;
 
 /// Reads a file in order, with several reads in flight.
 pub(crate) struct ReadAhead {
-    /// The reads in flight, in the order of their offsets and without gaps.
+    /// The reads in flight, ordered by offset and without gaps.
     pending: VecDeque<PendingRead>,
     /// The offset of the next read.
     next: u64,
     /// The offset up to which reads may be sent ahead.
     length: u64,
-    /// The offset and size of any part missing from the last reply, which is requested first.
+    /// The offset and size of the part missing from the last reply, if any. This part is requested
+    /// before any new data.
     missing: Option<(u64, u32)>,
     /// The pending request for the file's length, if any.
     stat: Option<StatFuture>,
@@ -46,7 +47,7 @@ struct PendingRead {
 #[derive(PartialEq, Eq)]
 enum ReadPhase {
     First,
-    /// The first reply was full, so the file's length is needed for reading ahead.
+    /// The first reply was full, so the file's length is needed to read ahead.
     Length,
     More,
     End,
@@ -144,7 +145,7 @@ pub(crate) struct WriteBehind {
     /// The maximum number of writes in flight, or `None` until the limit is known.
     concurrency: Option<usize>,
     /// The pending request for the file's length, and the end offset of the written data. Writes
-    /// are pipelined if the length reaches that offset.
+    /// are pipelined if the file's length is at least the end offset.
     stat: Option<(StatFuture, u64)>,
     /// The first error, after which no more data is written.
     failed: Option<Error>,
@@ -256,8 +257,8 @@ impl WriteBehind {
     }
 }
 
-/// The content of a file in chunks, from the start. Read the chunks as a [`Stream`] or with
-/// [`Chunks::next`].
+/// The content of a file in chunks, beginning at the start of the file. Read the chunks as a
+/// [`Stream`] or with [`Chunks::next`].
 ///
 /// Dropping this value cancels the reads in flight.
 pub struct Chunks<'f> {
@@ -316,8 +317,8 @@ impl<'f> Writes<'f> {
     /// If the future is dropped, part of `data` may have been sent. Earlier writes stay in flight.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused this or an earlier write. All later calls return the
-    /// same error. Other writes in flight may or may not have been executed.
+    /// [`Error::Server`] if the server refused this write or an earlier one. All later calls return
+    /// the same error. Other writes in flight may or may not have been executed.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
         self.writes.check_failed()?;
         while !data.is_empty() {

@@ -1,4 +1,4 @@
-//! Stream files, which deliver text piece by piece.
+//! Stream files, which deliver text in pieces.
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -44,11 +44,12 @@ impl Watch {
     /// Waits for the next delivery. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the read stays in flight and the next call continues with it.
+    /// If the future is dropped, the read stays in flight, and the next call waits for the same
+    /// read.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the read; the next call retries the read.
-    /// [`Error::TooLong`] if a delivery is longer than 16 MiB; the stream then ends.
+    /// [`Error::Server`] if the server refuses the read. The next call retries the read.
+    /// [`Error::TooLong`] if a delivery is longer than 16 MiB. The stream then ends.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         std::future::poll_fn(|cx| self.poll_delivery(cx)).await
     }

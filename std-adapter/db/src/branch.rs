@@ -21,22 +21,22 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// Held while the branch moves and until all watchers have been notified, so that watchers see
-    /// moves in order.
+    /// A lock that is held from before a move until all watchers have been notified, so that
+    /// watchers see moves in order.
     move_lock: Mutex<()>,
-    /// The state that all watchers share, present while the branch has watchers.
+    /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
 }
 
-/// The state that all watchers of a branch share.
+/// The state shared by all watchers of a branch.
 struct WatchState {
     /// The most recently published head.
     shown: Live<Option<Id>>,
     log: Log,
 }
 
-/// A subscription to a branch, which ends when this value is dropped.
+/// A subscription to a branch. Dropping this value ends the subscription.
 pub struct BranchWatch {
     branch: Arc<Branch>,
     watched: Arc<WatchState>,
@@ -84,7 +84,7 @@ impl Branch {
         if self.is_unpublished(head)
             && let Some(_lock) = self.move_lock.try_lock()
         {
-            // Read the head again under the lock, as the branch may have moved since the first
+            // Read the head again under the lock, because the branch may have moved since the first
             // read. If another thread holds the lock, that thread publishes the head.
             self.publish(self.store.head(&self.name)?);
         }
@@ -132,8 +132,7 @@ impl Branch {
         BranchLock(self.move_lock.lock())
     }
 
-    /// Locks the branch as [`lock`](Branch::lock) does, or returns `None` if another thread holds
-    /// the lock.
+    /// Like [`lock`](Branch::lock), but returns `None` if another thread holds the lock.
     pub fn try_lock(&self) -> Option<BranchLock<'_>> {
         self.move_lock.try_lock().map(BranchLock)
     }
@@ -150,12 +149,11 @@ impl Branch {
         self.advance_locked(&lock, &[], from, to)
     }
 
-    /// Moves the branch as [`advance`](Branch::advance) does, for a caller that already holds the
-    /// lock. The store first writes `objects`, which the commit `to` needs, and then moves the
-    /// branch.
+    /// Like [`advance`](Branch::advance), but for callers that already hold the lock. Before moving
+    /// the branch, the store writes `objects`, which the commit `to` needs.
     ///
     /// # Errors
-    /// The same as for [`advance`](Branch::advance).
+    /// Returns the same errors as [`advance`](Branch::advance).
     pub fn advance_locked(
         &self,
         _: &BranchLock<'_>,

@@ -14,9 +14,9 @@ pub struct DbCounters {
     pub conflicts: Counter,
     /// Compare-and-swap retries after another program moved the branch.
     pub retries: Counter,
-    /// Open streams of branches, paths and remotes.
+    /// Open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// The remotes of all connections.
+    /// Remotes, counted across all connections.
     pub remotes: Gauge,
 }
 

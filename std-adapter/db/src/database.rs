@@ -1,4 +1,4 @@
-//! A database: objects, branches, and notifications when branches change.
+//! A database of objects and branches, with notifications when branches change.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -46,13 +46,13 @@ impl fmt::Debug for Database {
     }
 }
 
-/// The branches in use. Each branch has exactly one [`Branch`] value, whose lock serialises updates
-/// so that watchers see every update.
+/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in this value
+/// serialises updates so that watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
 impl Branches {
-    /// Removes a branch that has no users left.
+    /// Removes a branch from the table when it is no longer in use.
     pub(super) fn forget(&self, branch: &Branch) {
         let mut table = self.0.lock();
         // The table may already contain a new `Branch` with the same name.
@@ -124,7 +124,7 @@ impl Database {
             }
         }))?;
         if let Some(watch_guard) = watch_guard {
-            // Setting the cell cannot fail, as no other code has access to the state yet.
+            // Setting the cell cannot fail, because no other code has access to the state yet.
             let _ = shared.watch_guard.set(watch_guard);
         }
         Ok(Database(shared))
@@ -190,7 +190,7 @@ impl Database {
     }
 
     /// Waits until no commit or fetch is in flight. Afterwards, the process can exit without
-    /// leaving any work half done.
+    /// leaving any work unfinished.
     pub async fn drain(&self) {
         self.0.in_flight.closed().await;
     }
@@ -238,8 +238,7 @@ impl Database {
                 return Err(Error::IsDirectory);
             }
             let Some(head) = old.head()? else { return Ok(()) };
-            // Lock the branches in the order of their names, so that two concurrent renames cannot
-            // deadlock.
+            // Lock the branches in name order, so that two concurrent renames cannot deadlock.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.lock(), second.lock());
             if self.0.objects.store().rename(old.name(), new.name(), head)? {
@@ -251,7 +250,7 @@ impl Database {
     }
 
     /// Reads the heads of watched branches that `changes` may affect, and notifies the watchers of
-    /// each branch that moved. Does not read any other branches.
+    /// each branch that moved. No other branches are read.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())
@@ -266,8 +265,8 @@ impl Database {
         }
     }
 
-    /// Runs `work`, which accesses the store. If the store may block, `work` runs on a blocking
-    /// thread, and otherwise on the current thread.
+    /// Runs `work`, which accesses the store. The closure runs on a blocking thread if the store
+    /// may block, and on the current thread otherwise.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -281,8 +280,9 @@ impl Database {
         self.run_blocking(work).await
     }
 
-    /// Runs `work`, which accesses the store and hashes about `bytes` bytes. If the store may block
-    /// or `bytes` is large, `work` runs on a blocking thread, and otherwise on the current thread.
+    /// Runs `work`, which accesses the store and hashes about `bytes` bytes. The closure runs on a
+    /// blocking thread if the store may block or `bytes` is large, and on the current thread
+    /// otherwise.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -307,7 +307,7 @@ impl Database {
     }
 
     /// Runs `work`, which waits for another host, on a blocking thread. The number of concurrent
-    /// calls is limited, so that slow remotes do not take up the threads that commits need.
+    /// calls is limited, so that slow remotes do not occupy all the threads that commits need.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.

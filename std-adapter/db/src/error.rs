@@ -17,7 +17,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The reason why an operation failed.
 ///
-/// Clients of the file tree see the error texts, and some compare them literally.
+/// Clients of the file tree see the error texts, and some clients compare the texts literally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,7 +47,7 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// Git does not allow the name for a branch.
+    /// The name is not a valid Git branch name.
     #[error("invalid branch name {name:?}: {reason}")]
     InvalidBranch {
         /// The name.
@@ -55,8 +55,8 @@ pub enum Error {
         /// The Git rule that the name violates.
         reason: String,
     },
-    /// The branch cannot exist alongside another one; for example, `a` and `a/b` exclude each
-    /// other.
+    /// The branch cannot exist alongside an existing branch. For example, `a` and `a/b` exclude
+    /// each other.
     #[error("cannot create branch {branch:?}: branch {other:?} exists")]
     BranchConflict {
         /// The branch that cannot be created.
@@ -64,10 +64,10 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// Git would also refuse the operation. The string contains the reason.
+    /// The store refused an operation that Git would also refuse. The string contains the reason.
     #[error("{0}")]
     Refused(String),
-    /// Git does not allow the name in a tree.
+    /// The name is not a valid name for a Git tree entry.
     #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
     /// The commit message contains a NUL byte, at which Git would truncate the message.
@@ -76,8 +76,8 @@ pub enum Error {
     /// The path has too many components.
     #[error("path has more than {0} components")]
     TooDeep(usize),
-    /// The directory has an entry that the database hides and that would be lost if the directory
-    /// changed.
+    /// The directory contains an entry that the database hides. Changing the directory would lose
+    /// this entry.
     #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
     /// An object is missing, has the wrong kind, or cannot be read.
@@ -88,7 +88,7 @@ pub enum Error {
         /// The reason.
         #[source]
         fault: Fault,
-        /// The path that refers to the object, or empty if unknown.
+        /// The path that refers to the object, or an empty string if the path is unknown.
         path: Vec<u8>,
     },
     /// The branch is not at the expected commit, or the new commit does not descend from the
@@ -122,7 +122,7 @@ pub enum Error {
     /// A system call made by the store failed.
     #[error("{}: {context}", io_reason(.source.get()))]
     Io {
-        /// What the store was trying to do.
+        /// The operation that the store attempted.
         context: String,
         /// The reason why the call failed.
         source: IoError,
@@ -132,7 +132,7 @@ pub enum Error {
     Store(StoreError),
 }
 
-/// What is wrong with an object.
+/// The reason why an object is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -176,8 +176,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes a broken object. The fault comes before the path, because the end of a long message
-/// may not reach the client.
+/// Describes a broken object. The fault precedes the path, because the end of a long message may be
+/// cut off before it reaches the client.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -190,7 +190,7 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 
 impl Error {
     /// Returns the complete reason as lines of text. An error reply has room for only part of the
-    /// reason, and carries no text at all in 9P2000.L.
+    /// reason. In 9P2000.L, error replies carry no text at all.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
@@ -211,8 +211,8 @@ impl Error {
         }
     }
 
-    /// Turns an error about an object whose hash was supplied by a client into [`Error::NotFound`],
-    /// unless the object exists but cannot be read.
+    /// Converts an error about an object into [`Error::NotFound`], unless the object exists but
+    /// cannot be read. Use this method for objects whose hash was supplied by a client.
     #[must_use]
     pub fn of_named(self) -> Error {
         match self {
@@ -221,7 +221,8 @@ impl Error {
         }
     }
 
-    /// Returns the error for a failed system call. `context` says what the store was trying to do.
+    /// Returns the error for a failed system call. `context` describes the operation that the store
+    /// attempted.
     pub fn io(context: impl fmt::Display, error: impl Into<IoError>) -> Error {
         Error::Io { context: context.to_string(), source: error.into() }
     }
@@ -241,13 +242,13 @@ impl Error {
         Error::Store(StoreError { text, source: Some(source.into()) })
     }
 
-    /// Returns the error for a store failure that has the same text as its cause.
+    /// Returns the error for a store failure, with the same text as its cause.
     pub(crate) fn store_cause(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         let source = error.into();
         Error::Store(StoreError { text: source.to_string(), source: Some(source.into()) })
     }
 
-    /// Returns whether the store is read-only or access was denied.
+    /// Returns `true` if the store is read-only or if access was denied.
     pub(crate) fn is_read_only(&self) -> bool {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self, Error::Io { source, .. }

@@ -23,7 +23,7 @@ async fn a_reply_of_the_wrong_type_is_a_protocol_error() {
 async fn close_does_not_wait_for_a_stuck_server() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::WRITE).await;
-    // Write more than the stream can buffer.
+    // Write more data than the stream can buffer.
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
         tokio::task::yield_now().await;
@@ -87,7 +87,7 @@ async fn random_replies_cause_errors_only() {
                 let _ = tokio::time::timeout(Duration::ZERO, client.stat("a")).await;
             }
         };
-        // Set a timeout, because the peer may send a listing that never seems to end.
+        // Set a timeout, because the peer may send an endless listing.
         let _ = tokio::time::timeout(Duration::from_millis(200), using).await;
         tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
         server.await.unwrap();
@@ -95,7 +95,7 @@ async fn random_replies_cause_errors_only() {
 }
 
 /// Answers each Tread and Treaddir with the bytes that `data` returns for the requested offset and
-/// count. Answers all other requests with success.
+/// count. Answers requests of all other types with a success reply.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {
@@ -155,7 +155,7 @@ async fn a_cyclic_listing_is_an_error() {
 #[tokio::test]
 async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // Names that are omitted from the listing also count towards the limit.
+    // Names that the listing omits also count towards the limit.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };

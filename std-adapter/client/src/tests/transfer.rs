@@ -73,7 +73,7 @@ async fn a_file_without_a_length_is_read_in_order() {
     peer.answer_stat(0).await;
     for data in [&content[..], &b"end"[..], &b""[..]] {
         let (tag, ..) = peer.receive_read().await;
-        // No other request is sent before the reply.
+        // No further request is sent before the reply arrives.
         assert!(
             tokio::time::timeout(Duration::from_millis(1), peer.stream.read_u32_le())
                 .await
@@ -125,7 +125,7 @@ async fn dropping_next_loses_no_data() {
     let mut chunks = file.chunks();
     let mut read = Vec::new();
     let reading = async {
-        // The future is dropped whenever it is pending.
+        // Each attempt drops the future if no chunk arrives within two milliseconds.
         while read.len() < content.len() {
             if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(2), chunks.next()).await {
                 read.extend_from_slice(&chunk.unwrap().unwrap());

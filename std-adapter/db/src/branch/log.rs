@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// The maximum number of moves by which a reader may lag behind without being cut off.
+/// The maximum number of moves by which a reader may lag behind before it is cut off.
 const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves. An empty log allocates no memory.
@@ -34,13 +34,13 @@ pub(crate) struct LogReader {
     next: u64,
 }
 
-/// The reader fell so far behind that the log dropped a move that the reader had not received.
+/// The reader fell so far behind that the log dropped a move before the reader received it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so without any clones, no moves need to be kept.
+        // Only readers hold clones, so no moves need to be kept if there are no clones.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

@@ -121,7 +121,7 @@ async fn concurrent_remote_work_is_limited() {
     // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // If the work is still waiting for a permit, it receives the message later.
+        // Work that is still waiting for a permit receives the message later.
         end.send(()).unwrap();
     }
     for task in tasks {

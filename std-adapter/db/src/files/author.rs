@@ -8,9 +8,9 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// The author of the commit: `NAME <MAIL>` and an optional date. A write at offset 0 replaces the
-/// text. The text is checked when it ends with a newline or when the file is closed, and invalid
-/// text is discarded. If the file is empty, the author is the attached user.
+/// The author of the commit, in the form `NAME <MAIL>` with an optional date. A write at offset 0
+/// replaces the text. The text is validated when it ends with a newline or when the file is closed,
+/// and invalid text is discarded. If the file is empty, the author is the attached user.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 
@@ -46,7 +46,7 @@ impl Author {
         }
     }
 
-    /// Checks the text, and restores the last valid text if the check fails.
+    /// Validates the text, and restores the last valid text if validation fails.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

@@ -83,7 +83,7 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
-    /// Succeeds without effect, because `mkdir -m` sets a directory mode, which Git does not store.
+    /// Succeeds without effect. Git does not store directory modes, but `mkdir -m` must not fail.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The branch's directory, while any fid refers to it.
+    /// The branch's directory, if any fid refers to the directory.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -67,8 +67,8 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the branch's directory. Creates the directory by calling `make` if no fid refers to
-    /// it.
+    /// Returns the branch's directory. Calls `make` to create the directory if no fid refers to an
+    /// existing one.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -78,7 +78,7 @@ impl BranchHandle {
         })
     }
 
-    /// Returns the reason why the last `fast-forward` failed, or `None` if the last one succeeded.
+    /// Returns the reason why the last `fast-forward` failed, or `None` if it succeeded.
     pub(super) fn refusal(&self) -> Option<String> {
         self.table.upgrade()?.refusal(self.number)
     }
