@@ -2,7 +2,7 @@
 //!
 //! The operating system chooses a port on the host. QEMU's user network forwards this port to port
 //! 564 on the board. A board resets connections while it boots or reopens a socket, so the methods
-//! of [`Board`] retry. Every client that connects to a board must do the same.
+//! of [`Board`] retry. Any other client that connects to a board must also retry.
 
 use std::ffi::OsString;
 use std::fs;
@@ -72,7 +72,7 @@ pub const PATHS: &[&str] = &[
 /// A running board. Dropping it stops QEMU.
 ///
 /// # Panics
-/// Panics when dropped if QEMU has exited by itself, for example because the firmware panicked.
+/// Panics when dropped if QEMU has exited on its own, for example because the firmware panicked.
 /// Dropping a board does not panic if [`wait_for_exit`](Board::wait_for_exit) has returned.
 pub struct Board {
     qemu: Child,
@@ -166,7 +166,7 @@ impl Board {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// Connects a client and attaches it.
+    /// Connects a client and attaches it to the root.
     ///
     /// # Panics
     /// Panics if the board does not accept the connection within [`TIMEOUT`].
@@ -247,7 +247,7 @@ impl Board {
         Duration::from_millis(hundredths * 10)
     }
 
-    /// Waits until the board stops by itself, and returns QEMU's exit status.
+    /// Waits until the board stops on its own, and returns QEMU's exit status.
     ///
     /// # Panics
     /// Panics if the board does not stop within [`TIMEOUT`].

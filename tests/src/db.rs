@@ -25,7 +25,7 @@ pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{Served, TIMEOUT, serve};
 
-/// How long a test waits before it concludes that nothing will arrive.
+/// The time that a test waits before it concludes that nothing will arrive.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
@@ -50,10 +50,10 @@ macro_rules! on_both {
 /// A database, the server that exports it, and its repository.
 pub struct TestDb {
     served: Served,
-    /// The database, so that tests can read its counters.
+    /// The database. Tests can use this field to read the database's counters.
     pub database: Database,
-    /// The repository on disk, or `None` for a database in memory. Fields are dropped in
-    /// declaration order, so this field is dropped last.
+    /// The repository on disk, or `None` for a database in memory. The repository must be dropped
+    /// last, so this field is declared last.
     repository: Option<Repository>,
 }
 
@@ -240,7 +240,7 @@ impl Connection {
         })
     }
 
-    /// Returns the names in a directory, sorted.
+    /// Returns the sorted names in a directory.
     ///
     /// # Errors
     /// The error returned by the server.
@@ -533,7 +533,7 @@ impl Transaction<'_> {
         self.connection.remove(&self.rw(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
-    /// Writes a word to `ctl`.
+    /// Writes a word to the transaction's `ctl` file.
     ///
     /// # Errors
     /// The error returned by the server.
@@ -541,7 +541,7 @@ impl Transaction<'_> {
         self.connection.put(&self.path("ctl"), word)
     }
 
-    /// Commits with a message.
+    /// Commits the transaction. If `message` is not empty, writes it to `msg` first.
     ///
     /// # Errors
     /// The error returned by the server.

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::TIMEOUT;
 
-/// Makes an ARM processor continue at `address`, through the gdb server at `socket`.
+/// Connects to the gdb server at `socket` and makes an ARM processor continue at `address`.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
     // The gdb server accepts commands only after it has reported that the processor has stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;
-    // The gdb server rejects writes to single registers until the client has read the register
+    // The gdb server rejects writes to individual registers until the client has read the register
     // descriptions.
     send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
     wait_for(&mut gdb, b'l')?;

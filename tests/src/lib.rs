@@ -1,7 +1,7 @@
 //! Helpers for the tests, including a real server and clients that send exactly the requested
 //! messages.
 
-// The helpers panic to fail a test.
+// The helpers fail a test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
@@ -21,7 +21,8 @@ use datakit_core::vfs::Vfs;
 use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
-/// How long a step may take before the test fails. A step normally takes only milliseconds.
+/// The maximum time that a step may take before the test fails. A step normally takes only
+/// milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server that runs on its own thread and listens on a free port. Dropping it stops the server

@@ -2,8 +2,8 @@
 //! use this type to run against a server.
 //!
 //! Every call sends one or more requests through [`datakit_client`]. The tree remembers only the
-//! information that it cannot request from the server. The sources of information and the
-//! capabilities depend on the dialect:
+//! information that it cannot request from the server. The following table shows how the dialects
+//! differ:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -44,7 +44,7 @@ pub struct Inode(Arc<RemoteInode>);
 #[derive(Debug)]
 struct RemoteInode {
     fid: Fid,
-    /// The last known parent directory and name; `None` for the root.
+    /// The last known parent directory and name, or `None` for the root.
     location: Mutex<Option<(Inode, Vec<u8>)>>,
 }
 
@@ -72,7 +72,7 @@ impl Remote {
     /// Returns the tree whose root is the directory that `client` is attached to.
     ///
     /// # Errors
-    /// [`Error::Io`] if the connection is lost.
+    /// Returns [`Error::Io`] if the connection is lost.
     pub async fn new(client: &Client) -> Result<Remote> {
         let fid = client.walk("").await.map_err(error)?;
         Ok(Remote {

@@ -215,7 +215,7 @@ impl WireClient {
         }
     }
 
-    /// Walks from `fid` to `newfid` along names separated by `/`, and returns the qids.
+    /// Walks from `fid` to `newfid` along the `/`-separated names in `path`, and returns the qids.
     pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Refusal> {
         let names: Vec<Str<'_>> =
             path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
@@ -237,18 +237,18 @@ impl WireClient {
         self.rpc(&request).map(drop)
     }
 
-    /// Opens `fid` with `open(2)` flags. Only 9P2000.L has this request.
+    /// Opens `fid` with `open(2)` flags. Works only in 9P2000.L.
     pub fn lopen(&mut self, fid: u32, flags: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
     /// Creates or opens `name` in the directory `fid` with `open(2)` flags. Afterwards, `fid`
-    /// refers to the opened file. Only 9P2000.L has this request.
+    /// refers to the opened file. Works only in 9P2000.L.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of the file `fid`. Only 9P2000.L has this request.
+    /// Returns the attributes of the file `fid`. Works only in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -257,7 +257,7 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes of the file `fid`. Only 9P2000.L has this request.
+    /// Changes attributes of the file `fid`. Works only in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
@@ -296,8 +296,8 @@ impl WireClient {
         self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
     }
 
-    /// Passes a file's stat record to `with` and returns the result. Only 9P2000 and 9P2000.u have
-    /// this request.
+    /// Passes a file's stat record to `with` and returns the result. Works only in 9P2000 and
+    /// 9P2000.u.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {

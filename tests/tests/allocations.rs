@@ -42,7 +42,7 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session and the buffer that is used for all of its messages.
+/// A session and the buffer for all of its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,

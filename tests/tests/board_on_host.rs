@@ -1,5 +1,5 @@
 //! Tests of the firmware's tree, served on the host. If a test fails in QEMU but not on the host,
-//! the cause is the board and not the tree.
+//! the board is at fault, not the tree.
 
 use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;

@@ -15,7 +15,7 @@ use datakit_tests::wire_client::{Refusal, WireClient};
 
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// The mode byte OWRITE.
+/// The OWRITE mode byte.
 const WRITE: u8 = 1;
 
 static PERIOD: Value<u32> = Value::new(1000);
@@ -46,8 +46,8 @@ fn a_parameter_in_several_writes_is_set_once() {
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // Write the pieces that libixp's `ixpc write`, stdio with a small buffer, and unbuffered
-        // stdio would write.
+        // Simulate the writes of libixp's `ixpc write`, of stdio with a small buffer, and of
+        // unbuffered stdio.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {

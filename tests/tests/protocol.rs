@@ -1,4 +1,4 @@
-//! The protocol test cases without writes. The tests run over a socket.
+//! The protocol test cases that do not modify files. The tests run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -128,7 +128,7 @@ fn p5_a_failed_walk_creates_no_fid() {
         assert_eq!(text(client.walk(1, 5, "x")), "Can't walk from a file");
         assert_eq!(text(client.walk(0, 5, "missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
-        // In a dynamic tree, a walk never succeeds partially.
+        // A walk in a dynamic tree never succeeds partially.
         assert_eq!(text(client.walk(0, 5, "branch/missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
     }

@@ -1,4 +1,4 @@
-//! The protocol test cases with writes. The tests run over a socket.
+//! The protocol test cases that modify files. The tests run over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

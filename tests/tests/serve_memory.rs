@@ -51,8 +51,8 @@ impl Write for Bytes {
     }
 }
 
-/// A buffer that shares a counter with other buffers. The counter is the number of these buffers
-/// that are larger than [`SMALL`].
+/// A buffer that shares a counter with other buffers. The counter holds the number of buffers that
+/// are larger than [`SMALL`].
 struct Counted {
     bytes: Vec<u8>,
     large: Rc<Cell<usize>>,

@@ -79,7 +79,7 @@ fn bind_replaces_a_stale_socket_file_but_not_one_in_use() {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        // Leave a socket file, as a killed server would.
+        // Leave a socket file behind, as a killed server would.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         Server::bind(std::slice::from_ref(&url), Limits::default()).await.unwrap();
     });

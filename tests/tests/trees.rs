@@ -132,10 +132,10 @@ where
 struct Can {
     /// Whether clients can change the tree.
     change: bool,
-    /// Whether a file can be moved to another directory. 9P2000 and 9P2000.u rename files with
-    /// Twstat, which cannot specify a directory.
+    /// Whether a file can be moved to another directory. In 9P2000 and 9P2000.u, clients rename
+    /// files with Twstat, which cannot specify a directory.
     moves: bool,
-    /// Whether the tree and the dialect support symbolic links. 9P2000 does not.
+    /// Whether the tree and the dialect support symbolic links. The 9P2000 dialect does not.
     links: bool,
     /// Whether calls pass through a session.
     remote: bool,

@@ -149,7 +149,7 @@ fn branches_with_damaged_commits_stay_usable() {
         late.write("late", "1");
         other.write("other", "1");
         other.commit("in between").unwrap();
-        // The merge reads the damaged commit when it searches for the merge base.
+        // The search for the merge base reads the damaged commit.
         late.commit("late").unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(connection.names(&branch.path("ro")), "f late other", "{kind}");
         let merging = connection.branch(&format!("merge{number}"));

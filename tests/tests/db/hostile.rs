@@ -10,7 +10,7 @@ on_both! {
     a_tree_that_leads_out_of_the_directory_is_not_fetched,
 }
 
-/// Writes an object without the checks that Git would make.
+/// Writes an object without the checks that Git would perform.
 fn write(repository: &Repository, kind: &str, data: &[u8]) -> String {
     let mut git = Command::new("git");
     git.arg("-C").arg(repository.path()).args([

@@ -76,8 +76,8 @@ fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // From one commit to the next, the time stays the same, advances or goes back. Some commits are
-    // merges.
+    // Each commit has the same time as the previous one, or a later or earlier time. Some commits
+    // are merges.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
         let parents =

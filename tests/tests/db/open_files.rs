@@ -29,8 +29,8 @@ on_both! {
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// A transaction `t` on `master`, used through individual messages. Fid 1 is the transaction's
-/// directory, and fid 2 is its `rw` subdirectory.
+/// A client that sends individual messages and has started the transaction `t` on `master`. Fid 1
+/// is the transaction's directory, and fid 2 is its `rw` subdirectory.
 struct Raw(WireClient);
 
 impl Raw {
@@ -48,8 +48,8 @@ impl Raw {
         raw
     }
 
-    /// Creates a directory in the directory `dir`. Afterwards, the fid `dir` still refers to the
-    /// parent directory.
+    /// Creates a directory in `dir`. Afterwards, the fid `dir` still refers to the parent
+    /// directory.
     fn mkdir(&mut self, dir: u32, name: &str) -> Result<(), Refusal> {
         if self.0.dialect == Dialect::Linux {
             return self

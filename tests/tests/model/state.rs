@@ -12,7 +12,8 @@ pub const FIDS: usize = 5;
 /// A model of a tree and of one connection's fids.
 pub struct Model {
     pub dialect: Option<Dialect>,
-    /// All inodes, by number. Fids may refer to removed inodes, so these are included.
+    /// All inodes, by number. The map includes removed inodes, because fids may still refer to
+    /// them.
     pub nodes: BTreeMap<u64, Node>,
     pub fids: BTreeMap<u32, Known>,
     root: u64,
@@ -164,7 +165,7 @@ impl Model {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;
                 if ino == top { None } else { self.rename(ino, self.fids.get(&dfid)?.ino, name) }
             }
-            // An empty name leaves the file's name unchanged (stat(5)).
+            // According to stat(5), an empty name leaves the file's name unchanged.
             Message::Rename { fid, name: "", .. } => self.fids.get(&fid).map(drop),
             Message::Rename { fid, name, .. } => {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;

@@ -100,7 +100,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Reads, and writes by root, preserve the set-ID bits.
+            // Reads do not clear the set-ID bits, and writes by root do not clear them either.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();

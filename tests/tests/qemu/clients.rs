@@ -53,7 +53,7 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
 #[test]
 fn qemu_slot_keeps_no_state_of_the_last_client() {
     let board = Board::boot();
-    // Nine clients, three per slot, disconnect while they have blocked reads. All of them use the
+    // Nine clients, three per slot, disconnect while they have blocked reads. Every client uses the
     // same tags.
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
@@ -161,7 +161,7 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
         panic!("{frame:?}")
     };
     let offset = data.0.len() as u64;
-    // Read the empty reply after the event, and then wait again.
+    // The first read after the event returns no bytes. The next read waits.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
     waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
     waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

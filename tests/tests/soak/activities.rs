@@ -11,7 +11,7 @@ use datakit_tests::wire_client::WireClient;
 /// A function that performs an activity. The last argument is the client's number.
 type Activity = fn(&mut WireClient, &mut Random, u32);
 
-/// All activities and their names, which appear in the summary.
+/// All activities and their names. The names appear in the summary.
 pub const ACTIVITIES: &[(&str, Activity)] = &[
     ("rounds of parameters set and read", set_parameters),
     ("rounds of refused values", write_refused_values),

@@ -118,7 +118,7 @@ impl Operation {
         if self == Operation::Burst { 4 } else { 1 }
     }
 
-    /// Returns the msize to offer.
+    /// Returns the msize to offer to the server.
     pub(crate) fn msize(self) -> u32 {
         if self == Operation::Bulk { (1 << 20) + OVERHEAD } else { MSIZE }
     }
@@ -185,7 +185,7 @@ impl Script {
 
     /// Returns the path of the small file to read next.
     fn next(&self, tag: u16, slot: &mut InFlight) -> &str {
-        // The tag is added so that concurrent operations read different files.
+        // Add the tag to make concurrent operations read different files.
         let next = slot.turn * 61 + usize::from(tag);
         slot.turn += 1;
         &self.small[next % self.small.len()]
