@@ -1,4 +1,4 @@
-//! Endpoints: the addresses on which a server listens and to which a client connects.
+//! Endpoints, which are addresses that a server listens on or a client connects to.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use std::str::FromStr;
 /// | `\\.\pipe\NAME` | a Windows named pipe |
 /// | `hyperv-connect://VMID[/SERVICE]`, `hyperv-accept://VMID[/SERVICE]` | a Hyper-V socket |
 ///
-/// An IPv6 address must be enclosed in brackets: `[::1]:5640`. A name without a slash is always a
-/// host, so the socket `x.sock` in the working directory is `./x.sock`.
+/// An IPv6 address must be enclosed in brackets: `[::1]:5640`. A name without a slash always
+/// denotes a host, so the socket `x.sock` in the working directory must be written as `./x.sock`.
 ///
-/// [`Display`] prints the URL form, in which a TCP endpoint always has a port.
+/// [`Display`] formats the endpoint as a URL, which always includes the port of a TCP endpoint.
 ///
 /// ```
 /// use datakit_server::Url;
@@ -35,14 +35,14 @@ pub enum Url {
     Tcp {
         /// A host name, an IPv4 address, or an IPv6 address without its brackets.
         host: String,
-        /// The port. A server that binds to port 0 gets a free port from the system.
+        /// The port number. If a server binds to port 0, the system assigns a free port.
         port: u16,
     },
     /// A Unix socket.
     Unix(PathBuf),
     /// A Unix socket, written in the older form `file://PATH`.
     File(PathBuf),
-    /// The descriptor number of an inherited listening socket.
+    /// The file descriptor of an inherited listening socket.
     Fd(u32),
     /// The full name of a Windows named pipe, including `\\.\pipe\`.
     Pipe(String),
@@ -53,11 +53,11 @@ pub enum Url {
 }
 
 impl Url {
-    /// The port that is used if an address does not specify one.
+    /// The port that is used if an address does not specify a port.
     pub const DEFAULT_PORT: u16 = 5640;
 }
 
-/// A service of a Hyper-V virtual machine.
+/// A service on a Hyper-V virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hyperv {
     /// The virtual machine.
@@ -67,11 +67,11 @@ pub struct Hyperv {
 }
 
 impl Hyperv {
-    /// The service that is used if a URL does not specify one.
+    /// The service that is used if a URL does not specify a service.
     pub const DEFAULT_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 
     /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL does not
-    /// specify one.
+    /// specify a service.
     #[must_use]
     pub fn service(&self) -> &str {
         self.service.as_deref().unwrap_or(Hyperv::DEFAULT_SERVICE)
@@ -253,7 +253,7 @@ mod tests {
             ("/run/x.sock", "unix:///run/x.sock"),
             ("./x.sock", "unix://./x.sock"),
             ("../run/a:b", "unix://../run/a:b"),
-            // A name without a slash is a host.
+            // A name without a slash denotes a host.
             ("x.sock", "tcp://x.sock:5640"),
         ] {
             let parsed = text.parse::<Url>().unwrap();

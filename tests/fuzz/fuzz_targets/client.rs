@@ -1,10 +1,10 @@
-//! A client accepts any reply from a server: each call returns, and no name in a directory leads
-//! out of that directory.
+//! Checks that a client can handle any reply from a server. Each call must return, and no name in a
+//! directory may lead out of that directory.
 //!
-//! The input is a byte that selects the dialect, followed by a reply to each request in the form
-//! `length[2] mode[1] body[length]`. If the mode is below 128, the reply has the type that the
-//! request expects. A mode of 128 or more is itself the type of the reply. The server closes the
-//! connection after the last reply.
+//! The input consists of a byte that selects the dialect, followed by the replies to the client's
+//! requests. Each reply has the form `length[2] mode[1] body[length]`. If the mode is below 128,
+//! the reply has the type that the request expects. If the mode is 128 or more, it is itself the
+//! type of the reply. The server closes the connection after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;

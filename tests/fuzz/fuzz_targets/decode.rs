@@ -1,4 +1,5 @@
-//! Every input is either decoded or rejected, and every field of a decoded message can be read.
+//! Checks that every input is either decoded or rejected, and that every field of a decoded message
+//! can be read.
 #![no_main]
 
 use std::fmt::{Display, Write};

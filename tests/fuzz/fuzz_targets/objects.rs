@@ -1,8 +1,9 @@
-//! Commits and trees made of arbitrary bytes are either decoded or rejected, and nothing panics. No
-//! entry leads out of its directory, and a decoded commit can be encoded and decoded again.
+//! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry of a tree may
+//! lead out of its directory. A decoded commit can be encoded and decoded again.
 //!
-//! The input is two objects, preceded by two bytes that contain the length of the first one. Both
-//! objects are decoded as commits and as trees, and then compared and merged as trees.
+//! The input consists of two objects, preceded by the length of the first object in two bytes. Both
+//! objects are decoded as commits and as trees. If they are valid trees, they are also compared and
+//! merged.
 #![no_main]
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ fn commit(objects: &ObjectCache, store: &dyn Store, data: &[u8]) {
     let Ok(commit) = direct else { return };
     let _ = commit.date();
     assert!(!commit.author.contains('\n'), "{commit:?}");
-    // The log contains at least this commit. The parents of the commit are not in the store.
+    // The log contains at least this commit, even though the commit's parents are not in the store.
     let found = history::log(objects, id).take(10).count();
     assert!(found >= 1);
     let written = Commit::encode(commit.tree, &commit.parents, &commit.message, commit.time);

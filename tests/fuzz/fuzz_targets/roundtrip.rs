@@ -1,17 +1,17 @@
-//! A decoded message survives a round trip: encoding it and decoding the result gives the same
-//! message, and encoding that message gives the same bytes.
+//! Checks that a decoded message survives a round trip. Encoding and decoding the message yields an
+//! equal message, and both messages have the same encoding.
 #![no_main]
 
 use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
-/// The maximum number of bytes by which a canonical encoding may be longer than the frame. Older
-/// clients omit some fields.
+/// The maximum number of bytes by which a canonical encoding may be longer than the frame. An
+/// encoding may be longer because older clients omit some fields.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let mut frame = data.to_vec();
-    // Set the correct size, because the fuzzer would rarely find it.
+    // Set the size field to the correct size, which the fuzzer would rarely find.
     let size = (frame.len() as u32).to_le_bytes();
     let Some(field) = frame.first_chunk_mut::<4>() else { return };
     *field = size;
@@ -27,8 +27,8 @@ macro_rules! there_and_back {
             let Ok((tag, message)) = $message::decode(frame, dialect) else { return };
             let mut first = vec![0; frame.len() + SLACK];
             let Ok(n) = message.encode(tag, dialect, &mut first) else {
-                // Encoding adds missing fields to a .u record, which may then be too long for its
-                // size field.
+                // Encoding adds missing fields to a 9P2000.u stat record. The record may then be
+                // too long for its size field.
                 assert!(dialect == Dialect::Unix, "no room for {message:?}");
                 return;
             };

@@ -1,11 +1,11 @@
-//! The whole server accepts any bytes, sends only well-formed frames, and closes the connection
-//! after the client does. The server serves a scratch tree, a dynamic tree and an in-memory
+//! Checks that a server accepts any bytes, sends only well-formed frames, and closes the connection
+//! after the client does. The trees served are a scratch tree, a dynamic tree and an in-memory
 //! database.
 //!
-//! The input is a byte that selects the tree and the dialect, followed by the bytes that the client
-//! sends. If the highest bit of the first byte is set, Tversion and Tattach are sent first, and the
-//! size fields of the frames are corrected. The fuzzer would rarely find these messages and sizes
-//! itself.
+//! The input consists of a byte that selects the tree and the dialect, followed by the bytes that
+//! the client sends. If the highest bit of the first byte is set, Tversion and Tattach are sent
+//! first, and each frame gets the correct size field. The fuzzer would rarely generate valid
+//! messages and sizes itself.
 #![no_main]
 
 use std::future::pending;
@@ -29,7 +29,7 @@ use libfuzzer_sys::fuzz_target;
 const MSIZE: u32 = 4096;
 /// The maximum time that the server may take for one input.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The memory limit for each tree, in bytes. The limit is small enough for inputs to reach it.
+/// The memory limit for each tree, in bytes. The limit is low enough that an input can reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {
@@ -89,7 +89,7 @@ fn serve<V: Vfs + 'static>(
     });
 }
 
-/// Creates a directory with one file of each kind.
+/// Creates a directory that contains files of different types.
 fn dynamic() -> Dir {
     let (root, sub, live) = (Dir::new(), Dir::new(), Live::new(0u32));
     sub.insert(Entry::file("live", live.file(|value| format!("{value}\n"))));
@@ -120,8 +120,8 @@ fn begin(dialect: Dialect) -> Vec<u8> {
     all
 }
 
-/// Converts each `length[2] type[1] tag[1] body[length]` in the input to a frame. The end of the
-/// input truncates the last body.
+/// Converts each record of the form `length[2] type[1] tag[1] body[length]` in the input to a
+/// frame. The last body may be truncated by the end of the input.
 fn framed(mut data: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some((&[low, high, kind, tag], rest)) = data.split_first_chunk() {
@@ -143,7 +143,7 @@ fn exchange(port: u16, input: &[u8]) -> Vec<u8> {
     let mut replies = Vec::new();
     thread::scope(|scope| {
         scope.spawn(move || {
-            // The server may close the connection before it has read everything.
+            // The server may close the connection before it has read the whole input.
             let _ = writer.write_all(input);
             let _ = writer.shutdown(Shutdown::Write);
         });

@@ -1,9 +1,9 @@
-//! A session on a scratch tree answers every frame of any sequence with a well-formed frame that
-//! has the same tag.
+//! Checks that a session on a scratch tree answers each frame of an arbitrary sequence with a
+//! well-formed frame that has the same tag.
 //!
-//! The input is a byte that selects the dialect, followed by requests in the form `length[2]
-//! type[1] body[length]`. Tversion and Tattach are sent first, because the fuzzer would rarely find
-//! them. The input may contain these messages again.
+//! The input consists of a byte that selects the dialect, followed by requests in the form
+//! `length[2] type[1] body[length]`. Tversion and Tattach are sent first, because the fuzzer would
+//! rarely generate them. The input may also contain Tversion and Tattach.
 #![no_main]
 
 use std::future::Future;
@@ -16,7 +16,7 @@ use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessa
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
-/// The memory limit for the tree, in bytes. The limit is small enough for inputs to reach it.
+/// The memory limit for the tree, in bytes. The limit is low enough that an input can reach it.
 const SPACE: u64 = 64 * 1024;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, 16>>;
@@ -52,8 +52,8 @@ fn begin(session: &Scratched<'_>, dialect: Dialect) {
     assert_eq!(session.fids(), 1);
 }
 
-/// Returns the type and body of the next request, followed by the rest of the input. The end of the
-/// input truncates the body.
+/// Returns the type and body of the next request, followed by the rest of the input. The body may
+/// be truncated by the end of the input.
 fn next(data: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[low, high, kind], rest) = data.split_first_chunk()?;
     let len = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
@@ -66,12 +66,12 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Submits a request the way the server does: first without a future, then with one. A future that
-/// waits is dropped.
+/// Submits a request the way the server does. If the session cannot answer the request without a
+/// future, polls a future once. A pending future is dropped.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {
-        // The server would close the connection after such a frame.
+        // A server would close the connection after a frame longer than msize.
         return;
     }
     let mut buf = vec![0; msize];

@@ -1,9 +1,9 @@
-//! The firmware's board with its driver, clock and executor. Each image adds the code to be
-//! measured.
+//! The parts of the firmware that all images share, such as the network driver, the clock and the
+//! executor. Each image adds the code to be measured.
 #![no_std]
 
-// The modules below belong to the firmware. These modules refer to their library as
-// `datakit_firmware`, so this crate needs that name as well.
+// The modules below belong to the firmware, which refers to its own library as `datakit_firmware`.
+// This crate therefore needs the same name.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -32,7 +32,8 @@ use crate::mac::{Buffers, Mac};
 /// The number of sockets in every image.
 pub const SOCKETS: usize = 3;
 
-/// The size, in bytes, of a socket's receive buffer and of its transmit buffer.
+/// The size, in bytes, of each socket buffer. Each socket has a receive buffer and a transmit
+/// buffer.
 pub const SOCKET: usize = 1460;
 
 /// Runs the network and the tasks that `start` spawns, and never returns.
@@ -42,8 +43,8 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section in this program relies on masked
-        // interrupts.
+        // SAFETY: both handlers are ready, and no critical section relies on these interrupts being
+        // masked.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
@@ -52,7 +53,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     start(executor.spawner(), stack);
     loop {
         WOKEN.store(false, Ordering::Relaxed);
-        // SAFETY: this is the only call, so `poll` is never called recursively.
+        // SAFETY: `poll` is called only here, so it is never called recursively.
         unsafe { executor.poll() };
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
@@ -97,14 +98,14 @@ fn pender(_: *mut ()) {
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: the number identifies an interrupt of the LM3S6965.
+// SAFETY: the number is that of an interrupt of the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0
     }
 }
 
-// SAFETY: outside critical sections, the handler accesses only memory that no other context uses.
+// SAFETY: outside critical sections, the handler accesses only memory that no other code accesses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
     match u16::try_from(irq) {

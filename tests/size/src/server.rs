@@ -1,4 +1,4 @@
-//! The 9P server of the images `tree`, `params` and `waiting`.
+//! The 9P server in the `tree`, `params` and `waiting` images.
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Limits, Session};
@@ -15,7 +15,7 @@ const WORKERS: usize = 4;
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 
-/// The type of the tree in every image.
+/// The type of the tree that every image serves.
 pub type Tree = StaticTree<16, 96>;
 
 /// Serves `root` on all sockets.
@@ -64,8 +64,8 @@ impl Read for SocketReader<'_> {
 
 impl serve::TransportRead for SocketReader<'_> {}
 
-/// Defines a directory of parameters of one type, each with a range, a unit and a description.
-/// Every image contains the same strings once, so their size does not contribute to the difference
+/// Defines a directory of parameters that all have the same type, range, unit and description.
+/// Every image contains these strings exactly once, so the strings do not affect the difference
 /// between two images.
 #[macro_export]
 macro_rules! params {
@@ -79,7 +79,7 @@ macro_rules! params {
     };
 }
 
-/// Returns a one-letter name, as a slice of a string that contains all letters.
+/// Returns a one-letter name as a slice of a string that contains all uppercase letters.
 pub const fn letter(name: &str) -> &'static str {
     let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
     LETTERS.split_at(from as usize).1.split_at(1).0

@@ -1,4 +1,4 @@
-//! Stubs for the state that the firmware's drivers write. The stubs ignore every value.
+//! Stubs for the state that the firmware's drivers update. The stubs ignore all updates.
 
 /// A stub that ignores all writes.
 pub struct Ignored;
@@ -7,7 +7,7 @@ pub struct Ignored;
 pub static FRAMES_IN: Ignored = Ignored;
 /// Transmitted Ethernet frames.
 pub static FRAMES_OUT: Ignored = Ignored;
-/// Ethernet frames that were received but dropped.
+/// Received Ethernet frames that were dropped.
 pub static FRAMES_DROPPED: Ignored = Ignored;
 /// The Ethernet address.
 pub static MAC: Ignored = Ignored;

@@ -153,8 +153,8 @@ impl Stats {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Returns the number of messages that were shorter than 7 bytes or longer than msize. Such a
-    /// message ends its connection.
+    /// Returns the number of messages that were shorter than 7 bytes or longer than msize. A
+    /// malformed message ends its connection.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }

@@ -99,7 +99,7 @@ impl TransportRead for Rx<'_> {
 
     async fn readable(&mut self) -> io::Result<()> {
         // The future returned by the socket's own `readable` contains a list node of 200 bytes. The
-        // node is not needed, because the socket has only one reader.
+        // socket has only one reader, so polling it directly avoids this node.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -149,7 +149,7 @@ impl<'s> Prefetch<'s> {
 }
 
 /// The sending half of a connection. A write fails if the peer accepts no data within `timeout`.
-/// Otherwise, a stalled connection would hold on to a batch of replies indefinitely.
+/// The timeout prevents a stalled connection from holding on to a batch of replies.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     timeout: &'s Duration,

@@ -88,8 +88,8 @@ impl CallbackDir {
     }
 
     /// Sets the callback that lists the entries. The callback is called when a client opens the
-    /// directory. It is also called for lookups if there is no lookup callback. The callback should
-    /// return the same entries each time, because every new entry is a new inode.
+    /// directory. The callback is also called for lookups if there is no lookup callback. The
+    /// callback should return the same entries each time, because every new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where

@@ -63,8 +63,8 @@ pub trait Directory: Send + Sync {
     /// changes the entry's name.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`] by default. This error makes clients copy the entry and remove the
-    /// original.
+    /// [`Error::CrossDevice`] by default. Clients that receive this error copy the entry and remove
+    /// the original.
     fn move_to<'a>(
         &'a self,
         child: &'a Entry,
@@ -102,8 +102,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if removing `child` alone succeeds but has no effect. This lets `rm -r`
-    /// remove a directory whose entries can be removed only together with the directory.
+    /// Returns `true` if removing `child` alone succeeds but has no effect. Returning `true` lets
+    /// `rm -r` remove a directory whose entries can be removed only together with the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false

@@ -95,7 +95,7 @@ pub trait OpenLeaf: Send + Sync {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
     /// Returns `true` if reads may wait for an event, as reads from a stream do. The server uses a
-    /// small buffer for such reads.
+    /// small buffer for reads that may wait.
     fn may_block(&self) -> bool {
         false
     }

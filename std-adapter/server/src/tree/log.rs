@@ -118,8 +118,8 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// `true` if the file was opened with truncation and has not been written since. In this state,
-    /// the file reads as empty.
+    /// `true` if the file was opened with truncation and has not been written since. Until the
+    /// first write, reads return no data.
     emptied: AtomicBool,
 }
 

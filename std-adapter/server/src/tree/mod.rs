@@ -1,5 +1,5 @@
-//! The dynamic tree. The tree's directories may change while they are served, and its files are
-//! built from closures, values and streams.
+//! The dynamic tree. Directories may change while the tree is served, and files are built from
+//! closures, values and streams.
 //!
 //! ```
 //! use datakit_server::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
@@ -32,11 +32,11 @@
 //! | a custom mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
-//! Types that share a name with a type in [`datakit_core::files`] behave in the same way. The types
-//! in core are meant for `static` items on a device. The types in this module allocate, may wait,
-//! and can be shared between threads.
+//! A type that has the same name as a type in [`datakit_core::files`] behaves in the same way. The
+//! types in `datakit_core` are meant for `static` items on a device. The types in this module
+//! allocate memory, may wait, and can be shared between threads.
 //!
-//! The example `ports` in this crate shows a tree that is controlled by clients.
+//! The `ports` example in this crate shows a tree that clients control.
 
 mod attributes;
 mod callback_dir;
@@ -108,8 +108,8 @@ impl Tree {
         Tree::with_root(Entry::dir("/", root))
     }
 
-    /// Creates a tree whose root is the directory `root`. Trees that share the entry share its
-    /// inode number.
+    /// Creates a tree whose root is the directory `root`. Trees created from clones of the same
+    /// entry have the same root inode number.
     #[must_use]
     pub fn with_root(root: Entry) -> Tree {
         vfs::start_time();

@@ -22,7 +22,8 @@ struct Hook {
     call: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A guard that counts one open file. Dropping the last guard calls the hook.
+/// A guard that increments the number of open files, and decrements this number when dropped.
+/// Dropping the last guard calls the hook.
 struct OpenGuard(Arc<Hook>);
 
 impl OpenGuard {
@@ -34,7 +35,7 @@ impl OpenGuard {
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        // With `AcqRel`, the hook sees the effects of every earlier close.
+        // `AcqRel` makes the effects of every earlier close visible to the hook.
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             (self.0.call)();
         }
@@ -106,8 +107,8 @@ impl<L: Leaf> Leaf for OnClunk<L> {
 
 struct OpenWithGuard {
     file: Box<dyn OpenLeaf>,
-    /// `None` once the file has been closed. A request in flight may keep the open file itself
-    /// alive for longer.
+    /// The guard, or `None` once the file has been closed. A request in flight may keep the open
+    /// file alive after it has been closed.
     guard: Mutex<Option<OpenGuard>>,
 }
 
@@ -135,7 +136,8 @@ impl OpenLeaf for OpenWithGuard {
     fn close(&self) {
         self.file.close();
         let guard = self.guard.lock().take();
-        // The guard is dropped after the lock is released, because dropping it may run the hook.
+        // The guard is dropped only after the lock has been released, because dropping the guard
+        // may run the hook.
         drop(guard);
     }
 }

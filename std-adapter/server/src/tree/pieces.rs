@@ -1,18 +1,18 @@
 //! Values and commands that arrive in several writes.
 //!
-//! A program that buffers its output, or a small iounit, can split text at any point: `12` at
+//! Buffering in a program or a small iounit may split text at any point. For example, `12` at
 //! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
 //! with a newline, a write that does not start where the previous write ended, a read, or the
-//! clunk. A value is also complete as soon as the text cannot be the start of a longer value. If
-//! the value is invalid, the request that completes the value fails. A lost connection discards an
-//! incomplete value.
+//! clunk. A value is also complete if the text cannot be the start of a longer value. If the value
+//! is invalid, the request that completes it fails. If the connection is lost, an incomplete value
+//! is discarded.
 
 use datakit_core::vfs::{Error, Result};
 use parking_lot::Mutex;
 
 use super::text::TEXT_MAX;
 
-/// The incomplete text written to one open file so far.
+/// The incomplete text that has been written to an open file.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Mutex<Piece>);
 
@@ -28,7 +28,7 @@ impl Piece {
         self.start.saturating_add(self.text.len() as u64)
     }
 
-    /// Takes the text, if any, and leaves an empty piece that starts where the text ends.
+    /// Takes the text, if any, and leaves an empty piece that starts at the end of the text.
     fn take(&mut self) -> Option<Piece> {
         let next = Piece { start: self.end(), text: Vec::new() };
         let piece = std::mem::replace(self, next);
@@ -37,8 +37,8 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Returns the text if a write of `count` bytes at `offset` does not continue the text or would
-    /// make it too long.
+    /// Returns the previous text if a write of `count` bytes at `offset` does not continue the text
+    /// or would make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
@@ -46,7 +46,7 @@ impl Pieces {
     }
 
     /// Adds a write, and returns the text if the write completes it. If the text does not end with
-    /// a newline, `may_continue` decides whether the text may be incomplete. The second argument of
+    /// a newline, `may_continue` returns whether the text may be incomplete. The second argument of
     /// `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
@@ -76,19 +76,20 @@ impl Pieces {
         Ok(if complete { piece.take() } else { None })
     }
 
-    /// Returns the text, if any, when a read or a clunk completes it.
+    /// Takes and returns the text, if any. A read or a clunk calls this method to complete the
+    /// text.
     pub(super) fn finish(&self) -> Option<Piece> {
         self.0.lock().take()
     }
 
-    /// Returns the offset of a write that would continue the text.
+    /// Returns the offset at which a write continues the text.
     pub(super) fn next_offset(&self) -> u64 {
         self.0.lock().end()
     }
 }
 
-/// Returns `true` if `text` is a proper prefix of one of `words`, which means that the command may
-/// be incomplete.
+/// Returns `true` if `text` is a proper prefix of at least one word in `words`. A command that is
+/// such a prefix may be incomplete.
 pub fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> bool {
     words.into_iter().any(|word| word.len() > text.len() && word.starts_with(text))
 }

@@ -10,12 +10,13 @@ use tokio::sync::Notify;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A bounded queue of text items. A reader receives every item published since it opened the file.
-/// Clones refer to the same queue.
+/// A bounded queue of text items. A reader receives every item published after the reader opened
+/// the file. Clones refer to the same queue.
 ///
-/// The queue keeps the last `capacity` items, which all readers share. A reader that falls further
-/// behind receives the line `lost N` in place of the `N` items that it missed, and continues with
-/// the oldest remaining item. Use [`Live`](super::Live) if only the latest item matters.
+/// The queue keeps the last `capacity` items, which all readers share. A reader that is more than
+/// `capacity` items late receives the line `lost N` in place of the `N` missed items. The reader
+/// then continues with the oldest remaining item. Use [`Live`](super::Live) if only the latest item
+/// matters.
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<QueueInner>);
 
@@ -67,13 +68,13 @@ impl Queue {
 }
 
 impl Texts {
-    /// Returns the sequence number of the next item to be published.
+    /// Returns the sequence number that the next published item will have.
     fn end(&self) -> u64 {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// Returns the text for a reader whose next item has the sequence number `number`, and the
-    /// sequence number of the item after it.
+    /// Returns the text to deliver to a reader that expects item `number`, and the sequence number
+    /// of the item to deliver next.
     fn text_at(&self, number: u64) -> Option<(Vec<u8>, u64)> {
         if let Some(lost @ 1..) = self.first.checked_sub(number) {
             return Some((format!("lost {lost}\n").into_bytes(), self.first));
@@ -103,7 +104,8 @@ struct QueueReader {
 impl TextSource for QueueReader {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         loop {
-            // Created before the queue is checked, so no item published after the check is missed.
+            // The future is created before the queue is checked, so it does not miss an item
+            // published after the check.
             let published = self.queue.published.notified();
             let found = self.queue.texts.lock().text_at(self.next);
             if let Some((text, next)) = found {

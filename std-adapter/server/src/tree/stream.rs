@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 
 use super::{BoxFuture, OpenLeaf};
 
-/// A source of text items, which a stream delivers to one reader in order.
+/// A source of text items that a stream delivers to one reader, in order.
 pub trait TextSource: Send {
-    /// Waits for the next item. `last` is the previous item, which is empty on the first call. An
-    /// empty item is skipped, and `None` ends the stream.
+    /// Waits for the next item. `last` is the previous item, or empty on the first call. The stream
+    /// skips empty items and ends at `None`.
     ///
     /// # Cancel safety
     /// If the future is dropped, no item is lost.
@@ -20,10 +20,10 @@ pub trait TextSource: Send {
 
 /// An open file that delivers the items of a [`TextSource`].
 ///
-/// A read returns bytes from one item only. After the end of an item, an empty read
-/// [marks](mark_follows) that no more data is ready, and the next read waits. The offset of a read
-/// must be the number of bytes delivered since the open; any other offset fails with
-/// [`Error::Seek`].
+/// A read returns bytes from only one item. After the end of an item, a read that returns 0 bytes
+/// may [mark](mark_follows) that no more data is ready. The read after this mark waits for the next
+/// item. The offset of a read must be the number of bytes delivered since the file was opened. A
+/// read at a different offset fails with [`Error::Seek`].
 pub struct OpenStream<S>(Mutex<StreamReader<S>>);
 
 struct StreamReader<S> {
@@ -76,13 +76,14 @@ impl<S> fmt::Debug for OpenStream<S> {
 }
 
 /// The item that is being delivered and the reader's position in it. A pending read does not change
-/// the cursor.
+/// the position.
 #[derive(Default)]
 struct TextCursor {
     text: Vec<u8>,
     /// The number of bytes of `text` delivered so far.
     taken: usize,
-    /// The number of bytes delivered since the open, which is the offset of the next read.
+    /// The number of bytes delivered since the file was opened, which is the offset of the next
+    /// read.
     delivered: u64,
     /// `true` if the next read returns the flush mark.
     mark: bool,

@@ -1,4 +1,4 @@
-//! Tests of streams, covering deliveries, flush marks and blocking reads.
+//! Tests of deliveries, flush marks and blocking reads of streams.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, Vfs};
 use super::tests::{Done, read_at, tree_of, walk};
 use super::*;
 
-/// Polls a read once and drops it, as a flush does. Returns `None` if the read is pending.
+/// Polls a read once and drops it, as Tflush would. Returns `None` if the read is pending.
 fn poll(tree: &Tree, open: &Open, offset: u64) -> Option<Result<String>> {
     let read = pin!(read_at(tree, open, offset, 100));
     match read.poll(&mut Context::from_waker(Waker::noop())) {
@@ -46,8 +46,8 @@ async fn v13_publications_reach_every_reader() -> Done {
     assert_eq!((poll(&tree, &readers[0], 2), poll(&tree, &readers[0], 4)), (text("1\n"), text("")));
     let reader = &readers[1];
     assert_eq!(read_at(&tree, reader, 2, 1).await?, "1");
-    // The rest of the data still belongs to the value that was partly read, although a newer value
-    // was published.
+    // The next read continues the value that was partly read, even though a newer value has since
+    // been published.
     live.publish(2);
     assert_eq!((poll(&tree, reader, 3), poll(&tree, reader, 4)), (text("\n"), text("")));
     assert_eq!(poll(&tree, reader, 4), text("2\n"));
@@ -260,15 +260,15 @@ async fn the_flush_mark_follows_the_last_byte_of_a_text() -> Done {
             queue.push("line 8\nand so on\n");
         }
         assert_eq!(all, "line 7\nand so on\nline 8\nand so on\n");
-        // A `cat` with a small buffer sees the mark only after the last part.
+        // With a small buffer, `cat` sees the mark only after the last part of the text.
         let text =
             read_at(&tree, &parts, 0, 6).await? + "|" + &read_at(&tree, &parts, 6, 6).await?;
         assert_eq!(text, "line 7|\nand s");
         assert_eq!(read_at(&tree, &parts, 12, 6).await?, "o on\n");
         assert_eq!(read_at(&tree, &parts, 17, 6).await?, "");
     }
-    // A kernel splits a read that does not fit in one message, so a large read that fills its
-    // buffer is also followed by the mark.
+    // The kernel splits a read that does not fit in one message, so the mark must also follow a
+    // large read that fills its buffer.
     let tree = tree_of(Live::new("x".repeat(4096)).file(Clone::clone));
     let large = open(&tree).await?;
     assert_eq!(read_at(&tree, &large, 0, 4096).await?.len(), 4096);

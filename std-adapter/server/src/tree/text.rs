@@ -1,4 +1,4 @@
-//! Text files with constant, changeable or computed content.
+//! Files with constant, changeable or computed text.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ pub struct ReadOnlyText {
 }
 
 impl ReadOnlyText {
-    /// Creates a regular file with the content `text`.
+    /// Creates a non-executable file with the content `text`.
     pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
         ReadOnlyText { text: text.as_ref().into(), mode: 0o444, changed: None }
     }
@@ -77,7 +77,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// Text and, if its memory is accounted for, the grant for that memory.
+/// Text and, if the text is charged to a budget, the reservation of its memory.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -101,7 +101,8 @@ impl Text {
         Text(Arc::new(Mutex::new(TextState { text: Arc::new(text.into()), grant: None })))
     }
 
-    /// Creates a file whose content is charged to `space`. Writes that exceed the budget fail.
+    /// Creates a file whose content is charged to the budget `space`. Writes by clients fail if
+    /// they would exceed the budget.
     pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Budget>) -> Text {
         Text(Arc::new(Mutex::new(TextState {
             text: Arc::new(text.into()),
@@ -109,13 +110,13 @@ impl Text {
         })))
     }
 
-    /// Returns the current content. Later writes do not change the returned bytes.
+    /// Returns the current content. Later writes to the file do not change the returned bytes.
     #[must_use]
     pub fn get(&self) -> Arc<Vec<u8>> {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content. The limit of 64 KiB does not apply to this method.
+    /// Replaces the content. The limit of 64 KiB on text written by clients does not apply.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
@@ -174,8 +175,8 @@ impl OpenLeaf for OpenText {
 }
 
 /// Overwrites `text` with `data` at `offset`. Bytes after the data are kept, and a gap before the
-/// data is filled with zeros. This function changes the text in place, whereas the function of the
-/// same name in core renders into a fixed buffer.
+/// data is filled with zeros. This function changes the text in place. In contrast, the function of
+/// the same name in `datakit_core` writes the result to a fixed buffer.
 ///
 /// # Errors
 /// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
@@ -208,7 +209,7 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     start.checked_add(count).filter(|end| *end <= TEXT_MAX).ok_or(Error::TooLarge)
 }
 
-/// Truncates `text` to `length` bytes, or pads it with zeros.
+/// Truncates `text` to `length` bytes, or pads it with zeros to that length.
 ///
 /// # Errors
 /// An error such as `Negative offset -1` if `length` is negative when interpreted as a signed
@@ -223,23 +224,23 @@ pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
 
 type Evaluate = dyn Fn() -> BoxFuture<'static, Vec<u8>> + Send + Sync;
 
-/// A file whose text is computed at each open. An open file keeps the text computed when it was
-/// opened.
+/// A file whose text is computed each time the file is opened. The text of an open file does not
+/// change.
 pub struct Status {
     evaluate: Box<Evaluate>,
     length: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Status {
-    /// Creates a file whose text is the result of `evaluate`. The closure is called at each open,
-    /// and at each stat to determine the length.
+    /// Creates a file whose text is the result of `evaluate`. The closure is called each time the
+    /// file is opened. The closure is also called at each stat to determine the length.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// Creates a file like [`new`](Status::new), but with an asynchronous `evaluate`.
+    /// Like [`new`](Status::new), but with an asynchronous `evaluate`.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
@@ -252,7 +253,8 @@ impl Status {
         Status { evaluate: Box::new(evaluate), length: None }
     }
 
-    /// Makes each stat call `length` instead of `evaluate` to determine the length in bytes.
+    /// Sets a function that returns the length in bytes. Each stat then calls `length` instead of
+    /// `evaluate`.
     #[must_use]
     pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
         Status { length: Some(Box::new(length)), ..self }

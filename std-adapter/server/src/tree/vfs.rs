@@ -14,8 +14,8 @@ use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the path through which it was found. Walking to `..` goes back along
-/// the path.
+/// An entry of a [`Tree`] and the path through which it was found. A walk to `..` goes back along
+/// this path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
 
@@ -23,7 +23,7 @@ pub struct EntryPath(Arc<PathElement>);
 struct PathElement {
     entry: Entry,
     parent: Option<EntryPath>,
-    /// The attached user. `None` below the root and for anonymous users.
+    /// The attached user. This field is `None` below the root and for anonymous users.
     user: Option<Box<AttachedUser>>,
 }
 
@@ -43,7 +43,7 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// The approximate number of bytes of memory used by an entry in a listing.
+/// The approximate memory usage, in bytes, of an entry in a listing.
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
@@ -58,7 +58,7 @@ impl Drop for OpenDir {
     }
 }
 
-/// An open file that runs one read and one write at a time.
+/// An open file that runs reads one at a time and writes one at a time.
 struct SerialFile {
     leaf: Box<dyn OpenLeaf>,
     // Tokio's mutex is fair, so requests take effect in order of arrival.
@@ -67,8 +67,8 @@ struct SerialFile {
 }
 
 impl Drop for PathElement {
-    /// Drops the ancestors in a loop. A client may walk so deep that recursion would overflow the
-    /// stack.
+    /// Drops the ancestors in a loop. After a walk to a deeply nested entry, recursion could
+    /// overflow the stack.
     fn drop(&mut self) {
         let mut next = self.parent.take();
         while let Some(EntryPath(element)) = next {
@@ -96,7 +96,7 @@ impl EntryPath {
         }))
     }
 
-    /// Returns the user who attached the root from which the walk to this inode started.
+    /// Returns the user who attached the root of this path.
     fn user(&self) -> User<'_> {
         let mut root = self;
         while let Some(parent) = &root.0.parent {
@@ -113,8 +113,8 @@ impl EntryPath {
     }
 
     /// Returns the inode of `dir`, the directory that currently contains this entry. Normally, the
-    /// directory is an ancestor along the path. If the entry has been moved, the inode is found
-    /// starting from the nearest common ancestor.
+    /// directory is an ancestor on this path. If the entry has been moved, the path to the
+    /// directory is built from the nearest common ancestor.
     fn ancestor_or_moved(&self, dir: Entry) -> EntryPath {
         let (mut below, mut dir) = (Vec::new(), dir);
         let mut inode = loop {
@@ -141,7 +141,7 @@ impl EntryPath {
     }
 }
 
-/// Returns the time when the first tree in this process was created. Entries that have no time of
+/// Returns the time when the first tree in this process was created. Entries without a time of
 /// their own report this time.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
@@ -273,8 +273,8 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // Find the start by its index rather than by skipping entries, because each read in 9P2000
-        // asks for only one entry.
+        // Find the first entry by its index instead of skipping earlier entries, because the server
+        // reads a 9P2000 directory one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
@@ -319,8 +319,8 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    /// Passes the mode and the length to the file. Accepts but ignores owners and times, like the
-    /// original DataKit.
+    /// Passes the mode and the length to the file. Accepts but ignores owners and times, as the
+    /// original DataKit does.
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().content() {
             EntryContent::File(leaf) => leaf,
@@ -337,7 +337,8 @@ impl Vfs for Tree {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // Both changes are refused, because the first could succeed and the second fail.
+            // The combination is refused, because the first change could succeed and the second
+            // could fail.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
@@ -355,8 +356,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks an attribute change for a directory or symbolic link. Refuses every change that would
-/// have an effect.
+/// Checks an attribute change for a directory or symbolic link, and refuses changes to the mode or
+/// size that would have an effect.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),

@@ -1,5 +1,5 @@
-//! Symbols whose sizes are those of the parts of a connection's state in RAM. The program does
-//! nothing.
+//! Defines one symbol for each part of a connection's state in RAM, with the size of that part. The
+//! program itself does nothing.
 #![no_std]
 #![no_main]
 
@@ -17,7 +17,7 @@ type ConnectionMemory<const FRAME: usize> = Memory<2, FRAME>;
 #[allow(dead_code)]
 struct Reserved<const N: usize>(UnsafeCell<[u8; N]>);
 
-// SAFETY: nothing accesses the bytes.
+// SAFETY: no code accesses the bytes.
 unsafe impl<const N: usize> Sync for Reserved<N> {}
 
 macro_rules! symbols {

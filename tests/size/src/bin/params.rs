@@ -1,4 +1,4 @@
-//! The image `tree` with 16 more parameters.
+//! The `tree` image with 16 additional parameters.
 #![no_std]
 #![no_main]
 

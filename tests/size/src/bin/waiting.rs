@@ -1,5 +1,5 @@
-//! A 9P server with 16 tasks that wait for values, and two streams. The file `polls` counts the
-//! polls of these tasks.
+//! A 9P server with two streams and 16 tasks that wait for values. The `polls` file contains the
+//! number of times that these tasks have been polled.
 #![no_std]
 #![no_main]
 
@@ -39,7 +39,7 @@ fn main() -> ! {
     })
 }
 
-/// Waits for changes to one of the values. The first task also publishes its value on the streams.
+/// Waits for changes to one of the values. The first task also publishes its value to the streams.
 #[embassy_executor::task(pool_size = TASKS)]
 async fn wait(number: usize) -> ! {
     let value = if number % 2 == 0 { &A } else { &B };

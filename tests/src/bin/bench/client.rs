@@ -1,4 +1,4 @@
-//! A blocking client with one request in flight, which prepares the measured operations.
+//! A blocking client that sends one request at a time. The client prepares the measured operations.
 
 use std::{
     io::{self, Read, Write},
@@ -19,18 +19,18 @@ use crate::{
 pub(crate) const ROOT: u32 = 0;
 /// The msize that the client offers: 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
-/// The time that a reply may take before the measurement fails.
+/// The maximum time to wait for a reply. The measurement fails if a reply takes longer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// The address of a server, and the files on it that the benchmark uses.
+/// The address of a server, and the paths of the server's files that the benchmark uses.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// HOST:PORT, or the path of a Unix socket.
+    /// The address in the form HOST:PORT, or the path of a Unix socket.
     pub(crate) address: String,
-    /// The path from the attached root to the directory with the files.
+    /// The path from the server's root to the directory that contains the benchmark files.
     pub(crate) under: Vec<String>,
     /// The paths of the small files, which are read in turn.
     pub(crate) small: Vec<String>,
@@ -54,7 +54,8 @@ pub(crate) struct BenchClient {
 }
 
 impl BenchClient {
-    /// Connects, negotiates 9P2000.L, and attaches [`ROOT`] to the directory of `target`.
+    /// Connects to the server, negotiates 9P2000.L, and walks [`ROOT`] to the directory that
+    /// `target` specifies.
     pub(crate) fn attach(target: &Target, msize: u32) -> Res<Self> {
         let socket = Socket::connect(&target.address)
             .map_err(|error| format!("{}: {error}", target.address))?;
@@ -71,7 +72,7 @@ impl BenchClient {
         Ok(client)
     }
 
-    /// Sends one request and returns its reply. Fails if the reply is an error.
+    /// Sends one request and returns the reply. Fails if the reply is an error.
     pub(crate) fn call(
         &mut self,
         asked: u8,
@@ -82,8 +83,8 @@ impl BenchClient {
         fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Checks `has_frame` first, because the borrow checker rejects returning the frame from
-        // inside a loop.
+        // The loop checks only `has_frame`, because the borrow checker rejects a loop that returns
+        // the frame.
         while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }
@@ -100,8 +101,8 @@ impl BenchClient {
             .ok_or_else(|| format!("{path} not found"))
     }
 
-    /// Opens a fid for reading, or for reading and writing. Returns the maximum number of data
-    /// bytes in one message.
+    /// Opens a fid for reading, or for reading and writing if `write` is set. Returns the maximum
+    /// number of data bytes in one message.
     pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
         let flags = if write { RDWR } else { 0 };
         let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
@@ -168,7 +169,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Reads once from the socket. The end of the stream is an error.
+/// Reads once from the socket. Fails at the end of the stream.
 pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     match frames.fill(socket) {
         Ok(0) => Err("the server closed the connection".into()),
@@ -177,7 +178,7 @@ pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     }
 }
 
-/// Fails unless `frame` has the type `wanted`.
+/// Returns an error unless `frame` has the type `wanted`.
 pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
     match kind_of(frame) {
         got if got == wanted => Ok(()),

@@ -1,9 +1,9 @@
-//! The floor: a responder that looks like a 9P server but does none of a server's work.
+//! The floor, which is a responder that looks like a 9P server but does none of a server's work.
 //!
-//! The floor answers every request with prepared bytes of the right length. The floor has no fids
+//! The floor answers every request with prepared bytes of the correct length. The floor has no fids
 //! or files, and allocates no memory per message. After each read, the floor answers all received
 //! requests with one write. With the same client on the same CPU, no server can be much faster than
-//! the floor. A server's result is therefore its speed divided by the floor's speed.
+//! the floor. A server's result is therefore expressed as its speed divided by the floor's speed.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,8 @@ use crate::{
 };
 
 const MSIZE: u32 = (1 << 20) + OVERHEAD;
-/// The smallest read, in bytes, whose data is sent directly from `BLOCK` without being copied.
+/// The minimum read size, in bytes, for which data is sent directly from `BLOCK` without being
+/// copied.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
 /// The number of entries in the floor's only directory.
@@ -40,8 +41,8 @@ pub(crate) fn run(single: bool) -> Res<()> {
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Serves each connection on its own thread, or all of them on the current thread if `single` is
-/// set. Returns only if an error occurs.
+/// Serves each connection on its own thread. If `single` is set, serves all connections on the
+/// current thread instead. Returns only if an error occurs.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }
@@ -88,7 +89,7 @@ impl Peer {
         Ok(Self { socket, frames: Frames::new(), out: Vec::new() })
     }
 
-    /// Reads once from the socket and answers all complete requests. Returns false if the peer
+    /// Reads once from the socket and answers all complete requests. Returns `false` if the peer
     /// closed the connection or sent a malformed message.
     fn serve_batch(&mut self) -> bool {
         self.try_serve_batch().unwrap_or(false)
@@ -112,8 +113,8 @@ impl Peer {
     }
 }
 
-/// Appends the reply to `out`. If the reply's data can be sent without being copied, returns the
-/// data instead of appending it.
+/// Appends the reply to `frame` to `out`. If the reply's data can be sent without being copied,
+/// returns the data instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
@@ -145,8 +146,8 @@ fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     Ok(&[])
 }
 
-/// The encoded length of a directory entry: the qid, the offset, the type, the length of the name,
-/// and a name of five bytes.
+/// The encoded length of a directory entry, which consists of the qid, the offset, the type, the
+/// length of the name, and a name of five bytes.
 const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
 static LISTING: [u8; ENTRY * ENTRIES] = listing();
 
@@ -177,7 +178,7 @@ const fn listing() -> [u8; ENTRY * ENTRIES] {
     all
 }
 
-/// Sends both parts of the output, with a single system call if the socket accepts all bytes.
+/// Sends both parts of the output. A single system call is enough if the socket accepts all bytes.
 fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
     socket.write_all(head.get(sent..).unwrap_or_default())?;

@@ -1,5 +1,5 @@
 //! The load generator, which drives all connections from one thread. Each operation starts as soon
-//! as the previous one completes (a closed loop).
+//! as the previous operation completes (a closed loop).
 
 use std::{
     io::Write as _,
@@ -14,8 +14,8 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// How long the load runs before the measurement begins, so that caches, pools and the scheduler
-/// can settle.
+/// The time that the load runs before the measurement begins, which lets caches, pools and the
+/// scheduler settle.
 const WARMUP: Duration = Duration::from_millis(100);
 
 /// The result of one measurement.
@@ -44,10 +44,11 @@ pub(crate) fn measure(
         driver.start(Instant::now())?;
     }
     match drivers.as_mut_slice() {
-        // With a single connection, the client reads without epoll, which saves a system call. A
-        // burst uses epoll nevertheless. A thread that blocks in a read from a Unix socket is also
-        // woken when the server reads the request. With such wake-ups, the comparison with `git`
-        // would be unfair, because `git` uses pipes, which do not cause them.
+        // With a single connection, the client reads without epoll to save a system call. The burst
+        // operation uses epoll anyway, because its speed is compared with that of `git`. A thread
+        // that blocks in a read from a Unix socket is also woken when the server reads the request.
+        // Pipes, which `git` uses, do not cause this extra wake-up, so blocking reads would make
+        // the comparison unfair.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;
@@ -103,7 +104,7 @@ impl LoadDriver {
     /// Reads once from the socket, handles all complete replies, and sends the next requests with
     /// one write.
     ///
-    /// The clock is read only once per batch, because every read of the clock takes time.
+    /// The clock is read only once per batch, because reading the clock takes time.
     fn advance(&mut self, window: &mut Window) -> Res<()> {
         let BenchClient { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
@@ -136,12 +137,12 @@ impl LoadDriver {
     }
 }
 
-/// The period in which completed operations are counted, from `begin` to `end`.
+/// The period from `begin` to `end`, during which completed operations are counted.
 struct Window {
     begin: Instant,
     end: Instant,
     bytes: u64,
-    /// The latency of every operation, in nanoseconds.
+    /// The latency of every counted operation, in nanoseconds.
     latencies: Vec<u32>,
 }
 

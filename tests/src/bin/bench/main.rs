@@ -1,8 +1,8 @@
-//! `bench`: compares the server with a floor, which is a responder that does no work.
+//! `bench`: compares the server with the floor, which is a responder that does no work.
 //!
-//! The server and the floor are measured alternately on one pinned CPU. Every budget is a share:
-//! the server's speed divided by the speed that the same client reaches with the floor. Absolute
-//! speeds would depend more on the machine than on the server. The program requires Linux.
+//! The server and the floor are measured alternately, pinned to one CPU. Every budget is a share,
+//! which is the server's speed divided by the speed that the same client reaches with the floor.
+//! Absolute speeds depend too much on the machine. The program requires Linux.
 
 mod client;
 mod db;
@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message for the user.
+/// A result whose error is a message to print.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -56,7 +56,7 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
-    /// The path of the directory on the server that contains the benchmark files.
+    /// The path, on the server, of the directory that contains the benchmark files.
     under: Vec<String>,
     /// The directory in which repositories are created.
     on: Option<PathBuf>,
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the options. `known` returns whether a name is valid in `--only`.
+/// Parses the options. `known` returns `true` if a name is valid in `--only`.
 fn parse(args: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,
@@ -156,7 +156,8 @@ fn names(arg: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
     }
 }
 
-/// Runs the workloads and prints the table. Returns whether the run passed.
+/// Runs the workloads and prints the table. Returns `true` if the run passed. Without `--check`,
+/// every run passes.
 fn bench(options: &Options) -> Res<bool> {
     let cpu = process::pin(options.cpu)?;
     let wanted =
@@ -166,7 +167,7 @@ fn bench(options: &Options) -> Res<bool> {
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // The idle workload runs first, on new servers, so that its connections cannot reuse memory
+        // The idle workload runs first and on new servers, so its connections cannot reuse memory
         // freed by another workload.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
@@ -178,8 +179,8 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// Starts the server under test, or uses the running server given in the options, and pins it to
-/// `cpu`.
+/// Starts the server under test, or uses the running server that the options specify. Pins the
+/// server to `cpu`.
 fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
     let mut server = match &options.server {
         Some(given) => ServerProcess::running(given)?,
@@ -191,7 +192,7 @@ fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // Raise the limit before the servers start, because they inherit it.
+    // Raise the limit before the servers start, because they inherit the limit.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = ServerProcess::floor(true)?.idle(IDLE)?;

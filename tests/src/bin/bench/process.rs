@@ -1,4 +1,4 @@
-//! The processes under test, the CPU that they run on, and the memory that they use.
+//! The processes under test, their CPU, and their memory usage.
 
 use std::{
     env, fs,
@@ -22,19 +22,20 @@ use crate::{
     client::{BenchClient, MSIZE, TIMEOUT, Target},
 };
 
-/// A listening server. Dropping it kills the process if the benchmark started it.
+/// A listening server. Dropping this value kills the process if the benchmark started it.
 pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
-    /// The path of the Unix socket, which is removed on drop.
+    /// The path of the Unix socket. The socket is removed when this value is dropped.
     path: Option<PathBuf>,
-    /// The server's standard output, which must stay open because the server continues to print.
+    /// The server's standard output. The pipe must stay open, because the server continues to
+    /// print.
     _stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl ServerProcess {
-    /// Returns a handle to a running server, which is given as `ADDR,PID`.
+    /// Returns a handle to a running server. `given` has the form `ADDR,PID`.
     pub(crate) fn running(given: &str) -> Res<Self> {
         let (address, pid) = given.split_once(',').ok_or("--server needs ADDR,PID")?;
         let pid = pid.parse().map_err(|_| format!("{pid} is not a process id"))?;
@@ -42,12 +43,12 @@ impl ServerProcess {
         Ok(Self { target: Target::new(address), pid, child: None, path: None, _stdout: None })
     }
 
-    /// Starts `datakit serve` with these options on a TCP port.
+    /// Starts `datakit serve` with the given options on a TCP port.
     pub(crate) fn datakit(options: &[&str]) -> Res<Self> {
         Self::serve("tcp://127.0.0.1:0", options)
     }
 
-    /// Starts `datakit serve` with these options on a Unix socket.
+    /// Starts `datakit serve` with the given options on a Unix socket.
     pub(crate) fn local(options: &[&str]) -> Res<Self> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name =
@@ -71,7 +72,7 @@ impl ServerProcess {
         Self::start(Command::new(own_path()?).arg("floor").args(single.then_some("--single")))
     }
 
-    /// Starts the command and waits until it prints its address.
+    /// Starts the command and waits until it prints the address of its server.
     fn start(command: &mut Command) -> Res<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -135,17 +136,17 @@ impl Drop for ServerProcess {
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // If the removal fails, the socket stays in the temporary directory.
+            // If the socket cannot be removed, it stays in the temporary directory.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Reads lines until one contains an address, and returns that address.
+/// Reads lines until a line contains an address, and returns the address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
-    // the caller kills the child, which closes the pipe and thereby ends the thread.
+    // the caller kills the child. When the child exits, the pipe is closed and the thread ends.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -167,9 +168,9 @@ fn own_path() -> Res<PathBuf> {
     env::current_exe().map_err(|error| format!("own path: {error}"))
 }
 
-/// Pins this process and its later children to one CPU, and returns that CPU.
+/// Pins this process and its future children to one CPU, and returns the number of this CPU.
 ///
-/// The CPU is `wanted`, or by default the last one that the process may use. If the processes ran
+/// The CPU is `wanted` or, by default, the last CPU that the process may use. If the processes ran
 /// on several CPUs, waking an idle CPU would take longer than handling a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;

@@ -1,4 +1,4 @@
-//! Waits for many connections at once.
+//! Waits for data on many connections at once.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer in the epoll set, which expires at the deadline. Without this timer, every wait
-    /// would need a timeout and would therefore set a timer in the kernel.
+    /// A timer that is part of the epoll set and expires at the deadline. Without this timer, every
+    /// wait would need its own timeout, and the kernel would have to set a timer for each wait.
     late: OwnedFd,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Ready {
 const LATE: u64 = u64::MAX;
 
 impl Ready {
-    /// Registers the sockets and numbers them from 0.
+    /// Registers the sockets, which are numbered from 0 in the given order.
     pub(crate) fn new<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let late =
@@ -42,7 +42,7 @@ impl Ready {
         Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// Sets a deadline, `time` from now, for all later waits.
+    /// Sets the deadline for all later waits to the current time plus `time`.
     pub(crate) fn set_deadline(&self, time: Duration) -> Res<()> {
         let it_value =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
@@ -51,7 +51,8 @@ impl Ready {
         timerfd_settime(&self.late, TimerfdTimerFlags::empty(), &timer).map(drop).map_err(failed)
     }
 
-    /// Waits until some sockets are readable and returns their numbers. Fails at the deadline.
+    /// Waits until at least one socket is readable, and returns the numbers of all readable
+    /// sockets. Fails if the deadline is reached first.
     pub(crate) fn wait(&mut self) -> Res<impl Iterator<Item = usize> + '_> {
         epoll::wait(&self.poll, spare_capacity(&mut self.events), None).map_err(failed)?;
         if self.events.iter().any(|event| event.data.u64() == LATE) {

@@ -1,11 +1,11 @@
-//! The table of results, which shows the median of each measurement and whether it reaches the
-//! budget.
+//! The table of results. For each measurement, the table shows the median and whether the median
+//! meets the budget.
 
 use std::time::Duration;
 
 use crate::{load::Measured, workload::Operation, workload::Workload};
 
-/// The measurements of the server and of the floor in one round.
+/// The measurements of the server and the floor in one round.
 pub(crate) struct Pair {
     pub(crate) server: Measured,
     pub(crate) floor: Measured,
@@ -25,9 +25,9 @@ pub(crate) struct Row {
 impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
-    /// The reported share is the median of the shares reached in the individual rounds. In each
-    /// round, the server and the floor run within seconds of each other, so the machine is in the
-    /// same state for both.
+    /// The reported share is the median of the shares in the individual rounds. In each round, the
+    /// server and the floor run within seconds of each other, so the machine is in the same state
+    /// for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };

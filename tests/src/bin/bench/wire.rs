@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec, so that mistakes in the server's codec do not go
-//! unnoticed.
+//! The load generator has its own codec. If it shared the server's codec, mistakes in that codec
+//! could go unnoticed.
 
 use std::io::{self, Read};
 
@@ -34,10 +34,11 @@ pub(crate) mod kind {
 pub(crate) const HEADER: usize = 7;
 /// The number of bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
-/// The size, in bytes, of the largest message that is accepted.
+/// The maximum size, in bytes, of a received message.
 const MESSAGE_MAX: usize = 2 << 20;
 
-/// A message that is appended to `out` field by field. `finish` fills in its size field.
+/// A builder that appends a message to `out` field by field. `finish` fills in the message's size
+/// field.
 pub(crate) struct Message<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -67,7 +68,7 @@ impl<'a> Message<'a> {
         self.u16(text.len() as u16).bytes(text.as_bytes())
     }
 
-    /// Appends the names of a walk, preceded by the number of names.
+    /// Appends the path elements of a walk, preceded by the number of elements.
     pub(crate) fn path(self, path: &str) -> Self {
         path.split('/').fold(self.u16(path.split('/').count() as u16), Self::text)
     }
@@ -81,8 +82,7 @@ impl<'a> Message<'a> {
         self.finish_before(0);
     }
 
-    /// Sets the size of a message whose last `more` bytes are not in `out`, but are sent separately
-    /// after it.
+    /// Sets the size of a message whose last `more` bytes are sent separately, after `out`.
     pub(crate) fn finish_before(self, more: usize) {
         let size = (self.out.len() - self.start + more) as u32;
         self.out[self.start..self.start + 4].copy_from_slice(&size.to_le_bytes());
@@ -126,11 +126,11 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// The offset within a page at which the frames in a grown buffer start, which is the same in every
-/// run.
+/// The page offset at which the frames in a grown buffer start. The page offset is the same in
+/// every run.
 ///
-/// On some processors, a copy is many times slower if the destination's offset within its page is
-/// slightly greater than the source's. If the offset were random, such slow copies would dominate
+/// On some processors, a copy is many times slower if the page offset of the destination is
+/// slightly greater than that of the source. With random offsets, such slow copies would dominate
 /// some measurements.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
@@ -161,8 +161,8 @@ impl Frames {
         *self = Self { buf, head: start, tail: start + kept, start };
     }
 
-    /// Returns `true` if `next` will return a frame or an error, and `false` if it will return
-    /// `None`.
+    /// Returns `true` if `next` would return a frame or an error, and `false` if `next` would
+    /// return `None`.
     pub(crate) fn has_frame(&self) -> bool {
         let rest = &self.buf[self.head..self.tail];
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())

@@ -1,4 +1,4 @@
-//! Clients that commit through the file tree.
+//! Clients that make commits through the file tree.
 
 use std::{
     io::Write as _,
@@ -12,7 +12,7 @@ use crate::{
     wire::{Message, kind, kind_of, tag_of},
 };
 
-/// The fid of the branch's directory `transactions`.
+/// The fid of the branch's `transactions` directory.
 const TRANSACTIONS: u32 = 1;
 /// The fids of the changed file, of `msg` and of `ctl`.
 const FILE: u32 = 2;
@@ -20,7 +20,7 @@ const MSG: u32 = 3;
 const CTL: u32 = 4;
 const WRONLY: u32 = 1;
 
-/// Clients that commit in a closed loop, each to its own branch.
+/// Clients that make one commit after another. Each client commits to its own branch.
 pub(crate) struct Committer {
     drivers: Vec<CommitDriver>,
     ready: Ready,
@@ -28,8 +28,8 @@ pub(crate) struct Committer {
     pub(crate) made: u64,
 }
 
-/// A client and its current commit. A commit takes five steps, and the messages of one step are
-/// sent together because they do not depend on each other.
+/// A client and its current commit. A commit takes five steps. The messages of a step do not depend
+/// on each other, so they are sent together.
 struct CommitDriver {
     client: BenchClient,
     number: u64,
@@ -48,15 +48,16 @@ impl Committer {
         Ok(Self { drivers, ready, made: 0 })
     }
 
-    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the number of
-    /// commits per second, summed over all clients.
+    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the total
+    /// number of commits per second of all clients.
     pub(crate) fn rate(&mut self, length: Duration, path: &str) -> Res<f64> {
         let (begin, before) = (Instant::now(), self.made);
         let took = self.run(begin, begin + length, path)?;
         Ok((self.made - before) as f64 / took.as_secs_f64())
     }
 
-    /// Makes one commit per client. Returns the time at which the last commit was acknowledged.
+    /// Makes one commit per client. Returns the time at which the last of these commits was
+    /// acknowledged.
     pub(crate) fn one(&mut self, path: &str) -> Res<Instant> {
         let now = Instant::now();
         self.run(now, now, path)?;
@@ -130,8 +131,8 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // A write takes effect before its reply is sent, so the clunks need not precede the
-            // commit.
+            // Writes take effect before their replies are sent, so the files need not be clunked
+            // before the commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));
@@ -144,9 +145,9 @@ impl CommitDriver {
         sent.map_err(|error| format!("send: {error}"))
     }
 
-    /// Reads from the socket once, and starts the next step when all replies have arrived. Returns
-    /// 1 if a commit was completed at or after `end`, in which case the client stops, and 0
-    /// otherwise.
+    /// Reads once from the socket, and starts the next step if all replies have arrived. The client
+    /// stops when it completes a commit at or after `end`. Returns 1 if the client has stopped, and
+    /// 0 otherwise.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {
         let BenchClient { socket, frames, .. } = &mut self.client;
         receive(frames, socket)?;

@@ -1,4 +1,4 @@
-//! The file system that holds the measured repositories.
+//! The file system that contains the measured repositories.
 
 use std::{
     env,
@@ -12,15 +12,15 @@ use std::{
 
 use crate::Res;
 
-/// The size, in bytes, of the image, which is a sparse file.
+/// The size, in bytes, of the file system image. The image is a sparse file.
 const SIZE: u64 = 4 << 30;
-/// An environment variable that is set in a process with its own mount namespace.
+/// An environment variable that is set if the process has its own mount namespace.
 const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 
 /// A directory for repositories, which is removed when this value is dropped.
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// `Ok` if a file system is mounted on `dir`; otherwise, the reason why none is mounted.
+    /// `Ok` if a file system is mounted on `dir`, or else the reason why none is mounted.
     mounted: Res<()>,
 }
 
@@ -32,13 +32,12 @@ impl Disk {
         Ok(Self { dir, mounted: Err("an existing file system".into()) })
     }
 
-    /// Creates a directory on a new ext4 file system with a journal, which is mounted from an
-    /// image. Uses the temporary directory if the image cannot be mounted.
+    /// Creates a temporary directory and mounts a new ext4 file system with a journal on it. If
+    /// mounting fails, the directory itself is used.
     ///
     /// A new file system makes the result independent of earlier activity. Without a journal, ext4
-    /// does not reuse inodes that were deleted in the last few minutes, and scans all of these
-    /// inodes whenever it creates a file. After a build, creating a file took up to 800 µs instead
-    /// of 20 µs.
+    /// does not reuse recently deleted inodes, and scans all of them whenever it creates a file.
+    /// After a build, creating a file without a journal took up to 800 µs instead of 20 µs.
     pub(crate) fn mounted() -> Res<Self> {
         let mut disk = Self::in_dir(&env::temp_dir())?;
         disk.mounted = match env::var_os(IN_NAMESPACE) {
@@ -63,15 +62,15 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // The mount keeps the image alive, so the name of the image can be removed now. The kernel
-        // frees the mount and the image when the mount namespace ends.
+        // The mount keeps the image alive, so the image file can be unlinked now. The kernel
+        // releases the mount and the image when the last process in the mount namespace exits.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
 }
 
-/// Executes this program again in its own mount namespace, if that is allowed. The mounts in this
-/// namespace disappear with the process, even if the process is killed.
+/// Executes this program again in a new mount namespace, if the system permits this. Mounts in the
+/// namespace disappear when the process exits, even if the process is killed.
 pub(crate) fn enter_mount_namespace() {
     if env::var_os(IN_NAMESPACE).is_none()
         && let Ok(program) = env::current_exe()
@@ -82,16 +81,16 @@ pub(crate) fn enter_mount_namespace() {
             .arg(program)
             .args(env::args_os().skip(1))
             .env(IN_NAMESPACE, "1");
-        // `exec` does not return, and `unshare` exits if it lacks permission to mount, so a trial
-        // run comes first.
+        // A successful `exec` does not return, and `unshare` exits if it lacks permission. Try
+        // `unshare` in a child process first.
         if run("unshare", ["--mount", "true"]).is_ok() {
             let _ = command.exec();
         }
     }
 }
 
-/// Runs a program and discards its output. If the program fails, the returned error is the
-/// program's standard error output.
+/// Runs a program and discards its standard output. If the program fails, returns its standard
+/// error output as the error.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res<()> {
     let done = Command::new(program).args(args).output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),
@@ -116,7 +115,7 @@ impl fmt::Display for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted.is_ok() {
-            // If unmounting fails, the mount disappears with the mount namespace.
+            // If unmounting fails, the kernel removes the mount together with the mount namespace.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
         // If the directory cannot be removed, it stays in the temporary directory.

@@ -1,4 +1,4 @@
-//! Performs the workloads with `git`.
+//! Runs the workloads with `git`.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use super::{Fsync, repository::Repository};
 use crate::Res;
 
-/// Commits without a working tree, using five plumbing commands for each commit.
+/// Makes commits without a working tree. Each commit uses five plumbing commands.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
     sync: Fsync,
@@ -84,8 +84,8 @@ impl Cat {
         let (begin, mut done) = (Instant::now(), 0u64);
         self.request(depth).map_err(failed)?;
         while begin.elapsed() < length {
-            // Read all blobs that have arrived, and then send the same number of requests with one
-            // write.
+            // Read all blobs that have arrived, and then send the same number of new requests with
+            // one write.
             let mut came = 0;
             while came == 0 || (!self.from.buffer().is_empty() && came < depth) {
                 self.read_blob().map_err(failed)?;

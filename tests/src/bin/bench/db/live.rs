@@ -14,7 +14,7 @@ use crate::{
 
 const LIVE: u32 = 1;
 
-/// Connections that each have a pending read of `head.live`.
+/// Connections, each of which has a pending read of `head.live`.
 pub(crate) struct Watchers {
     clients: Vec<(BenchClient, u64)>,
     ready: Ready,
@@ -32,13 +32,14 @@ impl Watchers {
         }
         let ready = Ready::new(clients.iter().map(|(client, _)| &client.socket))?;
         let mut watchers = Self { clients, ready };
-        // The first delivery is the current head, and is not measured.
+        // The first delivery contains the current head and is not measured.
         watchers.wait()?;
         Ok(watchers)
     }
 
-    /// Makes a change and returns, for each connection, the delay from the instant returned by
-    /// `change` to the delivery of the new head. The delay is zero if the delivery came first.
+    /// Calls `change`, which makes a commit and returns the time of its acknowledgment. Returns,
+    /// for each connection, the delay between the acknowledgment and the delivery of the new head.
+    /// If the delivery precedes the acknowledgment, the delay is zero.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;

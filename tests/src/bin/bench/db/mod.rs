@@ -1,5 +1,5 @@
-//! `bench db`: compares the database with `git`. The database and `git` run alternately on one
-//! pinned CPU.
+//! `bench db`: compares the database with `git`. The database and `git` run alternately, pinned to
+//! one CPU.
 
 mod commit;
 mod disk;
@@ -42,7 +42,7 @@ enum Fsync {
     None,
     /// Both sides sync object files and branch files.
     Files,
-    /// Both sides sync files, and the server also syncs directories, as it does by default. `git`
+    /// Both sides sync files. The server also syncs directories, as it does by default. `git`
     /// cannot sync directories.
     All,
 }
@@ -82,7 +82,8 @@ struct Bench<'o> {
     disk: Disk,
 }
 
-/// Runs the workloads and prints the table. Returns whether the run passed.
+/// Runs the workloads and prints the table. Returns `true` if the run passed. Without `--check`,
+/// every run passes.
 pub(crate) fn run(options: &Options) -> Res<bool> {
     let on = options.on.clone().or_else(|| options.quick.then(env::temp_dir));
     if on.is_none() {
@@ -116,8 +117,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates of both sides in each round. The row passes if the median of their
-    /// ratios is at least `must`.
+    /// Summarizes the rates measured in each round. The row passes if the median ratio between the
+    /// two sides is at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
@@ -169,7 +170,7 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// Measures commits that each change one small file in a large tree. Each side has its own new
+    /// Measures commits that each change one small file in a large tree. Each side uses its own new
     /// repository.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<DbRow> {
         let made =
@@ -201,9 +202,9 @@ impl Bench<'_> {
         Ok(DbRow::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
     }
 
-    /// Compares the commit rate of 64 clients, each with its own branch, with that of a single
-    /// client. Uses all CPUs, because on a single CPU, a lock shared by all branches would not slow
-    /// down the clients.
+    /// Compares the total commit rate of 64 clients, each with its own branch, to the rate of a
+    /// single client. This workload uses all CPUs, because a lock shared by all branches would not
+    /// slow down clients on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
@@ -217,8 +218,8 @@ impl Bench<'_> {
     }
 
     /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// If only one blob is in flight, sends all four messages at once, because `git` also needs
-    /// only one round trip.
+    /// If only one blob is in flight, all four messages are sent together, because `git` also needs
+    /// only one round trip per blob.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -240,8 +241,8 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Compares the speed of listing a directory of 1000 entries in a snapshot and in the scratch
-    /// tree.
+    /// Lists a directory of 1000 entries, and compares the speed in a snapshot to the speed in the
+    /// scratch tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -258,14 +259,14 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the delay from the reply to a commit to the delivery of the new head. 1000
-    /// connections each read the head from `head.live`.
+    /// Measures the delay between the reply to a commit and the delivery of the new head to 1000
+    /// connections. Each connection reads the head from `head.live`.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
         let server = self.serve(&[])?;
         let mut committer = Committer::new(&server.target, &["master"])?;
-        // A branch becomes visible to other connections with its first commit.
+        // Other connections can see a branch only after its first commit.
         committer.one("file")?;
         let mut watchers = live::Watchers::new(&server.target, "master", WATCHERS)?;
         let mut delays = Vec::new();

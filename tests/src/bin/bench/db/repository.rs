@@ -12,7 +12,7 @@ use crate::Res;
 
 /// The length, in bytes, of every file in the repository.
 pub(crate) const BLOB: usize = 1024;
-/// The number of files in each directory except the large one.
+/// The number of files in each directory other than the large directory.
 const IN_DIRECTORY: usize = 100;
 /// The number of files in the large directory.
 const LISTED: usize = 1000;
@@ -42,8 +42,8 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Creates the directories for loose objects, so that the first commits do not have to create
-    /// them.
+    /// Creates the directories for loose objects before the measurement, so that the first commits
+    /// need not create them.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
@@ -102,8 +102,8 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&error))?;
-        // Writing all of the input first cannot deadlock, because none of the commands prints
-        // anything before its input ends.
+        // Writing the whole input before reading any output cannot cause a deadlock, because the
+        // commands print nothing before the end of their input.
         child
             .stdin
             .take()
@@ -116,7 +116,8 @@ impl Repository {
         Ok(String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
     }
 
-    /// Returns a `git` command in this repository that ignores the user and system configuration.
+    /// Returns a `git` command that runs in this repository and ignores the user and system
+    /// configuration.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.dir).args(args);
