@@ -147,8 +147,8 @@ impl Board {
             .monitor
             .query("info usernet", forwarded_port)
             .expect("QEMU lists the forwarded port");
-        // Wait until the board's network is up. If data arrives earlier, QEMU drops it and does not
-        // retransmit it for 6 seconds.
+        // Wait until the board's network is up. QEMU drops data that arrives earlier, and
+        // retransmits it only after 6 seconds.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < TIMEOUT, "the board did not start its network");

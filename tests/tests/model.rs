@@ -36,7 +36,7 @@ impl Both<'_> {
     /// Sends a message to the session and to the model, and then compares their states.
     fn check(&mut self, message: &Message) {
         // Skip a Tversion that removes several files, because the order of the removals is
-        // unspecified. The order matters if one of them is the parent of another.
+        // unspecified. The order matters if one removed file is the parent of another.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
         }
