@@ -116,7 +116,7 @@ impl EntryMode {
         }
     }
 
-    /// Returns the letter that `tree.live` and `/trees` use, or `None` for a submodule.
+    /// Returns the letter for this mode in `tree.live` and `/trees`, or `None` for a submodule.
     #[must_use]
     pub fn letter(self) -> Option<char> {
         match self {
@@ -150,7 +150,7 @@ pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, 
     encode_sorted(&entries.iter().collect::<Vec<_>>())
 }
 
-/// Encodes a tree with entries that are in Git's order.
+/// Encodes a tree whose entries are already in Git's order.
 pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
@@ -182,7 +182,7 @@ fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
 pub struct Commit {
     /// The tree.
     pub tree: Id,
-    /// The parents. The first one is the previous commit on the branch.
+    /// The parents. The first parent is the previous commit on the branch.
     pub parents: Vec<Id>,
     /// The author as `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email address,
     /// the missing part is omitted.

@@ -12,8 +12,8 @@ use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
-/// The approximate limit of each cache, in bytes. The limit is low because a server should use
-/// little memory even if its repository is large.
+/// The approximate maximum size, in bytes, of each cache. The limit is low because a server should
+/// use little memory even if its repository is large.
 const CACHE_BYTES: u64 = 8 << 20;
 
 /// The maximum size of a cached blob, in bytes. A larger blob would evict many small ones.
@@ -23,7 +23,8 @@ const MAX_CACHED_BLOB: usize = 64 << 10;
 /// all others or exceed the capacity of a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
-/// The number of shards of a cache, each with its own lock. An entry must fit into one shard.
+/// The number of shards in each cache. Each shard has its own lock, and an entry must fit into one
+/// shard.
 const CACHE_SHARDS: usize = 8;
 
 /// A [`Store`] with a cache. Clones share the same cache.
@@ -101,7 +102,7 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // Building the cache fails only if a capacity is not set.
+                // Building the options fails only if a capacity is not set.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }
@@ -145,7 +146,7 @@ impl ObjectCache {
         Ok(blob)
     }
 
-    /// Remembers a large blob for other clients that open it.
+    /// Remembers a large blob for other clients that may open it.
     fn share(&self, id: Id, blob: &Arc<[u8]>) {
         let mut shared = self.0.shared.lock();
         // Before the table grows, remove blobs that nobody has open.

@@ -7,10 +7,10 @@ use crate::model::object::{TreeEntries, TreeEntry};
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{Name, TreeDir, TreeNode};
 
-/// A name and its node on each side.
+/// A name and its node in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two of these directories. Returns each name whose nodes differ, together with
+/// Compares the last two directories in `dirs`. Returns each name whose nodes differ, together with
 /// its node in every directory.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
@@ -70,7 +70,7 @@ impl Listed {
 }
 
 impl Side<'_> {
-    /// Returns whether both entries are known to be equal without reading them.
+    /// Returns `true` if the entries can be recognised as equal without reading them.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
@@ -93,7 +93,7 @@ pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     }
 }
 
-/// Returns whether both directories are known to be equal without reading them.
+/// Returns `true` if the directories can be recognised as equal without reading them.
 pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
         (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,

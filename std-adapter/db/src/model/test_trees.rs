@@ -22,7 +22,7 @@ pub(crate) fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
-/// Builds a tree that contains these files, but does not write it to the store.
+/// Builds a tree that contains `files`, but does not write it to the store.
 pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
@@ -73,7 +73,7 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of these paths. A path below another generated path is left out.
+/// Generates files at some of `paths`. A path below another generated path is left out.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(

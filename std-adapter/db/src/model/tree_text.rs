@@ -4,10 +4,10 @@
 //! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Trees are decoded as leniently as Git decodes them. Trees that other programs have written in a
-//! different order or with unusual modes are still unambiguous. Entries are sorted, and modes are
-//! normalized. Duplicate names and names that would lead out of the directory are hidden. No path
-//! can refer to a hidden name, and some such names are attacks on programs that check out the tree.
+//! Trees are decoded as leniently as Git decodes them. Other programs may have written entries in a
+//! different order or with unusual modes. Such entries are sorted, and their modes are normalized.
+//! Duplicate names and names that would lead out of the directory are hidden. No path can refer to
+//! a hidden name. Some hidden names are attacks on programs that check out the tree.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -39,8 +39,8 @@ impl TreeEntries {
     /// # Errors
     /// [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // Assume 40 bytes per entry. The minimum is 24 bytes, but most names are several bytes
-        // long.
+        // Assume 40 bytes per entry. An entry has at least 24 bytes, but most names are several
+        // bytes long.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -84,8 +84,8 @@ impl TreeEntries {
         }
     }
 
-    /// Returns whether a file and a directory may have the same name. The two need not be adjacent,
-    /// but all entries between them begin with the same name.
+    /// Returns `true` if a file and a directory may share a name. If the two are not adjacent, the
+    /// names of all entries between them begin with the shared name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
@@ -97,7 +97,7 @@ impl TreeEntries {
         )
     }
 
-    /// Returns the approximate memory used by the entries, in bytes.
+    /// Returns the approximate number of bytes that the entries take up in memory.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
@@ -158,8 +158,8 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalizes a mode as Git does. Only the executable bit of a file's permissions matters. An
-/// unknown or malformed mode is treated as a submodule, so the entry is hidden.
+/// Normalizes a mode as Git does. Only the executable bit of a file's permissions matters. An entry
+/// with an unknown or malformed mode is treated as a submodule and therefore hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
@@ -195,7 +195,7 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names as [`order`] does. The flag that accompanies each name is set for a
+/// Compares two names as [`order`] does. The flag that accompanies each name is `true` for a
 /// directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());

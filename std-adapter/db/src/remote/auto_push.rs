@@ -12,7 +12,8 @@ use super::push::{Push, PushError};
 use super::sanitize::sanitize_url;
 use crate::{BranchName, Database, Id, Result};
 
-/// Default time between the first change and the push, during which further changes are collected.
+/// Default delay between the first change and the push. Further changes are collected during the
+/// delay.
 pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// Longest time between two attempts to push a branch.
@@ -20,10 +21,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes every branch to `url`, and from then on pushes each branch that changes.
 ///
-/// After a change, further changes are collected for the duration `debounce` and pushed together.
-/// `on_push` is called with the duration of each round in which a branch was pushed. Failures are
-/// logged. Each failed branch is retried with its own exponential backoff, so a branch that the
-/// remote rejects does not delay the others.
+/// Changes that occur within `debounce` of the first change are pushed together. After each round
+/// in which a branch was pushed, `on_push` is called with the duration of the round. Failures are
+/// logged. Each branch has its own exponential backoff for retries, so a branch that the remote
+/// rejects does not delay the others.
 ///
 /// The future never completes. Dropping the future does not stop a push that is in progress.
 pub async fn auto_push(
@@ -79,7 +80,7 @@ struct Pusher {
     branches: BTreeMap<BranchName, RemoteBranch>,
 }
 
-/// What is known about a branch on the remote.
+/// The known state of a branch on the remote.
 #[derive(Default)]
 struct RemoteBranch {
     /// The head of the branch on the remote after the last successful push.
@@ -95,7 +96,7 @@ struct Retry {
 }
 
 impl Pusher {
-    /// Pushes the branches that changed since their last push and those whose retry is due. Returns
+    /// Pushes all branches that have changed since their last push or are due for a retry. Returns
     /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
@@ -233,7 +234,7 @@ mod tests {
             Duration::from_millis(20),
             |_| {},
         ));
-        // The remote does not exist at first.
+        // Initially, the remote does not exist.
         tokio::time::sleep(Duration::from_millis(50)).await;
         std::fs::create_dir_all(&there).unwrap();
         git(&there, &["init", "-q", "--bare", "."]);
@@ -304,8 +305,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // The backoff kept the attempts to push the rejected branch less frequent than the pushes
-        // of the other branch.
+        // Because of the backoff, there were fewer attempts to push the rejected branch than the
+        // other one.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

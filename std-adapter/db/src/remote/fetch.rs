@@ -22,7 +22,7 @@ pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
-/// Settings for every fetch, which override the user's and the repository's settings.
+/// Settings that apply to every fetch and override the user's and the repository's settings.
 const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -38,13 +38,13 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// Limit in bytes for the data segment of each `git` process. The limit is raised by the number of
-/// bytes that the fetch may receive, but at most doubled.
+/// Limit, in bytes, for the data segment of each `git` process. The limit is raised by the number
+/// of bytes that the fetch may receive, but at most doubled.
 const MEMORY: u64 = 1 << 30;
 
 /// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,
-/// and then runs `git` with the remaining arguments. An empty argument leaves its limit unset.
-/// Every process that `git` starts inherits both limits.
+/// and then runs `git` with the remaining arguments. An empty argument leaves the corresponding
+/// limit unset. Every process that `git` starts inherits both limits.
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 

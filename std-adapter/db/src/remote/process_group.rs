@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A subprocess in its own process group. Its child processes, such as the `ssh` started by `git`,
-/// belong to the same group. Dropping the `ProcessGroup` kills the whole group.
+/// A subprocess in its own process group. Child processes of the subprocess, such as the `ssh`
+/// started by `git`, belong to the same group. Dropping the `ProcessGroup` kills the whole group.
 ///
 /// Signals from the terminal do not reach the group, and its processes cannot prompt on the
 /// terminal.
@@ -24,7 +24,7 @@ impl ProcessGroup {
         Ok(ProcessGroup { leader: command.process_group(0).spawn()?, ended: false })
     }
 
-    /// Waits until the subprocess exits. Its children keep running.
+    /// Waits until the subprocess exits. The children of the subprocess keep running.
     pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.leader.wait()?;
         self.ended = true;
@@ -39,8 +39,8 @@ impl ProcessGroup {
         let deadline = Instant::now() + grace;
         while !self.ended && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            // A leader that has exited is a zombie until it is waited for, and a zombie still
-            // counts as a member of the group.
+            // Reap the leader if it has exited, because a zombie still counts as a member of the
+            // group.
             let reaped = !matches!(self.leader.try_wait(), Ok(None));
             self.ended = reaped && test_kill_process_group(group).is_err();
         }
@@ -55,7 +55,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // Killing the group fails if it is empty.
+            // Ignore errors, because killing an empty group fails.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a shell and waits for the first byte of its output. The returned output ends when
-    /// the last process that inherited it exits.
+    /// Starts a shell and waits for the first byte of its output. The returned stream ends when the
+    /// last process that inherited it exits.
     fn shell(script: &str) -> (ProcessGroup, impl Read) {
         let mut command = Command::new("sh");
         let mut group =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::subprocess::{self, GitError, TIMEOUT};
 use crate::{BranchName, Id};
 
-/// Maximum number of branches per `git push`, because Linux limits the length of a command.
+/// Maximum number of branches per `git push`. Linux limits the length of a command.
 const MAX_BRANCHES_PER_PUSH: usize = 250;
 
 /// Time between SIGTERM and SIGKILL for a push that timed out.
@@ -18,8 +18,8 @@ const REJECTED: &str = "rejected]";
 
 /// A way to push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Sets each branch in the repository at `url` to the given commit, regardless of its previous
-    /// value, and removes the branches for which `None` is given. Blocks on the network.
+    /// Forces each branch in the repository at `url` to the given commit, or removes the branch if
+    /// the commit is `None`. Blocks on network access.
     ///
     /// # Errors
     /// [`PushError`] if a branch cannot be pushed. Some of the other branches may have been pushed.
@@ -53,15 +53,15 @@ impl GitPush {
         GitPush { dir, timeout: Some(TIMEOUT) }
     }
 
-    /// Sets the time without progress after which a push fails. The default is [`TIMEOUT`]; `None`
-    /// waits forever.
+    /// Sets the time without progress after which a push fails. The default is [`TIMEOUT`]. With
+    /// `None`, a push never times out.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> GitPush {
         GitPush { timeout, ..self }
     }
 
     fn push_part(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // The full name lets `git` remove a branch that does not exist locally.
+        // The full ref name lets `git` remove a branch that does not exist locally.
         let refspecs = branches.iter().map(|(branch, head)| {
             let source = head.map(|head| head.to_string()).unwrap_or_default();
             format!("{source}:refs/heads/{branch}")
@@ -124,7 +124,8 @@ mod tests {
             PushSource { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
         }
 
-        /// Makes `git` run a script instead of `ssh`, in the repository's directory.
+        /// Makes `git` run a script instead of `ssh`. The script runs in the repository's
+        /// directory.
         fn use_ssh_script(&self, script: &str) {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();

@@ -4,13 +4,13 @@
 const MAX_MESSAGE_CHARS: usize = 1000;
 /// Maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// Number of bytes kept from the end of standard error, which is where the reason for a failure
-/// appears.
+/// Number of bytes to keep from the end of standard error, where the reason for a failure appears.
 const TAIL_BYTES: usize = 4096;
 /// Text that appears in each line printed because of `GIT_TRACE_PACKET`.
 const TRACE_MARK: &str = " pkt-line.c:";
 
-/// The end of what `git` wrote to standard error, without packet traces and overwritten progress.
+/// The end of the text that `git` wrote to standard error, without packet traces or overwritten
+/// progress messages.
 #[derive(Debug, Default)]
 pub(super) struct StderrTail {
     /// Complete lines.
@@ -57,7 +57,7 @@ impl StderrTail {
     }
 }
 
-/// Makes a URL, or a message that contains one, safe to show: removes passwords and escapes control
+/// Removes passwords from a URL, or from a message that contains a URL, and escapes control
 /// characters.
 pub(crate) fn sanitize_url(url: &str) -> String {
     sanitize(url, MAX_URL_CHARS)
@@ -83,7 +83,7 @@ fn sanitize(text: &str, max_chars: usize) -> String {
     safe
 }
 
-/// Replaces each `SCHEME://USER:PASSWORD@` in text with `SCHEME://USER@`.
+/// Replaces each `SCHEME://USER:PASSWORD@` in `text` with `SCHEME://USER@`.
 fn without_passwords(text: &str) -> String {
     let (mut safe, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("://") {

@@ -15,8 +15,8 @@ use crate::io_error::IoError;
 /// Git's own servers send a keep-alive every five seconds when they have nothing else to send.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Environment variables that point to another repository or configuration. A Git hook or alias
-/// that starts the server sets these variables.
+/// Environment variables that point to another repository or configuration. Git sets these
+/// variables if a Git hook or alias starts the server.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -32,7 +32,7 @@ const OUTER_GIT: [&str; 12] = [
     "GIT_TRACE",
 ];
 
-/// Longest time between two checks of a running subprocess.
+/// Longest interval between two checks of a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
 /// Size, in bytes, of the buffer for standard error.
 const READ_SIZE: usize = 8192;
@@ -41,7 +41,8 @@ const READ_SIZE: usize = 8192;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
-    /// The named program is not in `PATH`. It is either `git` or the `sh` that starts `git`.
+    /// The named program is not in `PATH`. The program is either `git` or the `sh` that starts
+    /// `git`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
     /// The subprocess could not be started or waited for.
@@ -145,7 +146,7 @@ fn read_stderr<E: From<GitError>>(
             bytes_read += count as u64;
             last_progress = Instant::now();
         } else if matches!(group.try_wait(), Ok(Some(_))) {
-            // A background child may hold standard error open.
+            // A background child may still hold standard error open.
             return Ok(tail);
         }
         if last_check.elapsed() < tick {
@@ -162,7 +163,7 @@ fn read_stderr<E: From<GitError>>(
     }
 }
 
-/// Waits until `stream` is readable or at EOF. Returns false if `timeout` passes first.
+/// Waits until `stream` is readable or at EOF. Returns `false` if `timeout` elapses first.
 fn is_readable(stream: &impl std::os::fd::AsFd, timeout: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(timeout).ok();
     let mut streams = [PollFd::new(stream, PollFlags::IN)];

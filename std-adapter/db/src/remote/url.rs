@@ -36,7 +36,8 @@ pub enum UrlError {
     /// The URL contains a NUL or a newline.
     #[error("a URL cannot contain NUL or a newline")]
     ControlCharacter,
-    /// The URL has the form `HELPER::ADDRESS`, which would run the program `git-remote-HELPER`.
+    /// The URL has the form `HELPER::ADDRESS`, which would make `git` run the `git-remote-HELPER`
+    /// program.
     #[error("transport helpers such as {0}:: are never used")]
     TransportHelper(String),
     /// The scheme is not supported.
@@ -75,7 +76,7 @@ impl Scheme {
     /// Returns the scheme of a URL. `git` uses the same rules to distinguish schemes.
     ///
     /// # Errors
-    /// Every [`UrlError`] except [`UrlError::NotAllowed`].
+    /// Any [`UrlError`] except [`UrlError::NotAllowed`].
     pub fn of(url: &str) -> Result<Scheme, UrlError> {
         if url.starts_with('-') {
             return Err(UrlError::UrlIsOption);
@@ -138,7 +139,7 @@ impl Schemes {
     /// Checks that a URL is well-formed and that its scheme is in the set.
     ///
     /// # Errors
-    /// [`UrlError::NotAllowed`] if the scheme is not in the set, and the same errors as
+    /// [`UrlError::NotAllowed`] if the scheme is not in the set, or any error returned by
     /// [`Scheme::of`].
     pub fn check(&self, url: &str) -> Result<(), UrlError> {
         let scheme = Scheme::of(url)?;

@@ -57,10 +57,9 @@ const MAX_PACKS: u16 = 4096;
 /// returns, its changes are as durable as [`Fsync`] specifies. Files are written under a temporary
 /// name, synced and renamed, and then their directories are synced.
 ///
-/// A repository can be opened only once at a time: [`GitStore::open`] fails while another
-/// `GitStore` for the same repository exists in this or another process. Branch locks left behind
-/// by a killed server are therefore known to be abandoned, and are removed when the repository is
-/// opened.
+/// A repository can be opened only once at a time. [`GitStore::open`] fails while another
+/// `GitStore` for the same repository exists in this or another process. Opening a repository
+/// removes branch locks that a killed server has left behind.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -79,11 +78,11 @@ impl fmt::Debug for GitStore {
 }
 
 impl GitStore {
-    /// Opens the repository at `path`: `path/.git`, the directory that the file `path/.git` points
-    /// to, or `path` itself. Creates a repository if none exists. Opens the whole repository even
-    /// if `path` is only one of its linked work trees.
+    /// Opens the repository at `path`, or creates one if none exists. The repository's directory is
+    /// `path/.git`, the directory that the file `path/.git` points to, or `path` itself. Opens the
+    /// whole repository even if `path` is only one of its linked work trees.
     ///
-    /// Abandoned branch locks are removed, which takes up to one second if there are any.
+    /// Removing abandoned branch locks can take up to one second.
     ///
     /// # Errors
     /// [`Error::Store`] if the path or the repository cannot be used, or if another server has

@@ -16,7 +16,7 @@ pub struct Conflict {
 pub enum ConflictKind {
     /// One side has a file and the other a directory.
     FileAndDir,
-    /// One side removed the file that the other side changed.
+    /// One side removed a file that the other side changed.
     RemovedAndChanged,
     /// Both sides created the file, but with different content or modes.
     MadeTwice,
@@ -38,7 +38,7 @@ impl fmt::Display for ConflictKind {
 /// The conflicts that prevent a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
-    /// The conflicts, of which there is at least one.
+    /// The conflicts. There is always at least one.
     pub conflicts: Vec<Conflict>,
     /// A description of how the branch moved while the transaction was open.
     pub moved: String,
@@ -46,11 +46,12 @@ pub struct Conflicts {
 
 /// The maximum number of paths that an error reply lists.
 const MAX_LISTED_PATHS: usize = 3;
-/// The approximate maximum length of an explanation, in bytes.
+/// The approximate maximum length, in bytes, of an explanation.
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
 impl Conflicts {
-    /// Returns a line about the branch and a line for each path, up to a maximum length.
+    /// Returns a line about the branch and a line for each path. A very long list of paths is
+    /// shortened.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);

@@ -18,7 +18,7 @@ use crate::{Error, Id, Result};
 /// The result of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The merged tree, which contains a file that describes the conflict at each conflicting path.
+    /// The merged tree. At each conflicting path, it contains a file that describes the conflict.
     pub tree: Tree,
     /// The conflicts, sorted by the bytes of their paths.
     pub conflicts: Vec<Conflict>,
@@ -63,7 +63,7 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far, which is initially our tree.
+    /// The result so far, beginning with our tree.
     merged: Merged,
     /// The directories that have yet to be merged.
     left: Vec<(Vec<u8>, Dirs)>,
@@ -83,7 +83,7 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // If only one side has the directory, nothing below it can be a file on one side and a
+        // If only one side has the directory, no path below it can be a file on one side and a
         // directory on the other. If both sides have the directory, a file may conflict with a
         // directory even if one side did not change.
         let one = ours.is_empty() || theirs.is_empty();
@@ -102,7 +102,8 @@ impl Merge<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
-        // Read each directory only once, as a very large directory does not fit into the cache.
+        // Read each directory only once, because a very large directory does not fit into the
+        // cache.
         for (name, [base, ours, theirs]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {
@@ -196,7 +197,7 @@ impl Merge<'_> {
     }
 }
 
-/// Refuses a node if Git does not allow its name or the name of a node below it.
+/// Returns an error if Git does not allow the name of `node` or of any node below it.
 fn check_names(objects: &ObjectCache, name: Option<&[u8]>, node: &TreeNode) -> Result<()> {
     if let Some(name) = name {
         check_name(name, node.mode())?;

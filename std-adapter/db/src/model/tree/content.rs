@@ -27,7 +27,7 @@ pub struct Pending(pub(super) Arc<SparseBytes>);
 impl FileContent {
     /// Creates uncommitted content without a memory limit.
     pub(super) fn of(bytes: &[u8]) -> FileContent {
-        // Without a limit, this fails only if the process is out of memory.
+        // Without a limit, the copy fails only if the process is out of memory.
         let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))
             .unwrap_or_else(|_| SparseBytes::new(Budget::new(u64::MAX)));
         FileContent::Pending(Pending(Arc::new(content)))
@@ -97,7 +97,7 @@ impl FileContent {
         }
     }
 
-    /// Returns the content's hash. The content need not be stored.
+    /// Returns the content's hash. The content does not have to be in the store.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if there is not enough memory for a copy; [`Error::Store`] if the

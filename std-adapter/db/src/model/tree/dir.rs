@@ -26,7 +26,7 @@ pub enum TreeNode {
     Dir(TreeDir),
     /// A file or symbolic link.
     File(TreeFile),
-    /// A commit in another repository, which is preserved but not followed.
+    /// A reference to a commit in another repository. The reference is preserved but not followed.
     Submodule(Id),
 }
 
@@ -42,7 +42,7 @@ pub enum TreeDir {
 /// A file or symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeFile {
-    /// The mode: [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or
+    /// The mode, which is [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or
     /// [`Link`](EntryMode::Link).
     pub mode: EntryMode,
     /// The content, or the target of a symbolic link.
@@ -155,8 +155,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns two totals, in bytes, for everything at and below this directory: the approximate
-    /// memory used by uncommitted names, and the length of uncommitted files.
+    /// Returns two totals in bytes: the approximate memory used by uncommitted names, and the
+    /// length of uncommitted files. Both totals include subdirectories.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];

@@ -1,6 +1,6 @@
-//! A directory whose changes are kept apart from its stored entries.
+//! A directory whose changes are kept separate from its stored entries.
 //!
-//! Changing a very large directory therefore costs little more than storing the changed entry. Only
+//! Changing an entry of a very large directory costs little more than storing that entry. Only
 //! writing the directory takes time proportional to its size.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ impl EditedDir {
         self.count == 0
     }
 
-    /// Returns the approximate memory used by the stored entries, in bytes.
+    /// Returns the approximate number of bytes that the stored entries take up in memory.
     pub(crate) fn weight(&self) -> u64 {
         self.before.weight()
     }
@@ -75,7 +75,7 @@ impl EditedDir {
         removed
     }
 
-    /// Returns the changed nodes, without the removed ones.
+    /// Returns the changed entries, except those that were removed.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &TreeNode)> {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
@@ -115,7 +115,7 @@ impl EditedDir {
             all.push(entry);
         }
         all.extend(changed);
-        // Git has no empty directories.
+        // Git does not store empty directories.
         all.retain(|entry| (entry.mode, entry.id) != (EntryMode::Dir, Id::EMPTY_TREE));
         encode_sorted(&all)
     }

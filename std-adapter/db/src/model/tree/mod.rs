@@ -17,7 +17,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
 /// A directory tree. Cloning a tree is cheap, and a change copies only the directories along its
-/// path. Directories are read when they are needed.
+/// path. A directory is read only when it is needed.
 ///
 /// A path consists of names joined by `/`, without a leading `/`. The empty path refers to the top
 /// directory.
@@ -72,8 +72,8 @@ impl Tree {
     /// Returns the directory at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if nothing is at `path`; [`Error::NotDirectory`] if the node is not a
-    /// directory; [`Error::Broken`] if a directory cannot be read.
+    /// [`Error::NotFound`] if there is nothing at `path`; [`Error::NotDirectory`] if the node is
+    /// not a directory; [`Error::Broken`] if a directory cannot be read.
     pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
             TreeNode::Dir(dir) => Ok(dir),
@@ -107,7 +107,7 @@ impl Tree {
         self.entries_mut(objects, parent)?.remove(name).ok_or(Error::NotFound)
     }
 
-    /// Returns the file at `path` so that it can be changed.
+    /// Returns a mutable reference to the file at `path`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such node; [`Error::IsDirectory`] if the node is a
@@ -121,7 +121,7 @@ impl Tree {
         }
     }
 
-    /// Returns the paths of empty directories, which a written tree does not contain.
+    /// Returns the paths of all empty directories. Writing the tree leaves out empty directories.
     #[must_use]
     pub fn empty_dirs(&self) -> Vec<Vec<u8>> {
         let (mut empty, mut left) = (Vec::new(), vec![(Vec::new(), &self.0)]);
@@ -162,8 +162,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the number of bytes by which the changed directories above `path` grow if the node
-    /// at `path` is changed.
+    /// Returns the approximate number of bytes by which changing the node at `path` increases the
+    /// memory used by its parent directories.
     ///
     /// # Errors
     /// [`Error::Broken`] if a directory cannot be read.
@@ -247,8 +247,8 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // Empty directories are gone. Git would sort the directory `a` after `a.c`, but this list
-        // has it first.
+        // The list contains no empty directories. Git would sort the directory `a` after `a.c`, but
+        // this list has `a` first.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]

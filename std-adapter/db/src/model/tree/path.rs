@@ -1,11 +1,11 @@
 //! Paths, which are names joined by `/`.
 
-/// Returns the names of a path.
+/// Returns the names in a path.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// Returns the first `depth` names of a path.
+/// Returns the first `depth` names in a path.
 pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     let mut ends = path
         .iter()
