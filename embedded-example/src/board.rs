@@ -148,7 +148,7 @@ impl Tick {
     const FIRST: Tick = Tick { at_ms: 0, number: 0, lit: false, sample: 0 };
 }
 
-/// A number of milliseconds that is displayed in seconds.
+/// A duration in milliseconds that is displayed in seconds.
 struct Seconds(u64);
 
 impl fmt::Display for Seconds {

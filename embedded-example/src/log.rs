@@ -15,7 +15,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// The value of `log/level` that is required for each defmt level.
+/// Maps each defmt level to the value of `log/level` that enables it.
 #[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
@@ -70,8 +70,8 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
-    // disabled on the only core. Faults cannot be disabled, but the fault handler panics.
-    // `IN_FRAME` then makes `acquire` exit before accessing the state.
+    // disabled on the only core. Faults cannot be disabled, but the fault handler panics. During a
+    // frame, `IN_FRAME` makes `acquire` exit before accessing the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {
@@ -102,7 +102,7 @@ mod uart {
         unsafe fn flush() {}
 
         unsafe fn release() {
-            // SAFETY: the same reasoning applies as in `acquire`.
+            // SAFETY: see `acquire`.
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.end_frame(send);
             let restore = state.restore;
@@ -112,7 +112,7 @@ mod uart {
         }
 
         unsafe fn write(bytes: &[u8]) {
-            // SAFETY: the same reasoning applies as in `acquire`.
+            // SAFETY: see `acquire`.
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.write(bytes, send);
         }

@@ -112,7 +112,7 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Exactly as many words are read as the frame contains. Reading one word more or less would
+    // The number of words read must match the frame's length. Reading one word more or less would
     // misalign all later frames.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();

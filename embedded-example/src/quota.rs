@@ -1,4 +1,4 @@
-//! A quota of open files for each client.
+//! Limits the number of files that each client can have open.
 
 use core::cell::Cell;
 use core::fmt;

@@ -86,7 +86,7 @@ impl Driver for Clock {
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
                 // SysTick wrapped around after interrupts were disabled. `left` may have been read
-                // before this, so it is read again.
+                // before the wrap-around, so it is read again.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }

@@ -3,10 +3,10 @@
 //! Inodes have attributes, and directories map names to inodes. The module is independent of the
 //! access method: the same tree can be served over 9P and walked within the process.
 //!
-//! [`Vfs`] is the trait for whole trees. This crate implements it for [`StaticTree`], and the
-//! server crate implements it for the dynamic tree and the scratch tree. [`File`] is the trait for
-//! single files. Most programs implement only [`File`], because both [`StaticTree`] and the dynamic
-//! tree can serve any [`File`].
+//! [`Vfs`] is the trait for whole trees. This crate implements [`Vfs`] for [`StaticTree`], and the
+//! server crate implements [`Vfs`] for the dynamic tree and the scratch tree. [`File`] is the trait
+//! for single files. Most programs implement only [`File`], because both [`StaticTree`] and the
+//! dynamic tree can serve any [`File`].
 
 mod attr;
 mod error;
@@ -101,14 +101,14 @@ pub trait Vfs {
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
     /// Returns `true` if a walk must fail when any of its names is not found. According to
-    /// `walk(5)`, a walk succeeds partially if the first name is found, but DataKit clients treat
-    /// every success as a complete walk.
+    /// `walk(5)`, a walk succeeds partially if its first name is found but a later name is not.
+    /// DataKit clients, however, treat every success as a complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
 
-    /// Returns whether names may contain slashes. Some user-space clients send such names, but
-    /// operating system kernels cannot.
+    /// Returns whether names may contain slashes. Some user-space clients send names with slashes,
+    /// but operating system kernels cannot.
     fn allows_slash(&self) -> bool {
         false
     }

@@ -55,8 +55,9 @@ pub enum MutableTree {}
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as
 /// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
-/// refuse the operation. This saves flash, because the handlers for unsupported requests are not
-/// monomorphised. It also saves RAM, because requests that never wait need no state in a future.
+/// refuse the operation. Immutable trees save flash, because the handlers for unsupported requests
+/// are not monomorphised. They also save RAM, because requests that never wait need no state in a
+/// future.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 

@@ -3,9 +3,9 @@
 //!
 //! A list has room for the wakers of a few tasks. Further tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
-//! future**. When a chained task is woken or its future is dropped, it wakes the previous task. A
-//! list is small, needs no allocator and can hold any number of tasks. The tasks in a long chain
-//! are woken one after the other.
+//! future**. When a chained task is woken or its future is dropped, the previous task is also
+//! woken. A list is small, needs no allocator and can hold any number of tasks. The tasks in a long
+//! chain are woken one after the other.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -44,7 +44,7 @@ pub struct Waiter {
     held: Option<Waker>,
     /// The value of [`BREAKS`] when this task joined the chain.
     breaks: u32,
-    /// Distinguishes this task's waker from others.
+    /// A number that distinguishes this task's waker from other wakers.
     task: usize,
 }
 

@@ -174,8 +174,7 @@ impl<'a> Dirent<'a> {
     /// Writes the entry at the start of `buf` and returns its length in bytes.
     ///
     /// # Errors
-    /// Returns [`Full`] if the entry does not fit into `buf`. The contents of `buf` are then
-    /// unspecified.
+    /// Returns [`Full`] and leaves the contents of `buf` unspecified if the entry does not fit.
     pub fn encode_into(&self, buf: &mut [u8]) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, Dialect::Linux);
         self.encode(&mut writer);

@@ -213,8 +213,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // The buffer is sliced in two steps. This lets the compiler prove that the lengths are
-        // equal, and remove the panic in `copy_from_slice`.
+        // Slicing the buffer in two steps lets the compiler prove that the lengths are equal and
+        // remove the panic in `copy_from_slice`.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);

@@ -49,7 +49,8 @@ pub const HEADER: usize = 7;
 pub const RREAD_HEADER: usize = 11;
 
 /// Returns the tag of a frame, or [`Tag::NONE`] if the frame has no header. The rest of the frame
-/// may be malformed, so this function also finds the tag for an error reply to a malformed request.
+/// may be malformed. This function can therefore supply the tag for the error reply to a malformed
+/// request.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {
     match frame.first_chunk::<HEADER>() {

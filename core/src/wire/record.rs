@@ -14,8 +14,8 @@ impl Tag {
     pub const NONE: Self = Self(!0);
 }
 
-/// The identifier of a file, chosen by the client and unique within its connection. 0 is a valid
-/// fid.
+/// The identifier of a file, chosen by the client and unique within its connection. The number 0 is
+/// a valid fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fid(pub u32);
@@ -59,8 +59,8 @@ number! { Tag: u16  Fid: u32 }
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// A set of bits: [`DIR`](Qid::DIR) and the constants that follow it. The same bits form the
-    /// top byte of the mode in a stat record.
+    /// A combination of bits, such as [`DIR`](Qid::DIR). The same bits form the top byte of the
+    /// mode in a stat record.
     pub kind: u8,
     /// A version number that changes whenever the content changes. The value 0 tells Linux not to
     /// cache the file.

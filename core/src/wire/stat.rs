@@ -72,11 +72,12 @@ pub struct Stat<'a> {
 pub struct StatUnix<'a> {
     /// The target of a symbolic link, or a device's type and numbers, as in `b 8 1` or `c 1 3`.
     pub extension: Str<'a>,
-    /// Numeric ID of the owner. All ones mean "none" or "do not change".
+    /// Numeric ID of the owner. A value of all ones means "none" or "do not change".
     pub n_uid: u32,
-    /// Numeric ID of the group. All ones mean "none" or "do not change".
+    /// Numeric ID of the group. A value of all ones means "none" or "do not change".
     pub n_gid: u32,
-    /// Numeric ID of the user who last modified the file. All ones mean "none" or "do not change".
+    /// Numeric ID of the user who last modified the file. A value of all ones means "none" or "do
+    /// not change".
     pub n_muid: u32,
 }
 
@@ -91,8 +92,7 @@ impl<'a> Stat<'a> {
     /// in bytes. A directory's data consists of records in this format.
     ///
     /// # Errors
-    /// Returns [`Full`] if the record does not fit into `buf`. The contents of `buf` are then
-    /// unspecified.
+    /// Returns [`Full`] and leaves the contents of `buf` unspecified if the record does not fit.
     pub fn encode_into(&self, buf: &mut [u8], dialect: Dialect) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, dialect);
         self.encode_record(&mut writer);

@@ -87,7 +87,7 @@ macro_rules! messages {
 
             /// Like [`decode`](Self::decode), but only if `known` accepts the request's type.
             /// Returns [`Malformed::Unknown`] for all other types. If the compiler can evaluate
-            /// `known`, the code for all other types is omitted.
+            /// `known` at compile time, the code for all other types is omitted.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,

@@ -123,7 +123,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 }
 
 /// Returns a waiter for calls that never register it. The waiter is never dropped, because the drop
-/// glue at each call site would take flash.
+/// glue at each call site would take up flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }

@@ -188,7 +188,7 @@ fn decodes_a_short_stat_in_9p2000_u() {
     assert_eq!(T::decode(&buf[..length], Dialect::Legacy), Err(Malformed::Trailing));
 }
 
-/// A stat message has two length fields, which must agree.
+/// A stat message has two length fields, which must match.
 #[test]
 fn refuses_a_stat_with_wrong_lengths() {
     let message = R::Stat { stat: stat() };
