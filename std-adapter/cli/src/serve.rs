@@ -66,15 +66,15 @@ pub(crate) struct ServeArgs {
     /// Abort a fetch that is larger than this; 0 means no limit
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = at_least(0))]
     pub(crate) remote_limit: u64,
-    /// URL schemes of the remotes that clients may use, separated by commas: git, ssh, http, https,
-    /// file (which includes paths) [default: all; if other machines can connect, all except file,
-    /// which would let them read this machine's repositories]
+    /// URL schemes that clients may use for remotes, separated by commas: git, ssh, http, https,
+    /// file (including paths) [default: all; without file if other machines can connect, because
+    /// they could read this machine's repositories]
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
     pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve an empty writable tree in memory instead of the database
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
-    /// Memory for the scratch tree: contents, names, attributes and about 1 KiB per file
+    /// Maximum memory for the scratch tree: contents, names, attributes and about 1 KiB per file
     #[arg(
         long,
         value_name = "BYTES",
@@ -83,8 +83,8 @@ pub(crate) struct ServeArgs {
         requires = "scratch"
     )]
     pub(crate) scratch_memory: u64,
-    /// Memory for uncommitted changes of all transactions; one connection may use at most a quarter
-    /// of it
+    /// Maximum memory for uncommitted changes in all transactions; one connection may use at most a
+    /// quarter
     #[arg(long, value_name = "BYTES", default_value_t = datakit_db::TRANSACTION_MEMORY, value_parser = at_least(4096))]
     pub(crate) transaction_memory: u64,
     #[command(flatten)]
@@ -112,15 +112,13 @@ pub(crate) struct LimitArgs {
     /// Maximum size of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit_server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit_server::MSIZE)))]
     msize: u32,
-    /// Limit on the bytes buffered for a connection, above which no more requests may block in
-    /// files
+    /// Number of buffered bytes per connection above which no more requests may block in files
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
     max_buffered: u32,
     /// Time within which a new connection must attach
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     attach_timeout: u64,
-    /// Close a connection that has no request in progress and sends none for this long; 0 means
-    /// never
+    /// Close a connection that has had no requests in progress for this long; 0 means never
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     idle_timeout: u64,
     /// Number of threads; 0 means one per core
@@ -189,7 +187,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = signals::end()?;
-    // Log the start only now, so that a server that cannot start prints nothing but the reason.
+    // The start is logged only now so that a server that cannot start prints only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
@@ -238,7 +236,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(status)
 }
 
-/// Opens the database, and returns it with the directory of its Git repository, if any.
+/// Opens the database. Returns the database, and the directory of its Git repository, if any.
 fn open_database(
     args: &ServeArgs,
     remote_timeout: Option<Duration>,
@@ -270,10 +268,10 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// How long the server waits for standard output to be read before it starts to serve.
+/// How long the server waits for standard output to be read before it starts serving.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the addresses. If nobody reads standard output, the server starts to serve anyway.
+/// Prints the addresses. If standard output is not read in time, the server starts serving anyway.
 async fn print_listening(text: String) -> std::io::Result<()> {
     let (sender, printed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

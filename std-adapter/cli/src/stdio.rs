@@ -50,8 +50,8 @@ pub(crate) fn complain(text: &str) {
 /// Runs `command` for each operand, even if the command fails for some operands.
 ///
 /// # Errors
-/// [`CliError::Reported`] if the command failed for at least one operand. If the command fails with
-/// [`CliError::BrokenPipe`], that error is returned immediately.
+/// Returns [`CliError::Reported`] if the command failed for at least one operand. If the command
+/// fails with [`CliError::BrokenPipe`], that error is returned immediately.
 pub(crate) async fn for_each<T>(
     operands: &[T],
     mut command: impl AsyncFnMut(&T) -> CliResult,
@@ -72,7 +72,7 @@ pub(crate) async fn for_each<T>(
 /// Prints every failure.
 ///
 /// # Errors
-/// [`CliError::Reported`] if there is at least one failure.
+/// Returns [`CliError::Reported`] if there is at least one failure.
 pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliResult {
     let mut result = Ok(());
     for failure in failures {
@@ -82,7 +82,7 @@ pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliRes
     result
 }
 
-/// Escapes the characters in JSON strings that a terminal does not show.
+/// Escapes hidden characters, such as bidirectional controls, in JSON text.
 fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

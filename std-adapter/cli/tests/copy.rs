@@ -135,7 +135,7 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 
-/// Creates the directory `to` and the file `outside/secret`, which no copy may change.
+/// Creates the `to` directory, and the `outside/secret` file that no copy may change.
 fn with_secret(name: &str) -> Scratch {
     let dir = Scratch::new(name);
     fs::create_dir_all(dir.0.join("outside")).unwrap();

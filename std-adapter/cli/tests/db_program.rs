@@ -229,7 +229,7 @@ fn merge_commits_to_the_branch() {
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// The fetching database is in memory.
+/// The database that fetches the branch is kept in memory.
 #[test]
 fn a_fetched_branch_can_be_merged() {
     let db = Fixture::new("db-fetch");

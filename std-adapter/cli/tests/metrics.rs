@@ -13,7 +13,7 @@ use common::{PROGRAM, Server, TIMEOUT, within};
 use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts a server that exports metrics, and returns the server and the HOST:PORT of the metrics.
+/// Starts a server that exports metrics, and returns the server and the address of the metrics.
 fn start(options: &[&str]) -> (Server, String) {
     let options: Vec<&str> =
         ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
@@ -134,7 +134,7 @@ fn logged_messages_are_counted() {
     server.client().run(&["cat", "/debug/server/version"]);
     let text = scrape(&at);
     assert!(!text.contains("src=\"server\""), "{text}");
-    // The only message so far is the one that reports the start of the server.
+    // So far, the server has logged only the message about its start.
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);

@@ -1,5 +1,5 @@
-//! Tests with repositories in which objects are missing or damaged. Every command reports the
-//! affected objects and still shows or copies the others.
+//! Tests with repositories that have missing or damaged objects. Every command reports the affected
+//! objects and still shows or copies the others.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -143,8 +143,8 @@ fn cp_r_copies_directories_both_ways() {
         client.run(&["cp", "-r", typed, ":/"]);
         client.run(&["cp", "--recursive", ":from", ":copy"]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
-        // The target is now a directory, so the copy goes into it. Copying a second time changes
-        // nothing.
+        // The target is now an existing directory, so the copy is created inside it. Copying a
+        // second time changes nothing.
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
 
@@ -308,8 +308,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// If the interrupt arrives between two reads, there is nothing to flush, so the test repeats until
-/// a flush is counted.
+/// If the interrupt arrives between two reads, there is nothing to flush. The test therefore
+/// repeats until a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

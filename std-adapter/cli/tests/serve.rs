@@ -37,7 +37,7 @@ fn the_scratch_tree_is_limited_to_its_memory() {
     std::fs::write(&small, vec![1; 1 << 19]).unwrap();
     client.run(&["cp", &small, ":small"]);
     assert!(client.fail(&["cp", &large, ":large"]).contains("No space left on device"));
-    // The other file must remain intact.
+    // The `small` file must remain intact.
     assert_eq!(client.run(&["cat", "small"]).len(), 1 << 19);
     for args in [&["--scratch-memory", "1048576"][..], &["--scratch", "--scratch-memory", "0"]] {
         let output =
@@ -215,7 +215,7 @@ fn attach_timeout() {
     assert_eq!(server.client().run(&["ls"]), "");
 }
 
-/// The command is answered after the server has stopped listening.
+/// The write to the command file is answered after the server has stopped listening.
 #[tokio::test]
 async fn requests_in_progress_are_answered_after_the_stop() {
     let (started, mut start) = tokio::sync::mpsc::unbounded_channel();
@@ -335,7 +335,7 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// A program that exited with unread data would reset the connection.
+/// If a program exits with unread data, the connection is reset.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
@@ -384,7 +384,7 @@ fn connections_beyond_the_descriptor_limit_are_closed() {
     let server = Server::with_files(64, &["--scratch", "--threads", "1"]);
     let connect = |_| TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
     let mut sockets: Vec<_> = (0..80).map(connect).collect();
-    // The server closes the last connections immediately.
+    // Connections beyond the limit are closed immediately.
     let last = sockets.last_mut().unwrap();
     last.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));

@@ -105,8 +105,8 @@ impl Config {
 }
 
 impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
-    /// Returns the value from the first lookup branch that contains the key. If the text cannot be
-    /// parsed, returns the default.
+    /// Returns the value from the first lookup branch that contains the key. Returns the default if
+    /// no branch contains the key or the text cannot be parsed.
     pub(crate) async fn get(&self) -> Result<T> {
         for branch in &self.config.lookup {
             if let Some(text) = read(branch, &self.path).await? {
@@ -138,8 +138,8 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
     }
 }
 
-/// Returns a branch. If the branch has no commits, creates its first commit, so that other clients
-/// can see the branch.
+/// Returns a branch. A branch without commits receives a first commit, which makes the branch
+/// visible to other clients.
 async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {

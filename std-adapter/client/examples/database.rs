@@ -1,4 +1,4 @@
-//! Commits a file to a branch of a Datakit database in a transaction and prints the history.
+//! Uses a transaction to commit a file to a branch of a Datakit database, and prints the history.
 //!
 //! ```sh
 //! datakit serve &
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Commits to the branch `master` and returns its new head.
+/// Commits to the `master` branch and returns its new head.
 pub(crate) async fn run(url: &Url) -> Result<Commit, Box<dyn Error>> {
     let db = Db::connect(url).await?;
     let master = db.branch("master").await?;

@@ -40,7 +40,7 @@ pub struct Options {
 impl Default for Options {
     /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order, and 128 KiB of data
     /// per message. The time limit for connecting is 10 seconds. The client attaches as the user
-    /// and the group of this process where the standard library can determine them.
+    /// and group of this process if the standard library can determine them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -109,7 +109,7 @@ impl Options {
         self
     }
 
-    /// Sets the numeric group id for new files, which is sent in 9P2000.L.
+    /// Sets the numeric group id for new files. The id is sent only in 9P2000.L.
     #[must_use]
     pub fn gid(mut self, number: u32) -> Options {
         self.gid = number;
@@ -117,7 +117,7 @@ impl Options {
     }
 
     /// Sets the time limit for connecting, from the address lookup to the attach. Later requests
-    /// have no time limit: a read from a stream waits until the server answers.
+    /// have no time limit. For example, a read from a stream waits until the server replies.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Options {
         self.timeout = limit;
@@ -129,7 +129,7 @@ impl Options {
     }
 }
 
-/// Returns the user and the group of this process, where the standard library can determine them.
+/// Returns the user id and the group id of this process if the standard library can determine them.
 fn ids() -> Option<(u32, u32)> {
     #[cfg(target_os = "linux")]
     {
@@ -174,8 +174,8 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
     }
 }
 
-/// Negotiates the dialect and the msize, and starts the connection. If the server answers
-/// `unknown`, offers the next dialect. Records the dialect in `span`.
+/// Negotiates the dialect and the msize, and starts the connection. Offers the next dialect if the
+/// server answers `unknown`. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,
     mut writer: W,

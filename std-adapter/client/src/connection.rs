@@ -52,8 +52,8 @@ impl Connection {
         Arc::new(Connection { driver, dialect, msize, gid })
     }
 
-    /// Sends a request and waits for the reply, which may be an error reply. If too many bytes are
-    /// queued for writing, first waits until there is room.
+    /// Sends a request and waits for the reply, which may be an error reply. Waits before sending
+    /// if too many bytes are queued for writing.
     ///
     /// Dropping the future cancels the request with Tflush. The tag can be reused after Rflush.
     pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
@@ -115,7 +115,7 @@ impl Connection {
         self.driver.poll_reserve(cx)
     }
 
-    /// Sends a request without waiting. The caller must have reserved space.
+    /// Sends a request without waiting. The caller must first reserve space in the queue.
     pub(crate) fn submit(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Call> {
         self.submit_with(message, OnReply::Nothing)
     }
@@ -142,7 +142,7 @@ impl Connection {
         }
     }
 
-    /// Sends Tstat or Tgetattr. For a symbolic link, also reads the target.
+    /// Sends Tstat or Tgetattr. Also reads the target of a symbolic link.
     pub(crate) async fn stat(self: &Arc<Connection>, fid: FidNumber) -> Result<Metadata> {
         let message = match self.dialect {
             Dialect::Linux => Tmessage::Getattr { fid, mask: Attr::BASIC },
@@ -217,8 +217,8 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // The waker must be dropped after the lock is released. The waker can be the last reference
-        // to a task, and dropping the task's calls takes the lock.
+        // The waker must be dropped after the lock is released. If the waker is the last reference
+        // to a task, dropping it also drops the task's calls, which takes the lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();
@@ -241,8 +241,8 @@ impl Future for Call {
     }
 }
 
-/// Checks that the type of a reply matches the type of the request. The effect of any other reply
-/// on the request's fid is unknown, so the fid number is not reused.
+/// Checks that the type of a reply matches the type of the request. If the types do not match, the
+/// state of the request's fid is unknown, so the fid number is not reused.
 fn check_type(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
         RLERROR | RERROR => Ok(()),

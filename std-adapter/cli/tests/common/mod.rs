@@ -149,7 +149,7 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Polls until a condition holds, for conditions that produce no event.
+/// Polls a condition that produces no event until the condition holds.
 pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !condition() {
@@ -171,7 +171,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A server address and the dialect that client commands use.
+/// The address of a server, and the dialect used by client commands.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,

@@ -42,7 +42,8 @@ impl DyingClient {
     }
 }
 
-/// Waits for the `first` event, and then for another one that never comes.
+/// Waits for the first event if `first` is true, and then spawns a task that waits until the watch
+/// fails.
 async fn wait_forever<T: Send + 'static>(
     watch: Result<Watch<T>, datakit_client::db::Error>,
     first: bool,

@@ -24,7 +24,7 @@ impl Disk {
         Disk(repository)
     }
 
-    /// Remounts the disk with the option `ro` or `rw`.
+    /// Remounts the disk with the `ro` or `rw` option.
     fn remount(&self, option: &str) {
         run("mount", &["-o", &format!("remount,{option}")], &self.0);
     }

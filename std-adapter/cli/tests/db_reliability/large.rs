@@ -13,7 +13,7 @@ const FILES: usize = 100_000;
 const COMMITS: usize = 50_000;
 
 /// The time limit for each operation that walks the whole history or a directory. The limit is
-/// generous, because debug builds take ten times as long and the machine may be busy.
+/// generous, because debug builds are ten times slower and the machine may be busy.
 const MAX_WALK: Duration = Duration::from_secs(30);
 
 const COMMITTER: &str = "committer a <a@b> 1700000000 +0000\ndata 1\nx\n";
@@ -32,8 +32,8 @@ fn commit_with_files(count: usize) -> Vec<u8> {
     commands.into_bytes()
 }
 
-/// Creates a repository with all files in one directory. With `git fast-import`, creating the
-/// repository would take a minute.
+/// Creates a repository with all files in one directory. `git fast-import` would take a minute to
+/// create the same repository.
 fn flat_repository() -> TempRepository {
     let repository = TempRepository::imported("flat", b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"file");
@@ -119,8 +119,8 @@ async fn a_directory_can_have_100_000_files() {
     flat.assert_sound();
 }
 
-/// Returns `git fast-import` commands for a linear history from `first` to `master` and for a
-/// branch `side` with one commit on top of `first`.
+/// Returns `git fast-import` commands for a linear history from `first` to `master`, and for a
+/// `side` branch with one commit on top of `first`.
 fn long_history() -> Vec<u8> {
     let mut commands = String::new();
     for number in 0..COMMITS {

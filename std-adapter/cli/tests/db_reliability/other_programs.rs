@@ -1,5 +1,5 @@
-//! Tests that commit with `git` to the branch that clients use, and repack the repository at the
-//! same time.
+//! Tests that commit with `git` while clients commit to the same branch and the repository is
+//! repacked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
 
-/// Commits one more file with plumbing commands. Returns the number of failed attempts.
+/// Commits one file with Git's plumbing commands. Returns the number of failed attempts.
 fn commit_with_git(repository: &TempRepository, index: &str, path: &str) -> usize {
     std::fs::write(repository.0.join("content"), path).unwrap();
     let done = (0..MAX_ATTEMPTS).find(|_| try_with_git(repository, index, path).is_some());
@@ -118,8 +118,8 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack
-    // and `git repack -ad` would drop that pack, so `git` would lose its own commits.
+    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack,
+    // and `git repack -ad` would drop the pack. As a result, `git` would lose its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }
@@ -129,8 +129,7 @@ async fn nothing_is_lost_while_git_drops_unreachable_objects() {
     assert_all_survives(TempRepository::imported("drops", b""), short_or_full(10, 200), 0).await;
 }
 
-/// The refs of these branches are in subdirectories, which `git pack-refs` removes once they are
-/// empty.
+/// The refs of these branches are in subdirectories. `git pack-refs` removes empty subdirectories.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn branches_are_created_and_removed_while_git_packs_them() {
     let repository = Arc::new(TempRepository::imported("come-and-go", b""));

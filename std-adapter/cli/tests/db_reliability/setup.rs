@@ -61,8 +61,8 @@ impl TempRepository {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The commands print little before they reach the end of their input, so neither side
-        // blocks on a full pipe.
+        // The commands print little before they have read all of their input, so a full pipe cannot
+        // cause a deadlock.
         git.stdin.take().unwrap().write_all(input).unwrap();
         printed(args, &git.wait_with_output().unwrap())
     }
@@ -71,7 +71,7 @@ impl TempRepository {
         self.git(args).lines().map(str::to_owned).collect()
     }
 
-    /// Returns the messages of all commits on a branch except merges.
+    /// Returns the messages of all non-merge commits on a branch.
     pub(crate) fn messages(&self, branch: &str) -> BTreeSet<String> {
         self.lines(&["log", "--no-merges", "--format=%s", branch])
     }
@@ -194,7 +194,7 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// Awaits a future, and returns its result and how long it took.
+/// Awaits a future, and returns its result and the elapsed time.
 pub(crate) async fn timed<T>(what: &str, work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     let done =

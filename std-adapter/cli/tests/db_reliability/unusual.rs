@@ -9,10 +9,10 @@ fn path(text: impl AsRef<[u8]>) -> Path {
     Path::parse(text).unwrap()
 }
 
-/// A name that is not UTF-8 and contains a control character.
+/// A name that is not valid UTF-8 and contains a control character.
 const ODD: &[u8] = b"\xff\xfe\x07 odd";
 
-/// Creates a repository with a branch that contains every kind of entry.
+/// Creates a repository with a branch that contains every kind of tree entry.
 fn odd_repository() -> TempRepository {
     let long = "l".repeat(255);
     let mut commands =
@@ -152,7 +152,7 @@ async fn a_shallow_clone_can_be_read_and_changed() {
     transaction.commit("Merge").await.unwrap();
     commit(&db, "master", "after", "x").await.unwrap();
     shallow.assert_sound();
-    // The new commits connect to the rest of the history once it is fetched.
+    // Fetch the rest of the history, so that the repository is no longer shallow.
     shallow.git(&["fetch", "-q", "--unshallow"]);
     assert_eq!(shallow.git(&["rev-list", "--count", "master"]), "23");
     shallow.assert_sound();

@@ -54,8 +54,8 @@ impl Branch {
     /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
     ///
     /// # Errors
-    /// [`Error::NotFastForward`] if `to` is not a descendant of the head, for example because
-    /// another client has moved the branch in the meantime; [`Error::NotFound`] if the commit does
+    /// Returns [`Error::NotFastForward`] if `to` is not a descendant of the head, for example
+    /// because another client has moved the branch. Returns [`Error::NotFound`] if the commit does
     /// not exist.
     pub async fn fast_forward(&self, to: &Commit) -> Result<()> {
         self.dir.join("fast-forward").command(&to.id().to_string()).await
@@ -64,7 +64,8 @@ impl Branch {
     /// Starts a transaction. The server aborts the transaction if this connection ends.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
+    /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
+    /// occurs.
     pub async fn transaction(&self) -> Result<Transaction> {
         Transaction::start(self).await
     }
@@ -74,8 +75,8 @@ impl Branch {
     /// Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// Any error returned by `f`; [`Error::TransactionOpen`] if `f` returns `Ok` without committing
-    /// or aborting the transaction. If an error is returned, the transaction is aborted.
+    /// Returns any error returned by `f`, or [`Error::TransactionOpen`] if `f` returns `Ok` without
+    /// committing or aborting the transaction. If an error is returned, the transaction is aborted.
     ///
     /// ```no_run
     /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -107,7 +108,8 @@ impl Branch {
     /// is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
+    /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
+    /// occurs.
     pub async fn watch_head(&self) -> Result<Watch<Option<Commit>>> {
         self.watch_commits("head.live").await
     }
@@ -117,7 +119,8 @@ impl Branch {
     /// original server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
+    /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
+    /// occurs.
     pub async fn reflog(&self) -> Result<Watch<Option<Commit>>> {
         self.watch_commits("reflog").await
     }
@@ -134,7 +137,8 @@ impl Branch {
     /// are skipped while the watch is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
+    /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
+    /// occurs.
     pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<PathValue>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
         let live = self.dir.join("watch").join_all(nodes).join("tree.live");
@@ -148,7 +152,7 @@ impl Branch {
     /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
     ///
     /// # Errors
-    /// Any error returned by `f`; [`Error::StreamEnded`] if the server ends the stream.
+    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_head<T>(
         &self,
         f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
@@ -160,7 +164,7 @@ impl Branch {
     /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
     ///
     /// # Errors
-    /// Any error returned by `f`; [`Error::StreamEnded`] if the server ends the stream.
+    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_path<T>(
         &self,
         path: &Path,
@@ -185,7 +189,7 @@ where
     Err(Error::StreamEnded)
 }
 
-/// Parses a line that is either a hash or empty.
+/// Parses a line that contains a hash or is empty.
 fn parse_head(client: &Client, line: &str) -> Result<Option<Commit>> {
     match line.trim() {
         "" => Ok(None),

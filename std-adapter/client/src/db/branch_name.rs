@@ -7,11 +7,11 @@ use std::sync::Arc;
 /// valid file name.
 const COMPONENT_MAX: usize = 250;
 
-/// A branch name that Git accepts, without `refs/heads/`. The name may contain slashes.
+/// A valid Git branch name, without the `refs/heads/` prefix. The name may contain slashes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(Arc<[u8]>);
 
-/// The error returned for a branch name that Git refuses.
+/// The error returned for an invalid Git branch name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidBranchName {
@@ -30,7 +30,7 @@ impl fmt::Display for InvalidBranchName {
 impl std::error::Error for InvalidBranchName {}
 
 impl BranchName {
-    /// Creates a branch name, checking the rules of `git check-ref-format --branch`.
+    /// Creates a branch name that follows the rules of `git check-ref-format --branch`.
     ///
     /// # Errors
     /// [`InvalidBranchName`] if the name breaks one of the rules.
@@ -45,7 +45,7 @@ impl BranchName {
         }
     }
 
-    /// Returns the name without `refs/heads/`.
+    /// Returns the name without the `refs/heads/` prefix.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -58,7 +58,7 @@ impl BranchName {
     }
 
     /// Returns the name of the directory that represents this branch. A file name cannot contain
-    /// slashes, so a slash becomes `%2F` and a percent sign becomes `%25`.
+    /// slashes, so slashes are encoded as `%2F` and percent signs as `%25`.
     #[must_use]
     pub fn to_file_name(&self) -> Arc<[u8]> {
         if !self.0.iter().any(|byte| matches!(byte, b'/' | b'%')) {

@@ -1,4 +1,4 @@
-//! Commits, and the differences between two commits.
+//! Commits and the differences between them.
 
 use std::fmt::{self, Debug, Display};
 
@@ -25,11 +25,11 @@ pub struct Details {
     pub id: Id,
     /// The parents, in the order stored in the commit.
     pub parents: Vec<Commit>,
-    /// The author in the form `NAME <EMAIL>`. Empty with the original server, which does not send
-    /// the author.
+    /// The author in the form `NAME <EMAIL>`. The string is empty if the server is the original
+    /// one, which does not send the author.
     pub author: String,
-    /// The time of the commit in RFC 3339 format. Empty with the original server, which does not
-    /// send the time.
+    /// The time of the commit in RFC 3339 format. The string is empty if the server is the original
+    /// one, which does not send the time.
     pub date: String,
     /// The unmodified commit message.
     pub message: String,
@@ -96,8 +96,8 @@ impl Commit {
         parse_changes(&path.read().await?)
     }
 
-    /// Reads all fields from a single JSON file. The original server's file lacks most fields, so
-    /// this method sends several requests to that server.
+    /// Reads all fields from a single JSON file. The original server's JSON file lacks most fields,
+    /// so reading the fields from that server takes several requests.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.

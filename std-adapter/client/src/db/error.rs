@@ -35,7 +35,7 @@ pub enum Error {
     NotFastForward,
     /// The text is not the hash of a commit.
     InvalidHash(InvalidId),
-    /// Git does not accept the text as a branch name.
+    /// The text is not a valid Git branch name.
     InvalidBranch(InvalidBranchName),
     /// The text is not a [`Path`](super::Path), or the operation does not accept the root.
     InvalidPath {
@@ -52,7 +52,7 @@ pub enum Error {
     /// The server ended the stream, for example because the client was too slow to read from the
     /// stream.
     StreamEnded,
-    /// Any other error from the client or the server.
+    /// An error from the client or the server that is not part of this list.
     Client(crate::Error),
 }
 
@@ -118,7 +118,7 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Recognizes an error by its text, for use when the number is ambiguous or missing.
+/// Recognizes an error by its text. Used when the error number is ambiguous or missing.
 fn from_text(text: &str) -> Option<Error> {
     if let Some(reason) = text.strip_prefix("Merge conflict: ") {
         return Some(Error::Conflict(reason.to_owned()));
