@@ -38,7 +38,7 @@ impl Branch {
     /// Reads the head. Returns `None` if the branch has no commits.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed.
+    /// Returns [`Error::NotFound`] if the branch was removed.
     pub async fn head(&self) -> Result<Option<Commit>> {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
@@ -46,7 +46,7 @@ impl Branch {
     /// Removes the branch. The branch's commits are kept as long as another branch contains them.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch does not exist.
+    /// Returns [`Error::NotFound`] if the branch does not exist.
     pub async fn remove(&self) -> Result<()> {
         self.dir.remove().await
     }

@@ -33,7 +33,7 @@ impl BranchName {
     /// Creates a branch name that follows the rules of `git check-ref-format --branch`.
     ///
     /// # Errors
-    /// [`InvalidBranchName`] if the name breaks one of the rules.
+    /// Returns [`InvalidBranchName`] if the name breaks one of the rules.
     pub fn new(name: impl AsRef<[u8]>) -> Result<BranchName, InvalidBranchName> {
         let name = name.as_ref();
         match broken_rule(name) {
@@ -79,7 +79,7 @@ impl BranchName {
     /// `name` need not be escaped.
     ///
     /// # Errors
-    /// [`InvalidBranchName`] if the branch name breaks one of the rules.
+    /// Returns [`InvalidBranchName`] if the branch name breaks one of the rules.
     pub fn from_file_name(name: &[u8]) -> Result<BranchName, InvalidBranchName> {
         BranchName::new(unescape(name))
     }

@@ -74,7 +74,7 @@ impl Commit {
     /// Reads the message. Invalid UTF-8 is replaced with U+FFFD.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit no longer exists.
+    /// Returns [`Error::NotFound`] if the commit no longer exists.
     pub async fn message(&self) -> Result<String> {
         self.remote_path().join("msg").read_text().await
     }
@@ -82,7 +82,7 @@ impl Commit {
     /// Reads the parents, in the order stored in the commit. The original server sorts the parents.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit no longer exists.
+    /// Returns [`Error::NotFound`] if the commit no longer exists.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
         parse_commits(&self.client, &self.remote_path().join("parents").read_text().await?)
     }
@@ -90,7 +90,7 @@ impl Commit {
     /// Reads the changes from `old` to this commit, sorted by path.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if one of the commits no longer exists.
+    /// Returns [`Error::NotFound`] if one of the commits no longer exists.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
         let path = self.remote_path().join_all(["diff", &old.id.to_string()]);
         parse_changes(&path.read().await?)
@@ -100,7 +100,7 @@ impl Commit {
     /// so reading the fields from that server takes several requests.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit no longer exists.
+    /// Returns [`Error::NotFound`] if the commit no longer exists.
     pub async fn details(&self) -> Result<Details> {
         let path = RemotePath::root(&self.client).join_all(["commits", &self.id.to_string()]);
         let json = String::from_utf8(path.read().await?).ok();
