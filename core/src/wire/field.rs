@@ -42,7 +42,7 @@ macro_rules! integers {
 
 integers! { u8 u16 u32 u64 }
 
-/// File content: `count[4]` and that many arbitrary bytes.
+/// File content: `count[4]`, followed by that many arbitrary bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Data<'a>(pub &'a [u8]);
 
@@ -81,8 +81,8 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list: `count[2]` and that many values. The list borrows either the bytes of a decoded frame or
-/// the values to encode.
+/// A list: `count[2]`, followed by that many values. The list borrows either the bytes of a decoded
+/// frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
     /// The bytes of a decoded frame. Decoding checks every value. If the list was created in
@@ -251,7 +251,7 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
 pub struct Numeric(pub u32);
 
 impl Numeric {
-    /// NONUNAME: the user is identified only by a name, not by a number.
+    /// NONUNAME, which means that the user is identified by name only.
     pub const NONE: Self = Self(!0);
 }
 

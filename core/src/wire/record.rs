@@ -10,7 +10,7 @@ use super::{Field, Reader, Writer};
 pub struct Tag(pub u16);
 
 impl Tag {
-    /// NOTAG, which only Tversion uses.
+    /// NOTAG, which is used only by Tversion.
     pub const NONE: Self = Self(!0);
 }
 

@@ -47,8 +47,8 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Fields are named as in the manual. Fields that are not numbers borrow from
-        /// the frame.
+        /// A request. Fields are named as in the manual. Strings, data and lists borrow from the
+        /// frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -61,7 +61,7 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields are named as in the manual. Fields that are not numbers borrow from the
+        /// A reply. Fields are named as in the manual. Strings, data and lists borrow from the
         /// frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
