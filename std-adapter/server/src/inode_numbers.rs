@@ -1,4 +1,4 @@
-//! Inode numbers that are unique within the process. Trees can therefore be combined.
+//! Inode numbers that are unique within the process, even across several trees.
 //!
 //! Numbers come either from a counter or from a hash that is keyed with a random secret. Hashes
 //! have the top bit set, so they never collide with numbers from the counter. The probability that

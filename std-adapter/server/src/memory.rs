@@ -65,8 +65,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. If there are many, they are dropped in the background, so that the last owner does
-/// not have to wait until the system has unmapped the memory.
+/// Shared bytes. A large value is dropped in the background, so that the last owner does not have
+/// to wait until the system has unmapped its memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 

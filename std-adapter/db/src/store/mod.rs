@@ -167,7 +167,7 @@ pub trait Store: Send + Sync + 'static {
     /// Blocks until the fetch completes, makes no progress for too long, or is stopped by `cancel`.
     ///
     /// # Errors
-    /// [`FetchError`].
+    /// Returns a [`FetchError`] if the fetch fails.
     fn fetch_cancellable(
         &self,
         remote: &str,
@@ -179,7 +179,7 @@ pub trait Store: Send + Sync + 'static {
     /// Calls [`fetch_cancellable`](Store::fetch_cancellable) with a flag that is never set.
     ///
     /// # Errors
-    /// [`FetchError`].
+    /// Returns a [`FetchError`] if the fetch fails.
     fn fetch(
         &self,
         remote: &str,
@@ -213,8 +213,7 @@ pub struct RefUpdate<'a> {
 /// Branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// Branches with these names, and branches whose names start with one of these names followed
-    /// by a slash.
+    /// Branches with these names, and all branches below them.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,

@@ -27,9 +27,9 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry, which change only while the namespace lock is held. The
-/// lock that protects a location comes last in the locking order. A thread holds at most one such
-/// lock at a time.
+/// The name and parent of a dentry. They change only while the namespace lock is held. The lock
+/// that protects a location comes last in the locking order. A thread holds at most one such lock
+/// at a time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. The pointer dangles for the root and for a removed name.
@@ -66,8 +66,8 @@ impl Dentry {
     }
 }
 
-/// A file of any type. `number`, `kind` and `version` are not protected by a lock, because walks
-/// and listings read them for every name.
+/// A file of any type. Walks and listings read `number`, `kind` and `version` for every name, so
+/// these fields are not protected by a lock.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,

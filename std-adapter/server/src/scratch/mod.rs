@@ -39,7 +39,7 @@ use self::xattr_writer::XattrWriter;
 use crate::budget::Budget;
 
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
-/// A file lives on as long as a [`Dentry`] or an [`OpenFile`] refers to it.
+/// A file exists for as long as a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
 /// Permissions are checked by the clients' hosts, not by the tree.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Scratch(Arc<ScratchInner>);
 struct ScratchInner {
     root: Dentry,
     budget: Arc<Budget>,
-    /// A lock that is held while names are changed.
+    /// The lock that is held while names are changed.
     namespace_lock: Mutex<()>,
     next_open: AtomicU64,
 }

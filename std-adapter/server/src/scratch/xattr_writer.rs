@@ -100,7 +100,7 @@ impl XattrWriter {
     }
 }
 
-/// Returns the error E2BIG, as `setxattr(2)` does.
+/// Returns an E2BIG error, as `setxattr(2)` does.
 fn too_big() -> Error {
     Error::from_errno(
         7,

@@ -8,9 +8,9 @@ use std::thread;
 
 use crate::{Error, Result};
 
-/// What is guaranteed to be on disk when a commit is acknowledged.
+/// The data that is guaranteed to be on disk when a commit is acknowledged.
 ///
-/// Killing the process never loses anything, because the kernel already has the data. The levels
+/// No data is lost if the process is killed, because the kernel already has the data. The levels
 /// differ in what may be lost in a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {

@@ -28,11 +28,11 @@ pub(super) struct LockFile {
 /// An error returned by [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// This file exists where a parent directory is needed.
+    /// A file exists at this path, where a parent directory is needed.
     NotADirectory(PathBuf),
     /// Another program held this lock file until the deadline.
     Timeout(PathBuf),
-    /// The system call failed.
+    /// A system call failed.
     Io(io::Error),
 }
 

@@ -218,8 +218,8 @@ fn io_cause(error: &gix::Error) -> io::Error {
 /// Opens an object's loose file and sets its modification time to the current time. An old object
 /// that nothing refers to could be removed by `git gc`.
 ///
-/// An object that is only in a pack does not count as existing, because `git repack -d` may drop it
-/// with the old pack at any time.
+/// An object that exists only in a pack is not enough, because `git repack -d` may drop it along
+/// with the pack at any time.
 fn open_and_touch(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.set_modified(SystemTime::now()).ok()?;
@@ -230,7 +230,7 @@ fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
     let mut open = Vec::with_capacity(dirs.len());
     for dir in dirs {
         match File::open(dir) {
-            // `git gc` has packed everything in the directory.
+            // `git gc` has packed all objects in the directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => open.push(opened?),
         }

@@ -5,8 +5,8 @@
 //! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
 //!   to open an index once, it never tries to open that index again. Therefore,
 //!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
-//!   packs stays the same during a lookup. The name of a pack is a hash of its content, so moving
-//!   an object to another pack changes the list.
+//!   packs stays the same during a lookup. A pack's name is a hash of its content, so moving an
+//!   object to another pack changes the list.
 //! - gix keeps reading from packs that `git gc` has since removed. Therefore, [`ExistenceCache`]
 //!   opens a new store whenever a pack directory or a list of alternates has changed.
 

@@ -96,8 +96,8 @@ impl Refs<'_> {
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // Removing a symbolic branch removes the link itself. Any other update of a symbolic branch
-        // affects the link's target.
+        // Removing a symbolic branch removes only the branch itself. All other updates of a
+        // symbolic branch affect its target.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);
@@ -276,7 +276,7 @@ impl Refs<'_> {
         }
     }
 
-    /// Syncs the directories of loose refs, up to the one directly below `refs`.
+    /// Syncs the directories of loose refs, up to the directory directly below `refs`.
     pub(super) fn sync_parents<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Result<()> {
         if !self.policy.fsync.syncs_dirs() {
             return Ok(());

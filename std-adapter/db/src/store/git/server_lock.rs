@@ -8,9 +8,9 @@
 //! no other server is running and may remove old lock files. The file `datakit.lock` itself is
 //! never removed.
 //!
-//! `git` does not use `datakit.lock`, but locks a branch only for an instant. A branch lock that
-//! has not changed for [`GRACE`] is therefore considered abandoned. The grace period is as long as
-//! `git` itself waits for `packed-refs.lock`.
+//! `git` does not use `datakit.lock`. However, `git` locks a branch only for an instant. A branch
+//! lock that has not changed for [`GRACE`] is therefore considered abandoned. The grace period is
+//! as long as `git` itself waits for `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
 use std::io;
