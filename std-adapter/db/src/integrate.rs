@@ -25,11 +25,11 @@ pub enum MergePolicy {
     FastForward,
 }
 
-/// Moves `branch` to the last commit in `new`, or to a merge of that commit and the head, and
-/// returns the new head. The other objects in `new` are needed by the commit but missing from the
+/// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
+/// Returns the new head. The other objects in `new` are needed by the commit but missing from the
 /// store. `start` is the branch's head when the transaction began.
 ///
-/// The lock on the branch serialises concurrent commits, so that no other commit can make a merge
+/// The lock on the branch serialises concurrent commits. No other commit can therefore make a merge
 /// obsolete while the merge is being computed.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The branches that a connection uses, and those that it has created but that have no commit yet.
+//! The branches that a connection uses, and the branches that it has created without a commit.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

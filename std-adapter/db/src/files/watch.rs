@@ -40,7 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the current names as a hint. Looking up any name succeeds, whether or not it is
+    /// Lists the current names as a hint. Looking up a name succeeds even if the name is not
     /// listed.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();

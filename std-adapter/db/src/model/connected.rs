@@ -1,11 +1,11 @@
 //! Finds the objects that must be written again before a branch may refer to a commit. The command
 //! `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
-//! Git keeps the objects that are reachable from a ref. Git may prune an unreachable object at any
-//! time, for example an object of a removed branch, an object written by a merge, or an old object
-//! that a transaction reuses. The search therefore skips the objects that refs reach, and looks up
-//! all others in the store rather than in a cache. The objects found are then written again, so
-//! that `git gc` treats them as new.
+//! Git keeps the objects that are reachable from a ref. Git may prune any other object at any time.
+//! Examples are objects of a removed branch, objects written by a merge, and old objects that a
+//! transaction reuses. The search therefore skips the objects that refs reach, and looks up all
+//! others in the store rather than in a cache. The objects found are then written again, so that
+//! `git gc` treats them as new.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 //!
 //! The rules for all platforms always apply, since a repository may be moved to another platform.
 //! The rules follow `verify_path` and `git fsck --strict`. HFS+ ignores some characters and
-//! truncates a name at invalid UTF-8. NTFS has short names, treats a backslash as a separator, and
-//! ignores trailing spaces and dots as well as stream names (`.git::$INDEX_ALLOCATION`).
+//! truncates a name at invalid UTF-8. NTFS has short names and treats a backslash as a separator.
+//! NTFS also ignores trailing spaces, trailing dots and stream names, as in
+//! `.git::$INDEX_ALLOCATION`.
 
 use gix::bstr::ByteSlice;
 
@@ -45,7 +46,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Returns whether the name is reserved for regular files but the entry is not a regular file.
+/// Returns `true` if the name is reserved for regular files but the entry is not a regular file.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],

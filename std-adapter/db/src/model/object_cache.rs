@@ -34,8 +34,8 @@ pub struct ObjectCache(Arc<CacheState>);
 struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
-    /// The last two trees that were too large for the cache. Listing a directory looks up each of
-    /// its files in the same tree, so keeping recent trees avoids reading them repeatedly.
+    /// The last two trees that were too large for the cache. Listing a directory looks up every
+    /// file in the same tree, so caching recent trees avoids reading a tree repeatedly.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,

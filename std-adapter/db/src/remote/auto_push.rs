@@ -100,7 +100,7 @@ impl Pusher {
     /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
-        // Forget branches that no longer exist on either side.
+        // Forget branches that exist on neither side.
         self.branches.retain(|name, branch| {
             heads.contains_key(name) || branch.head.is_some() || branch.retry.is_some()
         });

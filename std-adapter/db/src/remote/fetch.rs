@@ -118,7 +118,7 @@ impl CancelFlag {
 }
 
 /// Fetches `branch` from the repository at `url` into the branch of the same name in the repository
-/// `dir`, using the transport settings of `served`.
+/// at `dir`. Uses the transport settings of `served`.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,

@@ -204,8 +204,8 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Loads a large blob on a blocking thread before the blob is changed, so that other requests do
-/// not have to wait.
+/// Loads a large blob on a blocking thread before a change, so that other requests do not have to
+/// wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;

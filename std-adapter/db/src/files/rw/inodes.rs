@@ -1,5 +1,5 @@
-//! The inodes of a transaction's tree, with their numbers, their modification times, and whether
-//! they are in use.
+//! The inodes of a transaction's tree. For each inode, the table records its number, its
+//! modification time, and whether it is in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

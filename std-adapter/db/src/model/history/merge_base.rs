@@ -94,8 +94,8 @@ const STALE: u8 = 4;
 /// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
 /// The walk ends when all queued commits are stale. When the walk ends, it has found all lowest
-/// common ancestors, even if commit times are wrong. A commit does not become stale before its
-/// visit if it is a lowest common ancestor or leads to one.
+/// common ancestors, even if commit times are wrong. A commit that is a lowest common ancestor, or
+/// that leads to one, does not become stale before the walk visits it.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,

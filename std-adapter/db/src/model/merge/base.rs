@@ -12,8 +12,9 @@ use crate::{Id, Result};
 /// reached, only the newest base is used.
 const MAX_BASE_MERGES: usize = 32;
 
-/// Returns the base tree for a merge of two commits: the tree of their merge base, or the merge of
-/// all their merge bases. Returns `None` if the commits have no common ancestor.
+/// Returns the base tree for a merge of two commits. If the commits have several merge bases, the
+/// result is the merge of all of these bases. Returns `None` if the commits have no common
+/// ancestor.
 ///
 /// # Errors
 /// [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be read.

@@ -162,8 +162,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the approximate number of bytes by which changing the node at `path` increases the
-    /// memory used by its parent directories.
+    /// Returns the approximate number of additional bytes that parent directories take up in memory
+    /// after a change to the node at `path`.
     ///
     /// # Errors
     /// [`Error::Broken`] if a directory cannot be read.
