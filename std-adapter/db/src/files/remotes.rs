@@ -103,7 +103,7 @@ struct Remote {
     _permit: Permit,
 }
 
-/// Keeps fetched objects alive as long as the remote, or a fetch from it, exists.
+/// Keeps fetched objects alive as long as the remote or a fetch from the remote exists.
 struct FetchedRefs {
     database: Database,
     /// The name of the refs that keep the objects alive. The name is unique across all connections.

@@ -1,5 +1,5 @@
-//! The `watch/` directory. For each name `X`, it contains an `X.node` directory with a `tree.live`
-//! file.
+//! The `watch/` directory. For each name `X`, the directory contains an `X.node` directory with a
+//! `tree.live` file.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
 ];
 
 /// Limit, in bytes, for the data segment of each `git` process. The limit is raised by the number
-/// of bytes that the fetch may receive, but at most doubled.
+/// of bytes that the fetch may receive, but never to more than twice its value.
 const MEMORY: u64 = 1 << 30;
 
 /// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,

@@ -107,7 +107,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(500);
 
-    /// A repository with one commit, which is pushed as `master`.
+    /// A repository whose only commit is pushed as `master`.
     struct PushSource {
         dir: tempfile::TempDir,
         push: GitPush,

@@ -164,7 +164,7 @@ impl GitStore {
         GitStore { fetch_limits, ..self }
     }
 
-    /// Sets the author used in reflog entries for updates that write no commit.
+    /// Sets the author used in reflog entries for updates that do not write a commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> GitStore {
         GitStore { identity, ..self }

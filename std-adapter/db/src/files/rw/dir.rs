@@ -82,8 +82,8 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // Creating a file over an existing one only truncates it, as `open` with `O_TRUNC`
-            // does.
+            // Creating a file over an existing one only truncates the existing file, as `open` with
+            // `O_TRUNC` does.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {

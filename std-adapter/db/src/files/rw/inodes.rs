@@ -25,8 +25,8 @@ const MIN_SWEEP: usize = 1024;
 /// changing both.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// A number that is combined into every derived inode number. It changes when a reset or a
-    /// merge replaces the tree.
+    /// A number that is combined into every derived inode number. The number changes when a reset
+    /// or a merge replaces the tree.
     epoch: u64,
     /// The modification time of all nodes that have not changed.
     since: Time,
