@@ -164,8 +164,8 @@ impl Directory for RemoteDir {
     }
 }
 
-/// Cancels the fetch when dropped, so that the fetch ends if its request is cancelled or the client
-/// disconnects.
+/// Cancels the fetch when dropped. The fetch therefore ends if its request is cancelled or the
+/// client disconnects.
 struct CancelOnDrop(CancelFlag);
 
 impl Drop for CancelOnDrop {

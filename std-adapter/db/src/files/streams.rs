@@ -112,7 +112,8 @@ impl Leaf for TreeLive {
     }
 }
 
-/// Returns a line with `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or an empty line.
+/// Returns a line with `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or an empty line if there is no
+/// file or directory at `path`.
 fn node_line(database: &Database, head: Option<Id>, path: &[u8]) -> Result<String> {
     let node = match Tree::of_commit(database.objects(), head)?.get(database.objects(), path) {
         Ok(node) => node,

@@ -156,8 +156,8 @@ fn parse_offset(zone: &str) -> Option<i32> {
         .map(|minutes| sign * minutes)
 }
 
-/// Converts text to UTF-8. If the encoding is unknown or the text is invalid in its encoding,
-/// returns the text unchanged.
+/// Converts text to UTF-8. Returns the text unchanged if the encoding is unknown or the text is
+/// invalid in that encoding.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);

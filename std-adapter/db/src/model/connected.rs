@@ -4,8 +4,8 @@
 //! Git keeps the objects that are reachable from a ref. Git may prune any other object at any time.
 //! Examples are objects of a removed branch, objects written by a merge, and old objects that a
 //! transaction reuses. The search therefore skips the objects that refs reach, and looks up all
-//! others in the store rather than in a cache. The objects found are then written again, so that
-//! `git gc` treats them as new.
+//! others in the store rather than in a cache. Writing the found objects again makes `git gc` treat
+//! them as new.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;

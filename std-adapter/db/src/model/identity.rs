@@ -159,7 +159,7 @@ pub struct Authorship {
 }
 
 impl Authorship {
-    /// Returns an authorship that uses one identity for both roles and the current time.
+    /// Returns an authorship at the current time, with `identity` as both author and committer.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
@@ -167,8 +167,8 @@ impl Authorship {
     }
 
     /// Returns an authorship with the author described by `text`, the content of an `author` file.
-    /// The committer is `committer`, at the current time. If `text` is empty, the committer is also
-    /// the author.
+    /// The committer is `committer`, with the current time. If `text` is empty, the committer is
+    /// also the author.
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`] if `text` is malformed.

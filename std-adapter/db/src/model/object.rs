@@ -140,7 +140,7 @@ pub struct TreeEntry {
     pub id: Id,
 }
 
-/// Encodes a tree with these entries, which may be in any order.
+/// Encodes a tree from `entries`, which may be in any order.
 ///
 /// # Errors
 /// [`Error::Store`] if a name is not valid in a tree.

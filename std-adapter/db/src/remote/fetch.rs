@@ -17,8 +17,8 @@ use crate::{BranchName, Error};
 /// Default maximum number of bytes for one fetch: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// The served repository's settings that also apply to fetches, because they determine how to reach
-/// other repositories.
+/// The served repository's settings that also apply to fetches. These settings determine how to
+/// reach other repositories.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 

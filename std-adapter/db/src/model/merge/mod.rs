@@ -18,7 +18,8 @@ use crate::{Error, Id, Result};
 /// The result of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The merged tree. At each conflicting path, it contains a file that describes the conflict.
+    /// The merged tree. At each conflicting path, the tree contains a file that describes the
+    /// conflict.
     pub tree: Tree,
     /// The conflicts, sorted by the bytes of their paths.
     pub conflicts: Vec<Conflict>,
@@ -63,7 +64,7 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far, beginning with our tree.
+    /// The result so far. Initially, the merged tree is our tree.
     merged: Merged,
     /// The directories that have yet to be merged.
     left: Vec<(Vec<u8>, Dirs)>,
