@@ -3,8 +3,8 @@
 //!
 //! The input consists of a byte that selects the dialect, followed by the replies to the client's
 //! requests. Each reply has the form `length[2] mode[1] body[length]`. If the mode is below 128,
-//! the reply has the type that the request expects. If the mode is 128 or more, it is itself the
-//! type of the reply. The server closes the connection after the last reply.
+//! the reply has the type that the request expects. A mode of 128 or more is the type of the reply.
+//! The server closes the connection after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;

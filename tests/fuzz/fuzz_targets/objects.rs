@@ -1,9 +1,9 @@
 //! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry of a tree may
 //! lead out of its directory. A decoded commit can be encoded and decoded again.
 //!
-//! The input consists of two objects, preceded by the length of the first object in two bytes. Both
-//! objects are decoded as commits and as trees. If they are valid trees, they are also compared and
-//! merged.
+//! The input consists of two objects, preceded by a two-byte field that contains the length of the
+//! first object. Both objects are decoded as commits and as trees. If both objects are valid trees,
+//! they are also compared and merged.
 #![no_main]
 
 use std::sync::Arc;

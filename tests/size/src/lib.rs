@@ -2,8 +2,8 @@
 //! executor. Each image adds the code to be measured.
 #![no_std]
 
-// The modules below belong to the firmware, which refers to its own library as `datakit_firmware`.
-// This crate therefore needs the same name.
+// The modules below belong to the firmware and refer to their library as `datakit_firmware`, so
+// this crate needs the same name.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]

@@ -227,7 +227,7 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the buckets. The range covers both fast reads of values in memory
+/// The inclusive upper bounds of the buckets. The buckets cover both fast reads of values in memory
 /// and slow reads of streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),

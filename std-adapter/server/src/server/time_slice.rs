@@ -13,8 +13,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
 /// The budget of a slice, in units of one short read from memory. The whole budget corresponds to
-/// about 50 µs of work. A client that waits for replies has fewer requests in flight, so its
-/// connection yields before the slice is used up.
+/// about 50 µs of work. A client that waits for replies has fewer requests in flight than fit in a
+/// slice, so its connection yields before the slice is used up.
 const SLICE: u32 = 512;
 
 /// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a
@@ -66,8 +66,8 @@ impl RunQueue {
     }
 }
 
-/// Schedules a call of the waker. The call happens after the reactor has been polled and the tasks
-/// that became ready have run.
+/// Schedules the waker to be called after the reactor has been polled and the tasks that became
+/// ready have run.
 fn wake_later(waker: &Waker) {
     let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
 }

@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future returned by the socket's own `readable` contains a list node of 200 bytes. The
-        // socket has only one reader, so polling it directly avoids this node.
+        // The future returned by the socket's own `readable` contains a list node of 200 bytes.
+        // Polling the socket directly avoids this node and is sufficient for a single reader.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -114,7 +114,7 @@ impl TransportRead for Rx<'_> {
 }
 
 /// A stream that can be tested for readability only by reading from it, together with a small
-/// buffer for the bytes read. While the connection waits for data, it needs no larger buffer.
+/// buffer for the bytes read. A connection that waits for data needs only this small buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
@@ -172,7 +172,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Waits for `progress` to complete, and fails if this takes longer than the timeout.
+    /// Waits for `progress` to complete, and fails if the timeout expires first.
     async fn with_timeout<T>(
         timeout: Duration,
         progress: impl Future<Output = io::Result<T>>,

@@ -16,8 +16,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 ///
 /// A command may arrive in several writes at consecutive offsets. A command runs when it is
 /// completed by a write that ends with a newline, a write at a non-consecutive offset, a read, or
-/// the clunk. With [`complete_unless`](Command::complete_unless), a command can run earlier. A
-/// write of zero bytes has no effect.
+/// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
+/// run immediately. A write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
 /// opens it again to read the reply. Reading the reply consumes it.
@@ -49,7 +49,7 @@ type CommandResult<T> = std::result::Result<T, CommandError>;
 type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
 type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// The failure of a command, which consists of an error code for the client and an explanation.
+/// The failure of a command, with an error for the client and an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
     /// The error to return for the request that completed the command.
@@ -105,8 +105,8 @@ impl Command {
 
     /// Creates a command file like [`new_async`](Command::new_async) that explains failures. After
     /// a failed command, the file contains the reason for the failure until the next command.
-    /// Reading the file does not consume the reason. Users of a mounted tree would otherwise see
-    /// only the error number.
+    /// Reading the file does not consume the reason. Without the reason, users of a mounted tree
+    /// would see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,

@@ -112,7 +112,7 @@ struct OpenCoreFile {
 }
 
 /// The wakers of all reads that wait for one file. A core file has room for only a few wakers, so
-/// the adapter registers a single waker that wakes all of these reads.
+/// the adapter registers a single waker that wakes all waiting reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number to assign to the next open file.

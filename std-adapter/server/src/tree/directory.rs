@@ -34,8 +34,8 @@ pub trait Directory: Send + Sync {
     /// Creates a file, a directory or a symbolic link in this directory.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name already exists. A directory may instead truncate the existing
-    /// file, unless [`exclusive`](Create::exclusive) is set.
+    /// [`Error::Exists`] if the name already exists. A directory may truncate an existing file
+    /// instead of failing, unless [`exclusive`](Create::exclusive) is set.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
@@ -63,8 +63,8 @@ pub trait Directory: Send + Sync {
     /// changes the entry's name.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`] by default. Clients that receive this error copy the entry and remove
-    /// the original.
+    /// [`Error::CrossDevice`] by default. Clients that receive [`Error::CrossDevice`] copy the
+    /// entry and remove the original.
     fn move_to<'a>(
         &'a self,
         child: &'a Entry,

@@ -86,12 +86,12 @@ pub trait Leaf: Send + Sync {
 /// The tree runs reads one at a time and writes one at a time, each in order of arrival. A read and
 /// a write may run concurrently.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf` and returns the number of bytes read. The number 0 indicates
-    /// the end of the file or a stream's flush mark. This method waits only until some bytes are
-    /// available, not until `buf` is full.
+    /// Reads at `offset` into `buf` and returns the number of bytes read. A return value of 0
+    /// indicates the end of the file or a stream's flush mark. This method waits only until some
+    /// bytes are available, not until `buf` is full.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no data is lost. The next read returns the data.
+    /// Dropping the future does not lose any data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
     /// Returns `true` if reads may wait for an event, as reads from a stream do. The server uses a

@@ -88,8 +88,8 @@ impl Pieces {
     }
 }
 
-/// Returns `true` if `text` is a proper prefix of at least one word in `words`. A command that is
-/// such a prefix may be incomplete.
+/// Returns `true` if `text` is a proper prefix of at least one word in `words`. A command that is a
+/// proper prefix of a longer command may be incomplete.
 pub fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> bool {
     words.into_iter().any(|word| word.len() > text.len() && word.starts_with(text))
 }

@@ -13,10 +13,10 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// A bounded queue of text items. A reader receives every item published after the reader opened
 /// the file. Clones refer to the same queue.
 ///
-/// The queue keeps the last `capacity` items, which all readers share. A reader that is more than
-/// `capacity` items late receives the line `lost N` in place of the `N` missed items. The reader
-/// then continues with the oldest remaining item. Use [`Live`](super::Live) if only the latest item
-/// matters.
+/// The queue keeps the last `capacity` items, which all readers share. A reader that falls more
+/// than `capacity` items behind receives the line `lost N` in place of the `N` missed items. The
+/// reader then continues with the oldest remaining item. Use [`Live`](super::Live) if only the
+/// latest item matters.
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<QueueInner>);
 

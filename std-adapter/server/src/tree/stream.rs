@@ -21,9 +21,9 @@ pub trait TextSource: Send {
 /// An open file that delivers the items of a [`TextSource`].
 ///
 /// A read returns bytes from only one item. After the end of an item, a read that returns 0 bytes
-/// may [mark](mark_follows) that no more data is ready. The read after this mark waits for the next
+/// may [mark](mark_follows) that no more data is ready. The read after a mark waits for the next
 /// item. The offset of a read must be the number of bytes delivered since the file was opened. A
-/// read at a different offset fails with [`Error::Seek`].
+/// read at an unexpected offset fails with [`Error::Seek`].
 pub struct OpenStream<S>(Mutex<StreamReader<S>>);
 
 struct StreamReader<S> {

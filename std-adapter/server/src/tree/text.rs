@@ -77,7 +77,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// Text and, if the text is charged to a budget, the reservation of its memory.
+/// Text, with a reservation for its memory if the text is charged to a budget.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -116,7 +116,8 @@ impl Text {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content. The limit of 64 KiB on text written by clients does not apply.
+    /// Replaces the content. The limit of 64 KiB on text written by clients does not apply to this
+    /// method.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
@@ -175,8 +176,8 @@ impl OpenLeaf for OpenText {
 }
 
 /// Overwrites `text` with `data` at `offset`. Bytes after the data are kept, and a gap before the
-/// data is filled with zeros. This function changes the text in place. In contrast, the function of
-/// the same name in `datakit_core` writes the result to a fixed buffer.
+/// data is filled with zeros. This function changes the text in place, unlike the function of the
+/// same name in `datakit_core`, which writes the result to a fixed buffer.
 ///
 /// # Errors
 /// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed

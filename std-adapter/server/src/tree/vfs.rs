@@ -15,7 +15,7 @@ use crate::clock;
 use crate::memory;
 
 /// An entry of a [`Tree`] and the path through which it was found. A walk to `..` goes back along
-/// this path.
+/// the path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
 
@@ -319,8 +319,8 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    /// Passes the mode and the length to the file. Accepts but ignores owners and times, as the
-    /// original DataKit does.
+    /// Passes the mode and the length to the file. Owners and times are accepted but ignored, as in
+    /// the original DataKit.
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().content() {
             EntryContent::File(leaf) => leaf,
@@ -337,8 +337,8 @@ impl Vfs for Tree {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // The combination is refused, because the first change could succeed and the second
-            // could fail.
+            // A request to change both the mode and the length is refused, because the first change
+            // could succeed and the second could fail.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }

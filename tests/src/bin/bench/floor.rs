@@ -113,8 +113,8 @@ impl Peer {
     }
 }
 
-/// Appends the reply to `frame` to `out`. If the reply's data can be sent without being copied,
-/// returns the data instead of appending it.
+/// Appends a reply for the request in `frame` to `out`. If the reply's data can be sent without
+/// being copied, returns the data instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));

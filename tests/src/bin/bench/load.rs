@@ -14,7 +14,7 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// The time that the load runs before the measurement begins, which lets caches, pools and the
+/// The time for which the load runs before the measurement begins, which lets caches, pools and the
 /// scheduler settle.
 const WARMUP: Duration = Duration::from_millis(100);
 

@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec. If it shared the server's codec, mistakes in that codec
-//! could go unnoticed.
+//! The load generator has its own codec. With a shared codec, mistakes in the server's codec could
+//! go unnoticed.
 
 use std::io::{self, Read};
 
@@ -130,8 +130,8 @@ pub(crate) struct Frames {
 /// every run.
 ///
 /// On some processors, a copy is many times slower if the page offset of the destination is
-/// slightly greater than that of the source. With random offsets, such slow copies would dominate
-/// some measurements.
+/// slightly greater than that of the source. With random offsets, slow copies would dominate some
+/// measurements.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
