@@ -39,8 +39,8 @@ impl Entries {
     /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the file is not a directory; [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing jumps back to
+    /// [`Error::Server`] with errno 20 if the file is not a directory. [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB. [`Error::Protocol`] if the listing jumps back to
     /// an earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await

@@ -18,7 +18,7 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A buffer size, in bytes, that is large enough for most messages without their data.
+/// A buffer size, in bytes, that is large enough for most messages, excluding their data.
 const USUAL_SIZE: usize = 1024;
 
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
@@ -214,7 +214,7 @@ impl DriverState {
             .map(|(tag, _)| self.tags.detach(tag));
     }
 
-    /// Flushes a request whose caller has dropped it.
+    /// Flushes a request that its caller has dropped.
     pub(super) fn flush(&mut self, oldtag: Tag) {
         match self.send(&Tmessage::Flush { oldtag }, OnReply::FreesTag(oldtag)) {
             Ok((tag, _)) => {
@@ -227,8 +227,8 @@ impl DriverState {
         }
     }
 
-    /// Applies the effect of a request whose caller has dropped it. `frame` is `None` if the
-    /// request was flushed before a reply arrived.
+    /// Applies the effect of the reply to a request that its caller has dropped. `frame` is `None`
+    /// if the request was flushed before a reply arrived.
     pub(super) fn apply(&mut self, on_reply: OnReply, frame: Option<&[u8]>) {
         match on_reply {
             OnReply::Nothing => {}

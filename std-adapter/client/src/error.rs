@@ -21,11 +21,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The server refused the request.
     Server {
-        /// The Linux error number, or 0 if the number is unknown. 9P2000 sends no numbers, so the
-        /// client derives the number from the text.
+        /// The Linux error number, or 0 if the number is unknown. The 9P2000 dialect sends no
+        /// numbers, so the client derives the number from the text.
         errno: u32,
-        /// The error message. 9P2000.L sends no text, so the client derives the message from the
-        /// number.
+        /// The error message. The 9P2000.L dialect sends no text, so the client derives the message
+        /// from the number.
         text: String,
     },
     /// The connection could not be established or was lost. All pending and future requests fail

@@ -161,7 +161,7 @@ impl Fid {
     /// Returns another fid for the same file.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection is lost; [`Error::Server`] if the server refuses the
+    /// [`Error::Lost`] if the connection is lost. [`Error::Server`] if the server refuses the
     /// request.
     pub async fn clone_fid(&self) -> Result<Fid> {
         self.walk_names(&[]).await
@@ -247,7 +247,7 @@ impl Fid {
     /// Creates a symbolic link in this directory. The target may be any byte string.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses the request.
+    /// [`Error::Unsupported`] in 9P2000. [`Error::Server`] if the server refuses the request.
     pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
         match self.connection().dialect {
@@ -276,7 +276,7 @@ impl Fid {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if the file is not a symbolic link; [`Error::Unsupported`]
+    /// [`Error::Server`] with errno 22 if the file is not a symbolic link. [`Error::Unsupported`]
     /// in 9P2000.
     pub async fn read_link(&self) -> Result<ByteString> {
         match self.connection().dialect {
@@ -307,7 +307,8 @@ impl Fid {
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
     }
 
-    /// Sets the permission bits, at most `0o7777`. 9P2000 supports only the lower nine bits.
+    /// Sets the permission bits, at most `0o7777`. Only the lower nine bits are supported in
+    /// 9P2000.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request.
@@ -334,7 +335,7 @@ impl Fid {
     /// Renames the file within its directory. Sends Twstat, which does not exist in 9P2000.L.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses the request, for
+    /// [`Error::Unsupported`] in 9P2000.L. [`Error::Server`] if the server refuses the request, for
     /// example with errno 17 if the name already exists.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         if self.connection().dialect == Dialect::Linux {
@@ -349,7 +350,7 @@ impl Fid {
     /// replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u. [`Error::Server`] if the server refuses the
     /// request.
     pub async fn rename_at(
         &self,
@@ -367,7 +368,7 @@ impl Fid {
     /// only in 9P2000.L. The server decides whether an existing file is replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u. [`Error::Server`] if the server refuses the
     /// request.
     pub async fn rename_to(&self, dir: &Fid, name: impl AsRef<[u8]>) -> Result<()> {
         self.check_linux()?;

@@ -25,7 +25,7 @@ const MAX_FILE: usize = 1 << 30;
 /// A file can be used in two ways. Methods such as [`File::read_at`] take `&self` and an offset,
 /// and can be called concurrently. The server may answer concurrent requests in any order. The
 /// [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] implementations share one position, which starts
-/// at 0:
+/// at 0. These implementations have the following properties:
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
@@ -80,7 +80,7 @@ impl File {
     /// current value of a parameter, or the first delivery of a stream.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
+    /// [`Error::Server`] if the server refuses the request. [`Error::TooLong`] if the file is
     /// longer than 1 GiB. Use [`File::chunks`] for longer files.
     pub async fn read_all(&self) -> Result<Vec<u8>> {
         self.read_up_to(MAX_FILE).await
@@ -89,7 +89,7 @@ impl File {
     /// Like [`File::read_all`], but with a limit of `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
+    /// [`Error::Server`] if the server refuses the request. [`Error::TooLong`] if the file is
     /// longer than `limit`.
     pub async fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
@@ -143,8 +143,8 @@ impl File {
     /// Reads all entries of an open directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the file is not a directory; [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing jumps back to
+    /// [`Error::Server`] with errno 20 if the file is not a directory. [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB. [`Error::Protocol`] if the listing jumps back to
     /// an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
@@ -227,7 +227,7 @@ struct Cursor {
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
-    /// The pending request for the file's length while seeking from the end.
+    /// The pending request for the file's length during a seek from the end.
     stat: Option<BoxFuture<Result<Metadata>>>,
 }
 

@@ -59,8 +59,8 @@ impl Client {
     /// tasks on the current tokio runtime. The runtime's I/O and time drivers must be enabled.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection cannot be established or the timeout in `options` expires;
-    /// [`Error::Unsupported`] if the server supports none of the allowed dialects;
+    /// [`Error::Lost`] if the connection cannot be established or the timeout in `options` expires.
+    /// [`Error::Unsupported`] if the server supports none of the allowed dialects.
     /// [`Error::Server`] if the server refuses the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
         let span = info_span!("connection", peer = %url, dialect = field::Empty);
@@ -74,8 +74,8 @@ impl Client {
     /// Connects over any bidirectional stream, such as a pipe, a TLS stream or a serial line.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the stream ends or the timeout in `options` expires;
-    /// [`Error::Unsupported`] if the server supports none of the allowed dialects;
+    /// [`Error::Lost`] if the stream ends or the timeout in `options` expires.
+    /// [`Error::Unsupported`] if the server supports none of the allowed dialects.
     /// [`Error::Server`] if the server refuses the attach.
     pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
@@ -162,7 +162,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
-    /// 21); [`Error::TooLong`] if the file is longer than 1 GiB.
+    /// 21). [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -231,7 +231,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request or if the path is not a directory (errno
-    /// 20); [`Error::TooLong`] if the listing exceeds a million names or 256 MiB;
+    /// 20). [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
@@ -259,7 +259,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] with errno 20 if the path is not a directory, or with the server's error
-    /// if the server refuses to return a file's attributes; [`Error::TooLong`] if the listing
+    /// if the server refuses to return a file's attributes. [`Error::TooLong`] if the listing
     /// exceeds a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
@@ -270,7 +270,7 @@ impl Client {
     /// attributes. The listing then contains the file's type and the error instead.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the path is not a directory; [`Error::TooLong`] if the
+    /// [`Error::Server`] with errno 20 if the path is not a directory. [`Error::TooLong`] if the
     /// listing exceeds a million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
@@ -309,7 +309,7 @@ impl Client {
     /// Creates a symbolic link at `path`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses the request.
+    /// [`Error::Unsupported`] in 9P2000. [`Error::Server`] if the server refuses the request.
     pub async fn symlink(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.symlink(name, target).await
@@ -318,7 +318,7 @@ impl Client {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if the path is not a symbolic link; [`Error::Unsupported`]
+    /// [`Error::Server`] with errno 22 if the path is not a symbolic link. [`Error::Unsupported`]
     /// in 9P2000.
     pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await

@@ -96,7 +96,7 @@ impl OpenFile {
         }
     }
 
-    /// Returns the count from an Rwrite message.
+    /// Returns the number of bytes written, as reported by an Rwrite message.
     pub(crate) fn written(&self, frame: &[u8], sent: usize) -> Result<usize> {
         match self.connection().decode(frame)? {
             R::Write { count } if count as usize <= sent => Ok(count as usize),

@@ -142,7 +142,7 @@ impl Branch {
     ///
     /// # Errors
     /// [`Error::BranchConflict`](crate::Error::BranchConflict) or
-    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move;
+    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move.
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store fails.
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
         let lock = self.lock();

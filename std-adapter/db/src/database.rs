@@ -59,7 +59,7 @@ impl Branches {
         if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
             table.remove(branch.name());
         }
-        // Release unused memory after a peak.
+        // Release unused memory after a peak in usage.
         let used = table.len();
         if used.saturating_mul(8) < table.capacity() {
             table.shrink_to(used.saturating_mul(2));
@@ -269,7 +269,7 @@ impl Database {
     /// may block, and on the current thread otherwise.
     ///
     /// # Errors
-    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
+    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -285,7 +285,7 @@ impl Database {
     /// otherwise.
     ///
     /// # Errors
-    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
+    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
     pub(crate) async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
@@ -310,7 +310,7 @@ impl Database {
     /// calls is limited, so that slow remotes do not occupy all the threads that commits need.
     ///
     /// # Errors
-    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
+    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
     pub(crate) async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -327,7 +327,7 @@ impl Database {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
+    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,

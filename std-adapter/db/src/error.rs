@@ -95,8 +95,8 @@ pub enum Error {
     /// branch's head. [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
-    /// The branch was removed after the transaction began, and the commit would restore its
-    /// history.
+    /// The branch was removed after the transaction began, and the commit would restore the
+    /// branch's history.
     #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
     /// The commit and the branch's head contain conflicting changes.
@@ -108,7 +108,7 @@ pub enum Error {
     /// The transaction cannot be changed while a commit or merge is in progress.
     #[error("transaction is busy: a commit or merge is in progress")]
     Busy,
-    /// The text does not name an author.
+    /// The text is not a valid author.
     #[error("invalid author {text:?}: {reason}")]
     InvalidAuthor {
         /// The text.
@@ -127,7 +127,7 @@ pub enum Error {
         /// The reason why the call failed.
         source: IoError,
     },
-    /// The store failed in some other way.
+    /// The store failed for a reason other than a failed system call.
     #[error(transparent)]
     Store(StoreError),
 }

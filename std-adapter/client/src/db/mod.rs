@@ -161,7 +161,7 @@ impl Db {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`] if the name is
+    /// [`Error::NotFound`] if the branch does not exist. [`Error::InvalidBranch`] if the name is
     /// not a valid Git branch name.
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
         Branch::new(&self.client, BranchName::new(name)?).remove().await
@@ -170,7 +170,7 @@ impl Db {
     /// Returns the commit with the given hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`] if the text is not a hash; [`Error::NotFound`] if there is no such
+    /// [`Error::InvalidHash`] if the text is not a hash. [`Error::NotFound`] if there is no such
     /// commit.
     pub async fn commit(&self, hash: impl AsRef<[u8]>) -> Result<Commit> {
         let id = Id::parse(hash.as_ref())?;

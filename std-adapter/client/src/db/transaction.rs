@@ -15,8 +15,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
 /// the changes before the commit.
 ///
-/// A transaction starts from the head of the branch. The commit merges the transaction with changes
-/// that have been made to the branch since then, and fails if there are conflicts.
+/// A transaction starts from the head of the branch. The commit merges the transaction with any
+/// later changes to the branch, and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
 /// aborts the transaction when the connection ends. After a commit or an abort, all calls fail with
@@ -111,7 +111,7 @@ impl Transaction {
     /// only if it contains a file.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the path already exists; [`Error::NotFound`] if the parent directory
+    /// [`Error::Exists`] if the path already exists. [`Error::NotFound`] if the parent directory
     /// does not exist.
     pub async fn create_dir(&self, path: &Path) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
@@ -147,8 +147,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes an existing file or link if the dialect is 9P2000.L, because creating a file in
-    /// 9P2000.L does not replace an existing one.
+    /// Removes an existing file or link if the dialect is 9P2000.L. Creating a file in that dialect
+    /// does not replace an existing file.
     async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
@@ -163,7 +163,7 @@ impl Transaction {
     /// Creates a file, or replaces an existing file or link.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
+    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
     /// directory does not exist.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
@@ -178,8 +178,8 @@ impl Transaction {
     /// string.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
-    /// directory does not exist; [`Error::Client`] in 9P2000, which has no symbolic links.
+    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
+    /// directory does not exist. [`Error::Client`] in 9P2000, which has no symbolic links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         self.remove_existing(&dir, &name).await?;
@@ -189,7 +189,7 @@ impl Transaction {
     /// Replaces the content of an existing file. An executable file remains executable.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
     /// directory.
     pub async fn replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         path.dir_and_name()?;
@@ -200,7 +200,7 @@ impl Transaction {
     /// remains executable.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
+    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
     /// directory does not exist.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         match self.replace_file(path, content).await {
@@ -213,7 +213,7 @@ impl Transaction {
     /// target.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
     /// directory.
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
         path.dir_and_name()?;
@@ -232,7 +232,7 @@ impl Transaction {
     /// Truncates a file to `length` bytes, or extends the file with zeros.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
     /// directory.
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
         path.dir_and_name()?;
@@ -269,7 +269,7 @@ impl Transaction {
     /// are not errors, but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved;
+    /// [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved.
     /// [`Error::NotFound`] if the commit does not exist.
     pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
         self.control_file("merge")?.command(&theirs.id().to_string()).await?;
@@ -313,7 +313,7 @@ impl Transaction {
     /// branch.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the branch and the transaction changed the same file;
+    /// [`Error::Conflict`] if the branch and the transaction changed the same file.
     /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. A conflict leaves the
     /// transaction open. [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {

@@ -90,7 +90,7 @@ impl Tree {
     /// Reads an entry of any type.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the entry does not exist; [`Error::NotDirectory`] if a component
+    /// [`Error::NotFound`] if the entry does not exist. [`Error::NotDirectory`] if a component
     /// other than the last is a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
         let path = self.remote_path(path)?;
@@ -105,8 +105,8 @@ impl Tree {
     /// Reads a file, executable or not.
     ///
     /// # Errors
-    /// [`Error::NotFile`] if the path is a directory or a link; [`Error::NotFound`] if the entry
-    /// does not exist; [`Error::NotDirectory`] if a component other than the last is a file.
+    /// [`Error::NotFile`] if the path is a directory or a link. [`Error::NotFound`] if the entry
+    /// does not exist. [`Error::NotDirectory`] if a component other than the last is a file.
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let (kind, fid, _) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -118,7 +118,7 @@ impl Tree {
     /// Returns the sorted names in a directory.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if the path is not a directory; [`Error::NotFound`] if the entry
+    /// [`Error::NotDirectory`] if the path is not a directory. [`Error::NotFound`] if the entry
     /// does not exist.
     pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         let path = self.remote_path(path)?;
@@ -131,8 +131,8 @@ impl Tree {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`] if the path is not a link; [`Error::NotFound`] if the entry does not
-    /// exist; [`Error::NotDirectory`] if a component other than the last is a file.
+    /// [`Error::NotSymlink`] if the path is not a link. [`Error::NotFound`] if the entry does not
+    /// exist. [`Error::NotDirectory`] if a component other than the last is a file.
     pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
         let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -145,8 +145,8 @@ impl Tree {
     /// a component other than the last is a file.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
-    /// [`Error::Client`] for any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.remote_path(path)?).await {
             Ok((kind, _, metadata)) => {
@@ -161,8 +161,8 @@ impl Tree {
     /// Returns `true` if the entry exists.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
-    /// [`Error::Client`] for any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some())
     }
@@ -170,8 +170,8 @@ impl Tree {
     /// Returns `true` if the entry exists and is not a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
-    /// [`Error::Client`] for any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
     }
@@ -179,8 +179,8 @@ impl Tree {
     /// Returns `true` if the entry exists and is a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended;
-    /// [`Error::Client`] for any other error.
+    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }

@@ -120,7 +120,7 @@ async fn c5_waits_for_a_path() {
     assert_eq!(seen, ["None", "Some(File(\"content\"))", "Some(Exec(\"content\"))"]);
 }
 
-/// Dropping the future has the same effect as turning off the switch in the OCaml client.
+/// Dropping the future has the same effect as turning off the `Lwt_switch` in the OCaml client.
 #[tokio::test]
 async fn c5_dropping_a_blocked_wait_ends_it() {
     let served = Served::start().await;

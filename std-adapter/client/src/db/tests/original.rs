@@ -1,5 +1,5 @@
-//! Tests against a few files that behave as they do on the original server. The dialect is 9P2000,
-//! which sends no error numbers.
+//! Tests against a mock server whose few files behave like those of the original server. The
+//! dialect is 9P2000, which sends no error numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
