@@ -91,8 +91,8 @@ pub enum ProtocolError {
     Invalid(Cow<'static, str>),
 }
 
-/// Error messages sent by other servers. The client derives error numbers from the messages in
-/// 9P2000, which sends no error numbers.
+/// Error messages sent by other servers. In 9P2000, which sends no error numbers, the client
+/// derives the numbers from these messages.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
     ("file not found", 2),

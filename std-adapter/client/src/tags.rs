@@ -141,8 +141,8 @@ impl TagPool {
         }
     }
 
-    /// Frees the tag of a flushed request after Rflush. Returns the effect of a reply to the
-    /// request if no reply has arrived.
+    /// Frees the tag of a flushed request after Rflush. Returns the pending effect if no reply to
+    /// the request has arrived.
     pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<OnReply> {
         match self.replace(oldtag, TagState::Free) {
             TagState::Flushing(on_reply) => {

@@ -89,7 +89,8 @@ impl Watch {
         Poll::Ready(Ok(None))
     }
 
-    /// Cancels the read in flight, closes the file, and waits until the server has confirmed both.
+    /// Cancels the read in flight, closes the file, and waits for the server to confirm both
+    /// operations.
     ///
     /// # Errors
     /// [`Error::Server`] if the clunk fails.

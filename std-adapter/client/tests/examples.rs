@@ -81,7 +81,7 @@ async fn config_has_defaults_settings_and_notifications() {
     let ipv6 = config.field("net/ipv6", true).await.unwrap();
     assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (1500, true));
 
-    // No new value is produced by setting the same value again or by changing a different field.
+    // Setting the same value again or changing a different field does not produce a new value.
     assert!(tokio::time::timeout(Duration::from_millis(50), mtu.next()).await.is_err());
     ipv6.set(&false, "not yet").await.unwrap();
     mtu.set(&9000, "jumbo frames").await.unwrap();

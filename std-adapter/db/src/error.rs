@@ -67,7 +67,7 @@ pub enum Error {
     /// The store refused an operation that Git would also refuse. The string contains the reason.
     #[error("{0}")]
     Refused(String),
-    /// The name is not a valid name for a Git tree entry.
+    /// The name is not valid in a Git tree.
     #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
     /// The commit message contains a NUL byte, at which Git would truncate the message.

@@ -147,7 +147,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes an existing file or link if the dialect is 9P2000.L. Creating a file in that dialect
+    /// Removes an existing file or link if the dialect is 9P2000.L. In 9P2000.L, creating a file
     /// does not replace an existing file.
     async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {

@@ -1,4 +1,4 @@
-//! The branch that the files of a directory refer to.
+//! The branch to which the files in a directory refer.
 
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, Weak};
