@@ -1,4 +1,4 @@
-//! Byte counts on the command line: `65536`, `64K`, `64KiB`, `1G`.
+//! Byte counts on the command line, such as `65536`, `64K`, `64KiB` and `1G`.
 
 use clap::builder::TypedValueParser;
 

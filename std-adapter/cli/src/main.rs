@@ -1,4 +1,4 @@
-//! The `datakit` program: a server and client commands.
+//! The `datakit` program, which provides a server and client commands.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -49,15 +49,15 @@ pub(crate) struct ServeArgs {
     /// if the server is killed
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Author of commits whose transaction does not specify an author [default: the user who
-    /// attached; for anonymous users, user.name and user.email from Git's configuration]
+    /// Author of commits if a transaction does not specify one [default: the attached user; for
+    /// anonymous users, user.name and user.email from Git's configuration]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
-    /// Force-push each branch to the repository at URL whenever it changes
+    /// Force-push each branch to the repository at URL whenever the branch changes
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
     /// Abort a fetch or push if the remote sends nothing for this long; 0 means no limit

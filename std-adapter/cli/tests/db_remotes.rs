@@ -1,4 +1,4 @@
-//! Tests for the remotes of `datakit serve`: allowed URLs, errors, limits and cleanup.
+//! Tests for remotes in `datakit serve`, including allowed URLs, errors, limits and cleanup.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

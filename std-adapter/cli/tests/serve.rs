@@ -1,4 +1,4 @@
-//! Tests for `datakit serve`: addresses, limits and signals.
+//! Tests for the addresses, limits and signals of `datakit serve`.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -69,9 +69,9 @@ impl Options {
 
     /// Offers this dialect first, but still accepts the others.
     ///
-    /// By default 9P2000.u comes first, because its errors carry text. 9P2000.L has only error
-    /// numbers, but it can move a file to another directory and replace an existing file in a
-    /// rename.
+    /// By default, 9P2000.u comes first, because its errors carry text. The errors of 9P2000.L
+    /// carry only numbers, but in this dialect, a rename can move a file to another directory and
+    /// replace an existing file.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
         self.dialects.retain(|other| *other != dialect);

@@ -168,7 +168,7 @@ pub(crate) enum ClientCommand {
     ///
     /// Prints the text that a stream delivers, as it arrives, until the stream ends. A file that is
     /// not a stream is printed and then checked for changes every second. If text was appended,
-    /// only the new text is printed. Otherwise, a changed file is printed in full.
+    /// only the new text is printed; otherwise, the whole file is printed.
     Watch {
         /// The path of the stream or file
         path: ServerPath,

@@ -152,8 +152,8 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Translates conventions from other programs. Options without a command are passed to `serve`,
-/// `help COMMAND` becomes `COMMAND --help`, and the options of `find` may begin with a single dash.
+/// Translates conventions from other programs. Passes options without a command to `serve`, turns
+/// `help COMMAND` into `COMMAND --help`, and lets the options of `find` begin with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {

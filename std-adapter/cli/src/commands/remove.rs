@@ -29,7 +29,7 @@ fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
         check_depth(&path)?;
         // Some directories, such as transactions, can be removed as a whole but not file by file.
         match limits.run(|| client.remove(&path)).await {
-            // 9P2000 servers send an error text instead of the number ENOTEMPTY (39).
+            // 9P2000 servers send text instead of the error number ENOTEMPTY (39).
             Err(error) if error.errno().is_none_or(|errno| errno == 39) => {}
             other => return other.map_err(at(&path)),
         }

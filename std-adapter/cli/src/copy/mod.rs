@@ -154,7 +154,7 @@ impl Copier {
         })
     }
 
-    /// Copies one file. An error is reported instead of returned if the other files can still be
+    /// Copies one file. Reports an error instead of returning it if the other files can still be
     /// copied.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;

@@ -147,7 +147,7 @@ fn enter(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, String> {
     })
 }
 
-/// Returns the type of a directory entry, or `None` if there is no such entry.
+/// Returns the type of a directory entry, or `None` if the entry does not exist.
 fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(HostType::from_raw_mode(stat.st_mode))),
@@ -377,7 +377,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
         Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
         Some(kind) => kind,
     };
-    // Opening the existing file checks that it may be written, even if it will be replaced.
+    // Opening the existing file verifies that it is writable, even if the file will be replaced.
     let file = open(name, OFlags::empty()).map_err(errno_reason)?;
     if kind == HostType::RegularFile {
         if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {

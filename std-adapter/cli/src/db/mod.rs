@@ -1,4 +1,4 @@
-//! `datakit db`: branches and commits.
+//! The `datakit db` command, which works with branches and commits.
 
 mod commit;
 mod history;

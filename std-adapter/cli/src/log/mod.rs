@@ -122,7 +122,7 @@ impl LogArgs {
     ///
     /// # Errors
     /// Returns an error if the destination is not available on this system, or if an environment
-    /// variable names a level that does not exist.
+    /// variable names an unknown level.
     pub(crate) fn start(&self, logs: LogCounters) -> Result<LogSources, String> {
         let sources = LogSources::new();
         let mut table: Vec<(&str, LogSource)> = Vec::new();

@@ -25,8 +25,7 @@ use super::registry::Metrics;
 
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type, which is the one used by the original server. The text is ASCII, so no charset
-/// is specified.
+/// The same content type as in the original server. The text is ASCII, so no charset is specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Additional connections wait until an open
 /// connection ends.

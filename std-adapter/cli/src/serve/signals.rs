@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. The future returns the
-/// exit status: failure for SIGINT, and success for SIGTERM and SIGHUP. SIGHUP remains ignored
+/// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. The future returns a
+/// failure status for SIGINT, and a success status for SIGTERM and SIGHUP. SIGHUP remains ignored
 /// under nohup(1).
 pub(super) fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     let (mut interrupt, mut terminate) =

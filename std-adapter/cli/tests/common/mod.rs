@@ -149,7 +149,7 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Polls a condition that produces no event until the condition holds.
+/// Polls a condition until it holds.
 pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !condition() {

@@ -25,11 +25,11 @@ pub struct Details {
     pub id: Id,
     /// The parents, in the order stored in the commit.
     pub parents: Vec<Commit>,
-    /// The author in the form `NAME <EMAIL>`. The string is empty if the server is the original
-    /// one, which does not send the author.
+    /// The author in the form `NAME <EMAIL>`. This string is empty for the original server, which
+    /// does not send the author.
     pub author: String,
-    /// The time of the commit in RFC 3339 format. The string is empty if the server is the original
-    /// one, which does not send the time.
+    /// The time of the commit in RFC 3339 format. This string is empty for the original server,
+    /// which does not send the time.
     pub date: String,
     /// The unmodified commit message.
     pub message: String,

@@ -118,7 +118,7 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Recognizes an error by its text. Used when the error number is ambiguous or missing.
+/// Returns the error that the text describes, or `None` if the text is not recognized.
 fn from_text(text: &str) -> Option<Error> {
     if let Some(reason) = text.strip_prefix("Merge conflict: ") {
         return Some(Error::Conflict(reason.to_owned()));
