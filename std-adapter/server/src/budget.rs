@@ -7,8 +7,8 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The charge for an inode, a name or an extended attribute, in addition to its bytes. The charge
-/// is an estimate of the space taken up by tables and headers.
+/// The fixed charge for an inode, a name or an extended attribute, whose bytes are charged
+/// separately. The charge is an estimate of the space taken up by tables and headers.
 const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;

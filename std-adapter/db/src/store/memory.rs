@@ -11,7 +11,8 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of separately locked shards. It is so large that threads rarely contend for a shard.
+/// The number of separately locked shards. The number is large enough that threads rarely contend
+/// for the same shard.
 const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;

@@ -27,8 +27,8 @@ pub trait CommitGraph: Send + Sync {
 /// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns
 /// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether the store's methods may block on a disk. [`fetch`](Store::fetch) may always
-    /// block on the network.
+    /// Returns whether the store's methods may block on a disk. [`fetch`](Store::fetch) may block
+    /// on the network in any case.
     fn may_block(&self) -> bool;
 
     /// Reads an object. Returns `None` if the object does not exist or has a kind that the database

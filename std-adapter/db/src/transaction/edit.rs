@@ -70,8 +70,8 @@ impl Transaction {
         self.take_node(path).map(drop)
     }
 
-    /// Moves `from` to `to`. Replaces an existing file at `to`. If `from` is a directory, replaces
-    /// an empty directory at `to`.
+    /// Moves `from` to `to`. Replaces an existing file at `to`, or an existing empty directory if
+    /// `from` is a directory.
     ///
     /// # Errors
     /// - [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is a

@@ -30,7 +30,7 @@ pub(super) struct State {
     /// Whether a commit or merge is in progress. The tree does not change until the operation ends,
     /// because the operation works on a copy.
     pub(super) busy: bool,
-    /// A guard that counts the transaction as open until it ends.
+    /// A guard that counts the transaction as open.
     pub(super) counted: Option<GaugeGuard>,
 }
 

@@ -315,14 +315,14 @@ impl Entries {
         self.by_name.is_empty()
     }
 
-    /// Returns the number of names that refer to the directory. These are its own name, `.`, and
-    /// the `..` entry of each subdirectory. Returns 0 for a removed directory.
+    /// Returns the directory's link count, which includes its own name, `.`, and the `..` entry of
+    /// each subdirectory. Returns 0 for a removed directory.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
 
-    /// Returns the entries starting at `cookie`. Each entry comes with the cookie at which to
-    /// continue after it.
+    /// Returns the entries starting at `cookie`, each with the cookie at which a listing resumes
+    /// after that entry.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
         self.by_cookie
             .range(cookie..)

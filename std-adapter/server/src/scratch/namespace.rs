@@ -81,7 +81,8 @@ impl Scratch {
 }
 
 impl Dentry {
-    /// Moves the dentry from the directory `from` to `dir` under `name`, and removes `replaced`.
+    /// Moves the dentry from the directory `from` to `dir`, renames it to `name` and removes
+    /// `replaced`.
     fn move_to(
         &self,
         from: &Dentry,
@@ -102,8 +103,8 @@ impl Dentry {
             let location = &mut *self.0.location.lock();
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // An entry that stays in its directory keeps its cookie. With new cookies, repeated renames
-        // could make a listing endless.
+        // An entry that stays in its directory keeps its cookie. If each rename assigned a new
+        // cookie, a listing might never end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())

@@ -1,5 +1,4 @@
-//! Serves a single connection. This includes running its workers, enforcing its timeouts and
-//! shutting it down.
+//! Serves a single connection by running its workers, enforcing its timeouts and shutting it down.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -209,7 +208,7 @@ fn serve<'c, V: Vfs>(
         // The stream is shut down before the session is closed, so that the peer need not wait
         // until files have been removed.
         stream.shutdown().await;
-        // If the timeout drops the future of `close` before it completes, dropping the session
+        // The timeout may drop the future of `close` before it completes. Dropping the session then
         // closes the remaining files.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
         end

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default value of [`Limits::msize`]. It allows 1 MiB of data, which is the maximum that any
-/// known client asks for. Halving the default would cost more in additional wake-ups than it would
-/// gain in L2 cache hits.
+/// The default value of [`Limits::msize`]. The default allows 1 MiB of data, which is the maximum
+/// that any known client asks for. Halving the default would cost more in additional wake-ups than
+/// it would gain in L2 cache hits.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] and a setter for each of its fields.
@@ -105,7 +105,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
-/// A permit for one connection from a peer. Dropping the permit releases it.
+/// A permit for one connection from a peer. The permit is released when it is dropped.
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,

@@ -43,8 +43,8 @@ pub struct Listener {
     _file: Option<SocketFile>,
     /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A spare descriptor. When no other descriptor is left, it is closed so that a connection can
-    /// be accepted.
+    /// A spare descriptor. If no other descriptor is left, the spare descriptor is closed so that a
+    /// connection can be accepted.
     spare: Mutex<Option<File>>,
 }
 

@@ -86,8 +86,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     } else {
         dir
     };
-    // Make the path canonical, because only then does its last component show whether the
-    // repository is inside a work tree.
+    // The path must be canonical, so that its last component shows whether the repository is inside
+    // a work tree.
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
     if !is_repository(&dir) {
         return Err(refused(&dir, "is not a Git repository: it has no HEAD or no objects"));

@@ -107,8 +107,8 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. If the target's path is a
-    /// directory that contains only empty directories, removes it first.
+    /// Renames the lock file to its target, which releases the lock. First removes a directory at
+    /// the target's path if it contains only empty directories.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {

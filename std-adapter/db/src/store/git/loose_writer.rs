@@ -135,8 +135,8 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // Publish the objects in the given order, in which each object comes after all objects that
-        // it refers to.
+        // Publish the objects in the given order. An object must not be published before the
+        // objects that it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
@@ -166,8 +166,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The directory does not exist. Either it never contained an object, or `git gc` has
-            // packed all of its objects.
+            // The directory does not exist, either because it never contained an object or because
+            // `git gc` has packed all of its objects.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());

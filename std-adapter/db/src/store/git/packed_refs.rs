@@ -114,8 +114,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // The temporary file is written only under the lock, so an existing file was left behind by
-        // a killed program.
+        // An existing temporary file was left behind by a killed program, because the file is
+        // written under the lock.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;

@@ -38,9 +38,9 @@ impl Refs<'_> {
     /// Applies either all updates or none. Returns `false` if a branch is not at its expected
     /// commit.
     ///
-    /// `write` must store the objects and sync the files that are passed to it. These are the lock
-    /// files, which contain the new values. `write` is not called if a branch is not at its
-    /// expected commit.
+    /// `write` must store the objects and sync the files that are passed to it. The files passed to
+    /// `write` are the lock files, which contain the new values. `write` is not called if a branch
+    /// is not at its expected commit.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],

@@ -172,8 +172,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in the `shallow` file.
     ///
-    /// gix's `Repository::shallow_commits` is not used, because it caches the list and misses a
-    /// replaced file unless the modification time has increased.
+    /// gix's `Repository::shallow_commits` is not used, because it caches the list. The cache
+    /// misses a new file unless its modification time is later than that of the old file.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -193,8 +193,8 @@ impl Refs<'_> {
         Ok(self.conflicting_ref(&name, None)?.map(|other| short_name(&other)))
     }
 
-    /// Returns the ref that prevents the creation of `name`. This is a parent, such as `a` for
-    /// `a/b`, or a child. Ignores `except`, which is about to be removed.
+    /// Returns the ref that prevents the creation of `name`. The conflicting ref is a parent, such
+    /// as `a` for `a/b`, or a child. Ignores `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],

@@ -1,5 +1,5 @@
-//! A lock that gives one server exclusive use of a repository, and the removal of locks left behind
-//! by a killed server.
+//! Gives one server exclusive use of a repository, and removes locks left behind by a killed
+//! server.
 //!
 //! A branch is locked by the file `BRANCH.lock`. The lock file does not record who created it.
 //! After SIGKILL or a power failure, the file would remain, and the branch could never change

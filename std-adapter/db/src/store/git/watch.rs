@@ -80,8 +80,8 @@ impl RefPaths {
             // The watcher's own reads cause events too, and reacting to them would cause an endless
             // loop.
             EventKind::Access(_) => return None,
-            // No events are reported for files that were created in a new directory before it was
-            // watched.
+            // No events are reported for files that were created in a new directory before the
+            // directory was watched.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
             }

@@ -172,7 +172,7 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Creates objects and branches, renames a branch and removes one.
+/// Creates objects and branches, renames a branch and removes a branch.
 fn fill(store: &GitStore) {
     let (a, b) = (write_commit(store, "a"), write_commit(store, "b"));
     for branch in ["deep/er/one", "deep/er/two", "three"] {
