@@ -268,7 +268,7 @@ impl Chunk {
     }
 }
 
-/// Copies `from` to the start of `to`, which must be at least as long as `from`.
+/// Copies `from` to the start of `to`. `to` must be at least as long as `from`.
 fn copy_to_start(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {
         to.copy_from_slice(from);

@@ -128,8 +128,8 @@ impl Server {
     /// connection.
     ///
     /// # Cancel safety
-    /// Dropping the future shuts down the server in the same way, but does not wait for the
-    /// shutdown to complete.
+    /// Dropping the future also shuts down the server, but does not wait for the shutdown to
+    /// complete.
     pub async fn serve<V, M>(self, tree: M, stop: impl Future<Output = ()>) -> io::Result<()>
     where
         V: Vfs + 'static,

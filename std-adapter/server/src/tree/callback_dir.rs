@@ -75,7 +75,7 @@ pub struct CallbackDir {
 }
 
 impl CallbackDir {
-    /// Creates a directory without callbacks, which is empty and refuses every change.
+    /// Creates a directory without callbacks. The directory is empty and refuses every change.
     #[must_use]
     pub fn new() -> CallbackDir {
         CallbackDir::default()
@@ -89,7 +89,8 @@ impl CallbackDir {
 
     /// Sets the callback that lists the entries. The callback is called when a client opens the
     /// directory. The callback is also called for lookups if there is no lookup callback. The
-    /// callback should return the same entries each time, because every new entry is a new inode.
+    /// callback should return the same entries each time, because every newly created entry is a
+    /// new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where

@@ -90,8 +90,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new`](Command::new), but with an asynchronous handler.
-    /// Cancelling the request drops the handler's future.
+    /// Like [`new`](Command::new), but with an asynchronous handler. Cancelling the request drops
+    /// the handler's future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -103,8 +103,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new_async`](Command::new_async) that explains failures. After
-    /// a failed command, the file contains the reason for the failure until the next command.
+    /// Like [`new_async`](Command::new_async), but creates a command file that explains failures.
+    /// After a failed command, the file contains the reason for the failure until the next command.
     /// Reading the file does not consume the reason. Without the reason, users of a mounted tree
     /// would see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command

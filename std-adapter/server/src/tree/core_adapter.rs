@@ -118,7 +118,7 @@ struct WakerSet {
     /// The number to assign to the next open file.
     next_number: AtomicU64,
     /// The wakers, keyed by the number of the open file. One waker per open file is enough, because
-    /// the tree runs one read of an open file at a time.
+    /// the tree runs the reads of an open file one at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
@@ -158,8 +158,8 @@ impl OpenLeaf for OpenCoreFile {
         let all = Waker::from(self.wakers.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // The waker is registered before the poll, so an event during the poll wakes this read.
-            // The previous waker is dropped only after the lock has been released.
+            // The waker is registered before the poll, so that an event during the poll wakes the
+            // reader. The previous waker is dropped only after the lock has been released.
             let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
             drop(previous);
             let mut cx = Context::from_waker(&all);

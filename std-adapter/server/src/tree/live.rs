@@ -11,8 +11,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value whose latest version is streamed to readers. Clones refer to the same value.
 ///
-/// A stream first delivers the value that was current when the file was opened. Once a reader has
-/// read this value completely, the stream delivers the latest value as soon as its text differs
+/// A stream first delivers the value that was current when the file was opened. After the reader
+/// has read this value completely, the stream delivers the latest value as soon as its text differs
 /// from the last text delivered. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]

@@ -63,7 +63,8 @@ impl LogSources {
         ReadOnly([self.entry()].into_iter().collect::<Dir>())
     }
 
-    /// Returns the entry `src/` itself, which can be added to a directory with other entries.
+    /// Returns the `src/` entry itself, which can be added to a directory together with other
+    /// entries.
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();

@@ -26,8 +26,8 @@ impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
     /// The reported share is the median of the shares in the individual rounds. In each round, the
-    /// server and the floor run within seconds of each other, so the machine is in the same state
-    /// for both.
+    /// server and the floor run within seconds of each other, so that the machine is in a similar
+    /// state for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };

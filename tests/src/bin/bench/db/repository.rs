@@ -24,8 +24,8 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Creates a repository with `files` files in one pack. The directory `dir1k` contains 1000
-    /// files, and every other directory contains 100.
+    /// Creates a repository with `files` files in one pack. The `dir1k` directory contains 1000
+    /// files, and every other directory contains 100 files.
     pub(crate) fn new(disk: &Disk, name: &str, files: usize) -> Res<Self> {
         let dir = disk.path().join(name);
         let repository = Self { dir, files };
