@@ -66,9 +66,9 @@ impl Limits {
         }
     }
 
-    /// Runs `work` concurrently with other work. Retries `work` on its own if the server is out of
-    /// resources. Even a server with few fids, such as an embedded board, has enough fids for work
-    /// that runs alone.
+    /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
+    /// retried without other work in progress. Even a server with few fids, such as an embedded
+    /// board, has enough fids for work that runs alone.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,

@@ -262,8 +262,8 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // A reply that has arrived but has not been taken is treated like a reply that arrives
-        // later.
+        // A reply that has already arrived is treated like a reply that arrives after the request
+        // is dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));
         } else {
