@@ -16,7 +16,8 @@ const BATCH_SIZE: usize = 136 * 1024;
 
 /// The cost, in units of [`TransportRead::poll_budget`], of a request that is answered in place.
 pub(super) const COST_IN_PLACE: u32 = 1;
-/// The cost, in units of [`TransportRead::poll_budget`], of a request that needs a worker.
+/// The cost, in units of [`TransportRead::poll_budget`], of a request that is not answered in
+/// place.
 pub(super) const COST_OTHER: u32 = 4;
 
 /// The receiving half of a transport. The methods have default implementations that suit most

@@ -154,8 +154,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 
     /// Records that the request is waiting inside a file. Returns `false` if the request must not
-    /// wait. Waiting is not allowed if the requests in all other slots are already waiting, or
-    /// after the owner has called [`set_full`](Slots::set_full).
+    /// wait. Waiting is not allowed if the requests in all other slots are already waiting, or if
+    /// the owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);

@@ -1,4 +1,4 @@
-//! The attributes of 9P2000 and 9P2000.u: stat and wstat.
+//! Handlers for the Tstat and Twstat requests of 9P2000 and 9P2000.u.
 
 use core::fmt::Write;
 
@@ -20,10 +20,10 @@ const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
 
-/// The combined length of the numeric owner, group and last writer, which follow the extension in a
-/// 9P2000.u record.
+/// The combined length of the numeric IDs of the owner, group and last writer. These IDs follow the
+/// extension in a 9P2000.u record.
 const NUMERIC_IDS: usize = 12;
-/// The maximum length of a device's extension: a letter and two numbers.
+/// The maximum length of a device's extension, which consists of a letter and two numbers.
 const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
@@ -37,8 +37,8 @@ pub(super) enum ListedRecord {
 }
 
 /// Appends the extension to a record if the file has an extension. Files in an immutable tree have
-/// none. Using a macro keeps the code that awaits the extension out of the future for an immutable
-/// tree.
+/// no extensions. Using a macro keeps the code that awaits the extension out of the future for an
+/// immutable tree.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -57,9 +57,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // If the link target does not fit into any message, leave the extension out. Returning
-            // an error instead would prevent the client from removing the link, because clients
-            // stat a link first.
+            // Leave out the extension if the link target is too long for any message. If Tstat
+            // returned an error, clients could not remove the link, because they stat a link before
+            // removing it.
             Err(Error::Range) => n,
             extended => extended?,
         };
@@ -69,8 +69,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Writes the record of a directory entry at the front of `free`. If `first` is set, an
     /// extension that does not fit is left out, because no later read has more room for the record.
     ///
-    /// An error for one entry does not fail the whole listing: the entry is listed without
-    /// attributes, and a stat of the entry returns the error.
+    /// An error for one entry does not cause the whole listing to fail. The entry is listed without
+    /// attributes, and a Tstat of the entry returns the error.
     pub(super) async fn listed_record(
         &self,
         inode: &V::Inode,
@@ -134,7 +134,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 to.copy_from_slice(bytes);
             }
         };
-        // Both lengths are less than 64 KiB.
+        // Both lengths are less than 64 KiB, so the cast does not truncate them.
         let length = |bytes: usize| (bytes as u16).to_le_bytes();
         put(at.saturating_add(added), &numbers);
         put(at.saturating_sub(2), &length(added));
@@ -165,8 +165,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Twstat (stat(5)): makes all of the changes or none of them. A request that sets
-    /// nothing flushes the file to stable storage.
+    /// Answers a Twstat (stat(5)). The requested changes are made together or not at all. A request
+    /// that changes nothing flushes the file to stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
@@ -181,13 +181,14 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
-            // To change the permissions of a device, clients also send its type bits. These bits
-            // must match the device, because the type of a file never changes.
+            // Clients that change a device's permissions also send the device's type bits. The type
+            // bits must match the device, because the type of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
         }
-        // In an immutable tree, files have only the directory bit and nine permission bits.
+        // The mode of a file in an immutable tree has only the directory bit and nine permission
+        // bits.
         if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
@@ -240,8 +241,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 }
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns the mode to set together with `size`. If a user other than root changes the length,
-    /// the set-ID bits are cleared (`truncate(2)`).
+    /// Returns the mode that must be set together with `size`. If a user other than root changes
+    /// the length, the set-ID bits are cleared (`truncate(2)`).
     pub(super) async fn mode_with(
         &self,
         fid: wire::Fid,
@@ -257,7 +258,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Buffers for the owner and group as text, which 9P2000 uses instead of numeric IDs.
+/// Buffers for the owner and group in text form. 9P2000 uses text instead of numeric IDs.
 #[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
@@ -281,7 +282,7 @@ fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize>
         return Err(Error::Range);
     }
     let mut window = crate::vfs::Window::new(0, buf);
-    // The check above ensures that the text fits.
+    // The text fits, because the length of `buf` is at least `DEVICE_MAX`.
     let _ = write!(window, "{letter} {} {}", Decimal::from(major), Decimal::from(minor));
     Ok(window.filled())
 }
@@ -312,7 +313,8 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
 ///
 /// # Errors
 /// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree
-/// supports these types, and a client that asks for one of them relies on its behaviour.
+/// supports these types. They are not silently ignored, because clients that request one of them
+/// rely on its behaviour.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);
@@ -320,12 +322,14 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns a value from a Twstat, or `None` if all bits are ones, which means "do not change".
+/// Returns a value from a Twstat, or `None` if all of its bits are set. A value with all bits set
+/// leaves the attribute unchanged.
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// Returns the number of seconds since 1970, clamped to 32 bits. The result is exact until 2106.
+/// Returns the time in seconds since 1970, clamped to 32 bits. The result is exact for times
+/// between 1970 and 2106.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Dispatch: decodes a request, picks its handler and encodes the reply.
+//! Request dispatch, which decodes a request, picks its handler and encodes the reply.
 
 use super::{Aborts, FidTable, Session};
 use crate::Decimal;
@@ -6,7 +6,7 @@ use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
 use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns which requests in flight the request in `frame` aborts.
+    /// Returns the in-flight requests that the request in `frame` aborts.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
         if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
             return Aborts::None;
@@ -26,8 +26,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        // In an immutable tree, only reads wait, so this future stores the state of no other
-        // handler.
+        // Only reads can wait in an immutable tree, so this future does not store the state of
+        // other handlers.
         if kind == wire::TREAD {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
@@ -53,8 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decode before the `match`, because temporaries in its scrutinee would live as long as the
-        // handlers run.
+        // Decode before the `match`, because temporaries in the scrutinee would live until the
+        // handlers finish.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,
@@ -145,8 +145,8 @@ pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
 
-/// Returns the fid and the error to reply with for a request that no immutable tree serves. The fid
-/// is the first field of every such request.
+/// Returns the fid of a request that no immutable tree serves, and the error for the reply. The fid
+/// is the first field of every request that immutable trees refuse.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);
@@ -156,7 +156,7 @@ fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Err
 }
 
 /// Returns the error that an immutable tree sends in reply to requests of this type.
-// Inlined so that the compiler evaluates the function wherever `kind` is a constant.
+// This function is inlined so that the compiler can evaluate it wherever `kind` is a constant.
 #[inline(always)]
 fn immutable_tree_error(kind: u8) -> Option<Error> {
     match kind {

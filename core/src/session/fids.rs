@@ -1,4 +1,4 @@
-//! Fid bookkeeping: the fid table, the state of each fid, and how requests look up, reserve,
+//! The fid table, the state of each fid, and the methods with which requests look up, reserve,
 //! replace and release fids.
 
 use core::cell::Ref;
@@ -11,8 +11,8 @@ use crate::wire::{self, Dialect, Qid};
 
 /// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    /// A serial number that distinguishes this use of the fid number from later uses. After
-    /// waiting, a request can therefore tell whether the number still refers to the same fid.
+    /// A serial number that distinguishes this use of the fid number from later uses. A request
+    /// that has waited can therefore tell whether the number still refers to the same fid.
     pub(super) serial: u32,
     /// The user who attached. Files created through the fid belong to this user.
     pub(super) uid: u32,
@@ -28,17 +28,17 @@ impl<V: Vfs> fmt::Debug for FidEntry<V> {
     }
 }
 
-/// The state of a fid, which decides what requests may do with it.
+/// The state of a fid, which determines the operations that requests may perform on the fid.
 pub(super) enum FidState<O> {
-    /// Reserved by a request in progress and invisible to other requests.
+    /// The fid is reserved by a request in progress and is invisible to other requests.
     Reserved,
-    /// The result of a walk. The file is not open yet.
+    /// The fid is the result of a walk, and its file has not been opened yet.
     Walked,
     /// An open file.
     File { open: O, access: Access },
-    /// An open directory. In 9P2000 and 9P2000.u, `offset` is where the next read must begin, and
-    /// `cookie` is the tree's cookie for this position. To keep fids small, the offset has only 32
-    /// bits, so a client can read at most 4 GiB of records.
+    /// An open directory. In 9P2000 and 9P2000.u, the next read must begin at `offset`, and
+    /// `cookie` is the tree's cookie for this position. The offset has only 32 bits, which keeps
+    /// fids small but limits a client to 4 GiB of records.
     Dir { open: O, offset: u32, cookie: u64 },
     /// An extended attribute that is open for reading or writing.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
@@ -84,7 +84,7 @@ impl<O> FidState<O> {
         }
     }
 
-    /// Returns whether this is an open file with this bit set.
+    /// Returns `true` if this is an open file and `bit` is set.
     pub(super) fn has(&self, bit: Access) -> bool {
         matches!(self, FidState::File { access, .. } if access.has(bit))
     }
@@ -111,7 +111,7 @@ impl<O> FidState<O> {
     }
 }
 
-/// A table of fids. A board uses [`FidArray`], and a server with many fids uses a hash map.
+/// A table of fids. Boards use [`FidArray`], and servers with many fids use a hash map.
 pub trait FidTable<V: Vfs> {
     /// Returns the fid with this number.
     fn get(&self, number: u32) -> Option<&FidEntry<V>>;
@@ -122,14 +122,15 @@ pub trait FidTable<V: Vfs> {
     /// Adds a fid whose number is not in use.
     ///
     /// # Errors
-    /// Returns the fid if the table is full.
+    /// Returns `fid` if the table is full.
     fn insert(&mut self, number: u32, fid: FidEntry<V>) -> core::result::Result<(), FidEntry<V>>;
 
     /// Removes and returns the fid with this number.
     fn remove(&mut self, number: u32) -> Option<FidEntry<V>>;
 
     /// Removes and returns an arbitrary fid. The session calls this method repeatedly until the
-    /// table is empty. Between the calls, [`get`](FidTable::get) need not find the remaining fids.
+    /// table is empty. While the table is being emptied, [`get`](FidTable::get) need not find the
+    /// remaining fids.
     fn pop(&mut self) -> Option<FidEntry<V>>;
 
     /// Returns the number of fids.
@@ -198,7 +199,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
     }
 
-    /// Calls `look` with the entry of a fid in use.
+    /// Calls `look` with the entry of a fid that is in use.
     pub(super) fn with_fid<X>(
         &self,
         fid: wire::Fid,
@@ -245,7 +246,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Qid { kind, version: id.version, path: id.ino }
     }
 
-    /// Changes the fid if it still has this serial number.
+    /// Calls `change` with the fid's entry if the fid still has this serial number.
     pub(super) fn update_fid<X>(
         &self,
         fid: wire::Fid,
@@ -264,7 +265,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Option<FidState<V::Open>> {
-        // The new serial number causes requests that are still waiting on the old state to fail.
+        // The fid also gets a new serial number, so that requests still waiting on the old state
+        // fail.
         let fresh = self.next_serial();
         self.update_fid(fid, serial, |fid| {
             fid.serial = fresh;
@@ -353,8 +355,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads that use the released `state` may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // In an immutable tree, every closed file requests another poll, because tracking whether a
-        // read has blocked would take more flash.
+        // In an immutable tree, another poll is requested after every close, because tracking
+        // whether a read has blocked would take more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {
@@ -362,8 +364,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Removes the file of a released fid, for Tremove and ORCLOSE. Refuses to remove the attach
-    /// point, because the directory that contains its name must stay hidden from the client.
+    /// Removes the file of a released fid. Both Tremove and ORCLOSE use this method. Refuses to
+    /// remove the attach point, because the directory that contains its name must stay hidden from
+    /// the client.
     pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);

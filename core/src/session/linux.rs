@@ -1,4 +1,4 @@
-//! The requests specific to 9P2000.L, one for each system call of a Linux file system.
+//! Handlers for the requests specific to 9P2000.L, which correspond to Linux file system calls.
 
 use core::ops::ControlFlow;
 
@@ -19,8 +19,8 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a request specific to 9P2000.L. The message borrows the front of `buf`, so each
-    /// handler finishes using the message before the reply overwrites it.
+    /// Answers a request specific to 9P2000.L. The message borrows the start of `buf`, so each
+    /// handler must finish using the message before encoding the reply.
     pub(super) async fn dispatch_linux(
         &self,
         buf: &mut [u8],
@@ -43,8 +43,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 done!($($handler)*)
             }};
         }
-        // Decode before the `match`, because temporaries in its scrutinee would live as long as the
-        // handlers run.
+        // Decode before the `match`, because temporaries in the scrutinee would live until the
+        // handlers finish.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {
@@ -162,8 +162,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// Answers a Tgetattr. This method encodes the reply itself, because an Rgetattr would be the
-    /// largest reply returned by value.
+    /// Answers a Tgetattr. This method encodes the reply itself. If an Rgetattr were returned by
+    /// value, it would be larger than any reply that the other handlers return.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
@@ -216,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // A request with only CTIME counts as a change, although CTIME sets no value.
+        // A request that sets only CTIME counts as a change, even though CTIME carries no value.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {
@@ -224,8 +224,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Implements open(2) with `O_CREAT`. An existing file is opened, and truncated only if
-    /// `O_TRUNC` is set. If `O_EXCL` is set, an existing file is an error.
+    /// Implements open(2) with `O_CREAT`. Opens an existing file, and truncates the file only if
+    /// `O_TRUNC` is set. Returns an error if the file exists and `O_EXCL` is set.
     async fn lcreate(
         &self,
         fid: wire::Fid,
@@ -234,8 +234,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        /// The maximum number of attempts. A limit is needed because other clients may keep
-        /// removing and creating the name between the lookup and the creation.
+        /// The maximum number of attempts to open or create the file. A limit is needed because
+        /// other clients may repeatedly remove and create the file between the lookup and the
+        /// creation.
         const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
         if flags & O_DIRECTORY != 0 {
@@ -289,7 +290,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    /// Creates a name without opening it.
+    /// Creates a file of any kind without opening it.
     async fn create_unopened(
         &self,
         dfid: wire::Fid,
@@ -346,8 +347,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RREADLINK, tag, len, len)
     }
 
-    /// Answers a Treaddir with whole entries, starting at the offset given by the last entry of the
-    /// previous reply.
+    /// Answers a Treaddir with whole entries, starting at the offset stored in the last entry of
+    /// the previous reply.
     async fn readdir(
         &self,
         buf: &mut [u8],
@@ -499,8 +500,8 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
     Ok(Lock { kind, start, length, process, client: client.as_bytes() })
 }
 
-/// Returns the kind of file that Tmknod creates. Tmknod can also create a regular file
-/// (`mknod(2)`).
+/// Returns the kind of file that Tmknod creates. Like `mknod(2)`, Tmknod can also create regular
+/// files.
 fn mknod_kind(mode: u32, major: u32, minor: u32) -> Result<CreateKind<'static>> {
     match mode & 0o170_000 {
         0 | 0o100_000 => Ok(CreateKind::File),
@@ -517,7 +518,7 @@ fn file_type(kind: FileType) -> u32 {
 }
 
 /// Returns the `d_type` of a directory entry (`readdir(3)`). The value equals the file type bits of
-/// a mode.
+/// a mode, shifted right by 12 bits.
 fn d_type(kind: FileType) -> u8 {
     match kind {
         FileType::Fifo => 1,
@@ -530,7 +531,7 @@ fn d_type(kind: FileType) -> u8 {
     }
 }
 
-/// Packs a device number as Linux does on the wire (`makedev(3)`).
+/// Packs a device number in the format that Linux uses in 9P messages (`makedev(3)`).
 fn rdev(major: u32, minor: u32) -> u64 {
     u64::from(minor & 0xff | (major & 0xfff) << 8 | (minor & !0xff) << 12)
 }

@@ -1,8 +1,8 @@
-//! One connection's fids, dialect and msize. A session turns each request into calls to a tree, and
-//! turns the results into a reply.
+//! The session of one connection, which stores the fids, the dialect and the msize. A session turns
+//! each request into calls to a tree, and turns the results into a reply.
 //!
-//! A session does no I/O. The module [`serve`](crate::serve) passes request frames to the session
-//! one at a time, and several requests may be in progress at once.
+//! A session does no I/O. The [`serve`](crate::serve) module passes request frames to the session
+//! one at a time, but several requests may be in progress at the same time.
 //!
 //! # Where a request is answered
 //!
@@ -17,20 +17,20 @@
 //! | `attributes.rs` | stat and wstat of 9P2000 and 9P2000.u |
 //! | `linux.rs` | the messages that only 9P2000.L has |
 //!
-//! A Tread is answered in one of two ways, both in `open_files.rs`:
+//! A Tread is answered by one of two methods:
 //!
-//! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer, without
-//!   a future and without using the worker's buffer. This method serves files whose data is in
-//!   memory.
+//! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer. This
+//!   method serves files whose data is in memory, and uses neither a future nor the worker's
+//!   buffer.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
-//!   reply. This method serves everything else: files that may block, directories, and errors.
+//!   reply. This method also serves files that may block and directories, and returns errors.
 //!
 //! # Invariants
 //!
 //! Every handler follows the pattern *check, await, commit*. The handler copies what it needs from
-//! the fid table and awaits the tree. Before it changes the fid, the handler looks the fid up
-//! again, because another request may have clunked the fid in the meantime. A `newfid` is reserved
-//! before the first await.
+//! the fid table and awaits the tree. Before changing the fid, the handler looks the fid up again,
+//! because another request may have clunked the fid in the meantime. A `newfid` is reserved before
+//! the first await.
 
 mod attributes;
 mod dispatch;
@@ -49,12 +49,13 @@ pub use fids::{FidArray, FidEntry, FidTable};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};
 
-/// The smallest msize, in bytes, that a session agrees to. Every reply without data or long names
+/// The smallest msize, in bytes, that a session accepts. Every reply without data or long names
 /// fits into a message of this size.
 pub const MIN_MSIZE: u32 = 256;
 
 /// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
-/// Files that may block deliver little at a time, and many reads of them may be pending at once.
+/// Files that may block deliver little data at a time, and many of their reads may be pending at
+/// the same time.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
@@ -63,13 +64,14 @@ pub const MAX_BLOCKING_READ: usize = 4096;
 pub struct Limits {
     /// The maximum message size, in bytes. A Linux mount needs at least 4096.
     pub msize: u32,
-    /// The maximum number of bytes of data in one read or write. A value of 0 means as many bytes
-    /// as fit into a message.
+    /// The maximum number of bytes of data in one read or write. A value of 0 means that only the
+    /// message size limits the data.
     pub iounit: u32,
 }
 
 impl Limits {
-    /// Creates limits with this msize, in bytes, and no separate limit on the data of a request.
+    /// Creates limits with an msize of `msize` bytes. The amount of data in a read or write has no
+    /// separate limit.
     #[must_use]
     pub const fn new(msize: u32) -> Limits {
         Limits { msize, iounit: 0 }
@@ -83,7 +85,8 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// Returns limits with the msize that Linux asks for: 128 KiB plus 24 bytes for the header.
+    /// Returns limits with the msize that Linux requests, which is 128 KiB plus 24 bytes for the
+    /// header.
     fn default() -> Limits {
         Limits::new(128 * 1024 + 24)
     }
@@ -100,14 +103,14 @@ pub enum Aborts {
     All,
 }
 
-/// Metrics hooks that are called for every request in a session.
+/// Hooks for collecting metrics, which are called for every request in a session.
 pub trait Observe {
     /// Called before a request is answered.
     ///
     /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
-    /// same future. An observer that knows which future is being polled can therefore match the two
-    /// calls. To save flash, this method is never called for an [immutable
-    /// tree](crate::vfs::ImmutableTree).
+    /// same future. An observer that knows which future is being polled can therefore match the
+    /// call of `started` with the call of `answered`. To save flash, this method is never called
+    /// for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
     /// Called after a request of type `kind` has been answered, whether successfully or with an
@@ -117,8 +120,8 @@ pub trait Observe {
 
 /// The state of one connection. The tree can be shared with other connections.
 ///
-/// Dropping a session closes everything that its fids have open. [`close`](Session::close) also
-/// removes the files that were opened with ORCLOSE.
+/// Dropping a session closes all files and directories that its fids have open.
+/// [`close`](Session::close) also removes the files that were opened with ORCLOSE.
 pub struct Session<'v, V: Vfs, F: FidTable<V>> {
     vfs: &'v V,
     fids: RefCell<F>,
@@ -171,8 +174,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.dialect.get()
     }
 
-    /// Returns the maximum message size in bytes: the server's limit until a version is negotiated,
-    /// and the negotiated msize afterwards.
+    /// Returns the maximum message size in bytes. The result is the server's limit until a version
+    /// is negotiated, and the negotiated msize afterwards.
     pub fn msize(&self) -> u32 {
         self.msize.get()
     }
@@ -188,12 +191,12 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request in `buf[..len]`, overwrites it with the reply, and returns the length of
-    /// the reply. Every request is answered, if only with an error reply.
+    /// the reply. Every request is answered, even if the reply is an error.
     ///
-    /// If the file blocks, the future waits for it.
+    /// The future waits while the file blocks.
     ///
     /// # Cancel safety
-    /// Dropping the future cancels the request without leaving a fid behind or losing data.
+    /// Dropping the future cancels the request without leaking a fid or losing data.
     pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
         let request = buf.get(..len).unwrap_or_default();
         let (tag, kind) = (wire::tag(request), wire::kind(request));
@@ -229,16 +232,16 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Shuts down the session cleanly: frees every fid and removes the files that were opened with
-    /// ORCLOSE. Waits until the tree has removed these files.
+    /// Shuts down the session cleanly. Frees every fid, removes the files that were opened with
+    /// ORCLOSE, and waits until the tree has removed them.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the remaining files in place. The remaining files are closed when
-    /// the session is dropped.
+    /// If the future is dropped, files that have not been removed yet stay in place and are closed
+    /// when the session is dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {
-                // The peer is gone, so no reply can carry the error.
+                // The peer has disconnected, so the error cannot be reported.
                 let _ = self.remove_file(&fid).await;
             }
         }

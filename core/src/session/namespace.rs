@@ -1,4 +1,4 @@
-//! Handlers for requests that deal with names: version, attach, walk, create, remove.
+//! Handlers for version, attach, walk, create and remove requests.
 
 use super::attributes::permissions;
 use super::fids::FidState;
@@ -11,7 +11,7 @@ use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLIN
 use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and
+    /// Answers a Tversion (version(5)). Clunks all fids and returns the negotiated msize and
     /// version. The caller has already aborted the requests in flight.
     pub(super) async fn version(
         &self,
@@ -97,8 +97,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks one name. An empty name stands for the directory itself, because some clients rely on
-    /// this.
+    /// Walks one name. An empty name stands for the directory itself, as some clients expect.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, root: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
@@ -122,7 +121,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
         if V::TreeKind::IMMUTABLE {
-            // Nothing moves in an immutable tree, so `dir` is still at or below the attach point.
+            // Files are never moved in an immutable tree, so `dir` is still at or below the attach
+            // point.
             return if below == root { dir.clone() } else { above };
         }
         let mut at = above.clone();
@@ -141,8 +141,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// Answers a Tcreate (open(5)): creates and opens a file, makes the fid refer to it, and
-    /// returns its qid and iounit.
+    /// Answers a Tcreate (open(5)). Creates and opens a file, makes the fid refer to the file, and
+    /// returns the file's qid and iounit.
     pub(super) async fn create(
         &self,
         fid: wire::Fid,
@@ -159,8 +159,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let new = new_kind(perm, extension)?;
         let bits = permissions(perm)?;
         // According to open(5), a directory can be neither truncated nor removed on close. ORDWR is
-        // accepted because some clients create directories with it. Writing to the directory fails
-        // later.
+        // accepted because some clients create directories with this mode. Later writes to the
+        // directory fail.
         match new {
             CreateKind::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
             CreateKind::Symlink(_) | CreateKind::Special(_) if mode & ORCLOSE != 0 => {
@@ -203,8 +203,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok((self.qid_of(id), 0))
     }
 
-    /// Returns the inode, serial number and user of `fid` if the fid is an unopened directory. Only
-    /// an unopened directory can be used to create a file in it.
+    /// Returns the inode, serial number and user of `fid` if the fid refers to an unopened
+    /// directory. Files cannot be created through the fid of an open directory.
     pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, u32, u32)> {
         let found = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
@@ -248,9 +248,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// The mode bit that requests removing the file when the fid is clunked (open(5)).
+/// The mode bit that requests removal of the file when the fid is clunked (open(5)).
 pub(super) const ORCLOSE: u8 = 0x40;
-/// The mode bit that requests truncating the file when it is opened (open(5)).
+/// The mode bit that requests truncation of the file when it is opened (open(5)).
 const OTRUNC: u8 = 0x10;
 
 /// Parses the mode byte of Topen and Tcreate.
@@ -290,7 +290,7 @@ fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<CreateKind<'a>>
     }
 }
 
-/// Returns a symbolic link to `target`. The target is checked as in `symlink(2)`.
+/// Returns a symbolic link to `target`. The target is checked in the same way as by `symlink(2)`.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than
@@ -305,7 +305,7 @@ pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
 }
 
 /// The maximum length, in bytes, of a symbolic link's target. The limit is PATH_MAX without the
-/// NUL.
+/// terminating NUL.
 const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<FileType> {

@@ -1,5 +1,4 @@
-//! Handlers for requests that deal with open files: open, read (including directories), write,
-//! clunk.
+//! Handlers for open, read, write and clunk requests. Read requests include those for directories.
 
 use core::ops::ControlFlow;
 
@@ -33,7 +32,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
             return Err(Error::IsDirectory);
         }
-        // For an immutable tree, the code that removes a file on clunk is left out. The attach
+        // The code that removes a file on clunk is not compiled for immutable trees. The attach
         // point can never be removed.
         if remove && V::TreeKind::IMMUTABLE {
             return Err(Error::NotSupported);
@@ -66,8 +65,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers the Tread or Twrite in `frame` if the tree can serve it immediately. Writes the
     /// reply to `out` and returns the length of the reply.
     ///
-    /// Returns `None` and does nothing for any other request. The caller must then pass the request
-    /// to [`answer`](Session::answer).
+    /// Returns `None` and does nothing if the request is not a Tread or Twrite, or if the tree
+    /// cannot serve it immediately. The caller must then pass the request to
+    /// [`answer`](Session::answer).
     pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
@@ -119,7 +119,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: u32,
     ) -> Result<usize> {
         let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
-            // 9P2000.L clients read directories with Treaddir instead.
+            // 9P2000.L clients read directories with Treaddir rather than Tread.
             FidState::Dir { .. }
                 if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux =>
             {
@@ -148,8 +148,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
-    /// Reads a directory (read(5)): returns whole stat records. The read must start at offset 0 or
-    /// where the last read ended.
+    /// Reads whole stat records from a directory (read(5)). The read must start at offset 0 or at
+    /// the offset where the previous read ended.
     async fn read_dir(
         &self,
         fid: wire::Fid,
@@ -235,8 +235,8 @@ impl<V: Vfs> Drop for CloseGuard<'_, V> {
     }
 }
 
-/// Returns the error for a directory entry that does not fit into the reply. Sending an empty reply
-/// instead would signal the end of the directory.
+/// Returns the error for a directory entry that does not fit into the reply. An empty reply would
+/// be mistaken for the end of the directory.
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {

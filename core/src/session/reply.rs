@@ -1,4 +1,4 @@
-//! Replies: estimates of the space that they need, and their encoding.
+//! The encoding of replies, and estimates of the space that replies need.
 
 use super::dispatch::is_served;
 use super::fids::FidState;
@@ -9,14 +9,15 @@ use crate::wire::{
     self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
 };
 
-/// The length of an Rstat or Rreadlink with the longest name and link target that Linux allows.
+/// The maximum length of an Rstat or Rreadlink with the longest name and link target that Linux
+/// allows.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
 /// The combined length of `size[4] type[1] tag[2] count[2]`.
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns the buffer size, in bytes, that may be needed to answer the request in `frame`. This
+    /// Returns the buffer size, in bytes, that may be needed to answer the request in `frame`. The
     /// size includes the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
@@ -26,7 +27,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 Ok((_, T::Readdir { count, .. })) => self.data_size(count),
                 _ => 0,
             },
-            // The qids are stored behind the request until the walk is complete.
+            // The qids are stored after the request until the walk is complete.
             wire::TWALK => match self.message(frame) {
                 Ok((_, T::Walk { wnames, .. })) => {
                     frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE))
@@ -34,8 +35,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built behind the request. Leave room for the longest possible name of
-            // the lock's owner.
+            // The reply is built after the request in the buffer. Leave room for the longest
+            // possible name of the lock's owner.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };
@@ -88,7 +89,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         reply.encode_known(tag, self.current_dialect(), buf, is_encoded::<V>)
     }
 
-    /// Builds an Rwalk from the qids that [`store_qid`] stored behind the request of `len` bytes.
+    /// Builds an Rwalk from the qids that [`store_qid`] stored after the request of `len` bytes.
     /// Overwrites the request.
     pub(super) fn encode_walk(
         &self,
@@ -98,7 +99,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: usize,
     ) -> Result<usize> {
         let qids = count.saturating_mul(Qid::SIZE);
-        // A Twalk is longer than the header of an Rwalk, so the qids move towards the front.
+        // A Twalk is longer than the header of an Rwalk, so the qids move towards the start of the
+        // buffer.
         buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
         finish_counted(buf, wire::RWALK, tag, count, qids)
     }
@@ -115,8 +117,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // The error text can be too long only if the frames are very small, as on boards. An error
-        // without text always fits.
+        // The error text can be too long only if frames are very small, for example on boards. An
+        // error without text always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
         })
@@ -124,15 +126,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Stores a qid of a walk behind the request. [`encode_walk`](Session::encode_walk) expects the
-/// qids there.
+/// Stores a qid of a walk after the request, where [`encode_walk`](Session::encode_walk) expects
+/// the qid.
 pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
-/// Returns whether replies to requests of this type are encoded. Replies to other requests are
-/// built in place.
+/// Returns `true` if replies to requests of this type are encoded, and `false` if they are built in
+/// place.
 #[inline(always)]
 fn is_encoded<V: Vfs>(kind: u8) -> bool {
     !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)

@@ -40,7 +40,7 @@ pub struct Id {
     /// The type of the inode.
     pub kind: FileType,
     /// The version of the content, which changes whenever the content changes. A version of 0 tells
-    /// clients not to cache the content. Use 0 for content that changes on its own.
+    /// clients not to cache the content. Use a version of 0 for content that changes on its own.
     pub version: u32,
 }
 
@@ -64,8 +64,8 @@ pub struct Attr {
     pub mode: u32,
     /// The length in bytes, which is 0 for directories and streams.
     pub size: u64,
-    /// The number of bytes of storage in use. A file with holes takes up less storage than its
-    /// size.
+    /// The number of bytes of storage in use. A file with holes uses less storage than its length
+    /// suggests.
     pub allocated: u64,
     /// The number of hard links.
     pub nlink: u32,
@@ -131,7 +131,7 @@ pub struct SetAttr {
 }
 
 impl SetAttr {
-    /// Returns whether there is nothing to change.
+    /// Returns `true` if there is nothing to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let SetAttr { mode, size, uid, gid, atime, mtime } = self;
@@ -147,22 +147,22 @@ pub struct OpenMode {
     pub read: bool,
     /// Open for writing.
     pub write: bool,
-    /// Truncate the file to length 0. Files that cannot be truncated, such as commands, streams and
-    /// parameters, ignore this flag.
+    /// Whether to truncate the file to length 0. Files that cannot be truncated, such as commands,
+    /// streams and parameters, ignore this flag.
     pub truncate: bool,
-    /// Write at the end of the file, regardless of the offset.
+    /// Whether to write at the end of the file, regardless of the offset.
     pub append: bool,
-    /// Clear the set-user-id and set-group-id bits when the file is written or truncated. The flag
-    /// is set for every user except root (`write(2)`).
+    /// Whether to clear the set-user-id and set-group-id bits when the file is written or
+    /// truncated. The flag is set for every user except root (`write(2)`).
     pub drops_set_id: bool,
 }
 
 impl OpenMode {
-    /// Open for reading only.
+    /// The mode for reading only.
     pub const READ: OpenMode = OpenMode::new(true, false);
-    /// Open for writing only.
+    /// The mode for writing only.
     pub const WRITE: OpenMode = OpenMode::new(false, true);
-    /// Open for reading and writing.
+    /// The mode for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
 
     const fn new(read: bool, write: bool) -> OpenMode {
@@ -170,10 +170,10 @@ impl OpenMode {
     }
 }
 
-/// Returns the new mode of a file with the given `mode` when a user other than root changes its
-/// content or owner. The set-user-id bit is cleared, and so is the set-group-id bit if the group
-/// may execute the file. If the group may not execute the file, the set-group-id bit means
-/// mandatory locking and is kept (`chmod(2)`).
+/// Returns the mode of a file after a user other than root has changed its content or owner. The
+/// previous mode is `mode`. The set-user-id bit is cleared, and so is the set-group-id bit if the
+/// group may execute the file. If the group may not execute the file, the set-group-id bit is kept
+/// because it means mandatory locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
@@ -204,9 +204,9 @@ pub struct Create<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and 9P2000.u. If
-    /// `exclusive` is `false`, the tree may truncate an existing file instead of failing. In
-    /// 9P2000.L, the name is looked up first, so files are always created exclusively.
+    /// Whether to fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and
+    /// 9P2000.u. If `exclusive` is `false`, the tree may truncate an existing file instead of
+    /// failing. In 9P2000.L, the name is looked up first, so files are always created exclusively.
     pub exclusive: bool,
 }
 
@@ -244,7 +244,7 @@ pub enum LockKind {
     Read,
     /// An exclusive lock.
     Write,
-    /// No lock: releases the range.
+    /// No lock. A request of this kind releases the range.
     Unlock,
 }
 

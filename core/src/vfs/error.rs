@@ -13,9 +13,9 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// The reason why an operation failed.
         ///
-        /// Each variant has a Linux error number and a message. 9P2000.u and 9P2000.L carry the
-        /// number, and 9P2000 and 9P2000.u carry the message. Some clients compare these messages
-        /// literally, so a test checks that none of them changes.
+        /// Each variant has a Linux error number and a message. Error replies carry the number in
+        /// 9P2000.u and 9P2000.L, and the message in 9P2000 and 9P2000.u. Some clients compare
+        /// these messages literally, so a test checks that no message changes.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Error {
@@ -37,14 +37,14 @@ macro_rules! errors {
                 }
             }
 
-            // Use two byte tables and one string, because a table of `&str` would take as much
+            // Use two tables of bytes and one string, because a table of `&str` would take as much
             // flash as the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
 
-            /// Returns the index of the variant's row. The result for `Custom` is the number of
-            /// rows.
+            /// Returns the index of the variant's row in the table. The result for `Custom` is the
+            /// number of rows.
             fn row(&self) -> usize {
                 enum Row { $($name,)* Custom }
                 let row = match self {
@@ -75,7 +75,7 @@ errors! {
     13 AccessDenied "Permission denied"
     /// The object is in use.
     16 Busy "Device or resource busy"
-    /// The name is taken.
+    /// The name already exists.
     17 Exists "Already exists"
     /// The old name and the new name are in different trees.
     18 CrossDevice "Invalid cross-device link"
@@ -113,7 +113,7 @@ errors! {
     116 Stale "Stale file handle"
     /// The length of a command file cannot be set.
     27 ExtendCommand "Can't extend command file"
-    /// Only plain files can become executable or symbolic links.
+    /// Only plain files can be made executable or turned into symbolic links.
     1 ChmodSpecial "Can't chmod special file"
     /// The directory can contain only directories.
     1 OnlyDirectories "Can only contain directories"
@@ -134,16 +134,17 @@ errors! {
     22 SeekDirectory "Can't seek in a directory"
     /// The walk starts at a file rather than a directory.
     20 WalkFromFile "Can't walk from a file"
-    /// A walk cannot contain `.`, because in 9P a directory has no entry for itself (`walk(5)`).
+    /// A walk cannot contain `.`, because a 9P directory has no entry for itself (`walk(5)`).
     22 WalkDot "'.' is not valid in 9p"
-    /// The fid of the directory to create in is already open.
+    /// The fid of the directory in which to create a file is already open.
     22 CreateInOpened "Can't create in an opened fid"
     /// A Tcreate for a symbolic link does not specify a target, or a Twstat would turn a file into
     /// a link.
     22 SymlinkTarget "Missing target for symlink!"
     /// A Twstat would turn a directory into a file, or a file into a directory.
     22 DirectoryFlag "Incorrect is_directory flag for chmod"
-    /// A Twstat combines several changes, and one of them could fail after another has succeeded.
+    /// A Twstat requests several changes, and a change could fail after another change has
+    /// succeeded.
     22 OneAtATime "Can't rename/truncate/chmod at the same time"
     /// The length of a directory cannot be set.
     21 DirectoryLength "Can't set length of a directory"
@@ -151,8 +152,8 @@ errors! {
     22 RenameRoot "Can't rename /"
     /// The text is not UTF-8.
     22 NotUtf8 "the text is not UTF-8"
-    /// The rendered text exceeds the `TEXT` bytes available in the
-    /// [`StaticTree`](crate::vfs::StaticTree).
+    /// The rendered text is longer than the `TEXT` bytes that the
+    /// [`StaticTree`](crate::vfs::StaticTree) provides.
     27 TextTooLong "the text is longer than an open file has room for"
 }
 
@@ -178,9 +179,9 @@ impl Error {
         Error::Custom(errno, ErrorMessage::new(&message))
     }
 
-    /// Calls `with` with the message that 9P2000 and 9P2000.u carry.
+    /// Calls `with` with the error message that 9P2000 and 9P2000.u send.
     ///
-    /// Without the feature `alloc`, only the last two messages formatted at run time are kept. An
+    /// Without the `alloc` feature, only the last two messages formatted at run time are kept. An
     /// older message is replaced by a note that the reason is no longer known.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
@@ -190,7 +191,7 @@ impl Error {
         with(own.as_deref().unwrap_or_else(|| self.text()))
     }
 
-    /// Returns the message in the variant's row.
+    /// Returns the message in the variant's row of the table.
     #[inline(never)]
     fn text(&self) -> &'static str {
         let (before, own) = Self::LENGTHS.split_at_checked(self.row()).unwrap_or_default();

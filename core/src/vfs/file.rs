@@ -1,11 +1,11 @@
-//! The contract of a single file.
+//! The interface of a single file.
 
 use core::fmt;
 use core::task::{Context, Poll};
 
 use super::{Error, OpenMode, Result, Text, Waiter};
 
-/// The attributes of a file that do not depend on the tree around it.
+/// The attributes of a file that do not depend on the tree that contains the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
@@ -19,14 +19,14 @@ pub struct FileStat {
 }
 
 impl FileStat {
-    /// Creates the attributes of a file that everyone may read and that its owner and group may
-    /// write. These permissions are the default in DataKit.
+    /// Creates the attributes of a file that is readable by everyone and writable by its owner and
+    /// group. These permissions are the default in DataKit.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
     }
 
-    /// Clears the write bits, for a file that refuses every write.
+    /// Clears the write bits. Use this method for a file that refuses every write.
     #[must_use]
     pub const fn read_only(self) -> FileStat {
         FileStat { mode: self.mode & !0o222, ..self }
@@ -46,7 +46,8 @@ pub struct OpenState {
     /// Whether the next read of a stream returns 0 bytes in order to mark the end of a delivery.
     pub mark: bool,
     /// Whether the text is a value that is still being written. If this flag is set, the text ends
-    /// at the offset `delivered`, and is empty after an open with [`OpenMode::truncate`].
+    /// at the offset `delivered`. The text is empty after the file has been opened with
+    /// [`OpenMode::truncate`].
     pub partial: bool,
 }
 
@@ -57,8 +58,8 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
-    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of the event that
-    /// the read waits for. The registration ends with the read. Only reads may register the waiter.
+    /// The registration of a waiting read in the [`Waiters`](super::Waiters) list of the event. The
+    /// registration ends when the read ends. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
 }
 
@@ -72,13 +73,13 @@ impl fmt::Debug for OpenFile<'_> {
     }
 }
 
-/// Returns whether a stream sends a mark after a read that delivered the last `count` bytes of a
-/// text into a buffer of `room` bytes. The mark is a read that returns 0 bytes.
+/// Returns whether a stream sends a mark after a read that delivered the end of a text. The read
+/// delivered `count` bytes into a buffer of `room` bytes. The mark is a read that returns 0 bytes.
 ///
 /// After a short read, a kernel asks for the rest. The mark makes the kernel return the data to the
-/// reading program. A small read that filled its buffer gets no mark: a shell reads byte by byte
-/// and would mistake the mark for the end of the file. A large read always gets a mark, because the
-/// kernel may have shortened the read.
+/// reading program. A small read that filled its buffer gets no mark, because a shell reads byte by
+/// byte and would mistake the mark for the end of the file. A large read always gets a mark,
+/// because the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
@@ -86,21 +87,22 @@ pub const fn mark_follows(count: usize, room: usize) -> bool {
 
 /// A file in a tree. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
-/// When a file with a value is opened, it renders the value into [`OpenFile::text`]. Reads are
+/// When a file with a value is opened, the value is rendered into [`OpenFile::text`]. Reads are
 /// served from this text, so no reader sees parts of two values. A stream waits in
 /// [`poll_read`](File::poll_read).
 pub trait File {
     /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
 
-    /// Prepares an open file. Called once, before any other method receives the open file.
+    /// Prepares an open file. This method is called once, before any other method receives the open
+    /// file.
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         let _ = (open, mode);
         Ok(())
     }
 
-    /// Reads at `offset` into `buf`. If the read has to wait, arranges for `cx` to be woken and
-    /// returns `Pending`.
+    /// Reads at `offset` into `buf`. If the read has to wait, this method registers the waker of
+    /// `cx` and returns `Pending`.
     ///
     /// # Cancel safety
     /// A call that returns `Pending` consumes nothing, so a cancelled read loses nothing.
@@ -112,12 +114,12 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Returns whether reads wait for an event, like the reads of a stream.
+    /// Returns whether reads can wait for an event, as the reads of a stream do.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// Writes `data` at `offset` and returns the number of bytes written. Writing no bytes does not
+    /// Writes `data` at `offset` and returns the number of bytes written. An empty write does not
     /// count as a value and changes nothing.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
@@ -136,15 +138,15 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Permits or refuses the removal of the file from its directory. Called before the file is
-    /// removed.
+    /// Permits or refuses the removal of the file from its directory. This method is called before
+    /// the file is removed.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }
 
     /// Applies the written data. Files that apply writes immediately need not implement this
-    /// method. Called before [`close`](File::close) when the client clunks the file, but not when
-    /// the connection is lost. Any error is returned to the client.
+    /// method. This method is called before [`close`](File::close) when the client clunks the file,
+    /// but not when the connection is lost. Any error is returned to the client.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())

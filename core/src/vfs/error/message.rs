@@ -1,16 +1,17 @@
 //! Error messages that are formatted at run time.
 //!
-//! Most functions propagate errors, so an error must be small: four bytes on a board. The message
-//! is therefore not kept in the error itself. With the feature `alloc`, the message is kept on the
-//! heap. Without `alloc`, a static buffer holds the last few messages of the program.
+//! Most functions propagate errors, so errors must be small. On a board, an error takes four bytes.
+//! The message is therefore not stored in the error itself. With the `alloc` feature, the message
+//! is stored on the heap. Without `alloc`, a static buffer holds the program's most recent
+//! messages.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use heapless::String;
 
-/// The maximum length of an error message in bytes. Linux receives the text of an error reply in a
-/// 128-byte buffer.
+/// The maximum length, in bytes, of an error message. Linux receives the text of an error reply in
+/// a 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
 /// An error message that was formatted at run time.
@@ -77,7 +78,7 @@ use heap as storage;
 use recent as storage;
 
 /// Keeps the most recent messages in a static buffer. A few messages are enough, because an error
-/// is reported where it occurs or at the end of the same request.
+/// is reported immediately or at the end of the same request.
 #[cfg(any(not(feature = "alloc"), test))]
 #[cfg_attr(test, allow(dead_code))]
 mod recent {
