@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
-/// An integer that is displayed in decimal. The implementation ignores width, sign and precision,
-/// which saves a kilobyte of flash compared with the `Display` implementations of the integer
+/// An integer that is displayed in decimal. Width, sign and precision are ignored. The
+/// implementation takes a kilobyte less flash than the `Display` implementations of the integer
 /// types.
 ///
 /// ```

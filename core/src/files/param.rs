@@ -1,4 +1,4 @@
-//! Parameters, which are values that clients can read and set. A [`Value`] stores the value of a
+//! Parameters are values that clients can read and set. A [`Value`] stores the value of a
 //! parameter, and a [`Param`] is the file that shows and sets the value. The type of the value
 //! implements [`ParamType`].
 //!
@@ -100,7 +100,7 @@ impl<T: Clone + Default + fmt::Debug> fmt::Debug for Value<T> {
 /// the valid values.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
-/// A [`Value`] as a file.
+/// A file that shows and sets a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
 /// parsed, checked and set as a whole. If the text is refused, the request that ends the value

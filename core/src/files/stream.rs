@@ -1,4 +1,4 @@
-//! Streams, which are files whose reads wait for new values.
+//! Streams are files whose reads wait for new values.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -149,8 +149,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push fails only if `N` is 0. If `N` is 0, readers learn only how many values they
-            // lost.
+            // The push fails only if `N` is 0. With `N` equal to 0, readers receive only the number
+            // of values that they have lost.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest
@@ -164,7 +164,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.with_ring(|ring| ring.overruns)
     }
 
-    /// Renders the next delivery. Returns `false` if there is nothing to deliver.
+    /// Renders the next item. Returns `false` if there is nothing to deliver.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
             let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));

@@ -85,7 +85,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
 pub(super) struct Frame {
     /// The number of the message's bytes that are in the buffer.
     pub(super) held: usize,
-    /// The length of the message, as given by its size field.
+    /// The length of the message according to its size field.
     pub(super) size: usize,
 }
 

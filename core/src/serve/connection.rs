@@ -130,7 +130,8 @@ where
             let buf = buf.reserve(size, held);
             let len = self.answer(slot, buf, request).await; // decode -> fid -> inode -> encode
             let tx = self.tx.acquire().await;
-            // Free the slot first, so that a pending Tflush writes its Rflush after this reply.
+            // Free the slot first, so that the Rflush for a pending Tflush is written after this
+            // reply.
             self.slots.finish_request(slot);
             let reply = buf.get(..len).unwrap_or_default();
             tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport

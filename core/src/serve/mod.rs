@@ -2,9 +2,10 @@
 //!
 //! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
 //! session answer the frame in place, acquires the writer and sends the reply. While one worker's
-//! request waits inside a file, another worker reads the next frame. The server uses no queue, no
-//! task per request and no allocation. On a board, the workers are an array of futures in one task
-//! (see [`serve`]). A desktop server adds workers when all existing workers are waiting.
+//! request waits for a file, another worker reads the next frame. The server needs no queue, no
+//! separate task for each request, and no memory allocation. On a board, the workers are an array
+//! of futures in one task (see [`serve`]). A desktop server adds workers when all existing workers
+//! are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests. A
 //! batch of pipelined requests therefore costs only one read and one write.
@@ -104,7 +105,7 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
 }
 
 /// Serves one connection until it ends, and returns the reason why it ended. Up to `WORKERS - 1`
-/// requests may wait inside files at the same time.
+/// requests may wait for files at the same time.
 ///
 /// # Cancel safety
 /// Dropping the future drops every request in flight. The fids stay in the session and are closed

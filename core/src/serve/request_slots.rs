@@ -20,7 +20,7 @@ pub struct RequestSlot {
 const BUSY: u8 = 1;
 /// The request has been cancelled and must be dropped.
 const CANCELLED: u8 = 2;
-/// The request is waiting inside a file.
+/// The request is waiting for a file.
 const WAITING: u8 = 4;
 
 impl RequestSlot {
@@ -90,7 +90,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
 }
 
 impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
-    /// Creates the slots of a new connection. The storage is cleared, because the previous
+    /// Creates the slots for a new connection. The storage is cleared, because the previous
     /// connection may have ended with requests in flight.
     pub(super) fn new(storage: &'a L) -> Slots<'a, L> {
         storage.first(usize::MAX).for_each(|slot| slot.state.set(0));
@@ -153,7 +153,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         slot.is(CANCELLED)
     }
 
-    /// Records that the request is waiting inside a file. Returns `false` if the request must not
+    /// Records that the request is waiting for a file. Returns `false` if the request must not
     /// wait. Waiting is not allowed if the requests in all other slots are already waiting, or if
     /// the owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
@@ -172,7 +172,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         self.full.set(full);
     }
 
-    /// Records that the request is no longer waiting inside a file.
+    /// Records that the request is no longer waiting for a file.
     pub(super) fn resume(&self, slot: &RequestSlot) {
         if slot.clear(WAITING) {
             self.waiting.set(self.waiting.get().saturating_sub(1));

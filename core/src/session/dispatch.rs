@@ -94,7 +94,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode(buf, tag, &reply)
     }
 
-    /// Decodes a request, or returns the error to reply with.
+    /// Decodes a request, or returns the error for the reply.
     pub(super) fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
         if V::TreeKind::IMMUTABLE
             && let Some((fid, error)) = refused_by_immutable_tree(frame, self.current_dialect())
@@ -139,8 +139,8 @@ pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Returns an error if the tree is immutable. For an immutable tree, the compiler removes the rest
-/// of the calling handler.
+/// Returns an error if the tree is immutable. If the tree is immutable, the compiler removes the
+/// code that follows the call in the calling handler.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }

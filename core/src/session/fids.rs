@@ -208,7 +208,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         look(&*self.find_fid(fid)?)
     }
 
-    // This function is not inlined on a board, because a single copy of its code saves flash.
+    // On boards, this function is not inlined, because a single copy of the code saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, FidEntry<V>>> {
         let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
@@ -231,7 +231,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns the qid of the inode with this identity.
-    // This function is not inlined on a board, because a single copy of its code saves flash.
+    // On boards, this function is not inlined, because a single copy of the code saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
@@ -285,8 +285,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Ok(())
     }
 
-    /// Makes the fid refer to `inode`, which is open in `state`. Closes `state` if the fid no
-    /// longer exists.
+    /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes `state` if the
+    /// fid no longer exists.
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,

@@ -474,7 +474,7 @@ fn too_many_links() -> Error {
     Error::from_errno(40, "Too many levels of symbolic links")
 }
 
-/// Parses the flags of Tlopen and Tlcreate. Ignores flags that mean nothing to this server.
+/// Parses the flags of Tlopen and Tlcreate. Flags that have no meaning for this server are ignored.
 fn open_mode(flags: u32) -> OpenMode {
     let access = flags & 3;
     OpenMode {

@@ -1,8 +1,8 @@
 //! The session of one connection, which stores the fids, the dialect and the msize. A session turns
 //! each request into calls to a tree, and turns the results into a reply.
 //!
-//! A session does no I/O. The [`serve`](crate::serve) module passes request frames to the session
-//! one at a time, but several requests may be in progress at the same time.
+//! A session performs no I/O. The [`serve`](crate::serve) module passes request frames to the
+//! session one at a time, but several requests may be in progress at the same time.
 //!
 //! # Where a request is answered
 //!
@@ -29,8 +29,8 @@
 //!
 //! Every handler follows the pattern *check, await, commit*. The handler copies what it needs from
 //! the fid table and awaits the tree. Before changing the fid, the handler looks the fid up again,
-//! because another request may have clunked the fid in the meantime. A `newfid` is reserved before
-//! the first await.
+//! because another request may have clunked the fid in the meantime. The handler reserves a
+//! `newfid` before its first await.
 
 mod attributes;
 mod dispatch;
@@ -147,7 +147,7 @@ impl<V: Vfs, F: FidTable<V>> core::fmt::Debug for Session<'_, V, F> {
 }
 
 impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
-    /// Creates the session of a connection that has not negotiated a version yet.
+    /// Creates a session for a connection that has not negotiated a version yet.
     pub fn new(vfs: &'v V, fids: F, limits: Limits) -> Self {
         Session {
             vfs,

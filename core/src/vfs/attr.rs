@@ -39,8 +39,9 @@ pub struct Id {
     pub ino: u64,
     /// The type of the inode.
     pub kind: FileType,
-    /// The version of the content, which changes whenever the content changes. A version of 0 tells
-    /// clients not to cache the content. Use a version of 0 for content that changes on its own.
+    /// The version of the content. The version changes whenever the content changes. A version of 0
+    /// tells clients not to cache the content. Use a version of 0 for content that changes on its
+    /// own.
     pub version: u32,
 }
 
@@ -200,7 +201,7 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The owner, which is the user who attached.
+    /// The user who attached, who becomes the owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,

@@ -13,8 +13,8 @@ pub struct FileStat {
     pub length: u64,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The version of the content, which changes whenever the content changes. A version of 0 tells
-    /// clients not to cache the content.
+    /// The version of the content. The version changes whenever the content changes. A version of 0
+    /// tells clients not to cache the content.
     pub version: u32,
 }
 
