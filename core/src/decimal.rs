@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 
 /// An integer that is displayed in decimal. Width, sign and precision are ignored. The
-/// implementation takes a kilobyte less flash than the `Display` implementations of the integer
+/// implementation takes up a kilobyte less flash than the `Display` implementations of the integer
 /// types.
 ///
 /// ```

@@ -83,7 +83,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
 /// The size of a received request, and the number of its bytes that fit into the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The number of the message's bytes that are in the buffer.
+    /// The number of message bytes in the buffer.
     pub(super) held: usize,
     /// The length of the message according to its size field.
     pub(super) size: usize,
@@ -151,8 +151,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.io.poll_budget(cost, cx)
     }
 
-    /// Reads once from the transport. Called after [`peek_frame`](Requests::peek_frame) has found
-    /// no complete frame.
+    /// Reads once from the transport. This method is called after
+    /// [`peek_frame`](Requests::peek_frame) has found no complete frame.
     ///
     /// A frame that is large or does not fit into the shared buffer is read directly into `own` and
     /// returned. Bytes that do not fit into `own` are read and discarded, so that the next read
@@ -257,7 +257,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         fits
     }
 
-    /// Returns whether the buffer contains no replies.
+    /// Returns `true` if the buffer contains no replies.
     pub(super) fn is_empty(&self) -> bool {
         !Self::GATHERS || self.filled == 0
     }

@@ -193,7 +193,7 @@ where
             Ok(())
         });
         // The condition is constant, so the compiler removes the flush if replies are never
-        // gathered. If the future were simply awaited, the compiler would keep its code.
+        // gathered. Awaiting the future directly would prevent the compiler from removing its code.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -299,7 +299,7 @@ struct Request {
 
 impl Request {
     /// Returns an error if the request's tag is already in flight or if the request does not fit
-    /// into the buffer. The request is then refused with this error.
+    /// into the buffer.
     fn refusal(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {

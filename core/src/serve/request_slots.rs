@@ -48,7 +48,7 @@ impl RequestSlot {
     }
 }
 
-/// The slots that the owner of a connection provides. They are stored in an array or in storage
+/// The slots that the owner of a connection provides. The slots are stored in an array or in memory
 /// that grows with the number of workers.
 pub trait SlotStorage {
     /// Returns the maximum number of slots.

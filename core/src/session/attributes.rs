@@ -20,8 +20,8 @@ const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
 
-/// The combined length of the numeric IDs of the owner, group and last writer. These IDs follow the
-/// extension in a 9P2000.u record.
+/// The combined length of the numeric IDs of the owner, group and last writer. The numeric IDs
+/// follow the extension in a 9P2000.u record.
 const NUMERIC_IDS: usize = 12;
 /// The maximum length of a device's extension, which consists of a letter and two numbers.
 const DEVICE_MAX: usize = 24;
@@ -313,8 +313,8 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
 ///
 /// # Errors
 /// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree
-/// supports these types. They are not silently ignored, because clients that request one of them
-/// rely on its behaviour.
+/// supports these types. The types are not silently ignored, because clients that request a special
+/// type rely on its behaviour.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);

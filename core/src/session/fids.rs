@@ -364,9 +364,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Removes the file of a released fid. Both Tremove and ORCLOSE use this method. Refuses to
-    /// remove the attach point, because the directory that contains its name must stay hidden from
-    /// the client.
+    /// Removes the file of a released fid, as requested by Tremove or ORCLOSE. Refuses to remove
+    /// the attach point, because the directory that contains its name must stay hidden from the
+    /// client.
     pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);

@@ -92,7 +92,7 @@ impl Default for Limits {
     }
 }
 
-/// The effect of a request on other requests in flight.
+/// The in-flight requests that a request aborts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aborts {
     /// The request aborts nothing.
@@ -105,7 +105,7 @@ pub enum Aborts {
 
 /// Hooks for collecting metrics, which are called for every request in a session.
 pub trait Observe {
-    /// Called before a request is answered.
+    /// This method is called before a request is answered.
     ///
     /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
     /// same future. An observer that knows which future is being polled can therefore match the
@@ -113,8 +113,8 @@ pub trait Observe {
     /// for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
-    /// Called after a request of type `kind` has been answered, whether successfully or with an
-    /// error.
+    /// This method is called after a request of type `kind` has been answered, whether successfully
+    /// or with an error.
     fn answered(&self, kind: u8, error: bool);
 }
 
@@ -162,7 +162,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Sets the observer to call for every request.
+    /// Sets the observer that is called for every request.
     #[must_use]
     pub fn with_observer(mut self, observer: &'v dyn Observe) -> Self {
         self.observer = Some(observer);

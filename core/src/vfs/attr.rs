@@ -51,7 +51,7 @@ pub struct Id {
 pub struct Time {
     /// The number of whole seconds, which is negative for times before 1970.
     pub sec: i64,
-    /// The number of additional nanoseconds, less than 1,000,000,000.
+    /// The number of additional nanoseconds, which is less than 1,000,000,000.
     pub nsec: u32,
 }
 
@@ -201,7 +201,7 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The user who attached, who becomes the owner.
+    /// The user who attached and who becomes the owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,

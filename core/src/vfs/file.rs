@@ -73,8 +73,9 @@ impl fmt::Debug for OpenFile<'_> {
     }
 }
 
-/// Returns whether a stream sends a mark after a read that delivered the end of a text. The read
-/// delivered `count` bytes into a buffer of `room` bytes. The mark is a read that returns 0 bytes.
+/// Returns whether a stream sends a mark after a read that delivered the end of a value's text. The
+/// read delivered `count` bytes into a buffer of `room` bytes. The mark is a read that returns 0
+/// bytes.
 ///
 /// After a short read, a kernel asks for the rest. The mark makes the kernel return the data to the
 /// reading program. A small read that filled its buffer gets no mark, because a shell reads byte by

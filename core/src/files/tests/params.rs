@@ -179,7 +179,7 @@ fn request_that_ends_a_value_gets_the_error() {
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
     );
-    // None of the refused text remains in the buffer.
+    // The buffer no longer contains the refused text.
     assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
     PERIOD.set(1000);
 }
