@@ -100,8 +100,8 @@ impl<const N: usize> File for Bytes<N> {
 /// flash, a register or a row in a store.
 ///
 /// Between calls, the file stores only a value that is being written in pieces. The [module
-/// documentation](super) describes when a value that is written in pieces ends. A value also ends
-/// when the open file's buffer is full.
+/// documentation](super) describes when a value that is written in pieces ends. In addition, a
+/// value ends when the open file's buffer is full.
 ///
 /// If no value exists, the read function returns [`Error::NotFound`], and a write to the file
 /// creates the value.

@@ -139,8 +139,8 @@ pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Returns an error if the tree is immutable. If the tree is immutable, the compiler removes the
-/// code that follows the call in the calling handler.
+/// Returns an error if the tree is immutable. In a handler for an immutable tree, the compiler
+/// removes the code that follows the call.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
