@@ -132,7 +132,7 @@ impl Acceptor {
         found
     }
 
-    /// Returns a socket to its listener.
+    /// Gives a socket back to its listener.
     fn return_socket(&self, socket: Socket) {
         if let Some(listener) = self.listeners.get(socket.listener) {
             listener.signal(socket);

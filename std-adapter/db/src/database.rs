@@ -219,9 +219,9 @@ impl Database {
         self.0.objects.store().heads()
     }
 
-    /// Subscribes to branch updates. The receiver yields the names of updated branches in order,
-    /// and `None` if another program may have updated any branch. A receiver that falls too far
-    /// behind receives `RecvError::Lagged`.
+    /// Subscribes to branch updates. The receiver yields the name of each updated branch, in the
+    /// order of the updates. It yields `None` after another program may have updated branches. A
+    /// receiver that falls too far behind receives `RecvError::Lagged`.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()

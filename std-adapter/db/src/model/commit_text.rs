@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
-//! it must be valid. In existing histories, the other lines may be damaged in any way. A part that
+//! it must be valid. The other lines of existing commits can contain arbitrary bytes. A part that
 //! cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;

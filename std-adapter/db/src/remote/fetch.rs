@@ -48,7 +48,7 @@ const MEMORY: u64 = 1 << 30;
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 
-/// Limits of one fetch. `None` means no limit.
+/// The limits for a single fetch. `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchLimits {

@@ -59,13 +59,13 @@ limits! {
     /// The maximum number of fids that a connection may use.
     fids: usize = 65536,
     /// The maximum number of requests that a connection may have in flight, which is at least 2.
-    /// All but one of these requests may wait inside files.
+    /// All but one of these requests may wait for a file.
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
-    /// The number of bytes that a connection may buffer. While this number is exceeded, no further
-    /// request may wait inside a file. There should be enough room for a batch of requests, a batch
-    /// of replies and all waiting requests.
+    /// The number of bytes that a connection may buffer. A connection above this limit refuses
+    /// requests that would have to wait for a file. The limit should leave room for a batch of
+    /// requests, a batch of replies and all waiting requests.
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),

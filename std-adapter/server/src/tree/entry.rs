@@ -30,13 +30,13 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or given attributes. Most entries never change, and their
-    /// names can be read without a lock.
+    /// Empty until the entry is renamed or its attributes are set. Most entries never change, and
+    /// their names can be read without a lock.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
 
-/// The current name and attributes of an entry that was renamed or given attributes.
+/// The current name and attributes of an entry after either has been changed.
 struct Changes {
     name: Arc<[u8]>,
     attributes: Attributes,

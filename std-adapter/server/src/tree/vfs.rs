@@ -112,9 +112,9 @@ impl EntryPath {
         &self.0.entry
     }
 
-    /// Returns the inode of `dir`, the directory that currently contains this entry. Normally, the
-    /// directory is an ancestor on this path. If the entry has been moved, the path to the
-    /// directory is built from the nearest common ancestor.
+    /// Returns the inode of `dir`, the directory that currently contains this entry. Normally, that
+    /// directory is part of this path. If the entry has been moved, the path to the directory is
+    /// built from the nearest common ancestor.
     fn ancestor_or_moved(&self, dir: Entry) -> EntryPath {
         let (mut below, mut dir) = (Vec::new(), dir);
         let mut inode = loop {

@@ -1,4 +1,4 @@
-//! The floor, which is a responder that looks like a 9P server but does none of a server's work.
+//! The floor of the benchmark: a responder that does none of the work of a 9P server.
 //!
 //! The floor answers every request with prepared bytes of the correct length. The floor has no fids
 //! or files, and allocates no memory per message. After each read, the floor answers all received

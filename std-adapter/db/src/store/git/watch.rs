@@ -18,7 +18,7 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 /// The minimum time between two polls. Polling finds changes that the system did not report.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between two polls of all branches if the system reports changes.
+/// The time between two polls of all branches on a system that reports changes of files.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Polling takes up at most 1/`POLL_SHARE` of the time. If there are many branches, polls become
