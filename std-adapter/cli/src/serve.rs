@@ -45,8 +45,8 @@ pub(crate) struct ServeArgs {
     /// Keep the database in the Git repository at PATH, creating it if needed [default: in memory]
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
-    /// What to sync to disk before a commit is acknowledged. Whatever the choice, nothing is lost
-    /// if the server is killed
+    /// Files to sync to disk before a commit is acknowledged. Killing the server never loses an
+    /// acknowledged commit, even with `none`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
     /// Author of commits if a transaction does not specify one [default: the attached user; for

@@ -14,7 +14,7 @@ use crate::{Database, Error, Id, Result};
 /// only other programs can make an attempt fail.
 const MAX_RETRIES: u32 = 1000;
 
-/// What to do if the branch has moved since the transaction began.
+/// The policy for a branch that has moved since the transaction began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergePolicy {

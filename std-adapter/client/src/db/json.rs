@@ -95,8 +95,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of a `\uXXXX` escape. Also parses a second escape if the first escape
-    /// encodes the first half of a surrogate pair.
+    /// Parses the digits of a `\uXXXX` escape. The first half of a surrogate pair must be followed
+    /// by the escape of the second half, which is parsed as well.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {
