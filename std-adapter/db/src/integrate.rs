@@ -33,9 +33,10 @@ pub enum MergePolicy {
 /// obsolete while the merge is being computed.
 ///
 /// # Errors
-/// If an error is returned, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
-/// [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge; [`Error::Removed`]
-/// if the branch was removed; [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
+/// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
+/// conflicts. Returns [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge.
+/// Returns [`Error::Removed`] if the branch was removed. Returns [`Error::Io`] or [`Error::Store`]
+/// if the objects cannot be written.
 pub(crate) fn integrate(
     database: &Database,
     branch: &Branch,
@@ -94,7 +95,7 @@ fn moved_too_often(branch: &Branch) -> Error {
 /// Checks that the branch has not moved since a transaction began at `start`.
 ///
 /// # Errors
-/// [`Error::NotFastForward`] if the branch has moved.
+/// Returns [`Error::NotFastForward`] if the branch has moved.
 pub(super) fn check_start(branch: &Branch, start: Option<Id>) -> Result<()> {
     let head = branch.head()?;
     if head == start { Ok(()) } else { Err(Error::NotFastForward(moved_text(branch, start, head))) }
@@ -264,8 +265,8 @@ pub(super) fn store_commit(
 /// Moves `branch` forward to an existing commit.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if the commit does not
-/// descend from the head or if the branch moved in the meantime.
+/// Returns [`Error::NotFound`] if there is no such commit. Returns [`Error::NotFastForward`] if the
+/// commit does not descend from the head or if the branch moved in the meantime.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;

@@ -132,7 +132,7 @@ impl Transaction {
     /// `None`.
     ///
     /// # Errors
-    /// [`Error::Broken`] if `head` is missing or cannot be read.
+    /// Returns [`Error::Broken`] if `head` is missing or cannot be read.
     pub fn begin(database: &Database, head: Option<Id>) -> Result<Transaction> {
         Transaction::begin_in(database, head, database.memory())
     }
@@ -218,7 +218,7 @@ impl Transaction {
     /// Returns the current tree.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction has ended.
+    /// Returns [`Error::NotFound`] if the transaction has ended.
     pub(crate) fn tree(&self) -> Result<Tree> {
         Ok(self.open()?.rw.clone())
     }
@@ -226,9 +226,9 @@ impl Transaction {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node or the transaction has ended.
-    /// [`Error::NotDirectory`] if `path` leads through a file. [`Error::Broken`] if a directory
-    /// cannot be read.
+    /// Returns [`Error::NotFound`] if there is no such node or the transaction has ended. Returns
+    /// [`Error::NotDirectory`] if `path` leads through a file. Returns [`Error::Broken`] if a
+    /// directory cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
         // Work on a clone, because the store must not be read while the lock is held.
         self.tree()?.get(self.objects(), path)
@@ -237,9 +237,9 @@ impl Transaction {
     /// Returns the content of the file, or the target of the symbolic link, at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node or the transaction has ended.
-    /// [`Error::IsDirectory`] if the node is a directory. [`Error::Broken`] if the blob cannot be
-    /// read.
+    /// Returns [`Error::NotFound`] if there is no such node or the transaction has ended. Returns
+    /// [`Error::IsDirectory`] if the node is a directory. Returns [`Error::Broken`] if the blob
+    /// cannot be read.
     pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
         self.file(FileAt::Path(path))?.content.bytes(self.objects())
     }
@@ -247,8 +247,8 @@ impl Transaction {
     /// Returns a file.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the node is not a file. Otherwise, returns the same errors as
-    /// [`get`](Transaction::get).
+    /// Returns [`Error::IsDirectory`] if the node is not a file. Otherwise, returns the same errors
+    /// as [`get`](Transaction::get).
     pub(crate) fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
             FileAt::Path(path) => match self.get(path)? {
@@ -280,8 +280,8 @@ impl Transaction {
     /// Replaces the transaction's tree with the tree of the commit `to`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit `to` does not exist or the transaction has ended.
-    /// [`Error::Busy`] if a commit or merge is in progress.
+    /// Returns [`Error::NotFound`] if the commit `to` does not exist or the transaction has ended.
+    /// Returns [`Error::Busy`] if a commit or merge is in progress.
     pub fn reset(&self, to: Id) -> Result<()> {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
@@ -297,7 +297,7 @@ impl Transaction {
     /// conflicted. Returns `None` if nothing was merged and no commit conflicted.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction has ended.
+    /// Returns [`Error::NotFound`] if the transaction has ended.
     pub fn conflicts(&self) -> Result<Option<Vec<Vec<u8>>>> {
         let state = self.open()?;
         if state.merged.is_none() && state.refused.is_none() {
@@ -311,7 +311,7 @@ impl Transaction {
     /// Returns the inputs of the last merge, or `None` before the first merge.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction has ended.
+    /// Returns [`Error::NotFound`] if the transaction has ended.
     pub(crate) fn merged(&self) -> Result<Option<MergeInputs>> {
         Ok(self.open()?.merged.clone())
     }
@@ -321,9 +321,10 @@ impl Transaction {
     /// final commit. Conflicts are marked in the tree and must be resolved before the commit.
     ///
     /// # Errors
-    /// If the merge fails, the transaction is unchanged. [`Error::OpenConflicts`] if conflicts from
-    /// an earlier merge are unresolved. [`Error::Busy`] if a commit or merge is in progress.
-    /// [`Error::NotFound`] if the commit `theirs` does not exist or the transaction has ended.
+    /// If the merge fails, the transaction is unchanged. Returns [`Error::OpenConflicts`] if
+    /// conflicts from an earlier merge are unresolved. Returns [`Error::Busy`] if a commit or merge
+    /// is in progress. Returns [`Error::NotFound`] if the commit `theirs` does not exist or the
+    /// transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
@@ -368,13 +369,14 @@ impl Transaction {
     /// # Errors
     /// If the commit fails, the transaction remains open and unchanged.
     ///
-    /// - [`Error::OpenConflicts`] if conflicts from a merge are unresolved.
-    /// - [`Error::Busy`] if another commit or merge is in progress.
-    /// - [`Error::NotFound`] if a parent does not exist.
-    /// - [`Error::Conflict`] if the changes conflict with those on the branch.
-    /// - [`Error::NotFastForward`] if the branch has moved and `options` forbids a merge.
-    /// - [`Error::Removed`] if the branch was removed.
-    /// - [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
+    /// - Returns [`Error::OpenConflicts`] if conflicts from a merge are unresolved.
+    /// - Returns [`Error::Busy`] if another commit or merge is in progress.
+    /// - Returns [`Error::NotFound`] if a parent does not exist.
+    /// - Returns [`Error::Conflict`] if the changes conflict with those on the branch.
+    /// - Returns [`Error::NotFastForward`] if the branch has moved and `options` forbids a merge.
+    /// - Returns [`Error::Removed`] if the branch was removed.
+    /// - Returns [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be
+    ///   written.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -468,8 +470,8 @@ impl Prepared<'_> {
     /// Replaces the transaction's tree with the merged tree.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction has ended. [`Error::NoMemory`] if the merged tree
-    /// exceeds the limit.
+    /// Returns [`Error::NotFound`] if the transaction has ended. Returns [`Error::NoMemory`] if the
+    /// merged tree exceeds the limit.
     pub(crate) fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;
         let mut state = busy.0.open()?;

@@ -68,7 +68,7 @@ impl Budget {
     /// Reserves the [cost](Budget::item_cost) of an item of `bytes` bytes.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted.
     pub fn reserve_item(self: &Arc<Budget>, bytes: usize) -> Result<Reservation> {
         let mut reservation = self.empty_reservation();
         reservation.resize(Budget::item_cost(bytes))?;
@@ -131,7 +131,8 @@ impl Reservation {
     /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted. On failure, the reservation is unchanged.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted. On failure, the reservation is
+    /// unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.reserve(more)?,

@@ -29,8 +29,8 @@ pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 /// that are still in memory.
 ///
 /// # Errors
-/// [`Error::NotFound`] if a parent does not exist; [`Error::Broken`] if another object is missing
-/// or cannot be read.
+/// Returns [`Error::NotFound`] if a parent does not exist. Returns [`Error::Broken`] if another
+/// object is missing or cannot be read.
 pub(crate) fn gather(
     objects: &ObjectCache,
     head: Option<Id>,
@@ -61,8 +61,8 @@ pub(crate) fn gather(
 /// Like [`gather`], but for a commit that is already in the store.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the commit does not exist; [`Error::Broken`] if another object is missing
-/// or cannot be read.
+/// Returns [`Error::NotFound`] if the commit does not exist. Returns [`Error::Broken`] if another
+/// object is missing or cannot be read.
 pub(crate) fn gather_commit(
     objects: &ObjectCache,
     head: Option<Id>,

@@ -29,7 +29,7 @@ pub enum ChangeKind {
 /// are not listed, and identical directories are not read.
 ///
 /// # Errors
-/// [`Error::Broken`](crate::Error::Broken) if a tree is missing or cannot be read.
+/// Returns [`Error::Broken`](crate::Error::Broken) if a tree is missing or cannot be read.
 pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
     let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
     diff.dirs(Vec::new(), old.top(), new.top());

@@ -29,7 +29,7 @@ const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 /// Checks that Git allows a tree entry with this name and mode.
 ///
 /// # Errors
-/// [`Error::InvalidName`] if Git does not allow the entry.
+/// Returns [`Error::InvalidName`] if Git does not allow the entry.
 pub(crate) fn check_name(name: &[u8], mode: EntryMode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."

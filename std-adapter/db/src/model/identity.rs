@@ -61,8 +61,8 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// [`InvalidIdentity`] if the name is empty, or if the name or the address contains a character
-    /// that Git does not allow.
+    /// Returns [`InvalidIdentity`] if the name is empty, or if the name or the address contains a
+    /// character that Git does not allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());
         let odd = |char: char| char.is_control() || char == '<' || char == '>';
@@ -171,7 +171,7 @@ impl Authorship {
     /// also the author.
     ///
     /// # Errors
-    /// [`Error::InvalidAuthor`] if `text` is malformed.
+    /// Returns [`Error::InvalidAuthor`] if `text` is malformed.
     pub fn author(text: &[u8], committer: &Identity) -> Result<Authorship> {
         let by = Authorship::now(committer);
         if text.trim_ascii().is_empty() {

@@ -126,7 +126,7 @@ impl ObjectCache {
     /// Returns the content of a blob.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob does not exist or cannot be read.
+    /// Returns [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
@@ -159,7 +159,7 @@ impl ObjectCache {
     /// Returns the length of a blob in bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob does not exist or cannot be read.
+    /// Returns [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob_length(&self, id: Id) -> Result<u64> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
@@ -180,7 +180,7 @@ impl ObjectCache {
     /// Returns an encoded tree.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the tree does not exist or cannot be read.
+    /// Returns [`Error::Broken`] if the tree does not exist or cannot be read.
     pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
         self.read(id, ObjectKind::Tree)
     }
@@ -188,7 +188,7 @@ impl ObjectCache {
     /// Returns the entries of a tree in Git's order.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the tree does not exist or cannot be read.
+    /// Returns [`Error::Broken`] if the tree does not exist or cannot be read.
     pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
@@ -220,7 +220,7 @@ impl ObjectCache {
     /// Returns a commit.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the commit does not exist or cannot be read.
+    /// Returns [`Error::Broken`] if the commit does not exist or cannot be read.
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
@@ -235,8 +235,8 @@ impl ObjectCache {
     /// Returns a commit whose hash was supplied by a client.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such commit; [`Error::Broken`] if the commit cannot be
-    /// read.
+    /// Returns [`Error::NotFound`] if there is no such commit. Returns [`Error::Broken`] if the
+    /// commit cannot be read.
     pub fn named_commit(&self, id: Id) -> Result<Arc<Commit>> {
         self.commit(id).map_err(Error::of_named)
     }

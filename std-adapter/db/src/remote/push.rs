@@ -22,7 +22,8 @@ pub trait Push: Send + Sync + 'static {
     /// the commit is `None`. Blocks on network access.
     ///
     /// # Errors
-    /// [`PushError`] if a branch cannot be pushed. Some of the other branches may have been pushed.
+    /// Returns [`PushError`] if a branch cannot be pushed. Some of the other branches may have been
+    /// pushed.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError>;
 }
 

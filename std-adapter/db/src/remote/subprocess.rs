@@ -98,10 +98,10 @@ pub(super) fn isolate(command: &mut Command) {
 /// the subprocess writes to standard error.
 ///
 /// # Errors
-/// [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run;
-/// [`GitError::TimedOut`] after `timeout` without progress; any error returned by `check`. After a
-/// timeout or an error from `check`, the subprocess and its children receive SIGTERM, followed by
-/// SIGKILL after `grace`.
+/// Returns [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run. Returns
+/// [`GitError::TimedOut`] after `timeout` without progress. Returns any error returned by `check`.
+/// After a timeout or an error from `check`, the subprocess and its children receive SIGTERM,
+/// followed by SIGKILL after `grace`.
 pub(super) fn run<E: From<GitError>>(
     command: &mut Command,
     timeout: Option<Duration>,

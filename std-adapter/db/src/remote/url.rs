@@ -139,7 +139,7 @@ impl Schemes {
     /// Checks that a URL is well-formed and that its scheme is in the set.
     ///
     /// # Errors
-    /// [`UrlError::NotAllowed`] if the scheme is not in the set, or any error returned by
+    /// Returns [`UrlError::NotAllowed`] if the scheme is not in the set, or any error returned by
     /// [`Scheme::of`].
     pub fn check(&self, url: &str) -> Result<(), UrlError> {
         let scheme = Scheme::of(url)?;

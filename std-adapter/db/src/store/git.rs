@@ -85,8 +85,8 @@ impl GitStore {
     /// Removing abandoned branch locks can take up to one second.
     ///
     /// # Errors
-    /// [`Error::Store`] if the path or the repository cannot be used, or if another server has
-    /// opened the repository; [`Error::Io`] if the repository cannot be created.
+    /// Returns [`Error::Store`] if the path or the repository cannot be used, or if another server
+    /// has opened the repository. Returns [`Error::Io`] if the repository cannot be created.
     pub fn open(path: &Path) -> Result<GitStore> {
         let found = match discover::discover(path)? {
             Some(found) => found,

@@ -35,13 +35,13 @@ pub trait Store: Send + Sync + 'static {
     /// does not support.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn read(&self, id: Id) -> Result<Option<Object>>;
 
     /// Reads the kind of an object and its length in bytes.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>>;
 
     /// Returns whether other programs may remove objects.
@@ -52,7 +52,7 @@ pub trait Store: Send + Sync + 'static {
     /// Checks whether an object currently exists, without relying on earlier reads.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
+    /// Returns [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
     fn exists(&self, id: Id) -> Result<bool> {
         Ok(self.header(id)?.is_some())
     }
@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + 'static {
     /// the targets of all other refs.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the refs cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the refs cannot be read.
     fn roots(&self) -> Result<Vec<Id>> {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
@@ -73,8 +73,8 @@ pub trait Store: Send + Sync + 'static {
     /// may then be set to one of the objects.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an object cannot
-    /// be written. Some objects may have been written even if an error is returned.
+    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an
+    /// object cannot be written. Some objects may have been written even if an error is returned.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes objects again if another program has removed them since the call to
@@ -90,13 +90,13 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the head of a branch.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the branch cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the branch cannot be read.
     fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
 
     /// Returns the names and heads of all branches that have a commit, sorted by name.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
     /// Writes objects as [`write`](Store::write) does, and then updates either all of the branches
@@ -116,7 +116,7 @@ pub trait Store: Send + Sync + 'static {
     /// creation of `a/b`.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let _ = branch;
         Ok(None)
@@ -136,7 +136,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the commits whose parents are not stored because the repository is a shallow clone.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the list cannot be read.
+    /// Returns [`Error::Store`](crate::Error::Store) if the list cannot be read.
     fn shallow_commits(&self) -> Result<HashSet<Id>> {
         Ok(HashSet::new())
     }
@@ -151,7 +151,7 @@ pub trait Store: Send + Sync + 'static {
     /// `None` if no other program can change branches.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
+    /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
     fn watch(
         &self,
         changed: Box<dyn Fn(&RefChanges) + Send + Sync>,

@@ -12,10 +12,10 @@ impl Transaction {
     /// Creates a file with the given content at `path`, replacing any existing file.
     ///
     /// # Errors
-    /// - [`Error::IsDirectory`] if `path` is a directory.
-    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
-    /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// - [`Error::NoMemory`] if the memory limit is reached.
+    /// - Returns [`Error::IsDirectory`] if `path` is a directory.
+    /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
+    /// - Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - Returns [`Error::NoMemory`] if the memory limit is reached.
     pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -39,10 +39,10 @@ impl Transaction {
     /// Creates a directory. A directory that is still empty is left out of the commit.
     ///
     /// # Errors
-    /// - [`Error::Exists`] if `path` exists.
-    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
-    /// - [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// - [`Error::NoMemory`] if the memory limit is reached.
+    /// - Returns [`Error::Exists`] if `path` exists.
+    /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
+    /// - Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - Returns [`Error::NoMemory`] if the memory limit is reached.
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, EntryMode::Dir)?;
@@ -62,10 +62,10 @@ impl Transaction {
     /// Removes the node at `path`, along with everything below it.
     ///
     /// # Errors
-    /// - [`Error::NotFound`] if there is no such node.
-    /// - [`Error::NotDirectory`] if `path` leads through a file.
-    /// - [`Error::IsDirectory`] if `path` is the top directory.
-    /// - [`Error::Busy`] if a commit or merge is in progress.
+    /// - Returns [`Error::NotFound`] if there is no such node.
+    /// - Returns [`Error::NotDirectory`] if `path` leads through a file.
+    /// - Returns [`Error::IsDirectory`] if `path` is the top directory.
+    /// - Returns [`Error::Busy`] if a commit or merge is in progress.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         self.take_node(path).map(drop)
     }
@@ -74,13 +74,13 @@ impl Transaction {
     /// `from` is a directory.
     ///
     /// # Errors
-    /// - [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is a
-    ///   directory.
-    /// - [`Error::NotEmpty`] if `to` is a directory that is not empty.
-    /// - [`Error::IntoItself`] if `to` is below `from`.
-    /// - [`Error::TooDeep`] if a resulting path would be too long.
-    /// - [`Error::InvalidName`] if the name is not valid in a Git tree.
-    /// - [`Error::NotFound`] if `from` does not exist.
+    /// - Returns [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is
+    ///   a directory.
+    /// - Returns [`Error::NotEmpty`] if `to` is a directory that is not empty.
+    /// - Returns [`Error::IntoItself`] if `to` is below `from`.
+    /// - Returns [`Error::TooDeep`] if a resulting path would be too long.
+    /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
+    /// - Returns [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.rename_over(from, to).map(drop)
     }
@@ -88,8 +88,8 @@ impl Transaction {
     /// Like [`remove`](Transaction::remove), but returns the removed node.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node. [`Error::NotDirectory`] if `path` leads
-    /// through a file. [`Error::IsDirectory`] if `path` is the top directory.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
+    /// `path` leads through a file. Returns [`Error::IsDirectory`] if `path` is the top directory.
     pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -154,8 +154,8 @@ impl Transaction {
     /// Calls `change` with a file's content. The content is charged to the transaction's budget.
     ///
     /// # Errors
-    /// Returns any error from `change`. [`Error::NotFound`] if there is no such file.
-    /// [`Error::IsDirectory`] if the node is a directory.
+    /// Returns any error from `change`. Returns [`Error::NotFound`] if there is no such file.
+    /// Returns [`Error::IsDirectory`] if the node is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -172,8 +172,8 @@ impl Transaction {
     /// Truncates a file to length zero.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
-    /// directory.
+    /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
+    /// node is a directory.
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
@@ -188,8 +188,8 @@ impl Transaction {
     /// nothing if the file no longer refers to that blob.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
-    /// directory.
+    /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
+    /// node is a directory.
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: SparseBytes) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
@@ -202,9 +202,9 @@ impl Transaction {
     /// Sets the mode of a file. A symbolic link becomes a file whose content is the link's target.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file. [`Error::IsDirectory`] if the node is a
-    /// directory. [`Error::InvalidName`] if the name is not valid for a symbolic link in a Git
-    /// tree.
+    /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
+    /// node is a directory. Returns [`Error::InvalidName`] if the name is not valid for a symbolic
+    /// link in a Git tree.
     pub(crate) fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;

@@ -279,8 +279,8 @@ impl Inode {
     /// Returns the path, which stays valid while [`InodeTable`] is locked.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the node was removed; [`Error::NameTooLong`] if the path has too many
-    /// components.
+    /// Returns [`Error::NotFound`] if the node was removed. Returns [`Error::NameTooLong`] if the
+    /// path has too many components.
     pub(super) fn path(&self) -> Result<Vec<u8>> {
         let (mut names, mut next) = (Vec::new(), self.up()?);
         while let Some((dir, name)) = next {

@@ -16,8 +16,8 @@ use crate::{Id, Result};
 /// make the search slower, but the result is still correct.
 ///
 /// # Errors
-/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
-/// Parents may be missing only in a shallow repository.
+/// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
+/// read. Parents may be missing only in a shallow repository.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
     // Handle the most common cases without a walk, because a walk could take a long time if a
@@ -52,7 +52,8 @@ pub(crate) fn merge_bases_of(
 /// Returns whether `of` is `ancestor` or descends from it.
 ///
 /// # Errors
-/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
+/// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
+/// read.
 pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> {
     objects.commit(ancestor)?;
     Ok(ancestor == of

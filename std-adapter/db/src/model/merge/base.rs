@@ -17,7 +17,8 @@ const MAX_BASE_MERGES: usize = 32;
 /// ancestor.
 ///
 /// # Errors
-/// [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be read.
+/// Returns [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be
+/// read.
 pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
     let bases = history::merge_bases(objects, a, b)?;
     Bases { objects, crossings: MAX_BASE_MERGES, done: HashMap::new() }.merged(bases)

@@ -29,8 +29,8 @@ pub struct Merged {
 /// not read, and directories that become empty are removed.
 ///
 /// # Errors
-/// [`Error::Broken`] if a tree is missing or cannot be read; [`Error::InvalidName`] if `theirs`
-/// adds a name that Git does not allow.
+/// Returns [`Error::Broken`] if a tree is missing or cannot be read. Returns [`Error::InvalidName`]
+/// if `theirs` adds a name that Git does not allow.
 pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
     merge_with(NameCheck::Check, objects, base, ours, theirs)
 }

@@ -62,8 +62,8 @@ impl Discovered {
 /// points to, and `path` itself. Returns `None` if there is no repository.
 ///
 /// # Errors
-/// [`Error::Store`] if a `.git` file points to a missing directory, or if the directory is not a
-/// repository.
+/// Returns [`Error::Store`] if a `.git` file points to a missing directory, or if the directory is
+/// not a repository.
 pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
@@ -119,7 +119,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 /// format could damage it.
 ///
 /// # Errors
-/// [`Error::Store`] with an explanation if the format is not supported.
+/// Returns [`Error::Store`] with an explanation if the format is not supported.
 pub(super) fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("config");
     if !path.exists() {

@@ -92,7 +92,7 @@ impl FilePolicy {
     /// `core.sharedRepository`.
     ///
     /// # Errors
-    /// [`Error::Store`] if `git` does not recognize the value.
+    /// Returns [`Error::Store`] if `git` does not recognize the value.
     pub(super) fn new(common: &Path, shared: Option<&str>) -> Result<FilePolicy> {
         let sharing = match shared {
             Some(text) => Sharing::parse(text).ok_or_else(|| {

@@ -43,7 +43,7 @@ impl ServerLock {
     /// case.
     ///
     /// # Errors
-    /// [`Error::Store`] if another server has the lock.
+    /// Returns [`Error::Store`] if another server has the lock.
     pub(super) fn acquire(
         dir: &Path,
         common: &Path,

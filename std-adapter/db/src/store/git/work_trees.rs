@@ -117,7 +117,7 @@ impl Refs<'_> {
     /// Returns the updates that work trees need when a branch changes.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a work tree prevents the branch from changing.
+    /// Returns [`Error::Refused`] if a work tree prevents the branch from changing.
     pub(super) fn work_tree_updates(
         &self,
         name: &[u8],
@@ -152,7 +152,7 @@ impl Refs<'_> {
     /// Returns the work trees in which a branch is checked out.
     ///
     /// # Errors
-    /// [`Error::Refused`] if an unfinished rebase or bisect needs the branch.
+    /// Returns [`Error::Refused`] if an unfinished rebase or bisect needs the branch.
     pub(super) fn checked_out_in(&self, name: &[u8]) -> Result<Vec<WorkTree>> {
         let mut found = Vec::new();
         for tree in self.work_trees() {
