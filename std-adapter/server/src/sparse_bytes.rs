@@ -43,8 +43,8 @@ impl SparseBytes {
     /// Copies `bytes`.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
-    /// fails.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
+    /// allocation fails.
     pub fn from_slice(bytes: &[u8], budget: &Arc<Budget>) -> Result<SparseBytes> {
         let mut content = SparseBytes::new(budget.clone());
         let written = content.write(0, bytes)?;
@@ -54,8 +54,8 @@ impl SparseBytes {
     /// Copies the content. The memory for the copy is reserved from `budget`.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
-    /// fails.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
+    /// allocation fails.
     pub fn copy_to(&self, budget: &Arc<Budget>) -> Result<SparseBytes> {
         let mut chunks = BTreeMap::new();
         for (index, chunk) in &self.chunks {
@@ -72,11 +72,11 @@ impl SparseBytes {
     /// Copies the content, including its holes, into a single allocation.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if the allocation fails.
+    /// Returns [`Error::NoMemory`] if the allocation fails.
     pub fn to_bytes(&self) -> Result<Arc<[u8]>> {
         let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
-        // Allocating an `Arc` aborts the process if memory is exhausted, so first check whether an
-        // allocation of the same size succeeds.
+        // If memory is exhausted, allocating an `Arc` aborts the process. Therefore, first check
+        // that an allocation of the same size succeeds.
         Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
         if let Some(slice) = Arc::get_mut(&mut bytes) {
@@ -120,9 +120,9 @@ impl SparseBytes {
     /// length of `data` only if memory runs out during the write.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. [`Error::NoSpace`] if the
-    /// budget is exhausted, or [`Error::NoMemory`] if the allocation fails. If an error is
-    /// returned, no bytes have been written.
+    /// Returns [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. Returns
+    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
+    /// fails. On failure, no bytes have been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
@@ -163,9 +163,9 @@ impl SparseBytes {
     /// Truncates the content, or extends it with a hole.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if `size` is beyond 2⁶³ - 1. [`Error::NoSpace`] or [`Error::NoMemory`]
-    /// if the last chunk is shared and cannot be copied. If an error is returned, the content is
-    /// unchanged.
+    /// Returns [`Error::TooLarge`] if `size` is greater than 2⁶³ - 1, and [`Error::NoSpace`] or
+    /// [`Error::NoMemory`] if the last chunk is shared and cannot be copied. On failure, the
+    /// content is unchanged.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
         if size > MAX_SIZE {
             return Err(Error::TooLarge);
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(content.set_size(10), Err(Error::NoSpace));
         assert_eq!(content.write(5, b"x"), Err(Error::NoSpace));
         assert_eq!(content, clone);
-        // Both children count against their parent's limit.
+        // Reservations from both child budgets count against the limit of the parent.
         assert!(SparseBytes::from_slice(&[7; 2 * CHUNK as usize], &other).is_err());
         assert_eq!((one.used(), other.used(), parent.used()), (3 * CHUNK, 0, 3 * CHUNK));
         drop((content, clone));

@@ -31,7 +31,7 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _guard = self.0.namespace_lock.lock();
-        // A removed file must not be restored by a new link to it.
+        // Linking to a removed file must not bring the file back.
         if !dentry.inode().has_name() {
             return Err(Error::NotFound);
         }
@@ -110,7 +110,7 @@ impl Dentry {
         Ok(())
     }
 
-    /// Reserves memory for the longer of the current name and `name`.
+    /// Reserves memory for the current name or `name`, whichever is longer.
     fn charge_longer_name(&self, name: Name<'_>) -> Result<()> {
         let location = &mut *self.0.location.lock();
         let bytes = location.name.len().max(name.as_bytes().len());
@@ -142,7 +142,7 @@ impl Dentry {
         dir.inode().content_changed();
     }
 
-    /// Removes the name from `dir` permanently. A directory must be empty.
+    /// Removes the name from `dir` permanently. Only empty directories can be removed.
     fn remove_from(&self, dir: &Dentry) -> Result<()> {
         if let Ok(entries) = self.inode().entries() {
             let mut entries = entries.write();

@@ -7,7 +7,8 @@ use datakit_core::vfs::{Error, Name, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum size, in bytes, of a value or of the list of names, as on Linux.
+/// The maximum size, in bytes, of an attribute's value and of the list of names. Linux has the same
+/// limit.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
 /// The extended attributes of one inode, keyed by name.
@@ -55,7 +56,7 @@ impl Xattrs {
         self.0.remove(name);
     }
 
-    /// Checks that the list of names stays within its limit if `name` is added.
+    /// Checks that adding `name` would not make the list of names too long.
     pub(super) fn check_list_size(&self, name: &[u8]) -> Result<()> {
         let others = self.0.keys().filter(|other| ***other != *name);
         let size =

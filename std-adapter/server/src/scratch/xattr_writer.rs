@@ -1,5 +1,5 @@
-//! Writes to an extended attribute. The attribute changes when the file that represents it is
-//! closed.
+//! Writes to an extended attribute, which take effect when the client closes the file that
+//! represents the attribute.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl XattrWriter {
         }
     }
 
-    /// Appends data to the value. The data must arrive in order.
+    /// Appends data to the value. The client must write the data in order, without gaps.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let (bytes, _) = &mut *self.value.lock();
         if offset != bytes.len() as u64 {

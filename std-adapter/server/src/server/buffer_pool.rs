@@ -5,14 +5,13 @@ use std::cell::{Cell, RefCell};
 
 use datakit_core::serve::Buffer;
 
-/// The size of the largest message if the msize is the default.
+/// The size of the largest message at the default msize.
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// A size that is large enough for a read that waits inside a stream, and for most listings and
-/// text files.
+/// The size for blocking reads from streams, and for most listings and text files.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
-/// A size that is large enough for every request without data, and for most replies.
+/// The size for requests without data, and for most replies.
 const SMALL: usize = 256;
 
 /// The offset within a page at which a large buffer starts. Buffers from the C library's allocator
@@ -67,8 +66,8 @@ thread_local! {
     };
 }
 
-/// Returns a buffer of at least `n` bytes. Uses the smallest size class that fits. A buffer that is
-/// too large for every size class does not come from the pool.
+/// Returns a buffer of at least `n` bytes. Takes the buffer from the smallest size class that fits.
+/// If `n` exceeds every size class, allocates a buffer outside the pool.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),
@@ -108,7 +107,7 @@ impl BufferedBytes {
     }
 }
 
-/// The buffer for a batch. It takes up no memory while there is no batch.
+/// The buffer for a batch of requests or replies. An empty batch takes up no memory.
 pub(super) struct BatchBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Option<Block>,
@@ -122,7 +121,7 @@ impl<'h> BatchBuffer<'h> {
 
 impl Buffer for BatchBuffer<'_> {
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        // Bytes that must be kept are already in this buffer and need not be copied.
+        // `keep` can be ignored, because the buffer never moves the bytes that it holds.
         let _ = keep;
         self.block.get_or_insert_with(|| self.buffered.acquire(n.min(LARGE))).get()
     }
@@ -140,7 +139,7 @@ impl Drop for BatchBuffer<'_> {
     }
 }
 
-/// The buffer for one worker's frame. It takes up no memory while the worker waits for a request.
+/// The buffer for one worker's frame. An idle worker's buffer takes up no memory.
 pub(super) struct FrameBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Block,

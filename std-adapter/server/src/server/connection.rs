@@ -36,14 +36,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason that a connection ended.
+/// The reason why a connection ended.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The peer closed the connection, the transport failed, or a message was invalid.
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, but then had no requests in flight for this long.
+    /// The peer attached, but then had no requests in flight for the given time.
     IdleTimeout(Duration),
     /// The server is shutting down.
     Shutdown,
@@ -98,8 +98,8 @@ pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
     pub(super) peer: Arc<Peer>,
-    /// The span that is entered while the connection is polled. Events logged by the tree are
-    /// recorded in this span.
+    /// The tracing span that is active while the connection is polled. Events logged by the tree
+    /// are recorded in this span.
     span: Span,
 }
 
@@ -127,7 +127,7 @@ impl ConnectionEntry {
         reason
     }
 
-    /// Publishes the session's state.
+    /// Updates the published state of the connection.
     fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
         if self.peer.update(dialect, msize, fids, in_flight) {
             self.span.record("dialect", display(self.peer.dialect()));
@@ -145,7 +145,7 @@ impl Drop for ConnectionEntry {
 /// Serves one connection until it ends. Dropping the future drops the connection's requests, fids
 /// and streams.
 ///
-/// There may be thousands of these futures, most of which are idle. Rarely needed state is
+/// A server may hold thousands of these futures, and most of them are idle. Rarely needed state is
 /// therefore allocated on demand. The function returns an async block, because an async function
 /// would store its arguments twice.
 fn serve<'c, V: Vfs>(
@@ -205,11 +205,10 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // The stream is shut down before the session is closed, so that the peer need not wait
-        // until files have been removed.
+        // Shut down the stream before closing the session, so that the peer need not wait while
+        // files are removed.
         stream.shutdown().await;
-        // The timeout may drop the future of `close` before it completes. Dropping the session then
-        // closes the remaining files.
+        // If `close` does not complete in time, dropping the session closes the remaining files.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
         end
     }
@@ -219,7 +218,7 @@ fn serve<'c, V: Vfs>(
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
-    /// The number of requests at time `since`.
+    /// The total number of requests at the time `since`.
     requests: u64,
     since: Instant,
 }
@@ -230,8 +229,8 @@ impl IdleTimer {
         IdleTimer { timeout, timer, requests: 0, since: Instant::now() }
     }
 
-    /// Returns `Ready` after the timeout. A request that waits inside a stream is in flight and
-    /// therefore keeps the connection alive.
+    /// Returns `Ready` after the timeout. A blocked read of a stream is in flight, so it keeps the
+    /// connection alive.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
@@ -277,7 +276,7 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
     }
 
     /// Polls all workers, and adds another if all of them are busy. While more than `max_buffered`
-    /// bytes are buffered, no further request may wait inside a file.
+    /// bytes are buffered, further requests that would block on a file are refused.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;
@@ -309,8 +308,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates at most `max` slots, but at least two. The second slot is for the next request while
-    /// the first one waits.
+    /// Creates at most `max` slots, but at least two. While the request in the first slot waits,
+    /// the second slot is needed for the next request.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

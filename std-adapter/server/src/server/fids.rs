@@ -14,7 +14,7 @@ const FEW: usize = 8;
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The remaining entries of a hash map that is being emptied by calls to `pop`.
+    /// The remaining entries of the hash map while calls to `pop` empty it.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
@@ -83,8 +83,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         if let Some((_, fid)) = self.drained.as_mut().and_then(|drained| drained.next()) {
             return Some(fid);
         }
-        // Removing an arbitrary entry from a hash map takes linear time, so the map is turned into
-        // an iterator.
+        // Finding an arbitrary entry in a hash map takes linear time, so turn the map into an
+        // iterator.
         match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
             Table::Few(mut few) => {
                 self.drained = None;

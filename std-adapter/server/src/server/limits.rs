@@ -58,28 +58,28 @@ limits! {
     connections_per_peer: usize = 1024,
     /// The maximum number of fids that a connection may use.
     fids: usize = 65536,
-    /// The maximum number of requests that a connection may have in flight, which is at least 2.
-    /// All but one of these requests may wait for a file.
+    /// The maximum number of requests that a connection may have in flight. Values below 2 are
+    /// treated as 2. All but one of these requests may block on files.
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
     /// The number of bytes that a connection may buffer. A connection above this limit refuses
-    /// requests that would have to wait for a file. The limit should leave room for a batch of
-    /// requests, a batch of replies and all waiting requests.
+    /// requests that would block on a file. The limit should leave room for a batch of requests, a
+    /// batch of replies and all blocked requests.
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
     /// The time that an attached connection may spend without a request in flight, or `None` for no
     /// limit.
     idle_timeout: Option<Duration> = None,
-    /// The time after which a connection ends if the peer accepts none of its replies.
+    /// The time after which the server closes a connection whose peer accepts no data.
     write_timeout: Duration = Duration::from_secs(60),
     /// The number of threads that serve connections. The value 0 means one thread per core.
     threads: usize = 0,
 }
 
-/// The number of descriptors reserved for everything except connections, such as repositories,
-/// programs that fetch and push, metrics, and standard output.
+/// The number of descriptors reserved for purposes other than connections, such as repositories,
+/// `git` processes, metrics and standard output.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// The number of descriptors used by the reactor of a serving thread.
@@ -88,11 +88,12 @@ const DESCRIPTORS_PER_THREAD: u64 = 4;
 /// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the numbers of threads and connections, reduced to fit the number of descriptors that
-/// the process may open.
+/// Returns the number of threads and the maximum number of connections, both reduced to fit the
+/// process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // Even if there are few descriptors, at least half of them are used for connections.
+    // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half
+    // of them for connections.
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
     let max_threads =
         usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
@@ -147,8 +148,8 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to a single address. Clears the last 64 bits of an IPv6 address,
-/// because a host usually has a whole /64 network.
+/// Maps all addresses of a peer to a single address. The last 64 bits of an IPv6 address are
+/// cleared, because a host usually has a whole /64 network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -43,25 +43,25 @@ pub struct Listener {
     _file: Option<SocketFile>,
     /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A spare descriptor. If no other descriptor is left, the spare descriptor is closed so that a
-    /// connection can be accepted.
+    /// A spare descriptor, which is closed to accept a connection if the process has run out of
+    /// descriptors.
     spare: Mutex<Option<File>>,
 }
 
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    /// A Unix listener and the name that its clients have in the log and in statistics.
+    /// A Unix listener, and the name used for its clients in the log and in statistics.
     Unix(UnixListener, String),
 }
 
-/// The file of a Unix socket. Dropping this value removes the file.
+/// The socket file of a Unix listener. Dropping this value removes the file.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The file may already be gone.
+        // Ignore errors, because another process may already have removed the file.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -206,7 +206,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Opens a spare descriptor, which is used to refuse clients when no other descriptor is left.
+/// Opens a spare descriptor, which is used to refuse clients when the process has run out of
+/// descriptors.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -223,13 +224,12 @@ pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?)
 }
 
-/// Adds the address to an error from binding a TCP listener. Also adds a hint if the port is in
-/// use.
+/// Adds the address to an error from binding a TCP listener, and a hint if the port is in use.
 pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
 
-/// An error that occurred when binding a listener, along with the address and a hint.
+/// An error that occurred when binding a listener, with the address and a hint.
 #[derive(Debug)]
 struct ListenError {
     message: String,
@@ -260,8 +260,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file if no process listens on it. Other files and sockets in use are left
-/// alone, which makes binding to the path fail.
+/// Removes a socket file if no process listens on it. If the path refers to a socket in use or to
+/// another type of file, leaves it in place, so binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -274,8 +274,8 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the inherited listening socket with this descriptor number. The original descriptor
-/// stays open when the listener is dropped.
+/// Returns the inherited listening socket with the descriptor number `number`. The original
+/// descriptor stays open when the listener is dropped.
 fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
     let fd = duplicate(number)?;
@@ -301,9 +301,9 @@ fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     }
 }
 
-/// Duplicates the descriptor of this process that has the given number. Uses `pidfd_getfd(2)`,
-/// which is meant for other processes, because `unsafe` code would be needed to use the number
-/// directly.
+/// Duplicates this process's descriptor with the given number. Using the number directly would
+/// require `unsafe` code, so the function calls `pidfd_getfd(2)`, which normally duplicates
+/// descriptors of other processes.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};

@@ -66,9 +66,10 @@ impl Server {
     /// Creates a server that listens on the given endpoints.
     ///
     /// # Errors
-    /// An [`io::Error`] whose message names the endpoint and, in some cases, suggests a remedy. The
-    /// error's source is the system's error. The error's kind is [`io::ErrorKind::Unsupported`] if
-    /// the operating system does not support this type of endpoint.
+    /// Returns an [`io::Error`] if an endpoint cannot be bound. The message names the endpoint and,
+    /// in some cases, suggests a remedy. The error's source is the system's error. The error's kind
+    /// is [`io::ErrorKind::Unsupported`] if the operating system does not support this type of
+    /// endpoint.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut server = Server::new(limits);
         for url in urls {
@@ -91,7 +92,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The system's error if the socket cannot be registered with the runtime.
+    /// Returns the system's error if the socket cannot be registered with the runtime.
     ///
     /// # Panics
     /// Panics if called outside a tokio runtime with I/O enabled.
@@ -124,8 +125,8 @@ impl Server {
     /// threads, not on the caller's runtime.
     ///
     /// # Errors
-    /// The system's error if a thread cannot be created. An error on a connection ends only that
-    /// connection.
+    /// Returns the system's error if a thread cannot be created. An error on a connection ends only
+    /// that connection.
     ///
     /// # Cancel safety
     /// Dropping the future also shuts down the server, but does not wait for the shutdown to
@@ -182,7 +183,7 @@ impl Server {
         shutdown.cancel();
         while accepting.join_next().await.is_some() {}
         drop(workers);
-        // Every connection ends within the grace period, and each thread ends with its last
+        // Every connection closes within the grace period, and each thread exits after its last
         // connection. The timeout is needed only if a thread is blocked.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, running.closed()).await;
         result
@@ -207,10 +208,12 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - [`io::ErrorKind::UnexpectedEof`] if the peer closes the stream in the middle of a message.
-    /// - [`io::ErrorKind::InvalidData`] if a message is shorter than 7 bytes or longer than msize.
-    /// - [`io::ErrorKind::TimedOut`] if one of the timeouts in [`Limits`] expires.
-    /// - The error returned by the stream.
+    /// - Returns [`io::ErrorKind::UnexpectedEof`] if the peer closes the stream in the middle of a
+    ///   message.
+    /// - Returns [`io::ErrorKind::InvalidData`] if a message is shorter than 7 bytes or longer than
+    ///   msize.
+    /// - Returns [`io::ErrorKind::TimedOut`] if one of the timeouts in [`Limits`] expires.
+    /// - Returns the stream's error if reading or writing fails.
     ///
     /// # Cancel safety
     /// Dropping the future drops the requests in flight and closes the stream.
@@ -275,14 +278,15 @@ impl WorkerThreads {
     fn send(&self, socket: AcceptedSocket, permit: Permit) {
         let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
         if let Some(sender) = self.senders.get(index) {
-            // Sending cannot fail, because each thread runs until its sender is dropped.
+            // Sending cannot fail, because each thread keeps its receiver until the sender is
+            // dropped.
             let _ = sender.send((socket, permit));
         }
     }
 }
 
 /// Spawns a thread that has its own reactor and serves the connections sent to it. Once the sender
-/// has been dropped, the thread ends after its last connection. The thread drops `running` last,
+/// has been dropped, the thread exits after its last connection. The thread drops `running` last,
 /// after the tree.
 fn spawn_worker<V, M>(
     tree: M,

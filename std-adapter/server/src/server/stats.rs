@@ -81,7 +81,7 @@ impl Peer {
         self.in_flight.load(Relaxed)
     }
 
-    /// Updates the state. Returns whether the update changed the dialect.
+    /// Updates the state. Returns `true` if the dialect has changed.
     pub(super) fn update(
         &self,
         dialect: Option<Dialect>,
@@ -197,7 +197,7 @@ impl Stats {
         &self.events
     }
 
-    /// Adds a connection to the list. Returns the connection's number in the list and its state.
+    /// Adds a connection to the list, and returns its number and its statistics.
     pub(super) fn add_connection(&self, name: String) -> (u64, Arc<Peer>) {
         let peer = Arc::new(Peer {
             name,
@@ -227,8 +227,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the buckets. The buckets cover both fast reads of values in memory
-/// and slow reads of streams with rare events.
+/// The inclusive upper bounds of the histogram buckets. The buckets cover both fast reads of values
+/// in memory and slow reads of streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),
@@ -256,10 +256,10 @@ pub struct Durations(Box<[Buckets; 128]>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    /// One counter for each bound, and one for durations above the last bound.
+    /// The number of durations in each bucket. The last bucket holds the durations above the last
+    /// bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations, in nanoseconds. The sum does not overflow before it reaches 584
-    /// years.
+    /// The sum of all durations, in nanoseconds. The counter overflows only after 584 years.
     sum: AtomicU64,
 }
 
@@ -324,7 +324,7 @@ impl<'s> RequestObserver<'s> {
         RequestObserver { stats, worker: Cell::new(0), started: RefCell::default() }
     }
 
-    /// Records which worker is about to be polled.
+    /// Sets the index of the worker that is about to be polled.
     pub(super) fn set_worker(&self, worker: usize) {
         self.worker.set(worker);
     }

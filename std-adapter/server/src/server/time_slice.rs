@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// The budget of a slice, in units of one short read from memory. The whole budget corresponds to
+/// The budget of a slice. A short read from memory costs 1, and the whole budget corresponds to
 /// about 50 µs of work. A client that waits for replies has fewer requests in flight than fit in a
 /// slice, so its connection yields before the slice is used up.
 const SLICE: u32 = 512;
@@ -29,20 +29,20 @@ const RECEIVED_PER_UNIT: usize = 512;
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
-    /// The connections of this thread.
+    /// The queue of this thread.
     static RUN_QUEUE: Rc<RunQueue> = Rc::default();
 }
 
-/// The connections of one thread. A connection that has its thread to itself does not need to
-/// yield.
+/// The queue of the connections that share a thread. A connection that has its thread to itself
+/// does not need to yield.
 #[derive(Default)]
 struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
-    /// The connections that have used up their slices and have more to do. One of these connections
-    /// continues after each poll of the reactor. A client with few requests therefore waits for at
-    /// most one slice, regardless of the number of connections. A wake-up is always scheduled for
-    /// the first connection in the queue.
+    /// The connections that have used up their slices and have more work to do. One queued
+    /// connection continues after each poll of the reactor. A client with few requests therefore
+    /// waits for at most one slice, regardless of the number of connections. A wake-up is always
+    /// scheduled for the first connection in the queue.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -58,8 +58,8 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // No other code wakes the connection that is now first in the queue. Waking a task twice is
-        // harmless.
+        // Wake the connection that is now first in the queue, because no other code does. Waking a
+        // task twice is harmless.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }
@@ -83,7 +83,7 @@ pub(super) struct TimeSlice {
 }
 
 impl TimeSlice {
-    /// Adds a connection to this thread.
+    /// Creates the time slice of a new connection on this thread.
     pub(super) fn new() -> TimeSlice {
         TimeSlice::in_queue(RUN_QUEUE.with(Rc::clone))
     }
@@ -96,7 +96,7 @@ impl TimeSlice {
         TimeSlice { queue, number, is_queued: Cell::new(false), budget, started, requests }
     }
 
-    /// Starts the next slice. This method is called each time the connection is polled.
+    /// Starts the next slice. The connection calls this method each time it is polled.
     pub(super) fn start(&self) {
         self.leave_queue();
         self.budget.set(SLICE);
@@ -138,7 +138,7 @@ impl TimeSlice {
     }
 
     /// Returns whether the slice is used up. The clock is read only for expensive requests, because
-    /// reading the clock costs as much as a short read.
+    /// reading it costs as much as a short read.
     fn is_used_up(&self, cost: u32) -> bool {
         self.budget.get() == 0
             || (cost > 1 && now().saturating_sub(self.started.get()) >= MAX_DURATION)
@@ -157,7 +157,7 @@ impl Drop for TimeSlice {
 }
 
 fn now() -> Duration {
-    // Reading the precise clock takes as long as some requests.
+    // Use the coarse clock, because reading the precise clock takes as long as some requests.
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]

@@ -53,7 +53,7 @@ impl Stream {
 
     /// Shuts down the sending half.
     pub(super) async fn shutdown(&mut self) {
-        // The peer may already be gone.
+        // Ignore errors, because the peer may already have closed the connection.
         let _ = match self {
             Stream::Tcp(socket) => socket.shutdown().await,
             Stream::Unix(socket) => socket.shutdown().await,
@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future returned by the socket's own `readable` contains a list node of 200 bytes.
-        // Polling the socket directly avoids this node and is sufficient for a single reader.
+        // Poll the socket directly, because the future of its `readable` method contains a list
+        // node of 200 bytes. The list is needed only for several readers.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -113,8 +113,8 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream that can be tested for readability only by reading from it, together with a small
-/// buffer for the bytes read. A connection that waits for data needs only this small buffer.
+/// A stream whose readability can be tested only by reading from it, with a small buffer for the
+/// bytes read. A connection that waits for data needs only this small buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],

@@ -27,7 +27,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Creates an empty set of attributes, which overrides nothing.
+    /// Creates an empty set of attributes, which does not override any attribute.
     #[must_use]
     pub fn new() -> Attributes {
         Attributes::default()

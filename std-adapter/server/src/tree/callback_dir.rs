@@ -6,7 +6,7 @@ use datakit_core::vfs::{Create, CreateKind, Error, Name, Result, Time, User};
 
 use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The return type of callbacks, which is a [`Result`] or a boxed future of a [`Result`].
+/// The return type of a callback: either a [`Result`] or a boxed future of a [`Result`].
 pub trait IntoBoxFuture<T> {
     /// Converts `self` to a boxed future. A [`Result`] is converted to a future that is immediately
     /// ready.

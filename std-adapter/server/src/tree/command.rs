@@ -14,10 +14,10 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. A command runs when it is
-/// completed by a write that ends with a newline, a write at a non-consecutive offset, a read, or
-/// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
-/// run immediately. A write of zero bytes has no effect.
+/// A command may arrive in several writes at consecutive offsets. A command is complete, and runs,
+/// at a write that ends with a newline, a write at a non-consecutive offset, a read, or the clunk.
+/// With [`complete_unless`](Command::complete_unless), a command without a newline can run
+/// immediately. A write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
 /// opens it again to read the reply. Reading the reply consumes it.
@@ -54,8 +54,8 @@ type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>
 pub struct CommandError {
     /// The error to return for the request that completed the command.
     pub error: Error,
-    /// The explanation, in one or more lines. If the file was created with [`Command::explaining`],
-    /// this text becomes the content of the file.
+    /// The explanation, which consists of one or more lines. If the file was created with
+    /// [`Command::explaining`], the explanation becomes the content of the file.
     pub text: String,
 }
 
@@ -103,10 +103,10 @@ impl Command {
         })
     }
 
-    /// Like [`new_async`](Command::new_async), but creates a command file that explains failures.
-    /// After a failed command, the file contains the reason for the failure until the next command.
-    /// Reading the file does not consume the reason. Without the reason, users of a mounted tree
-    /// would see only the error number.
+    /// Creates a command file with an asynchronous handler, as [`new_async`](Command::new_async)
+    /// does, but the file explains failures. After a failed command, the file contains the reason
+    /// for the failure until the next command. Reading the file does not consume the reason.
+    /// Reading the reason helps users of a mounted tree, who otherwise see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -213,20 +213,21 @@ impl OpenCommand {
     }
 }
 
-/// The offsets that the next read of an open file may use. Some clients keep a single position for
-/// reads and writes, so the total number of bytes read and written is also a valid offset.
+/// The offsets at which the next read of an open file continues. Some clients keep a single
+/// position for reads and writes, so the total number of bytes read and written is one of these
+/// offsets.
 #[derive(Default)]
 struct Position {
     /// The total number of bytes read and written so far.
     sum: u64,
     /// The offset at which the last read or write ended.
     end: u64,
-    /// The reason for a failure that is being read, and the number of bytes read from it so far.
+    /// The explanation that the client is reading, and the number of bytes that it has read so far.
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
 impl Position {
-    /// Reads the next part of the reason for a failure.
+    /// Reads the next part of the explanation of a failure.
     fn read_refusal(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
         let start = match &self.refusal {
             Some((started, read)) if Arc::ptr_eq(started, refusal) && offset != 0 => *read,

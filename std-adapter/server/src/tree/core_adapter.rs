@@ -106,7 +106,7 @@ impl Leaf for CoreFile {
 struct OpenCoreFile {
     file: FileRef,
     state: Mutex<(GrowingText, OpenState)>,
-    /// Identifies this open file in `wakers`.
+    /// The number that identifies this open file in `wakers`.
     number: u64,
     wakers: Arc<WakerSet>,
 }

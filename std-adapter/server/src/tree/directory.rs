@@ -26,7 +26,7 @@ pub trait Directory: Send + Sync {
     /// the first match.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such entry.
+    /// Returns [`Error::NotFound`] if the directory has no entry with this name.
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move { find(self.list().await?, name) })
     }
@@ -34,15 +34,15 @@ pub trait Directory: Send + Sync {
     /// Creates a file, a directory or a symbolic link in this directory.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name already exists. A directory may truncate an existing file
-    /// instead of failing, unless [`exclusive`](Create::exclusive) is set.
+    /// Returns [`Error::Exists`] if the name already exists. A directory may truncate an existing
+    /// file instead of failing, unless [`exclusive`](Create::exclusive) is set.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
     /// Performs [`create`](Directory::create) on behalf of the attached user. Override this method
-    /// if the result of the creation depends on the user.
+    /// if the new entry depends on the user.
     fn create_by<'a>(
         &'a self,
         name: Name<'a>,
@@ -63,8 +63,8 @@ pub trait Directory: Send + Sync {
     /// changes the entry's name.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`] by default. Clients that receive [`Error::CrossDevice`] copy the
-    /// entry and remove the original.
+    /// Returns [`Error::CrossDevice`] by default. Clients that receive this error copy the entry
+    /// and remove the original.
     fn move_to<'a>(
         &'a self,
         child: &'a Entry,
@@ -140,7 +140,7 @@ pub trait Directory: Send + Sync {
 /// Returns the first entry called `name`.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such entry.
+/// Returns [`Error::NotFound`] if the directory has no entry with this name.
 pub(super) fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
     let called = |entry: &Entry| entry.with_name(|found| found == name.as_bytes());
     entries.into_iter().find(called).ok_or(Error::NotFound)
@@ -202,7 +202,7 @@ impl Dir {
     /// Adds `entry` under its name and returns the entry.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name already exists.
+    /// Returns [`Error::Exists`] if the name already exists.
     pub fn try_insert(&self, entry: Entry) -> Result<Entry> {
         match self.0.write().entry(entry.name()) {
             btree_map::Entry::Occupied(_) => Err(Error::Exists),
@@ -262,7 +262,7 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // A newer entry with the same name must not be removed.
+        // Do not remove a newer entry with the same name.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }

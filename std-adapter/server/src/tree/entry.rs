@@ -30,13 +30,13 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or its attributes are set. Most entries never change, and
-    /// their names can be read without a lock.
+    /// The changed name and attributes, if the entry was renamed or its attributes were set. Most
+    /// entries never change, so their names can be read without a lock.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
 
-/// The current name and attributes of an entry after either has been changed.
+/// The current name and attributes of an entry that has been renamed or given new attributes.
 struct Changes {
     name: Arc<[u8]>,
     attributes: Attributes,
@@ -182,8 +182,8 @@ impl Entry {
     }
 
     pub(super) fn id(&self) -> Id {
-        // The content of an entry may change without notice. The version is therefore always 0,
-        // which disables caching.
+        // The version is always 0, which disables caching, because the tree cannot detect every
+        // change to the content.
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 
@@ -205,7 +205,7 @@ impl Entry {
     /// Asks the file or directory to remove itself. Removing a symbolic link always succeeds.
     ///
     /// # Errors
-    /// The error returned by [`Leaf::remove`] or [`Directory::remove`].
+    /// Returns any error returned by [`Leaf::remove`] or [`Directory::remove`].
     pub async fn remove(&self) -> Result<()> {
         match self.content() {
             EntryContent::Dir(dir) => dir.remove().await,

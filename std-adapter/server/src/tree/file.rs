@@ -65,7 +65,7 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Calls `hook` whenever the last open fid of the file is closed by a clunk or a lost
+    /// Returns a file that calls `hook` whenever its last open fid is closed by a clunk or a lost
     /// connection. The hook runs again if the file is reopened and closed.
     ///
     /// Fids that were never opened do not count, because the Linux client keeps such fids in its
@@ -94,8 +94,8 @@ pub trait OpenLeaf: Send + Sync {
     /// Dropping the future does not lose any data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may wait for an event, as reads from a stream do. The server uses a
-    /// small buffer for reads that may wait.
+    /// Returns `true` if reads may have to wait for an event, like reads from a stream. The server
+    /// uses a small buffer for reads that may wait.
     fn may_block(&self) -> bool {
         false
     }
@@ -127,7 +127,7 @@ pub trait OpenLeaf: Send + Sync {
 /// made executable.
 ///
 /// # Errors
-/// [`Error::ChmodSpecial`] if the bits allow the owner to execute the file.
+/// Returns [`Error::ChmodSpecial`] if the bits allow the owner to execute the file.
 pub(super) fn check_not_executable(mode: u32) -> Result<()> {
     if mode & 0o100 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }

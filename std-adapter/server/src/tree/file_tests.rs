@@ -381,7 +381,7 @@ async fn a_complete_command_runs_without_a_newline() -> Done {
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");
     assert!(tree.write(&open, 0, b"bad").await.is_err());
-    // A command that arrives in several writes may be the start of a longer command.
+    // A command that arrives in several writes may be incomplete.
     tree.write(&open, 0, b"go ").await?;
     tree.write(&open, 3, b"far").await?;
     assert_eq!(read(&tree, "f").await?, "");

@@ -45,16 +45,16 @@ pub trait Value: Send + Sync {
 /// A file backed by a [`Value`]. Every read request reads the whole value. A change to the file
 /// reads the value, replaces the bytes at the given offset, and writes the whole value back.
 ///
-/// Writes at consecutive offsets are collected and change the value only once. The change happens
-/// at a write that ends with a newline, a write at a non-consecutive offset, a read, or the clunk.
-/// A write of zero bytes has no effect.
+/// Writes at consecutive offsets are collected and change the value only once. The value changes at
+/// a write that ends with a newline, a write at a non-consecutive offset, a read, or the clunk. A
+/// write of zero bytes has no effect.
 pub struct Kv(Arc<KvInner>);
 
 struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// Locked while the value is read, changed and written back, so that concurrent changes are not
-    /// lost.
+    /// A lock that is held while the value is read, changed and written back, so that concurrent
+    /// changes are not lost.
     changing: Mutex<()>,
 }
 
@@ -216,8 +216,8 @@ impl OpenLeaf for OpenKv {
             if data.is_empty() {
                 return Ok(0);
             }
-            // In append mode, every write continues the previous write, regardless of the offset
-            // that the client sends.
+            // In append mode, each write continues at the end of the previous write, regardless of
+            // the offset that the client sends.
             let offset = if self.append { self.pieces.next_offset() } else { offset };
             end_of_write(offset, data.len())?;
             self.store(self.pieces.finish_before(offset, data.len())).await?;

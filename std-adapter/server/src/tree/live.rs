@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value whose latest version is streamed to readers. Clones refer to the same value.
+/// A value that is streamed to readers whenever it changes. Clones refer to the same value.
 ///
 /// A stream first delivers the value that was current when the file was opened. After the reader
-/// has read this value completely, the stream delivers the latest value as soon as its text differs
-/// from the last text delivered. A slow reader skips intermediate values. Use
+/// has read the first value completely, the stream delivers the latest value as soon as its text
+/// differs from the last text delivered. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
@@ -115,8 +115,8 @@ impl<T: Send + Sync> TextSource for Values<T> {
                 return Ok(Some(text));
             }
             if self.values.changed().await.is_err() {
-                // No more values can be published, so the read waits forever. A live stream never
-                // ends.
+                // The last handle to the value has been dropped, so no more values will be
+                // published. Wait forever, because a live stream never ends.
                 std::future::pending::<()>().await;
             }
         }

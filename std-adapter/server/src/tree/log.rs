@@ -119,7 +119,7 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// `true` if the file was opened with truncation and has not been written since. Until the
+    /// Whether the file was opened with truncation and has not been written to since. Until the
     /// first write, reads return no data.
     emptied: AtomicBool,
 }

@@ -1,6 +1,6 @@
 //! Values and commands that arrive in several writes.
 //!
-//! Buffering in a program or a small iounit may split text at any point. For example, `12` at
+//! A program's buffering or a small iounit may split a text at any point. For example, `12` at
 //! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
 //! with a newline, a write that does not start where the previous write ended, a read, or the
 //! clunk. A value is also complete if the text cannot be the start of a longer value. If the value
@@ -37,8 +37,8 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Returns the previous text if a write of `count` bytes at `offset` does not continue the text
-    /// or would make it too long.
+    /// Takes and returns the text if a write of `count` bytes at `offset` does not continue the
+    /// text or would make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
@@ -50,8 +50,8 @@ impl Pieces {
     /// `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. If this error is
-    /// returned, the text is discarded.
+    /// Returns [`Error::TooLarge`], and discards the text, if the text would be longer than
+    /// [`TEXT_MAX`].
     pub(super) fn add(
         &self,
         offset: u64,

@@ -104,8 +104,8 @@ struct QueueReader {
 impl TextSource for QueueReader {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         loop {
-            // The future is created before the queue is checked, so it does not miss an item
-            // published after the check.
+            // Create the future before checking the queue, so that an item published after the
+            // check is not missed.
             let published = self.queue.published.notified();
             let found = self.queue.texts.lock().text_at(self.next);
             if let Some((text, next)) = found {

@@ -14,7 +14,7 @@ pub trait TextSource: Send {
     /// skips empty items and ends at `None`.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no item is lost.
+    /// Dropping the future does not lose an item.
     fn next(&mut self, last: &[u8]) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 }
 
@@ -85,7 +85,7 @@ struct TextCursor {
     /// The number of bytes delivered since the file was opened, which is the offset of the next
     /// read.
     delivered: u64,
-    /// `true` if the next read returns the flush mark.
+    /// Whether the next read returns the flush mark.
     mark: bool,
 }
 

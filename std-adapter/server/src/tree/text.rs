@@ -116,8 +116,7 @@ impl Text {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content. The limit of 64 KiB on text written by clients does not apply to this
-    /// method.
+    /// Replaces the content. The limit of 64 KiB applies only to clients, not to this method.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
@@ -180,8 +179,8 @@ impl OpenLeaf for OpenText {
 /// same name in `datakit_core`, which writes the result to a fixed buffer.
 ///
 /// # Errors
-/// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
-/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. If an error is returned, the
+/// Returns an error such as `Bad write offset -2` if `offset` is negative when interpreted as a
+/// signed number, or [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. On failure, the
 /// text is unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
@@ -198,8 +197,8 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 /// Returns the end offset of a write of `count` bytes at `offset`.
 ///
 /// # Errors
-/// An error such as `Bad write offset -2` if `offset` is negative when interpreted as a signed
-/// number. [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
+/// Returns an error such as `Bad write offset -2` if `offset` is negative when interpreted as a
+/// signed number, or [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
         return Err(
@@ -213,8 +212,8 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
 /// Truncates `text` to `length` bytes, or pads it with zeros to that length.
 ///
 /// # Errors
-/// An error such as `Negative offset -1` if `length` is negative when interpreted as a signed
-/// number. [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
+/// Returns an error such as `Negative offset -1` if `length` is negative when interpreted as a
+/// signed number, or [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     check_offset(length)?;
     let length =
@@ -233,8 +232,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Creates a file whose text is the result of `evaluate`. The closure is called each time the
-    /// file is opened. The closure is also called at each stat to determine the length.
+    /// Creates a file whose text is the result of `evaluate`. The closure is called at each open
+    /// and, to determine the length, at each stat.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {

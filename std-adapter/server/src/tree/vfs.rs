@@ -112,9 +112,9 @@ impl EntryPath {
         &self.0.entry
     }
 
-    /// Returns the inode of `dir`, the directory that currently contains this entry. Normally, that
-    /// directory is part of this path. If the entry has been moved, the path to the directory is
-    /// built from the nearest common ancestor.
+    /// Returns the path of `dir`, the directory that currently contains this entry. Normally, `dir`
+    /// is part of this entry's path. If the entry has been moved, the path of `dir` is built from
+    /// the nearest common ancestor.
     fn ancestor_or_moved(&self, dir: Entry) -> EntryPath {
         let (mut below, mut dir) = (Vec::new(), dir);
         let mut inode = loop {
@@ -141,8 +141,8 @@ impl EntryPath {
     }
 }
 
-/// Returns the time when the first tree in this process was created. Entries without a time of
-/// their own report this time.
+/// Returns the time when the first tree in this process was created. Entries that have no time of
+/// their own report the time of the first tree.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
     *START.get_or_init(clock::now)
@@ -273,8 +273,8 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // Find the first entry by its index instead of skipping earlier entries, because the server
-        // reads a 9P2000 directory one entry at a time.
+        // Find the first entry by its index instead of skipping earlier entries, because in 9P2000,
+        // the server lists a directory one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
