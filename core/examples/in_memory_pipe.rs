@@ -17,7 +17,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::pipe::Pipe;
 use embedded_io_async::{ErrorType, Read};
 
-// The tree to serve, which has one directory and one parameter.
+// The served tree has one directory, which contains one parameter.
 static GAIN: Value<f32> = Value::new(1.0);
 static RADIO: Dir =
     Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
@@ -66,7 +66,8 @@ impl Client<'_> {
         text
     }
 
-    /// Sets the gain first to 2.5 and then to an out-of-range value. Returns the last two replies.
+    /// Sets the gain to 2.5, reads it back and then tries to set it to an out-of-range value.
+    /// Returns the replies to the read and to the failed write.
     async fn run(&mut self) -> [String; 2] {
         let (uname, aname) = ("user".into(), "".into());
         self.ask(Tmessage::Version { msize: 1024, version: "9P2000".into() }).await;

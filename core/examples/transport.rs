@@ -26,8 +26,8 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, copies them to `buf` and returns their number. Returns `None` after the
-        /// peer has hung up.
+        /// Waits for bytes, copies them to `buf` and returns the number of bytes copied. Returns
+        /// `None` after the peer has hung up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
             buf[..n].copy_from_slice(&self.recording[..n]);
@@ -82,8 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default methods are suitable for boards. A waiting read holds a buffer, and the budget is
-// unlimited.
+// The default methods suit boards: a read holds a buffer while it waits for data, and a connection
+// never has to yield to others.
 impl TransportRead for UartRx {}
 
 /// The sending half.

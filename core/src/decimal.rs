@@ -2,9 +2,8 @@
 
 use core::fmt::{self, Write};
 
-/// An integer that is displayed in decimal. Width, sign and precision are ignored. The
-/// implementation takes up a kilobyte less flash than the `Display` implementations of the integer
-/// types.
+/// An integer that is displayed in decimal. Width, sign and precision are ignored. This type takes
+/// up about 1 KiB less flash than the `Display` implementations of the integer types.
 ///
 /// ```
 /// use datakit_core::Decimal;
@@ -34,7 +33,7 @@ macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {
             fn from(number: $type) -> Decimal {
-                // Every integer type that this macro converts has at most 64 bits.
+                // No integer type passed to this macro has more than 64 bits.
                 Decimal { negative: false, magnitude: number as u64 }
             }
         }

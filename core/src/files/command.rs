@@ -14,12 +14,12 @@ use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_
 /// trailing white space.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs the commands written to it. A command ends at a newline, at a read, or when the
-/// fid is clunked.
+/// A file that runs the commands written to it. A command is complete when a write ends with a
+/// newline, when the file is read, or when the fid is clunked.
 ///
 /// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
-/// through the same open file or through a file that is opened later. If a command fails, the
-/// request that ended the command returns the error, and the previous reply is kept.
+/// through the fid that wrote the command or through a fid that is opened later. If a command
+/// fails, the request that completed the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -39,7 +39,7 @@ impl<const N: usize> Reply<N> {
 }
 
 impl<const N: usize> Command<N> {
-    /// Creates a file that runs its commands with `handler`.
+    /// Creates a file that passes each command to `handler`.
     #[must_use]
     pub const fn new(handler: Handler) -> Command<N> {
         let reply = Reply { text: FixedText::new(), taken: 0 };
@@ -65,8 +65,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be either 0 or the position at which the last
-    /// read or write of this open file ended.
+    /// Reads the rest of the reply. The offset must be either 0 or the end of the last read or
+    /// write of this open file.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -36,7 +36,8 @@ impl<const N: usize> Bytes<N> {
         self.change(|_, new| new.extend(bytes))
     }
 
-    /// Builds the new content in a separate buffer, so an error leaves the old content unchanged.
+    /// Replaces the content with the result of `change`. The new content is built in a separate
+    /// buffer, so an error leaves the old content unchanged.
     fn change(&self, change: impl FnOnce(&[u8], &mut FixedText<N>) -> Result<()>) -> Result<()> {
         self.content.lock(|content| {
             let mut new = FixedText::new();
@@ -100,10 +101,10 @@ impl<const N: usize> File for Bytes<N> {
 /// flash, a register or a row in a store.
 ///
 /// Between calls, the file stores only a value that is being written in pieces. The [module
-/// documentation](super) describes when a value that is written in pieces ends. In addition, a
-/// value ends when the open file's buffer is full.
+/// documentation](super) describes when such a value is complete. In addition, a value is complete
+/// when the open file's buffer is full.
 ///
-/// If no value exists, the read function returns [`Error::NotFound`], and a write to the file
+/// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then
 /// creates the value.
 pub struct Kv<const N: usize, R, W> {
     read: R,
@@ -170,7 +171,8 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // Refuse a piece that extends beyond `N` bytes immediately rather than when the value ends.
+        // If a piece extends beyond `N` bytes, refuse it now rather than when the value is
+        // complete.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;
         }

@@ -153,9 +153,9 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Truncating the file to length 0 changes nothing, because shells truncate a file before
-    /// writing to it. If the new length is not 0, the level's name is truncated or padded with
-    /// zeros, and the result is written to the file.
+    /// Ignores a truncation to length 0, because shells truncate a file before writing to it. For
+    /// any other length, truncates the level's name or pads it with zeros, and sets the level to
+    /// the result.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

@@ -14,13 +14,13 @@
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
-//! A value or a command may be written in pieces at consecutive offsets. The value or command ends
-//! with a newline at the end of a write, or before a write that is not consecutive. Reading the
-//! file and clunking the fid also end the value or command. An empty write has no effect.
+//! A value or a command may be written in pieces at consecutive offsets. The value or command is
+//! complete when a write ends with a newline or starts at any other offset, when the file is read,
+//! or when the fid is clunked. An empty write has no effect.
 //!
-//! All methods of a file take `&self`, so a file can be a `static`. Constants stay in flash. Values
-//! are protected by critical sections, so an interrupt handler may set a [`Value`] or publish to a
-//! stream.
+//! All methods of a file take `&self`, so a file can be a `static`. Constant parts of a file stay
+//! in flash. Values are protected by critical sections, so an interrupt handler may set a [`Value`]
+//! or publish to a stream.
 
 mod command;
 mod content;

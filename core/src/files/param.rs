@@ -103,9 +103,9 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// A file that shows and sets a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
-/// parsed, checked and set as a whole. If the text is refused, the request that ends the value
-/// returns the error. If the text ends with a newline, the write itself returns the error.
-/// Everything except the value is constant and stays in flash.
+/// parsed, checked and set as a whole. If the text is refused, the request that completes the value
+/// returns the error. For text that ends with a newline, this request is the write itself. All
+/// parts of a parameter except the value are constant and stay in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -143,8 +143,8 @@ impl<T: ParamType> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
     }
 
-    /// Sets the unit. The unit is only shown to human readers and is not part of the text that is
-    /// read or written.
+    /// Sets the unit. The unit appears only in descriptions and error messages. The text that is
+    /// read or written does not contain the unit.
     #[must_use]
     pub const fn unit(self, unit: &'static str) -> Param<T> {
         Param { unit, ..self }
@@ -228,8 +228,8 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // Shells truncate a file before writing to it. The value is kept, but reads of the
-        // truncated open file return no bytes.
+        // Keep the value when the file is truncated, because shells truncate a file before writing
+        // to it. Reads of the truncated open file nevertheless return no bytes.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
@@ -293,7 +293,7 @@ impl<T: ParamType> PieceTarget for Param<T> {
     }
 }
 
-/// The error message for a refused value, for example `"abc" is not a number from 0 to 10 dB`.
+/// The error message for a refused value, such as `"abc" is not a number from 0 to 10 dB`.
 struct Refusal<'a, T: ParamType + 'static> {
     param: &'a Param<T>,
     text: &'a [u8],
@@ -320,9 +320,9 @@ pub trait ParamType: Clone + Default + Send {
     /// UTF-8 check.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
-    /// Returns whether `text` could be the beginning of a longer value. The text contains no
-    /// newline. If this method returns `false`, the text is parsed immediately, without waiting for
-    /// the end of the value.
+    /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
+    /// If this method returns `false`, `text` is parsed immediately instead of when the value is
+    /// complete.
     fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true
@@ -391,8 +391,8 @@ number! {
     f32 "a number" float f32
 }
 
-/// Returns whether `text` contains only characters that can occur in a number. The check is coarse
-/// but sufficient, because numbers are short and rarely split across writes.
+/// Returns whether `text` contains only characters that can occur in a number. A coarse check is
+/// sufficient, because numbers are short and rarely split across writes.
 fn is_numeric(text: &[u8]) -> bool {
     text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
 }

@@ -1,12 +1,12 @@
 //! Values that a client may write in several pieces.
 //!
 //! Output buffering in the client or a small iounit can split a value at any position. For example,
-//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value ends when a write
-//! ends with a newline, when the file is read, or when the fid is clunked. A write also ends the
-//! pending value if it does not start where the previous write ended, for example if it starts at
-//! offset 0. In addition, a value ends as soon as it cannot be the beginning of a longer value.
-//! When a value ends, it is set as a whole, and any error is returned by the request that ended the
-//! value. If the connection is lost, the pending value is not set.
+//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
+//! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
+//! also complete when a write does not start where the previous write ended, for example at offset
+//! 0. In addition, a value is complete as soon as it cannot be the beginning of a longer value. A
+//! complete value is set as a whole, and the request that completed the value returns any error. If
+//! the connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -15,8 +15,7 @@ pub(super) trait PieceTarget {
     /// Sets the value to `text`, which was written at offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
 
-    /// Returns whether `text` could be the beginning of a longer value. The text contains no
-    /// newline.
+    /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
     fn may_continue(&self, text: &[u8]) -> bool {
         let _ = text;
         true
@@ -29,7 +28,7 @@ pub(super) trait PieceTarget {
     }
 }
 
-/// Handles a write of a value or of a piece of a value.
+/// Handles a write of a whole value or of a piece of a value.
 pub(super) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,

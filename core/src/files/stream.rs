@@ -13,7 +13,7 @@ use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mar
 
 /// A stream that delivers the latest value. An open file first delivers the current value. Later
 /// reads deliver a new value whenever the value's text has changed. If several values are published
-/// between two reads, only the last is delivered.
+/// between two reads, only the last of them is delivered.
 ///
 /// Up to `WAITERS` waiting readers are woken at the same time. Additional readers are woken one
 /// after the other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
@@ -107,9 +107,9 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
     }
 }
 
-/// A stream that delivers every value published since the file was opened, once each and in order.
-/// The last `N` values are kept. A reader that falls behind reads a line such as `lost 3` in place
-/// of the values that were dropped.
+/// A stream that delivers each value published since the file was opened, exactly once and in
+/// order. The last `N` values are kept. A reader that falls behind reads a line such as `lost 3` in
+/// place of the values that were dropped.
 ///
 /// For a stream that delivers only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
@@ -149,8 +149,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push fails only if `N` is 0. With `N` equal to 0, readers receive only the number
-            // of values that they have lost.
+            // The push fails only if `N` is 0. In that case, readers receive only the number of
+            // values that they have lost.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest
@@ -192,8 +192,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
 }
 
 impl<T: Clone, const N: usize> Ring<T, N> {
-    /// Returns the next item for a reader whose next value has the sequence number `at`, and
-    /// advances `at`.
+    /// Returns the next item for a reader, and advances `at`, the sequence number of the reader's
+    /// next value.
     fn advance(&mut self, at: &mut u32) -> Delivery<T> {
         let behind = self.next.wrapping_sub(*at);
         let kept = self.values.len() as u32;
@@ -251,10 +251,10 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
 }
 
 /// Delivers the pending text of an open stream. If no text is pending, the call waits until
-/// `refill` returns `true`. A call that has to wait consumes nothing.
+/// `refill` returns `true`. A call that returns `Pending` consumes nothing.
 ///
-/// The offset must be the number of bytes delivered so far. A [mark](mark_follows) may follow after
-/// the whole text has been delivered.
+/// The offset must be the number of bytes delivered so far. After the whole text has been
+/// delivered, the next read may return 0 bytes to [mark](mark_follows) its end.
 fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,
@@ -288,8 +288,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The text is too long for the `taken` counter. Drop the text so that the next read
-        // delivers the next value.
+        // The length of the text does not fit into the `taken` counter. Drop the text so that the
+        // next read delivers the next value.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

@@ -296,13 +296,13 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    // Single-byte reads get no mark, because a shell would mistake the mark for the end of the
+    // No empty read follows single-byte reads, because a shell would mistake it for the end of the
     // file.
     for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
     assert_eq!(read(&tree, b, 4, 1), None);
-    // Of the values published between two reads, only the last is delivered.
+    // Only the last of the values published between two reads is delivered.
     (2..9).for_each(|value| LIVE.publish(value));
     assert_eq!(read(&tree, b, 4, 9), text("8\n"));
 }
@@ -340,7 +340,7 @@ fn v15_stream_refuses_seeks() {
     let s = open(&tree, "s", OpenMode::READ);
     LIVE.publish(3);
     assert_eq!(error_text(read(&tree, s, 1, 9).unwrap()), "Attempt to seek in stream");
-    // The first delivery is the value at the time of the open, and the second delivery is the
+    // The first read returns the value from the time of the open, and a later read returns the
     // current value.
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     assert_eq!(read(&tree, s, 0, 9), Some(Err(Error::Seek)));
@@ -385,7 +385,7 @@ fn mark_follows_the_last_byte_of_a_text() {
     static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
     static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
     let tree = Tree::new(&ROOT);
-    // Single-byte reads, which a shell's `read` command uses, get no mark between lines or
+    // A shell's `read` command reads one byte at a time, so no empty read separates lines or
     // deliveries.
     let bytes = open(&tree, "s", OpenMode::READ);
     let mut offset = 0;
@@ -397,7 +397,7 @@ fn mark_follows_the_last_byte_of_a_text() {
         assert_eq!(read(&tree, bytes, offset, 1), None, "the read waits for the next value");
         LINES.publish(value + 1);
     }
-    // When `cat` reads with a small buffer, the mark follows only after the end of the text.
+    // When `cat` reads with a small buffer, an empty read follows only the end of the text.
     let parts = open(&tree, "s", OpenMode::READ);
     for (offset, part) in [(0, "line 9"), (6, "\nand s"), (12, "o on\n"), (17, "")] {
         assert_eq!(read(&tree, parts, offset, 6), text(part));

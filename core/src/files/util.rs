@@ -1,5 +1,5 @@
-//! Helpers shared by several kinds of files. The helpers apply writes to bytes, check arguments,
-//! and measure, compare or quote text.
+//! Code shared by several kinds of files. These functions and types apply writes to byte strings,
+//! check arguments, and measure, compare or quote text.
 
 use core::fmt::{self, Write};
 
@@ -27,7 +27,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
     new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
 }
 
-/// Copies `old` to `new`, and truncates the copy or extends it with zeros to `length` bytes.
+/// Copies `old` to `new`, and truncates the copy to `length` bytes or extends it with zeros.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative

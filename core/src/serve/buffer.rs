@@ -34,12 +34,12 @@ pub trait TransportRead: Read {
         Ok(())
     }
 
-    /// Returns `Ready` if the connection has enough budget left for a request of this cost. A short
-    /// read of a file in memory costs one unit.
+    /// Returns `Ready` if the connection has enough budget left for a request of the given cost. A
+    /// short read of a file in memory costs one unit.
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
-    /// `Pending` to yield to other connections on the same thread. A transport that yields wakes
-    /// the task of `cx` after the other connections have run.
+    /// `Pending` to yield to other connections on the same thread. A transport that yields must
+    /// wake the task of `cx` after the other connections have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
@@ -80,7 +80,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a received request, and the number of its bytes that fit into the buffer.
+/// The size of a received request, and the number of request bytes in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     /// The number of message bytes in the buffer.
@@ -274,7 +274,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     }
 }
 
-/// Copies as many bytes as fit and returns the number of bytes copied.
+/// Copies as many bytes as fit, and returns the number of bytes copied.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {

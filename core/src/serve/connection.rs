@@ -1,5 +1,4 @@
-//! The worker loop of a connection. The workers share one reader and one writer, and pass them to
-//! each other.
+//! The worker loop of a connection. The workers take turns using one reader and one writer.
 
 use core::cell::Cell;
 use core::convert::Infallible;
@@ -94,8 +93,8 @@ where
         }
     }
 
-    /// Returns the number of requests in flight. If this number equals the number of workers, no
-    /// worker is reading. The owner may then add a worker, up to a total of
+    /// Returns the number of requests in flight. When this number equals the number of workers, no
+    /// worker is reading from the transport. The owner may then add a worker, up to a total of
     /// [`max_requests`](Connection::max_requests).
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
@@ -177,7 +176,7 @@ where
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
             // Keep the reader during this wait, so that requests that follow a Tflush or Tversion
-            // are not read until the aborted requests have ended. The wait cannot be cancelled.
+            // are not read until the aborted requests have finished. The wait cannot be cancelled.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -193,7 +192,7 @@ where
             Ok(())
         });
         // The condition is constant, so the compiler removes the flush if replies are never
-        // gathered. Awaiting the future directly would prevent the compiler from removing its code.
+        // gathered. If the future were awaited directly, the compiler could not remove its code.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -219,8 +218,8 @@ where
 
     /// Answers reads and writes of files in memory. Requests are decoded in the input buffer, and
     /// replies are encoded in the output buffer. Stops when `go_on` returns `false`, or when the
-    /// next request is not a read or write of a file in memory. Returns whether `go_on` ended the
-    /// loop.
+    /// next request is not a read or write of a file in memory. Returns `true` if `go_on` returned
+    /// `false`.
     fn answer_in_place(
         &self,
         rx: &mut Requests<R, I>,
@@ -247,8 +246,8 @@ where
     }
 
     /// Lets the session answer the request and returns the length of the reply. If the request is
-    /// cancelled, the length is 0 and no reply is sent. If the request would have to wait but is
-    /// not allowed to, the reply is an error.
+    /// cancelled, the length is 0 and no reply is sent. If the request must wait but is not allowed
+    /// to, the reply is an error.
     async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
         let mut refusal = request.refusal(buf);
         let len = {
@@ -277,8 +276,8 @@ where
         refusal.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// Sets whether to refuse requests that would have to wait, as if no slot were left. The owner
-    /// sets `full` to `true` while the waiting requests use all of the memory that the owner
+    /// Sets whether to refuse requests that need to wait, as happens when no slot is left. The
+    /// owner sets `full` to `true` while the waiting requests use all of the memory that the owner
     /// allows.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
@@ -323,8 +322,8 @@ impl Request {
 
 /// A value that only one worker can use at a time, such as the reader or the writer.
 ///
-/// No guard is needed to return the value, because a worker that ends while holding the value has
-/// also ended the connection.
+/// No guard is needed to return the value, because a worker that stops while it holds the value
+/// also terminates the connection.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,
@@ -352,7 +351,7 @@ impl<T> Handoff<T> {
         self.waker.wake();
     }
 
-    /// Calls `f` with the value unless a worker holds the value.
+    /// Calls `f` with the value, unless a worker holds the value.
     fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
         let mut value = self.value.take();
         let result = value.as_mut().map(f);

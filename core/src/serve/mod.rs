@@ -39,7 +39,7 @@ pub use request_slots::{RequestSlot, SlotStorage};
 use crate::session::{FidTable, Session};
 use crate::vfs::Vfs;
 
-/// The reason why a connection ended.
+/// The reason that a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -48,8 +48,8 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// The size field of a message had this value, which is less than 7 or greater than msize. The
-    /// connection cannot continue, because the start of the next message is unknown.
+    /// The size field of a message contains this value, which is less than 7 or greater than msize.
+    /// The connection cannot continue, because the start of the next message is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),
@@ -104,8 +104,8 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
     }
 }
 
-/// Serves one connection until it ends, and returns the reason why it ended. Up to `WORKERS - 1`
-/// requests may wait for files at the same time.
+/// Serves one connection until it is closed, and returns the reason. Up to `WORKERS - 1` requests
+/// may wait for files at the same time.
 ///
 /// # Cancel safety
 /// Dropping the future drops every request in flight. The fids stay in the session and are closed
@@ -131,8 +131,8 @@ where
     }
 }
 
-/// Like [`serve`], but returns `None` when the future returned by `until` completes. The future can
-/// complete, for example, after an idle timeout or before a restart.
+/// Serves one connection like [`serve`], but returns `None` when the future returned by `until`
+/// completes. The future can complete, for example, after an idle timeout or before a restart.
 ///
 /// `until` receives a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(

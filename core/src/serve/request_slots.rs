@@ -57,7 +57,7 @@ pub trait SlotStorage {
     /// Returns the slot at `index`. Every call with the same index returns the same slot.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
-    /// Returns the slots that exist among the first `count` slots.
+    /// Returns the existing slots whose index is less than `count`.
     fn first(&self, count: usize) -> impl Iterator<Item = &RequestSlot>;
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
-    /// Whether requests that would have to wait are refused.
+    /// Whether requests that need to wait are refused.
     full: Cell<bool>,
     /// The waker for the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
@@ -154,7 +154,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 
     /// Records that the request is waiting for a file. Returns `false` if the request must not
-    /// wait. Waiting is not allowed if the requests in all other slots are already waiting, or if
+    /// wait. A request must not wait if the requests in all other slots are already waiting, or if
     /// the owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
@@ -194,12 +194,12 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // A slot whose worker has moved on to its next request is no longer marked as
+            // When a worker moves on to its next request, its slot is no longer marked as
             // cancelled.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }
-            // A worker notices the cancellation when the worker is polled. Wake the current task,
+            // A worker notices a cancellation only when it is polled. Wake the current task,
             // because this task polls all workers.
             if self.aborter.register(cx) {
                 cx.waker().wake_by_ref();
@@ -210,8 +210,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 }
 
-/// The waker for waiting workers. One waker is enough, because a single task polls all workers of a
-/// connection.
+/// The waker of the task that runs the workers. One waker is enough, because a single task polls
+/// all workers of a connection.
 #[derive(Default)]
 pub(super) struct WakerCell(Cell<Option<Waker>>);
 

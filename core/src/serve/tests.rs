@@ -106,12 +106,13 @@ const OPENING: [(u16, T<'static>); 5] = [
 #[test]
 fn memory_is_clean_for_the_next_connection() {
     let mut memory = Memory::new();
-    // The first read returns the flush mark. The second and third reads wait.
+    // The first of these reads returns no data, which marks the end of a delivery. The other two
+    // reads wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection ends while two requests are waiting. If a slot stayed busy, the Tversion
+        // The connection closes while two requests are waiting. If a slot stayed busy, the Tversion
         // of the next connection would wait forever.
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");

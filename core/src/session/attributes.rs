@@ -20,15 +20,16 @@ const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
 
-/// The combined length of the numeric IDs of the owner, group and last writer. The numeric IDs
-/// follow the extension in a 9P2000.u record.
+/// The combined length of the numeric IDs of the owner, group and last writer. In a 9P2000.u stat
+/// record, the numeric IDs follow the `extension` field.
 const NUMERIC_IDS: usize = 12;
-/// The maximum length of a device's extension, which consists of a letter and two numbers.
+/// The maximum length of the `extension` field of a device, which consists of a letter and two
+/// numbers.
 const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written and has the given length in bytes.
+    /// The record was written. The value is the length of the record in bytes.
     Written(usize),
     /// The record does not fit into the buffer.
     TooLarge,
@@ -36,9 +37,9 @@ pub(super) enum ListedRecord {
     Removed,
 }
 
-/// Appends the extension to a record if the file has an extension. Files in an immutable tree have
-/// no extensions. Using a macro keeps the code that awaits the extension out of the future for an
-/// immutable tree.
+/// Fills in the `extension` field of a record if the file is a symbolic link or a device. An
+/// immutable tree contains neither. Using a macro keeps the code that awaits a link's target out of
+/// the future for an immutable tree.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -57,17 +58,18 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // Leave out the extension if the link target is too long for any message. If Tstat
-            // returned an error, clients could not remove the link, because they stat a link before
-            // removing it.
+            // Leave the `extension` field empty if the link's target is too long for any message.
+            // If Tstat returned an error, clients could not remove the link, because they stat a
+            // link before removing it.
             Err(Error::Range) => n,
             extended => extended?,
         };
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. If `first` is set, an
-    /// extension that does not fit is left out, because no later read has more room for the record.
+    /// Writes the record of a directory entry at the front of `free`. If `first` is `true`, an
+    /// `extension` field that does not fit is left empty, because a later read would not have more
+    /// room for the record.
     ///
     /// An error for one entry does not cause the whole listing to fail. The entry is listed without
     /// attributes, and a Tstat of the entry returns the error.
@@ -91,8 +93,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Writes the record of an inode, without its extension, at the front of `free`. Returns the
-    /// length of the record, or `None` if the record does not fit.
+    /// Writes the record of an inode, with an empty `extension` field, at the front of `free`.
+    /// Returns the length of the record, or `None` if the record does not fit.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
@@ -102,13 +104,13 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Inserts the 9P2000.u extension into the record of `len` bytes at the front of `free`. The
-    /// extension is the target of a link or the numbers of a device. Returns the new length of the
-    /// record.
+    /// Fills in the `extension` field of the 9P2000.u record of `len` bytes at the front of `free`.
+    /// The field holds the target of a symbolic link, or the type and numbers of a device. Returns
+    /// the new length of the record.
     ///
     /// # Errors
-    /// Returns [`Error::Range`] if the extension does not fit. If an error is returned, the record
-    /// is unchanged.
+    /// Returns [`Error::Range`] if the contents of the field do not fit. If an error is returned,
+    /// the record is unchanged.
     async fn extend(
         &self,
         inode: &V::Inode,
@@ -165,8 +167,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Twstat (stat(5)). The requested changes are made together or not at all. A request
-    /// that changes nothing flushes the file to stable storage.
+    /// Answers a Twstat (stat(5)). Makes either all of the requested changes or none of them. A
+    /// request that changes nothing flushes the file to stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
@@ -181,7 +183,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
-            // Clients that change a device's permissions also send the device's type bits. The type
+            // Clients that change a device's permissions also send the device's type bits. These
             // bits must match the device, because the type of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
@@ -241,7 +243,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 }
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns the mode that must be set together with `size`. If a user other than root changes
+    /// Returns the mode to set when the length changes to `size`. If a user other than root changes
     /// the length, the set-ID bits are cleared (`truncate(2)`).
     pub(super) async fn mode_with(
         &self,
@@ -258,15 +260,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Buffers for the owner and group in text form. 9P2000 uses text instead of numeric IDs.
+/// Buffers for the names of the owner and group. 9P2000 uses names instead of numeric IDs.
 #[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
     gid: heapless::String<10>,
 }
 
-/// Returns an owner in text form. The text is written to `room`, unless the owner is root. Root
-/// owns every file in an immutable tree.
+/// Returns the name of an owner: the user number in decimal, written to `room`, or `root` for user
+/// 0. Root owns every file in an immutable tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
@@ -322,8 +324,8 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns a value from a Twstat, or `None` if all of its bits are set. A value with all bits set
-/// leaves the attribute unchanged.
+/// Returns the value of a Twstat field, or `None` if all of its bits are set, which means that the
+/// attribute is left unchanged.
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }

@@ -70,7 +70,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             T::Attach { fid, uname, aname, n_uname, .. } => {
                 R::Attach { qid: done!(self.attach(fid, uname, aname, n_uname)) }
             }
-            // The flushed request had already ended before the Tflush was dispatched.
+            // The server has already aborted the request with tag `oldtag`.
             T::Flush { .. } => R::Flush,
             T::Open { fid, mode } => {
                 R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() }
@@ -139,8 +139,8 @@ pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Returns an error if the tree is immutable. In a handler for an immutable tree, the compiler
-/// removes the code that follows the call.
+/// Returns an error if the tree is immutable. The compiler removes the code after the call from
+/// handlers for an immutable tree.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }

@@ -11,8 +11,8 @@ use crate::wire::{self, Dialect, Qid};
 
 /// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    /// A serial number that distinguishes this use of the fid number from later uses. A request
-    /// that has waited can therefore tell whether the number still refers to the same fid.
+    /// A serial number that distinguishes this use of the fid number from later uses. After a wait,
+    /// a request compares serial numbers to check that the fid number still refers to the same fid.
     pub(super) serial: u32,
     /// The user who attached. Files created through the fid belong to this user.
     pub(super) uid: u32,
@@ -199,7 +199,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
     }
 
-    /// Calls `look` with the entry of a fid that is in use.
+    /// Calls `look` with the entry of a fid, or returns an error if the fid is not in use.
     pub(super) fn with_fid<X>(
         &self,
         fid: wire::Fid,

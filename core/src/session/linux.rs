@@ -162,8 +162,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// Answers a Tgetattr. This method encodes the reply itself. If an Rgetattr were returned by
-    /// value, it would be larger than any reply that the other handlers return.
+    /// Answers a Tgetattr. This method encodes the reply itself, because an Rgetattr is larger than
+    /// any reply that the other handlers return by value.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
@@ -216,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // A request that sets only CTIME counts as a change, even though CTIME carries no value.
+        // A request that sets only CTIME is a change, even though CTIME has no value.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {

@@ -54,17 +54,17 @@ use crate::wire::{self, Dialect, Tag};
 pub const MIN_MSIZE: u32 = 256;
 
 /// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
-/// Files that may block deliver little data at a time, and many of their reads may be pending at
-/// the same time.
+/// Such files deliver little data at a time, and many reads of them may be pending at the same
+/// time.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The maximum message size, in bytes. A Linux mount needs at least 4096.
+    /// The maximum message size, in bytes. A Linux mount needs at least 4096 bytes.
     pub msize: u32,
-    /// The maximum number of bytes of data in one read or write. A value of 0 means that only the
+    /// The maximum number of bytes of data in one read or write. If this limit is 0, only the
     /// message size limits the data.
     pub iounit: u32,
 }
@@ -105,16 +105,16 @@ pub enum Aborts {
 
 /// Hooks for collecting metrics, which are called for every request in a session.
 pub trait Observe {
-    /// This method is called before a request is answered.
+    /// Called before a request is answered.
     ///
     /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
-    /// same future. An observer that knows which future is being polled can therefore match the
-    /// call of `started` with the call of `answered`. To save flash, this method is never called
-    /// for an [immutable tree](crate::vfs::ImmutableTree).
+    /// same future. An observer that knows which future is being polled can therefore match each
+    /// call of `answered` with the corresponding call of `started`. To save flash, this method is
+    /// never called for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
-    /// This method is called after a request of type `kind` has been answered, whether successfully
-    /// or with an error.
+    /// Called after a request of type `kind` has been answered, whether successfully or with an
+    /// error.
     fn answered(&self, kind: u8, error: bool);
 }
 
@@ -180,7 +180,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.msize.get()
     }
 
-    /// Returns whether any attach has succeeded since the connection began.
+    /// Returns whether the client has attached successfully since it connected.
     pub fn attached(&self) -> bool {
         self.attached.get()
     }
@@ -191,9 +191,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request in `buf[..len]`, overwrites it with the reply, and returns the length of
-    /// the reply. Every request is answered, even if the reply is an error.
+    /// the reply. Every request receives a reply, which may be an error.
     ///
-    /// The future waits while the file blocks.
+    /// The future stays pending while a read of the file blocks.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request without leaking a fid or losing data.
@@ -214,8 +214,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns whether a fid was released while its reads may have been pending, and resets this
-    /// flag. Pending reads of a released fid end when they are polled again.
+    /// Returns whether a fid was released while its reads may have been pending, and clears this
+    /// flag. Pending reads of a released fid fail when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

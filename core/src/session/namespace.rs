@@ -31,7 +31,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty
-    /// path or `/` stands for the whole tree.
+    /// path or `/` attaches to the whole tree.
     pub(super) async fn attach(
         &self,
         fid: wire::Fid,
@@ -53,8 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns the number of
-    /// qids.
+    /// Answers a Twalk (walk(5)). Writes the qids of the files on the path to `rest`, in order, and
+    /// returns their number.
     pub(super) async fn walk(
         &self,
         fid: wire::Fid,
@@ -92,12 +92,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(count)
     }
 
-    /// Checks a name sent by a client.
+    /// Checks that a name sent by a client is valid, and returns the name.
     pub(super) fn parse_name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks one name. An empty name stands for the directory itself, as some clients expect.
+    /// Walks one name. An empty name refers to the directory itself, as some clients expect.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, root: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
@@ -290,7 +290,7 @@ fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<CreateKind<'a>>
     }
 }
 
-/// Returns a symbolic link to `target`. The target is checked in the same way as by `symlink(2)`.
+/// Returns a symbolic link to `target`. The target must meet the requirements of `symlink(2)`.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than

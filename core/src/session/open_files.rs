@@ -1,4 +1,4 @@
-//! Handlers for open, read, write and clunk requests. Read requests include those for directories.
+//! Handlers for open, read, write and clunk requests, including reads of directories.
 
 use core::ops::ControlFlow;
 
@@ -137,7 +137,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let n = if dir {
             V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
-            // A blocked read ends when its fid is clunked or removed, or when a walk makes the fid
+            // A blocked read fails when its fid is clunked or removed, or when a walk makes the fid
             // refer to another file.
             let still_open = || {
                 self.update_fid(fid, serial, |fid| fid.state.mark_waited())
@@ -222,8 +222,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// A guard that closes an open file when dropped. The guard ensures that the file is closed even if
-/// the clunk is cancelled.
+/// A guard that closes an open file when dropped, so that the file is closed even if the clunk is
+/// cancelled.
 struct CloseGuard<'a, V: Vfs> {
     vfs: &'a V,
     open: &'a V::Open,

@@ -17,8 +17,8 @@ const LINK_REPLY_MAX: usize = 4096 + 512;
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns the buffer size, in bytes, that may be needed to answer the request in `frame`. The
-    /// size includes the request itself.
+    /// Returns the buffer size, in bytes, that suffices to answer the request in `frame`. The size
+    /// includes the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match self.message(frame) {
@@ -35,8 +35,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built after the request in the buffer. Leave room for the longest
-            // possible name of the lock's owner.
+            // The reply is built in the buffer after the request. Leave room for the longest
+            // possible name of the client that holds the lock.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };

@@ -40,8 +40,8 @@ pub struct Id {
     /// The type of the inode.
     pub kind: FileType,
     /// The version of the content. The version changes whenever the content changes. A version of 0
-    /// tells clients not to cache the content. Use a version of 0 for content that changes on its
-    /// own.
+    /// tells clients not to cache the content. Use a version of 0 for content that can change
+    /// without a write.
     pub version: u32,
 }
 
@@ -172,9 +172,9 @@ impl OpenMode {
 }
 
 /// Returns the mode of a file after a user other than root has changed its content or owner. The
-/// previous mode is `mode`. The set-user-id bit is cleared, and so is the set-group-id bit if the
-/// group may execute the file. If the group may not execute the file, the set-group-id bit is kept
-/// because it means mandatory locking (`chmod(2)`).
+/// argument is the previous mode. The set-user-id bit is cleared, and so is the set-group-id bit if
+/// the group may execute the file. If the group may not execute the file, the set-group-id bit is
+/// kept, because it then enables mandatory locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };

@@ -11,7 +11,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
-        /// The reason why an operation failed.
+        /// The reason that an operation failed.
         ///
         /// Each variant has a Linux error number and a message. Error replies carry the number in
         /// 9P2000.u and 9P2000.L, and the message in 9P2000 and 9P2000.u. Some clients compare
@@ -66,8 +66,8 @@ errors! {
     5 Io "Input/output error"
     /// The open file no longer exists, or the fid is not open.
     9 BadFile "Bad file descriptor"
-    /// The request would have to wait, but all other workers are already waiting, and one worker
-    /// must stay free.
+    /// The request cannot wait, because all other workers are already waiting and one worker must
+    /// stay free.
     11 TooManyWaiting "too many requests are waiting"
     /// Memory is exhausted, or a limit on memory use has been reached.
     12 NoMemory "Cannot allocate memory"
@@ -182,7 +182,7 @@ impl Error {
     /// Calls `with` with the error message that 9P2000 and 9P2000.u send.
     ///
     /// Without the `alloc` feature, only the last two messages formatted at run time are kept. An
-    /// older message is replaced by a note that the reason is no longer known.
+    /// older message is replaced by a note that the original text has been lost.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Custom(_, message) => message.text(),

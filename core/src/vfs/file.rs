@@ -20,7 +20,7 @@ pub struct FileStat {
 
 impl FileStat {
     /// Creates the attributes of a file that is readable by everyone and writable by its owner and
-    /// group. These permissions are the default in DataKit.
+    /// group.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
@@ -51,8 +51,8 @@ pub struct OpenState {
     pub partial: bool,
 }
 
-/// One open file, lent to its [`File`] for one call. The tree keeps the text and the state between
-/// calls.
+/// One open file, which the tree passes to a method of [`File`] for one call. The tree keeps the
+/// text and the state between calls.
 pub struct OpenFile<'a> {
     /// The text of this open file, which is initially empty.
     pub text: &'a mut dyn Text,
@@ -77,10 +77,10 @@ impl fmt::Debug for OpenFile<'_> {
 /// read delivered `count` bytes into a buffer of `room` bytes. The mark is a read that returns 0
 /// bytes.
 ///
-/// After a short read, a kernel asks for the rest. The mark makes the kernel return the data to the
-/// reading program. A small read that filled its buffer gets no mark, because a shell reads byte by
-/// byte and would mistake the mark for the end of the file. A large read always gets a mark,
-/// because the kernel may have shortened the read.
+/// After a short read, a kernel asks for more data. The mark makes the kernel return the data to
+/// the reading program. No mark follows a small read that filled its buffer, because a shell reads
+/// byte by byte and would mistake the mark for the end of the file. A mark always follows a large
+/// read, because the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
@@ -139,8 +139,8 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Permits or refuses the removal of the file from its directory. This method is called before
-    /// the file is removed.
+    /// Permits or refuses the removal of the file from its directory. The tree calls this method
+    /// before it removes the file.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }

@@ -84,7 +84,7 @@ pub trait Vfs {
     fn root(&self) -> Self::Inode;
 
     /// Returns the root directory that `user` sees. The session calls this method once for each
-    /// `attach(5)`.
+    /// Tattach.
     fn attach(&self, user: User<'_>) -> Self::Inode {
         let _ = user;
         self.root()
@@ -102,7 +102,7 @@ pub trait Vfs {
 
     /// Returns `true` if a walk must fail when any of its names is not found. According to
     /// `walk(5)`, a walk succeeds partially if its first name is found but a later name is not.
-    /// DataKit clients, however, treat every success as a complete walk.
+    /// However, DataKit clients treat every successful reply as a complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
@@ -123,8 +123,8 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode tells the tree what the client intends to do. The mode
-    /// is not used for a permission check: opening a read-only file for writing succeeds, and only
+    /// Opens a file or a directory. The mode tells the tree what the client intends to do. This
+    /// method does not check permissions: opening a read-only file for writing succeeds, and only
     /// the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
@@ -154,8 +154,8 @@ pub trait Vfs {
         false
     }
 
-    /// Like [`read`](Vfs::read), but only if the data can be read without waiting. Returns `None`
-    /// if the caller must call `read` instead.
+    /// Reads without waiting, with the same arguments and results as [`read`](Vfs::read). Returns
+    /// `None` if the caller must call `read` instead.
     fn try_read_now(
         &self,
         open: &Self::Open,
@@ -172,8 +172,8 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Like [`write`](Vfs::write), but only if the data can be written without waiting. Returns
-    /// `None` and writes nothing if the caller must call `write` instead.
+    /// Writes without waiting, with the same arguments and results as [`write`](Vfs::write).
+    /// Returns `None` and writes nothing if the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None

@@ -54,9 +54,8 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Copies the bytes of `content` at `offset` into `buf` and returns the number of bytes copied. As
-/// in DataKit, a read at the end of the content returns 0, and a read beyond the end returns an
-/// error.
+/// Copies the bytes of `content` at `offset` into `buf` and returns the number of bytes copied. A
+/// read at the end of the content returns 0, and a read beyond the end returns an error.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2` or

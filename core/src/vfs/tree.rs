@@ -27,13 +27,13 @@ use super::{
     Waiter,
 };
 
-/// The mode of all directories, as in DataKit.
+/// The mode of every directory.
 const DIR_MODE: u32 = 0o775;
 
 /// A tree whose root directory is a [`Dir`]. The tree has room for `OPENS` open files, each with at
 /// most `TEXT` bytes of rendered text.
 ///
-/// When `OPENS` files are open, opening another one fails with [`Error::TooManyOpen`]. Open
+/// When `OPENS` files are open, opening a further file fails with [`Error::TooManyOpen`]. Open
 /// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
@@ -48,7 +48,7 @@ impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEX
     }
 }
 
-/// An inode of a [`StaticTree`]: its path, packed into a `u64`.
+/// An inode of a [`StaticTree`], which is a path packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PackedPath(u64);

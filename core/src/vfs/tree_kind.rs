@@ -41,8 +41,9 @@ pub trait TreeKind {
     /// The future of a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Like [`handle`](TreeKind::handle), but stores the future on the heap if a heap is available.
-    /// A future stored in the connection would take up memory even while the connection is idle.
+    /// Starts a request like [`handle`](TreeKind::handle), but stores the future on the heap if a
+    /// heap is available. A future stored in the connection would take up memory even while the
+    /// connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 

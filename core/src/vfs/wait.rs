@@ -23,8 +23,8 @@ fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Further tasks
-/// hold each other's wakers.
+/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Each further
+/// task holds the waker of the previous task.
 ///
 /// Each file whose reads can wait has a `Waiters` list. The file's
 /// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
@@ -111,7 +111,7 @@ impl<const N: usize> Waiters<N> {
             count_break();
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
-        // The wakers are called outside the critical section, because they are foreign code.
+        // The wakers are called outside the critical section, because they run external code.
         woken.tasks.into_iter().chain(woken.last).for_each(Waker::wake);
     }
 }

@@ -53,7 +53,7 @@ record! {
 }
 
 impl Attr {
-    /// `mode` is requested or valid.
+    /// The bit for `mode`, which is set if the field is requested or valid.
     pub const MODE: u64 = 0x1;
     /// `nlink`.
     pub const NLINK: u64 = 0x2;

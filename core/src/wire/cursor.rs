@@ -7,7 +7,7 @@ use core::fmt;
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason why a frame is not a valid message.
+/// The reason that a frame is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         self.dialect
     }
 
-    /// Returns whether every byte has been taken.
+    /// Returns whether all bytes have been taken.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -51,8 +51,7 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// The dialects 9P2000 and 9P2000.u, but not 9P2000.L, which has its own messages for these
-    /// purposes.
+    /// The dialects 9P2000 and 9P2000.u. In 9P2000.L, other messages replace those in the section.
     Classic,
     /// Only 9P2000.L.
     #[cfg(feature = "linux")]

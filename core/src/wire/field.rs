@@ -85,8 +85,8 @@ impl defmt::Format for Data<'_> {
 /// frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Decoding checks every value. If the list was created in
-    /// another way, its iterator ends at the first malformed value.
+    /// The bytes of a decoded frame. Decoding checks every value. The iterator of a list that was
+    /// not created by decoding ends at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,

@@ -86,9 +86,9 @@ impl Qid {
     pub const AUTH: u8 = 0x08;
     /// A file that is excluded from backups.
     pub const TMP: u8 = 0x04;
-    /// A symbolic link (.u, .L).
+    /// A symbolic link (9P2000.u and 9P2000.L).
     pub const SYMLINK: u8 = 0x02;
-    /// A hard link (.u).
+    /// A hard link (9P2000.u).
     pub const LINK: u8 = 0x01;
 }
 

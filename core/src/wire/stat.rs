@@ -5,33 +5,33 @@ use core::fmt;
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
-/// [`Stat::mode`] of a directory.
+/// The [`Stat::mode`] bit of a directory.
 pub const DMDIR: u32 = 0x8000_0000;
-/// [`Stat::mode`] of a file to which all writes are appended.
+/// The [`Stat::mode`] bit of a file to which all writes are appended.
 pub const DMAPPEND: u32 = 0x4000_0000;
-/// [`Stat::mode`] of a file that only one client can have open at a time.
+/// The [`Stat::mode`] bit of a file that only one client can have open at a time.
 pub const DMEXCL: u32 = 0x2000_0000;
-/// [`Stat::mode`] of a mounted channel.
+/// The [`Stat::mode`] bit of a mounted channel.
 pub const DMMOUNT: u32 = 0x1000_0000;
-/// [`Stat::mode`] of an authentication file.
+/// The [`Stat::mode`] bit of an authentication file.
 pub const DMAUTH: u32 = 0x0800_0000;
-/// [`Stat::mode`] of a file that is excluded from backups.
+/// The [`Stat::mode`] bit of a file that is excluded from backups.
 pub const DMTMP: u32 = 0x0400_0000;
-/// [`Stat::mode`] of a symbolic link (.u).
+/// The [`Stat::mode`] bit of a symbolic link (9P2000.u).
 pub const DMSYMLINK: u32 = 0x0200_0000;
-/// The bit that requests a hard link in Tcreate (.u).
+/// The bit that requests a hard link in Tcreate (9P2000.u).
 pub const DMLINK: u32 = 0x0100_0000;
-/// [`Stat::mode`] of a device (.u).
+/// The [`Stat::mode`] bit of a device (9P2000.u).
 pub const DMDEVICE: u32 = 0x0080_0000;
-/// [`Stat::mode`] of a named pipe (.u).
+/// The [`Stat::mode`] bit of a named pipe (9P2000.u).
 pub const DMNAMEDPIPE: u32 = 0x0020_0000;
-/// [`Stat::mode`] of a socket (.u).
+/// The [`Stat::mode`] bit of a socket (9P2000.u).
 pub const DMSOCKET: u32 = 0x0010_0000;
-/// The set-user-ID bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 8.
+/// The set-user-ID bit of [`Stat::mode`] (9P2000.u), which is the Linux bit shifted left by 8.
 pub const DMSETUID: u32 = 0o4000 << 8;
-/// The set-group-ID bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 8.
+/// The set-group-ID bit of [`Stat::mode`] (9P2000.u), which is the Linux bit shifted left by 8.
 pub const DMSETGID: u32 = 0o2000 << 8;
-/// The sticky bit of [`Stat::mode`] (.u): the Linux bit, shifted left by 7.
+/// The sticky bit of [`Stat::mode`] (9P2000.u), which is the Linux bit shifted left by 7.
 pub const DMSETVTX: u32 = 0o1000 << 7;
 
 /// The attributes of a file. In Twstat, all-ones values and empty strings mean "do not change".

@@ -47,8 +47,8 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Fields are named as in the manual. Strings, data and lists borrow from the
-        /// frame.
+        /// A request. Its fields have the same names as in the Plan 9 manual. Strings, data and
+        /// lists borrow from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -61,8 +61,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields are named as in the manual. Strings, data and lists borrow from the
-        /// frame.
+        /// A reply. Its fields have the same names as in the Plan 9 manual. Strings, data and lists
+        /// borrow from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -79,15 +79,16 @@ macro_rules! messages {
             /// Decodes a request from a complete frame.
             ///
             /// # Errors
-            /// Returns [`Malformed`] if the frame is not a request in `dialect`. The connection
-            /// stays usable: [`tag`](super::tag) returns the tag for an error reply.
+            /// Returns [`Malformed`] if the frame is not a request in `dialect`. The server can
+            /// keep the connection open and send an error reply with the tag that
+            /// [`tag`](super::tag) returns.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Like [`decode`](Self::decode), but only if `known` accepts the request's type.
-            /// Returns [`Malformed::Unknown`] for all other types. If the compiler can evaluate
-            /// `known` at compile time, the code for all other types is omitted.
+            /// Decodes a request like [`decode`](Self::decode) if `known` accepts the request's
+            /// type. Returns [`Malformed::Unknown`] for all other types. If the compiler can
+            /// evaluate `known` at compile time, the code for all other types is omitted.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -160,8 +161,8 @@ macro_rules! messages {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// Like [`encode`](Self::encode), but only if `known` accepts the request's type (see
-            /// [`Tmessage::decode_known`]).
+            /// Encodes a reply like [`encode`](Self::encode) if `known` accepts the request's type
+            /// (see [`Tmessage::decode_known`]).
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,

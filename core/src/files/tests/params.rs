@@ -1,4 +1,4 @@
-//! Parameters, log levels, and values that are written in pieces.
+//! Tests for parameters, log levels, and values that are written in pieces.
 
 use std::string::String;
 use std::vec::Vec;
@@ -141,10 +141,11 @@ fn pieces_are_set_as_one_value() {
     // `12` alone would be refused, but more digits may follow, so `12` is not parsed yet.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
-    // An empty write neither sets nor ends a value. libixp sends an empty write after each write.
+    // An empty write neither sets nor completes a value. libixp sends an empty write after each
+    // write.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
-    // A value ends at a newline, at a write at offset 0, or at a read.
+    // A newline, a write at offset 0, or a read completes a value.
     assert_eq!(
         (write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()),
         (Ok(1), Ok(3), 200)

@@ -41,7 +41,7 @@ impl<'a, T> Task<'a, T> {
 /// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because tasks that need so many polls keep waking each other.
+/// Panics after 10,000 polls, because only tasks that keep waking each other need that many.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {

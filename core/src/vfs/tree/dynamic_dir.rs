@@ -16,8 +16,8 @@ const LEVELS_BELOW_MAX: u8 = 2;
 /// level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of generations that each slot has. A generation number takes up three bytes of a
-/// path.
+/// The number of entries that a slot can hold during its lifetime. The generation number of an
+/// entry takes up three bytes of a path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -29,7 +29,7 @@ impl Key {
     /// Creates the key of the entry in slot `index`. `generation` must be less than 2^24.
     #[must_use]
     pub const fn new(index: u8, generation: u32) -> Key {
-        // The stored value is the index plus 1, because a zero byte ends a path.
+        // The stored value is the index plus 1, because a zero byte terminates a path.
         Key((index as u32 + 1) | (generation << 8))
     }
 
@@ -94,12 +94,12 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// Adds an entry and returns its key.
     ///
     /// # Errors
-    /// - [`Error::Exists`] if the name is taken.
-    /// - [`Error::NoSpace`] if all slots are in use.
-    /// - [`Error::NameTooLong`] if the name has more than `NAME` bytes.
-    /// - [`Error::NotFound`] if the name is empty.
-    /// - [`Error::Invalid`] if the name is invalid or `node` is a directory with more than two
-    ///   levels.
+    /// - Returns [`Error::Exists`] if the name is taken.
+    /// - Returns [`Error::NoSpace`] if all slots are in use.
+    /// - Returns [`Error::NameTooLong`] if the name has more than `NAME` bytes.
+    /// - Returns [`Error::NotFound`] if the name is empty.
+    /// - Returns [`Error::Invalid`] if the name is invalid or `node` is a directory with more than
+    ///   two levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
@@ -134,8 +134,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     }
 
     fn with_slots<R>(&self, f: impl FnOnce(&mut [DirSlot<NAME>; N]) -> R) -> R {
-        // The borrow cannot fail, because the slots are only borrowed in critical sections. These
-        // sections call no foreign code and cannot be interrupted.
+        // The borrow cannot fail, because the slots are borrowed only in critical sections, which
+        // cannot be interrupted and call no external code.
         self.slots.lock(|slots| f(&mut slots.borrow_mut()))
     }
 }

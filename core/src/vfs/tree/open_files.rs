@@ -39,8 +39,8 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
 /// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
 /// initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The open file. A path is not sufficient, because an open file stays usable after its name is
-    /// removed.
+    /// The open file. The slot stores a reference instead of a path, because an open file stays
+    /// usable after its name is removed.
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
@@ -90,7 +90,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Like [`with_file`](OpenFiles::with_file), but for a single poll of a read, which can
+    /// Calls `with` like [`with_file`](OpenFiles::with_file) for a single poll of a read, which can
     /// register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
