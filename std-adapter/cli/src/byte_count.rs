@@ -2,7 +2,7 @@
 
 use clap::builder::TypedValueParser;
 
-/// The units. Each unit is 1024 times the previous one.
+/// The units, each of which is 1024 times the previous one.
 const UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
 
 /// Returns a parser for byte counts that are at least `min`.
@@ -38,7 +38,7 @@ fn parse(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(digits)?;
     let unit = unit.strip_suffix("iB").unwrap_or(unit);
     let power = UNITS.iter().position(|known| known.eq_ignore_ascii_case(unit))?;
-    // `iB` alone is not a unit.
+    // Reject `iB` without a preceding letter.
     if power == 0 && digits < text.len() {
         return None;
     }

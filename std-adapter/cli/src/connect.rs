@@ -1,4 +1,4 @@
-//! The connection of a client command.
+//! The connection that a client command uses.
 
 use std::time::Duration;
 

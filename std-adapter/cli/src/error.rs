@@ -1,4 +1,4 @@
-//! Results of commands.
+//! The result and error types of commands.
 
 use std::fmt::{self, Display};
 
@@ -7,14 +7,14 @@ pub(crate) use datakit_server::io_reason;
 /// The result of a command.
 pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
-/// The reason why a command failed.
+/// The reason for a command's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CliError {
     /// The reader of standard output closed the pipe.
     BrokenPipe,
     /// One or more errors have already been printed to standard error.
     Reported,
-    /// Any other reason. The text does not include the program's name.
+    /// The command failed for any other reason. The text does not include the program's name.
     Failed(String),
 }
 

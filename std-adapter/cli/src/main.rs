@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Rust programs ignore SIGPIPE by default. Let SIGPIPE terminate this program, as it
-            // terminates `cat`.
+            // Rust programs ignore SIGPIPE by default. Terminate with SIGPIPE instead, as other
+            // Unix commands do.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }
@@ -67,7 +67,7 @@ fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let result = runtime.block_on(command);
-    // A blocking read from the terminal cannot be interrupted.
+    // Do not wait for blocking threads, because a read from the terminal cannot be interrupted.
     runtime.shutdown_background();
     result
 }

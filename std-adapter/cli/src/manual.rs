@@ -1,4 +1,4 @@
-//! `datakit completions` and `datakit man`.
+//! The `datakit completions` and `datakit man` commands.
 
 use std::path::Path;
 

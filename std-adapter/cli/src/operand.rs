@@ -65,7 +65,7 @@ pub(crate) enum Location {
     /// A path on this machine.
     Host(PathBuf),
     Server(ServerPath),
-    /// `-`: standard input as a source, or standard output as a target.
+    /// The operand `-`, which is standard input as a source and standard output as a target.
     Stdio,
 }
 
@@ -108,7 +108,7 @@ impl Display for Location {
     }
 }
 
-/// `COMMIT[:PATH]`: a path in the tree of a commit or of a branch's head.
+/// An operand of the form `COMMIT[:PATH]`, where `COMMIT` may also be a branch.
 #[derive(Debug, Clone)]
 pub(crate) struct CommitPath {
     pub(crate) commit: String,
@@ -118,7 +118,7 @@ pub(crate) struct CommitPath {
 
 impl From<String> for CommitPath {
     fn from(typed: String) -> CommitPath {
-        // Branch names contain no colon.
+        // Branch names cannot contain a colon.
         let (commit, path) = typed.split_once(':').unwrap_or((&typed, ""));
         CommitPath { commit: commit.to_owned(), path: path.to_owned() }
     }
@@ -131,7 +131,8 @@ impl Display for CommitPath {
     }
 }
 
-/// `FILE=PATH`: a file in a branch and the file on this machine that supplies its content.
+/// An operand of the form `FILE=PATH`: a file in a branch and the local file that supplies its
+/// content.
 #[derive(Debug, Clone)]
 pub(crate) struct FileUpdate {
     pub(crate) file: Path,

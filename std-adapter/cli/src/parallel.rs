@@ -16,7 +16,7 @@ const MAX_FILES: usize = 32;
 /// The maximum number of directories that a command processes concurrently, not counting their
 /// parents.
 const MAX_DIRS: usize = 8;
-/// The maximum number of directory fids that a command keeps.
+/// The maximum number of directory fids that a command keeps open.
 const MAX_KEPT_FIDS: usize = 8;
 /// The number of retries when the server is out of resources, and the delay between retries.
 const RETRIES: u32 = 5;
@@ -38,7 +38,7 @@ pub(crate) trait MaybeExhausted {
 impl MaybeExhausted for Error {
     fn is_exhausted(&self) -> bool {
         match self.errno() {
-            // The numbers stand for EAGAIN, ENFILE and EMFILE.
+            // The error numbers 11, 23 and 24 are EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
             // Error replies in 9P2000 contain text but no error number.
             None => self.to_string().ends_with("fids are in use"),
@@ -67,7 +67,7 @@ impl Limits {
     }
 
     /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
-    /// retried without other work in progress. Even a server with few fids, such as an embedded
+    /// retried while no other work is in progress. Even a server with few fids, such as an embedded
     /// board, has enough fids for work that runs alone.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
@@ -84,7 +84,7 @@ impl Limits {
                 if !result.as_ref().is_err_and(E::is_exhausted) {
                     break;
                 }
-                // The fids used by other work may not have been clunked yet.
+                // The server may not yet have clunked the fids used by other work.
                 sleep(RETRY_DELAY).await;
             }
         }
@@ -123,8 +123,8 @@ impl Batch {
     }
 
     /// Starts processing a directory in the background, or processes it right away if [`MAX_DIRS`]
-    /// directories are in progress. Waiting for another directory to finish could deadlock, because
-    /// the other directory may itself be waiting for this one.
+    /// directories are in progress. Waiting for another directory to finish could cause a deadlock,
+    /// because the other directory's task may itself be waiting.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.
@@ -151,7 +151,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Waits until all tasks have ended.
+    /// Waits until all tasks have finished.
     ///
     /// # Errors
     /// Returns an error as soon as a task fails, and cancels the other tasks.

@@ -106,13 +106,13 @@ pub(crate) struct LimitArgs {
     /// Maximum number of fids per connection
     #[arg(long, value_name = "N", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     max_fids: u32,
-    /// Maximum number of requests in progress per connection; all but one may block in files
+    /// Maximum number of requests in progress per connection; all but one may wait for a file
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     max_requests: u32,
     /// Maximum size of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit_server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit_server::MSIZE)))]
     msize: u32,
-    /// Number of buffered bytes per connection above which no more requests may block in files
+    /// Number of buffered bytes per connection above which no more requests may wait for a file
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
     max_buffered: u32,
     /// Time within which a new connection must attach
@@ -164,12 +164,12 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// How long the server waits for commits in progress before it exits. The timeout is longer than
-/// the time that a commit waits for other programs.
+/// The maximum time that the server waits for commits in progress before it exits. This limit
+/// exceeds the time that a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a success status for
-/// SIGTERM and SIGHUP.
+/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status for
+/// SIGINT, and a success status for the other two signals.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     raise_file_limit();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
@@ -187,7 +187,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = signals::end()?;
-    // The start is logged only now so that a server that cannot start prints only the reason.
+    // Log the start only now, so that a server that fails to start prints only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
@@ -225,7 +225,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         let debug = debug_dir::entry(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
-        // Each connection has its own tree, because transactions belong to a connection.
+        // Each connection gets its own tree, because a transaction belongs to one connection.
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
@@ -236,7 +236,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(status)
 }
 
-/// Opens the database. Returns the database, and the directory of its Git repository, if any.
+/// Opens the database. Also returns the directory of its Git repository, if any.
 fn open_database(
     args: &ServeArgs,
     remote_timeout: Option<Duration>,
@@ -268,7 +268,7 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// How long the server waits for standard output to be read before it starts serving.
+/// The maximum time that the server waits for standard output to be read before it starts serving.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If standard output is not read in time, the server starts serving anyway.
@@ -295,7 +295,7 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Returns whether other machines can connect, judging by the address alone.
+/// Returns whether the address allows connections from other machines.
 fn is_exposed(url: &Url) -> bool {
     matches!(url, Url::Tcp { .. }) && !is_local(url)
 }

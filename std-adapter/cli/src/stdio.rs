@@ -36,7 +36,7 @@ pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
     Ok(content)
 }
 
-/// Prints a JSON value with indentation.
+/// Prints an indented JSON value.
 pub(crate) fn print_json(value: &Value) -> CliResult {
     print(format!("{}\n", escape_hidden(&format!("{value:#}"))).as_bytes())
 }

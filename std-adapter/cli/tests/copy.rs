@@ -131,11 +131,11 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", &dir.path("old")]);
     assert_eq!(fs::read_to_string(&old).unwrap(), "content");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
-    // A device is written in place.
+    // A copy to a device is written in place.
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 
-/// Creates the `to` directory, and the `outside/secret` file that no copy may change.
+/// Creates the `to` directory and the `outside/secret` file, which no copy may change.
 fn with_secret(name: &str) -> Scratch {
     let dir = Scratch::new(name);
     fs::create_dir_all(dir.0.join("outside")).unwrap();
@@ -180,7 +180,7 @@ fn cp_refuses_every_link_in_the_target() {
             refused(":d", &place);
         }
     }
-    // Test a link in the middle of a relative path, and then links below the target.
+    // First test a link in the middle of a relative path, and then links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();

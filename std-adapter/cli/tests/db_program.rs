@@ -224,12 +224,12 @@ fn merge_commits_to_the_branch() {
     let merged = db.run(&["merge", "master", "feature"]);
     assert!(db.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
     assert!(db.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n"));
-    // `feature` contains no new commits.
+    // `feature` has no new commits to merge.
     let again = db.run(&["merge", "feature", "master", "-m", "Back"]);
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// The database that fetches the branch is kept in memory.
+/// The server that fetches the branch keeps its database in memory.
 #[test]
 fn a_fetched_branch_can_be_merged() {
     let db = Fixture::new("db-fetch");

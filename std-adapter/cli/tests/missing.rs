@@ -20,7 +20,7 @@ fn git(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// How an object's file is damaged.
+/// The kind of damage to an object's file.
 enum Damage {
     Removed,
     Emptied,
@@ -58,7 +58,8 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
         std::fs::create_dir(work.join(dir)).unwrap();
     }
     for file in ["a", "b", "d/whole", "e/f", "z"] {
-        // Make the content long enough that cutting the object in half loses part of the content.
+        // The content must be long enough that truncating the object to half its length loses
+        // content.
         std::fs::write(work.join(file), format!("content of {file}, ").repeat(2000)).unwrap();
     }
     std::os::unix::fs::symlink("target", work.join("link")).unwrap();
@@ -66,7 +67,7 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     git(&work, &["commit", "-q", "-m", "all"]);
     git(&work, &["push", "-q", bare.to_str().unwrap(), "master"]);
     let ids = ["b", "e", "link"].map(|path| git(&bare, &["rev-parse", &format!("master:{path}")]));
-    // The objects must be loose, not in a pack.
+    // The objects must be loose rather than packed.
     assert!(
         git(&bare, &["count-objects"]).starts_with("10 "),
         "{}",
@@ -99,7 +100,7 @@ fn missing_objects_are_reported_and_hide_nothing_else() {
             for top in ["branch/master/ro".to_owned(), format!("snapshots/{commit}/ro")] {
                 let (_, names, error) = run(&client, &["ls", &top]);
                 assert_eq!(names, "a\nb\nd\ne\nlink\nz\n", "{dialect} {error}");
-                // The length at the start of a truncated object is still intact.
+                // A truncated object still contains the length, which is at its start.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
                     assert!(

@@ -308,8 +308,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// If the interrupt arrives between two reads, there is nothing to flush. The test therefore
-/// repeats until a flush is counted.
+/// If the interrupt arrives between two reads, there is nothing to flush. The test therefore tries
+/// again until a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

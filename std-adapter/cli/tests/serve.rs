@@ -185,7 +185,7 @@ async fn max_requests() {
     let client = connected(&server).await;
     let events = client.open("/debug/server/events", OpenMode::READ).await.unwrap();
     let mut waits = events.watch();
-    // The read from the stream is in progress when the timeout expires.
+    // The timeout expires while the read from the stream is in progress.
     assert!(tokio::time::timeout(Duration::from_millis(1), waits.next()).await.is_err());
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
     let mut more = client.open("/debug/server/events", OpenMode::READ).await.unwrap().watch();
@@ -307,7 +307,7 @@ async fn a_checked_out_branch_does_not_move_without_git() {
     assert!(!dir.0.join(".git/refs/heads/master").exists());
 }
 
-/// Blocked readers delay the exit for no longer than the grace period.
+/// Blocked readers delay the exit by at most the grace period.
 #[tokio::test]
 async fn a_signal_ends_a_server_with_blocked_readers() {
     let mut server = Server::start("tcp://127.0.0.1:0", &[]);
@@ -335,7 +335,7 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// If a program exits with unread data, the connection is reset.
+/// Exiting with unread data would reset the connection.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -62,7 +62,7 @@ pub(crate) enum DbCommand {
     },
     /// Print files from a commit
     Cat {
-        /// A commit, followed by the path of a file in the commit
+        /// A commit and the path of a file in the commit
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
@@ -103,7 +103,7 @@ pub(crate) enum DbCommand {
         /// The message
         #[arg(short, long)]
         message: String,
-        /// The author [default: the user of the connection, or the server's choice]
+        /// The author [default: the connection's user, or the author that the server chooses]
         #[arg(long, value_name = "NAME <EMAIL>")]
         author: Option<String>,
         /// Commit even if the message is empty or nothing changes
@@ -133,7 +133,7 @@ pub(crate) enum DbCommand {
     /// Print the head of a branch or the value at a path, followed by every change until
     /// interrupted
     Watch {
-        /// Print the content of the file, the target of the link or the names in the directory
+        /// Print each value in full: a file's content, a link's target or the names in a directory
         #[arg(short, long, requires = "path")]
         print: bool,
         /// The branch
@@ -156,12 +156,12 @@ pub(crate) enum DbCommand {
     },
     /// Fetch a branch from another repository, and print the hash of the branch's head
     ///
-    /// The server runs `git fetch`. No branch moves. Pass the hash to `merge`, `fast-forward` or
-    /// `show`.
+    /// The server runs `git fetch` without changing any of its branches. Pass the hash to `merge`,
+    /// `fast-forward` or `show`.
     Fetch {
         /// The URL of the repository, as seen from the server
         url: String,
-        /// The branch in that repository
+        /// The branch to fetch
         branch: String,
     },
 }

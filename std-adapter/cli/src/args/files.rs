@@ -57,7 +57,7 @@ pub(crate) enum ClientCommand {
         /// Print a JSON object
         #[arg(long)]
         json: bool,
-        /// Where to start
+        /// The directory to start from
         #[arg(default_value = "/")]
         path: ServerPath,
     },
@@ -65,7 +65,8 @@ pub(crate) enum ClientCommand {
     ///
     /// The options can also be written with a single dash, as in `-name`.
     Find {
-        /// Print only files whose names match PATTERN; `*` stands for any text and `?` for one byte
+        /// Print only files whose names match PATTERN; `*` matches any text and `?` matches one
+        /// byte
         #[arg(long, value_name = "PATTERN")]
         name: Option<OsString>,
         /// Print only files of this type: f for files, d for directories, l for symbolic links
@@ -74,13 +75,13 @@ pub(crate) enum ClientCommand {
         /// Descend at most N levels
         #[arg(long, value_name = "N")]
         maxdepth: Option<usize>,
-        /// Where to start
+        /// The directories to start from
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
     /// Print the total size of the files below a directory
     ///
-    /// Prints the total size, in KiB, of the files below each directory.
+    /// Sizes are in KiB unless an option selects a different unit.
     Du {
         /// Print only the total for each operand
         #[arg(short, long)]
@@ -91,7 +92,7 @@ pub(crate) enum ClientCommand {
         /// Print sizes in bytes
         #[arg(short, long, conflicts_with = "human_readable")]
         bytes: bool,
-        /// Where to start
+        /// The directories to start from
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
@@ -166,8 +167,8 @@ pub(crate) enum ClientCommand {
     },
     /// Print a stream, or the changes to a file, until interrupted
     ///
-    /// Prints the text that a stream delivers, as it arrives, until the stream ends. A file that is
-    /// not a stream is printed and then checked for changes every second. If text was appended,
+    /// The text that a stream delivers is printed as it arrives, until the stream ends. A file that
+    /// is not a stream is printed and then checked for changes every second. If text was appended,
     /// only the new text is printed; otherwise, the whole file is printed.
     Watch {
         /// The path of the stream or file

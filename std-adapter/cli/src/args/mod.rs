@@ -74,7 +74,7 @@ impl Program {
     /// # Errors
     /// Returns an error if the arguments are invalid, or if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
-        // The two commands are hidden because the help template lists them on one line.
+        // Hide `completions` and `man`, because the help template already lists them on one line.
         let mut command =
             ["completions", "man"].into_iter().fold(Program::full_command(), |command, name| {
                 command.mut_subcommand(name, |command| command.hide(true))
@@ -152,8 +152,9 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Translates conventions from other programs. Passes options without a command to `serve`, turns
-/// `help COMMAND` into `COMMAND --help`, and lets the options of `find` begin with a single dash.
+/// Rewrites arguments that follow the conventions of other programs. Passes options without a
+/// command to `serve`, turns `help COMMAND` into `COMMAND --help`, and lets the options of `find`
+/// begin with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {

@@ -1,4 +1,4 @@
-//! `datakit ls` and `datakit stat`.
+//! The `datakit ls` and `datakit stat` commands.
 
 use datakit_client::{Client, Listing, Metadata};
 
@@ -19,7 +19,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // If there are several operands, full paths tell the files apart.
+            // If there are several operands, show full paths so that the files can be told apart.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();
@@ -46,7 +46,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // If only names are printed, missing metadata does not matter.
+        // Missing metadata is an error only if more than the names is printed.
         if options.long || options.json {
             failures
                 .extend(dir.failed.into_iter().map(|(name, error)| at(&path.join(&name))(error)));
@@ -69,7 +69,7 @@ async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliRes
             dir.files.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(Listed::Dir(dir))
         }
-        // On ENOTDIR, list the file itself.
+        // If the operand is not a directory (ENOTDIR), list the file itself.
         Err(error) if error.errno() == Some(20) => {
             let metadata = client.stat(path).await.map_err(at(path))?;
             Ok(Listed::File(with_name(metadata, path)))

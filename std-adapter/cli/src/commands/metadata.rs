@@ -29,7 +29,7 @@ fn kind_name(kind: FileType) -> &'static str {
     }
 }
 
-/// Formats the name of each file on its own line.
+/// Formats the names of files, one per line.
 pub(super) fn short(files: &[Metadata]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {

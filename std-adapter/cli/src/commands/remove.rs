@@ -1,4 +1,4 @@
-//! `datakit rm`.
+//! The `datakit rm` command.
 
 use datakit_client::Client;
 

@@ -1,4 +1,4 @@
-//! The commands that walk a tree: `datakit tree`, `datakit find` and `datakit du`.
+//! The `datakit tree`, `datakit find` and `datakit du` commands, which walk a tree.
 
 use std::ffi::OsString;
 
@@ -20,7 +20,7 @@ const MAX_TREE: usize = 1 << 20;
 /// `failures`.
 ///
 /// # Errors
-/// Fails if the connection is lost.
+/// Returns an error if the connection is lost.
 async fn list_sorted(
     client: &Client,
     path: &ServerPath,
@@ -113,7 +113,7 @@ impl TreeNode {
     }
 }
 
-/// `datakit find`.
+/// The `datakit find` command.
 pub(super) struct Find<'c> {
     client: &'c Client,
     name: Option<Vec<u8>>,
@@ -201,7 +201,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern.iter().skip(at_pattern).all(|byte| *byte == b'*')
 }
 
-/// `datakit du`.
+/// The `datakit du` command.
 pub(super) struct DiskUsage<'c> {
     pub(super) client: &'c Client,
     pub(super) summarize: bool,

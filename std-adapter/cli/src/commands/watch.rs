@@ -1,4 +1,4 @@
-//! `datakit watch`.
+//! The `datakit watch` command.
 
 use std::time::{Duration, SystemTime};
 
@@ -30,7 +30,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Closing the stream flushes the pending read. Errors do not matter, because all text has
+    // Closing the stream flushes the pending read. Errors can be ignored, because all text has
     // already been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
@@ -77,8 +77,8 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
     }
 }
 
-/// The version, length and modification time of a file. If all three values are the same as before,
-/// the file is unchanged.
+/// The version, length and modification time of a file. The file is considered unchanged if none of
+/// these values has changed.
 type FileState = (u32, u64, SystemTime);
 
 /// Reads a file if it has changed. A file with version 0 is always read.

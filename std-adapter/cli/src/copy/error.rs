@@ -6,14 +6,14 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::parallel::MaybeExhausted;
 
-/// The reason why a file was not copied.
+/// The reason for not copying a file.
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
     /// Whether the other files can still be copied.
     pub(super) is_skippable: bool,
-    /// Whether the server has run out of fids or open files. In that case, copying the file on its
-    /// own may succeed.
+    /// Whether the server has run out of fids or open files. If so, copying the file may succeed
+    /// when no other files are being copied.
     is_exhausted: bool,
 }
 
@@ -25,8 +25,7 @@ impl CopyError {
         CopyError { is_skippable, ..CopyError::of_target(from, error) }
     }
 
-    /// Wraps an error that concerns the target. An error in the target ends the whole copy
-    /// operation.
+    /// Wraps an error that concerns the target. Such an error aborts the whole copy operation.
     pub(super) fn of_target(to: &Location, error: &Error) -> CopyError {
         CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
     }

@@ -22,7 +22,7 @@ use crate::operand::Location;
 use crate::parallel::{Batch, DirFuture, Limits, check_depth};
 use crate::stdio::{for_each, print_file};
 
-/// Copies `sources` to `to`. If copying fails or is interrupted, the incomplete files are removed.
+/// Copies `sources` to `to`. Removes incomplete files if copying fails or is interrupted.
 pub(crate) async fn cp(
     client: &Client,
     sources: &[Location],
@@ -199,7 +199,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file again, this time in place, because the server cannot rename files.
+    /// Copies a file in place, after the server has refused to rename a temporary file.
     async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";
@@ -230,7 +230,7 @@ impl Copier {
         }
     }
 
-    /// Refuses to copy a directory into itself, because the copy would never end.
+    /// Refuses to copy a directory into itself, because the recursion would never end.
     async fn check_not_inside(&self, from: &Location, to: &Location) -> CliResult {
         let (Location::Server(source), Location::Server(target)) = (from, to) else {
             return Ok(());
@@ -281,8 +281,8 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // Calling `stat` distinguishes a damaged link from a link that cannot be read in
-                // this dialect.
+                // Links cannot be read in this dialect. Call `stat` first, so that a damaged link
+                // is reported as such.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await

@@ -50,7 +50,7 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard without a file.
+    /// Returns a guard that holds no file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-/// A guard for a file in [`Parts`]. Dropping the guard leaves the file in the table.
+/// A guard for a file in [`Parts`]. Dropping the guard does not remove the file.
 pub(super) struct PartGuard {
     parts: Parts,
     entry: Option<(u64, Part)>,
@@ -79,14 +79,14 @@ impl PartGuard {
         self.entry.as_ref().map(|(_, part)| part)
     }
 
-    /// Removes the completed file from the table.
+    /// Removes the table's entry for the file, which is now complete.
     pub(super) fn complete(self) {
         if let Some((id, _)) = &self.entry {
             self.parts.0.lock().parts.remove(id);
         }
     }
 
-    /// Removes the file and its entry in the table.
+    /// Deletes the file and removes its entry from the table.
     pub(super) async fn remove(self, client: &Client) {
         if let Some((id, part)) = self.entry {
             part.remove(client).await;

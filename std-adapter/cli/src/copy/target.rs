@@ -29,7 +29,7 @@ const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CL
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    /// A directory on the server. If `is_new` is set, this command created the directory.
+    /// A directory on the server. `is_new` is set if this command created the directory.
     Server {
         fid: KeptFid,
         path: ServerPath,
@@ -38,7 +38,7 @@ pub(super) enum TargetDir {
 }
 
 /// The fid of a directory on the server. Keeping the fid avoids a walk to the directory for each
-/// file. The value is `None` if the command or the server can keep no more fids.
+/// file. The value is `None` if the command or the server has reached its limit on fids.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
 /// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
@@ -62,8 +62,8 @@ pub(super) enum Target {
         name: OsString,
         path: PathBuf,
     },
-    /// A name on the server. If `is_new` is set, this command created the parent directory, so the
-    /// name cannot be taken.
+    /// A name on the server. `is_new` is set if this command created the parent directory, which
+    /// means that the name cannot be in use.
     Server {
         dir: KeptFid,
         path: ServerPath,
@@ -102,7 +102,8 @@ impl Destination {
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
         Ok(match destination {
-            // The source has no name of its own, so its contents are copied into the directory.
+            // A source such as `/` or `..` has no name to give to the copy, so the source's
+            // contents are copied directly into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
             name @ Destination::Name(_) => name,
@@ -204,13 +205,13 @@ pub(super) struct Staged {
     pub(super) staging: Staging,
 }
 
-/// How a file is written.
+/// The method used to write a file.
 pub(super) enum Staging {
     /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
-    /// The file is written in place because it cannot be replaced. For example, it may be a device,
-    /// or its directory may not allow new files. The guard contains the file if this command
-    /// created the file.
+    /// The file is written in place because it cannot be replaced. For example, the file may be a
+    /// device, or its directory may not allow new files. The guard contains the file if this
+    /// command created the file.
     InPlace(PartGuard),
 }
 
@@ -223,7 +224,7 @@ impl Staging {
 }
 
 impl Target {
-    /// Returns the path to show in messages.
+    /// Returns the path that messages refer to.
     pub(super) fn location(&self) -> Location {
         match self {
             Target::Host { path, .. } => Location::Host(path.clone()),
@@ -295,7 +296,7 @@ impl Target {
         created.map_err(|error| self.error(error))
     }
 
-    /// Opens the file that receives the copy, under a temporary name if the tree allows it.
+    /// Opens the file that receives the copy. Uses a temporary name if the tree supports renaming.
     pub(super) async fn open(&self, client: &Client, parts: &Parts) -> Result<Staged, CopyError> {
         match self {
             Target::Host { dir, name, .. } => {

@@ -63,7 +63,7 @@ pub(super) enum Sink {
     Server(File),
 }
 
-/// Copies all bytes and closes the copy.
+/// Copies all bytes from `source` to `sink`, and closes `sink`.
 pub(super) async fn transfer(
     mut source: Source,
     from: &Location,
@@ -234,8 +234,8 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file in bytes. A length of 0 means that the length is unknown, as for a
-    /// stream.
+    /// Adds the length of a file, in bytes, to the total. A length of 0 means that the length is
+    /// unknown, as for a stream.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {
             return;

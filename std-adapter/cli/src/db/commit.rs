@@ -1,4 +1,4 @@
-//! `datakit db commit`.
+//! The `datakit db commit` command.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -78,7 +78,8 @@ async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> 
     transaction.create_file(path, &content.bytes, content.executable).await.map_err(at(path))
 }
 
-/// Returns whether the tree equals the first parent's tree, or is empty if there are no parents.
+/// Returns whether the transaction changes nothing. The transaction's tree then equals the first
+/// parent's tree, or is empty if there are no parents.
 async fn is_unchanged(transaction: &Transaction) -> datakit_client::db::Result<bool> {
     match transaction.parents().await?.first() {
         Some(head) => Ok(transaction.diff(head).await?.is_empty()),

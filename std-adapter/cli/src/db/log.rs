@@ -1,4 +1,4 @@
-//! `datakit db log` and `datakit db show`.
+//! The `datakit db log` and `datakit db show` commands.
 
 use std::fmt::Write;
 
@@ -73,7 +73,8 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether every parent differs from the commit at or below one of the paths.
+/// Returns whether the commit changes at least one of the paths relative to every parent. Changes
+/// below a path count as changes of that path.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

@@ -140,7 +140,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
     stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
-/// Returns the path of a commit's file in the server's tree.
+/// Returns the path, in the server's tree, of a file in a commit.
 async fn server_path(db: &Db, path: &CommitPath) -> CliResult<ServerPath> {
     let commit = find_commit(db, &path.commit).await?;
     let tree = ServerPath::from(format!("snapshots/{}/ro", commit.id()));
@@ -183,7 +183,7 @@ async fn diff(db: &Db, old: &str, new: &str, json: bool) -> CliResult {
     stdio::print(change_lines(&changes).as_bytes())
 }
 
-/// Adds the URL to a fetch error, unless the server's text already contains it.
+/// Adds the URL to a fetch error, unless the server's text already contains the URL.
 fn fetch_error(url: &str, branch: &str, error: &Error) -> CliError {
     let text = error.to_string();
     CliError::Failed(match text.strip_prefix("error: ") {

@@ -1,4 +1,4 @@
-//! `datakit db watch`.
+//! The `datakit db watch` command.
 
 use datakit_client::db::{self, Commit, Content, Db, Path, PathValue};
 

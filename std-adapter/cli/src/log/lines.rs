@@ -24,7 +24,7 @@ const QUEUE_LENGTH: usize = 1024;
 const MAX_LINE: usize = 4096;
 /// The minimum interval between two errors or warnings from the same place in the program.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long the program waits for the queue to be written before exiting.
+/// The maximum time that the program waits, before it exits, for the queue to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target of messages about the log itself. Messages with this target are never suppressed.
@@ -35,9 +35,10 @@ static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
 /// An item in the queue.
 enum Item {
     Line(Vec<u8>),
-    /// A notice that a line was suppressed. A summary is due after [`INTERVAL`].
+    /// A notice that a line was suppressed. A summary of suppressed lines is written after
+    /// [`INTERVAL`].
     Suppressed,
-    /// A request for a reply once all earlier items have been written.
+    /// A request to reply once all earlier items have been written.
     Flush(SyncSender<()>),
 }
 
@@ -66,7 +67,7 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // If a queue was installed earlier, that queue is kept.
+        // Keep a queue that was installed earlier.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
@@ -85,8 +86,8 @@ impl Lines {
             callsite.suppressed = callsite.suppressed.saturating_add(1);
             self.logs.count_suppressed();
             if callsite.suppressed == 1 {
-                // If the queue is full, the suppressed lines are reported together with the lost
-                // lines.
+                // If the queue is full, lines are lost, and the report of lost lines also covers
+                // suppressed lines.
                 let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;
@@ -103,7 +104,7 @@ impl Lines {
         true
     }
 
-    /// Writes the items in the queue until all senders are gone.
+    /// Writes the items in the queue until all senders have been dropped.
     fn write_all(&self, items: &Receiver<Item>) {
         let (mut reported, mut report_at) = (0, None::<Instant>);
         loop {
@@ -163,7 +164,7 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits until the queue has been written, but no longer than [`FLUSH_TIMEOUT`].
+/// Waits until the queue has been written, for at most [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()

@@ -26,7 +26,7 @@ const SOURCES: [(&str, &str, &str); 3] = [
     ("program", "datakit", "everything else"),
 ];
 
-/// The name of events at the `app` level, which `tracing` does not have.
+/// The name that marks events at the `app` level, because `tracing` has no such level.
 pub(crate) const APP: &str = "app";
 
 /// The environment variables that set the log level, in order of precedence.
@@ -107,7 +107,7 @@ enum Destination {
     Asl,
 }
 
-/// The clock for the time in each line.
+/// The clock used for the timestamp of each line.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Clock {
     /// Date and time in UTC

@@ -26,7 +26,7 @@ pub(super) struct ProcessCollector {
 
 impl ProcessCollector {
     pub(super) fn started_now() -> ProcessCollector {
-        // If the clock is set to a time before 1970, use 0 instead.
+        // Use 0 if the clock is set to a time before 1970.
         ProcessCollector {
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }

@@ -29,14 +29,14 @@ const PATH: &str = "/metrics";
 /// specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Additional connections wait until an open
-/// connection ends.
+/// connection is closed.
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// The timeout for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket, displayed as the URL of the metrics.
+/// A listening socket. The [`Display`] implementation writes the URL of the metrics.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: TcpListener,
@@ -77,7 +77,7 @@ impl Endpoint {
     pub(crate) async fn serve(self, metrics: Metrics) {
         let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();
-        // The semaphore is never closed.
+        // Acquiring a permit cannot fail, because the semaphore is never closed.
         while let Ok(permit) = permits.clone().acquire_owned().await {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
@@ -102,13 +102,13 @@ impl Endpoint {
     }
 }
 
-/// Serves one request. Keep-alive is disabled so that connections do not sit idle. A scraper can
-/// afford to open a new connection every few seconds.
+/// Serves one request. Keep-alive is disabled to avoid idle connections. Opening a new connection
+/// every few seconds costs a scraper little.
 async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
-    // If the client has gone away or is too slow, there is nobody to reply to.
+    // Ignore errors, because a client that has disconnected or is too slow cannot receive a reply.
     let _ = timeout(TIMEOUT, connection).await;
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct HttpAddress {
     port: u16,
 }
 
-/// The error returned when text is not a valid address.
+/// The error returned for text that is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidAddress;
 

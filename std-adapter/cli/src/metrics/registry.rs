@@ -62,7 +62,7 @@ impl LogCounters {
     }
 }
 
-/// A summary without quantiles. The registry's library does not provide this type of metric.
+/// A summary without quantiles, which the metrics library does not provide.
 #[derive(Debug, Default)]
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 

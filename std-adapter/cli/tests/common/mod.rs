@@ -41,7 +41,7 @@ impl Server {
         Server::start("tcp://127.0.0.1:0", &["--scratch"])
     }
 
-    /// Starts a server and waits until it listens on all addresses.
+    /// Starts a server and waits until it is listening on all addresses.
     pub(crate) fn start(listen: &str, options: &[&str]) -> Server {
         Server::run(listen, Server::command(listen, options))
     }
@@ -91,8 +91,8 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        // Reset SIGHUP with env(1), because the server would inherit an ignored SIGHUP under
-        // nohup(1).
+        // Reset SIGHUP with env(1). Otherwise, if the tests run under nohup(1), the server would
+        // ignore SIGHUP.
         let mut command = Command::new("/usr/bin/env");
         command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
         for variable in ["DATAKIT_ADDRESS", "DATAKIT_VERBOSE", "RUST_LOG"] {
@@ -220,7 +220,7 @@ pub(crate) fn in_every_dialect(test: impl Fn(Client<'_>)) {
     }
 }
 
-/// A temporary directory, initially empty, that is removed at the end of the test.
+/// An initially empty temporary directory, which is removed at the end of the test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {

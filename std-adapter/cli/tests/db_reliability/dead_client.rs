@@ -1,4 +1,4 @@
-//! Tests that the server frees all resources of a client whose connection ends.
+//! Tests that the server frees all resources of a client whose connection is lost.
 
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ async fn a_client_that_dies_in_a_commit_leaves_all_of_it_or_nothing() {
             requests_under_way(&observer).await > 0 || committing.is_finished()
         })
         .await;
-        // Sending fails if the connection has already ended.
+        // Sending fails if the connection has already been closed.
         let _ = cut.send(());
         acknowledged += usize::from(timeout(TIMEOUT, committing).await.unwrap().unwrap().is_ok());
         assert_nothing_left(&observer, &repository).await;

@@ -14,7 +14,8 @@ type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delay before each kill. The delays vary, but they are the same in every run.
+/// Returns the delay before each kill. The delays vary within a run, but every run uses the same
+/// delays.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }

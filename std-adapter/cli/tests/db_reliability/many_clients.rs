@@ -1,4 +1,4 @@
-//! Tests in which many clients commit to one branch at the same time.
+//! Tests in which many clients commit to one branch concurrently.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

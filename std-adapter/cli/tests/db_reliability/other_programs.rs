@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// The maximum number of times that `git` tries to commit to a branch that others are updating.
+/// The maximum number of times that `git` tries to commit while clients are updating the branch.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
