@@ -1,4 +1,4 @@
-//! Names and link targets as the server sends them.
+//! Names and link targets, as sent by the server.
 
 use std::fmt::{self, Debug, Display};
 

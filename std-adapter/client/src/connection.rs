@@ -218,7 +218,7 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
         // The waker must be dropped after the lock is released. If the waker is the last reference
-        // to a task, dropping the waker also drops the task's calls. Dropping a call takes the
+        // to a task, dropping the waker also drops the task's calls, and dropping a call takes the
         // lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);

@@ -39,9 +39,9 @@ impl Entries {
     /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the file is not a directory. [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB. [`Error::Protocol`] if the listing jumps back to
-    /// an earlier offset.
+    /// Returns [`Error::Server`] with errno 20 if the file is not a directory. Returns
+    /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
+    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await
     }
@@ -127,7 +127,7 @@ impl DirReader {
     }
 }
 
-/// Reads the page of a directory that starts at `offset`. Returns the page's entries and the offset
+/// Reads the page that starts at `offset` in a directory. Returns the page's entries and the offset
 /// of the next page, or `None` at the end of the directory.
 pub(crate) async fn read_page(
     file: &OpenFile,

@@ -32,8 +32,8 @@ impl OpenMode {
     /// Opens the file for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
 
-    /// Adds truncation, so that opening the file also truncates it to length 0. Servers ignore
-    /// truncation of files that have no length.
+    /// Also truncates the file to length 0 when it is opened. Servers ignore truncation of files
+    /// that have no length.
     #[must_use]
     pub fn truncate(self) -> OpenMode {
         OpenMode { truncate: true, ..self }
@@ -124,8 +124,8 @@ impl Fid {
     /// components of the path.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a component
-    /// other than the last is not a directory.
+    /// Returns [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a
+    /// component other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.walk_names(&split_names(path.as_ref())).await
     }
@@ -161,8 +161,8 @@ impl Fid {
     /// Returns another fid for the same file.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection is lost. [`Error::Server`] if the server refuses the
-    /// request.
+    /// Returns [`Error::Lost`] if the connection is lost, or [`Error::Server`] if the server
+    /// refuses the request.
     pub async fn clone_fid(&self) -> Result<Fid> {
         self.walk_names(&[]).await
     }
@@ -170,8 +170,8 @@ impl Fid {
     /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 116 if the file
-    /// was removed.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 116 if
+    /// the file was removed.
     pub async fn stat(&self) -> Result<Metadata> {
         self.connection().stat(self.number()).await
     }
@@ -179,7 +179,7 @@ impl Fid {
     /// Opens the file (`open(5)`). Use [`OpenMode::READ`] to list a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Server`] if the server refuses the request.
     pub async fn open(self, mode: OpenMode) -> Result<File> {
         let fid = self.number();
         let message = match self.connection().dialect {
@@ -204,8 +204,8 @@ impl Fid {
     /// Creates a file with the given permission bits in this directory and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
-    /// already exists and the server does not truncate existing files.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
+    /// the file already exists and the server does not truncate existing files.
     pub async fn create(
         self,
         name: impl AsRef<[u8]>,
@@ -229,8 +229,8 @@ impl Fid {
     /// Creates a subdirectory with the permission bits `mode`.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the name
-    /// already exists.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
+    /// the name already exists.
     pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (name, gid) = (Str(name.as_ref()), self.connection().gid);
         match self.connection().dialect {
@@ -247,7 +247,8 @@ impl Fid {
     /// Creates a symbolic link in this directory. The target may be any byte string.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000. [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Unsupported`] in 9P2000, or [`Error::Server`] if the server refuses the
+    /// request.
     pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
         match self.connection().dialect {
@@ -276,8 +277,8 @@ impl Fid {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if the file is not a symbolic link. [`Error::Unsupported`]
-    /// in 9P2000.
+    /// Returns [`Error::Server`] with errno 22 if the file is not a symbolic link, or
+    /// [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self) -> Result<ByteString> {
         match self.connection().dialect {
             Dialect::Linux => self.connection().read_link(self.number()).await,
@@ -290,8 +291,8 @@ impl Fid {
     /// file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 39 if the
-    /// directory is not empty.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 39 if
+    /// the directory is not empty.
     pub async fn remove(self) -> Result<()> {
         let connection = Arc::clone(self.connection());
         connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
@@ -300,8 +301,8 @@ impl Fid {
     /// Truncates the file to `len` bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example because the file is a
-    /// parameter or a stream.
+    /// Returns [`Error::Server`] if the server refuses the request, for example because the file is
+    /// a parameter or a stream.
     pub async fn set_len(&self, len: u64) -> Result<()> {
         let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
@@ -311,7 +312,7 @@ impl Fid {
     /// 9P2000.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Server`] if the server refuses the request.
     pub async fn set_mode(&self, mode: u32) -> Result<()> {
         let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..SetAttr::default() };
         let dialect = self.connection().dialect;
@@ -335,8 +336,8 @@ impl Fid {
     /// Renames the file within its directory. Sends Twstat, which does not exist in 9P2000.L.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000.L. [`Error::Server`] if the server refuses the request, for
-    /// example with errno 17 if the name already exists.
+    /// Returns [`Error::Unsupported`] in 9P2000.L, or [`Error::Server`] if the server refuses the
+    /// request, for example with errno 17 if the name already exists.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         if self.connection().dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));
@@ -350,8 +351,8 @@ impl Fid {
     /// replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u. [`Error::Server`] if the server refuses the
-    /// request.
+    /// Returns [`Error::Unsupported`] in 9P2000 and 9P2000.u, or [`Error::Server`] if the server
+    /// refuses the request.
     pub async fn rename_at(
         &self,
         oldname: impl AsRef<[u8]>,
@@ -368,8 +369,8 @@ impl Fid {
     /// only in 9P2000.L. The server decides whether an existing file is replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u. [`Error::Server`] if the server refuses the
-    /// request.
+    /// Returns [`Error::Unsupported`] in 9P2000 and 9P2000.u, or [`Error::Server`] if the server
+    /// refuses the request.
     pub async fn rename_to(&self, dir: &Fid, name: impl AsRef<[u8]>) -> Result<()> {
         self.check_linux()?;
         let name = Str(name.as_ref());

@@ -59,14 +59,14 @@ impl File {
     }
 
     /// Reads at most [`File::unit`] bytes into `buf`, starting at a byte offset, and returns the
-    /// number of bytes read. A result of 0 indicates the end of the file or a stream's flush mark.
+    /// number of bytes read. Returns 0 at the end of the file or at a stream's flush mark.
     ///
     /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
     /// server has already taken from a stream may be lost.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example because a stream is read
-    /// out of order.
+    /// Returns [`Error::Server`] if the server refuses the request, for example because a stream is
+    /// read out of order.
     pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.open.unit);
         let data = self.open.read(offset, count).await?;
@@ -80,17 +80,17 @@ impl File {
     /// current value of a parameter, or the first delivery of a stream.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. [`Error::TooLong`] if the file is
-    /// longer than 1 GiB. Use [`File::chunks`] for longer files.
+    /// Returns [`Error::Server`] if the server refuses the request. Returns [`Error::TooLong`] if
+    /// the file is longer than 1 GiB. Use [`File::chunks`] for longer files.
     pub async fn read_all(&self) -> Result<Vec<u8>> {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Like [`File::read_all`], but with a limit of `limit` bytes.
+    /// Like [`File::read_all`], but for files of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. [`Error::TooLong`] if the file is
-    /// longer than `limit`.
+    /// Returns [`Error::Server`] if the server refuses the request, or [`Error::TooLong`] if the
+    /// file is longer than `limit`.
     pub async fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
         while let Some(data) = chunks.next().await? {
@@ -113,8 +113,8 @@ impl File {
     /// request. Returns the number of bytes that the server has written.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example because the file is a
-    /// parameter and the value is invalid.
+    /// Returns [`Error::Server`] if the server refuses the request, for example because the file is
+    /// a parameter and the value is invalid.
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
         self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
@@ -123,8 +123,8 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. All data before the refused part has
-    /// been written.
+    /// Returns [`Error::Server`] if the server refuses the request. All data before the refused
+    /// part has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -143,9 +143,9 @@ impl File {
     /// Reads all entries of an open directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the file is not a directory. [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB. [`Error::Protocol`] if the listing jumps back to
-    /// an earlier offset.
+    /// Returns [`Error::Server`] with errno 20 if the file is not a directory. Returns
+    /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
+    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
         let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));
@@ -161,15 +161,15 @@ impl File {
         Entries::new(self.open)
     }
 
-    /// Reads the page of an open directory that starts at `offset`. Returns the entries on the page
+    /// Reads the page that starts at `offset` in an open directory. Returns the entries on the page
     /// and the offset of the next page, or `None` at the end of the directory.
     ///
     /// A listing begins at offset 0 and continues where the last read ended. In 9P2000.L, a listing
     /// can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the file is not a directory, or with the server's error
-    /// if the server refuses the offset.
+    /// Returns [`Error::Server`] with errno 20 if the file is not a directory, or with the server's
+    /// error if the server refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }
@@ -177,7 +177,7 @@ impl File {
     /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Server`] if the server refuses the request.
     pub async fn stat(&self) -> Result<Metadata> {
         self.open.connection().stat(self.open.number()).await
     }
@@ -192,8 +192,8 @@ impl File {
     /// Writes to some files take effect only when the file is closed.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused a pending write or the clunk. The file is closed
-    /// even if an error is returned.
+    /// Returns [`Error::Server`] if the server refused a pending write or the clunk. The file is
+    /// closed even if an error is returned.
     pub async fn close(mut self) -> Result<()> {
         let flushed = match &mut self.cursor {
             Some(cursor) => std::future::poll_fn(|cx| cursor.poll_flush(&self.open, cx)).await,

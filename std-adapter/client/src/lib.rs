@@ -59,9 +59,9 @@ impl Client {
     /// tasks on the current tokio runtime. The runtime's I/O and time drivers must be enabled.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection cannot be established or the timeout in `options` expires.
-    /// [`Error::Unsupported`] if the server supports none of the allowed dialects.
-    /// [`Error::Server`] if the server refuses the attach.
+    /// Returns [`Error::Lost`] if the connection cannot be established or the timeout in `options`
+    /// expires. Returns [`Error::Unsupported`] if the server supports none of the allowed dialects.
+    /// Returns [`Error::Server`] if the server refuses the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
         let span = info_span!("connection", peer = %url, dialect = field::Empty);
         let connecting = async {
@@ -74,8 +74,8 @@ impl Client {
     /// Connects over any bidirectional stream, such as a pipe, a TLS stream or a serial line.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the stream ends or the timeout in `options` expires.
-    /// [`Error::Unsupported`] if the server supports none of the allowed dialects.
+    /// Returns [`Error::Lost`] if the stream ends or the timeout in `options` expires. Returns
+    /// [`Error::Unsupported`] if the server supports none of the allowed dialects. Returns
     /// [`Error::Server`] if the server refuses the attach.
     pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
@@ -99,7 +99,7 @@ impl Client {
     /// Attaches again on the same connection, for example as another user or to another tree.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the attach.
+    /// Returns [`Error::Server`] if the server refuses the attach.
     pub async fn attach(&self, uname: &str, aname: &str, n_uname: u32) -> Result<Client> {
         let root = Fid::attach(&self.connection, uname, aname, n_uname).await?;
         Ok(Client { root: Arc::new(root), connection: Arc::clone(&self.connection) })
@@ -129,8 +129,8 @@ impl Client {
     /// Walks to `path`. The returned fid can be used for several operations on the same file.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a component
-    /// other than the last is not a directory.
+    /// Returns [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a
+    /// component other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.root.walk(path).await
     }
@@ -138,7 +138,7 @@ impl Client {
     /// Opens a file or a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the file does not exist or the server refuses the request.
+    /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn open(&self, path: impl AsRef<[u8]>, mode: OpenMode) -> Result<File> {
         self.walk(path).await?.open(mode).await
     }
@@ -146,8 +146,8 @@ impl Client {
     /// Creates a file with the given permission bits and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
-    /// already exists and the server does not truncate existing files.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
+    /// the file already exists and the server does not truncate existing files.
     pub async fn create(
         &self,
         path: impl AsRef<[u8]>,
@@ -161,8 +161,8 @@ impl Client {
     /// Reads a whole file. See [`File::read_all`].
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
-    /// 21). [`Error::TooLong`] if the file is longer than 1 GiB.
+    /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
+    /// (errno 21), or [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -170,8 +170,8 @@ impl Client {
     /// Opens a file for reading. Fails if the path is a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
-    /// 21).
+    /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
+    /// (errno 21).
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
@@ -187,7 +187,7 @@ impl Client {
     /// server has closed the file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Server`] if the server refuses the request.
     pub async fn write(&self, path: impl AsRef<[u8]>, data: &[u8]) -> Result<()> {
         let file = self.open_to_write(path).await?;
         file.write_all_at(0, data).await?;
@@ -198,8 +198,8 @@ impl Client {
     /// file without truncation if the server refuses to truncate it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request or if the path is a directory (errno
-    /// 21).
+    /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
+    /// (errno 21).
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let fid = match self.walk_to_file(path).await {
@@ -221,8 +221,8 @@ impl Client {
     /// Reads the attributes of a file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 2 if the file
-    /// does not exist.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 2 if the
+    /// file does not exist.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
@@ -230,9 +230,9 @@ impl Client {
     /// Reads all entries of a directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request or if the path is not a directory (errno
-    /// 20). [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
-    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
+    /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
+    /// directory (errno 20). Returns [`Error::TooLong`] if the listing exceeds a million names or
+    /// 256 MiB. Returns [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
     }
@@ -241,8 +241,8 @@ impl Client {
     /// if only some of its entries are needed.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request or if the path is not a directory (errno
-    /// 20).
+    /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
+    /// directory (errno 20).
     pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
         Ok(self.open_dir(path).await?.into_entries())
     }
@@ -258,9 +258,9 @@ impl Client {
     /// in 9P2000.L. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the path is not a directory, or with the server's error
-    /// if the server refuses to return a file's attributes. [`Error::TooLong`] if the listing
-    /// exceeds a million names or 256 MiB.
+    /// Returns [`Error::Server`] with errno 20 if the path is not a directory, or with the server's
+    /// error if the server refuses to return a file's attributes. Returns [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
@@ -270,8 +270,8 @@ impl Client {
     /// attributes. The listing then contains the file's type and the error instead.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if the path is not a directory. [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB.
+    /// Returns [`Error::Server`] with errno 20 if the path is not a directory, or
+    /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);
@@ -299,8 +299,8 @@ impl Client {
     /// Creates a directory with the given permission bits.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the path
-    /// already exists.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
+    /// the path already exists.
     pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
@@ -309,7 +309,8 @@ impl Client {
     /// Creates a symbolic link at `path`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000. [`Error::Server`] if the server refuses the request.
+    /// Returns [`Error::Unsupported`] in 9P2000, or [`Error::Server`] if the server refuses the
+    /// request.
     pub async fn symlink(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.symlink(name, target).await
@@ -318,8 +319,8 @@ impl Client {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if the path is not a symbolic link. [`Error::Unsupported`]
-    /// in 9P2000.
+    /// Returns [`Error::Server`] with errno 22 if the path is not a symbolic link, or
+    /// [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await
     }
@@ -327,8 +328,8 @@ impl Client {
     /// Removes a file, a link or an empty directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example with errno 39 if the
-    /// directory is not empty.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 39 if
+    /// the directory is not empty.
     pub async fn remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
         self.walk(path).await?.remove().await
     }
@@ -337,8 +338,8 @@ impl Client {
     /// file at `to` is replaced.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. Moving a file to another directory
-    /// fails with errno 18 in 9P2000 and 9P2000.u.
+    /// Returns [`Error::Server`] if the server refuses the request. Moving a file to another
+    /// directory fails with errno 18 in 9P2000 and 9P2000.u.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
             (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);
@@ -361,7 +362,7 @@ impl Client {
     /// Opens a stream file and returns its deliveries as a stream.
     ///
     /// # Errors
-    /// [`Error::Server`] if the file does not exist or the server refuses the request.
+    /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
         Ok(self.open(path, OpenMode::READ).await?.watch())
     }
@@ -396,7 +397,7 @@ async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
 /// A listing whose attribute requests are still in flight.
 #[derive(Default)]
 struct PartialListing {
-    /// An element is `None` while the file's attributes are unknown.
+    /// The attributes of all files. An element is `None` until the file's attributes are known.
     files: Vec<Option<Metadata>>,
     failed: Vec<(ByteString, Error)>,
 }

@@ -28,8 +28,8 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The last component of the path. Empty in 9P2000.L, which does not send the name with the
-    /// attributes.
+    /// The last component of the path. The name is empty in 9P2000.L, which does not send it with
+    /// the attributes.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
@@ -45,13 +45,15 @@ pub struct Metadata {
     pub owner: String,
     /// The group's name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of hard links. Always 1 in 9P2000 and 9P2000.u, which do not send this number.
+    /// The number of hard links. The number is always 1 in 9P2000 and 9P2000.u, which do not send
+    /// it.
     pub links: u64,
     /// The time of the last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
     /// The time of the last modification. Only 9P2000.L sends fractions of a second.
     pub modified: SystemTime,
-    /// The target of a symbolic link. Always `None` in 9P2000, which does not send link targets.
+    /// The target of a symbolic link. The target is always `None` in 9P2000, which does not send
+    /// link targets.
     pub target: Option<ByteString>,
 }
 
@@ -65,11 +67,11 @@ pub struct DirEntry {
     pub kind: FileType,
     /// The server's identifier for the file.
     pub qid: Qid,
-    /// The file's attributes, which 9P2000 and 9P2000.u send together with the name. Always `None`
-    /// in 9P2000.L.
+    /// The file's attributes, which 9P2000 and 9P2000.u send together with the name. The value is
+    /// always `None` in 9P2000.L.
     pub metadata: Option<Metadata>,
-    /// The offset at which a listing continues after this entry. `None` in 9P2000 and 9P2000.u,
-    /// where a listing can continue only after the last entry returned by a read.
+    /// The offset at which a listing continues after this entry. The offset is `None` in 9P2000 and
+    /// 9P2000.u, where a listing can continue only after the last entry returned by a read.
     pub next: Option<u64>,
 }
 
@@ -90,7 +92,7 @@ pub(crate) fn lossy(text: Str<'_>) -> String {
 }
 
 impl Metadata {
-    /// Returns `true` for a directory.
+    /// Returns `true` if the file is a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.kind == FileType::Dir
@@ -98,7 +100,8 @@ impl Metadata {
 
     pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
         let kind = type_of_stat(stat);
-        // The target is empty if the server cannot read the link.
+        // In 9P2000.u, the extension field holds a symlink's target, and is empty if the server
+        // cannot read the link.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);
@@ -134,8 +137,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if the directory entry may contain nothing but a name. Some servers leave all
-    /// other fields of a directory entry empty.
+    /// Returns `true` if only the name appears to be set, because some servers leave all other
+    /// fields of a directory entry empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }

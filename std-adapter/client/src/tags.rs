@@ -31,7 +31,7 @@ enum TagState {
     /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),
     /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush
-    /// arrives. Contains `None` if the reply arrived before Rflush.
+    /// arrives. The value is `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
     /// The request is a clunk or a flush. No caller is waiting for the reply.
     Background(OnReply),
@@ -168,7 +168,7 @@ impl TagPool {
         self.replace(tag, state);
     }
 
-    /// Replaces the state of a tag. A tag that has never been used is considered free.
+    /// Replaces the state of a tag. Tags that have never been used are free.
     fn replace(&mut self, tag: Tag, state: TagState) -> TagState {
         self.states
             .get_mut(usize::from(tag.0))

@@ -224,8 +224,7 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // When the first reply arrives, the client has already read Rflush. All requests except the
-        // first stay pending.
+        // The client reads Rflush before the reply to the first walk. The other walks stay pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();
@@ -369,7 +368,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as an executor's waker may.
+/// A waker that owns a request, as an executor's waker may do.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

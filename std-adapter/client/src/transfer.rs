@@ -154,7 +154,7 @@ pub(crate) struct WriteBehind {
 struct PendingWrite {
     offset: u64,
     data: Bytes,
-    /// `None` while the rest of a short write has yet to be sent.
+    /// The write in flight, or `None` while the rest of a short write has yet to be sent.
     call: Option<Call>,
 }
 
@@ -278,7 +278,7 @@ impl<'f> Chunks<'f> {
     /// If the future is dropped, the reads stay in flight and no data is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses a read. The next call retries the read.
+    /// Returns [`Error::Server`] if the server refuses a read. The next call retries the read.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.reads.poll_next(self.file, cx)).await
     }
@@ -317,8 +317,8 @@ impl<'f> Writes<'f> {
     /// If the future is dropped, part of `data` may have been sent. Earlier writes stay in flight.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused this write or an earlier one. All later calls return
-    /// the same error. Other writes in flight may or may not have been executed.
+    /// Returns [`Error::Server`] if the server refused this write or an earlier one. All later
+    /// calls return the same error. Other writes in flight may or may not have been executed.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
         self.writes.check_failed()?;
         while !data.is_empty() {
@@ -332,7 +332,7 @@ impl<'f> Writes<'f> {
     /// Waits until the server has executed all writes.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused any of the writes.
+    /// Returns [`Error::Server`] if the server refused any of the writes.
     pub async fn finish(mut self) -> Result<()> {
         std::future::poll_fn(|cx| self.writes.poll_flush(self.file, cx)).await
     }

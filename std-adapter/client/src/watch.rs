@@ -48,8 +48,9 @@ impl Watch {
     /// read.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the read. The next call retries the read.
-    /// [`Error::TooLong`] if a delivery is longer than 16 MiB. The stream then ends.
+    /// Returns [`Error::Server`] if the server refuses the read. The next call retries the read.
+    /// Returns [`Error::TooLong`] if a delivery is longer than 16 MiB. The stream ends after this
+    /// error.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         std::future::poll_fn(|cx| self.poll_delivery(cx)).await
     }
@@ -93,7 +94,7 @@ impl Watch {
     /// operations.
     ///
     /// # Errors
-    /// [`Error::Server`] if the clunk fails.
+    /// Returns [`Error::Server`] if the clunk fails.
     pub async fn close(self) -> Result<()> {
         drop(self.call);
         self.file.close().await

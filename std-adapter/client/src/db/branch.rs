@@ -43,7 +43,8 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. The branch's commits are kept as long as another branch contains them.
+    /// Removes the branch. The branch's commits remain available while another branch contains
+    /// them.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.
@@ -61,7 +62,7 @@ impl Branch {
         self.dir.join("fast-forward").command(&to.id().to_string()).await
     }
 
-    /// Starts a transaction. The server aborts the transaction if this connection ends.
+    /// Starts a transaction. The server aborts the transaction when the connection is closed.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
@@ -103,8 +104,8 @@ impl Branch {
         result
     }
 
-    /// Watches the head. The watch returns the current head immediately, and then each new head.
-    /// `None` means that the branch has no commits. Intermediate heads are skipped while the watch
+    /// Watches the head. The watch returns the current head immediately, and then each new head. A
+    /// head is `None` if the branch has no commits. Intermediate heads are skipped while the watch
     /// is not being read.
     ///
     /// # Errors
@@ -114,7 +115,7 @@ impl Branch {
         self.watch_commits("head.live").await
     }
 
-    /// Watches every change to the head from now on, in order and without gaps. `None` means that
+    /// Watches every change to the head from now on, in order and without gaps. A head is `None` if
     /// the branch was removed. If the client reads too slowly, the server ends the stream. The
     /// original server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
@@ -133,8 +134,8 @@ impl Branch {
     }
 
     /// Watches the value at a path in the branch. The watch returns the current value immediately,
-    /// and then each new value. `None` means that nothing exists at the path. Intermediate values
-    /// are skipped while the watch is not being read.
+    /// and then each new value. A value is `None` if nothing exists at the path. Intermediate
+    /// values are skipped while the watch is not being read.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error

@@ -10,7 +10,7 @@ use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::Client;
 
-/// A commit, which never changes. Creating a handle for a commit sends no request.
+/// An immutable commit. Creating a handle for a commit sends no request.
 #[derive(Clone)]
 pub struct Commit {
     client: Client,

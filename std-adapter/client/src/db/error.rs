@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The name already exists.
     Exists,
-    /// There is no such file, branch or commit.
+    /// The file, branch or commit does not exist.
     NotFound,
     /// The path is a directory.
     IsDirectory,
@@ -52,7 +52,7 @@ pub enum Error {
     /// The server ended the stream, for example because the client was too slow to read from the
     /// stream.
     StreamEnded,
-    /// An error from the client or the server that is not part of this list.
+    /// Any other error from the client or the server.
     Client(crate::Error),
 }
 
@@ -134,7 +134,7 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server returns this error when a client creates a file below another file.
+        // The server returns this error if a client tries to create a file below another file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }
@@ -147,7 +147,7 @@ fn quoted(text: &str) -> Option<(String, String)> {
 }
 
 impl Error {
-    /// Returns `true` if the server is too old to know the command.
+    /// Returns `true` if the server is too old to support the command.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }

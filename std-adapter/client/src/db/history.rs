@@ -25,7 +25,7 @@ impl Commit {
     /// `None` if the server does not provide the history.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit no longer exists.
+    /// Returns [`Error::NotFound`] if the commit no longer exists.
     pub async fn history(&self) -> Result<Option<History>> {
         match self.remote_path().join("log").walk().await {
             Ok(fid) => {
@@ -46,8 +46,8 @@ impl History {
     /// Returns the next commit, or `None` at the end of the history.
     ///
     /// # Errors
-    /// [`Error::Client`] if the next commit is missing. All commits before the missing one are
-    /// returned first.
+    /// Returns [`Error::Client`] if the next commit is missing. Earlier calls have returned all
+    /// commits before the missing one.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;
         loop {

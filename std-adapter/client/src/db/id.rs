@@ -13,7 +13,7 @@ pub struct Id([u8; 20]);
 pub struct InvalidId {
     /// The invalid text.
     pub text: String,
-    /// The reason why the text is not a valid id.
+    /// The reason that the text is not a valid id.
     pub reason: String,
 }
 
@@ -45,7 +45,7 @@ impl Id {
     /// Parses an id, ignoring surrounding whitespace.
     ///
     /// # Errors
-    /// [`InvalidId`] if the text is not 40 lower-case hex digits.
+    /// Returns [`InvalidId`] if the text is not 40 lower-case hex digits.
     pub fn parse(text: &[u8]) -> Result<Id, InvalidId> {
         let text = text.trim_ascii();
         let mut hash = [0; 20];

@@ -99,7 +99,8 @@ impl Db {
     /// Connects with the default [`Options`].
     ///
     /// # Errors
-    /// [`Error::Client`] if the connection cannot be established or the server refuses the attach.
+    /// Returns [`Error::Client`] if the connection cannot be established or the server refuses the
+    /// attach.
     pub async fn connect(url: &Url) -> Result<Db> {
         Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
@@ -135,7 +136,7 @@ impl Db {
     /// this connection has created handles.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses the request.
+    /// Returns [`Error::Client`] if the server refuses the request.
     pub async fn branches(&self) -> Result<Vec<ByteString>> {
         let names = self.root_entry("branch").list().await?;
         let mut names: Vec<ByteString> = names
@@ -150,7 +151,7 @@ impl Db {
     /// branch before its first commit.
     ///
     /// # Errors
-    /// [`Error::InvalidBranch`] if the name is not a valid Git branch name.
+    /// Returns [`Error::InvalidBranch`] if the name is not a valid Git branch name.
     pub async fn branch(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
         let name = BranchName::new(name)?;
         // Creating the directory also succeeds if the branch already exists.
@@ -161,8 +162,8 @@ impl Db {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch does not exist. [`Error::InvalidBranch`] if the name is
-    /// not a valid Git branch name.
+    /// Returns [`Error::NotFound`] if the branch does not exist, or [`Error::InvalidBranch`] if the
+    /// name is not a valid Git branch name.
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
         Branch::new(&self.client, BranchName::new(name)?).remove().await
     }
@@ -170,8 +171,8 @@ impl Db {
     /// Returns the commit with the given hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`] if the text is not a hash. [`Error::NotFound`] if there is no such
-    /// commit.
+    /// Returns [`Error::InvalidHash`] if the text is not a hash, or [`Error::NotFound`] if there is
+    /// no such commit.
     pub async fn commit(&self, hash: impl AsRef<[u8]>) -> Result<Commit> {
         let id = Id::parse(hash.as_ref())?;
         self.root_entry("commits").join(id.to_string()).read().await?;
@@ -195,7 +196,7 @@ impl Db {
     /// soon afterwards.
     ///
     /// # Errors
-    /// [`Error::Client`] with the server's error, for example if the branch does not exist.
+    /// Returns [`Error::Client`] with the server's error, for example if the branch does not exist.
     pub async fn fetch(&self, url: &str, branch: &str) -> Result<Commit> {
         let (remotes, name) = (self.root_entry("remotes"), unique_name());
         let dir = remotes.join(&name);

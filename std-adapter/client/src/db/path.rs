@@ -30,8 +30,8 @@ impl Path {
     /// Parses a path whose components are separated by single slashes.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if a component is not allowed. An empty string, a leading slash or a
-    /// trailing slash is also an error.
+    /// Returns [`Error::InvalidPath`] if a component is not allowed. An empty string, a leading
+    /// slash or a trailing slash is also an error.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
@@ -52,7 +52,7 @@ impl Path {
     /// Creates a path from its components. An empty iterator yields the root.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if a component is not allowed.
+    /// Returns [`Error::InvalidPath`] if a component is not allowed.
     pub fn from_names<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Result<Path> {
         names.into_iter().try_fold(Path::ROOT, |path, name| path.join(name))
     }
@@ -60,7 +60,7 @@ impl Path {
     /// Appends a component.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if the component is not allowed.
+    /// Returns [`Error::InvalidPath`] if the component is not allowed.
     pub fn join(mut self, name: impl AsRef<[u8]>) -> Result<Path> {
         let name = name.as_ref();
         if let Some(rule) = broken_rule(name) {
@@ -101,7 +101,7 @@ impl Path {
         self.0.iter()
     }
 
-    /// Returns `true` for the root.
+    /// Returns `true` if this path is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

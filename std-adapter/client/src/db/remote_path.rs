@@ -9,7 +9,7 @@ use crate::{ByteString, Client, Fid, OpenMode};
 const MAX_TEXT: usize = 1 << 24;
 
 /// A path on the server. The path may or may not refer to an existing file. Every operation walks
-/// to the path anew and clunks the resulting fid when it is done.
+/// to the path and clunks the resulting fid afterwards.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -87,7 +87,7 @@ impl RemotePath {
     }
 
     /// Replaces the content of an existing file. Truncates the file with a separate request,
-    /// because the original server ignores the truncation flag when it opens a file.
+    /// because the original server ignores the truncation flag of Topen.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let fid = self.walk_to_file().await?;
         fid.set_len(0).await?;

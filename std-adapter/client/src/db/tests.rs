@@ -43,7 +43,7 @@ impl Served {
         Db::connect(&self.url).await.unwrap()
     }
 
-    /// Returns `true` if no connection has any fid other than its root fid.
+    /// Returns `true` if each connection's only fid is its root fid.
     fn only_the_root(&self) -> bool {
         self.stats.peers().iter().all(|peer| peer.fids() == 1)
     }

@@ -24,15 +24,15 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
 /// Dropping the future of a method that changes the transaction cancels the request. The change may
-/// or may not have been made, and a file may have been written only in part.
+/// or may not have been made, and a file may have been only partially written.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
     state: TransactionState,
 }
 
-/// The result of a merge into a transaction. The trees are valid until the next merge or the end of
-/// the transaction.
+/// The result of a merge into a transaction. The trees can be read until the next merge or the end
+/// of the transaction.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MergeResult {
@@ -111,8 +111,8 @@ impl Transaction {
     /// only if it contains a file.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the path already exists. [`Error::NotFound`] if the parent directory
-    /// does not exist.
+    /// Returns [`Error::Exists`] if the path already exists, or [`Error::NotFound`] if the parent
+    /// directory does not exist.
     pub async fn create_dir(&self, path: &Path) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         dir.mkdir(name).await
@@ -121,7 +121,8 @@ impl Transaction {
     /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if the path or one of its parents exists and is not a directory.
+    /// Returns [`Error::NotDirectory`] if the path or one of its parents exists and is not a
+    /// directory.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut next = path.clone();
@@ -163,8 +164,8 @@ impl Transaction {
     /// Creates a file, or replaces an existing file or link.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
-    /// directory does not exist.
+    /// Returns [`Error::IsDirectory`] if the path is a directory, or [`Error::NotFound`] if the
+    /// parent directory does not exist.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         self.remove_existing(&dir, &name).await?;
@@ -178,8 +179,9 @@ impl Transaction {
     /// string.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
-    /// directory does not exist. [`Error::Client`] in 9P2000, which has no symbolic links.
+    /// Returns [`Error::IsDirectory`] if the path is a directory. Returns [`Error::NotFound`] if
+    /// the parent directory does not exist. Returns [`Error::Client`] in 9P2000, which has no
+    /// symbolic links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         self.remove_existing(&dir, &name).await?;
@@ -189,8 +191,8 @@ impl Transaction {
     /// Replaces the content of an existing file. An executable file remains executable.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
-    /// directory.
+    /// Returns [`Error::NotFound`] if the file does not exist, or [`Error::IsDirectory`] if the
+    /// path is a directory.
     pub async fn replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         path.dir_and_name()?;
         self.remote_path(path)?.replace(content).await
@@ -200,8 +202,8 @@ impl Transaction {
     /// remains executable.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the path is a directory. [`Error::NotFound`] if the parent
-    /// directory does not exist.
+    /// Returns [`Error::IsDirectory`] if the path is a directory, or [`Error::NotFound`] if the
+    /// parent directory does not exist.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         match self.replace_file(path, content).await {
             Err(Error::NotFound) => self.create_file(path, content, false).await,
@@ -213,8 +215,8 @@ impl Transaction {
     /// target.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
-    /// directory.
+    /// Returns [`Error::NotFound`] if the file does not exist, or [`Error::IsDirectory`] if the
+    /// path is a directory.
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
         path.dir_and_name()?;
         Ok(self.remote_path(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
@@ -223,7 +225,7 @@ impl Transaction {
     /// Removes a file, a link, or a directory and everything in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if nothing exists at the path.
+    /// Returns [`Error::NotFound`] if nothing exists at the path.
     pub async fn remove(&self, path: &Path) -> Result<()> {
         path.dir_and_name()?;
         self.remote_path(path)?.remove().await
@@ -232,8 +234,8 @@ impl Transaction {
     /// Truncates a file to `length` bytes, or extends the file with zeros.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the file does not exist. [`Error::IsDirectory`] if the path is a
-    /// directory.
+    /// Returns [`Error::NotFound`] if the file does not exist, or [`Error::IsDirectory`] if the
+    /// path is a directory.
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
         path.dir_and_name()?;
         Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
@@ -243,7 +245,8 @@ impl Transaction {
     /// transaction started, followed by the merged commits.
     ///
     /// # Errors
-    /// [`Error::Client`] if the transaction's `parents` file contains anything other than hashes.
+    /// Returns [`Error::Client`] if the transaction's `parents` file contains anything other than
+    /// hashes.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
@@ -251,7 +254,7 @@ impl Transaction {
     /// Sets the parents of the new commit. Changes neither the files nor the branch.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses the request.
+    /// Returns [`Error::Client`] if the server refuses the request.
     pub async fn set_parents(&self, parents: &[Commit]) -> Result<()> {
         let lines: String = parents.iter().map(|parent| format!("{}\n", parent.id())).collect();
         self.control_file("parents")?.replace(lines.as_bytes()).await
@@ -260,7 +263,7 @@ impl Transaction {
     /// Returns the changes between `old` and the current tree, sorted by path.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the commit does not exist.
+    /// Returns [`Error::NotFound`] if the commit does not exist.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
         parse_changes(&self.control_file("diff")?.join(old.id().to_string()).read().await?)
     }
@@ -269,7 +272,7 @@ impl Transaction {
     /// are not errors, but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved.
+    /// Returns [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved, or
     /// [`Error::NotFound`] if the commit does not exist.
     pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
         self.control_file("merge")?.command(&theirs.id().to_string()).await?;
@@ -286,10 +289,10 @@ impl Transaction {
     /// removing a file resolves its conflict.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses the request.
+    /// Returns [`Error::Client`] if the server refuses the request.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
         let text = match self.control_file("conflicts")?.read().await {
-            // The file does not exist before the first merge.
+            // The `conflicts` file does not exist before the first merge.
             Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
@@ -300,7 +303,7 @@ impl Transaction {
     /// By default, the author is the attached user or the author configured on the server.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses the text.
+    /// Returns [`Error::Client`] if the server refuses the text.
     pub async fn set_author(&self, author: &str) -> Result<()> {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
@@ -313,9 +316,9 @@ impl Transaction {
     /// branch.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the branch and the transaction changed the same file.
-    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. A conflict leaves the
-    /// transaction open. [`Error::NotFound`] if one of the parents does not exist.
+    /// Returns [`Error::Conflict`] if the branch and the transaction changed the same file. Returns
+    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. In both cases, the
+    /// transaction remains open. Returns [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.control_file("ctl")?;
@@ -353,7 +356,7 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // If there is no runtime, the connection has also ended, so the server aborts the
+        // If there is no runtime, the connection has also been closed, so the server aborts the
         // transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");

@@ -21,7 +21,8 @@ pub struct Tree {
     transaction: Option<TransactionState>,
 }
 
-/// A flag, shared by a transaction and its trees, that tells whether the transaction is still open.
+/// A flag, shared by a transaction and its trees, that indicates whether the transaction is still
+/// open.
 #[derive(Debug, Clone)]
 pub(super) struct TransactionState(Arc<AtomicBool>);
 
@@ -90,8 +91,8 @@ impl Tree {
     /// Reads an entry of any type.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the entry does not exist. [`Error::NotDirectory`] if a component
-    /// other than the last is a file.
+    /// Returns [`Error::NotFound`] if the entry does not exist, or [`Error::NotDirectory`] if a
+    /// component other than the last is a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
         let path = self.remote_path(path)?;
         let (kind, fid, metadata) = find(&path).await?;
@@ -105,8 +106,9 @@ impl Tree {
     /// Reads a file, executable or not.
     ///
     /// # Errors
-    /// [`Error::NotFile`] if the path is a directory or a link. [`Error::NotFound`] if the entry
-    /// does not exist. [`Error::NotDirectory`] if a component other than the last is a file.
+    /// Returns [`Error::NotFile`] if the path is a directory or a link. Returns [`Error::NotFound`]
+    /// if the entry does not exist. Returns [`Error::NotDirectory`] if a component other than the
+    /// last is a file.
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let (kind, fid, _) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -118,8 +120,8 @@ impl Tree {
     /// Returns the sorted names in a directory.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if the path is not a directory. [`Error::NotFound`] if the entry
-    /// does not exist.
+    /// Returns [`Error::NotDirectory`] if the path is not a directory, or [`Error::NotFound`] if
+    /// the entry does not exist.
     pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         let path = self.remote_path(path)?;
         match find(&path).await?.0 {
@@ -131,8 +133,9 @@ impl Tree {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`] if the path is not a link. [`Error::NotFound`] if the entry does not
-    /// exist. [`Error::NotDirectory`] if a component other than the last is a file.
+    /// Returns [`Error::NotSymlink`] if the path is not a link. Returns [`Error::NotFound`] if the
+    /// entry does not exist. Returns [`Error::NotDirectory`] if a component other than the last is
+    /// a file.
     pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
         let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -145,7 +148,7 @@ impl Tree {
     /// a component other than the last is a file.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.remote_path(path)?).await {
@@ -161,7 +164,7 @@ impl Tree {
     /// Returns `true` if the entry exists.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some())
@@ -170,7 +173,7 @@ impl Tree {
     /// Returns `true` if the entry exists and is not a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
@@ -179,7 +182,7 @@ impl Tree {
     /// Returns `true` if the entry exists and is a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended.
+    /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
@@ -209,8 +212,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. The link is read like a file in 9P2000, because 9P2000 does not send
-/// link targets.
+/// Reads the target of a link. In 9P2000, which does not send link targets, the link is read like a
+/// file.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

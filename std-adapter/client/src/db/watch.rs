@@ -57,14 +57,14 @@ impl<T: Send + 'static> Watch<T> {
         })
     }
 
-    /// Waits for the next value. Returns `None` at the end.
+    /// Waits for the next value. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
     /// If the future is dropped, its requests stay in flight, and the next call waits for their
     /// replies.
     ///
     /// # Errors
-    /// [`Error::Client`] if the connection is lost or the server refuses a read.
+    /// Returns [`Error::Client`] if the connection is lost or the server refuses a read.
     pub async fn next(&mut self) -> Option<Result<T>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -125,7 +125,7 @@ pub enum PathValue {
 }
 
 impl PathValue {
-    /// Reads the object that a line of the `tree.live` file names.
+    /// Reads the object identified by a line of the `tree.live` file.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);

@@ -1,5 +1,5 @@
-//! Tests against a mock server whose few files behave like those of the original server. The
-//! dialect is 9P2000, which sends no error numbers.
+//! Tests against a mock server whose few files behave like the original server's files. The dialect
+//! is 9P2000, which sends no error numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const HASH: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 type Make = dyn Fn(&[u8]) -> Entry + Send + Sync;
 
-/// A directory that accepts new files with any name, but does not allow any file to be removed.
+/// A directory that accepts new files with any name, but does not allow files to be removed.
 struct Making(Dir, Box<Make>);
 
 impl Making {
@@ -130,7 +130,7 @@ async fn works_with_the_original_server() {
     let options = Options::default().dialect(Dialect::Legacy);
     let db = Db::new(Client::connect(&url, options).await.unwrap());
 
-    // The reply to `commit` is empty.
+    // The original server's reply to `commit` is empty.
     let master = db.branch("master").await.unwrap();
     assert_eq!(master.head().await, Ok(None));
     let tx = master.transaction().await.unwrap();
@@ -145,14 +145,14 @@ async fn works_with_the_original_server() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // The qids of links lack the link bit, and error replies carry no number.
+    // The original server's qids of links lack the link bit, and its error replies carry no number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
     assert_eq!(tree.read_file(&path("none")).await, Err(Error::NotFound));
     assert_eq!(tree.exists(&path("file/none")).await, Ok(false));
 
-    // Remotes cannot be removed.
+    // The original server does not allow remotes to be removed.
     assert_eq!(db.fetch("somewhere", "master").await, Ok(head));
 
     drop(master.transaction().await.unwrap());
