@@ -21,7 +21,7 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// A lock that is held from before a move until all watchers have been notified, so that
+    /// A lock that is held during a move and until all watchers have been notified, so that
     /// watchers see moves in order.
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.
@@ -77,8 +77,8 @@ impl Branch {
     /// Returns the head, or `None` if the branch does not exist.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
-    /// read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
+    /// store cannot read the head.
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
         if self.is_unpublished(head)
@@ -94,8 +94,8 @@ impl Branch {
     /// Subscribes to the branch. The subscription receives every later move.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
-    /// read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
+    /// store cannot read the head.
     pub fn watch(self: &Arc<Branch>) -> Result<BranchWatch> {
         let watched = match self.watched() {
             Some(watched) => watched,
@@ -141,8 +141,8 @@ impl Branch {
     /// `false` if the branch is not at `from`.
     ///
     /// # Errors
-    /// [`Error::BranchConflict`](crate::Error::BranchConflict) or
-    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move.
+    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) or
+    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move. Returns
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store fails.
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
         let lock = self.lock();
@@ -177,8 +177,8 @@ impl Branch {
     /// Publishes the head if it has changed.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
-    /// read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
+    /// store cannot read the head.
     pub fn refresh(&self) -> Result<()> {
         // Take the lock only if the head has moved.
         if self.is_watched() && self.is_unpublished(self.store.head(&self.name)?) {
@@ -188,14 +188,14 @@ impl Branch {
         Ok(())
     }
 
-    /// Notifies all watchers of a move. The caller holds the lock.
+    /// Notifies all watchers of a move. The caller must hold the branch's lock.
     pub(super) fn notify_moved(&self, head: Option<Id>) {
         self.publish(head);
         // Sending fails only if there are no receivers.
         let _ = self.moved.send(Some(self.name.clone()));
     }
 
-    /// Publishes the head if it has changed. The caller holds the lock.
+    /// Publishes the head if it has changed. The caller must hold the branch's lock.
     fn publish(&self, head: Option<Id>) {
         let Some(watched) = self.watched() else { return };
         if watched.shown.with(|shown| *shown != head) {
@@ -220,7 +220,7 @@ impl BranchWatch {
         &self.branch
     }
 
-    /// Returns the published head as a value that streams can follow.
+    /// Returns a [`Live`] value that always holds the most recently published head.
     #[must_use]
     pub fn head_watch(&self) -> &Live<Option<Id>> {
         &self.watched.shown

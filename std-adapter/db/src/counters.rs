@@ -12,7 +12,8 @@ pub struct DbCounters {
     pub commits: Counter,
     /// Commits that failed with a conflict.
     pub conflicts: Counter,
-    /// Compare-and-swap retries after another program moved the branch.
+    /// Compare-and-swap retries, which are needed if another program moves a branch during a
+    /// commit.
     pub retries: Counter,
     /// Open streams that watch branches, paths and remotes.
     pub watches: Gauge,

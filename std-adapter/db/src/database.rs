@@ -95,7 +95,7 @@ impl Database {
     /// Opens the database in `store` and watches for changes by other programs.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store cannot watch its branches.
+    /// Returns [`Error::Store`] if the store cannot watch its branches.
     pub fn new(store: Arc<dyn Store>) -> Result<Database> {
         Database::with_memory(store, TRANSACTION_MEMORY)
     }
@@ -103,7 +103,7 @@ impl Database {
     /// Opens a database that limits the memory used by uncommitted changes to `memory` bytes.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store cannot watch its branches.
+    /// Returns [`Error::Store`] if the store cannot watch its branches.
     pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
         let shared = Arc::new(DatabaseState {
             objects: ObjectCache::new(store.clone()),
@@ -214,14 +214,14 @@ impl Database {
     /// Returns the branches that have commits, sorted by name, with their heads.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Store`] if the store cannot read the branches.
+    /// Returns [`Error::Io`] or [`Error::Store`] if the store cannot read the branches.
     pub fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
         self.0.objects.store().heads()
     }
 
     /// Subscribes to branch updates. The receiver yields the name of each updated branch, in the
-    /// order of the updates. It yields `None` after another program may have updated branches. A
-    /// receiver that falls too far behind receives `RecvError::Lagged`.
+    /// order of the updates. The receiver yields `None` if another program may have updated any
+    /// branch, and `RecvError::Lagged` if it falls too far behind.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
@@ -230,8 +230,9 @@ impl Database {
     /// Renames `old` to `new` atomically.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if `new` has commits. [`Error::BranchConflict`] or [`Error::Refused`]
-    /// if Git does not allow the new name. [`Error::Io`] or [`Error::Store`] if the store fails.
+    /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] or
+    /// [`Error::Refused`] if Git does not allow the new name. Returns [`Error::Io`] or
+    /// [`Error::Store`] if the store fails.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {
@@ -269,7 +270,7 @@ impl Database {
     /// may block, and on the current thread otherwise.
     ///
     /// # Errors
-    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
+    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -285,7 +286,7 @@ impl Database {
     /// otherwise.
     ///
     /// # Errors
-    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
+    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
@@ -297,7 +298,7 @@ impl Database {
     /// Returns the content of a blob. Large blobs are unpacked on a blocking thread.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob is missing or cannot be read.
+    /// Returns [`Error::Broken`] if the blob is missing or cannot be read.
     pub(super) async fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         let objects = self.objects();
         if !objects.store().may_block() || objects.blob_length(id)? <= MAX_INLINE_UNPACK {
@@ -310,14 +311,14 @@ impl Database {
     /// calls is limited, so that slow remotes do not occupy all the threads that commits need.
     ///
     /// # Errors
-    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
+    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // Hold the permit until the work ends, even if the caller has been cancelled.
+            // Hold the permit until the work is finished, even if the caller has been cancelled.
             let _permit = permit;
             work(database)
         };
@@ -327,7 +328,7 @@ impl Database {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// Any error returned by `work`. [`Error::Store`] if `work` panics.
+    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,

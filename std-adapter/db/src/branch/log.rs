@@ -34,13 +34,13 @@ pub(crate) struct LogReader {
     next: u64,
 }
 
-/// The reader fell so far behind that the log dropped a move before the reader received it.
+/// The error returned if the log has dropped a move that the reader has not yet received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so no moves need to be kept if there are no clones.
+        // Only readers hold clones, so the log needs to keep moves only while there are clones.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
