@@ -1,10 +1,10 @@
-//! Checks that a client can handle any reply from a server. Each call must return, and no name in a
-//! directory may lead out of that directory.
+//! Checks that a client can handle any reply from a server. Each call must return, and no listed
+//! name may refer to a file outside the listed directory.
 //!
 //! The input consists of a byte that selects the dialect, followed by the replies to the client's
-//! requests. Each reply has the form `length[2] mode[1] body[length]`. If the mode is below 128,
-//! the reply has the type that the request expects. A mode of 128 or more is the type of the reply.
-//! The server closes the connection after the last reply.
+//! requests. Each reply has the form `length[2] mode[1] body[length]`. A mode below 128 means that
+//! the reply has the type that the request expects. A mode of 128 or more specifies the type of the
+//! reply. The server closes the connection after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;

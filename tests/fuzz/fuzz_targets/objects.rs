@@ -1,9 +1,10 @@
 //! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry of a tree may
-//! lead out of its directory. A decoded commit can be encoded and decoded again.
+//! refer to a file outside the directory. It must be possible to encode a decoded commit and decode
+//! the result.
 //!
 //! The input consists of two objects, preceded by a two-byte field that contains the length of the
-//! first object. Both objects are decoded as commits and as trees. If both objects are valid trees,
-//! they are also compared and merged.
+//! first object. Each object is decoded both as a commit and as a tree. If both objects are valid
+//! trees, the target also compares and merges them.
 #![no_main]
 
 use std::sync::Arc;

@@ -1,17 +1,17 @@
-//! Checks that a decoded message survives a round trip. Encoding and decoding the message yields an
-//! equal message, and both messages have the same encoding.
+//! Checks that a decoded message survives a round trip. Encoding and decoding the message must
+//! yield an equal message with the same encoding.
 #![no_main]
 
 use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
-/// The maximum number of bytes by which a canonical encoding may be longer than the frame. An
-/// encoding may be longer because older clients omit some fields.
+/// The maximum number of bytes by which an encoded message may be longer than the original frame.
+/// The encoding may be longer because older clients omit some fields.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let mut frame = data.to_vec();
-    // Set the size field to the correct size, which the fuzzer would rarely find.
+    // Set the size field, because the fuzzer would rarely guess the correct size.
     let size = (frame.len() as u32).to_le_bytes();
     let Some(field) = frame.first_chunk_mut::<4>() else { return };
     *field = size;

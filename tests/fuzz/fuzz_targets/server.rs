@@ -29,7 +29,7 @@ use libfuzzer_sys::fuzz_target;
 const MSIZE: u32 = 4096;
 /// The maximum time that the server may take for one input.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The memory limit for each tree, in bytes. The limit is low enough that an input can reach it.
+/// The memory limit for each tree, in bytes. The limit is low so that fuzzer inputs can reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {

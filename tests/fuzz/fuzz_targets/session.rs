@@ -16,7 +16,7 @@ use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessa
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
-/// The memory limit for the tree, in bytes. The limit is low enough that an input can reach it.
+/// The memory limit for the tree, in bytes. The limit is low so that fuzzer inputs can reach it.
 const SPACE: u64 = 64 * 1024;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, 16>>;
@@ -66,8 +66,8 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Submits a request the way the server does. If the session cannot answer the request without a
-/// future, polls a future once. A pending future is dropped.
+/// Submits a request in the same way as the server. If the session cannot answer immediately, polls
+/// the future of the answer once and then drops it.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {

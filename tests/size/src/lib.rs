@@ -2,8 +2,8 @@
 //! executor. Each image adds the code to be measured.
 #![no_std]
 
-// The modules below belong to the firmware and refer to their library as `datakit_firmware`, so
-// this crate needs the same name.
+// The modules below belong to the firmware and refer to their crate as `datakit_firmware`, so this
+// crate needs that name too.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -43,8 +43,8 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section relies on these interrupts being
-        // masked.
+        // SAFETY: the handlers of both interrupts are ready, and no critical section relies on
+        // masking the interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
@@ -98,7 +98,7 @@ fn pender(_: *mut ()) {
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: the number is that of an interrupt of the LM3S6965.
+// SAFETY: every `Irq` contains the number of an interrupt of the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0

@@ -65,8 +65,8 @@ impl Read for SocketReader<'_> {
 impl serve::TransportRead for SocketReader<'_> {}
 
 /// Defines a directory of parameters that all have the same type, range, unit and description.
-/// Every image contains these strings exactly once, so the strings do not affect the difference
-/// between two images.
+/// Every image contains the unit and the description exactly once, so these strings do not affect
+/// the difference in size between two images.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)*) => {

@@ -3,11 +3,11 @@
 /// A stub that ignores all writes.
 pub struct Ignored;
 
-/// Received Ethernet frames.
+/// The number of received Ethernet frames.
 pub static FRAMES_IN: Ignored = Ignored;
-/// Transmitted Ethernet frames.
+/// The number of transmitted Ethernet frames.
 pub static FRAMES_OUT: Ignored = Ignored;
-/// Received Ethernet frames that were dropped.
+/// The number of received Ethernet frames that were dropped.
 pub static FRAMES_DROPPED: Ignored = Ignored;
 /// The Ethernet address.
 pub static MAC: Ignored = Ignored;

@@ -39,7 +39,7 @@ fn main() -> ! {
     })
 }
 
-/// Waits for changes to one of the values. The first task also publishes its value to the streams.
+/// Waits for changes to one of the values. The first task also publishes its value to both streams.
 #[embassy_executor::task(pool_size = TASKS)]
 async fn wait(number: usize) -> ! {
     let value = if number % 2 == 0 { &A } else { &B };
