@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const ROOT: u32 = 0;
 /// The msize that the client offers: 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
-/// The maximum time to wait for a reply. The measurement fails if a reply takes longer.
+/// The maximum time to wait for a reply. If a reply takes longer, the measurement fails.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 const RDWR: u32 = 2;
@@ -83,8 +83,8 @@ impl BenchClient {
         fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // The loop checks only `has_frame`, because the borrow checker rejects a loop that returns
-        // the frame.
+        // Return the frame after the loop, because the borrow checker rejects a loop that returns
+        // it.
         while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }

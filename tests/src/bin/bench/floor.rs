@@ -1,9 +1,10 @@
-//! The floor of the benchmark: a responder that does none of the work of a 9P server.
+//! The floor is a responder that answers requests without doing the work of a 9P server.
 //!
 //! The floor answers every request with prepared bytes of the correct length. The floor has no fids
 //! or files, and allocates no memory per message. After each read, the floor answers all received
-//! requests with one write. With the same client on the same CPU, no server can be much faster than
-//! the floor. A server's result is therefore expressed as its speed divided by the floor's speed.
+//! requests with one write. If the client and the CPU are the same, no server can be much faster
+//! than the floor. A server's result is therefore expressed as its speed divided by the floor's
+//! speed.
 
 use std::{
     collections::HashMap,

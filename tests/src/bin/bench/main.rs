@@ -1,8 +1,8 @@
 //! `bench`: compares the server with the floor, which is a responder that does no work.
 //!
-//! The server and the floor are measured alternately, pinned to one CPU. Every budget is a share,
-//! which is the server's speed divided by the speed that the same client reaches with the floor.
-//! Absolute speeds depend too much on the machine. The program requires Linux.
+//! The server and the floor are measured alternately, pinned to one CPU. Every budget is a share:
+//! the server's speed divided by the floor's speed, both measured with the same client. Absolute
+//! speeds would depend too much on the machine. The program requires Linux.
 
 mod client;
 mod db;
@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message to print.
+/// A result whose error is a message for the user.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -156,7 +156,7 @@ fn names(arg: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
     }
 }
 
-/// Runs the workloads and prints the table. Returns `true` if the run passed. Without `--check`,
+/// Runs the workloads and prints the table. Returns whether the run passed. Without `--check`,
 /// every run passes.
 fn bench(options: &Options) -> Res<bool> {
     let cpu = process::pin(options.cpu)?;

@@ -29,8 +29,8 @@ pub(crate) struct ServerProcess {
     child: Option<Child>,
     /// The path of the Unix socket. The socket is removed when this value is dropped.
     path: Option<PathBuf>,
-    /// The server's standard output. The pipe must stay open, because the server continues to
-    /// print.
+    /// The server's standard output. The pipe must stay open, because the server continues to write
+    /// to it.
     _stdout: Option<BufReader<ChildStdout>>,
 }
 
@@ -115,8 +115,8 @@ impl ServerProcess {
 
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // The first connection is not counted, because it allocates the memory that all connections
-        // share.
+        // The first connection is not counted, because memory that all connections share is
+        // allocated for it.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
@@ -131,12 +131,12 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Errors are ignored, because these calls fail only if the process has already exited.
+            // Ignore errors, because `kill` and `wait` fail only if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // If the socket cannot be removed, it stays in the temporary directory.
+            // Ignore errors, because a socket left in the system's temporary directory is harmless.
             let _ = fs::remove_file(path);
         }
     }
@@ -146,7 +146,7 @@ impl Drop for ServerProcess {
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
-    // the caller kills the child. When the child exits, the pipe is closed and the thread ends.
+    // the caller kills the child. When the child exits, the pipe is closed and the thread exits.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -171,7 +171,7 @@ fn own_path() -> Res<PathBuf> {
 /// Pins this process and its future children to one CPU, and returns the number of this CPU.
 ///
 /// The CPU is `wanted` or, by default, the last CPU that the process may use. If the processes ran
-/// on several CPUs, waking an idle CPU would take longer than handling a request.
+/// on several CPUs, waking up an idle CPU would take longer than handling a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));

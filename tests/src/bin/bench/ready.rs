@@ -19,8 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer that is part of the epoll set and expires at the deadline. Without this timer, every
-    /// wait would need its own timeout, and the kernel would have to set a timer for each wait.
+    /// A timer in the epoll set that expires at the deadline. If each wait had its own timeout
+    /// instead, the kernel would have to set a timer for each wait.
     late: OwnedFd,
 }
 

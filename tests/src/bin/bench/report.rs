@@ -18,7 +18,7 @@ pub(crate) struct Row {
     share: String,
     latency: String,
     budget: String,
-    /// Whether all required limits were met.
+    /// Whether the measurements met all required limits.
     pub(crate) passed: bool,
 }
 
@@ -26,8 +26,8 @@ impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
     /// The reported share is the median of the shares in the individual rounds. In each round, the
-    /// server and the floor run within seconds of each other, so that the machine is in a similar
-    /// state for both.
+    /// server and the floor run within seconds of each other, so the machine is in a similar state
+    /// for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// Reports the memory, in bytes, that each idle connection uses. Lower is better.
+    /// Creates the row for the memory, in bytes, that each idle connection uses. Lower is better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;
         const AIM: f64 = 2.5;
@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Reports a failed workload, whose row does not pass.
+    /// Creates the row for a failed workload. The row does not pass.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {

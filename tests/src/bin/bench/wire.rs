@@ -1,6 +1,6 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec. With a shared codec, mistakes in the server's codec could
+//! The load generator has its own codec. If both programs used the same codec, its mistakes could
 //! go unnoticed.
 
 use std::io::{self, Read};
@@ -129,9 +129,8 @@ pub(crate) struct Frames {
 /// The page offset at which the frames in a grown buffer start. The page offset is the same in
 /// every run.
 ///
-/// On some processors, a copy is many times slower if the page offset of the destination is
-/// slightly greater than that of the source. With random offsets, slow copies would dominate some
-/// measurements.
+/// On some processors, a copy is many times slower if the destination's page offset is slightly
+/// greater than the source's. With random offsets, slow copies would dominate some measurements.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 

@@ -6,8 +6,8 @@ use crate::{
     wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
 };
 
-/// A workload and its budget. The budget consists of a required and a desired share of the floor's
-/// speed.
+/// A workload and its budget. A budget consists of a required share and a desired share of the
+/// floor's speed.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
@@ -76,15 +76,15 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The base of the fids that operations walk to. Each operation adds its tag to this number.
+/// The base of the fids that operations walk to. An operation's fid is the sum of this number and
+/// its tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 const O_DIRECTORY: u32 = 0o200_000;
 
-/// The state of an operation in flight. The tags of an operation are derived from the index of its
-/// slot.
+/// A slot for an operation in flight. The operation's tags are derived from the index of the slot.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight {
     offset: u64,
@@ -103,7 +103,7 @@ pub(crate) struct Script {
     small: Vec<String>,
 }
 
-/// The progress of an operation after it has received a reply.
+/// The progress of an operation after a reply.
 pub(crate) enum Progress {
     /// The operation continues, and its next request has been appended to the output.
     Continues,

@@ -28,8 +28,8 @@ pub(crate) struct Committer {
     pub(crate) made: u64,
 }
 
-/// A client and its current commit. A commit takes five steps. The messages of a step do not depend
-/// on each other, so they are sent together.
+/// A client and the progress of its current commit. A commit takes five steps. The messages of a
+/// step do not depend on each other, so the client sends them together.
 struct CommitDriver {
     client: BenchClient,
     number: u64,
@@ -48,8 +48,8 @@ impl Committer {
         Ok(Self { drivers, ready, made: 0 })
     }
 
-    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the total
-    /// number of commits per second of all clients.
+    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the combined
+    /// rate of all clients, in commits per second.
     pub(crate) fn rate(&mut self, length: Duration, path: &str) -> Res<f64> {
         let (begin, before) = (Instant::now(), self.made);
         let took = self.run(begin, begin + length, path)?;
@@ -131,8 +131,8 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // Writes take effect before their replies are sent, so the files need not be clunked
-            // before the commit.
+            // The server replies to a write only after the write has taken effect, so the files
+            // need not be clunked before the commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));

@@ -14,13 +14,13 @@ use crate::Res;
 
 /// The size, in bytes, of the file system image. The image is a sparse file.
 const SIZE: u64 = 4 << 30;
-/// An environment variable that is set if the process has its own mount namespace.
+/// The environment variable that is set if the process has its own mount namespace.
 const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 
 /// A directory for repositories, which is removed when this value is dropped.
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// `Ok` if a file system is mounted on `dir`, or else the reason why none is mounted.
+    /// `Ok` if a new file system is mounted on `dir`, or otherwise the reason why not.
     mounted: Res<()>,
 }
 
@@ -33,7 +33,7 @@ impl Disk {
     }
 
     /// Creates a temporary directory and mounts a new ext4 file system with a journal on it. If
-    /// mounting fails, the directory itself is used.
+    /// mounting fails, the repositories are created in the directory itself.
     ///
     /// A new file system makes the result independent of earlier activity. Without a journal, ext4
     /// does not reuse recently deleted inodes, and scans all of them whenever it creates a file.
@@ -118,7 +118,7 @@ impl Drop for Disk {
             // If unmounting fails, the kernel removes the mount together with the mount namespace.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
-        // If the directory cannot be removed, it stays in the temporary directory.
+        // Ignore errors, because a directory left in the system's temporary directory is harmless.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -123,7 +123,7 @@ impl Cat {
 
 impl Drop for Cat {
     fn drop(&mut self) {
-        // Errors are ignored, because these calls fail only if the process has already exited.
+        // Ignore errors, because `kill` and `wait` fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

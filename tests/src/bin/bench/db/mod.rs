@@ -38,7 +38,7 @@ pub(crate) const ROWS: [&str; 10] = [
 /// The files that are synced to disk before a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fsync {
-    /// Neither side syncs anything.
+    /// Neither side syncs any files.
     None,
     /// Both sides sync object files and branch files.
     Files,
@@ -82,7 +82,7 @@ struct Bench<'o> {
     disk: Disk,
 }
 
-/// Runs the workloads and prints the table. Returns `true` if the run passed. Without `--check`,
+/// Runs the workloads and prints the table. Returns whether the run passed. Without `--check`,
 /// every run passes.
 pub(crate) fn run(options: &Options) -> Res<bool> {
     let on = options.on.clone().or_else(|| options.quick.then(env::temp_dir));
@@ -203,8 +203,8 @@ impl Bench<'_> {
     }
 
     /// Compares the total commit rate of 64 clients, each with its own branch, to the rate of a
-    /// single client. The workload should reveal a lock that all branches share. It runs on all
-    /// CPUs, because such a lock has no effect on a single CPU.
+    /// single client. The workload is designed to reveal a lock that all branches share. The
+    /// workload runs on all CPUs, because a shared lock has no effect on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
