@@ -1,4 +1,4 @@
-//! Errors of database operations.
+//! Errors returned by database operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The reason why an operation failed.
 ///
-/// Clients of the file tree see the error texts, and some clients compare the texts literally.
+/// The error texts are sent to clients of the file tree, and some clients compare the texts
+/// literally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -55,8 +56,8 @@ pub enum Error {
         /// The Git rule that the name violates.
         reason: String,
     },
-    /// The branch cannot exist alongside an existing branch. For example, `a` and `a/b` exclude
-    /// each other.
+    /// The branch name conflicts with the name of an existing branch. For example, `a` and `a/b`
+    /// cannot exist at the same time.
     #[error("cannot create branch {branch:?}: branch {other:?} exists")]
     BranchConflict {
         /// The branch that cannot be created.
@@ -64,7 +65,7 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// The store refused an operation that Git would also refuse. The string contains the reason.
+    /// The store refused an operation that Git would refuse too. The string explains why.
     #[error("{0}")]
     Refused(String),
     /// The name is not valid in a Git tree.
@@ -76,8 +77,8 @@ pub enum Error {
     /// The path has too many components.
     #[error("path has more than {0} components")]
     TooDeep(usize),
-    /// The directory contains an entry that the database hides. Changing the directory would lose
-    /// this entry.
+    /// The directory contains an entry that the database hides. The entry would be lost if the
+    /// directory were changed.
     #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
     /// An object is missing, has the wrong kind, or cannot be read.
@@ -88,7 +89,7 @@ pub enum Error {
         /// The reason.
         #[source]
         fault: Fault,
-        /// The path that refers to the object, or an empty string if the path is unknown.
+        /// The path at which the object was expected, or an empty path if it is unknown.
         path: Vec<u8>,
     },
     /// The branch is not at the expected commit, or the new commit does not descend from the
@@ -127,7 +128,7 @@ pub enum Error {
         /// The reason why the call failed.
         source: IoError,
     },
-    /// The store failed for a reason other than a failed system call.
+    /// The store failed, but not because of a failed system call.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -149,7 +150,7 @@ pub enum Fault {
 
 /// A store failure other than a failed system call.
 ///
-/// Two values are equal if they have the same text.
+/// Two `StoreError`s are equal if they have the same text.
 #[derive(Debug, Clone)]
 pub struct StoreError {
     text: String,
@@ -176,8 +177,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes a broken object. The fault precedes the path, because the end of a long message may be
-/// cut off before it reaches the client.
+/// Describes a broken object. The description begins with the fault rather than the path, because a
+/// long message may be truncated before it is sent to the client.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -189,8 +190,8 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 }
 
 impl Error {
-    /// Returns the complete reason as lines of text. An error reply has room for only part of the
-    /// reason. In 9P2000.L, error replies carry no text at all.
+    /// Returns the complete explanation as lines of text. A 9P error reply has room for only part
+    /// of the explanation, and in 9P2000.L an error reply contains no text at all.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
@@ -211,8 +212,8 @@ impl Error {
         }
     }
 
-    /// Converts an error about an object into [`Error::NotFound`], unless the object exists but
-    /// cannot be read. Use this method for objects whose hash was supplied by a client.
+    /// Converts an error about a missing object, or about an object of the wrong kind, into
+    /// [`Error::NotFound`]. Use this method for objects whose hash was supplied by a client.
     #[must_use]
     pub fn of_named(self) -> Error {
         match self {
@@ -221,18 +222,18 @@ impl Error {
         }
     }
 
-    /// Returns the error for a failed system call. `context` describes the operation that the store
+    /// Creates an error for a failed system call. `context` describes the operation that the store
     /// attempted.
     pub fn io(context: impl fmt::Display, error: impl Into<IoError>) -> Error {
         Error::Io { context: context.to_string(), source: error.into() }
     }
 
-    /// Returns the error for a store failure that has no underlying cause.
+    /// Creates an error for a store failure that has no underlying cause.
     pub fn store(text: impl Into<String>) -> Error {
         Error::Store(StoreError { text: text.into(), source: None })
     }
 
-    /// Returns the error for a store failure caused by `error`.
+    /// Creates an error for a store failure caused by `error`.
     pub fn store_from(
         context: impl fmt::Display,
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -242,7 +243,7 @@ impl Error {
         Error::Store(StoreError { text, source: Some(source.into()) })
     }
 
-    /// Returns the error for a store failure, with the same text as its cause.
+    /// Creates an error for a store failure caused by `error`, with the same text as `error`.
     pub(crate) fn store_cause(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         let source = error.into();
         Error::Store(StoreError { text: source.to_string(), source: Some(source.into()) })
@@ -268,7 +269,7 @@ impl From<InvalidBranchName> for Error {
     }
 }
 
-/// Converts the error into the error that a client of the file tree receives.
+/// Converts a database error into the error that is sent to a client of the file tree.
 impl From<Error> for vfs::Error {
     fn from(error: Error) -> vfs::Error {
         use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! Moves a branch to a commit, by fast-forward or merge.
+//! Moves a branch to a new commit, either by a fast-forward or by a merge.
 
 use crate::branch::Branch;
 use crate::model::connected;
@@ -10,11 +10,11 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Database, Error, Id, Result};
 
-/// The maximum number of compare-and-swap attempts. The branch is locked within this process, so
-/// only other programs can make an attempt fail.
+/// The maximum number of compare-and-swap attempts. An attempt fails only if another program
+/// changes the branch at the same time, because this process locks the branch.
 const MAX_RETRIES: u32 = 1000;
 
-/// The policy for a branch that has moved since the transaction began.
+/// The way in which a commit is handled if the branch has moved since the transaction began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergePolicy {
@@ -26,11 +26,11 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
-/// Returns the new head. The other objects in `new` are needed by the commit but missing from the
-/// store. `start` is the branch's head when the transaction began.
+/// Returns the new head. The other objects in `new` are the objects that the commit needs but that
+/// are not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
-/// The lock on the branch serialises concurrent commits. No other commit can therefore make a merge
-/// obsolete while the merge is being computed.
+/// Concurrent commits to a branch are serialised by the lock on the branch. A merge therefore
+/// cannot become obsolete because of another commit while it is being computed.
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
@@ -79,7 +79,7 @@ fn compare_and_swap(
             finish_commit(database, [new, &NewObjects::new()]);
             return Ok(commit);
         }
-        // The attempt also fails while another program holds the lock on the ref.
+        // An attempt also fails if another program holds the lock on the ref.
         database.counters().retries.count();
     }
     Err(moved_too_often(branch))
@@ -101,7 +101,7 @@ pub(super) fn check_start(branch: &Branch, start: Option<Id>) -> Result<()> {
     if head == start { Ok(()) } else { Err(Error::NotFastForward(moved_text(branch, start, head))) }
 }
 
-/// Describes how a branch moved.
+/// Returns a description of how a branch moved from one commit to another.
 fn moved_text(branch: &Branch, from: Option<Id>, to: Option<Id>) -> String {
     let at = |id: Option<Id>| id.map_or_else(|| "no commit".to_owned(), |id| id.to_string());
     format!("branch {} moved from {} to {}", branch.name(), at(from), at(to))
@@ -148,8 +148,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass the commit again even though it has been written, because the reflog entry needs the
-        // commit's message.
+        // Pass the commit to the store again even though it has already been written, because the
+        // reflog entry contains the commit's message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {
@@ -162,7 +162,7 @@ fn integrate_merged(
     Err(moved_too_often(branch))
 }
 
-/// Refuses to create a branch if that would restore the history of a removed branch.
+/// Returns an error if creating the branch would restore the history of a removed branch.
 fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     match start {
         Some(start) if parents.contains(&start) => Err(Error::Removed(start)),
@@ -170,9 +170,10 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     }
 }
 
-/// Moves the branch without a merge if the head is a parent of the commit and no other thread holds
-/// the branch's lock. Without a merge, the store can sync the objects and the ref together. Returns
-/// `None` if the caller has to merge.
+/// Moves the branch without a merge, if the head is a parent of the commit and no other thread
+/// holds the lock on the branch. Because no merge is needed, the store can write the objects and
+/// update the ref in a single call, which saves time. Returns `None` if the caller has to merge
+/// instead.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
@@ -201,21 +202,23 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
     database.counters().commits.count();
 }
 
-/// Writes objects again if they were pruned before the branch referred to them. For example,
-/// `git gc` may have packed the objects as unreachable, and `git repack -ad` may then have deleted
-/// the pack. Git does not prune the new copies, because they are reachable from the branch.
+/// Writes objects again if they were pruned before the branch was updated to refer to them. For
+/// example, `git gc` may have packed the objects while they were unreachable, and `git repack -ad`
+/// may then have deleted the pack. Git does not prune the new copies, because they are reachable
+/// from the branch.
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
-            // Only log the error, because the branch has already moved and there is rarely anything
-            // to write.
+            // Only log the error, because the branch has already been updated, and objects are
+            // rarely missing.
             tracing::warn!("cannot check that all objects of a commit exist: {error}");
         }
     }
 }
 
-/// Returns a commit that contains both `head` and `commit`. The result is `head`, `commit` or a new
-/// merge commit. A new merge commit is returned along with the objects that it needs.
+/// Returns a commit whose history contains both `head` and `commit`, which can be either of the two
+/// or a new merge commit. If a merge commit is created, the new objects that it needs are returned
+/// too.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -251,7 +254,7 @@ fn merge_with_head(
     Ok((id, batch))
 }
 
-/// Writes a commit, preceded by the objects that it needs.
+/// Writes a commit to the store, after the objects that the commit needs.
 pub(super) fn store_commit(
     objects: &ObjectCache,
     mut batch: NewObjects,
@@ -266,7 +269,7 @@ pub(super) fn store_commit(
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if there is no such commit. Returns [`Error::NotFastForward`] if the
-/// commit does not descend from the head or if the branch moved in the meantime.
+/// commit does not descend from the head or if the branch moves during the call.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;

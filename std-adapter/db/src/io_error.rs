@@ -1,10 +1,10 @@
-//! An [`std::io::Error`] that can be cloned and compared.
+//! A wrapper around [`std::io::Error`] that can be cloned and compared.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// A shared [`io::Error`]. Two values are equal if they have the same kind and text.
+/// A shared [`io::Error`]. Two `IoError`s are equal if they have the same kind and the same text.
 #[derive(Debug, Clone)]
 pub struct IoError(Arc<io::Error>);
 

@@ -25,8 +25,8 @@ pub use model::merge::{Conflict, ConflictKind, Conflicts};
 pub use model::{identity, object};
 pub use transaction::{CommitOptions, Committed, Transaction};
 
-/// Internals for the fuzz targets. The items in this module are not part of the public interface
-/// and may change at any time.
+/// Internal functions that the fuzz targets call. The items in this module are not part of the
+/// public interface and may change at any time.
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::model::{diff, history, merge, object_cache, tree};

@@ -6,7 +6,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate};
 
-/// A store that counts how often heads are read.
+/// A store that counts the reads of branch heads.
 #[derive(Default)]
 struct Counting {
     store: MemoryStore,
@@ -121,7 +121,7 @@ async fn concurrent_remote_work_is_limited() {
     // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // Work that is still waiting for a permit receives the message later.
+        // A task that is still waiting for a permit receives this message once the task runs.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -8,9 +8,10 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// The author of the commit, in the form `NAME <MAIL>` with an optional date. A write at offset 0
-/// replaces the text. The text is validated when it ends with a newline or when the file is closed,
-/// and invalid text is discarded. If the file is empty, the author is the attached user.
+/// The `author` file, which contains the author of the commit in the form `NAME <MAIL>` with an
+/// optional date. A write at offset 0 replaces the text. The text is validated when it ends with a
+/// newline and when the file is closed. Invalid text is discarded. If the file is empty, the author
+/// is the user who attached to the tree.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 
@@ -22,7 +23,7 @@ struct AuthorState {
 #[derive(Default)]
 struct AuthorText {
     now: Vec<u8>,
-    /// The last valid text.
+    /// The most recent text that was valid.
     right: Vec<u8>,
 }
 
@@ -46,7 +47,7 @@ impl Author {
         }
     }
 
-    /// Validates the text, and restores the last valid text if validation fails.
+    /// Validates the text, and restores the previous valid text if validation fails.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

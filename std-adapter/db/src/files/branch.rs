@@ -46,7 +46,7 @@ impl BranchDir {
                 Arc::new(move || handle.tree_and_time())
             };
             let ro = RoTree::new(&self.handle.database, source.clone(), self.handle.number);
-            // The inode numbers must stay the same if the directory is dropped and created again.
+            // The inode numbers must not change if the directory is dropped and recreated.
             let numbered = |entry: Entry| {
                 let number = inode_numbers::hash_of(("branch", self.handle.number, entry.name()));
                 entry.with_ino(number)
@@ -83,7 +83,7 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
-    /// Succeeds without effect. Git does not store directory modes, but `mkdir -m` must not fail.
+    /// Succeeds without effect. Git does not store directory modes, but `mkdir -m` must succeed.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

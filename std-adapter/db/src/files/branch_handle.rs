@@ -1,4 +1,4 @@
-//! The branch to which the files in a directory refer.
+//! Handles to the branches that the files of a connection refer to.
 
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, Weak};
@@ -13,15 +13,15 @@ use crate::model::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// A handle to a branch. Renaming the branch redirects the handle to the new name. All files of a
-/// branch share one handle per connection.
+/// A handle to a branch. Renaming the branch redirects the handle to the new name. On each
+/// connection, all files of a branch share one handle.
 pub(super) struct BranchHandle {
     pub(super) database: Database,
     pub(super) quota: Arc<Quota>,
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The branch's directory, if any fid refers to the directory.
+    /// The directory of the branch, if it is in use by any fid.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -67,8 +67,8 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the branch's directory. Calls `make` to create the directory if no fid refers to an
-    /// existing one.
+    /// Returns the directory of the branch. Calls `make` to create the directory unless a fid
+    /// already uses it.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -95,9 +95,9 @@ impl BranchHandle {
         kept.unwrap_or_default()
     }
 
-    /// Removes the transactions that have ended and calls `work` with the remaining ones. The
-    /// connection's [`BranchTable`] keeps the list of transactions alive while the list is not
-    /// empty.
+    /// Removes the transactions that have ended, and then calls `work` with the remaining
+    /// transactions. The connection's [`BranchTable`] keeps the list of transactions alive until
+    /// the list is empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

@@ -1,4 +1,5 @@
-//! The branches that a connection uses, and the branches that it has created without a commit.
+//! The branches that a connection uses, including branches that it has created but that have no
+//! commit yet.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,17 +13,17 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
-/// The maximum number of a connection's branches that have no commit yet.
+/// The maximum number of branches without a commit that a connection can create.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
 /// The maximum number of `fast-forward` failures that a connection remembers.
 const MAX_REFUSALS: usize = 64;
 
-/// The maximum number of inode numbers to remember for the names of renamed or removed branches.
+/// The maximum number of renamed or removed branches for which inode numbers are remembered.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// A connection's information about branches, beyond what is in the store. Listing branches adds no
-/// entries, so unused branches take up no memory.
+/// Information that a connection keeps about branches in addition to the data in the store. Listing
+/// the branches does not add entries to the table, so unused branches take up no memory.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -32,18 +33,18 @@ pub(super) struct BranchTable {
 struct State {
     /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
-    /// Branches that are shown even if they have no commit.
+    /// Branches that are visible even if they have no commit.
     made: BTreeSet<BranchName>,
-    /// The inode numbers for names whose branch was renamed or removed. These numbers keep a new
-    /// branch from getting the number of an old branch with the same name. All other numbers are
-    /// derived from the name and `origin`.
+    /// The inode numbers to use for the names of renamed or removed branches, so that a new branch
+    /// does not get the inode number of an old branch with the same name. All other inode numbers
+    /// are derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
-    /// Open transactions, by the inode number of their branch. Transactions outlive the fids that
-    /// refer to the branch.
+    /// Open transactions, keyed by the inode number of their branch. A transaction can outlive the
+    /// fids that refer to its branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
-    /// The reason why the last `fast-forward` of each branch failed, with the inode number of the
-    /// branch. The reasons outlive the fids that refer to the branch.
+    /// The reasons why the last `fast-forward` of each branch failed, with the inode numbers of the
+    /// branches. A reason can outlive the fids that refer to its branch.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -114,7 +115,7 @@ impl BranchTable {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
-            // Branches that have received a commit no longer need an entry.
+            // A branch that now has a commit no longer needs an entry in `made`.
             let heads = self.database.heads()?;
             let state = &mut *self.state.lock();
             heads.iter().for_each(|(name, _)| {
@@ -165,7 +166,7 @@ impl BranchTable {
     /// Removes a handle that is no longer in use.
     pub(super) fn forget(&self, handle: &BranchHandle) {
         let (name, state) = (handle.name(), &mut *self.state.lock());
-        // The table may already hold a new handle for the name.
+        // The table may already contain a new handle for the same name.
         if state.handles.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), handle)) {
             state.handles.remove(&name);
         }
@@ -177,7 +178,8 @@ impl BranchTable {
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// Records the reason why a `fast-forward` failed, or clears the reason if `text` is `None`.
+    /// Records the reason why a `fast-forward` failed, or removes the recorded reason if `text` is
+    /// `None`.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);
@@ -199,8 +201,8 @@ impl BranchTable {
 
     /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
-        // Drop the table after releasing the lock, because dropping transactions may drop handles,
-        // and dropping a handle takes the lock.
+        // Drop the transactions only after releasing the lock. Dropping a transaction can drop a
+        // branch handle, which acquires the same lock.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }
@@ -242,7 +244,8 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // The name never gets its old number back, however many names are retired.
+        // The name never gets its old inode number back, no matter how many other branches are
+        // removed.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

@@ -10,7 +10,8 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches in the repository, and the connection's own branches that have no commit yet.
+/// All branches in the repository, and the branches that this connection has created but that have
+/// no commit yet.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
@@ -31,8 +32,8 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a listing: its name and its inode number. The files of the branch are created only
-/// on demand.
+/// A branch in a directory listing: its name and its inode number. The files of the branch are
+/// created on demand.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,
@@ -91,7 +92,7 @@ impl Directory for Branches {
         })())
     }
 
-    /// Succeeds even if the branch already exists, because clients rely on this behaviour.
+    /// Succeeds even if the branch already exists. Clients rely on this behaviour.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.kind != CreateKind::Dir {

@@ -11,7 +11,8 @@ use crate::model::tree::Tree;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
-/// A `diff` directory. The listing is empty, but looking up the hash of any commit succeeds.
+/// A `diff` directory. The directory appears empty, but the hash of any commit can be looked up in
+/// it.
 pub(super) struct DiffDir {
     database: Database,
     new: TreeSource,
@@ -40,7 +41,8 @@ impl Directory for DiffDir {
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             let (id, (new, since)) = (parse_name(name)?, (self.new)()?);
-            // The comparison has to hash all content that is not stored yet.
+            // The comparison computes the hashes of all content that is not stored yet, so large
+            // content must not be compared on this thread.
             let bytes = new.top().weight().1;
             let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);

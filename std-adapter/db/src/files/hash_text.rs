@@ -1,10 +1,10 @@
-//! Hashes in the text form that clients read and write.
+//! Parses and formats hashes as text that clients read and write.
 
 use datakit_core::vfs;
 
 use crate::{Error, Id};
 
-/// The reply to a command that has nothing to report.
+/// The reply to a command that returns no data.
 pub(super) const NO_REPLY: &str = "";
 
 /// Parses a file name as a hash.
@@ -17,7 +17,7 @@ pub(super) fn line(id: Option<Id>) -> String {
     id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
 }
 
-/// Returns whether `text` may be the beginning of a hash.
+/// Returns whether `text` could be the start of a hash that is not complete yet.
 pub(super) fn is_partial_hash(text: &str) -> bool {
     text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }

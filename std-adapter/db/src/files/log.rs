@@ -1,5 +1,5 @@
-//! The `log` file: the history of a commit, with one line per commit. The lines are produced as the
-//! file is read.
+//! The `log` file: the history of a commit, with one line per commit. The lines are generated while
+//! the file is being read.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::model::log_line;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A function that returns the commit where the log begins. The function is called each time the
-/// file is opened.
+/// A function that returns the newest commit in the log. The function is called each time the file
+/// is opened.
 pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
 
 /// A `log` file.
@@ -23,7 +23,7 @@ pub(super) struct LogFile {
 }
 
 impl Leaf for LogFile {
-    /// Reports a length of 0, because the length is unknown until the log is read.
+    /// Reports a length of 0, because the length is unknown until the log has been generated.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
@@ -53,7 +53,8 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // A cancelled read may still be running on a blocking thread and hold the lock.
+            // A read that was cancelled may still be running on a blocking thread and holding the
+            // lock.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -63,8 +64,8 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // Start over to read earlier text. The history of a commit never changes, so
-                    // the text will be the same.
+                    // Start over if the client reads earlier text again. The history of a commit
+                    // never changes, so the new text is identical to the old text.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -75,15 +76,15 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// The minimum number of bytes to produce at a time. A larger number speeds up sequences of very
-/// short reads.
+/// The minimum number of bytes to generate at a time. Generating more bytes than a client requests
+/// speeds up sequences of very short reads.
 const READ_AHEAD: usize = 16 << 10;
 
-/// A reader at a position in the log's text.
+/// The reader of an open `log` file.
 struct Reader {
-    /// `None` at the end of the history.
+    /// The commits that have not been formatted yet, or `None` at the end of the history.
     log: Option<Log>,
-    /// The text that has been produced but not yet read, and its offset.
+    /// The text that has been generated but not read yet. The text starts at offset `begin`.
     text: Vec<u8>,
     begin: u64,
     failed: Option<Error>,
@@ -95,14 +96,14 @@ impl Reader {
         Reader { log, text: Vec::new(), begin: 0, failed: None }
     }
 
-    /// Returns the text at `offset`, if it has been produced.
+    /// Returns the text at `offset` if it has already been generated.
     fn ready_at(&self, offset: u64) -> Option<&[u8]> {
         let skipped = usize::try_from(offset.checked_sub(self.begin)?).ok()?;
         self.text.get(skipped..).filter(|text| !text.is_empty())
     }
 
-    /// Returns up to `count` bytes at `offset`, or no bytes at the end. Text before `offset` is
-    /// discarded.
+    /// Returns up to `count` bytes at `offset`, or no bytes at the end of the log. Discards the
+    /// text before `offset`.
     fn text_at(&mut self, offset: u64, count: usize) -> crate::Result<Vec<u8>> {
         loop {
             let before = usize::try_from(offset.saturating_sub(self.begin))
@@ -117,13 +118,13 @@ impl Reader {
             self.more(count.max(READ_AHEAD));
         }
         if self.begin != offset || self.text.is_empty() {
-            // Report the error once all text before it has been read.
+            // Report an error only after all text that precedes it has been read.
             return self.failed.clone().map_or(Ok(Vec::new()), Err);
         }
         Ok(self.text.get(..count).unwrap_or(&self.text).to_vec())
     }
 
-    /// Produces text until `count` bytes are available or the history ends.
+    /// Generates text until `count` bytes are available or the history ends.
     fn more(&mut self, count: usize) {
         while let Some(log) = &mut self.log {
             match log.next() {

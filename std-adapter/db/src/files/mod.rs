@@ -1,9 +1,9 @@
-//! The database as a file tree. The top-level directories are `branch`, `commits`, `debug`,
-//! `remotes`, `snapshots` and `trees`.
+//! The file tree through which clients access the database. The top-level directories are `branch`,
+//! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
-//! Each connection has its own tree. A connection's transactions, its remotes, and its branches
-//! without a commit are invisible to other connections. This module depends on the rest of the
-//! crate, but the rest of the crate does not depend on it.
+//! Each connection has its own tree. The transactions, the remotes and the branches without a
+//! commit that belong to one connection are invisible to other connections. The rest of the crate
+//! does not depend on this module.
 
 mod author;
 mod branch;
@@ -29,7 +29,8 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// Returns the file tree for one connection. `debug` becomes the tree's `debug` directory.
+/// Returns the file tree for one connection. The entry `debug` becomes the tree's `debug`
+/// directory.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));

@@ -1,4 +1,4 @@
-//! The open transactions of a branch on one connection.
+//! The transactions on a branch that a connection has open.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -8,17 +8,16 @@ use super::quota::Permit;
 use crate::transaction::Transaction;
 use datakit_server::tree::Entry;
 
-/// Open transactions by name.
+/// Open transactions, keyed by name.
 pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 
-/// The open transactions of one branch. Use [`BranchHandle::with_transactions`] to lock the
-/// transactions.
+/// The open transactions on one branch. Use [`BranchHandle::with_transactions`] to access them.
 ///
 /// [`BranchHandle::with_transactions`]: super::branch_handle::BranchHandle::with_transactions
 #[derive(Default)]
 pub(super) struct OpenTransactions(pub(super) Mutex<TransactionMap>);
 
-/// An open transaction and its permit from the connection's quota.
+/// An open transaction, together with its permit from the connection's quota.
 pub(super) struct OpenTransaction {
     pub(super) entry: Entry,
     pub(super) transaction: Arc<Transaction>,

@@ -1,4 +1,4 @@
-//! The limits of one connection.
+//! Limits on the resources that one connection can use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,22 +9,22 @@ use crate::Database;
 use datakit_server::budget::Budget;
 use datakit_server::tree::{BoxFuture, OpenLeaf};
 
-/// The maximum number of open transactions.
+/// The maximum number of open transactions per connection.
 const MAX_TRANSACTIONS: usize = 1024;
 
-/// The maximum number of remotes.
+/// The maximum number of remotes per connection.
 const MAX_REMOTES: usize = 256;
 
-/// The maximum number of open streams for branches, paths and remotes.
+/// The maximum number of open streams per connection.
 const MAX_WATCHES: usize = 4096;
 
-/// A connection may use at most `1 / MEMORY_SHARE` of the memory for uncommitted changes. The limit
-/// leaves memory for other connections.
+/// A connection can use at most `1 / MEMORY_SHARE` of the memory that is available for uncommitted
+/// changes. The remaining memory is left for other connections.
 const MEMORY_SHARE: u64 = 4;
 
-/// The limits of one connection, and its current usage.
+/// The limits on one connection, and the resources that the connection currently uses.
 pub(super) struct Quota {
-    /// The memory for the connection's transactions and for the text that the client writes.
+    /// The memory budget for the connection's transactions and for text that the client writes.
     pub(super) memory: Arc<Budget>,
     pub(super) transactions: Limit,
     pub(super) remotes: Limit,
@@ -43,7 +43,7 @@ impl Quota {
     }
 }
 
-/// A limited number of permits.
+/// A counter that issues a limited number of permits.
 pub(super) struct Limit {
     limit: usize,
     what: &'static str,

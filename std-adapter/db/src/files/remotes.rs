@@ -1,4 +1,5 @@
-//! The `/remotes` directory, which contains other repositories from which branches can be fetched.
+//! The `/remotes` directory, which contains a directory for each repository that branches can be
+//! fetched from.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,11 +26,12 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
-    /// Limits the concurrent fetches of this connection, so that other connections can fetch too.
+    /// A semaphore that limits the concurrent fetches of this connection, so that other connections
+    /// can fetch too.
     turns: Arc<Semaphore>,
 }
 
-/// The maximum number of fetches that one connection can run at a time.
+/// The maximum number of fetches that one connection can run concurrently.
 const MAX_CONCURRENT_FETCHES: usize = 2;
 
 impl Remotes {
@@ -92,7 +94,7 @@ struct RemoteDir {
     entries: [Entry; 3],
 }
 
-/// The state that the files of a remote share.
+/// The state that is shared by the files of a remote.
 struct Remote {
     refs: Arc<FetchedRefs>,
     url: Text,
@@ -103,10 +105,12 @@ struct Remote {
     _permit: Permit,
 }
 
-/// Keeps fetched objects alive as long as the remote or a fetch from the remote exists.
+/// A guard that keeps fetched objects alive. The remote holds the guard, and so does each fetch
+/// from the remote while it is running.
 struct FetchedRefs {
     database: Database,
-    /// The name of the refs that keep the objects alive. The name is unique across all connections.
+    /// The name of the refs that keep the fetched objects alive. No other connection uses this
+    /// name.
     name: String,
     /// Whether a fetch has been started.
     used: AtomicBool,
@@ -164,8 +168,8 @@ impl Directory for RemoteDir {
     }
 }
 
-/// Cancels the fetch when dropped. The fetch therefore ends if its request is cancelled or the
-/// client disconnects.
+/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request is
+/// cancelled or the client disconnects.
 struct CancelOnDrop(CancelFlag);
 
 impl Drop for CancelOnDrop {
@@ -194,11 +198,11 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Make the process wait for the fetch before it exits. The wait is short, because the
-            // fetch will have been cancelled.
+            // Keep the process from exiting before the fetch has stopped. The wait is short,
+            // because fetches are cancelled before the process exits.
             let _in_flight = in_flight;
-            // Hold the permit until the fetch ends, because a cancelled fetch briefly outlives its
-            // request.
+            // Hold the permit until the fetch has stopped. A cancelled fetch keeps running for a
+            // short time after its request was cancelled.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
         });
@@ -219,8 +223,8 @@ impl Remote {
     }
 }
 
-/// Logs and returns the reason why `url` was not fetched. A 9P error has room only for the
-/// beginning of the reason. The command file returns the complete reason.
+/// Logs and returns the reason why nothing was fetched from `url`. A 9P error reply may truncate
+/// the reason, but the command file returns the complete text.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");
@@ -242,14 +246,14 @@ impl Drop for FetchedRefs {
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
         let in_flight = self.database.in_flight();
         let forget = move || {
-            // Before the process exits, it waits for this guard to be dropped.
+            // The process does not exit until this guard has been dropped.
             let _in_flight = in_flight;
             if let Err(error) = database.objects().store().forget_remote(&name) {
                 tracing::warn!("cannot forget the remote {name}: {error}");
             }
         };
-        // Use a separate thread, because the connection's thread also serves other connections. A
-        // spawned task would be dropped if the runtime is shutting down.
+        // Use a separate thread, because the connection's thread also serves other connections. An
+        // async task would be dropped if the runtime were shutting down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"

@@ -1,4 +1,5 @@
-//! Read-only trees that show a head, a commit, a tree object, or an input to a merge.
+//! Read-only directories that show the tree of a head, a commit, a tree object or an input to a
+//! merge.
 
 use std::sync::Arc;
 
@@ -13,24 +14,24 @@ use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
-/// A function that returns the tree to show and its modification time, if known. The function is
-/// called on every access.
+/// A function that returns the tree to show and, if known, the tree's modification time. The
+/// function is called on every access.
 pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
 
 /// A read-only tree.
 pub(super) struct RoTree {
     database: Database,
     top: Lookup,
-    /// A number that is combined with a node's path and kind to derive its inode number.
+    /// A number from which the inode numbers of all nodes in the tree are derived.
     number: u64,
     attributes: Attributes,
 }
 
-/// How to find a directory.
+/// The way in which a directory is found.
 enum Lookup {
-    /// The directory is known, because the tree never changes.
+    /// The directory itself, because the tree never changes.
     Found(TreeDir),
-    /// The directory is found by its path in the current tree.
+    /// The source of the current tree, in which the directory is looked up by its path.
     Path(TreeSource),
 }
 
@@ -54,20 +55,20 @@ impl RoTree {
         }
     }
 
-    /// Sets the modification time of a tree that never changes.
+    /// Sets the modification time of the tree, which never changes.
     pub(super) fn since(mut self, time: Time) -> RoTree {
         self.attributes.since = Some(time);
         self
     }
 
-    /// Makes removals succeed without having any effect. The tree disappears together with the
-    /// directory that contains it.
+    /// Makes removals succeed without any effect. Tools such as `rm -r` can then remove the
+    /// directory that contains the tree.
     pub(super) fn ignoring_removal(mut self) -> RoTree {
         self.attributes.ignores_removal = true;
         self
     }
 
-    /// Returns the top directory, with `name` as its name.
+    /// Returns the top directory as an entry with this name.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = inode_numbers::hash_of(("ro", self.number));
         let RoTree { database, top: lookup, attributes, .. } = self;
@@ -78,7 +79,7 @@ impl RoTree {
         )
     }
 
-    /// Returns a file that never changes.
+    /// Returns an entry for a file that never changes.
     pub(super) fn file(database: &Database, name: &[u8], file: TreeFile, number: u64) -> Entry {
         let lookup = Lookup::Found(TreeDir::empty());
         let attributes = Attributes::default();
@@ -96,7 +97,7 @@ impl RoTree {
 /// A directory of a read-only tree.
 struct RoDir(Arc<DirRef>);
 
-/// The location of a directory, shared by its entries.
+/// The location of a directory. The entries of the directory share this value.
 struct DirRef {
     database: Database,
     lookup: Lookup,
@@ -109,9 +110,9 @@ struct DirRef {
 /// The attributes of a read-only tree.
 #[derive(Clone, Copy, Default)]
 struct Attributes {
-    /// The modification time of a tree that never changes.
+    /// The modification time of the tree, if the tree never changes.
     since: Option<Time>,
-    /// Whether removals succeed without having any effect.
+    /// Whether removals succeed without any effect.
     ignores_removal: bool,
 }
 
@@ -157,9 +158,9 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node. Reads nothing below the node, so that a missing object affects
-    /// only clients that read the object. Returns `None` for submodules and for names that are too
-    /// long for clients.
+    /// Returns the entry for a node. Does not read any objects below the node, so that a missing
+    /// object affects only clients that read that object. Returns `None` for a submodule and for a
+    /// name that exceeds the maximum length of a file name.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -232,7 +233,7 @@ struct RoFile {
     link: bool,
 }
 
-/// How to find a file. For directories, see [`Lookup`].
+/// The way in which a file is found. The corresponding type for directories is [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -308,10 +309,10 @@ pub(super) fn time_of(commit: &Commit) -> Time {
     Time { sec: commit.time, nsec: 0 }
 }
 
-/// The permission bits that Git gives to directories on checkout.
+/// The permission bits of the directories that Git creates in a checkout.
 pub(super) const DIRECTORY: u32 = 0o755;
 
-/// Returns the attributes that Git gives to a file on checkout.
+/// Returns the attributes that the file would have in a Git checkout.
 pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
     let bits = match mode {
         EntryMode::Normal => 0o644,

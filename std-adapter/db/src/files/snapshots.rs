@@ -1,4 +1,4 @@
-//! The `/snapshots`, `/commits` and `/trees` directories, whose entries are named by hashes and
+//! The `/snapshots`, `/commits` and `/trees` directories, whose entries are named after hashes and
 //! never change.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn empty_list() -> BoxFuture<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
-/// Returns a file that contains immutable text about a commit.
+/// Creates a read-only file that contains text about a commit.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
     let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
     Entry::file(name, text).with_ino(inode_numbers::hash_of((kind, name, id.as_bytes())))
@@ -148,8 +148,8 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs under the names that `tree.live`
-/// reports.
+/// The `/trees` directory, which contains all trees and blobs. Their names are the lines that
+/// `tree.live` files contain.
 pub(super) struct Trees(Database);
 
 impl Trees {

@@ -1,4 +1,4 @@
-//! The streams for a branch: its head, its reflog, and the node at a path.
+//! Streams that report changes of a branch: its head, its reflog, and the node at a path.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch, and publishes any changes that other programs have already made.
+    /// Subscribes to the branch, and publishes any earlier changes by other programs that have not
+    /// been noticed yet.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;
@@ -38,8 +39,8 @@ fn unknown_length() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// The `head.live` file: a stream of the branch's heads, beginning with the current one. Heads that
-/// are replaced between two reads are skipped.
+/// The `head.live` file: a stream of the branch's heads, beginning with the current head. If the
+/// head changes several times between two reads, only the latest head is reported.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {
@@ -56,8 +57,8 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The `reflog` file: a stream of every head since the file was opened. The stream ends if the
-/// reader falls too far behind.
+/// The `reflog` file: a stream of all heads that the branch gets after the file was opened. The
+/// stream ends if the reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
@@ -73,7 +74,7 @@ impl Leaf for Reflog {
     }
 }
 
-/// The heads that an open `reflog` file delivers.
+/// The heads that can be read from an open `reflog` file.
 struct Heads {
     moves: branch::LogReader,
     _guards: StreamGuards,
@@ -83,14 +84,14 @@ impl TextSource for Heads {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.moves.next().await {
             Ok(head) => Ok(Some(line(head).into())),
-            // End the stream, because a log with a gap would otherwise look complete.
+            // End the stream, so that a log with a gap does not look complete.
             Err(Lagged) => Ok(None),
         }
     }
 }
 
-/// The `tree.live` file: a stream of the hashes at a path in the branch, beginning with the current
-/// one.
+/// The `tree.live` file: a stream of the hashes of the node at a path in the branch, beginning with
+/// the current hash.
 pub(super) struct TreeLive {
     pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,
@@ -112,8 +113,8 @@ impl Leaf for TreeLive {
     }
 }
 
-/// Returns a line with `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or an empty line if there is no
-/// file or directory at `path`.
+/// Returns a line of the form `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`. Returns an empty line if
+/// there is no file or directory at `path`.
 fn node_line(database: &Database, head: Option<Id>, path: &[u8]) -> Result<String> {
     let node = match Tree::of_commit(database.objects(), head)?.get(database.objects(), path) {
         Ok(node) => node,

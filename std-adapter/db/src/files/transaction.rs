@@ -26,17 +26,17 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
     entries: [Entry; 8],
-    /// The `conflicts` file, which is shown after a merge or a conflict.
+    /// The `conflicts` file, which is visible after a merge or a conflict.
     conflicts: Entry,
-    /// The directories that are shown after a merge.
+    /// The directories that are visible after a merge.
     merged: [Entry; 3],
 }
 
-/// The state that the files of a transaction share.
+/// The state that is shared by the files of a transaction.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// The table that contains the transaction while the transaction is open. The reference is
-    /// weak, because the table owns this state.
+    /// The table of open transactions, which contains this transaction while it is open. The
+    /// reference is weak, because the table owns the files of the transaction.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,
@@ -129,8 +129,8 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Ignores the removal of every entry except `rw`, because `rm -r` must remove all entries
-    /// before it can remove the directory.
+    /// Returns `true` for every entry except `rw`. Removals of these entries succeed without
+    /// effect, because `rm -r` has to remove all entries before it can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
@@ -147,7 +147,7 @@ impl Directory for TransactionDir {
 }
 
 impl TransactionFiles {
-    /// Parses the lines of the `parents` file.
+    /// Parses the hashes in the `parents` file.
     fn parents(&self) -> crate::Result<Vec<Id>> {
         let text = self.parents.get();
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
@@ -174,7 +174,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// Closes the transaction, and frees its memory before returning.
+    /// Closes the transaction. The transaction's memory has been freed when this method returns.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
@@ -189,7 +189,7 @@ impl TransactionFiles {
         Ok(())
     }
 
-    /// Removes the ended transaction from the table.
+    /// Removes the transaction from the table of open transactions.
     fn remove_from_table(&self) {
         if let Some(transactions) = self.transactions.upgrade() {
             self.handle.with_transactions(&transactions, |_| ());
@@ -287,7 +287,7 @@ impl TransactionFiles {
     }
 }
 
-/// Returns whether the last word of a command may be incomplete.
+/// Returns whether the last word of a command could be incomplete.
 fn is_partial_word(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));

@@ -1,5 +1,5 @@
-//! The `watch/` directory. For each name `X`, the directory contains an `X.node` directory with a
-//! `tree.live` file.
+//! The `watch/` directory. For each path component `X`, there is a nested `X.node` directory, which
+//! contains a `tree.live` file.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::tree::{TreeNode, join};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The directory for one path in a branch. The path need not exist.
+/// The directory for one path in a branch. The path does not have to exist.
 pub(super) struct WatchDir {
     handle: Arc<BranchHandle>,
     path: Vec<u8>,
@@ -40,8 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the current names as a hint. Looking up a name succeeds even if the name is not
-    /// listed.
+    /// Lists the names that currently exist. Any other name can be looked up too.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -50,7 +49,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // With the suffix, the name must not exceed the maximum length.
+        // Leave out names that exceed the maximum length when the suffix is added.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

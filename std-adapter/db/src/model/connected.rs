@@ -1,11 +1,11 @@
-//! Finds the objects that must be written again before a branch may refer to a commit. The command
-//! `git rev-list --objects COMMIT --not --all` lists the same objects.
+//! Finds the objects that must be rewritten before a branch can refer to a commit. The command `git
+//! rev-list --objects COMMIT --not --all` lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref. Git may prune any other object at any time.
-//! Examples are objects of a removed branch, objects written by a merge, and old objects that a
-//! transaction reuses. The search therefore skips the objects that refs reach, and looks up all
-//! others in the store rather than in a cache. Writing the found objects again makes `git gc` treat
-//! them as new.
+//! For example, it may prune the objects of a removed branch, objects written by a merge, and old
+//! objects that a transaction reuses. The search therefore skips objects that are reachable from a
+//! ref, and looks up all other objects in the store rather than in a cache. Rewriting the objects
+//! keeps `git gc` from pruning them, because they appear to be new.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::model::tree::NewObjects;
 use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// If no more than this many objects are found, all of them are written again, even if a rename
-/// merely moved them within the tree.
+/// The maximum number of objects that are rewritten without checking whether a rename merely moved
+/// them within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
-/// Objects in memory, by hash.
+/// Objects in memory, keyed by hash.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
-/// Returns the objects that no ref reaches, dependencies first. The caller must write these objects
-/// before moving a branch from `head` to a commit of `tree` with these `parents`. The result
-/// excludes the objects in `new`, which the caller writes afterwards. `kept` contains other objects
-/// that are still in memory.
+/// Returns the objects that must be rewritten before a branch is moved from `head` to a commit with
+/// this `tree` and these `parents`. Each object comes after the objects that it refers to. The
+/// result does not include the objects in `new`, which the caller must write afterwards. `kept`
+/// contains further objects that are still in memory and need not be read from the store.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if a parent does not exist. Returns [`Error::Broken`] if another
@@ -83,7 +83,8 @@ struct Search<'a> {
     new: AtHand<'a>,
     kept: AtHand<'a>,
     seen: HashSet<Id>,
-    /// Objects that no ref reaches, dependencies last.
+    /// The objects found so far, which are not reachable from any ref. Each object comes before the
+    /// objects that it refers to.
     found: Vec<Found>,
 }
 
@@ -98,7 +99,8 @@ impl Search<'_> {
         if self.objects.store().exists(id)? { Ok(()) } else { Err(Error::NotFound) }
     }
 
-    /// Finds the ancestors of `tips` that no ref reaches, along with the objects of their trees.
+    /// Finds the ancestors of `tips` that are not reachable from any ref, and the objects of their
+    /// trees.
     fn commits(&mut self, head: Option<Id>, tips: &[Id]) -> Result<()> {
         if tips.iter().all(|tip| Some(*tip) == head) {
             return Ok(());
@@ -122,8 +124,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of `tree` that no tree in `others` contains. The store must contain all
-    /// objects of the trees in `others`.
+    /// Finds the objects of `tree` that are not in any of the trees in `others`. All objects of
+    /// these other trees must be in the store.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
@@ -166,8 +168,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Trees are sorted, so one pass is enough. If a tree is damaged and not sorted,
-                // more of its entries than necessary are looked up in the store.
+                // The entries of a tree are sorted, so a single pass is enough. If a damaged tree
+                // is not sorted, more entries than necessary are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -202,7 +204,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Returns the encoded tree.
+    /// Returns the encoded content of a tree.
     fn data(&self, tree: Id) -> Result<Arc<[u8]>> {
         match self.new.get(&tree).or_else(|| self.kept.get(&tree)) {
             Some(object) => Ok(object.data.clone()),
@@ -210,8 +212,8 @@ impl Search<'_> {
         }
     }
 
-    /// Leaves out objects that `trees` contain at other paths, for example because a large
-    /// directory was renamed.
+    /// Removes objects that `trees` contain at other paths, for example because a large directory
+    /// was renamed.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());
@@ -231,7 +233,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Reads the found objects from the store.
+    /// Returns the objects found so far, reading them from the store if necessary.
     fn batch(&self) -> Result<NewObjects> {
         let object = |Found { id, kind, path }: &Found| {
             let broken = |fault| Error::Broken { id: *id, fault, path: path.clone() };
@@ -246,15 +248,15 @@ impl Search<'_> {
                 Some(Ok(None)) | None => Err(broken(Fault::Missing)),
             }
         };
-        // Reverse the order, so that dependencies come first.
+        // Reverse the order, so that each object comes after the objects that it refers to.
         self.found.iter().rev().map(object).collect()
     }
 }
 
-/// The state of a commit in the walk.
+/// The state of a commit during the search.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// Whether a ref reaches the commit.
+    /// Whether the commit is reachable from a ref.
     reached: bool,
     done: bool,
 }
@@ -270,8 +272,8 @@ fn unreached(
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {
-        // An error means that the root is a tag or a damaged ref. The objects reachable from such a
-        // root are looked up in the store instead.
+        // Ignore an error, which means that the root is a tag or a damaged ref. Objects that are
+        // reachable only from such a root are looked up in the store instead of being skipped.
         if let Ok(commit) = objects.commit(*root) {
             seen.insert(*root, Seen { reached: true, done: false });
             queue.push((commit.time, *root));

@@ -1,4 +1,4 @@
-//! The differences between two trees.
+//! Computes the differences between two trees.
 
 use crate::Result;
 use crate::model::object_cache::ObjectCache;
@@ -25,8 +25,8 @@ pub enum ChangeKind {
     Changed,
 }
 
-/// Returns the files that differ, sorted by the bytes of their paths. Directories and submodules
-/// are not listed, and identical directories are not read.
+/// Returns the files that differ between two trees, sorted by the bytes of their paths. Directories
+/// and submodules are not listed. Identical directories are not read.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a tree is missing or cannot be read.

@@ -1,10 +1,10 @@
-//! Names that Git does not allow in a tree, because some file systems treat them as names of Git's
-//! own files.
+//! Rejects names that Git does not allow in a tree because some file systems treat them as names of
+//! Git's own files.
 //!
-//! The rules for all platforms always apply, since a repository may be moved to another platform.
-//! The rules follow `verify_path` and `git fsck --strict`. HFS+ ignores some characters and
-//! truncates a name at invalid UTF-8. NTFS has short names and treats a backslash as a separator.
-//! NTFS also ignores trailing spaces, trailing dots and stream names, as in
+//! The rules of all platforms always apply, because a repository can be moved to another platform.
+//! They are the rules of Git's function `verify_path` and of `git fsck --strict`. HFS+ ignores some
+//! characters and truncates a name at invalid UTF-8. NTFS has short names and treats a backslash as
+//! a path separator. NTFS also ignores trailing spaces, trailing dots and stream names, as in
 //! `.git::$INDEX_ALLOCATION`.
 
 use gix::bstr::ByteSlice;
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
-    /// The prefix of the hashed short name. NTFS uses hashed short names when the plain short names
-    /// are taken.
+    /// The prefix of the hashed short name, which NTFS uses if the plain short names are already in
+    /// use.
     short: &'static [u8; 6],
 }
 
@@ -46,7 +46,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Returns `true` if the name is reserved for regular files but the entry is not a regular file.
+/// Returns whether the name is reserved for regular files although the entry is not a regular file.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
@@ -57,7 +57,7 @@ fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
         || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
 }
 
-/// Returns the whole name and the part after each backslash.
+/// Returns the name itself, followed by the part of the name after each backslash.
 fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let behind = name
         .iter()
@@ -77,7 +77,7 @@ fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();
-    // NTFS uses a hashed short name once four plain short names are taken.
+    // NTFS uses a hashed short name if four plain short names are already in use.
     let short = without_prefix(name, first).and_then(|rest| match rest {
         [b'~', b'1'..=b'4', rest @ ..] => Some(rest),
         _ => None,
@@ -86,7 +86,7 @@ fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
 }
 
 /// Strips a hashed short name, such as `gi7eb~12`, from the start of a name. A hashed short name
-/// has eight bytes: a prefix of the hash, a tilde and a number.
+/// consists of eight bytes: a prefix of the hash, a tilde and a number.
 fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     let (eight, rest) = name.split_at_checked(8)?;
     let tilde = eight.iter().position(|byte| *byte == b'~')?;
@@ -209,8 +209,9 @@ mod tests {
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
-                // For a directory entry, `git fsck` reports only the hash of the directory. Give
-                // each directory unique content, so that its hash identifies the test case.
+                // For a directory entry, `git fsck` reports only the hash of the directory.
+                // Therefore, give each directory unique content, so that its hash identifies the
+                // test case.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();
@@ -234,7 +235,7 @@ mod tests {
                 cases.push((name.clone(), mode, id, top));
             }
         }
-        // Skip syncing, which would make writing slow.
+        // Do not sync the objects, because syncing would make the test slow.
         store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();

@@ -1,4 +1,4 @@
-//! The directories in `rw/`.
+//! Directories in the `rw` tree of a transaction.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl RwDir {
             .dir(objects, &path)?
             .list(objects)
             .map_err(|error| error.at(&path))?;
-        // Hide names that are too long for clients.
+        // Hide names that exceed the maximum length of a file name.
         let can_be_shown = |name: &[u8], node: &TreeNode| {
             name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
         };
@@ -82,8 +82,7 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // Creating a file over an existing one only truncates the existing file, as `open` with
-            // `O_TRUNC` does.
+            // If the file already exists, only truncate it, as `open` does with `O_TRUNC`.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {
@@ -121,7 +120,7 @@ impl RwDir {
     }
 }
 
-/// Returns the inode that an entry of a transaction's tree refers to.
+/// Returns the inode of an entry if the entry belongs to a transaction's tree.
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
@@ -134,7 +133,7 @@ pub(super) fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // Keep the top directory itself, and remove only its entries.
+    // Remove only the entries of the top directory, not the directory itself.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;

@@ -1,4 +1,4 @@
-//! The files and symbolic links in `rw/`.
+//! Files and symbolic links in the `rw` tree of a transaction.
 
 use parking_lot::Mutex;
 use std::any::Any;
@@ -19,10 +19,10 @@ use crate::model::tree::{FileContent, TreeFile, no_space};
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 
-/// The maximum size, in bytes, of a file that a client writes.
+/// The maximum size, in bytes, of a file that a client can write.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
-/// A file or symbolic link. A mode change can turn a file into a link and vice versa.
+/// A file or symbolic link. Changing the mode can turn a file into a symbolic link and vice versa.
 pub(super) struct RwFile(pub(super) Arc<Inode>);
 
 impl RwFile {
@@ -63,12 +63,12 @@ fn change(inode: &Inode, change: impl FnOnce(&mut SparseBytes) -> Result<()>) ->
     })
 }
 
-/// Adds a message to an error that reports insufficient space or memory.
+/// Adds an explanation to an error that reports insufficient space or memory.
 fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// A wrapper that carries a file-tree error through a call to the database.
+/// A wrapper that lets a closure return a file-tree error through a database method.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
@@ -145,11 +145,12 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Uses a blocking thread to read large content, and to copy it before a change.
+/// An open file. Large content is read on a blocking thread. If large content is about to be
+/// changed, it is also copied on a blocking thread.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
-    /// The last blob that was read.
+    /// The blob that was read most recently.
     blob: Mutex<Option<(Id, Arc<[u8]>)>>,
 }
 
@@ -204,8 +205,8 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Loads a large blob on a blocking thread before a change, so that other requests do not have to
-/// wait.
+/// Loads a large blob into memory before it is changed. Uses a blocking thread, so that other
+/// requests do not have to wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;
@@ -223,7 +224,7 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// Checks an offset or a length sent by a client.
+/// Returns `offset` if it is a valid offset or file length. The value was sent by a client.
 fn checked(offset: u64) -> Result<u64> {
     check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }

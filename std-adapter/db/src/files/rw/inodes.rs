@@ -1,5 +1,5 @@
-//! The inodes of a transaction's tree. For each inode, the table records its number, its
-//! modification time, and whether it is in use.
+//! The inode table of a transaction's tree. For each inode, the table records the inode number, the
+//! modification time, and whether the inode is in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -14,33 +14,33 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components in a path. The number is limited because the table is traversed
-/// recursively.
+/// The maximum number of components in a path. The depth is limited because the inode table is
+/// traversed recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// Unused entries are removed only when there are more entries than this.
+/// The minimum number of entries at which unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
-/// The inodes of one transaction. Lock this table before the transaction, and keep it locked while
-/// changing both.
+/// The inodes of one transaction. To change the transaction's tree, lock this table before the
+/// transaction, and keep the table locked during the change.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// A number that is combined into every derived inode number. The number changes when a reset
-    /// or a merge replaces the tree.
+    /// A number on which every derived inode number depends. The number changes when a reset or a
+    /// merge replaces the tree.
     epoch: u64,
-    /// The modification time of all nodes that have not changed.
+    /// The modification time of nodes that the transaction has not changed.
     since: Time,
-    /// The approximate number of entries. Unused entries are removed when this number reaches
-    /// `sweep_at`.
+    /// The approximate number of entries in the table. Unused entries are removed when this number
+    /// reaches `sweep_at`.
     size: usize,
     sweep_at: usize,
 }
 
-/// An entry for a name.
+/// An entry of the inode table, which records the state of one name in a directory.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number, if a node was created with this name or moved to it. All other inode
-    /// numbers are derived from names.
+    /// The inode number, if a node was created with this name or moved to this name. All other
+    /// inode numbers are derived from names.
     number: Option<u64>,
     /// The modification time, if the node has changed.
     changed: Option<Time>,
@@ -48,39 +48,39 @@ struct NameEntry {
     below: BTreeMap<Name, NameEntry>,
 }
 
-/// A file or directory in use. An inode keeps its identity even if its name is removed, moved or
-/// reused.
+/// A file or directory that is in use. An inode keeps its identity even if its name is removed,
+/// changed or reused.
 pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
-    /// Changed only while [`InodeTable`] is locked.
+    /// The location in the tree, which changes only while the [`InodeTable`] is locked.
     location: Mutex<Location>,
-    /// The entry in the file tree, while the entry is in use.
+    /// The entry that represents the inode in the file tree, if the entry is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
-/// The location of an inode.
+/// The location of an inode in the tree.
 enum Location {
     /// The top directory.
     Top,
     /// A name in a directory.
     In(Arc<Inode>, Name),
-    /// The inode has no name, because the node was removed. A removed file keeps its content.
-    /// Contains the time of the node's last change.
+    /// The inode was removed and has no name. A removed file keeps its content. The value is the
+    /// time of the last change.
     Removed(Time),
 }
 
-/// An inode that has lost its name.
+/// An inode whose name was removed or replaced.
 pub(super) struct UnlinkedInode {
     pub(super) inode: Arc<Inode>,
-    /// The path of the inode relative to the removed node or the replaced tree.
+    /// The old path of the inode, relative to the removed node or the replaced tree.
     pub(super) path: Vec<u8>,
     changed: Option<Time>,
 }
 
 impl InodeTable {
-    /// Creates the table for a tree that was created at `since`.
+    /// Creates an inode table for a tree whose modification time is `since`.
     pub(super) fn new(since: Time) -> InodeTable {
         InodeTable {
             top: NameEntry::default(),
@@ -101,7 +101,8 @@ impl InodeTable {
         top
     }
 
-    /// Returns the inode of the entry `name` in `dir`. The full path of the entry is `path`.
+    /// Returns the inode of the entry `name` in the directory `dir`. `path` is the full path of the
+    /// entry.
     pub(super) fn inode(
         &mut self,
         dir: &Arc<Inode>,
@@ -128,7 +129,7 @@ impl InodeTable {
         inode
     }
 
-    /// Records that `path` was created.
+    /// Records that a node was created at `path`.
     pub(super) fn created(&mut self, path: &[u8], now: Time) {
         *self.known_mut(path) = NameEntry {
             number: Some(inode_numbers::next()),
@@ -138,7 +139,7 @@ impl InodeTable {
         self.touch_parent(path, now);
     }
 
-    /// Records that `path` has changed.
+    /// Records that the node at `path` has changed.
     pub(super) fn touch(&mut self, path: &[u8], now: Time) {
         self.known_mut(path).changed = Some(now);
     }
@@ -149,13 +150,13 @@ impl InodeTable {
         }
     }
 
-    /// Returns the modification time of `path`.
+    /// Returns the modification time of the node at `path`.
     pub(super) fn changed(&self, path: &[u8]) -> Time {
         let known = names(path).try_fold(&self.top, |known, name| known.below.get(name));
         known.and_then(|known| known.changed).unwrap_or(self.since)
     }
 
-    /// Records that `path` was removed, and returns all inodes in use at or below it.
+    /// Records that the node at `path` was removed. Returns all inodes in use at or below `path`.
     pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<UnlinkedInode> {
         let mut lost = Vec::new();
         if let Some(known) = self.remove_entry(path) {
@@ -165,8 +166,8 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. There must be
-    /// no node at the path `to`.
+    /// Records that `inode`, along with everything below it, was moved to `name` in the directory
+    /// `dir`. The caller must have removed any existing node at the path `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -184,9 +185,9 @@ impl InodeTable {
         self.touch_parent(to, now);
     }
 
-    /// Records that another tree replaced this one. Keeps the path of each inode for which `stays`
-    /// returns `true`, and returns all other inodes. `stays` is called with an inode's path and
-    /// whether the inode is a directory.
+    /// Records that another tree has replaced the transaction's tree. Inodes for which `stays`
+    /// returns `true` keep their paths. All other inodes are returned. `stays` is called with an
+    /// inode's path and whether the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -235,7 +236,7 @@ fn epoch() -> u64 {
 }
 
 impl NameEntry {
-    /// Removes unused entries below this one, and returns the number of remaining entries.
+    /// Removes unused entries below this entry, and returns the number of entries that remain.
     fn sweep(&mut self) -> usize {
         let mut left: usize = 0;
         self.below.retain(|_, known| {
@@ -248,7 +249,8 @@ impl NameEntry {
         left
     }
 
-    /// Adds all inodes in use at or below this entry to `found`, parents first.
+    /// Adds all inodes that are in use at or below this entry to `found`. Parents are added before
+    /// their children.
     fn collect_used(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
         if let Some(inode) = self.inode.upgrade() {
             found.push(UnlinkedInode { inode, path: path.clone(), changed: self.changed });
@@ -276,7 +278,7 @@ impl Inode {
         })
     }
 
-    /// Returns the path, which stays valid while [`InodeTable`] is locked.
+    /// Returns the path of the inode. The path stays valid while the [`InodeTable`] is locked.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the node was removed. Returns [`Error::NameTooLong`] if the
@@ -294,7 +296,7 @@ impl Inode {
         Ok(names.join(&b'/'))
     }
 
-    /// Returns the parent and the name, or `None` for the top directory.
+    /// Returns the parent directory and the name of the inode, or `None` for the top directory.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
         match &*self.location.lock() {
             Location::Top => Ok(None),
@@ -316,7 +318,7 @@ impl Inode {
         }
     }
 
-    /// Records that the content has changed.
+    /// Records that the content of the file has changed.
     pub(super) fn touch(&self, names: &mut InodeTable, at: FileAt<'_>) {
         match at {
             FileAt::Path(path) => names.touch(path, now()),
@@ -324,7 +326,8 @@ impl Inode {
         }
     }
 
-    /// Returns the entry in the file tree, or calls `make` to create the entry if there is none.
+    /// Returns the entry that represents the inode in the file tree. Calls `make` to create the
+    /// entry if it does not exist.
     pub(super) fn entry(&self, make: impl FnOnce() -> Entry) -> Entry {
         let mut kept = self.entry.lock();
         kept.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -341,8 +344,8 @@ impl Inode {
 }
 
 impl Drop for Inode {
-    /// Discards the content of a removed file. Parents are dropped in a loop, because dropping them
-    /// recursively could overflow the stack.
+    /// Discards the content of a removed file. Parent directories are dropped in a loop, because
+    /// dropping them recursively could overflow the stack.
     fn drop(&mut self) {
         let location = self.location.get_mut();
         let mut next = match std::mem::replace(location, Location::Top) {

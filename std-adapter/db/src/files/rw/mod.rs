@@ -1,9 +1,9 @@
-//! The `rw/` directory: the modifiable tree of a transaction.
+//! The `rw` directory, which contains the modifiable tree of a transaction.
 //!
-//! An open file refers to an inode, not to a name. A file that is removed or replaced continues to
-//! exist, invisibly, as long as a client has it open. A new file with the same name as a removed
-//! file is a different file. When a reset or a merge replaces the tree, files take their content
-//! from the new tree. Files that the new tree does not contain are removed.
+//! An open file refers to an inode, not to a name. A removed or replaced file continues to exist
+//! without a name while a client has it open. If a new file is created with the same name, it is a
+//! different file. When a reset or a merge replaces the tree, existing files get the content that
+//! they have in the new tree. A file that does not exist in the new tree is removed.
 
 mod dir;
 mod file;
@@ -30,13 +30,13 @@ use datakit_server::tree::Entry;
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
-    /// Lock this table before the transaction.
+    /// The inode table, which must be locked before the transaction.
     names: Mutex<InodeTable>,
     me: Weak<RwTree>,
 }
 
 impl RwTree {
-    /// Creates the tree of a transaction that began at `head`.
+    /// Creates the tree of a transaction that starts from the commit `head`.
     pub(super) fn new(
         database: &Database,
         transaction: Arc<Transaction>,
@@ -59,14 +59,14 @@ impl RwTree {
         entry(&top)
     }
 
-    /// Resets the tree as [`Transaction::reset`] does.
+    /// Resets the tree, as [`Transaction::reset`] does, and updates the inodes.
     pub(super) fn reset(&self, to: Id) -> crate::Result<()> {
-        // Read the commit before taking the lock.
+        // Read the commit before acquiring the lock.
         self.database.objects().named_commit(to)?;
         self.replace(|transaction| transaction.reset(to))
     }
 
-    /// Merges into the tree as [`Transaction::merge`] does.
+    /// Merges a commit into the tree, as [`Transaction::merge`] does, and updates the inodes.
     pub(super) fn merge(
         &self,
         theirs: Id,
@@ -114,7 +114,7 @@ impl RwTree {
         Ok(())
     }
 
-    /// Records that `node` was removed from `path`.
+    /// Records that `node` was removed from the tree at `path`.
     fn removed(&self, names: &mut InodeTable, path: &[u8], node: TreeNode) {
         let lost = names.remove(path, now());
         match node {
@@ -129,12 +129,12 @@ impl RwTree {
         }
     }
 
-    /// Discards a removed file that no client has open any more.
+    /// Discards a removed file after the last client has closed it.
     fn forget(&self, number: u64) {
         self.transaction.forget(number);
     }
 
-    /// Calls `work` with the current location of a file while the table is locked.
+    /// Calls `work` with the current location of a file, while the inode table is locked.
     fn with_file<R>(
         &self,
         inode: &Inode,

@@ -1,4 +1,4 @@
-//! The history of a commit, newest commit first.
+//! Iterates over the history of a commit, from the newest commit to the oldest.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
@@ -19,8 +19,8 @@ pub fn log(objects: &ObjectCache, from: Id) -> Log {
     log
 }
 
-/// An iterator over a history. The iterator reads each commit once and remembers only the hashes of
-/// visited commits.
+/// An iterator over the commits in a history. The iterator reads each commit once and remembers
+/// only the hashes of visited commits.
 #[derive(Debug)]
 pub struct Log {
     objects: ObjectCache,
@@ -30,8 +30,8 @@ pub struct Log {
     failed: Option<Error>,
 }
 
-/// A commit in the queue. Commits with the same time leave the queue in the order in which they
-/// entered it.
+/// A commit in the queue. Commits with the same time are taken from the queue in the order in which
+/// they were added.
 #[derive(Debug)]
 struct Due {
     by: (i64, Reverse<usize>),

@@ -1,4 +1,4 @@
-//! Lowest common ancestors, as `git merge-base --all` finds them.
+//! Finds the lowest common ancestors of commits, as `git merge-base --all` does.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -12,12 +12,12 @@ use crate::{Id, Result};
 /// Returns the lowest common ancestors of two commits, newest first. A common ancestor is lowest if
 /// it is not an ancestor of another common ancestor.
 ///
-/// The search visits the newest commits first and stops as early as possible. Wrong commit times
-/// make the search slower, but the result is still correct.
+/// The search visits the newest commits first and stops as early as possible. If commit times are
+/// wrong, the search takes longer, but the result is still correct.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
-/// read. Parents may be missing only in a shallow repository.
+/// read. In a shallow repository, the parents of shallow commits may be missing.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
     // Handle the most common cases without a walk, because a walk could take a long time if a
@@ -35,7 +35,7 @@ pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
 /// `first`, and one that merges all commits in `second`.
 ///
 /// # Errors
-/// The same errors as [`merge_bases`].
+/// Returns the same errors as [`merge_bases`].
 pub(crate) fn merge_bases_of(
     objects: &ObjectCache,
     first: &[Id],
@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether `of` is `ancestor` or descends from it.
+/// Returns whether the commit `of` descends from `ancestor` or is the same commit.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
@@ -61,8 +61,8 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Removes bases that are ancestors of other bases. The removal is necessary only if some commit
-/// times are wrong.
+/// Removes merge bases that are ancestors of other merge bases. Such bases are found only if some
+/// commit times are wrong.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -85,18 +85,19 @@ fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     Ok(true)
 }
 
-/// The commit is reachable from the first side.
+/// A mark for commits that are reachable from the first side.
 const FIRST: u8 = 1;
-/// The commit is reachable from the second side.
+/// A mark for commits that are reachable from the second side.
 const SECOND: u8 = 2;
-/// The commit is an ancestor of a common ancestor.
+/// A mark for commits that are ancestors of a common ancestor.
 const STALE: u8 = 4;
 
-/// A walk from two sides to their common ancestors, as in `git merge-base`.
+/// A walk from two sets of commits, called sides, to their common ancestors. The algorithm is the
+/// same as in `git merge-base`.
 ///
-/// The walk ends when all queued commits are stale. When the walk ends, it has found all lowest
-/// common ancestors, even if commit times are wrong. A commit that is a lowest common ancestor, or
-/// that leads to one, does not become stale before the walk visits it.
+/// The walk ends when all queued commits are stale. It has then found all lowest common ancestors,
+/// even if commit times are wrong, because a lowest common ancestor does not become stale before it
+/// is visited, and neither do the commits on the way to it.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -106,21 +107,23 @@ struct Walk<'o> {
     /// The number of queued commits that are not stale.
     interesting: usize,
     turn: u64,
-    /// The common ancestors found so far, with their times. At the end of the walk, this list
+    /// The common ancestors found so far, with their commit times. At the end of the walk, the list
     /// includes all lowest common ancestors.
     common: Vec<(i64, Id)>,
 }
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
-/// was queued. The newest commit leaves the queue first. If commits have the same time, the commit
-/// with more marks goes first, so that stale commits are recognised early. If commits also have the
-/// same number of marks, the one queued first goes first, so that both sides advance evenly.
+/// was queued. The newest commit is taken from the queue first. If commits have the same time, the
+/// commit with the most marks is taken first, so that stale commits are recognised early. If the
+/// number of marks is also the same, the commit that was queued first is taken first, so that the
+/// walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The time and parents, or `None` once the marks have been passed on to the parents.
+    /// The time and parents of the commit, or `None` after the marks have been passed on to the
+    /// parents.
     waiting: Option<Origin>,
 }
 
@@ -131,7 +134,7 @@ struct Origin {
 }
 
 enum Parents {
-    /// Parents from the store's commit-graph file.
+    /// The parents as recorded in the store's commit-graph file.
     Listed(Vec<Id>),
     Of(Arc<Commit>),
 }
@@ -177,7 +180,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Marks a commit, and queues it if any of the marks is new.
+    /// Adds marks to a commit, and queues the commit if any of the marks are new.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let before = self.marks(id);
         let marks = before | how;
@@ -206,8 +209,8 @@ impl<'o> Walk<'o> {
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // If the parents have already been taken, this entry is obsolete. The commit was queued
-        // again with more marks and has since been visited.
+        // If the parents have already been taken, the queue entry is obsolete, because the commit
+        // was queued again with more marks and has already been visited.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

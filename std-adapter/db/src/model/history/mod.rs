@@ -1,4 +1,4 @@
-//! The commit graph: logs and common ancestors.
+//! Functions on the commit graph, which list the history of a commit and find common ancestors.
 
 mod log;
 mod merge_base;

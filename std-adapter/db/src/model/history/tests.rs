@@ -11,7 +11,7 @@ use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
-/// Stores commits. Each commit is described by its parents' indices and its time.
+/// Stores commits. Each commit is given by the indices of its parents and its commit time.
 fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for (number, (parents, time)) in commits.iter().enumerate() {
@@ -64,8 +64,8 @@ fn missing_ancestor_is_an_error() {
 
 #[test]
 fn near_merge_bases_need_few_reads() {
-    // Test a clock that runs, one that stands still, and one that is set back before the last
-    // commit.
+    // Test a clock that advances, a clock that has stopped, and a clock that is set back before the
+    // last commit.
     for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
         let mut commits: Vec<_> = (0..2000)
             .map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64)))
@@ -84,7 +84,7 @@ fn near_merge_bases_need_few_reads() {
     }
 }
 
-/// A store that counts reads.
+/// A store that counts how many objects are read.
 #[derive(Default)]
 struct Counting {
     memory: MemoryStore,
