@@ -287,7 +287,7 @@ async fn print_listening(text: String) -> std::io::Result<()> {
 }
 
 /// Raises the limit on open files to the hard limit. The soft limit exists for programs that call
-/// select(2), which supports at most 1024 files.
+/// select(2), which supports only descriptors below 1024.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -84,7 +84,7 @@ pub(crate) enum DbCommand {
         #[arg(last = true, value_name = "PATH")]
         paths: Vec<String>,
     },
-    /// Print a commit and its changes since its first parent
+    /// Print a commit and its changes relative to its first parent
     Show {
         /// Print a JSON object
         #[arg(long)]

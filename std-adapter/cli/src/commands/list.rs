@@ -14,7 +14,7 @@ enum Listed {
     Dir(Listing),
 }
 
-/// Lists the operands that are files, then the contents of each directory.
+/// Lists the operands that are files, and then the contents of each directory.
 pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) -> CliResult {
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {

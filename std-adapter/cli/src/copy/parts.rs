@@ -40,8 +40,8 @@ struct Table {
 }
 
 impl Parts {
-    /// Adds a file. Call this before creating the file, so that the file is removed even if the
-    /// command is interrupted.
+    /// Adds a file. Call this method before creating the file, so that the file is removed even if
+    /// the command is interrupted.
     pub(super) fn add(&self, part: Part) -> PartGuard {
         let mut table = self.0.lock();
         let id = table.next;

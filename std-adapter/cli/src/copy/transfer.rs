@@ -181,7 +181,7 @@ impl HostFile {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // The buffer is one byte longer than the file, so a single call also detects the end of
+            // The buffer is one byte longer than the file, so a single read also detects the end of
             // the file.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;

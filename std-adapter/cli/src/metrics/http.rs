@@ -102,8 +102,8 @@ impl Endpoint {
     }
 }
 
-/// Serves one request. Keep-alive is disabled to avoid idle connections. Opening a new connection
-/// every few seconds costs a scraper little.
+/// Serves one request. Keep-alive is disabled to avoid idle connections. A scraper needs a new
+/// connection only every few seconds.
 async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =

@@ -129,7 +129,8 @@ async fn nothing_is_lost_while_git_drops_unreachable_objects() {
     assert_all_survives(TempRepository::imported("drops", b""), short_or_full(10, 200), 0).await;
 }
 
-/// The refs of these branches are in subdirectories. `git pack-refs` removes empty subdirectories.
+/// The test uses branches whose refs are in subdirectories, because `git pack-refs` removes empty
+/// subdirectories.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn branches_are_created_and_removed_while_git_packs_them() {
     let repository = Arc::new(TempRepository::imported("come-and-go", b""));
