@@ -70,7 +70,8 @@ impl Connection {
         self.decode(&frame).map(drop)
     }
 
-    /// Sends a request that creates a fid. `message` builds the request from the fid's number.
+    /// Sends a request that creates a fid. The closure `message` builds the request from the fid's
+    /// number.
     pub(crate) async fn call_creating<'m>(
         self: &Arc<Connection>,
         names: usize,

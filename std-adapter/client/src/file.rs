@@ -37,7 +37,7 @@ const MAX_FILE: usize = 1 << 30;
 /// data may be lost. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// Allocated on first use to keep [`File`] small.
+    /// The cursor, which is allocated on first use to keep [`File`] small.
     cursor: Option<Box<Cursor>>,
 }
 

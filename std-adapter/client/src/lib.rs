@@ -205,7 +205,7 @@ impl Client {
         let fid = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
                 match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
-                    // Another client has since created the file.
+                    // Another client has created the file in the meantime.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
                     created => return created,
                 }

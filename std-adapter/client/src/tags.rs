@@ -26,7 +26,7 @@ pub(crate) enum OnReply {
 
 enum TagState {
     Free,
-    /// A caller is waiting for the reply.
+    /// A caller is waiting for the reply, which has not arrived yet.
     Waiting(OnReply, Waker),
     /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),

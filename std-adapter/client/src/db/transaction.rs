@@ -317,8 +317,9 @@ impl Transaction {
     ///
     /// # Errors
     /// Returns [`Error::Conflict`] if the branch and the transaction changed the same file. Returns
-    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. In both cases, the
-    /// transaction remains open. Returns [`Error::NotFound`] if one of the parents does not exist.
+    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. Returns [`Error::NotFound`]
+    /// if one of the parents does not exist. [`Error::Conflict`] and [`Error::OpenConflicts`] leave
+    /// the transaction open.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.control_file("ctl")?;
