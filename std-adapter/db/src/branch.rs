@@ -3,6 +3,7 @@
 mod log;
 
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -10,7 +11,6 @@ use tokio::sync::broadcast;
 
 use self::log::Log;
 pub(super) use self::log::{Lagged, LogReader};
-use crate::database::Branches;
 use crate::model::object::Object;
 use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
@@ -27,6 +27,34 @@ pub struct Branch {
     /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
+}
+
+/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in this value
+/// serialises updates so that watchers see every update.
+#[derive(Default)]
+pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
+
+impl Branches {
+    /// Removes a branch from the table when it is no longer in use.
+    pub(super) fn forget(&self, branch: &Branch) {
+        let mut table = self.0.lock();
+        // The table may already contain a new `Branch` with the same name.
+        if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
+            table.remove(branch.name());
+        }
+        // Release unused memory after a peak in usage.
+        let used = table.len();
+        if used.saturating_mul(8) < table.capacity() {
+            table.shrink_to(used.saturating_mul(2));
+        }
+    }
+
+    pub(super) fn watched(&self) -> Vec<Arc<Branch>> {
+        let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
+        // Filter only after releasing the lock on the table, because dropping the last reference to
+        // a branch takes that lock again.
+        used.into_iter().filter(|branch| branch.is_watched()).collect()
+    }
 }
 
 /// The state shared by all watchers of a branch.

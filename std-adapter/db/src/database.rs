@@ -1,7 +1,5 @@
 //! A database of objects and branches, with notifications when branches change.
 
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -9,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::watch;
 
-use crate::branch::Branch;
+use crate::branch::{Branch, Branches};
 use crate::counters::{DbCounters, Gauge, GaugeGuard};
 use crate::model::identity::AuthorPolicy;
 use crate::model::object_cache::ObjectCache;
@@ -43,34 +41,6 @@ struct DatabaseState {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database").field("counters", &self.0.counters).finish_non_exhaustive()
-    }
-}
-
-/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in this value
-/// serialises updates so that watchers see every update.
-#[derive(Default)]
-pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
-
-impl Branches {
-    /// Removes a branch from the table when it is no longer in use.
-    pub(super) fn forget(&self, branch: &Branch) {
-        let mut table = self.0.lock();
-        // The table may already contain a new `Branch` with the same name.
-        if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
-            table.remove(branch.name());
-        }
-        // Release unused memory after a peak in usage.
-        let used = table.len();
-        if used.saturating_mul(8) < table.capacity() {
-            table.shrink_to(used.saturating_mul(2));
-        }
-    }
-
-    fn watched(&self) -> Vec<Arc<Branch>> {
-        let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        // Filter only after releasing the lock on the table, because dropping the last reference to
-        // a branch takes that lock again.
-        used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
 

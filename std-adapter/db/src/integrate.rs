@@ -1,13 +1,15 @@
 //! Moves a branch to a new commit, either by a fast-forward or by a merge.
 
 use crate::branch::Branch;
+use crate::model::commit::Commit;
 use crate::model::connected;
 use crate::model::history;
 use crate::model::identity::Authorship;
 use crate::model::merge::{self, Conflicts};
-use crate::model::object::{Commit, Object};
+use crate::model::object::NewObjects;
+use crate::model::object::Object;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree::{NewObjects, Tree};
+use crate::model::tree::Tree;
 use crate::{Database, Error, Id, Result};
 
 /// The maximum number of compare-and-swap attempts. An attempt fails only if another program

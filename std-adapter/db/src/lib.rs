@@ -21,9 +21,17 @@ pub use error::{Error, Fault, Result, StoreError};
 pub use files::tree as file_tree;
 pub use integrate::{MergePolicy, fast_forward};
 pub use io_error::IoError;
+pub use model::identity;
 pub use model::merge::{Conflict, ConflictKind, Conflicts};
-pub use model::{identity, object};
 pub use transaction::{CommitOptions, Committed, Transaction};
+
+/// Blobs, trees and commits in Git's format.
+pub mod object {
+    pub use crate::model::commit::Commit;
+    pub use crate::model::object::{NewObjects, Object, ObjectKind};
+    pub use crate::model::tree_entry::{EntryMode, TreeEntry};
+    pub use crate::model::tree_text::{TreeEntries, encode_tree};
+}
 
 /// Internal functions that the fuzz targets call. The items in this module are not part of the
 /// public interface and may change at any time.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
 
 use crate::Database;
-use crate::model::object::{Commit, EntryMode};
+use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Name as NodeName;
 use crate::model::tree::{FileContent, Tree, TreeDir, TreeFile, TreeNode, join};
+use crate::model::tree_entry::EntryMode;
 use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};

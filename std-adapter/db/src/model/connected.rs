@@ -10,10 +10,15 @@
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::object::{Commit, EntryMode, Object, ObjectKind};
+use crate::model::commit::Commit;
+
+use crate::model::object::{Object, ObjectKind};
+
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree::NewObjects;
-use crate::model::tree_text::{RawEntry, order_of, raw_entries};
+use crate::model::tree_entry::EntryMode;
+use crate::model::tree_entry::order_of;
+use crate::model::tree_text::{RawEntry, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
 /// The maximum number of objects that are rewritten without checking whether a rename merely moved

@@ -99,7 +99,9 @@ impl Diff<'_> {
     }
 }
 
-fn file(node: Option<&TreeNode>) -> Result<Option<(crate::model::object::EntryMode, crate::Id)>> {
+fn file(
+    node: Option<&TreeNode>,
+) -> Result<Option<(crate::model::tree_entry::EntryMode, crate::Id)>> {
     match node {
         Some(TreeNode::File(file)) => Ok(Some((file.mode, file.content.id()?))),
         _ => Ok(None),
@@ -112,8 +114,8 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::model::object::EntryMode;
     use crate::model::test_trees::{CLASHING, deep, edited, files_of, objects, some_files, stored};
+    use crate::model::tree_entry::EntryMode;
 
     #[test]
     fn d49_lists_differences_by_path() {

@@ -9,7 +9,7 @@
 
 use gix::bstr::ByteSlice;
 
-use crate::model::object::EntryMode;
+use crate::model::tree_entry::EntryMode;
 use crate::{Error, Result};
 
 /// A special file, such as `.gitmodules`, whose content Git interprets.
@@ -140,7 +140,9 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::model::object::{Object, ObjectKind, TreeEntry, encode_tree};
+    use crate::model::object::{Object, ObjectKind};
+    use crate::model::tree_entry::TreeEntry;
+    use crate::model::tree_text::encode_tree;
     use crate::store::{GitStore, Store};
 
     fn git(dir: &Path, args: &[&str]) -> Output {

@@ -7,7 +7,7 @@
 use datakit_client::db::escape;
 
 use crate::Id;
-use crate::model::object::Commit;
+use crate::model::commit::Commit;
 
 /// Appends the line for a commit.
 pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {

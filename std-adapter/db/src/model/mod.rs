@@ -1,6 +1,6 @@
 //! Objects, trees, diffs, merges and histories, independent of where they are stored.
 
-mod commit_text;
+pub(crate) mod commit;
 pub(crate) mod connected;
 pub mod diff;
 pub(crate) mod entry_name;
@@ -8,10 +8,11 @@ pub mod history;
 pub mod identity;
 pub(crate) mod log_line;
 pub mod merge;
-pub mod object;
+pub(crate) mod object;
 pub mod object_cache;
 mod side_by_side;
 #[cfg(test)]
 pub(crate) mod test_trees;
 pub mod tree;
-mod tree_text;
+pub(crate) mod tree_entry;
+pub(crate) mod tree_text;

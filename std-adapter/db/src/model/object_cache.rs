@@ -8,7 +8,11 @@ use std::sync::{Arc, Weak};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
+use crate::model::commit::Commit;
+
+use crate::model::object::{Object, ObjectKind};
+
+use crate::model::tree_text::TreeEntries;
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 

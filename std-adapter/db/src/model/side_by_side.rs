@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::model::object::{TreeEntries, TreeEntry};
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{Name, TreeDir, TreeNode};
+use crate::model::tree_entry::TreeEntry;
+use crate::model::tree_text::TreeEntries;
 
 /// A name and its node in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);

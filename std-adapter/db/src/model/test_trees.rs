@@ -6,9 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::Id;
-use crate::model::object::EntryMode;
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
+use crate::model::tree::{Tree, TreeDir, TreeNode, join, names};
+use crate::model::tree_entry::EntryMode;
 use crate::store::MemoryStore;
 
 /// The paths and contents of files. The content of an executable file begins with `x`.

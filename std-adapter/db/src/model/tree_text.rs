@@ -13,7 +13,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Deref;
 
-use crate::model::object::{EntryMode, TreeEntry};
+use crate::model::object::{Object, ObjectKind};
+use crate::model::tree_entry::{EntryMode, TreeEntry, order};
 use crate::{Error, Id, Result};
 
 /// The entries of a tree in Git's order, without duplicate names.
@@ -179,34 +180,38 @@ fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
 
-/// Compares entries in Git's order, in which a directory sorts as if its name ended with a slash.
-pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
-    order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
+/// Encodes a tree from `entries`, which may be in any order.
+///
+/// # Errors
+/// [`Error::Store`] if a name is not valid in a tree.
+pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by(order);
+    encode_sorted(&entries.iter().collect::<Vec<_>>())
 }
 
-/// Finds the entry with this name among entries in Git's order.
-pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
-    let by = |is_dir: bool| {
-        let at = entries.binary_search_by(|entry| {
-            order_of((&entry.name, entry.mode == EntryMode::Dir), (name, is_dir))
-        });
-        entries.get(at.ok()?)
-    };
-    by(false).or_else(|| by(true))
-}
-
-/// Compares two names as [`order`] does. The flag that accompanies each name is `true` for a
-/// directory.
-pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
-    let common = a.len().min(b.len());
-    let (a_start, b_start) =
-        (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());
-    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
-    a_start.cmp(b_start).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
+/// Encodes a tree whose entries are already in Git's order.
+pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
+    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
+    for TreeEntry { name, mode, id } in entries {
+        if name.is_empty() || name.contains(&0) {
+            return Err(Error::store(format!(
+                "a tree entry cannot have the name {:?}",
+                String::from_utf8_lossy(name)
+            )));
+        }
+        bytes.extend_from_slice(mode.octal());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    Object::new(ObjectKind::Tree, bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::model::tree_entry::find;
     use proptest::prelude::*;
 
     use super::*;
@@ -313,5 +318,33 @@ mod tests {
             assert!(TreeEntries::parse(&whole[..length]).is_err(), "{length}");
         }
         assert_eq!(&*TreeEntries::parse(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn encodes_trees_in_gits_order() {
+        let entry =
+            |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
+        let (_, object) = encode_tree([
+            entry("b", EntryMode::Dir),
+            entry("b.c", EntryMode::Normal),
+            entry("b-", EntryMode::Submodule),
+            entry("a", EntryMode::Link),
+        ])
+        .unwrap();
+        let names = TreeEntries::parse(&object.data).unwrap();
+        let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
+        // The directory `b` sorts as if it were named `b/`.
+        let expected: [(&[u8], EntryMode); 4] = [
+            (b"a", EntryMode::Link),
+            (b"b-", EntryMode::Submodule),
+            (b"b.c", EntryMode::Normal),
+            (b"b", EntryMode::Dir),
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn empty_tree_has_its_known_hash() {
+        assert_eq!(encode_tree([]).unwrap().0, Id::EMPTY_TREE);
     }
 }

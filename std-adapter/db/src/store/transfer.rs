@@ -1,7 +1,10 @@
 //! Copies objects from one store to another.
 
 use super::Store;
-use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntries};
+use crate::model::commit::Commit;
+use crate::model::object::{Object, ObjectKind};
+use crate::model::tree_entry::EntryMode;
+use crate::model::tree_text::TreeEntries;
 use crate::{Error, Id, Result};
 
 /// A step of the depth-first walk.

@@ -3,8 +3,8 @@
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
 use crate::model::entry_name::check_name;
-use crate::model::object::EntryMode;
 use crate::model::tree::{FileContent, TreeDir, TreeFile, TreeNode, cost, names, no_space, split};
+use crate::model::tree_entry::EntryMode;
 use crate::{Error, Id, Result};
 use datakit_server::sparse_bytes::SparseBytes;
 

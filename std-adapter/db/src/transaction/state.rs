@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::{FileAt, MergeInputs};
 use crate::counters::GaugeGuard;
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree::{NewObjects, Tree, TreeDir, TreeFile, no_space};
+use crate::model::tree::{Tree, TreeDir, TreeFile, no_space};
 use crate::{Error, Id, Result};
 use datakit_server::budget::Reservation;
 

@@ -1,8 +1,8 @@
 use super::*;
 use crate::BranchName;
 use crate::model::identity::Identity;
-use crate::model::object::EntryMode;
 use crate::model::test_trees;
+use crate::model::tree_entry::EntryMode;
 
 /// Stores a commit that contains these files and is not on any branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {

@@ -7,10 +7,10 @@ use datakit_core::vfs::{Create, CreateKind, Error, NAME_MAX, Name, Result, Time}
 
 use super::file::RwFile;
 use super::inodes::Inode;
-use super::{RwTree, entry, file_mode, gone};
+use super::{RwTree, entry, file_mode, gone, home, remove};
 use crate::files::ro::DIRECTORY;
-use crate::model::object::EntryMode;
 use crate::model::tree::{TreeFile, TreeNode, join};
+use crate::model::tree_entry::EntryMode;
 use datakit_server::clock::now;
 use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
 
@@ -124,25 +124,6 @@ impl RwDir {
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
-}
-
-pub(super) fn remove(inode: &Inode) -> Result<()> {
-    let rw = inode.rw.upgrade().ok_or_else(gone)?;
-    let mut names = rw.names.lock();
-    let path = inode.path()?;
-    if !path.is_empty() {
-        return rw.remove(&mut names, &path);
-    }
-    // Remove only the entries of the top directory, not the directory itself.
-    let objects = rw.database.objects();
-    for (name, _) in rw.transaction.tree()?.top().list(objects)? {
-        rw.remove(&mut names, &name)?;
-    }
-    Ok(())
-}
-
-pub(super) fn home(inode: &Inode) -> Option<Entry> {
-    inode.parent().map(|parent| entry(&parent))
 }
 
 impl Directory for RwDir {

@@ -8,14 +8,13 @@ use datakit_core::vfs::{
     Error, FileStat, FileType, OpenMode, Result, Time, beyond_end, check_offset, read_at,
 };
 
-use super::dir::{home, remove};
 use super::inodes::Inode;
-use super::{RwTree, file_mode, gone};
+use super::{RwTree, file_mode, gone, home, remove};
 use crate::Id;
 use crate::database::MAX_INLINE_BYTES;
 use crate::files::ro::stat;
-use crate::model::object::EntryMode;
 use crate::model::tree::{FileContent, TreeFile, no_space};
+use crate::model::tree_entry::EntryMode;
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 

@@ -19,8 +19,8 @@ use self::file::RwFile;
 use self::inodes::{Inode, InodeTable, UnlinkedInode};
 use super::ro::time_of;
 use crate::model::identity::Authorship;
-use crate::model::object::EntryMode;
 use crate::model::tree::{Tree, TreeNode};
+use crate::model::tree_entry::EntryMode;
 use crate::transaction::{FileAt, Transaction};
 use crate::{Database, Id};
 use datakit_server::clock::now;
@@ -171,4 +171,23 @@ fn file_mode(mode: u32) -> EntryMode {
 
 fn gone() -> Error {
     Error::NotFound
+}
+
+fn remove(inode: &Inode) -> Result<()> {
+    let rw = inode.rw.upgrade().ok_or_else(gone)?;
+    let mut names = rw.names.lock();
+    let path = inode.path()?;
+    if !path.is_empty() {
+        return rw.remove(&mut names, &path);
+    }
+    // Remove only the entries of the top directory, not the directory itself.
+    let objects = rw.database.objects();
+    for (name, _) in rw.transaction.tree()?.top().list(objects)? {
+        rw.remove(&mut names, &name)?;
+    }
+    Ok(())
+}
+
+fn home(inode: &Inode) -> Option<Entry> {
+    inode.parent().map(|parent| entry(&parent))
 }

@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use crate::model::object::Commit;
+use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 

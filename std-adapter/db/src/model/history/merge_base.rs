@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::object::Commit;
+use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::store::CommitGraph;
 use crate::{Id, Result};

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::object::{Commit, Object, ObjectKind};
+use crate::model::commit::Commit;
+use crate::model::object::{Object, ObjectKind};
 use crate::model::object_cache::ObjectCache;
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate, Store};

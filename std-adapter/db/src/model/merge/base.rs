@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::{NameCheck, merge_with};
 use crate::model::history;
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree::{NewObjects, Tree};
+use crate::model::tree::Tree;
 use crate::{Id, Result};
 
 /// The maximum number of times that merge bases are merged with each other. Once this limit is

@@ -9,10 +9,10 @@ pub use base::base_tree;
 pub use conflict::{Conflict, ConflictKind, Conflicts};
 
 use crate::model::entry_name::check_name;
-use crate::model::object::EntryMode;
 use crate::model::object_cache::ObjectCache;
 use crate::model::side_by_side::{dir, same, side_by_side};
 use crate::model::tree::{Tree, TreeDir, TreeNode, join, split};
+use crate::model::tree_entry::EntryMode;
 use crate::{Error, Id, Result};
 
 /// The result of a merge.

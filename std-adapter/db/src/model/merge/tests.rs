@@ -4,11 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Fault;
-use crate::model::object::{Commit, TreeEntry, encode_tree};
+use crate::model::commit::Commit;
 use crate::model::test_trees::{
     APART, CLASHING, Files, deep, edited, files, files_of, objects, some_files, stored, write_tree,
 };
 use crate::model::tree::MAX_DEPTH;
+use crate::model::tree_entry::TreeEntry;
+use crate::model::tree_text::encode_tree;
 
 fn merged(
     base: &[(&str, &str)],

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs;
 
-use super::dir::NewObjects;
-use crate::model::object::{Object, ObjectKind};
+use crate::model::object::{NewObjects, Object, ObjectKind};
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 use datakit_server::budget::Budget;

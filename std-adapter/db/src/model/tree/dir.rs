@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::content::{FileContent, Pending};
 use super::edited::EditedDir;
-use crate::model::object::{EntryMode, Object, TreeEntry};
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
-use crate::model::tree_text::find;
+use crate::model::tree_entry::find;
+use crate::model::tree_entry::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
 /// The maximum number of components in the path of a changed node. Changed directories are written
@@ -15,9 +16,6 @@ pub const MAX_DEPTH: usize = 512;
 
 /// The name of a directory entry: any bytes except `/` and NUL.
 pub type Name = Arc<[u8]>;
-
-/// New objects to be written, dependencies first.
-pub type NewObjects = Vec<(Id, Object)>;
 
 /// The item at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

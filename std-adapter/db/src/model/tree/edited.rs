@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::dir::{Name, NewObjects, TreeDir, TreeNode};
-use crate::model::object::{EntryMode, Object, TreeEntries, TreeEntry, encode_sorted};
-use crate::model::tree_text::{find, order};
+use super::dir::{Name, TreeDir, TreeNode};
+use crate::model::object::{NewObjects, Object};
+use crate::model::tree_entry::{EntryMode, TreeEntry};
+use crate::model::tree_entry::{find, order};
+use crate::model::tree_text::{TreeEntries, encode_sorted};
 use crate::{Id, Result};
 
 /// A changed directory.
@@ -132,8 +134,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::object::encode_tree;
     use crate::model::object_cache::ObjectCache;
+    use crate::model::tree_text::encode_tree;
     use crate::store::MemoryStore;
 
     fn entry(name: &str, mode: EntryMode) -> TreeEntry {

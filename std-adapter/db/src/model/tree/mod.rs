@@ -8,11 +8,12 @@ mod path;
 pub use content::FileContent;
 pub(crate) use content::no_space;
 pub(crate) use dir::cost;
-pub use dir::{MAX_DEPTH, Name, NewObjects, TreeDir, TreeFile, TreeNode};
+pub use dir::{MAX_DEPTH, Name, TreeDir, TreeFile, TreeNode};
 pub use edited::EditedDir;
 pub(crate) use path::above;
 pub use path::{join, names, split};
 
+use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
@@ -220,7 +221,8 @@ mod tests {
 
     use super::*;
     use crate::Fault;
-    use crate::model::object::{EntryMode, TreeEntry, encode_tree};
+    use crate::model::tree_entry::{EntryMode, TreeEntry};
+    use crate::model::tree_text::encode_tree;
     use crate::store::MemoryStore;
     use datakit_server::budget::Budget;
 

@@ -9,7 +9,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::model::object::{Commit, Object, encode_tree};
+use crate::model::commit::Commit;
+use crate::model::object::Object;
+use crate::model::tree_text::encode_tree;
 use crate::remote::{GitError, TIMEOUT};
 
 /// A directory for a repository, which is removed at the end of the test.

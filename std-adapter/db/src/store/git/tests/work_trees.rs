@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{TempRepository, head_of};
-use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntry, encode_tree};
+use crate::model::commit::Commit;
+use crate::model::object::{Object, ObjectKind};
+use crate::model::tree_entry::{EntryMode, TreeEntry};
+use crate::model::tree_text::encode_tree;
 use crate::store::{GitStore, RefUpdate, Store};
 use crate::{BranchName, Error, Id, Result};
 

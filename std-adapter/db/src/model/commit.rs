@@ -1,4 +1,4 @@
-//! The encoding of commits.
+//! Commits and their encoding.
 //!
 //! ```text
 //! tree HASH
@@ -17,15 +17,102 @@
 use std::borrow::Cow;
 
 use gix::date::Time;
+use gix::objs::WriteTo;
 
-use crate::model::object::Commit;
+use crate::model::identity::{AUTHOR, Authorship};
+use crate::model::object::{Object, ObjectKind, object_id};
 use crate::{Error, Id, Result};
+
+/// A decoded commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The tree.
+    pub tree: Id,
+    /// The parents. The first parent is the previous commit on the branch.
+    pub parents: Vec<Id>,
+    /// The author as `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email address,
+    /// the missing part is omitted.
+    pub author: String,
+    /// The author's date, if the commit has one.
+    pub(crate) written: Option<Time>,
+    /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
+    /// sorted by the committer's date.
+    pub time: i64,
+    /// The message, which is converted to UTF-8 if its encoding is known.
+    pub message: Vec<u8>,
+}
+
+impl Commit {
+    /// Decodes a commit as leniently as Git does.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the tree is missing or a parent is not a hash.
+    pub fn decode(data: &[u8]) -> Result<Commit> {
+        parse(data)
+    }
+
+    /// Returns the author's date in RFC 3339 format, in the author's time zone. Returns an empty
+    /// string if the commit has no author date.
+    #[must_use]
+    pub fn date(&self) -> String {
+        let format = gix::date::time::format::ISO8601_STRICT;
+        self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
+    }
+
+    /// Encodes a commit whose author and committer are the database itself. The date is `time`, in
+    /// seconds since 1970, and the time zone is UTC.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
+    pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
+        let (name, email) = AUTHOR;
+        let by = gix::actor::Signature {
+            name: name.into(),
+            email: email.into(),
+            time: gix::date::Time { seconds: time, offset: 0 },
+        };
+        Commit::encode_by(tree, parents, message, &Authorship { author: by.clone(), committer: by })
+    }
+
+    /// Encodes a commit.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
+    pub fn encode_by(
+        tree: Id,
+        parents: &[Id],
+        message: &[u8],
+        by: &Authorship,
+    ) -> Result<(Id, Object)> {
+        if let Some(at) = message.iter().position(|byte| *byte == 0) {
+            return Err(Error::InvalidMessage(at));
+        }
+        let commit = gix::objs::Commit {
+            tree: object_id(tree),
+            parents: parents.iter().copied().map(object_id).collect(),
+            author: by.author.clone(),
+            committer: by.committer.clone(),
+            encoding: None,
+            message: message.into(),
+            extra_headers: Vec::new(),
+        };
+        Object::new(ObjectKind::Commit, written(&commit)?)
+    }
+}
+
+fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    object
+        .write_to(&mut bytes)
+        .map_err(|error| Error::store_from("cannot encode the object", error))?;
+    Ok(bytes)
+}
 
 /// Decodes a commit.
 ///
 /// # Errors
 /// [`Error::Store`] if the tree is missing or a parent is not a hash.
-pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
+fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::store(format!("malformed commit: {what}"));
     let (headers, message) = split_at_empty_line(data);
     let mut lines = lines(headers).peekable();
@@ -314,5 +401,20 @@ mod tests {
         assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> 2 +0000\n\n").time, 2);
         assert_eq!(commit("committer B <b> 2 +0000\nauthor A <a> 1 +0000\n\n").time, 0);
         assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> never\n\n").time, 0);
+    }
+
+    #[test]
+    fn decodes_an_encoded_commit() {
+        let (id, object) =
+            Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000)
+                .unwrap();
+        let commit = Commit::decode(&object.data).unwrap();
+        assert_eq!(commit.author, "datakit <datakit@mobyproject.org>");
+        assert_eq!(
+            (commit.message.as_slice(), commit.time),
+            (b"no newline".as_slice(), 1_700_000_000)
+        );
+        assert_eq!(commit.parents, [Id::EMPTY_TREE]);
+        assert_ne!(id, Id::EMPTY_TREE);
     }
 }
