@@ -120,7 +120,7 @@ pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
 
 struct Ring<T, const N: usize> {
     values: Deque<T, N>,
-    /// The sequence number of the next value. It wraps around.
+    /// The sequence number of the next value. The number wraps around.
     next: u32,
     overruns: u32,
 }

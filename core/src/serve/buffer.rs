@@ -151,8 +151,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.io.poll_budget(cost, cx)
     }
 
-    /// Reads once from the transport. This method is called after
-    /// [`peek_frame`](Requests::peek_frame) has found no complete frame.
+    /// Reads once from the transport. Call this method after [`peek_frame`](Requests::peek_frame)
+    /// has found no complete frame.
     ///
     /// A frame that is large or does not fit into the shared buffer is read directly into `own` and
     /// returned. Bytes that do not fit into `own` are read and discarded, so that the next read

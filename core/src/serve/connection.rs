@@ -105,13 +105,13 @@ where
         self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
-    /// Runs one worker, using the slot at `index`, until the connection ends.
+    /// Runs one worker, using the slot at `index`, until the connection is closed.
     ///
     /// All workers of a connection must be polled by one task with one waker. Drop all workers
     /// together, because a worker may be in the middle of a request or a reply.
     ///
     /// # Errors
-    /// Always returns an error. The error is the [`Disconnect`] that ended the connection, or
+    /// Always returns an error. The error is the reason that the connection was closed, or
     /// [`Disconnect::Closed`] if there is no slot at `index`.
     pub async fn worker<B: Buffer>(
         &self,

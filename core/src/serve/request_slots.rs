@@ -91,7 +91,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
 
 impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     /// Creates the slots for a new connection. The storage is cleared, because the previous
-    /// connection may have ended with requests in flight.
+    /// connection may have been closed while requests were in flight.
     pub(super) fn new(storage: &'a L) -> Slots<'a, L> {
         storage.first(usize::MAX).for_each(|slot| slot.state.set(0));
         Slots {

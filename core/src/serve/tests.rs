@@ -57,7 +57,7 @@ fn script(messages: &[(u16, T<'_>)]) -> Vec<u8> {
     bytes
 }
 
-/// Serves one connection from its first message to its end, and returns the replies.
+/// Serves one connection that sends `messages` and then closes, and returns the replies.
 fn converse(
     memory: &mut Memory<4, 512>,
     messages: &[(u16, T<'_>)],

@@ -14,7 +14,7 @@ pub struct FidEntry<V: Vfs> {
     /// A serial number that distinguishes this use of the fid number from later uses. After a wait,
     /// a request compares serial numbers to check that the fid number still refers to the same fid.
     pub(super) serial: u32,
-    /// The user who attached. Files created through the fid belong to this user.
+    /// The number of the user who attached. Files created through the fid belong to this user.
     pub(super) uid: u32,
     /// The inode number of the attach point. Walking `..` never goes above the attach point.
     pub(super) root: u64,

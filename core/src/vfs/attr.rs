@@ -201,7 +201,7 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The user who attached and who becomes the owner.
+    /// The number of the user who attached. This user becomes the owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
@@ -217,7 +217,7 @@ pub struct User<'a> {
     /// The user name. The name is empty if a kernel attaches on behalf of a user whom it knows only
     /// by number.
     pub name: &'a [u8],
-    /// The user number, which 9P2000.u and 9P2000.L may carry.
+    /// The user number, which clients can send in 9P2000.u and 9P2000.L.
     pub number: Option<u32>,
 }
 
@@ -254,7 +254,7 @@ pub enum LockKind {
 pub struct Lock<'a> {
     /// The kind of lock.
     pub kind: LockKind,
-    /// First byte.
+    /// The offset of the first byte.
     pub start: u64,
     /// The length in bytes. A length of 0 extends the range to the end of the file, even if the
     /// file grows.

@@ -58,8 +58,8 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
-    /// The registration of a waiting read in the [`Waiters`](super::Waiters) list of the event. The
-    /// registration ends when the read ends. Only reads may register the waiter.
+    /// The registration of a waiting read in a [`Waiters`](super::Waiters) list. The registration
+    /// is cancelled when the read completes or is dropped. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
 }
 

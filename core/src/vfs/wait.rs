@@ -82,8 +82,8 @@ impl<const N: usize> Waiters<N> {
         Waiters(CriticalSectionMutex::new(RefCell::new(List { tasks: Vec::new(), last: None })))
     }
 
-    /// Registers `waker` for the next [`wake`](Waiters::wake), until `waiter` is dropped. Call this
-    /// method in every poll that returns `Pending`.
+    /// Registers `waker` to be woken by the next call of [`wake`](Waiters::wake), unless `waiter`
+    /// is dropped first. Call this method in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();
         let current = || waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task;

@@ -55,35 +55,35 @@ record! {
 impl Attr {
     /// The bit for `mode`, which is set if the field is requested or valid.
     pub const MODE: u64 = 0x1;
-    /// `nlink`.
+    /// The bit for `nlink`.
     pub const NLINK: u64 = 0x2;
-    /// `uid`.
+    /// The bit for `uid`.
     pub const UID: u64 = 0x4;
-    /// `gid`.
+    /// The bit for `gid`.
     pub const GID: u64 = 0x8;
-    /// `rdev`.
+    /// The bit for `rdev`.
     pub const RDEV: u64 = 0x10;
-    /// `atime`.
+    /// The bit for `atime`.
     pub const ATIME: u64 = 0x20;
-    /// `mtime`.
+    /// The bit for `mtime`.
     pub const MTIME: u64 = 0x40;
-    /// `ctime`.
+    /// The bit for `ctime`.
     pub const CTIME: u64 = 0x80;
-    /// The inode number, which is the qid's path.
+    /// The bit for the inode number, which is the qid's path.
     pub const INO: u64 = 0x100;
-    /// `size`.
+    /// The bit for `size`.
     pub const SIZE: u64 = 0x200;
-    /// `blocks`.
+    /// The bit for `blocks`.
     pub const BLOCKS: u64 = 0x400;
-    /// `btime`.
+    /// The bit for `btime`.
     pub const BTIME: u64 = 0x800;
-    /// `generation`.
+    /// The bit for `generation`.
     pub const GENERATION: u64 = 0x1000;
-    /// `data_version`.
+    /// The bit for `data_version`.
     pub const DATA_VERSION: u64 = 0x2000;
-    /// All fields of stat(2).
+    /// The bits for all fields of stat(2).
     pub const BASIC: u64 = 0x7ff;
-    /// All fields.
+    /// The bits for all fields.
     pub const ALL: u64 = 0x3fff;
 }
 

@@ -264,7 +264,7 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Like [`finish`](Writer::finish), but also fills in the size of the message.
+    /// Finishes writing like [`finish`](Writer::finish), and also fills in the size of the message.
     ///
     /// # Errors
     /// Returns [`Full`] if the message did not fit.

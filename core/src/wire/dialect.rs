@@ -51,7 +51,8 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// The dialects 9P2000 and 9P2000.u. In 9P2000.L, other messages replace those in the section.
+    /// The dialects 9P2000 and 9P2000.u. 9P2000.L replaces the messages in such a section with its
+    /// own.
     Classic,
     /// Only 9P2000.L.
     #[cfg(feature = "linux")]

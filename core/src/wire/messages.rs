@@ -22,13 +22,13 @@ messages! {
         100 Version T TVERSION { msize: u32, version: Str<'a> }
                     R RVERSION { msize: u32, version: Str<'a> }
 
-        /// auth(5): `Tauth afid[4] uname[s] aname[s]`, with `n_uname[4]` in .u and .L,
+        /// auth(5): `Tauth afid[4] uname[s] aname[s]`, with `n_uname[4]` in 9P2000.u and 9P2000.L,
         /// is answered with `Rauth aqid[13]`.
         102 Auth T TAUTH { afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric }
                  R RAUTH { aqid: Qid }
 
-        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s]`, with `n_uname[4]` in .u and .L,
-        /// is answered with `Rattach qid[13]`.
+        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s]`, with `n_uname[4]` in 9P2000.u
+        /// and 9P2000.L, is answered with `Rattach qid[13]`.
         104 Attach T TATTACH {
             fid: Fid, afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric,
         } R RATTACH { qid: Qid }
@@ -64,14 +64,14 @@ messages! {
 
     Classic if all() {
         /// error(5): the reply to a request that failed.
-        /// The format is `Rerror ename[s]`, with `errno[4]` in .u.
+        /// The format is `Rerror ename[s]`, with `errno[4]` in 9P2000.u.
         106 Error R RERROR { ename: Str<'a>, errno: Errno }
 
         /// open(5): `Topen fid[4] mode[1]`
         /// is answered with `Ropen qid[13] iounit[4]`.
         112 Open T TOPEN { fid: Fid, mode: u8 } R ROPEN { qid: Qid, iounit: u32 }
 
-        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1]`, with `extension[s]` in .u,
+        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1]`, with `extension[s]` in 9P2000.u,
         /// is answered with `Rcreate qid[13] iounit[4]`.
         114 Create T TCREATE {
             fid: Fid, name: Str<'a>, perm: u32, mode: u8, extension: Extension<'a>,

@@ -1,4 +1,4 @@
-//! 9P strings. The bytes should be valid UTF-8 and must not contain a NUL.
+//! 9P strings. The bytes of a string should be valid UTF-8 and must not contain a NUL.
 
 use core::fmt::{self, Write};
 use core::str::Utf8Error;
