@@ -1,7 +1,8 @@
 //! An `embassy-net` driver for the Stellaris Ethernet MAC.
 //!
-//! The FIFO is 32 bits wide, and each frame is preceded by a half word that contains its length. A
-//! buffer holds the half word followed by the frame, and is transferred four bytes at a time.
+//! The FIFO is 32 bits wide, and each frame is preceded by a halfword that contains the frame's
+//! length. A buffer holds the halfword followed by the frame, and is transferred four bytes at a
+//! time.
 
 use core::task::Context;
 
@@ -16,8 +17,8 @@ pub const IRQ: u16 = 42;
 
 /// The maximum length of a frame without its checksum: 1500 bytes plus the Ethernet header.
 const FRAME_MAX: usize = 1514;
-/// The size of a buffer. A buffer holds the length half word, a frame and its checksum, rounded up
-/// to whole words.
+/// The size of a buffer. A buffer has room for the halfword with the length, a frame and its
+/// checksum, rounded up to whole words.
 const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
