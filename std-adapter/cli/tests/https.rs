@@ -40,7 +40,7 @@ fn start_tls_proxy(address: String, config: ServerConfig) -> String {
     listener.set_nonblocking(true).unwrap();
     let (here, tls) =
         (listener.local_addr().unwrap().to_string(), TlsAcceptor::from(Arc::new(config)));
-    // The thread runs until the process ends.
+    // The thread runs until the process exits.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {

@@ -34,13 +34,13 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     // already been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
-        // A file without a version looks like a stream that ends after its first chunk.
+        // A file that delivered at most one chunk and then ended is probably not a stream.
         Some(Printed { texts: 0 | 1, last }) => poll_until_interrupt(client, path, last).await,
         _ => Ok(()),
     }
 }
 
-/// The number of chunks that a stream delivered before it ended, and the last chunk.
+/// The last chunk that a stream delivered, and the total number of chunks.
 struct Printed {
     texts: u64,
     last: Vec<u8>,

@@ -14,7 +14,7 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit};
 /// The allocation unit of tmpfs, in bytes.
 const PAGE: u64 = 4096;
 
-/// A repository on its own small file system.
+/// A repository on a separate small file system.
 struct Disk(TempRepository);
 
 impl Disk {
