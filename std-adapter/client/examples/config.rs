@@ -125,7 +125,7 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
                 self.last = Some(value.clone());
                 return Ok(value);
             }
-            // If the connection is lost, all tasks that watch a branch end, and `changed` fails.
+            // If the connection is lost, all tasks that watch a branch return, and `changed` fails.
             self.changes.changed().await.map_err(|_| Error::StreamEnded)?;
         }
     }

@@ -16,7 +16,7 @@ use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
 use datakit_server::tree::Live;
 
-/// A branch that is in use. All users of a branch share the same `Branch`.
+/// A branch that is in use. All users of a branch share a single `Branch`.
 pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
@@ -64,7 +64,7 @@ struct WatchState {
     log: Log,
 }
 
-/// A subscription to a branch. Dropping this value ends the subscription.
+/// A subscription to a branch. Dropping this value cancels the subscription.
 pub struct BranchWatch {
     branch: Arc<Branch>,
     watched: Arc<WatchState>,

@@ -150,7 +150,7 @@ impl Branch {
     }
 
     /// Calls `f` with the current head and with each new head until `f` returns
-    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
+    /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
     /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.
@@ -162,7 +162,7 @@ impl Branch {
     }
 
     /// Calls `f` with the current value at a path and with each new value until `f` returns
-    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
+    /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
     /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.

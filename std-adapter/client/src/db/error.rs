@@ -49,8 +49,7 @@ pub enum Error {
     /// The closure passed to [`Branch::with_transaction`](super::Branch::with_transaction) returned
     /// without committing or aborting the transaction.
     TransactionOpen,
-    /// The server ended the stream, for example because the client was too slow to read from the
-    /// stream.
+    /// The server ended the stream, for example because the client read from the stream too slowly.
     StreamEnded,
     /// Any other error from the client or the server.
     Client(crate::Error),

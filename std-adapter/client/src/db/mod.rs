@@ -46,10 +46,10 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection. Many tasks may use the handles at the same time, and
-//!   requests are pipelined.
+//! - All handles share one connection. Several tasks can use the handles concurrently, and requests
+//!   are pipelined.
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
-//!   it, and dropping a [`Watch`] ends it.
+//!   it, and dropping a [`Watch`] stops it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
 //! - The client also works with the original server, which is written in OCaml. The documentation
 //!   of each method notes where the original server behaves differently. The original server cannot

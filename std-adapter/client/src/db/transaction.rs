@@ -19,8 +19,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// later changes to the branch, and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
-/// aborts the transaction when the connection ends. After a commit or an abort, all calls fail with
-/// [`Error::TransactionEnded`] and send no request.
+/// aborts the transaction when the connection is closed. After a commit or an abort, all calls fail
+/// with [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
 /// Dropping the future of a method that changes the transaction cancels the request. The change may

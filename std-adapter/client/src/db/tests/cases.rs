@@ -135,7 +135,7 @@ async fn c5_dropping_a_blocked_wait_ends_it() {
         served.only_the_root() && served.database.counters().watches.value() == 0
     })
     .await;
-    // An error returned by the closure also ends the wait.
+    // An error returned by the closure also stops the wait.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
     within("the clunk", || {
