@@ -1,4 +1,4 @@
-//! The names and addresses of authors, committers and attached users.
+//! The names and email addresses of authors, committers and 9P users.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use gix::date::Time;
 
 use crate::{Error, Result};
 
-/// The default name and address for commits.
+/// The name and email address that are used for commits by default.
 pub(crate) const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
 /// The maximum length, in bytes, of an `author` file.
@@ -17,15 +17,15 @@ pub const MAX_AUTHOR_BYTES: usize = 1024;
 const MAX_NAME_CHARS: usize = 128;
 /// The end of the year 9999, the latest time that Git's tools can display.
 const MAX_TIME: i64 = 253_402_300_799;
-/// User names that clients send when they do not know the user.
+/// User names that clients send if they do not know who the user is.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// The reason why text does not identify a person.
+/// An error that explains why a text is not a valid name and email address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);
 
-/// A name and an address, written as `NAME <MAIL>`.
+/// A name and an email address, written as `NAME <MAIL>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -33,7 +33,7 @@ pub struct Identity {
 }
 
 impl Default for Identity {
-    /// Returns the default identity for commits.
+    /// Returns the identity that is used for commits by default.
     fn default() -> Identity {
         let (name, mail) = AUTHOR;
         Identity { name: name.to_owned(), mail: mail.to_owned() }
@@ -61,8 +61,8 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// Returns [`InvalidIdentity`] if the name is empty, or if the name or the address contains a
-    /// character that Git does not allow.
+    /// Returns [`InvalidIdentity`] if the name is empty, or if the name or the email address
+    /// contains a character that Git does not allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());
         let odd = |char: char| char.is_control() || char == '<' || char == '>';
@@ -78,9 +78,8 @@ impl Identity {
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// Returns the identity of an attached user, or `None` if the user is anonymous. If the client
-    /// sends only a user number, as a kernel client does, the user name is looked up on this
-    /// machine.
+    /// Returns the identity of a 9P user, or `None` if the user is anonymous. If the client sent
+    /// only a user number, as a kernel client does, the user name is looked up on this machine.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -100,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Looks up the name for a user number in `/etc/passwd`.
+/// Looks up the name of the user with this number in `/etc/passwd`.
 fn local_name(number: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -131,17 +130,17 @@ fn parse_date(date: &str) -> Option<Time> {
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
-/// The policy for attributing commits to an identity.
+/// The policy that determines which identity is used for a commit.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
-    /// The identity used for all users if the transaction does not set an author.
+    /// The identity to use for every user, unless the transaction sets an author.
     pub always: Option<Identity>,
-    /// The identity used for commits by anonymous users.
+    /// The identity to use for anonymous users.
     pub anonymous: Identity,
 }
 
 impl AuthorPolicy {
-    /// Returns the identity for a user's commits.
+    /// Returns the identity to use for commits by `user`.
     #[must_use]
     pub fn of(&self, user: User<'_>) -> Identity {
         let by = self.always.clone().or_else(|| Identity::of_user(user));
@@ -152,23 +151,23 @@ impl AuthorPolicy {
 /// The author and the committer of a commit, with times in the local time zone.
 #[derive(Debug, Clone)]
 pub struct Authorship {
-    /// The author, with the time of the change.
+    /// The author and the time at which the change was made.
     pub(crate) author: Signature,
-    /// The committer, with the time of the commit.
+    /// The committer and the time of the commit.
     pub(crate) committer: Signature,
 }
 
 impl Authorship {
-    /// Returns an authorship at the current time, with `identity` as both author and committer.
+    /// Returns an authorship in which `identity` is both the author and the committer, at the
+    /// current time.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// Returns an authorship with the author described by `text`, the content of an `author` file.
-    /// The committer is `committer`, with the current time. If `text` is empty, the committer is
-    /// also the author.
+    /// Returns an authorship whose author is parsed from `text`, the content of an `author` file.
+    /// If `text` is empty, the author is `committer`. The time of the commit is the current time.
     ///
     /// # Errors
     /// Returns [`Error::InvalidAuthor`] if `text` is malformed.

@@ -1,15 +1,15 @@
-//! Formats a commit as one line: the escaped output of `git log --format='%H%x09%P%x09%aI%x09%an
-//! <%ae>%x09%B'`.
+//! Formats a commit as one line, which is the escaped output of `git log
+//! --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'`.
 //!
-//! The author and the message are escaped: a backslash becomes `\\`, a newline `\n`, a tab `\t`,
-//! and any other control character `\xHH`. All other bytes are copied verbatim.
+//! In the author and the message, a backslash is written as `\\`, a newline as `\n`, a tab as `\t`,
+//! and any other control character as `\xHH`. All other bytes are copied verbatim.
 
 use datakit_client::db::escape;
 
 use crate::Id;
 use crate::model::commit::Commit;
 
-/// Appends the line for a commit.
+/// Appends the line for a commit to `to`.
 pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.extend_from_slice(id.to_string().as_bytes());
     for (number, parent) in commit.parents.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Objects, trees, diffs, merges and histories, independent of where they are stored.
+//! The data model, which consists of objects, trees, diffs, merges and histories. The model does
+//! not depend on how objects are stored.
 
 pub(crate) mod commit;
 pub(crate) mod connected;

@@ -16,35 +16,35 @@ use crate::model::tree_text::TreeEntries;
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
-/// The approximate maximum size, in bytes, of each cache. The limit is low because a server should
+/// The approximate maximum size, in bytes, of each cache. The limit is low, because a server should
 /// use little memory even if its repository is large.
 const CACHE_BYTES: u64 = 8 << 20;
 
 /// The maximum size of a cached blob, in bytes. A larger blob would evict many small ones.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
-/// The maximum number of bytes that a cached tree may take up in memory. A larger tree would evict
-/// all others or exceed the capacity of a shard.
+/// The maximum number of bytes that a cached tree can take up in memory. A larger tree would evict
+/// all other trees or exceed the capacity of a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
 /// The number of shards in each cache. Each shard has its own lock, and an entry must fit into one
 /// shard.
 const CACHE_SHARDS: usize = 8;
 
-/// A [`Store`] with a cache. Clones share the same cache.
+/// A [`Store`] with a cache. All clones share one cache.
 #[derive(Clone)]
 pub struct ObjectCache(Arc<CacheState>);
 
 struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
-    /// The last two trees that were too large for the cache. Listing a directory looks up every
-    /// file in the same tree, so caching recent trees avoids reading a tree repeatedly.
+    /// The two most recently read trees that are too large for the cache. When a client lists a
+    /// large directory, every file is looked up in the same tree, so the tree must not be read
+    /// again for each file.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
-    /// Large blobs that clients have open. Clients share blobs, so each blob is in memory only
-    /// once.
+    /// Large blobs that clients have open. All clients share one copy of each blob.
     shared: Mutex<HashMap<Id, Weak<[u8]>>>,
     lengths: Cache<Id, u64, Weight>,
 }
@@ -52,7 +52,7 @@ struct CacheState {
 /// A tree and its hash.
 type NamedTree = (Id, Arc<TreeEntries>);
 
-/// Computes the approximate number of bytes that cached values take up in memory.
+/// A weighter that estimates how many bytes a cached value takes up in memory.
 #[derive(Clone)]
 struct Weight;
 
@@ -106,7 +106,8 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // Building the options fails only if a capacity is not set.
+                // Building the options fails only if one of the capacities is not set, so this case
+                // does not occur.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }
@@ -139,7 +140,7 @@ impl ObjectCache {
             return Ok(blob);
         }
         let blob = self.read(id, ObjectKind::Blob)?;
-        // An in-memory store needs no cache.
+        // Objects in an in-memory store do not have to be cached.
         if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
@@ -150,10 +151,10 @@ impl ObjectCache {
         Ok(blob)
     }
 
-    /// Remembers a large blob for other clients that may open it.
+    /// Shares a large blob with other clients that open it.
     fn share(&self, id: Id, blob: &Arc<[u8]>) {
         let mut shared = self.0.shared.lock();
-        // Before the table grows, remove blobs that nobody has open.
+        // Before the table grows, remove the blobs that no client has open.
         if shared.len() == shared.capacity() {
             shared.retain(|_, blob| blob.strong_count() > 0);
         }
@@ -181,7 +182,7 @@ impl ObjectCache {
         Ok(length)
     }
 
-    /// Returns an encoded tree.
+    /// Returns the encoded content of a tree.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the tree does not exist or cannot be read.
@@ -198,7 +199,7 @@ impl ObjectCache {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
-            // As in Git, the empty tree exists even if it was never written.
+            // As in Git, the empty tree exists even if no program has written it.
             return Ok(Arc::default());
         }
         let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)

@@ -1,4 +1,4 @@
-//! Compares directories entry by entry.
+//! Finds the names at which directories differ.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 use crate::model::tree_entry::TreeEntry;
 use crate::model::tree_text::TreeEntries;
 
-/// A name and its node in each directory.
+/// A name, together with the node that has this name in each of the directories.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. Returns each name whose nodes differ, together with
-/// its node in every directory.
+/// Compares the last two directories in `dirs`. Returns each name at which they differ, together
+/// with the node that has this name in each of `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -24,7 +24,7 @@ pub(crate) fn side_by_side<const N: usize>(
             TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
-    // All lists are in the same order, so a single pass is enough.
+    // All lists are sorted in the same way, so a single pass is enough.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
     while let Some(name) =
@@ -71,7 +71,7 @@ impl Listed {
 }
 
 impl Side<'_> {
-    /// Returns `true` if the entries can be recognised as equal without reading them.
+    /// Returns `true` if the entries are known to be equal without reading their content.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
@@ -94,7 +94,7 @@ pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     }
 }
 
-/// Returns `true` if the directories can be recognised as equal without reading them.
+/// Returns `true` if the directories are known to be equal without reading their entries.
 pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
         (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,

@@ -1,4 +1,4 @@
-//! Small trees for tests.
+//! Functions that build small trees for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::tree::{Tree, TreeDir, TreeNode, join, names};
 use crate::model::tree_entry::EntryMode;
 use crate::store::MemoryStore;
 
-/// The paths and contents of files. The content of an executable file begins with `x`.
+/// The content of each file, keyed by path. A file is executable if its content begins with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
 pub(crate) fn objects() -> ObjectCache {
@@ -52,7 +52,7 @@ pub(crate) fn stored(objects: &ObjectCache, files: &Files) -> Tree {
     Tree::stored(write_tree(objects, &edited(objects, files)))
 }
 
-/// Returns the files of a tree, and checks that no name occurs twice.
+/// Returns all files in a tree, and checks that no directory contains a name twice.
 pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     fn add(objects: &ObjectCache, path: &[u8], dir: &TreeDir, files: &mut Files) {
         for (name, node) in dir.list(objects).unwrap() {
@@ -74,7 +74,8 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of `paths`. A path below another generated path is left out.
+/// Generates files at some of the given paths. If one generated path is below another, it is left
+/// out.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(
@@ -90,14 +91,14 @@ pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value 
     )
 }
 
-/// Paths, none of which is below another.
+/// Paths for tests. No path is below another path in the list.
 pub(crate) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
 
-/// Paths, some of which are below others.
+/// Paths for tests. Some paths are below other paths in the list.
 pub(crate) const CLASHING: &[&str] =
     &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 
-/// Stores nested directories with a file in the innermost one.
+/// Stores a chain of nested directories with a file in the innermost directory.
 pub(crate) fn deep(objects: &ObjectCache, depth: usize, text: &str) -> Tree {
     let mut node = write_tree(objects, &edited(objects, &files(&[("d", text)])));
     for _ in 1..depth {

@@ -1,4 +1,4 @@
-//! Pushing branches to another repository whenever they change.
+//! Pushes branches to another repository whenever they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::push::{Push, PushError};
 use super::sanitize::sanitize_url;
 use crate::{BranchName, Database, Id, Result};
 
-/// Default delay between the first change and the push. Further changes are collected during the
-/// delay.
+/// The default delay between the first change of a branch and the push. Changes that occur during
+/// the delay are included in the same push.
 pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// Longest time between two attempts to push a branch.
+/// The maximum time between two attempts to push a branch.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Pushes every branch to `url`, and from then on pushes each branch that changes.
+/// Pushes all branches to `url`, and then keeps pushing every branch that changes.
 ///
 /// Changes that occur within `debounce` of the first change are pushed together. After each round
 /// in which a branch was pushed, `on_push` is called with the duration of the round. Failures are
@@ -34,7 +34,7 @@ pub async fn auto_push(
     debounce: Duration,
     on_push: impl Fn(Duration),
 ) {
-    // Subscribe before reading the heads, so that no change is missed.
+    // Subscribe before reading the heads for the first time, so that no change is missed.
     let mut changes = database.moves();
     let mut pusher =
         Pusher { database: database.clone(), push, url, debounce, branches: BTreeMap::new() };
@@ -50,7 +50,8 @@ pub async fn auto_push(
             () = branch_changed(&mut changes) => tokio::time::sleep(debounce).await,
             () = sleep_until(retry) => {}
         }
-        // The next round reads all heads, so the changes made so far need no further notification.
+        // Discard the notifications received so far, because the next round reads the heads of all
+        // branches anyway.
         changes = changes.resubscribe();
     }
 }
@@ -66,7 +67,8 @@ async fn sleep_until(instant: Option<Instant>) {
 async fn branch_changed(changes: &mut Receiver<Option<BranchName>>) {
     match changes.recv().await {
         Ok(_) | Err(RecvError::Lagged(_)) => {}
-        // The channel stays open while the caller holds the database, which owns the sender.
+        // The channel is never closed, because the caller holds the database, which owns the
+        // sender.
         Err(RecvError::Closed) => std::future::pending().await,
     }
 }
@@ -80,27 +82,27 @@ struct Pusher {
     branches: BTreeMap<BranchName, RemoteBranch>,
 }
 
-/// The known state of a branch on the remote.
+/// The last known state of a branch on the remote.
 #[derive(Default)]
 struct RemoteBranch {
-    /// The head of the branch on the remote after the last successful push.
+    /// The head that the branch had on the remote after the last successful push.
     head: Option<Id>,
     retry: Option<Retry>,
 }
 
-/// The next attempt after a failed push.
+/// The next attempt to push a branch after a push has failed.
 struct Retry {
     at: Instant,
-    /// The delay before the next attempt. Every failure doubles the delay.
+    /// The delay before the next attempt, which is doubled after every failure.
     backoff: Duration,
 }
 
 impl Pusher {
-    /// Pushes all branches that have changed since their last push or are due for a retry. Returns
-    /// whether at least one branch was pushed.
+    /// Pushes all branches that have changed since their last push, and all branches for which a
+    /// retry is due. Returns whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
-        // Forget branches that exist on neither side.
+        // Forget branches that exist neither in this repository nor on the remote.
         self.branches.retain(|name, branch| {
             heads.contains_key(name) || branch.head.is_some() || branch.retry.is_some()
         });
@@ -117,7 +119,8 @@ impl Pusher {
             let head = heads.get(&name).copied();
             (name, head)
         });
-        // Push new changes first, so that they do not wait for branches that failed before.
+        // Push new changes first, so that they do not have to wait for branches whose last push
+        // failed.
         let (retries, new): (Vec<_>, Vec<_>) = due.partition(|(name, _)| self.has_failed(name));
         Ok(self.push_all(new).await? | self.push_all(retries).await?)
     }
@@ -126,7 +129,7 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. Bisects the list of branches if the remote rejects some of them.
+    /// Pushes branches together. If the remote rejects some of the branches, the list is bisected.
     /// Returns whether at least one branch was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
@@ -169,7 +172,7 @@ impl Pusher {
         );
     }
 
-    /// Schedules the next attempt to push a branch, and returns the delay before that attempt.
+    /// Schedules another attempt to push a branch, and returns the delay before the attempt.
     fn schedule_retry(&mut self, name: &BranchName) -> Duration {
         let debounce = self.debounce;
         let branch = self.branches.entry(name.clone()).or_default();
@@ -200,7 +203,7 @@ mod tests {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Waits until the repository has exactly the given branches.
+    /// Waits until the repository contains exactly the given branches.
     async fn wait_for_branches(dir: &Path, wanted: &str) {
         for _ in 0..500 {
             let refs = git(dir, &["for-each-ref", "--format=%(refname:short)"]);
@@ -234,7 +237,7 @@ mod tests {
             Duration::from_millis(20),
             |_| {},
         ));
-        // Initially, the remote does not exist.
+        // At first, the remote repository does not exist.
         tokio::time::sleep(Duration::from_millis(50)).await;
         std::fs::create_dir_all(&there).unwrap();
         git(&there, &["init", "-q", "--bare", "."]);
@@ -244,12 +247,12 @@ mod tests {
         wait_for_branches(&there, "before nested/one new").await;
         set("before", Some(id), None);
         wait_for_branches(&there, "nested/one new").await;
-        // Removing a branch that the remote no longer has is not an error.
+        // If the remote no longer has a branch, removing the branch is not an error.
         git(&there, &["update-ref", "-d", "refs/heads/new"]);
         set("new", Some(id), None);
         set("late", None, Some(id));
         wait_for_branches(&there, "late nested/one").await;
-        // A branch that the remote refuses to remove does not delay the others.
+        // If the remote refuses to remove a branch, other branches are not delayed.
         git(&there, &["symbolic-ref", "HEAD", "refs/heads/late"]);
         git(&there, &["config", "receive.denyDeleteCurrent", "refuse"]);
         set("late", Some(id), None);
@@ -287,7 +290,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // The delay is long enough for the test to notice if one branch waits for another.
+        // The delay is long enough for the test to detect that one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),
@@ -305,8 +308,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Because of the backoff, there were fewer attempts to push the rejected branch than the
-        // other one.
+        // Because of the backoff, the rejected branch was pushed less often than the accepted
+        // branch.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

@@ -1,4 +1,4 @@
-//! Fetching a branch from another repository with `git fetch`.
+//! Fetches a branch from another repository with `git fetch`.
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +14,11 @@ use super::subprocess::{self, GitError, TIMEOUT};
 use super::url::{Scheme, UrlError};
 use crate::{BranchName, Error};
 
-/// Default maximum number of bytes for one fetch: 4 GiB.
+/// The default maximum number of bytes that a fetch can receive, which is 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// The served repository's settings that also apply to fetches. These settings determine how to
-/// reach other repositories.
+/// The settings of the served repository that also apply to fetches. These settings determine how
+/// other repositories are reached.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
@@ -38,24 +38,25 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// Limit, in bytes, for the data segment of each `git` process. The limit is raised by the number
-/// of bytes that the fetch may receive, but never to more than twice its value.
+/// The base limit, in bytes, on the data segment of each `git` process. The maximum number of bytes
+/// that the fetch can receive is added to this limit, but the sum never exceeds twice the base
+/// limit.
 const MEMORY: u64 = 1 << 30;
 
 /// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,
-/// and then runs `git` with the remaining arguments. An empty argument leaves the corresponding
-/// limit unset. Every process that `git` starts inherits both limits.
+/// and then runs `git` with the remaining arguments. If one of the first two arguments is empty,
+/// the corresponding limit is not set. All processes that `git` starts inherit both limits.
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 
-/// The limits for a single fetch. `None` means no limit.
+/// The limits on a single fetch. A limit of `None` means that there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchLimits {
-    /// Time without progress after which the fetch fails. The default is [`TIMEOUT`].
+    /// The time after which a fetch that makes no progress fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// Maximum number of bytes that the remote may send, counting both objects and messages. The
-    /// default is [`MAX_FETCH_BYTES`].
+    /// The maximum number of bytes that the remote can send, including both objects and messages.
+    /// The default is [`MAX_FETCH_BYTES`].
     pub max_bytes: Option<u64>,
 }
 
@@ -66,13 +67,13 @@ impl Default for FetchLimits {
 }
 
 impl FetchLimits {
-    /// Returns the limits with a different `timeout`.
+    /// Sets the time after which a fetch that makes no progress fails.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> FetchLimits {
         FetchLimits { timeout, ..self }
     }
 
-    /// Returns the limits with a different `max_bytes`.
+    /// Sets the maximum number of bytes that the remote can send.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: Option<u64>) -> FetchLimits {
         FetchLimits { max_bytes, ..self }
@@ -89,23 +90,23 @@ pub enum FetchError {
     /// The URL was rejected.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The remote sent more than this many bytes.
+    /// The remote sent more bytes than allowed. The value is the limit.
     #[error("more than {0} bytes (--remote-limit)")]
     TooLarge(u64),
     /// The `git` program failed.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The objects arrived but could not be stored.
+    /// The objects were received but could not be stored.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// A flag that cancels a fetch running on another thread. Clones share the flag.
+/// A flag that cancels a fetch on another thread. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Cancels the fetch. The fetch fails with [`GitError::Cancelled`] soon afterwards.
+    /// Cancels the fetch. The fetch then soon fails with [`GitError::Cancelled`].
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -117,8 +118,8 @@ impl CancelFlag {
     }
 }
 
-/// Fetches `branch` from the repository at `url` into the branch of the same name in the repository
-/// at `dir`. Uses the transport settings of `served`.
+/// Fetches `branch` from the repository at `url` into the branch with the same name in the
+/// repository at `dir`. Uses the transport settings of the repository `served`.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,
@@ -144,14 +145,14 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // `ulimit` may have stopped `git` after the last check of the size.
+    // Check the size again, because `git` may have reached its `ulimit` after the last check.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));
     }
     let failure = stderr.failure();
     Err(match status.code() {
-        // The shell did not find `git`.
+        // The shell could not find `git`.
         Some(127) => GitError::NotInstalled("git".to_owned()).into(),
         _ if failure.contains("couldn't find remote ref refs/heads/") => FetchError::NoSuchBranch,
         _ if failure.is_empty() => GitError::Failed(format!("git fetch: {status}")).into(),
@@ -159,8 +160,8 @@ pub(crate) fn fetch(
     })
 }
 
-/// Returns the command for a fetch. The command starts a shell, which sets resource limits and runs
-/// `git`.
+/// Returns the command that runs a fetch. The command starts a shell, which sets resource limits
+/// and then runs `git`.
 fn command(
     dir: &Path,
     served: &Repository,
@@ -188,18 +189,19 @@ fn command(
         git.env(format!("GIT_CONFIG_KEY_{number}"), key)
             .env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
-    // Trace every packet to standard error, so that each packet counts as progress.
+    // Make `git` write a trace of every packet to standard error, so that each packet counts as
+    // progress.
     git.env("GIT_TRACE_PACKET", "2");
     git
 }
 
-/// Returns all settings for a fetch, including one that keeps `ssh` from prompting.
+/// Returns all settings for a fetch, including a setting that keeps `ssh` from prompting.
 fn settings(served: &Repository) -> Vec<(String, String)> {
     let mut settings = transport_settings(served);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
     let is_unset = |variable: &str| std::env::var_os(variable).is_none();
     match ssh {
-        // A program other than OpenSSH may not support `-o`.
+        // Add the option only for OpenSSH, because other programs may not support `-o`.
         Some((_, command)) if is_openssh(command) => command.push_str(" -o BatchMode=yes"),
         None if is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") => {
             settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
@@ -211,7 +213,7 @@ fn settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns the served repository's values for the settings listed in [`TRANSPORT_SETTINGS`].
+/// Returns the values that the served repository has for the settings in [`TRANSPORT_SETTINGS`].
 fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     let config = served.config_snapshot();
     let mut settings = Vec::new();
@@ -244,8 +246,8 @@ fn is_openssh(command: &str) -> bool {
     Path::new(program).file_name().is_some_and(|name| name == "ssh")
 }
 
-/// Returns the total size in bytes of all files below a directory. Files that vanish during the
-/// call are not counted.
+/// Returns the total size in bytes of all files below a directory. Files that are removed during
+/// the call are not counted.
 fn directory_size(dir: &Path) -> u64 {
     let (mut size, mut dirs) = (0, vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {

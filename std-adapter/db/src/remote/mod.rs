@@ -1,7 +1,8 @@
-//! Other repositories: fetching from them and pushing to them with the `git` program.
+//! Fetches from other repositories and pushes to other repositories, using the `git` program.
 //!
-//! `git` provides transports, credentials, proxies and the ssh configuration. If `git` is not
-//! installed, using a remote fails with [`GitError::NotInstalled`], but everything else works.
+//! The `git` program handles transports, credentials, proxies and the ssh configuration. If `git`
+//! is not installed, fetches and pushes fail with [`GitError::NotInstalled`], but the rest of the
+//! database works.
 
 mod auto_push;
 pub(crate) mod fetch;

@@ -1,4 +1,4 @@
-//! Subprocesses that are killed together with everything they started.
+//! Subprocesses that are killed together with all processes that they have started.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A subprocess in its own process group. Child processes of the subprocess, such as the `ssh`
+/// A subprocess in its own process group. The children of the subprocess, such as an `ssh` process
 /// started by `git`, belong to the same group. Dropping the `ProcessGroup` kills the whole group.
 ///
-/// Signals from the terminal do not reach the group, and its processes cannot prompt on the
+/// The processes in the group do not receive signals from the terminal and cannot prompt on the
 /// terminal.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
@@ -24,23 +24,22 @@ impl ProcessGroup {
         Ok(ProcessGroup { leader: command.process_group(0).spawn()?, ended: false })
     }
 
-    /// Waits until the subprocess exits. The children of the subprocess keep running.
+    /// Waits until the subprocess exits. Does not kill the children of the subprocess.
     pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.leader.wait()?;
         self.ended = true;
         Ok(status)
     }
 
-    /// Sends SIGTERM to the group, and then SIGKILL to any processes that are still running after
-    /// `grace`.
+    /// Sends SIGTERM to the group. If processes are still running after `grace`, sends SIGKILL.
     pub(super) fn terminate(mut self, grace: Duration) {
         let Some(group) = self.id() else { return };
         let _ = kill_process_group(group, Signal::TERM);
         let deadline = Instant::now() + grace;
         while !self.ended && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            // Reap the leader if it has exited, because a zombie still counts as a member of the
-            // group.
+            // If the leader has exited, reap it, because a zombie process still counts as a member
+            // of the group.
             let reaped = !matches!(self.leader.try_wait(), Ok(None));
             self.ended = reaped && test_kill_process_group(group).is_err();
         }
@@ -55,7 +54,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // Ignore errors, because killing an empty group fails.
+            // Ignore errors, because the call fails if the group is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }
@@ -83,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a shell and waits for the first byte of its output. The returned stream ends when the
-    /// last process that inherited it exits.
+    /// Starts a shell and waits for the first byte of its output. The returned stream reaches EOF
+    /// when all processes that inherited its other end have exited.
     fn shell(script: &str) -> (ProcessGroup, impl Read) {
         let mut command = Command::new("sh");
         let mut group =

@@ -1,4 +1,4 @@
-//! Pushing branches to another repository with `git push`.
+//! Pushes branches to another repository with `git push`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,24 +6,25 @@ use std::time::Duration;
 use super::subprocess::{self, GitError, TIMEOUT};
 use crate::{BranchName, Id};
 
-/// Maximum number of branches per `git push`. Linux limits the length of a command.
+/// The maximum number of branches per `git push` command. The number is limited because Linux
+/// limits the length of a command.
 const MAX_BRANCHES_PER_PUSH: usize = 250;
 
-/// Time between SIGTERM and SIGKILL for a push that timed out.
+/// The time between SIGTERM and SIGKILL when a push has timed out.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Text that appears in the output of `git push` for each branch that the remote or a hook
-/// rejected.
+/// The text that `git push` prints for each branch that the remote or a hook has rejected.
 const REJECTED: &str = "rejected]";
 
-/// A way to push branches to another repository.
+/// A type that can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Forces each branch in the repository at `url` to the given commit, or removes the branch if
-    /// the commit is `None`. Blocks on network access.
+    /// Force-pushes each branch to the repository at `url`, so that its head becomes the given
+    /// commit. Removes a branch from that repository if its commit is `None`. Blocks on network
+    /// access.
     ///
     /// # Errors
-    /// Returns [`PushError`] if a branch cannot be pushed. Some of the other branches may have been
-    /// pushed.
+    /// Returns [`PushError`] if a branch cannot be pushed. Other branches may have been pushed even
+    /// if an error is returned.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError>;
 }
 
@@ -31,8 +32,8 @@ pub trait Push: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// The remote or one of its hooks rejected at least one branch. The string is the message that
-    /// `git` printed.
+    /// The remote or one of its hooks rejected at least one branch. The string is the error message
+    /// that `git` printed.
     #[error("{0}")]
     Rejected(String),
     /// The `git` program failed.
@@ -54,15 +55,16 @@ impl GitPush {
         GitPush { dir, timeout: Some(TIMEOUT) }
     }
 
-    /// Sets the time without progress after which a push fails. The default is [`TIMEOUT`]. With
-    /// `None`, a push never times out.
+    /// Sets the time after which a push that makes no progress fails. The default is [`TIMEOUT`].
+    /// If the timeout is `None`, a push never times out.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> GitPush {
         GitPush { timeout, ..self }
     }
 
     fn push_part(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // The full ref name lets `git` remove a branch that does not exist locally.
+        // Use full ref names, because `git` otherwise cannot remove a branch that does not exist
+        // locally.
         let refspecs = branches.iter().map(|(branch, head)| {
             let source = head.map(|head| head.to_string()).unwrap_or_default();
             format!("{source}:refs/heads/{branch}")
@@ -87,7 +89,7 @@ impl GitPush {
 
 impl Push for GitPush {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Push every part, even if an earlier part fails.
+        // Push every part of the list, even if pushing an earlier part fails.
         let parts = branches.chunks(MAX_BRANCHES_PER_PUSH);
         let failed = parts.filter_map(|part| self.push_part(url, part).err());
         failed.reduce(|first, _| first).map_or(Ok(()), Err)
@@ -108,7 +110,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(500);
 
-    /// A repository whose only commit is pushed as `master`.
+    /// A repository with one commit, which the tests push to the branch `master`.
     struct PushSource {
         dir: tempfile::TempDir,
         push: GitPush,
@@ -125,14 +127,14 @@ mod tests {
             PushSource { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
         }
 
-        /// Makes `git` run a script instead of `ssh`. The script runs in the repository's
-        /// directory.
+        /// Makes `git` run a script instead of `ssh`. The working directory of the script is the
+        /// repository.
         fn use_ssh_script(&self, script: &str) {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();
             let command = format!("sh {}/ssh", dir.display());
-            // Setting `ssh.variant` keeps `git` from running the script an extra time to detect the
-            // variant.
+            // Set `ssh.variant`, because `git` would otherwise run the script once more to detect
+            // the variant.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
                 let set =
                     Command::new("git").arg("-C").arg(dir).args(["config", key, value]).status();
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn a_silent_remote_times_out() {
         let source = PushSource::with_timeout(SHORT);
-        // Clients can connect even though nothing calls `accept`.
+        // The system accepts connections even though no thread calls `accept`.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for scheme in ["git", "http"] {
             let url = format!("{scheme}://{}/x", listener.local_addr().unwrap());
@@ -165,7 +167,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         source.use_ssh_script("exec 9>fifo; sleep 1000 & wait");
         let (sender, receiver) = channel();
-        // The read ends when the last process that inherited the FIFO exits.
+        // The read returns when all processes that inherited the FIFO have exited.
         std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
         assert_eq!(source.push("ssh://far/x"), TIMED_OUT);
         receiver.recv_timeout(Duration::from_secs(10)).unwrap();

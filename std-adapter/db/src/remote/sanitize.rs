@@ -1,12 +1,13 @@
-//! Text from other programs and repositories, made safe for logs and clients.
+//! Makes text from other programs and repositories safe for logs and for clients.
 
-/// Maximum number of characters in a failure message.
+/// The maximum number of characters in a failure message.
 const MAX_MESSAGE_CHARS: usize = 1000;
-/// Maximum number of characters in a URL.
+/// The maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// Number of bytes to keep from the end of standard error, where the reason for a failure appears.
+/// The number of bytes to keep from the end of standard error, because the end contains the reason
+/// for a failure.
 const TAIL_BYTES: usize = 4096;
-/// Text that appears in each line printed because of `GIT_TRACE_PACKET`.
+/// The text that identifies a line of a `GIT_TRACE_PACKET` trace.
 const TRACE_MARK: &str = " pkt-line.c:";
 
 /// The end of the text that `git` wrote to standard error, without packet traces or overwritten
@@ -15,7 +16,7 @@ const TRACE_MARK: &str = " pkt-line.c:";
 pub(super) struct StderrTail {
     /// Complete lines.
     lines: Vec<u8>,
-    /// The last line, which is still incomplete.
+    /// The line that has not ended yet.
     partial: Vec<u8>,
 }
 
@@ -24,7 +25,8 @@ impl StderrTail {
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),
-                // Each progress message overwrites the previous one.
+                // After a carriage return, `git` overwrites the line with the next progress
+                // message.
                 b'\r' => self.partial.clear(),
                 byte if self.partial.len() < TAIL_BYTES => self.partial.push(*byte),
                 _ => {}
@@ -41,8 +43,8 @@ impl StderrTail {
         }
     }
 
-    /// Returns the lines that explain a failure, joined into one line without passwords. Progress
-    /// messages and the list of updated refs are left out.
+    /// Returns the lines that explain a failure, joined into a single line. Passwords, progress
+    /// messages and the list of updated refs are removed.
     pub(super) fn failure(mut self) -> String {
         self.end_line();
         let text = String::from_utf8_lossy(&self.lines);
@@ -57,8 +59,8 @@ impl StderrTail {
     }
 }
 
-/// Removes passwords from a URL, or from a message that contains a URL, and escapes control
-/// characters.
+/// Removes passwords from a URL and escapes control characters. The text can also be a message that
+/// contains URLs.
 pub(crate) fn sanitize_url(url: &str) -> String {
     sanitize(url, MAX_URL_CHARS)
 }
@@ -72,7 +74,8 @@ fn sanitize(text: &str, max_chars: usize) -> String {
             break;
         }
         match char {
-            // Bidirectional control characters reorder the text that follows.
+            // Bidirectional control characters could change the order in which the rest of the text
+            // is displayed.
             '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 safe.extend(char.escape_unicode())
             }

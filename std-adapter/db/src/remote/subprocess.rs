@@ -1,4 +1,4 @@
-//! `git` as a subprocess: its environment, its time limit and its errors.
+//! Runs `git` as a subprocess with a clean environment and a time limit.
 
 use std::io::{self, Read};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,13 +10,14 @@ use super::process_group::ProcessGroup;
 use super::sanitize::StderrTail;
 use crate::io_error::IoError;
 
-/// Default time without progress after which a fetch or a push fails.
+/// The default time after which a fetch or push that makes no progress fails.
 ///
-/// Git's own servers send a keep-alive every five seconds when they have nothing else to send.
+/// Git's own servers do not cause a timeout while they are busy, because they send a keep-alive
+/// packet every five seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Environment variables that point to another repository or configuration. Git sets these
-/// variables if a Git hook or alias starts the server.
+/// Environment variables that select another repository or configuration. Git sets these variables
+/// for hooks and aliases, which may have started the server.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -32,30 +33,29 @@ const OUTER_GIT: [&str; 12] = [
     "GIT_TRACE",
 ];
 
-/// Longest interval between two checks of a running subprocess.
+/// The maximum interval between two checks of a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
-/// Size, in bytes, of the buffer for standard error.
+/// The size, in bytes, of the buffer for reading standard error.
 const READ_SIZE: usize = 8192;
 
 /// An error from the `git` subprocess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
-    /// The named program is not in `PATH`. The program is either `git` or the `sh` that starts
-    /// `git`.
+    /// The program with this name, which is `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// The subprocess could not be started or waited for.
+    /// The subprocess could not be started, or waiting for the subprocess failed.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
-    /// The subprocess made no progress for this long and was killed.
+    /// The subprocess was killed because it made no progress for this amount of time.
     #[error("timed out: no data for {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// The caller cancelled the operation, and the subprocess was killed.
+    /// The subprocess was killed because the caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
-    /// The subprocess failed. The string is the text that `git` wrote to standard error, joined
-    /// into one line, without progress messages or passwords.
+    /// The subprocess failed. The string is the error message that `git` printed, joined into a
+    /// single line. Passwords and progress messages are removed.
     #[error("{0}")]
     Failed(String),
 }
@@ -66,21 +66,21 @@ impl From<io::Error> for GitError {
     }
 }
 
-/// Returns a command that runs `git` without prompts, with English messages, and without the
-/// environment variables set by an outer `git`.
+/// Returns a command that runs `git` without prompts and with English messages. Environment
+/// variables that an outer `git` process has set are removed.
 pub(crate) fn git() -> Command {
     let mut git = Command::new("git");
     isolate(&mut git);
     git
 }
 
-/// Gives `command` the same environment as [`git`].
+/// Gives `command` the environment that [`git`] uses.
 pub(super) fn isolate(command: &mut Command) {
     for variable in OUTER_GIT {
         command.env_remove(variable);
     }
-    // Other programs use these two variables to find trusted certificates, but libcurl ignores
-    // them.
+    // Most programs look for trusted certificates in the locations given by these two variables,
+    // but the libcurl library, which `git` uses, ignores them.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
         if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty()) {
             command.env(to, value);
@@ -91,11 +91,12 @@ pub(super) fn isolate(command: &mut Command) {
     command.stdin(Stdio::null());
 }
 
-/// Runs `command` until it exits, and returns its status and the end of its standard error.
+/// Runs `command` until it exits. Returns the exit status and the end of the text that was written
+/// to standard error.
 ///
-/// `check` is called at least every [`TICK`] with the number of bytes read from standard error so
-/// far, and returns a measure of progress. The timeout starts over whenever the measure changes or
-/// the subprocess writes to standard error.
+/// `check` is called at least once per [`TICK`]. Its argument is the number of bytes that have been
+/// read from standard error, and its result is a number that measures progress. The timeout is
+/// restarted whenever this number changes and whenever the subprocess writes to standard error.
 ///
 /// # Errors
 /// Returns [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run. Returns
@@ -146,7 +147,7 @@ fn read_stderr<E: From<GitError>>(
             bytes_read += count as u64;
             last_progress = Instant::now();
         } else if matches!(group.try_wait(), Ok(Some(_))) {
-            // A background child may still hold standard error open.
+            // Do not wait for EOF, because a background child may still have standard error open.
             return Ok(tail);
         }
         if last_check.elapsed() < tick {
@@ -163,7 +164,8 @@ fn read_stderr<E: From<GitError>>(
     }
 }
 
-/// Waits until `stream` is readable or at EOF. Returns `false` if `timeout` elapses first.
+/// Waits until `stream` is readable or at EOF. Returns `false` if this does not happen within
+/// `timeout`.
 fn is_readable(stream: &impl std::os::fd::AsFd, timeout: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(timeout).ok();
     let mut streams = [PollFd::new(stream, PollFlags::IN)];

@@ -1,10 +1,10 @@
-//! URLs of other repositories, and the schemes that clients may use.
+//! Validates the URLs of other repositories and restricts the schemes that clients can use.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// A transport to another repository.
+/// The scheme of a URL, which determines the transport to another repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -20,7 +20,7 @@ pub enum Scheme {
     File,
 }
 
-/// An error in the URL of a remote.
+/// The reason why a URL cannot be used for a remote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -33,7 +33,7 @@ pub enum UrlError {
     /// The program on the remote side would interpret the path as an option.
     #[error("the path cannot start with '-'")]
     PathIsOption,
-    /// The URL contains a NUL or a newline.
+    /// The URL contains a NUL byte or a newline.
     #[error("a URL cannot contain NUL or a newline")]
     ControlCharacter,
     /// The URL has the form `HELPER::ADDRESS`, which would make `git` run the `git-remote-HELPER`
@@ -73,10 +73,10 @@ impl fmt::Display for Scheme {
 }
 
 impl Scheme {
-    /// Returns the scheme of a URL. `git` uses the same rules to distinguish schemes.
+    /// Returns the scheme of a URL. The rules for determining the scheme are the same as in `git`.
     ///
     /// # Errors
-    /// Any [`UrlError`] except [`UrlError::NotAllowed`].
+    /// Returns any [`UrlError`] except [`UrlError::NotAllowed`] if the URL is rejected.
     pub fn of(url: &str) -> Result<Scheme, UrlError> {
         if url.starts_with('-') {
             return Err(UrlError::UrlIsOption);
@@ -95,7 +95,7 @@ impl Scheme {
             check_host(rest.split('/').next().unwrap_or_default())?;
             return scheme.to_ascii_lowercase().parse();
         }
-        // In `HOST:PATH`, the first colon comes before the first slash.
+        // A URL of the form `HOST:PATH` has a colon before the first slash.
         let colon = url.find(':').is_some_and(|at| url.find('/').is_none_or(|slash| at < slash));
         if !colon {
             return Ok(Scheme::File);
@@ -112,7 +112,7 @@ fn check_host(text: &str) -> Result<(), UrlError> {
     if is_option { Err(UrlError::HostIsOption) } else { Ok(()) }
 }
 
-/// The set of schemes that clients may use. By default, the set contains every scheme.
+/// The set of schemes that clients can use. By default, all schemes are in the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schemes(BTreeSet<Scheme>);
 
@@ -129,18 +129,18 @@ impl FromIterator<Scheme> for Schemes {
 }
 
 impl Schemes {
-    /// Returns every scheme except [`Scheme::File`], which gives access to repositories on the
-    /// server's machine.
+    /// Returns the set of all schemes except [`Scheme::File`], because that scheme gives access to
+    /// repositories on the server's machine.
     #[must_use]
     pub fn remote() -> Schemes {
         Schemes::default().0.into_iter().filter(|scheme| *scheme != Scheme::File).collect()
     }
 
-    /// Checks that a URL is well-formed and that its scheme is in the set.
+    /// Returns an error unless the URL is well-formed and its scheme is in the set.
     ///
     /// # Errors
-    /// Returns [`UrlError::NotAllowed`] if the scheme is not in the set, or any error returned by
-    /// [`Scheme::of`].
+    /// Returns [`UrlError::NotAllowed`] if the scheme is not in the set. Otherwise, returns the
+    /// same errors as [`Scheme::of`].
     pub fn check(&self, url: &str) -> Result<(), UrlError> {
         let scheme = Scheme::of(url)?;
         if self.0.contains(&scheme) { Ok(()) } else { Err(UrlError::NotAllowed(scheme)) }

@@ -1,4 +1,5 @@
-//! The base of a merge. If two commits have several merge bases, the bases are merged recursively.
+//! Computes the base tree of a merge. If two commits have several merge bases, the bases are merged
+//! recursively.
 
 use std::collections::HashMap;
 
@@ -9,12 +10,12 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Tree;
 use crate::{Id, Result};
 
-/// The maximum number of times that merge bases are merged with each other. Once this limit is
-/// reached, only the newest base is used.
+/// The maximum number of times that a set of merge bases is merged. Once this limit is reached,
+/// only the newest base is used.
 const MAX_BASE_MERGES: usize = 32;
 
-/// Returns the base tree for a merge of two commits. If the commits have several merge bases, the
-/// result is the merge of all of these bases. Returns `None` if the commits have no common
+/// Returns the tree to use as the base when two commits are merged. If the commits have several
+/// merge bases, the result is a merge of all bases. Returns `None` if the commits have no common
 /// ancestor.
 ///
 /// # Errors
@@ -28,13 +29,14 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The results of previous merges, which are reused because criss-cross histories reach the
-    /// same bases repeatedly.
+    /// The results of earlier merges. They are reused, because a history with criss-cross merges
+    /// reaches the same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
 impl Bases<'_> {
-    /// Merges the trees of commits, none of which is an ancestor of another.
+    /// Merges the trees of several commits. No commit may be an ancestor of another commit in the
+    /// list.
     fn merged(&mut self, bases: Vec<Id>) -> Result<Option<Tree>> {
         let Some((first, others)) = bases.split_first() else { return Ok(None) };
         if let Some(tree) = self.done.get(&bases) {
@@ -46,17 +48,19 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Find the base for all commits merged so far, not only for the first commit.
+            // Find the merge base of `other` and all commits merged so far, not only of `other` and
+            // the first commit.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // A conflict becomes a file with a marker that neither side of the outer merge
-            // contains. The outer merge therefore conflicts too if its sides differ at the
-            // conflicting path.
+            // At a conflicting path, the merged tree contains a file that neither side of the outer
+            // merge contains. The outer merge therefore conflicts too if its sides differ at that
+            // path.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }
-        // Write the tree so that unchanged directories can be compared by hash.
+        // Write the merged tree to the store, so that unchanged directories can be compared by
+        // hash.
         let mut batch = NewObjects::new();
         let merged = Tree::stored(merged.write(&mut batch)?);
         self.objects.store().write(&batch)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A path with conflicting changes.
+/// A path at which two changes conflict.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// The path.
@@ -14,13 +14,13 @@ pub struct Conflict {
 /// How two changes to the same path conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKind {
-    /// One side has a file and the other a directory.
+    /// One side has a file at the path, and the other side has a directory.
     FileAndDir,
     /// One side removed a file that the other side changed.
     RemovedAndChanged,
-    /// Both sides created the file, but with different content or modes.
+    /// Both sides created the file, with different content or modes.
     MadeTwice,
-    /// Both sides changed the file, but in different ways.
+    /// Both sides changed the file in different ways.
     ChangedTwice,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for ConflictKind {
 /// The conflicts that prevent a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
-    /// The conflicts. There is always at least one.
+    /// The conflicts. The list is never empty.
     pub conflicts: Vec<Conflict>,
     /// A description of how the branch moved while the transaction was open.
     pub moved: String,
@@ -50,8 +50,8 @@ const MAX_LISTED_PATHS: usize = 3;
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
 impl Conflicts {
-    /// Returns a line about the branch and a line for each path. A very long list of paths is
-    /// shortened.
+    /// Returns a line that describes how the branch moved, followed by a line for each path. A very
+    /// long list is truncated.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);

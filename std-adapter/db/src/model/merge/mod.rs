@@ -1,4 +1,4 @@
-//! Three-way merges of trees.
+//! Merges trees with a three-way merge.
 
 mod base;
 mod conflict;
@@ -18,15 +18,15 @@ use crate::{Error, Id, Result};
 /// The result of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The merged tree. At each conflicting path, the tree contains a file that describes the
+    /// The merged tree. At each path with a conflict, the tree contains a file that describes the
     /// conflict.
     pub tree: Tree,
     /// The conflicts, sorted by the bytes of their paths.
     pub conflicts: Vec<Conflict>,
 }
 
-/// Merges `ours` and `theirs` relative to `base`. Directories that are the same on both sides are
-/// not read, and directories that become empty are removed.
+/// Merges `ours` and `theirs`, which both derive from `base`. Directories that are identical on
+/// both sides are not read. Directories that become empty are removed.
 ///
 /// # Errors
 /// Returns [`Error::Broken`] if a tree is missing or cannot be read. Returns [`Error::InvalidName`]
@@ -35,11 +35,11 @@ pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> 
     merge_with(NameCheck::Check, objects, base, ours, theirs)
 }
 
-/// Whether to check the names that a merge adds.
+/// Determines whether a merge checks the names that it adds to our tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
-    /// Skip the check, because the result is a base tree, which is never committed.
+    /// Do not check the names, because the result is a base tree, which is never committed.
     Skip,
 }
 
@@ -64,16 +64,16 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far. Initially, the merged tree is our tree.
+    /// The result so far. The merged tree starts out as our tree.
     merged: Merged,
-    /// The directories that have yet to be merged.
+    /// The directories that have not been merged yet.
     left: Vec<(Vec<u8>, Dirs)>,
 }
 
-/// The base version, our version and their version of a directory.
+/// The three versions of a directory: the base version, our version and their version.
 type Dirs = [TreeDir; 3];
 
-/// The mode and hash that identify the content of a file or submodule.
+/// The mode and hash of a file or submodule. Two versions are identical if both values are equal.
 type FileId = (EntryMode, Id);
 
 impl Merge<'_> {
@@ -84,9 +84,9 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // If only one side has the directory, no path below it can be a file on one side and a
-        // directory on the other. If both sides have the directory, a file may conflict with a
-        // directory even if one side did not change.
+        // If only one side has the directory, a path below it cannot be a file on one side and a
+        // directory on the other side. If both sides have the directory, a file can conflict with a
+        // directory even if one of the sides has not changed.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
@@ -165,7 +165,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Puts `node` at `path`, creating missing parents.
+    /// Puts `node` at `path` and creates missing parent directories.
     fn put_node(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == NameCheck::Check {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
@@ -183,7 +183,7 @@ impl Merge<'_> {
         tree.put_node(self.objects, path, node)
     }
 
-    /// Removes `path` and any parents that become empty.
+    /// Removes the node at `path` and any parent directories that become empty.
     fn remove_node(&mut self, path: &[u8]) -> Result<()> {
         let (tree, mut path) = (&mut self.merged.tree, path);
         while let Some((parent, _)) = split(path) {
@@ -198,7 +198,7 @@ impl Merge<'_> {
     }
 }
 
-/// Returns an error if Git does not allow the name of `node` or of any node below it.
+/// Returns an error if Git does not allow the name of `node`, or of any node below `node`.
 fn check_names(objects: &ObjectCache, name: Option<&[u8]>, node: &TreeNode) -> Result<()> {
     if let Some(name) = name {
         check_name(name, node.mode())?;

@@ -38,7 +38,7 @@ fn merges_each_case_of_the_table() {
         (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
         (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
         (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
-        // Mode changes conflict just as content changes do.
+        // Changes to the mode of a file conflict just like changes to its content.
         (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
         (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
         (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
@@ -108,8 +108,8 @@ fn merges_large_and_deep_directories() {
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
 }
 
-/// Changed directories are written, dropped and compared recursively, so their depth must be
-/// limited.
+/// Changed directories are written, dropped and compared recursively. To avoid a stack overflow,
+/// their depth must be limited.
 #[test]
 fn refuses_depth_before_the_stack_overflows() {
     let deeper = |levels: usize| {
@@ -123,7 +123,7 @@ fn refuses_depth_before_the_stack_overflows() {
         let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
         write_tree(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
         write_tree(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
-        // This merge changes our tree down to its deepest directory.
+        // In this merge, our tree is changed at every level down to the deepest directory.
         merge(&objects, &base, &ours, &changed).map(|merged| write_tree(&objects, &merged.tree))
     };
     let run = move || (deeper(MAX_DEPTH - 1).is_ok(), deeper(5000));
@@ -170,7 +170,7 @@ fn merges_repeated_criss_cross_of_three_branches() {
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
 
-/// Computes the expected result for each path separately.
+/// Computes the expected result of a merge, looking at each path separately.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
     let has_below = |files: &Files, path: &str| {
@@ -208,7 +208,7 @@ proptest! {
         for (ours, theirs) in [(&base, &side), (&side, &base), (&side, &side)] {
             let merged = merge(&objects, &base, ours, theirs).unwrap();
             prop_assert_eq!(merged.conflicts, vec![]);
-            // The merge leaves no empty directories, even before the tree is written.
+            // The merged tree contains no empty directories, even before it is written.
             prop_assert_eq!(write_tree(&objects, &merged.tree), write_tree(&objects, &side));
             prop_assert_eq!(files_of(&objects, &merged.tree), changed.clone());
         }
@@ -245,7 +245,7 @@ fn refuses_to_add_names_that_git_does_not_allow() {
         let all = tree(&[(bad, "1")]);
         let none = Tree::stored(Id::EMPTY_TREE);
         assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");
-        // An invalid name that already exists on both sides does not prevent the merge.
+        // If both sides already contain an invalid name, the merge still succeeds.
         let [base, theirs] = [("b", "1"), ("b", "2")].map(|b| tree(&[("a", "1"), (bad, "1"), b]));
         let ours = tree(&[("a", "2"), (bad, "1"), ("b", "1")]);
         merge(&objects, &base, &ours, &theirs).unwrap();
