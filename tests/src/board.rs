@@ -2,7 +2,7 @@
 //!
 //! The operating system chooses a port on the host. QEMU's user network forwards this port to port
 //! 564 on the board. A board resets connections while it boots or reopens a socket, so the methods
-//! of [`Board`] retry. Any other client that connects to a board must also retry.
+//! of [`Board`] retry. Other clients that connect to a board must also retry.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;
 
-/// Every path in the board's tree, in the order in which [`list_tree`] returns them.
+/// All paths in the board's tree, in the order in which [`list_tree`] returns them.
 pub const PATHS: &[&str] = &[
     "help",
     "board",
@@ -69,7 +69,7 @@ pub const PATHS: &[&str] = &[
     "ticks",
 ];
 
-/// A running board. Dropping it stops QEMU.
+/// A running board. Dropping the board stops QEMU.
 ///
 /// # Panics
 /// Panics when dropped if QEMU has exited on its own, for example because the firmware panicked.
@@ -204,7 +204,8 @@ impl Board {
     /// Panics if QEMU cannot start a gdb server or resume the processor.
     pub fn interrupt(&mut self) {
         let handler = self.monitor.read_word(FIRST_INTERRUPT);
-        // Bit 0 of the table entry marks Thumb code, but it must be clear in the program counter.
+        // Bit 0 of a table entry marks Thumb code, but the same bit must be clear in the program
+        // counter.
         self.resume_at(handler & !1);
     }
 

@@ -25,7 +25,7 @@ pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{Served, TIMEOUT, serve};
 
-/// The time that a test waits before it concludes that nothing will arrive.
+/// The time that a test waits before it concludes that a stream delivers nothing.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
@@ -191,7 +191,7 @@ impl Connection {
     /// Reads a whole file.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn try_read(&self, path: &str) -> Result<String> {
         self.wait(self.client.read(path)).map(|bytes| String::from_utf8(bytes).unwrap())
     }
@@ -219,7 +219,7 @@ impl Connection {
     /// Opens a file for writing, and writes `text` at the start of the file in one message.
     ///
     /// # Errors
-    /// The error returned by the server when opening, writing or closing the file.
+    /// Returns any error returned by the server when opening, writing or closing the file.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.open(path, OpenMode::WRITE).await?;
@@ -231,7 +231,7 @@ impl Connection {
     /// Creates a file and writes `text` into it.
     ///
     /// # Errors
-    /// The error returned by the server when creating, writing or closing the file.
+    /// Returns any error returned by the server when creating, writing or closing the file.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.create(path, mode, OpenMode::WRITE).await?;
@@ -243,7 +243,7 @@ impl Connection {
     /// Returns the sorted names in a directory.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn try_names(&self, path: &str) -> Result<Vec<String>> {
         let entries = self.wait(self.client.read_dir(path))?;
         let mut names: Vec<_> = entries.iter().map(|entry| entry.name.to_string()).collect();
@@ -259,7 +259,7 @@ impl Connection {
     /// Returns the attributes of a file.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn stat(&self, path: &str) -> Result<Metadata> {
         self.wait(self.client.stat(path))
     }
@@ -267,7 +267,7 @@ impl Connection {
     /// Creates a directory.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn mkdir(&self, path: &str) -> Result<()> {
         self.wait(self.client.mkdir(path, 0o755))
     }
@@ -275,7 +275,7 @@ impl Connection {
     /// Creates a symbolic link.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn symlink(&self, path: &str, target: &str) -> Result<()> {
         self.wait(self.client.symlink(path, target))
     }
@@ -283,7 +283,7 @@ impl Connection {
     /// Removes a file or an empty directory.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn remove(&self, path: &str) -> Result<()> {
         self.wait(self.client.remove(path))
     }
@@ -291,7 +291,7 @@ impl Connection {
     /// Renames the file at `path` to `name` within the same directory.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn rename(&self, path: &str, name: &str) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_name(name).await })
     }
@@ -299,7 +299,7 @@ impl Connection {
     /// Sets the permission bits of a file.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_mode(mode).await })
     }
@@ -307,7 +307,7 @@ impl Connection {
     /// Sets the length of a file.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn truncate(&self, path: &str, length: u64) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_len(length).await })
     }
@@ -431,7 +431,7 @@ impl<'c> Branch<'c> {
     /// Fast-forwards the branch to a commit.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn fast_forward(&self, commit: &str) -> Result<()> {
         self.connection.put(&self.path("fast-forward"), commit)
     }
@@ -446,7 +446,7 @@ impl<'c> Branch<'c> {
     /// Starts a transaction with the given name.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn begin(&self, name: &str) -> Result<Transaction<'c>> {
         let path = self.path(&format!("transactions/{name}"));
         self.connection.mkdir(&path)?;
@@ -536,7 +536,7 @@ impl Transaction<'_> {
     /// Writes a word to the transaction's `ctl` file.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn ctl(&self, word: &str) -> Result<()> {
         self.connection.put(&self.path("ctl"), word)
     }
@@ -544,7 +544,7 @@ impl Transaction<'_> {
     /// Commits the transaction. If `message` is not empty, writes it to `msg` first.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn commit(&self, message: &str) -> Result<()> {
         if !message.is_empty() {
             self.connection.put(&self.path("msg"), message)?;
@@ -564,7 +564,7 @@ impl Transaction<'_> {
     /// Merges a commit into the transaction and returns the conflicting paths, joined with spaces.
     ///
     /// # Errors
-    /// The error returned by the server.
+    /// Returns any error returned by the server.
     pub fn merge(&self, commit: &str) -> Result<String> {
         self.connection.put(&self.path("merge"), commit)?;
         Ok(self.conflicts())

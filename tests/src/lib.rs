@@ -1,7 +1,7 @@
-//! Helpers for the tests, including a real server and clients that send exactly the requested
+//! Support code for the tests, such as a real server and clients that send exactly the requested
 //! messages.
 
-// The helpers fail a test by panicking.
+// The functions in this crate fail a test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 /// milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that runs on its own thread and listens on a free port. Dropping it stops the server
-/// and joins the thread.
+/// A server that runs on its own thread and listens on a free port. Dropping this value stops the
+/// server and joins the thread.
 pub struct Served {
     /// The address that the server listens on.
     pub addr: SocketAddr,
@@ -74,8 +74,8 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns `true`. If this takes longer than `most`, fails the test with the
-/// message `what`.
+/// Polls `is_so` until it returns `true`. If `is_so` does not return `true` within `most`, fails
+/// the test with the message `what`.
 ///
 /// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {

@@ -26,7 +26,7 @@ pub const ANSWERED: &[(&str, &[u8])] = &[
 ];
 
 /// Frames with an invalid size. After such a frame, the server cannot find the start of the next
-/// one, so it closes the connection.
+/// frame, so it closes the connection.
 pub const FATAL: &[(&str, &[u8])] = &[
     ("a size of 0", &[0, 0, 0, 0, 120, 1, 0]),
     ("a size below the header", &[6, 0, 0, 0, 120, 1, 0]),
@@ -36,8 +36,8 @@ pub const FATAL: &[(&str, &[u8])] = &[
 
 /// Sends requests of every type with random bodies, and expects a reply to each.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
-    // The loop covers all requests of 9P2000 except Tversion, which would restart the session. Type
-    // 106 is not used by any request.
+    // The loop covers all requests of 9P2000 except Tversion, which would restart the session. No
+    // request uses type 106.
     for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
         for len in 0..40 {
             let body: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();

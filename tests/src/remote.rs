@@ -29,7 +29,7 @@ use datakit_core::vfs::{
 };
 use tokio::runtime::Handle;
 
-/// A file tree on a server. The synchronous methods block until a request is answered, so the tree
+/// A file tree on a server. The synchronous methods block until the server replies, so the tree
 /// requires a multi-threaded tokio runtime.
 #[derive(Debug)]
 pub struct Remote {
@@ -37,7 +37,7 @@ pub struct Remote {
     dialect: Dialect,
 }
 
-/// A fid that is not open.
+/// A file or directory, represented by a fid that is not open.
 #[derive(Clone, Debug)]
 pub struct Inode(Arc<RemoteInode>);
 
@@ -48,7 +48,7 @@ struct RemoteInode {
     location: Mutex<Option<(Inode, Vec<u8>)>>,
 }
 
-/// A fid that is open.
+/// An open file or directory, represented by an open fid.
 #[derive(Clone, Debug)]
 pub struct Open(Arc<RemoteFile>);
 
@@ -136,8 +136,8 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // If the remembered directory is still the parent, keep its location. In 9P2000.L, the
-            // server does not report names.
+            // If the remembered directory is still the parent, keep its location, because the
+            // server does not report names in 9P2000.L.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -334,8 +334,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the variant with the same number and text as the server's error. If there is no such
-/// variant, returns one with the same number, and replaces its text.
+/// Returns the variant with the same number and text as the server's error. If no variant matches
+/// both, returns a variant with the same number and replaces its text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

@@ -43,7 +43,7 @@ pub fn untouched() -> Stat<'static> {
 
 /// A connection that sends and receives messages.
 pub struct WireClient {
-    /// The socket. Tests can use it to send arbitrary bytes.
+    /// The socket. Tests can use the socket to send arbitrary bytes.
     pub socket: TcpStream,
     /// The negotiated dialect.
     pub dialect: Dialect,
@@ -89,7 +89,7 @@ impl WireClient {
     /// connection.
     ///
     /// # Errors
-    /// The error returned by the socket.
+    /// Returns any error returned by the socket.
     pub fn try_attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> io::Result<WireClient> {
         let mut client = WireClient::try_connect(addr)?;
         assert_eq!(client.try_version(msize, dialect.version())?.1, dialect.version());
@@ -160,7 +160,8 @@ impl WireClient {
     /// Receives the next message.
     ///
     /// # Errors
-    /// The error returned by the socket, for example at the end of the stream or after [`TIMEOUT`].
+    /// Returns any error returned by the socket, for example at the end of the stream or after
+    /// [`TIMEOUT`].
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0; 4];
         self.socket.read_exact(&mut frame)?;
@@ -171,7 +172,7 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message. Returns the message's tag, and its frame or the error it carries.
+    /// Receives the next message, and returns its tag with either the frame or the reported error.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -202,8 +203,8 @@ impl WireClient {
         self.rpc(request).expect_err("the request must fail").0
     }
 
-    /// Returns whether the server closes the connection. Discards all messages that arrive before
-    /// the end of the stream.
+    /// Returns whether the server closes the connection. Messages that arrive earlier are
+    /// discarded.
     pub fn closed(&mut self) -> bool {
         let mut buf = [0; 4096];
         loop {
@@ -228,7 +229,7 @@ impl WireClient {
         Ok(wqids.iter().collect())
     }
 
-    /// Opens `fid` with a mode byte. In 9P2000.L, sends the equivalent flags instead.
+    /// Opens `fid` with a mode byte, or with the equivalent flags in 9P2000.L.
     pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
         let request = match self.dialect {
             Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },

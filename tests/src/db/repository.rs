@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// A temporary directory that may contain a Git repository. Dropping it removes the directory.
+/// A temporary directory that may contain a Git repository. Dropping this value removes the
+/// directory.
 pub struct Repository(PathBuf);
 
 impl Repository {
