@@ -250,8 +250,8 @@ fn every_frame_of_random_bytes_is_answered() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for tag in 0..2000 {
             if tag % 20 == 0 {
-                // Attach again, because a random message may have clunked the root. The attach
-                // fails if the fid is still in use.
+                // Attach again, because a random message may have clunked fid 0. If fid 0 is still
+                // in use, the attach fails.
                 let _ = client.attach(0);
             }
             let kind = match noise.next() % 128 {
@@ -327,7 +327,7 @@ fn waiting_requests_are_limited_by_their_buffered_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // Some of the reads wait, and the others are refused. A request that can be answered
+    // The server refuses most of the reads, and the others wait. A request that can be answered
     // immediately still succeeds.
     let mut refused = 0;
     loop {

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A gate. Futures wait at the gate until it is opened.
+/// A gate at which futures wait until the gate is opened.
 #[derive(Clone)]
 struct Gate {
     open: watch::Sender<bool>,
@@ -187,7 +187,7 @@ fn newfid_is_reserved_before_the_walk_waits() {
     within(SECOND, "the walk waits", || world.gate.waiting() == 1);
     assert_eq!(client.walk(0, 5, "text").unwrap_err().0, "Fid 5 already in use");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
-    // A flushed walk frees its newfid.
+    // Flushing a walk frees its newfid.
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     client.walk(0, 5, "text").unwrap();
 }
@@ -251,7 +251,7 @@ fn the_last_worker_refuses_a_request_that_would_wait() {
     client.walk(0, 9, "text").unwrap();
     client.clunk(5).unwrap();
     client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
-    // After the flush, one more request may wait.
+    // The flush leaves room for one more waiting request.
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);

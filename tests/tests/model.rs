@@ -79,7 +79,8 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // The reply shows how the fid was opened. A directory cannot be read at this offset.
+        // The reply shows how the fid was opened, because reading a directory at the maximum offset
+        // fails.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",
@@ -98,9 +99,9 @@ impl Both<'_> {
             OpenState::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // The session must accept the model's offset. The count is 0, so the reply contains no data
-        // or is an error about the count. In 9P2000.L, the reply is always an error, because Tread
-        // cannot read directories.
+        // The session must accept the model's offset. Because the count is 0, the reply contains no
+        // data or reports an error about the count. In 9P2000.L, the reply is always an error,
+        // because Tread cannot read directories.
         if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =

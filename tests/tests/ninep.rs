@@ -82,7 +82,7 @@ fn ninep_receives_error_texts() {
     assert_eq!(text(client.read("/no")), "No such file or directory");
     assert_eq!(text(client.write_str("/short", 0, "other")), "Read-only file");
     assert_eq!(text(client.create("/", "new", FILE, Mode::WRITE)), "Directory is read-only");
-    // The client opened the file for the refused write, and the file is still open.
+    // The client has kept the file open since the refused write.
     assert_eq!(text(client.read("/short")), "Already open");
     assert_eq!(text(client.remove("/short")), "Read-only file");
 }

@@ -108,8 +108,8 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A complete word runs immediately, so a client notices the error even if it ignores the
-        // reply to the clunk.
+        // A complete word is processed immediately, so even a client that ignores the reply to the
+        // clunk notices the error.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
         // The reply to the clunk is an error, because the hash is too short.

@@ -1,5 +1,5 @@
 //! Tests of the guarantees that the Plan 9 manual, POSIX and Linux make about files. The tests send
-//! individual messages in each dialect that can express them.
+//! individual messages, in each dialect that supports the messages.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

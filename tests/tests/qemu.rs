@@ -52,12 +52,12 @@ async fn qemu_serves_three_clients_at_once() {
         }
         client
     };
-    // All clients stay connected until the last one is done.
+    // All clients stay connected until the last client has finished.
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the time, in milliseconds, between two steps of the light, measured by the board's
-/// clock. Skips the first two ticks, which may precede the call.
+/// Returns the time, in milliseconds, between two changes of the board's light, measured by the
+/// board's clock. Skips the first two ticks, because they may have occurred before the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -82,8 +82,7 @@ async fn qemu_parameters_can_be_changed_and_take_effect() {
     let slow = step_ms(&mut ticks).await;
     client.write("params/blink/period", b"100").await.unwrap();
     let fast = step_ms(&mut ticks).await;
-    // The light stays on for half of the period. On a busy host, a step may be late but is never
-    // early.
+    // The light changes twice per period. On a busy host, a change may be late but is never early.
     assert!((195..400).contains(&slow), "{slow} ms");
     assert!((45..slow).contains(&fast), "{fast} ms");
 }
@@ -113,7 +112,7 @@ async fn qemu_streams_deliver_events_and_ticks() {
     let client = board.client(Dialect::Linux).await;
     let mut events = client.watch("events").await.unwrap();
     let mut ticks = client.watch("ticks").await.unwrap();
-    // Connecting and disconnecting a client causes two events.
+    // Connecting and then disconnecting a client causes two events.
     drop(board.client(Dialect::Linux).await);
     let mut lines = Vec::new();
     while !lines.iter().any(|line: &String| line.ends_with(" disconnected\n")) {
@@ -133,8 +132,8 @@ fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // There are more rounds than workers, so the test would fail if flushes did not release
-    // workers.
+    // The number of rounds exceeds the number of workers, so the test would fail if flushes did not
+    // release workers.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
@@ -172,7 +171,8 @@ fn qemu_connection_survives_running_out_of_fids() {
     client.clunk(count).unwrap();
     client.walk(0, count, "help").unwrap();
     client.stat(count, |stat| assert_eq!(stat.name, "help"));
-    // Every other client can create the same number of fids, even if its slot was in use before.
+    // Every other client can create the same number of fids, even if its slot was previously in
+    // use.
     assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {

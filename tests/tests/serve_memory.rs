@@ -120,8 +120,8 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // The first read returns the value. The second read returns no bytes, because the value has
-        // ended. The third read waits for the next value.
+        // The first read returns the value. The second read returns no bytes, because it starts at
+        // the end of the value. The third read waits for the next value.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });
         }

@@ -134,8 +134,8 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // One write sends all requests, so the server has received all of them when it answers the
-    // first.
+    // Send all requests in one write, so that the server has received all of them before it answers
+    // the first request.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)

@@ -135,7 +135,8 @@ struct Can {
     /// Whether a file can be moved to another directory. In 9P2000 and 9P2000.u, clients rename
     /// files with Twstat, which cannot specify a directory.
     moves: bool,
-    /// Whether the tree and the dialect support symbolic links. The 9P2000 dialect does not.
+    /// Whether the tree and the dialect support symbolic links. The 9P2000 dialect does not support
+    /// symbolic links.
     links: bool,
     /// Whether calls pass through a session.
     remote: bool,
@@ -149,8 +150,8 @@ enum Errors {
     All,
     /// Only the text. If a walk starts at a file, the session replaces the error text.
     Text,
-    /// Only the number (in 9P2000.L). The errors for read-only files and read-only directories have
-    /// the same number.
+    /// Only the number, because error replies in 9P2000.L contain no text. The errors for read-only
+    /// files and read-only directories have the same number.
     Number,
 }
 

@@ -179,7 +179,7 @@ fn a_slash_in_a_name_is_escaped(db: &TestDb) {
 
 fn the_error_names_the_conflicting_branch(db: &TestDb) {
     let connection = db.connect();
-    // The connection creates the branch directories before any branch exists in the repository.
+    // Create both branch directories before either branch exists in the repository.
     let (a, below) = (connection.branch("a"), connection.branch("a%2Fb"));
     let head = a.commit(&[("x", "1")]);
     let transaction = below.transaction();

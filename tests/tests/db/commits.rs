@@ -1,10 +1,11 @@
-//! Tests of commits made by other programs, with every kind of malformed data that Git tolerates.
+//! Tests of commits from other programs. The commits contain every kind of malformed data that Git
+//! tolerates.
 
 use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;
 
-/// The kinds of commits. Each has a name, the bytes after the `tree` and `parent` lines, and the
-/// author, date and message that the server shows.
+/// The kinds of commits to test. Each kind has a name, the bytes after the `tree` and `parent`
+/// lines, and the author, date and message that the server must show.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),
@@ -149,7 +150,7 @@ fn branches_with_damaged_commits_stay_usable() {
         late.write("late", "1");
         other.write("other", "1");
         other.commit("in between").unwrap();
-        // The search for the merge base reads the damaged commit.
+        // To find the merge base, the server reads the damaged commit.
         late.commit("late").unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(connection.names(&branch.path("ro")), "f late other", "{kind}");
         let merging = connection.branch(&format!("merge{number}"));

@@ -60,8 +60,8 @@ fn a_branch_without_commits_has_an_empty_log(db: &TestDb) {
     assert_eq!(connection.branch("new").read("log"), "");
 }
 
-/// Returns the output of `git log`, converted to the format of the `log` file. This format escapes
-/// line feeds in messages.
+/// Returns the output of `git log`, converted to the format of the `log` file. The `log` file
+/// escapes line feeds in messages.
 fn of_git(repository: &Repository, commit: &str) -> String {
     let text = repository.git(&["log", "--format=%H%x09%P%x09%aI%x09%an <%ae>%x09%B%x00", commit]);
     text.split('\0')
@@ -76,7 +76,7 @@ fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // Each commit has the same time as the previous one, or a later or earlier time. Some commits
+    // From one commit to the next, the time stays the same, increases or decreases. Some commits
     // are merges.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
@@ -109,7 +109,7 @@ fn a_log_ends_with_an_error_at_a_missing_commit_but_not_at_a_shallow_one() {
     let master = connection.master();
     let error = connection.try_read("branch/master/log").unwrap_err().to_string();
     assert_eq!(error, format!("object {first} is missing"));
-    // The log lists the existing commits before it reports the missing one.
+    // The log lists the existing commits before it reports the missing commit.
     let text = connection.read_in("branch/master/log", &mut [(0, 1 << 17)].into_iter());
     assert_eq!(text.lines().count(), 2);
     std::fs::write(db.repository().git_dir().join("shallow"), format!("{second}\n")).unwrap();

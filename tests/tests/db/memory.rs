@@ -82,7 +82,7 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
     let (taken, error) = fill(&mut raw, 10, 8 * MIB);
     assert_eq!(error.as_deref(), Some(ENOSPC));
     assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
-    // After the failed write, this transaction and the others stay usable.
+    // After the failed write, all transactions stay usable.
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
@@ -253,8 +253,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
 }
 
 /// The minimum number of replies during work that does not block the server's thread. Work that
-/// blocks the thread leaves time for only one or two replies. Other work leaves time for dozens of
-/// replies.
+/// blocks the thread leaves time for only one or two replies, whereas other work leaves time for
+/// dozens.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

@@ -291,7 +291,7 @@ fn a_recreated_name_has_a_new_qid(db: &TestDb) {
         raw.make(10, "d", "x", "2");
         assert!(!seen.contains(&raw.qid("d").path));
         assert_ne!(raw.qid("d/x").path, moved);
-        // Files that a reset restores also get new qids.
+        // Files restored by a reset also get new qids.
         raw.order("ctl", "reset").unwrap();
         assert!(!seen.contains(&raw.qid("f").path));
     }

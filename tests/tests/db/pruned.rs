@@ -1,12 +1,12 @@
-//! Tests of objects that another program has removed from the repository. No later commit may refer
-//! to the removed objects.
+//! Tests of objects that another program has removed from the repository. New commits must not
+//! refer to the removed objects.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// Serves a repository. Returns a commit that `git` has pruned after the server read it. If
-/// `packed` is set, the commit was stored in a pack. Otherwise, it was a loose object.
+/// Serves a repository, and returns a commit that `git` pruned after the server had read it. The
+/// commit was stored in a pack if `packed` is set, and as a loose object otherwise.
 fn with_pruned(packed: bool) -> (TestDb, String) {
     let db = TestDb::on(Repository::bare());
     let repository = db.repository();
@@ -174,7 +174,7 @@ fn a_moved_directory_is_not_written_again() {
     repository.git(&["repack", "-adq"]);
     master.change(|transaction| connection.rename(&transaction.rw("d"), "e").unwrap());
     assert_eq!(connection.names("branch/master/ro"), "e");
-    // The only new objects are the root tree and the commit.
+    // The rename has created only two objects: the root tree and the commit.
     assert_eq!(repository.git(&["count-objects"]).split(' ').next(), Some("2"));
     repository.git(&["fsck", "--strict"]);
 }

@@ -30,7 +30,7 @@ fn a_refused_commit_gives_its_reason_in_every_dialect(db: &TestDb) {
             "branch b{number} moved from {first} to {head}\nMerge conflict: Changed on both branches: a\n\
              Merge conflict: Changed on both branches: d/b\n"
         );
-        // The reason can be read more than once.
+        // Clients can read the reason more than once.
         for _ in 0..2 {
             assert_eq!(connection.read(&other.path("ctl")), reason);
         }

@@ -105,7 +105,8 @@ fn setting_modes_owners_and_times_succeeds_without_effect(db: &TestDb) {
     assert_eq!(transaction.read("d/f"), "1");
 }
 
-/// Removes a directory tree like `rm -rf`, deleting each directory's entries before the directory.
+/// Removes a directory tree in the same order as `rm -rf`: first the entries of a directory, and
+/// then the directory itself.
 fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     if connection.stat(path)?.kind == FileType::Dir {
         for name in connection.try_names(path)? {

@@ -6,7 +6,8 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The messages try to use more, so they test the limit.
+/// The maximum number of fids in the session. The messages try to use more fids in order to test
+/// the limit.
 pub const FIDS: usize = 5;
 
 /// A model of a tree and of one connection's fids.
@@ -75,8 +76,8 @@ impl Model {
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Applies a message, or returns `None` if the session must refuse it. Takes the numbers of new
-    /// inodes and the lengths of directory reads from the session's reply.
+    /// Applies `message`, or returns `None` if the session must refuse the message. Takes the
+    /// numbers of new inodes and the lengths of directory reads from the session's reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -222,7 +223,7 @@ impl Model {
             ".." if ino == top => Some(ino),
             ".." => {
                 // The parent of a removed directory is the root. `..` never leaves the attached
-                // tree. In a directory that was moved out of the attached tree, `..` leads to that
+                // tree. In a directory that was moved out of the attached tree, `..` refers to the
                 // directory itself.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
@@ -314,8 +315,8 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An error is allowed only if the next entry may not fit. Every entry fits into 100
-            // bytes.
+            // An error is allowed only if the reply may have no room for the next entry. Every
+            // entry fits into 100 bytes.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {

@@ -100,7 +100,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Reads do not clear the set-ID bits, and writes by root do not clear them either.
+            // Neither reads nor writes by root clear the set-ID bits.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();
@@ -229,7 +229,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         client.clunk(1).unwrap();
         client.clunk(2).unwrap();
     }
-    // A file that was replaced by a rename has no links, so no new link to it can be created.
+    // A file that was replaced by a rename has no links, so clients cannot create a new link to it.
     for name in ["a", "b"] {
         create_file(&mut client, name, b"");
     }
@@ -243,7 +243,7 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })),
         ENOENT
     );
-    // As long as a file has at least one name, new links to it can be created.
+    // While a file has at least one name, clients can create new links to it.
     client.walk(0, 2, "b").unwrap();
     client.rpc(&T::Link { dfid: Fid(0), fid: Fid(2), name: "c".into() }).unwrap();
     client.rpc(&T::Unlinkat { dirfid: Fid(0), name: "b".into(), flags: 0 }).unwrap();

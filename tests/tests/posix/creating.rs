@@ -170,7 +170,7 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
 }
 
 /// Creating a transaction or a remote that already exists fails. Creating an existing branch
-/// succeeds, because DataKit's clients rely on it.
+/// succeeds, because DataKit's clients create branches that already exist.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();

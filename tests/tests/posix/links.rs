@@ -69,8 +69,8 @@ fn a_long_target_hides_no_entry_from_a_listing() {
             assert_eq!(target(client, &format!("link{length}")).unwrap(), "t".repeat(length));
         }
     }
-    // The target does not fit into a message. In 9P2000.L, the request fails. In 9P2000.u, the stat
-    // record omits the target. Clients can still remove the link.
+    // A target of 4095 bytes does not fit into a message. In 9P2000.L, the request fails. In
+    // 9P2000.u, the stat record omits the target. Clients can still remove the link.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);

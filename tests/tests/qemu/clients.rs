@@ -91,8 +91,8 @@ fn qemu_fourth_client_waits_for_a_slot() {
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
 
-/// Opens files until the board refuses, and returns the number of open files and the reason for the
-/// refusal.
+/// Opens files until the board refuses to open another file. Returns the number of open files and
+/// the reason for the refusal.
 fn open_until_refused(client: &mut WireClient) -> (u32, String) {
     for fid in 1..100 {
         client.walk(0, fid, "sys/uptime").unwrap();
@@ -116,7 +116,7 @@ fn qemu_one_client_cannot_use_all_open_files() {
         let (count, reason) = open_until_refused(other);
         assert!(count >= 4 && reason.contains("this connection has 4"), "{count}: {reason}");
     }
-    // After a file is closed, another one can be opened.
+    // After closing a file, the client can open another file.
     greedy.clunk(1).unwrap();
     greedy.walk(0, 1, "sys/uptime").unwrap();
     greedy.open(1, 0).unwrap();
@@ -135,7 +135,7 @@ fn qemu_client_without_a_slot_is_disconnected_within_a_second() {
         assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
     }
     assert_eq!(content(&mut clients[2], "sys/connections"), "3\n");
-    // A new client gets a slot as soon as one is free.
+    // A new client gets the slot of a client that has disconnected.
     drop(clients.remove(0));
     board.wire_client(Dialect::Unix);
 }
@@ -154,8 +154,8 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     assert!(idle.closed(), "the board kept an idle client");
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
-    // The waiting client receives an event when the idle client is disconnected. Then the waiting
-    // client starts another read, and must still be connected after another timeout.
+    // The waiting client receives an event when the idle client is disconnected. The waiting client
+    // then starts another read, and must still be connected after the idle timeout.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")

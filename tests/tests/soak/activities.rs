@@ -27,7 +27,8 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
 
 /// The fid for files that are opened and closed within one function.
 const TEMPORARY: u32 = 90;
-/// The number of bytes to request in each read. No text file on the board is longer.
+/// The number of bytes to request in each read. No text file on the board is longer than this
+/// number.
 const COUNT: u32 = 900;
 
 /// Reads a whole file that is not a stream.
@@ -79,8 +80,8 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // If a value has no newline, the board may not recognize its end until the clunk. The clunk
-        // then returns the error.
+        // If a value has no newline, the board may not recognize its end until the clunk. In that
+        // case, the clunk returns the error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
@@ -147,8 +148,8 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Starts blocking reads on three streams, and flushes them in a different order. A read may be
-/// answered before its flush, but not afterwards.
+/// Starts blocking reads on three streams, and flushes them in a different order. The board may
+/// answer a read before it answers the flush, but not afterwards.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
