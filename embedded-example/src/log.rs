@@ -70,8 +70,9 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
-    // disabled on the only core. Faults cannot be disabled, but the fault handler panics, and
-    // `IN_FRAME` makes `acquire` exit before accessing the state while a frame is being written.
+    // disabled on the only core. Faults cannot be disabled, but the fault handler panics. If a
+    // frame is being written at that time, `IN_FRAME` makes `acquire` exit before accessing the
+    // state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {

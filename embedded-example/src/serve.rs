@@ -80,7 +80,7 @@ pub struct Acceptor {
     free: RefCell<Vec<usize, CLIENT_SLOTS>>,
     /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, SOCKETS>>,
-    /// The socket that is handed back to each listener.
+    /// One signal per listener, through which the listener gets its socket back.
     listeners: [Signal<NoopRawMutex, Socket>; SOCKETS],
 }
 

@@ -103,9 +103,9 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// A file that shows and sets a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
-/// parsed, checked and set as a whole. If the text is refused, the request that completes the value
-/// returns the error. For text that ends with a newline, this request is the write itself. All
-/// parts of a parameter except the value are constant and stay in flash.
+/// parsed, checked and set as a whole. If the text is refused, the request that completes the
+/// value, such as a write that ends with a newline, returns the error. All parts of a parameter
+/// except the value are constant and stay in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -229,7 +229,7 @@ impl<T: ParamType> File for Param<T> {
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         // Keep the value when the file is truncated, because shells truncate a file before writing
-        // to it. Reads of the truncated open file nevertheless return no bytes.
+        // to it. Reads through this open file return no bytes.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
@@ -306,8 +306,8 @@ impl<T: ParamType> fmt::Display for Refusal<'_, T> {
     }
 }
 
-/// A type for the value of a [`Param`]. The trait defines how values of the type are parsed,
-/// rendered and limited.
+/// A type that the value of a [`Param`] can have. The trait defines how values of the type are
+/// parsed, rendered and limited.
 pub trait ParamType: Clone + Default + Send {
     /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;

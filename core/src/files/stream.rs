@@ -254,7 +254,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
 /// `refill` returns `true`. A call that returns `Pending` consumes nothing.
 ///
 /// The offset must be the number of bytes delivered so far. After the whole text has been
-/// delivered, the next read may return 0 bytes to [mark](mark_follows) its end.
+/// delivered, the next read may return 0 bytes to [mark](mark_follows) the end of the text.
 fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,

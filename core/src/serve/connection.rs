@@ -175,8 +175,8 @@ where
         let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // Keep the reader during this wait, so that requests that follow a Tflush or Tversion
-            // are not read until the aborted requests have finished. The wait cannot be cancelled.
+            // Keep the reader during the wait, so that the requests after a Tflush or Tversion are
+            // read only when the aborted requests have finished. The wait cannot be cancelled.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);

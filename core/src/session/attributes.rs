@@ -324,8 +324,8 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns the value of a Twstat field, or `None` if all of its bits are set, which means that the
-/// attribute is left unchanged.
+/// Returns the value of a Twstat field, or `None` if all bits are set, which leaves the attribute
+/// unchanged.
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
