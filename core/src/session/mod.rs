@@ -23,7 +23,8 @@
 //!   method serves files whose data is in memory, and uses neither a future nor the worker's
 //!   buffer.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
-//!   reply. This method also serves files that may block and directories, and returns errors.
+//!   reply. This method also serves directories and files that may block, and answers requests that
+//!   fail.
 //!
 //! # Invariants
 //!
