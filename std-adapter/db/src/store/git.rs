@@ -44,7 +44,8 @@ use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
 use server_lock::ServerLock;
 
-/// Maximum number of packs, including those that appear and vanish while other programs repack.
+/// The maximum number of packs, including packs that are added and removed when other programs
+/// repack the repository.
 const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
@@ -54,12 +55,12 @@ const MAX_PACKS: u16 = 4096;
 /// not updated.
 ///
 /// Other programs may use the repository at the same time, including `git gc`. When a method
-/// returns, its changes are as durable as [`Fsync`] specifies. Files are written under a temporary
-/// name, synced and renamed, and then their directories are synced.
+/// returns, its changes are as durable as [`Fsync`] specifies. Each file is written under a
+/// temporary name, synced and renamed. Then its directory is synced.
 ///
-/// A repository can be opened only once at a time. [`GitStore::open`] fails while another
+/// Only one `GitStore` can have a repository open at a time. [`GitStore::open`] fails while another
 /// `GitStore` for the same repository exists in this or another process. Opening a repository
-/// removes branch locks that a killed server has left behind.
+/// removes branch locks that were left behind by a killed server.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -78,9 +79,10 @@ impl fmt::Debug for GitStore {
 }
 
 impl GitStore {
-    /// Opens the repository at `path`, or creates one if none exists. The repository's directory is
-    /// `path/.git`, the directory that the file `path/.git` points to, or `path` itself. Opens the
-    /// whole repository even if `path` is only one of its linked work trees.
+    /// Opens the repository at `path`, or creates a repository if none exists. The repository's
+    /// directory is `path/.git`, the directory that the file `path/.git` points to, or `path`
+    /// itself. If `path` is a linked work tree, the repository to which the work tree belongs is
+    /// opened.
     ///
     /// Removing abandoned branch locks can take up to one second.
     ///
@@ -129,8 +131,8 @@ impl GitStore {
         Ok(git)
     }
 
-    /// Returns whether the repository is a partial clone, which lacks objects that `git` would
-    /// fetch on demand.
+    /// Returns whether the repository is a partial clone. In a partial clone, some objects are
+    /// missing, and `git` fetches them on demand.
     fn is_partial_clone(&self) -> bool {
         let handle = self.handles.get();
         let is_promisor = |entry: io::Result<fs::DirEntry>| {
@@ -143,7 +145,7 @@ impl GitStore {
             || packs.is_ok_and(|mut packs| packs.any(is_promisor))
     }
 
-    /// Removes the remotes and unfinished objects left behind by killed servers.
+    /// Removes remotes and incomplete objects that were left behind by killed servers.
     fn remove_stale(&self) -> Result<()> {
         let handle = self.handles.get();
         self.refs(&handle).forget_stale_remotes()?;
@@ -158,19 +160,20 @@ impl GitStore {
         GitStore { policy: self.policy.with_fsync(fsync), ..self }
     }
 
-    /// Sets the limits for each [fetch](Store::fetch).
+    /// Sets the limits on each [fetch](Store::fetch).
     #[must_use]
     pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> GitStore {
         GitStore { fetch_limits, ..self }
     }
 
-    /// Sets the author used in reflog entries for updates that do not write a commit.
+    /// Sets the identity that is recorded in the reflog when an update does not write a commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> GitStore {
         GitStore { identity, ..self }
     }
 
-    /// Returns `user.name` and `user.email` from the repository's and the user's Git configuration.
+    /// Returns the values of `user.name` and `user.email`, which are read from the Git
+    /// configuration of the repository and of the user.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);
@@ -183,7 +186,7 @@ impl GitStore {
         .ok()
     }
 
-    /// Returns the directory that contains `objects` and `refs`.
+    /// Returns the path of the directory that contains `objects` and `refs`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.handles.get().common_dir().to_owned()
@@ -203,8 +206,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options that ignore user and system settings, so that a server behaves the same for
-/// every user and on every machine.
+/// Returns options that ignore the settings of the user and the system, so that a server behaves in
+/// the same way for all users and on all machines.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.
@@ -323,8 +326,8 @@ impl Store for GitStore {
         match self.handles.get().commit_graph_if_enabled() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
-                // The graph is optional, because the commits themselves contain the same
-                // information.
+                // Continue without the commit graph, because the commits themselves contain the
+                // same information.
                 tracing::warn!("{}: commit-graph: {error}", self.dir().display());
                 None
             }

@@ -23,7 +23,7 @@ const VERSION_1_EXTENSIONS: [&str; 5] =
 pub(super) struct Discovered {
     /// The common Git directory, which contains the branches of all work trees.
     pub(super) dir: PathBuf,
-    /// The main work tree, if its `.git` file led to the repository.
+    /// The main work tree, if the repository was found through the work tree's `.git` file.
     linked_from: Option<PathBuf>,
 }
 
@@ -33,7 +33,8 @@ pub(super) enum MainWorkTree {
     /// The repository is bare.
     None,
     At(PathBuf),
-    /// The work tree exists, but only its own `.git` file records which repository it belongs to.
+    /// The work tree exists at an unknown path, because only the work tree's `.git` file records
+    /// the connection to the repository.
     Unknown,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
     let dir = if dot_git.is_file() {
-        // `path` is a linked work tree, a submodule, or the result of
+        // The directory at `path` is a linked work tree, a submodule, or a work tree created by
         // `git init --separate-git-dir`.
         linked_from = Some(path.to_owned());
         read_link_file(&dot_git, b"gitdir:")?
@@ -86,7 +87,7 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     } else {
         dir
     };
-    // The path must be canonical, so that its last component shows whether the repository is inside
+    // Use the canonical path, because its last component indicates whether the repository is inside
     // a work tree.
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
     if !is_repository(&dir) {
@@ -96,7 +97,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
 }
 
 fn is_repository(dir: &Path) -> bool {
-    // HEAD may be a symbolic link to a branch that does not exist yet.
+    // Do not follow symbolic links, because `HEAD` can be a link to a branch that does not exist
+    // yet.
     let is_file =
         |name: &str| fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_dir());
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
@@ -115,11 +117,11 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     }
 }
 
-/// Checks the format version and extensions of a repository. Using a repository with an unsupported
-/// format could damage it.
+/// Checks the format version and extensions of a repository. A repository with an unsupported
+/// format must not be used, because it could be damaged.
 ///
 /// # Errors
-/// Returns [`Error::Store`] with an explanation if the format is not supported.
+/// Returns [`Error::Store`] if the format is not supported.
 pub(super) fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("config");
     if !path.exists() {
@@ -153,7 +155,8 @@ pub(super) fn check_format(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason why an extension is not supported, or `None` if it is supported.
+/// Returns the reason why a repository extension is not supported, or `None` if the extension is
+/// supported.
 fn unsupported(version: u64, name: &str, value: &str) -> Option<String> {
     if version == 0 {
         let needs_1 = VERSION_1_EXTENSIONS.contains(&name);

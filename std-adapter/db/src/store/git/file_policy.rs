@@ -1,4 +1,4 @@
-//! The durability, ownership and permissions of new files in a repository.
+//! Determines the durability, ownership and permissions of new files in a repository.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -8,20 +8,21 @@ use std::thread;
 
 use crate::{Error, Result};
 
-/// The data that is guaranteed to be on disk when a commit is acknowledged.
+/// A durability level, which determines what data is guaranteed to be on disk when a commit is
+/// acknowledged.
 ///
-/// No data is lost if the process is killed, because the kernel already has the data. The levels
-/// differ in what may be lost in a power failure.
+/// At every level, all data survives if the process is killed, because the kernel already has the
+/// data. The levels differ in the data that a power failure can destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
-    /// Syncs files and directories. A power failure does not lose any acknowledged commits.
+    /// Syncs files and directories. No acknowledged commit is lost in a power failure.
     #[default]
     All,
-    /// Syncs files before they get their final names, as `git` does. A power failure can lose the
-    /// latest commits, but never leaves a partial commit.
+    /// Syncs files before they are renamed to their final names, as `git` does. The latest commits
+    /// can be lost in a power failure, but a commit is never incomplete.
     Files,
-    /// Syncs nothing. A power failure can lose the latest commits and leave branches that point to
-    /// missing objects.
+    /// Syncs nothing. After a power failure, the latest commits can be lost, and branches can point
+    /// to missing objects.
     None,
 }
 
@@ -35,8 +36,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. A disk syncs many files concurrently in
-/// about the same time as a single file.
+/// Syncs files concurrently, with one thread per file. If the files are synced concurrently, a disk
+/// needs about the same time for many files as for a single file.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -52,7 +53,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
                 Ok(thread) => {
                     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
                 }
-                // The system cannot start another thread, so sync the file on this one.
+                // The thread could not be started, so sync the file on the current thread.
                 Err(file) => file.sync_all(),
             });
         }
@@ -60,39 +61,39 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     })
 }
 
-/// Syncs a directory's entries to the disk.
+/// Syncs the entries of a directory to the disk.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The ownership and permissions of new files.
+/// The policy for the durability, ownership and permissions of new files.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FilePolicy {
     pub(super) fsync: Fsync,
     sharing: Sharing,
-    /// The user and group of new files, if this process is root and the repository belongs to
-    /// another user.
+    /// The user and group that own new files, if this process runs as root and the repository
+    /// belongs to another user.
     owner: Option<(u32, u32)>,
 }
 
 /// The setting `core.sharedRepository`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sharing {
-    /// The umask alone determines the permissions of new files.
+    /// The permissions of new files are determined only by the umask.
     #[default]
     Umask,
-    /// These permission bits are added to those that the umask allows.
+    /// New files get these permission bits in addition to the bits that the umask allows.
     Add(u32),
-    /// The permissions of new files are exactly these bits.
+    /// New files get exactly these permission bits.
     Exactly(u32),
 }
 
 impl FilePolicy {
-    /// Returns the policy for the repository in the `common` directory. `shared` is the value of
-    /// `core.sharedRepository`.
+    /// Returns the policy for the repository whose common Git directory is `common`. `shared` is
+    /// the value of `core.sharedRepository`.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if `git` does not recognize the value.
+    /// Returns [`Error::Store`] if `shared` is not a value that `git` recognizes.
     pub(super) fn new(common: &Path, shared: Option<&str>) -> Result<FilePolicy> {
         let sharing = match shared {
             Some(text) => Sharing::parse(text).ok_or_else(|| {
@@ -110,8 +111,8 @@ impl FilePolicy {
         FilePolicy { fsync, ..self }
     }
 
-    /// Returns the user and group for subprocesses that work in the repository, or `None` if they
-    /// should inherit those of this process.
+    /// Returns the user and group to use for subprocesses that work in the repository. Returns
+    /// `None` if subprocesses should inherit the user and group of this process.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.owner
     }
@@ -128,7 +129,7 @@ impl FilePolicy {
         file.set_permissions(Permissions::from_mode(self.sharing.mode(mode)))
     }
 
-    /// Sets the owner and permissions of a new file or directory, given its path.
+    /// Sets the owner and permissions of the new file or directory at `path`.
     pub(super) fn apply_to_path(&self, path: &Path) -> io::Result<()> {
         if let Some((user, group)) = self.owner {
             chown(path, Some(user), Some(group))?;
@@ -146,8 +147,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program removed the empty directory. The caller will notice this in its
-                // next step.
+                // Another program has already removed the empty directory. The caller will get an
+                // error when it uses the directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },
@@ -165,7 +166,8 @@ impl FilePolicy {
 }
 
 impl Sharing {
-    /// Parses the setting, which may be a word, a number or octal permissions, as `git` does.
+    /// Parses the value of `core.sharedRepository` as `git` does. The value can be a word, a number
+    /// or permissions in octal.
     fn parse(text: &str) -> Option<Sharing> {
         match text.to_ascii_lowercase().as_str() {
             "umask" | "false" | "no" | "off" | "0" | "" => return Some(Sharing::Umask),
@@ -178,7 +180,8 @@ impl Sharing {
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode to set on a new file that was created with `mode` after applying the umask.
+    /// Returns the mode to set on a new file. `mode` is the mode that the file has after the umask
+    /// was applied.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
@@ -187,8 +190,8 @@ impl Sharing {
     }
 }
 
-/// Adds search permission for everyone who has read permission for the directory. Also adds the
-/// setgid bit if the group has access, so that new files inherit the directory's group.
+/// Adds search permission to a directory for everyone who has read permission. If the group has
+/// access, also adds the setgid bit, so that new files inherit the group of the directory.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

@@ -12,12 +12,12 @@ use super::object_lookup::retry_while_repacking;
 use super::open_options;
 use crate::Result;
 
-/// A pool of handles for the threads that use a repository. An idle handle keeps the data that it
-/// has read from the disk, which saves the next thread from reading it again.
+/// A pool of handles for threads that use a repository. An idle handle keeps the data that it has
+/// read from disk, so that the next thread does not have to read the data again.
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
-    /// The number of times that the repository has been reopened.
+    /// The number of times that the repository was reopened.
     generation: AtomicU64,
 }
 
@@ -27,7 +27,7 @@ struct IdleHandle {
     loose: LooseWriter,
 }
 
-/// A handle that is used by one thread. Dropping the handle returns it to the pool.
+/// A handle that one thread has taken from the pool. Dropping the handle returns it to the pool.
 pub(super) struct PooledHandle<'p> {
     pool: &'p HandlePool,
     inner: Option<IdleHandle>,
@@ -48,15 +48,16 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read the generation before the repository. Otherwise, a handle to the old repository
-        // could get the new generation and stay in the pool.
+        // Read the generation before the repository. In the opposite order, a handle to the old
+        // repository could be tagged with the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.read().to_thread_local();
         let loose = LooseWriter::new(repository.objects.store_ref().path());
         IdleHandle { generation, repository, loose }
     }
 
-    /// Returns what `lookup` finds, even if another program repacks the repository in the meantime.
+    /// Returns the result of `lookup`. The lookup succeeds even if another program repacks the
+    /// repository at the same time.
     pub(super) fn find<T>(
         &self,
         lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,
@@ -72,7 +73,7 @@ impl HandlePool {
         Ok(found)
     }
 
-    /// Reopens the repository after its object store has failed to find an existing object.
+    /// Reopens the repository after the object store has failed to find an object that exists.
     fn reopen(&self, dir: &Path) {
         match ThreadSafeRepository::open_opts(dir, open_options()) {
             Ok(repository) => {
@@ -80,7 +81,8 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old store stays in use, but each lookup that finds nothing must be repeated.
+            // The old object store remains in use. Every lookup that finds nothing is therefore
+            // repeated with a new store.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

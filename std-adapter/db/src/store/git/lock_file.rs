@@ -1,5 +1,5 @@
-//! Lock files that work like Git's. To update `NAME`, a program creates `NAME.lock`, writes the new
-//! content to that file and renames it to `NAME`.
+//! Lock files that are compatible with Git's lock files. To update `NAME`, a program creates
+//! `NAME.lock`, writes the new content to that file and renames it to `NAME`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use super::file_policy::FilePolicy;
 
-/// The longest pause between two attempts to acquire a lock.
+/// The maximum pause between two attempts to acquire a lock.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// A lock file held by this process. Dropping the `LockFile` removes the file and any empty parent
-/// directories.
+/// A lock file that this process holds. Dropping the `LockFile` removes the lock file and any
+/// parent directories that are empty.
 #[derive(Debug)]
 pub(super) struct LockFile {
-    /// The file that is locked.
+    /// The path of the file that is locked.
     target: PathBuf,
     path: PathBuf,
-    /// The ancestor directory that must not be removed.
+    /// The directory below which empty parent directories are removed.
     top: PathBuf,
     pub(super) file: File,
     committed: bool,
@@ -28,15 +28,15 @@ pub(super) struct LockFile {
 /// An error returned by [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// A file exists at this path, where a parent directory is needed.
+    /// There is a file at this path, but a directory is required.
     NotADirectory(PathBuf),
-    /// Another program held this lock file until the deadline.
+    /// Another program held the lock file at this path until the deadline.
     Timeout(PathBuf),
     /// A system call failed.
     Io(io::Error),
 }
 
-/// A series of retries, with growing pauses between them, that ends at a deadline.
+/// A series of retries with increasing pauses, which ends at a deadline.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,
@@ -47,7 +47,7 @@ impl Backoff {
         Backoff { deadline, pause: Duration::ZERO }
     }
 
-    /// Sleeps before the next attempt. Returns `false` if the deadline has passed.
+    /// Sleeps until the next attempt. If the deadline has passed, returns `false` without sleeping.
     pub(super) fn wait(&mut self) -> bool {
         if Instant::now() >= self.deadline {
             return false;
@@ -59,10 +59,11 @@ impl Backoff {
 }
 
 impl LockFile {
-    /// Locks `target`, a file below `top`. Missing parent directories are created.
+    /// Locks the file `target`, which is below the directory `top`. Creates missing parent
+    /// directories.
     ///
     /// Retries if another program creates or removes a parent directory at the same time. For
-    /// example, `git pack-refs` removes a directory as soon as it is empty.
+    /// example, `git pack-refs` removes empty directories.
     pub(super) fn acquire(
         target: &Path,
         top: &Path,
@@ -107,8 +108,8 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. First removes a directory at
-    /// the target's path if it contains only empty directories.
+    /// Renames the lock file to its target, which releases the lock. If there is a directory at the
+    /// target's path that contains only empty directories, removes that directory first.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {
@@ -117,8 +118,8 @@ impl LockFile {
                     self.committed = true;
                     return Ok(());
                 }
-                // Another program is creating a branch in the directory or is removing the
-                // directory.
+                // Try again, because another program may be creating a branch in the directory or
+                // removing the directory.
                 Err(error) if self.target.is_dir() => {
                     remove_empty_dirs(&self.target);
                     if self.target.is_dir() && !backoff.wait() {
@@ -134,7 +135,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // The file cannot be missing, because only the holder of a lock removes the lock file.
+            // The lock file exists, because only the holder of a lock removes it.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }
@@ -148,7 +149,8 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Returns whether another program may have caused an error by creating or removing a directory.
+/// Returns whether the error may have occurred because another program created or removed a
+/// directory.
 fn is_race(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -156,7 +158,7 @@ fn is_race(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the topmost parent of `path` that is not a directory.
+/// Returns the topmost ancestor of `path` below `top` that exists but is not a directory.
 fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
     let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
     parents
@@ -165,17 +167,17 @@ fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Removes a directory tree that contains nothing but directories.
+/// Removes a directory and its subdirectories, except for directories that contain files.
 pub(super) fn remove_empty_dirs(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // This call fails if the directory is not empty.
+    // Ignore the error, because this call fails if the directory is not empty.
     let _ = fs::remove_dir(dir);
 }
 
-/// Removes the empty parent directories of `path` that are below `top`.
+/// Removes the parent directories of `path` that are empty and below `top`.
 pub(super) fn remove_empty_parents(path: &Path, top: &Path) {
     let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
     for dir in parents {

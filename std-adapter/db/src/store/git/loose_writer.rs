@@ -1,4 +1,4 @@
-//! A writer of loose objects that makes each object durable before anything refers to it.
+//! Writes loose objects, and makes each object durable before anything can refer to it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use super::file_policy::{FilePolicy, sync_all};
 use crate::model::object::{Object, object_id};
 use crate::{Error, Id, Result};
 
-/// The maximum number of files that are kept open and synced at the same time.
+/// The maximum number of files that are open and synced at the same time.
 const SYNC_BATCH: usize = 16;
 
 /// The name prefix of the staging directories for new objects. `git gc` removes directories with
@@ -25,7 +25,7 @@ pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
 /// The maximum number of times that a missing directory is recreated.
 const MAX_RETRIES: u32 = 100;
 
-/// A writer of loose objects, used by one thread at a time.
+/// A writer of loose objects. Only one thread can use a writer at a time.
 ///
 /// gix does not sync the loose objects that it writes. Therefore, new objects are written to a
 /// staging directory, synced, and then renamed to their final names.
@@ -34,7 +34,8 @@ pub(super) struct LooseWriter {
     staging: Store,
 }
 
-/// A file in the staging directory. Dropping the value removes the file unless it was published.
+/// A file in the staging directory. Dropping the `StagedFile` removes the file unless the file was
+/// published.
 struct StagedFile {
     path: PathBuf,
     target: PathBuf,
@@ -51,8 +52,8 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects. Also syncs existing objects, in case the program that wrote them did
-    /// not sync them. Syncs `files` as well.
+    /// Writes missing objects, and syncs all objects and `files`. Existing objects are synced
+    /// because the program that wrote them may not have synced them.
     pub(super) fn write(
         &self,
         policy: &FilePolicy,
@@ -79,8 +80,8 @@ impl LooseWriter {
         self.objects.try_header(&object_id(id)).is_ok_and(|found| found.is_some())
     }
 
-    /// Writes missing objects. Does not sync existing objects, because an earlier
-    /// [`write`](LooseWriter::write) has synced them.
+    /// Writes missing objects. Does not sync existing objects, because an earlier call to
+    /// [`write`](LooseWriter::write) has already synced them.
     pub(super) fn rewrite_missing(
         &self,
         policy: &FilePolicy,
@@ -92,9 +93,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Calls `write` again for as long as it fails because a directory is missing. The staging
-    /// directory may not exist yet, or `git gc` may have removed the staging directory or an empty
-    /// object directory.
+    /// Calls `write`, and repeats the call while it fails because a directory is missing. A
+    /// directory is missing if the staging directory has not been created yet, or if `git gc` has
+    /// removed the staging directory or an empty object directory.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -111,7 +112,7 @@ impl LooseWriter {
         write()
     }
 
-    /// Writes and syncs objects, and adds the directories that need to be synced to `dirs`.
+    /// Writes and syncs objects. Adds the directories that must be synced afterwards to `dirs`.
     fn write_batch(
         &self,
         policy: &FilePolicy,
@@ -135,13 +136,13 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // Publish the objects in the given order. An object must not be published before the
-        // objects that it refers to.
+        // Publish the objects in the given order. An object must be published after the objects
+        // that it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. The file's name is a number. Names based on the
-    /// hash would spread the files over 256 directories.
+    /// Writes an object to the staging directory. The file's name is a number. If the name were
+    /// derived from the hash, the files would be spread over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -166,8 +167,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The directory does not exist, either because it never contained an object or because
-            // `git gc` has packed all of its objects.
+            // The object directory does not exist, either because no object was ever written to it
+            // or because `git gc` has packed all of its objects.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());
@@ -182,8 +183,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // This call fails if the directory was never created. `git gc` eventually removes anything
-        // that remains.
+        // Ignore the error, because the directory may never have been created. If files remain,
+        // `git gc` removes them later.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -196,7 +197,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Removes the staging directories left behind by killed servers.
+/// Removes the staging directories that were left behind by killed servers.
 pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     for entry in fs::read_dir(objects)? {
         let entry = entry?;
@@ -207,7 +208,7 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the I/O error that caused a gix error.
+/// Converts a gix error to the I/O error that caused it.
 fn io_cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
@@ -215,11 +216,10 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens an object's loose file and sets its modification time to the current time. An old object
-/// that nothing refers to could be removed by `git gc`.
+/// Opens the loose file of an object and sets the file's modification time to the current time, so
+/// that `git gc` does not remove the object before anything refers to it.
 ///
-/// An object that exists only in a pack is not enough, because `git repack -d` may drop it along
-/// with the pack at any time.
+/// Does not look for the object in packs, because `git repack -d` can remove a pack at any time.
 fn open_and_touch(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.set_modified(SystemTime::now()).ok()?;
@@ -230,7 +230,8 @@ fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
     let mut open = Vec::with_capacity(dirs.len());
     for dir in dirs {
         match File::open(dir) {
-            // `git gc` has packed all objects in the directory.
+            // The directory does not exist any more, because `git gc` has packed all of its
+            // objects.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => open.push(opened?),
         }

@@ -1,13 +1,14 @@
-//! Object lookups that work even while other programs repack or remove objects.
+//! Looks up objects reliably while other programs repack or remove objects.
 //!
-//! A gix object store remembers what it found on disk. This can lead to two kinds of errors:
+//! A gix object store caches information about the packs on disk. Outdated information can cause
+//! two kinds of errors:
 //!
-//! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
-//!   to open an index once, it never tries to open that index again. Therefore,
-//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
-//!   packs stays the same during a lookup. A pack's name is a hash of its content, so moving an
-//!   object to another pack changes the list.
-//! - gix keeps reading from packs that `git gc` has since removed. Therefore, [`ExistenceCache`]
+//! - If a repack moves an object during a lookup, gix may not find the object at all. If gix has
+//!   failed to open an index, it never tries to open that index again. Therefore,
+//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until a lookup is
+//!   completed without a change to the list of packs. The name of a pack is a hash of its content,
+//!   so the list changes whenever an object is moved to another pack.
+//! - gix continues to read from a pack after `git gc` has removed it. Therefore, [`ExistenceCache`]
 //!   opens a new store whenever a pack directory or a list of alternates has changed.
 
 use std::collections::BTreeSet;
@@ -26,16 +27,17 @@ use super::loose_writer::LooseWriter;
 use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
-/// The maximum number of attempts to find an object while the packs change. Several attempts fit
-/// into the time that a repack takes, which is at least tens of milliseconds.
+/// The maximum number of attempts to find an object while the packs change. A repack takes at least
+/// tens of milliseconds, which is enough time for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
-/// The minimum age at which a modification time is trusted. The file system's clock ticks every few
-/// milliseconds, and a second change within one tick leaves the modification time unchanged.
+/// The minimum age of a modification time that is used to detect changes. A more recent
+/// modification time is unreliable, because the file system's clock ticks only every few
+/// milliseconds, and a second change within one tick does not change the modification time.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
-/// Calls `lookup` with a new store for the `objects` directory, and repeats the call if `lookup`
-/// finds nothing and the packs changed in the meantime.
+/// Calls `lookup` with a new store for the `objects` directory. Repeats the call if `lookup` finds
+/// nothing and the list of packs has changed during the lookup.
 ///
 /// # Errors
 /// Returns the error from the last lookup, or [`Error::Store`] if `objects` cannot be read.
@@ -59,7 +61,7 @@ pub(super) fn retry_while_repacking<T>(
     lookup(&gix::odb::at(objects, Sha1).map_err(failed)?)
 }
 
-/// Returns the paths of all pack indices, including those of alternates.
+/// Returns the paths of all pack indices, including the pack indices of alternates.
 fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut packs = BTreeSet::new();
     for store in object_dirs(&gix::odb::at(objects, Sha1)?, objects)? {
@@ -79,7 +81,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the object directories of a store, which are `objects` and its alternates.
+/// Returns the directory `objects` and the object directories of its alternates.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());
@@ -90,14 +92,14 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// Checks whether objects currently exist. The underlying store is reopened whenever something has
-/// changed on the disk.
+/// A cache that is used to check whether objects currently exist. The underlying store is reopened
+/// whenever the files on disk have changed.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 
 struct OpenStore {
     handle: Handle,
-    /// The pack directories and lists of alternates, with their modification times.
+    /// The pack directories and the files that list alternates, with their modification times.
     watched: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
@@ -127,7 +129,7 @@ impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
         let handle = gix::odb::at(objects, Sha1)?;
         // Read the modification times before the first lookup, so that every later change is
-        // noticed.
+        // detected.
         let watched = object_dirs(&handle, objects)?
             .iter()
             .flat_map(|dir| [dir.join("pack"), dir.join("info/alternates")])

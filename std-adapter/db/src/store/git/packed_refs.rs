@@ -1,4 +1,5 @@
-//! Access to the `packed-refs` file, which contains many refs and is rewritten for each change.
+//! Reads and writes the `packed-refs` file, which can contain many refs and is rewritten for every
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -16,20 +17,21 @@ use super::file_policy::{FilePolicy, sync_dir};
 use super::lock_file::{LockError, LockFile, with_suffix};
 use crate::Id;
 
-/// The content of `packed-refs`, which is read again whenever the file has been replaced.
+/// A cache for the content of `packed-refs`. The file is read again whenever it has been replaced.
 #[derive(Default)]
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
-    /// The open file, which prevents its inode number from being reused for another file. Two files
-    /// that were written within one tick of the clock have the same modification time.
+    /// The file, which is kept open so that its inode number is not reused for another file. The
+    /// modification time is not enough to distinguish the files, because two files can be written
+    /// within one tick of the clock.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
 }
 
 impl PackedRefsCache {
-    /// Returns the current content, or `None` if the file does not exist.
+    /// Returns the current content of `packed-refs`, or `None` if the file does not exist.
     pub(super) fn read(&self, path: &Path) -> io::Result<Option<Arc<Buffer>>> {
         let mut cached = self.0.lock();
         let now = match fs::metadata(path) {
@@ -64,14 +66,15 @@ fn stamp(of: &Metadata) -> [u64; 5] {
     [of.dev(), of.ino(), of.size(), of.mtime().cast_unsigned(), of.mtime_nsec().cast_unsigned()]
 }
 
-/// The `packed-refs` file while it is locked.
+/// A lock on the `packed-refs` file.
 pub(super) struct PackedRefsLock<'p> {
     path: PathBuf,
     policy: &'p FilePolicy,
     _lock: LockFile,
 }
 
-/// The lines for each ref, which contain its target and, for a tag, the peeled object.
+/// The lines of `packed-refs`, keyed by the name of their ref. A ref has a line with its target
+/// and, if it is a tag, a line with the peeled object.
 type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'p> PackedRefsLock<'p> {
@@ -82,12 +85,12 @@ impl<'p> PackedRefsLock<'p> {
     ) -> Result<PackedRefsLock<'p>, LockError> {
         let path = common.join("packed-refs");
         let lock = LockFile::acquire(&path, common, policy, deadline)?;
-        // The `packed-refs` file may be a symbolic link.
+        // Follow symbolic links, because the `packed-refs` file can be a symbolic link.
         let path = fs::canonicalize(&path).unwrap_or(path);
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes some refs and sets others in a single step. Leaves the file alone if no ref changes.
+    /// Removes and sets refs in a single step. Does not write the file if no ref changes.
     pub(super) fn change(
         &self,
         remove: &BTreeSet<&[u8]>,
@@ -114,8 +117,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // An existing temporary file was left behind by a killed program, because the file is
-        // written under the lock.
+        // Remove any existing temporary file. Because this process holds the lock, the file was
+        // left behind by a program that was killed.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;
@@ -136,7 +139,8 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Returns the header to use when the file is rewritten, and the refs that `text` contains.
+/// Parses the content of `packed-refs`. Returns the header to use when the file is rewritten, and
+/// the lines of each ref.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

@@ -1,9 +1,9 @@
-//! Fetches into a quarantine.
+//! Fetches branches into a quarantine.
 //!
-//! `git` fetches into a temporary repository that uses the store's repository as an alternate.
-//! `git` also checks every object (`fetch.fsckObjects`) and verifies that no object is missing. The
-//! objects are moved to the store's repository only after `git` has succeeded, so a partial fetch
-//! is never visible.
+//! The quarantine is a temporary repository that uses the store's repository as an alternate. `git`
+//! fetches objects into the quarantine, checks every object (`fetch.fsckObjects`), and verifies
+//! that no object is missing. The objects are moved to the store's repository only if `git`
+//! succeeds, so a partial fetch is never visible.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ use super::{open_error, open_options};
 use crate::remote::fetch::{self, CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// Fetches a branch to `refs/remotes/REMOTE/BRANCH` and returns its head.
+/// Fetches a branch, stores its head in `refs/remotes/REMOTE/BRANCH`, and returns the head.
 pub(super) fn fetch(
     refs: &Refs<'_>,
     remote: &str,
@@ -29,7 +29,7 @@ pub(super) fn fetch(
     cancel: &CancelFlag,
 ) -> std::result::Result<Id, FetchError> {
     let quarantine = Quarantine::new(refs)?;
-    // Open the repository again to read the settings, which may have changed since the server
+    // Open the repository again to read its settings, which may have changed since the server was
     // started.
     let dir = refs.repository.git_dir();
     let served = gix::open_opts(dir, open_options()).map_err(|error| open_error(dir, error))?;
@@ -40,10 +40,10 @@ pub(super) fn fetch(
     Ok(head)
 }
 
-/// A temporary repository that is removed on drop.
+/// A temporary repository, which is removed when the `Quarantine` is dropped.
 struct Quarantine {
     dir: PathBuf,
-    /// The directory that contains the objects of the store's repository.
+    /// The `objects` directory of the store's repository.
     objects: PathBuf,
 }
 
@@ -61,7 +61,8 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // If this server is killed, the next server to start removes directories with this prefix.
+        // If this server is killed, the next server that starts removes the directory, because the
+        // directory's name has this prefix.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
@@ -79,8 +80,8 @@ impl Quarantine {
         fs::write(self.dir.join("config"), config)?;
         let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(self.dir.join("objects/info/alternates"), alternates)?;
-        // `git` must not look for the parents of shallow commits, because those parents are not
-        // stored.
+        // Copy the list of shallow commits, so that `git` does not look for their parents, which
+        // are not stored.
         match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -112,7 +113,7 @@ impl Quarantine {
             }
             dirs.push(target);
         }
-        // A pack becomes visible once its index exists, so the index is moved last.
+        // A pack becomes visible as soon as its index exists, so move the index last.
         moves.sort_by_key(|(from, _)| from.extension().is_some_and(|end| end == "idx"));
         dirs.iter().try_for_each(|dir| policy.create_dir(dir)).map_err(failed)?;
         for (from, to) in moves {
