@@ -40,7 +40,7 @@ impl SparseBytes {
         SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
 
-    /// Copies `bytes`.
+    /// Creates content that consists of a copy of `bytes`.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
@@ -202,7 +202,7 @@ impl Drop for SparseBytes {
 /// the background, but their reservations are still released immediately.
 fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
-        // Shrinking always succeeds.
+        // Shrinking a reservation always succeeds.
         chunks
             .values_mut()
             .filter_map(Arc::get_mut)
@@ -263,7 +263,7 @@ impl Chunk {
     fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
         self.bytes.shrink_to_fit();
-        // Shrinking always succeeds.
+        // Shrinking a reservation always succeeds.
         let _ = self.reservation.resize(self.bytes.capacity() as u64);
     }
 }

@@ -104,7 +104,7 @@ impl Dentry {
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
         // An entry that stays in its directory keeps its cookie. If each rename assigned a new
-        // cookie, a listing might never end.
+        // cookie, a client that lists the directory might never reach its end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())

@@ -1,4 +1,4 @@
-//! Writes to an extended attribute, which take effect when the client closes the file that
+//! Writes to an extended attribute. The writes take effect when the client closes the file that
 //! represents the attribute.
 
 use parking_lot::Mutex;

@@ -110,7 +110,7 @@ impl ConnectionEntry {
         ConnectionEntry { state, number, peer, span }
     }
 
-    /// Serves the connection until it ends, and logs its start and end.
+    /// Serves the connection until it is closed, and logs both its start and its end.
     pub(super) async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
         let (peer, stats) = (&self.peer, &self.state.stats);
         info!(peer = peer.name, "connected");
@@ -142,8 +142,8 @@ impl Drop for ConnectionEntry {
     }
 }
 
-/// Serves one connection until it ends. Dropping the future drops the connection's requests, fids
-/// and streams.
+/// Serves one connection until it is closed. Dropping the future drops the connection's requests,
+/// fids and streams.
 ///
 /// A server may hold thousands of these futures, and most of them are idle. Rarely needed state is
 /// therefore allocated on demand. The function returns an async block, because an async function
@@ -308,8 +308,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates at most `max` slots, but at least two. While the request in the first slot waits,
-    /// the second slot is needed for the next request.
+    /// Creates a list of at most `max` slots, but at least two. While the request in the first slot
+    /// waits, the second slot is needed for the next request.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

@@ -7,8 +7,8 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing.
-/// Each fid takes up a quarter of the memory that it would need in a hash map.
+/// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing. A
+/// fid in the vector takes up a quarter of the memory that it would need in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
@@ -53,7 +53,7 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         }
         match &mut self.table {
             Table::Few(few) if few.len() < FEW => {
-                // `push` would allocate space for four fids, but most connections have only one.
+                // `push` would allocate space for four fids, but most connections use only one fid.
                 if few.len() == few.capacity() {
                     few.reserve_exact(few.len().max(1));
                 }

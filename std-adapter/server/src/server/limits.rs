@@ -106,7 +106,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
-/// A permit for one connection from a peer. The permit is released when it is dropped.
+/// A permit for one connection from a peer. Dropping the permit releases it.
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,

@@ -125,8 +125,8 @@ impl Server {
     /// threads, not on the caller's runtime.
     ///
     /// # Errors
-    /// Returns the system's error if a thread cannot be created. An error on a connection ends only
-    /// that connection.
+    /// Returns the system's error if a thread cannot be created. An error on a connection closes
+    /// only that connection.
     ///
     /// # Cancel safety
     /// Dropping the future also shuts down the server, but does not wait for the shutdown to
@@ -152,7 +152,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let _shuts_down_when_dropped = shutdown.clone().drop_guard();
         let state = Arc::new(ServerState { limits, stats, shutdown: shutdown.clone() });
-        // Each worker thread holds a receiver until the thread ends.
+        // Each worker thread holds a receiver until the thread exits.
         let running = watch::Sender::new(());
         let senders = (0..threads)
             .map(|_| spawn_worker(tree.clone(), state.clone(), running.subscribe()))
@@ -236,7 +236,7 @@ struct Admission {
     peers: Arc<PeerLimiter>,
 }
 
-/// A permit for one connection, which is dropped when the connection ends.
+/// A permit for one connection, which is dropped when the connection closes.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {
@@ -312,7 +312,7 @@ where
     Ok(sender)
 }
 
-/// Serves an accepted connection until it ends.
+/// Serves an accepted connection until it is closed.
 fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
     socket: AcceptedSocket,
     permit: Permit,

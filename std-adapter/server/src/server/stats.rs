@@ -75,8 +75,7 @@ impl Peer {
         self.fids.load(Relaxed)
     }
 
-    /// Returns the number of requests in flight, including requests that wait for an event in a
-    /// file.
+    /// Returns the number of requests in flight, including requests that are blocked on a file.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
@@ -153,8 +152,8 @@ impl Stats {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Returns the number of messages that were shorter than 7 bytes or longer than msize. A
-    /// malformed message ends its connection.
+    /// Returns the number of messages that were shorter than 7 bytes or longer than msize. The
+    /// server closes a connection after a malformed message.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }
@@ -249,8 +248,8 @@ const BOUNDS: [Duration; 15] = [
 
 /// Histograms of request durations by message type.
 ///
-/// A duration includes the time for which the request waits for an event in a file. Cancelled
-/// requests are not counted.
+/// A duration includes the time for which the request is blocked on a file. Cancelled requests are
+/// not counted.
 #[derive(Debug)]
 pub struct Durations(Box<[Buckets; 128]>);
 

@@ -199,7 +199,8 @@ impl Write for Tx<'_> {
             Poll::Pending => Box::pin(Tx::with_timeout(timeout, self.half().write(buf))).await?,
         };
         if let TxHalf::Other(half) = &mut self.half {
-            // A stream other than a socket may buffer data, and the core never flushes streams.
+            // Flush the stream here, because a stream other than a socket may buffer data and the
+            // core never flushes streams.
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut *half).poll_flush(cx))).await {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => Box::pin(Tx::with_timeout(timeout, half.flush())).await?,

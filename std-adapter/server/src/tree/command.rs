@@ -103,10 +103,10 @@ impl Command {
         })
     }
 
-    /// Creates a command file with an asynchronous handler, as [`new_async`](Command::new_async)
-    /// does, but the file explains failures. After a failed command, the file contains the reason
-    /// for the failure until the next command. Reading the file does not consume the reason.
-    /// Reading the reason helps users of a mounted tree, who otherwise see only the error number.
+    /// Like [`new_async`](Command::new_async), but creates a file that explains failures. After a
+    /// failed command, the file contains the reason for the failure until the next command. Reading
+    /// the file does not consume the reason. The reason helps users of a mounted tree, who
+    /// otherwise see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -213,9 +213,9 @@ impl OpenCommand {
     }
 }
 
-/// The offsets at which the next read of an open file continues. Some clients keep a single
-/// position for reads and writes, so the total number of bytes read and written is one of these
-/// offsets.
+/// The offsets at which the next read of an open file may continue. Some clients keep a single
+/// position for reads and writes, so the total number of bytes read and written is also a valid
+/// offset.
 #[derive(Default)]
 struct Position {
     /// The total number of bytes read and written so far.

@@ -161,7 +161,7 @@ pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
     /// Creates a directory with the entries that `list` returns. `list` should return the same
-    /// entries each time, because every newly created entry is a new inode.
+    /// entries each time, because each newly created entry gets a new inode number.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value that is streamed to readers whenever it changes. Clones refer to the same value.
+/// A value whose changes are streamed to readers. Clones refer to the same value.
 ///
 /// A stream first delivers the value that was current when the file was opened. After the reader
 /// has read the first value completely, the stream delivers the latest value as soon as its text

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::{BoxFuture, Entry, Leaf, OpenLeaf};
 
-/// A file with a clunk hook. Created by [`Leaf::on_clunk`].
+/// A file with a clunk hook, created by [`Leaf::on_clunk`].
 pub struct OnClunk<L> {
     leaf: L,
     hook: Arc<Hook>,

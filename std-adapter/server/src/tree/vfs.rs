@@ -356,8 +356,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks an attribute change for a directory or symbolic link, and refuses changes to the mode or
-/// size that would have an effect.
+/// Checks an attribute change for a directory or symbolic link. Refuses any change to the mode or
+/// size, except for a request to set a directory's size to 0.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),

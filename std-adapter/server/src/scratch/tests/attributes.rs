@@ -1,4 +1,4 @@
-//! Attributes, extended attributes and locks.
+//! Tests of attributes, extended attributes and locks.
 
 use super::*;
 

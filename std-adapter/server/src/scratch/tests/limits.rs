@@ -1,4 +1,4 @@
-//! Limits on memory and on counts.
+//! Tests of limits on memory and on counts.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Renames.
+//! Tests of renames.
 
 use super::*;
 
@@ -62,8 +62,8 @@ async fn a_failed_rename_is_not_charged() -> Done {
     Ok(())
 }
 
-/// Returns the result of an operation. Operations on a scratch tree never wait, so a single poll is
-/// enough.
+/// Polls an operation once and returns its result. Operations on a scratch tree never wait, so a
+/// single poll is enough.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
@@ -71,7 +71,7 @@ fn now<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-/// Counts the entries below `dir`, and checks their parents.
+/// Returns the number of entries below `dir`, and checks that each entry has the correct parent.
 fn count(tree: &Scratch, dir: &Dentry) -> u64 {
     let open = now(tree.open(dir, OpenMode::READ)).unwrap();
     let mut below = Vec::new();
@@ -107,7 +107,7 @@ fn concurrent_renames_never_create_a_cycle() {
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { CreateKind::File } else { CreateKind::Dir };
-                // Most of these operations fail, which is fine.
+                // Most of these random operations fail, so ignore the errors.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
                     1 => drop(now(tree.remove(&known[one]))),
