@@ -74,8 +74,8 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns `true`. If `is_so` does not return `true` within `most`, fails
-/// the test with the message `what`.
+/// Polls `is_so` until it returns `true`. Fails the test with the message `what` if the condition
+/// is not met within `most`.
 ///
 /// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {

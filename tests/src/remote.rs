@@ -216,7 +216,7 @@ impl Vfs for Remote {
             cookie = next;
             let name = entry.name.as_bytes();
             let inode = match self.walk(&dir.0.inode, name).await {
-                // The entry was removed after the server listed it.
+                // Skip the entry, because it has been removed since the server listed it.
                 Err(Error::NotFound) => continue,
                 walked => walked?,
             };

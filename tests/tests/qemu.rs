@@ -201,7 +201,7 @@ fn qemu_idle_board_sleeps() {
     let board = Board::boot();
     let alone = idle_load(&board);
     assert!(alone < 5, "{alone} % load without clients");
-    // All client slots are busy, and each slot's task waits for several events.
+    // Use all client slots, and make the task of each slot wait for several events.
     let mut clients =
         [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {

@@ -1,5 +1,5 @@
-//! A soak test, in which three clients use one board for `SOAK_SECONDS` (600 by default). To run
-//! the test, use `tests/run soak`.
+//! A soak test in which three clients use one board for `SOAK_SECONDS` seconds (600 by default). To
+//! run the test, use `tests/run soak`.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
 //! random way, and starts again. The clients check every reply. At the end, the test checks that

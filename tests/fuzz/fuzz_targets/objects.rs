@@ -47,7 +47,8 @@ fn commit(objects: &ObjectCache, store: &dyn Store, data: &[u8]) {
     let Ok(commit) = direct else { return };
     let _ = commit.date();
     assert!(!commit.author.contains('\n'), "{commit:?}");
-    // The log contains at least this commit, even though the commit's parents are not in the store.
+    // The log must contain at least the decoded commit, even though the commit's parents are not in
+    // the store.
     let found = history::log(objects, id).take(10).count();
     assert!(found >= 1);
     let written = Commit::encode(commit.tree, &commit.parents, &commit.message, commit.time);

@@ -33,7 +33,7 @@ fn the_author_of_a_commit_is_the_attached_user(db: &TestDb) {
         let nobody = db.connect_as(dialect, "nobody", u32::MAX);
         assert!(committed(&nobody, None).contains("\"datakit <datakit@mobyproject.org>\""));
     }
-    // The Linux kernel attaches with a user number but without a user name.
+    // When the Linux kernel attaches, it sends a user number but no user name.
     let root = db.connect_as(Dialect::Linux, "", 0);
     assert!(committed(&root, None).contains("\"root <root@localhost>\""));
 }

@@ -170,7 +170,7 @@ impl Raw {
         done.map(drop)
     }
 
-    /// Moves with Trenameat.
+    /// Moves a file with Trenameat.
     fn move_to(&mut self, from: &str, to: &str) -> Result<(), Refusal> {
         let split = |path: &str| {
             let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -115,8 +115,8 @@ impl ServerProcess {
 
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // The first connection is not counted, because memory that all connections share is
-        // allocated for it.
+        // Attach one client before the measurement, so that the memory that all connections share
+        // is already allocated.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);

@@ -34,7 +34,7 @@ pub(crate) enum Operation {
     /// Gets the attributes of a file.
     Getattr,
     /// Walks to a small file, and opens, reads and clunks it. Each message is sent only after the
-    /// previous one has been answered.
+    /// reply to the previous message has arrived.
     Cycle,
     /// Sends the same four messages as `Cycle`, without waiting for replies between them.
     Burst,

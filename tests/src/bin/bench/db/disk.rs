@@ -81,7 +81,7 @@ pub(crate) fn enter_mount_namespace() {
             .arg(program)
             .args(env::args_os().skip(1))
             .env(IN_NAMESPACE, "1");
-        // A successful `exec` does not return, and `unshare` exits if it lacks permission. Try
+        // Executing `unshare` without permission would terminate the benchmark. Therefore, try
         // `unshare` in a child process first.
         if run("unshare", ["--mount", "true"]).is_ok() {
             let _ = command.exec();

@@ -117,8 +117,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates measured in each round. The row passes if the median ratio between the
-    /// two sides is at least `must`.
+    /// Summarizes the rates measured in each round. The row passes if the median of the ratios is
+    /// at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],

@@ -103,7 +103,7 @@ impl Repository {
             .spawn()
             .map_err(|error| failed(&error))?;
         // Writing the whole input before reading any output cannot cause a deadlock, because the
-        // commands print nothing before the end of their input.
+        // commands print nothing before they reach the end of their input.
         child
             .stdin
             .take()
