@@ -1,4 +1,4 @@
-//! Endpoints, which are addresses that a server listens on or a client connects to.
+//! The endpoints that servers listen on and clients connect to.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::str::FromStr;
 /// An IPv6 address must be enclosed in brackets: `[::1]:5640`. A name without a slash always
 /// denotes a host, so the socket `x.sock` in the working directory must be written as `./x.sock`.
 ///
-/// [`Display`] formats the endpoint as a URL, which always includes the port of a TCP endpoint.
+/// [`Display`] formats the endpoint as a URL. The URL of a TCP endpoint always includes the port.
 ///
 /// ```
 /// use datakit_server::Url;

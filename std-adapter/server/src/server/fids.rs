@@ -1,5 +1,4 @@
-//! The fid table of a connection, which is a vector while there are few fids and a hash map
-//! otherwise.
+//! The fid table of a connection: a vector for a few fids, and a hash map for more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default value of [`Limits::msize`]. The default allows 1 MiB of data, which is the maximum
-/// that any known client asks for. Halving the default would cost more in additional wake-ups than
+/// The default value of [`Limits::msize`]. The default leaves room for 1 MiB of data, the maximum
+/// that any known client requests. Halving the default would cost more in additional wake-ups than
 /// it would gain in L2 cache hits.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 

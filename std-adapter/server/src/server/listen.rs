@@ -43,8 +43,8 @@ pub struct Listener {
     _file: Option<SocketFile>,
     /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A spare descriptor, which is closed to accept a connection if the process has run out of
-    /// descriptors.
+    /// A spare descriptor. If the process has run out of descriptors, the spare descriptor is
+    /// closed so that a connection can be accepted and refused.
     spare: Mutex<Option<File>>,
 }
 
@@ -316,7 +316,7 @@ fn duplicate(_: u32) -> io::Result<OwnedFd> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "it is not supported on this system"))
 }
 
-/// An accepted connection on its way to the thread that will serve it.
+/// An accepted connection that has not been assigned to a thread yet.
 #[derive(Debug)]
 pub(super) enum AcceptedSocket {
     Tcp(StdTcpStream, SocketAddr),

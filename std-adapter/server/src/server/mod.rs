@@ -78,8 +78,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Adds a listening socket, which is a `TcpListener` or `UnixListener` from the standard
-    /// library or from tokio.
+    /// Adds a listening socket: a `TcpListener` or `UnixListener` from the standard library or
+    /// tokio.
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -236,7 +236,7 @@ struct Admission {
     peers: Arc<PeerLimiter>,
 }
 
-/// A permit for one connection, which is dropped when the connection closes.
+/// A permit for one connection. The permit is dropped when the connection closes.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {

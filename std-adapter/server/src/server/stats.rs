@@ -40,7 +40,7 @@ struct Count {
 /// The statistics of one connection.
 #[derive(Debug)]
 pub struct Peer {
-    /// The peer's name, which is its address or the path of the Unix socket that it connected to.
+    /// The peer's name: its address, or the path of the Unix socket that the peer connected to.
     pub name: String,
     since: Instant,
     dialect: AtomicU8,

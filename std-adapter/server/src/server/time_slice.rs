@@ -1,5 +1,5 @@
-//! Time slices, which limit the work that a connection may do before other connections on its
-//! thread get to run.
+//! Time slices limit the work that a connection may do before other connections on the same thread
+//! get to run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

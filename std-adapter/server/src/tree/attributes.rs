@@ -1,8 +1,9 @@
-//! Attributes set by the author of a tree, which override those reported by a file or directory.
+//! Attributes that the author of a tree sets in order to override the attributes of files and
+//! directories.
 
 use datakit_core::vfs::{Attr, Time};
 
-/// Attributes of an [`Entry`](super::Entry) set by the author of the tree.
+/// The attributes of an [`Entry`](super::Entry) that the author of the tree has set.
 ///
 /// The file or directory itself provides all attributes that are not set. The server does not
 /// enforce permission bits, but the client's kernel may.

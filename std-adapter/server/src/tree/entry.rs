@@ -1,4 +1,4 @@
-//! Entries, which are the named inodes of the dynamic tree.
+//! The named inodes of the dynamic tree.
 
 use std::any::Any;
 use std::fmt;
@@ -10,8 +10,7 @@ use parking_lot::RwLock;
 use super::{Attributes, Directory, Leaf};
 use crate::inode_numbers;
 
-/// An inode of the dynamic tree, which is a file, directory or symbolic link together with its
-/// name.
+/// A named inode of the dynamic tree: a file, a directory or a symbolic link.
 ///
 /// Clones refer to the same inode, and every new entry gets a new inode number. A directory should
 /// store its entries, because two lookups of the same name must return the same inode number.

@@ -19,7 +19,7 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns the type of the file, which is either a regular file or a symbolic link.
+    /// Returns the type of the file: either a regular file or a symbolic link.
     fn kind(&self) -> FileType {
         FileType::File
     }
