@@ -2,9 +2,9 @@
 //! run the test, use `tests/run soak`.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and starts again. The clients check every reply. At the end, the test checks that
-//! the board has not leaked any resources. The clients make the same random choices in every run,
-//! but the timing varies.
+//! random way, and then connects again. The clients check every reply. At the end, the test checks
+//! that the board has not leaked any resources. The clients make the same random choices in every
+//! run, but the timing varies.
 
 #[path = "soak/activities.rs"]
 mod activities;

@@ -1,4 +1,4 @@
-//! A TCP echo server, which is the baseline for the measurements.
+//! A TCP echo server that serves as the baseline for the measurements.
 #![no_std]
 #![no_main]
 

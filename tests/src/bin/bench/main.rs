@@ -1,4 +1,4 @@
-//! `bench`: compares the server with the floor, which is a responder that does no work.
+//! `bench` compares the server with the floor, a responder that does no work.
 //!
 //! The server and the floor are measured alternately, pinned to one CPU. Every budget is a share:
 //! the server's speed divided by the floor's speed, both measured with the same client. Absolute

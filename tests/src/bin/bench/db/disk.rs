@@ -17,7 +17,7 @@ const SIZE: u64 = 4 << 30;
 /// The environment variable that is set if the process has its own mount namespace.
 const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 
-/// A directory for repositories, which is removed when this value is dropped.
+/// A directory for repositories. Dropping this value removes the directory.
 pub(crate) struct Disk {
     dir: PathBuf,
     /// `Ok` if a new file system is mounted on `dir`, or otherwise the reason why not.

@@ -1,4 +1,4 @@
-//! `bench db`: compares the database with `git`. The database and `git` run alternately, pinned to
+//! `bench db` compares the database with `git`. The database and `git` run alternately, pinned to
 //! one CPU.
 
 mod commit;
@@ -117,8 +117,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates measured in each round. The row passes if the median of the ratios is
-    /// at least `must`.
+    /// Summarizes the rates measured in each round. The row passes if the median ratio of the two
+    /// rates is at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
