@@ -1,8 +1,8 @@
-//! Functions that update, rename and remove branches under their locks.
+//! Updates, renames and removes branches while holding their locks.
 //!
-//! Other programs see either the old or the new state of a branch. A branch is updated by renaming
-//! its lock file. A branch is renamed by replacing `packed-refs`, which always contains exactly one
-//! of the two names.
+//! Other programs see either the old state or the new state of a branch. To update a branch, its
+//! lock file is renamed. To rename a branch, the file `packed-refs` is replaced. At any time, the
+//! file contains exactly one of the two names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use super::work_trees::{WorkTreeUpdate, isolated_git};
 use crate::store::RefUpdate;
 use crate::{BranchName, Error, Id, Result};
 
-/// How long to wait for the lock on a branch or on `packed-refs`.
+/// The maximum time to wait for the lock on a branch or on `packed-refs`.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A ref that is locked for an update.
@@ -35,12 +35,12 @@ struct LockedRef {
 }
 
 impl Refs<'_> {
-    /// Applies either all updates or none. Returns `false` if a branch is not at its expected
-    /// commit.
+    /// Applies either all of the updates or none of them. Returns `false` if a branch is not at its
+    /// expected commit.
     ///
-    /// `write` must store the objects and sync the files that are passed to it. The files passed to
-    /// `write` are the lock files, which contain the new values. `write` is not called if a branch
-    /// is not at its expected commit.
+    /// The function `write` must store the objects and sync the files that are passed to it. These
+    /// files are the lock files, which contain the new values of the refs. If a branch is not at
+    /// its expected commit, `write` is not called.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -49,8 +49,7 @@ impl Refs<'_> {
     ) -> Result<bool> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let mut locked = Vec::new();
-        // Lock the branches in the order of their names, so that concurrent updates cannot
-        // deadlock.
+        // Lock the branches in alphabetical order, so that concurrent updates cannot deadlock.
         let mut updates = updates.to_vec();
         updates.sort_by_key(|update| update.branch);
         for update in &updates {
@@ -96,8 +95,8 @@ impl Refs<'_> {
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // Removing a symbolic branch removes only the branch itself. All other updates of a
-        // symbolic branch affect its target.
+        // If a symbolic branch is removed, its target is not affected. All other updates of a
+        // symbolic branch change its target.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);
@@ -106,14 +105,14 @@ impl Refs<'_> {
         let now = match self.target(&name)? {
             RefTarget::Object(id) => Some(id),
             RefTarget::Missing => None,
-            // The ref was turned into a symbolic ref after it was resolved.
+            // Another program has replaced the ref with a symbolic ref since the ref was resolved.
             RefTarget::Symbolic(_) if to.is_some() => return Ok(None),
             RefTarget::Symbolic(_) => self.resolve(&name)?.1,
         };
         if now != *from {
             return Ok(None);
         }
-        // In a damaged repository, a packed branch may coexist with branches below its name.
+        // In a damaged repository, a packed branch `a` and a branch `a/b` can both exist.
         if to.is_some() && (from.is_none() || self.path(&name).is_dir()) {
             self.check_no_conflict(&name, None)?;
         }
@@ -136,8 +135,8 @@ impl Refs<'_> {
         self.conflicting_ref(name, except)?.map_or(Ok(()), |other| Err(conflict(name, &other)))
     }
 
-    /// Renames a branch, even to a parent or child of its old name. Returns `false` if the branch
-    /// is not at `head` or if the new name already exists.
+    /// Renames a branch. The new name can be a parent or a child of the old name. Returns `false`
+    /// if the branch is not at `head` or if the new name already exists.
     pub(super) fn rename(
         &self,
         old: &BranchName,
@@ -158,9 +157,9 @@ impl Refs<'_> {
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
-        // Pack the branch and remove its loose file. The branch can then be renamed by a single
-        // change to `packed-refs`. The new name may also need a directory in place of the loose
-        // file.
+        // Pack the branch and remove its loose file, so that the branch can be renamed with a
+        // single change to `packed-refs`. The loose file must also be removed because the new name
+        // may require a directory with the same name.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -175,7 +174,7 @@ impl Refs<'_> {
                 .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
                 .map_err(failed)
         })?;
-        // The branch has been renamed, so later failures are only logged.
+        // From here on, failures are only logged, because the branch has already been renamed.
         for tree in &work_trees {
             if let Err(error) = self.set_head(tree, &new, deadline) {
                 tracing::error!(
@@ -194,7 +193,7 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// Renames the log of a branch. Failures are logged but not returned.
+    /// Renames the reflog of a branch. Failures are logged but not returned.
     fn move_log(&self, old: &[u8], new: &[u8]) {
         let [from, to, temporary] = [old, new, b"refs/.datakit-renamed"]
             .map(|name| self.common().join("logs").join(OsStr::from_bytes(name)));
@@ -236,13 +235,13 @@ impl Refs<'_> {
         tracing::warn!("cannot change {title} in {}: {failure}", config.display());
     }
 
-    /// Removes refs along with their logs. The caller must hold the locks on the refs unless
-    /// nothing else uses them.
+    /// Removes refs and their reflogs. The caller must hold the locks on the refs, unless nothing
+    /// else uses the refs.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }
-        // Lock `packed-refs` even if none of the refs is packed, because `git pack-refs` may be
+        // Lock `packed-refs` even if none of the refs are packed, because `git pack-refs` may be
         // about to pack them.
         let packed = self.lock_packed_refs(deadline)?;
         let removed = names.iter().copied().collect();
@@ -268,7 +267,8 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // A packed ref may have no loose file, and there may even be a directory at its path.
+            // Ignore the error if the ref has no loose file, because the ref may be packed. In this
+            // case, there can even be a directory at the ref's path.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
@@ -276,7 +276,8 @@ impl Refs<'_> {
         }
     }
 
-    /// Syncs the directories of loose refs, up to the directory directly below `refs`.
+    /// Syncs the directories that contain the given loose refs, and their parents up to the
+    /// directory directly below `refs`.
     pub(super) fn sync_parents<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Result<()> {
         if !self.policy.fsync.syncs_dirs() {
             return Ok(());
@@ -287,7 +288,8 @@ impl Refs<'_> {
             .iter()
             .flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs))
             .collect();
-        // Sync the deepest directories first. A missing directory was removed with its last branch.
+        // Sync the deepest directories first. If a directory is missing, it was removed along with
+        // its last branch.
         for dir in dirs.into_iter().rev() {
             match sync_dir(dir) {
                 Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), error)),
@@ -298,7 +300,8 @@ impl Refs<'_> {
     }
 }
 
-/// Updates work trees and then calls `update_refs`. Reverts the work trees on failure.
+/// Updates work trees and then calls `update_refs`. If either step fails, reverts the updates of
+/// the work trees.
 fn with_work_trees(
     updates: &[WorkTreeUpdate],
     update_refs: impl FnOnce() -> Result<()>,

@@ -1,8 +1,9 @@
-//! Reflogs, which record who changed a branch, its old and new commits, and the reason.
+//! Writes reflogs. Each entry of a reflog records who changed a branch, the old and new commits,
+//! and the reason for the change.
 //!
-//! As in Git, updates are always appended to an existing log. A new log is created only if
-//! `core.logAllRefUpdates` is enabled. By default, this setting is enabled in a repository with a
-//! work tree. A log is removed along with its branch.
+//! As in Git, an entry is always added if the reflog already exists. A new reflog is created only
+//! if `core.logAllRefUpdates` is enabled. By default, this setting is enabled in repositories that
+//! have a work tree. The reflog of a branch is removed along with the branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,17 +19,18 @@ use crate::Id;
 use crate::model::identity::{Authorship, Identity};
 use crate::model::object::{Object, ObjectKind};
 
-/// The data from which the author and message of a log line are derived.
+/// The data from which the author and the message of a reflog entry are derived.
 pub(super) struct ReflogReason<'a> {
-    /// The objects that were written for the update. If the branch's new head is among these
-    /// objects, the log line contains the committer and subject of that commit.
+    /// The objects that were written for the update. If the new head of the branch is among these
+    /// objects, the reflog entry contains the committer and the subject of that commit.
     pub(super) objects: &'a [(Id, Object)],
-    /// The author of log lines for updates that wrote no commit.
+    /// The author of reflog entries for updates that do not write a commit.
     pub(super) identity: &'a Identity,
 }
 
 impl ReflogReason<'_> {
-    /// Returns the author and message to log when a branch is set to `to`.
+    /// Returns the author and the message of the reflog entry to write when a branch is set to the
+    /// commit `to`.
     fn describe(&self, to: Id) -> (Signature, BString) {
         let commits =
             self.objects.iter().rev().filter(|(_, object)| object.kind == ObjectKind::Commit);
@@ -53,14 +55,14 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
     };
     let mut message: BString = format!("{kind}: ").into();
     let subject = commit.message.lines().next().unwrap_or_default();
-    // A log entry is a single line, so control characters, including tabs and carriage returns, are
-    // replaced with spaces.
+    // A reflog entry is a single line, so replace control characters, including tabs and carriage
+    // returns, with spaces.
     message.extend(subject.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
     Some((committer, message))
 }
 
 impl Refs<'_> {
-    /// Adds a line to the log for an upcoming change of `name`.
+    /// Adds an entry to the reflog of `name`, which is about to change.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -71,7 +73,7 @@ impl Refs<'_> {
         self.log(name, from, to, || reason.describe(to))
     }
 
-    /// Adds a line to the log for the renaming of `old` to `new`.
+    /// Adds a reflog entry that records that `old` was renamed to `new`.
     pub(super) fn log_rename(
         &self,
         old: &[u8],
@@ -83,7 +85,8 @@ impl Refs<'_> {
         self.log(new, Some(head), head, || (reason.signature(), message.into()))
     }
 
-    /// Appends a line to the log of a ref, and to the log of `HEAD` if `HEAD` points to the ref.
+    /// Appends an entry to the reflog of a ref. If `HEAD` points to the ref, also appends the entry
+    /// to the reflog of `HEAD`.
     fn log(
         &self,
         name: &[u8],
@@ -113,8 +116,8 @@ impl Refs<'_> {
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
-    /// Opens the log of a ref, creating it if the configuration calls for a log. Returns `None` if
-    /// there is no log.
+    /// Opens the reflog of a ref, or creates the reflog if the configuration requires one. Returns
+    /// `None` if there is no reflog.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
         let create = match self.repository.refs.write_reflog {
             WriteReflog::Disable => false,
@@ -128,7 +131,7 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // Removed branches have left empty directories at the log's path.
+                    // Removed branches have left empty directories at the path of the reflog.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

@@ -1,4 +1,4 @@
-//! Functions that read refs, which may be loose or packed, and direct or symbolic.
+//! Reads refs. A ref can be either loose or packed, and either direct or symbolic.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -19,10 +19,10 @@ use super::packed_refs::PackedRefsCache;
 use crate::model::object::id_of;
 use crate::{BranchName, Error, Id, Result};
 
-/// The prefix of the full names of branches.
+/// The prefix of all full branch names.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// The maximum length of a chain of symbolic refs, which is the same as in `git`.
+/// The maximum length of a chain of symbolic refs. The program `git` has the same limit.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.
@@ -53,7 +53,8 @@ impl Refs<'_> {
         self.common().join(OsStr::from_bytes(name))
     }
 
-    /// Returns a ref's ancestor directory that must not be removed, such as `refs/heads`.
+    /// Returns the directory directly below `refs` that contains a ref, such as `refs/heads`. This
+    /// directory must not be removed.
     pub(super) fn top(&self, name: &[u8]) -> PathBuf {
         let second = name.splitn(3, |byte| *byte == b'/').nth(1).unwrap_or_default();
         self.common().join("refs").join(OsStr::from_bytes(second))
@@ -63,7 +64,8 @@ impl Refs<'_> {
         Ok(self.resolve(&branch.full())?.1)
     }
 
-    /// Follows symbolic refs. Returns the last name in the chain and the object that it points to.
+    /// Follows symbolic refs. Returns the name of the last ref in the chain, and the object to
+    /// which that ref points.
     pub(super) fn resolve(&self, name: &[u8]) -> Result<(Vec<u8>, Option<Id>)> {
         let mut name = name.to_vec();
         for _ in 0..=MAX_SYMREF_DEPTH {
@@ -89,7 +91,7 @@ impl Refs<'_> {
     /// Reads a loose ref without following symbolic refs.
     pub(super) fn loose_target(&self, name: &[u8]) -> Result<RefTarget> {
         let path = self.path(name);
-        // Old versions of Git stored symbolic refs as symbolic links.
+        // Old versions of Git store symbolic refs as symbolic links.
         let link = fs::read_link(&path).ok().map(|to| to.into_os_string().into_vec());
         if let Some(to) = link.filter(|to| is_ref_name(to)) {
             return Ok(RefTarget::Symbolic(to));
@@ -137,7 +139,7 @@ impl Refs<'_> {
             let id = match target {
                 RefTarget::Missing => None,
                 RefTarget::Object(id) => Some(id),
-                // Broken branches and dangling symbolic branches are not listed.
+                // Leave out symbolic branches whose target is broken or missing.
                 RefTarget::Symbolic(_) => self.resolve(&name).ok().and_then(|(_, id)| id),
             };
             heads.extend(id.map(|id| (branch, id)));
@@ -146,8 +148,8 @@ impl Refs<'_> {
         Ok(heads)
     }
 
-    /// Returns the refs whose names start with `prefix`, which must end with a slash. Files that
-    /// are not valid refs are left out.
+    /// Returns the refs whose names start with `prefix`, which must end with a slash. Leaves out
+    /// files that are not valid refs.
     pub(super) fn with_prefix(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, RefTarget>> {
         let names = loose_names(&self.path(prefix), prefix);
         let loose =
@@ -156,8 +158,8 @@ impl Refs<'_> {
             .filter(|(target, _)| *target != RefTarget::Missing)
             .map(|(target, name)| (name, target))
             .collect();
-        // Read the packed refs after the loose ones, because a ref may have been packed in the
-        // meantime.
+        // Read the packed refs after the loose refs, because a loose ref can be packed while the
+        // refs are being read.
         if let Some(packed) = self.packed_refs()? {
             let packed =
                 packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
@@ -172,8 +174,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in the `shallow` file.
     ///
-    /// gix's `Repository::shallow_commits` is not used, because it caches the list. The cache
-    /// misses a new file unless its modification time is later than that of the old file.
+    /// Does not use gix's `Repository::shallow_commits`, which caches the list and does not notice
+    /// a new file unless the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -183,8 +185,8 @@ impl Refs<'_> {
         }
     }
 
-    /// Returns the branch that prevents the creation of `branch`, or `None` if there is no such
-    /// branch or `branch` already exists.
+    /// Returns the existing branch that prevents the creation of `branch`. Returns `None` if there
+    /// is no such branch, or if `branch` itself exists.
     pub(super) fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let (name, head) = self.resolve(&branch.full())?;
         if head.is_some() {
@@ -193,8 +195,8 @@ impl Refs<'_> {
         Ok(self.conflicting_ref(&name, None)?.map(|other| short_name(&other)))
     }
 
-    /// Returns the ref that prevents the creation of `name`. The conflicting ref is a parent, such
-    /// as `a` for `a/b`, or a child. Ignores `except`, which is about to be removed.
+    /// Returns the ref that prevents the creation of `name`. For example, `a` and `a/b` prevent
+    /// each other's creation. Ignores the ref `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -218,15 +220,15 @@ impl Refs<'_> {
     }
 }
 
-/// Returns the names of the parent directories of a ref, except `refs` and the directory directly
-/// below it.
+/// Returns the names of the parent directories of a ref, except for `refs` and the directory
+/// directly below `refs`.
 fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     slashes.skip(2).filter_map(|at| name.get(..at))
 }
 
-/// Returns the sorted names of the files below a directory, with `prefix` added to each name. Lock
-/// files are left out.
+/// Returns the sorted names of the files below a directory, with `prefix` added to each name.
+/// Leaves out lock files.
 fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let (mut names, mut dirs) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
     while let Some((dir, prefix)) = dirs.pop() {
@@ -243,18 +245,18 @@ fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     names
 }
 
-/// Returns whether a symbolic ref may point to `name`. The target must be inside `refs/`.
+/// Returns whether `name` is a valid target for a symbolic ref. A valid target is below `refs/`.
 fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. The file may be missing, a
-/// parent may be a file, or there may be a directory in place of the ref.
+/// Returns whether an error means that a loose ref does not exist. In this case, the file is
+/// missing, a parent directory is a file, or there is a directory at the path of the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }
 
-/// Returns the name of a branch without the prefix `refs/heads/`.
+/// Removes the prefix `refs/heads/` from the full name of a branch.
 pub(super) fn short_name(name: &[u8]) -> String {
     name.strip_prefix(HEADS).unwrap_or(name).as_bstr().to_string()
 }

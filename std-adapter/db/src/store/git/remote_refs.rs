@@ -1,4 +1,4 @@
-//! The refs that keep fetched objects alive, which are named `refs/remotes/REMOTE/BRANCH`.
+//! Manages the refs `refs/remotes/REMOTE/BRANCH`, which keep fetched objects alive.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -10,13 +10,13 @@ use super::ref_update::LOCK_TIMEOUT;
 use super::refs::Refs;
 use crate::{BranchName, Error, Id, Result};
 
-/// The prefix of all refs for remotes.
+/// The prefix of all refs that belong to remotes.
 const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
-    /// Returns the remote name under which a branch of `remote` is kept. The name is `remote`,
-    /// followed by one `+` for each conflict. For example, `a/b` conflicts with `a` if a branch `a`
-    /// was fetched earlier and is still kept.
+    /// Returns a variant of the name `remote` for which the ref of `branch` does not conflict with
+    /// any other ref. Appends a `+` to the name for each conflict. For example, the ref of a branch
+    /// `a/b` conflicts with the ref of a branch `a` that was fetched earlier.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {
@@ -25,7 +25,7 @@ impl Refs<'_> {
         Ok(remote)
     }
 
-    /// Keeps a fetched commit until [`forget_remote`](Refs::forget_remote) is called.
+    /// Keeps a fetched commit alive until [`forget_remote`](Refs::forget_remote) is called.
     pub(super) fn keep_remote(&self, remote: &str, branch: &BranchName, id: Id) -> Result<()> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let name = full_name(remote, branch);
@@ -41,13 +41,13 @@ impl Refs<'_> {
         self.sync_parents(std::iter::once(&*name))
     }
 
-    /// Removes the refs of a remote.
+    /// Removes all refs that belong to a remote.
     pub(super) fn forget_remote(&self, remote: &str) -> Result<()> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of all remotes left behind by killed servers. Servers name their remotes
-    /// `datakit-PID-NUMBER`.
+    /// Removes the refs of remotes that were left behind by killed servers. The name of such a
+    /// remote has the form `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -59,8 +59,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of the remotes that `matches` accepts. The refs need no locks, because only
-    /// the server that created them updates them.
+    /// Removes the refs of all remotes for whose names `matches` returns `true`. The refs do not
+    /// have to be locked, because no program other than this server updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

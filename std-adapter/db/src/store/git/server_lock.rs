@@ -1,16 +1,16 @@
-//! Gives one server exclusive use of a repository, and removes locks left behind by a killed
-//! server.
+//! Gives a server exclusive use of a repository, and removes lock files that were left behind by a
+//! killed server.
 //!
-//! A branch is locked by the file `BRANCH.lock`. The lock file does not record who created it.
-//! After SIGKILL or a power failure, the file would remain, and the branch could never change
-//! again. Therefore, a server holds an flock on `datakit.lock` for as long as it runs. The kernel
-//! releases the flock when the process ends. A server that acquires the flock therefore knows that
-//! no other server is running and may remove old lock files. The file `datakit.lock` itself is
-//! never removed.
+//! A branch is locked while the file `BRANCH.lock` exists. If a server is killed or the power
+//! fails, the lock file remains, and the branch could never be changed again. The lock file does
+//! not record which program created it. Therefore, every server holds an flock on the file
+//! `datakit.lock` while it is running. The kernel releases the flock when the process exits. A
+//! server that has acquired the flock knows that no other server is running, and can remove old
+//! lock files. The file `datakit.lock` itself is never removed.
 //!
-//! `git` does not use `datakit.lock`. However, `git` locks a branch only for an instant. A branch
-//! lock that has not changed for [`GRACE`] is therefore considered abandoned. The grace period is
-//! as long as `git` itself waits for `packed-refs.lock`.
+//! The program `git` does not use `datakit.lock`, but it locks a branch only for a very short time.
+//! A lock file that has not changed for the time [`GRACE`] is therefore considered abandoned. The
+//! program `git` waits for `packed-refs.lock` for the same time.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -23,34 +23,35 @@ use rustix::fs::{FlockOperation, flock};
 use super::file_policy::FilePolicy;
 use crate::{Error, Result};
 
-/// The age at which a lock file is considered abandoned.
+/// The time after which an unchanged lock file is considered abandoned.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The exclusive lock on a repository, which is released on drop.
+/// The exclusive lock on a repository, which is released when the `ServerLock` is dropped.
 pub(super) struct ServerLock(File);
 
 impl Drop for ServerLock {
     fn drop(&mut self) {
-        // Unlock the file explicitly. A child process shares the open file until it calls `exec`,
-        // so closing the file here might not release the lock.
+        // Release the lock explicitly. Closing the file is not enough, because a child process
+        // shares the open file until it calls `exec`.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 impl ServerLock {
-    /// Locks the repository in `dir`, whose branches are in `common`, and removes abandoned lock
-    /// files. Returns `None` if the file system is read-only, because no lock is needed in that
-    /// case.
+    /// Locks the repository at `dir`, whose common Git directory is `common`, and removes abandoned
+    /// lock files. Returns `None` if the file system is read-only, because a read-only repository
+    /// does not have to be locked.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if another server has the lock.
+    /// Returns [`Error::Store`] if another server holds the lock.
     pub(super) fn acquire(
         dir: &Path,
         common: &Path,
         policy: &FilePolicy,
     ) -> Result<Option<ServerLock>> {
         let path = common.join("datakit.lock");
-        // Open the file only for reading, because the disk may have become read-only.
+        // Open an existing file without write access, because the file system may have become
+        // read-only.
         let file = match File::open(&path).or_else(|_| {
             let new = File::create(&path)?;
             policy.apply(&new)?;
@@ -87,8 +88,9 @@ fn remove_abandoned(common: &Path) -> io::Result<()> {
     collect_locks(&common.join("refs"), &mut locks)?;
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
-    // `packed-refs.new` is written only while `packed-refs.lock` is held. `index.lock` is not in
-    // the list, because `git commit` holds that lock while the user writes the commit message.
+    // The file `packed-refs.new` exists only while `packed-refs.lock` is held. The list does not
+    // include `index.lock`, because `git commit` holds that lock while the user writes the commit
+    // message.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {
@@ -112,7 +114,7 @@ fn is_old(found: &Metadata) -> bool {
     found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
 }
 
-/// Returns metadata that changes when a file is replaced or modified.
+/// Returns metadata from which it can be determined whether a file was replaced or modified.
 fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
@@ -132,7 +134,8 @@ fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result
     Ok(())
 }
 
-/// Converts a "not found" error to `None`, because other programs may remove files at any time.
+/// Converts a "not found" error to `None`. Such an error can occur at any time, because other
+/// programs remove files.
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

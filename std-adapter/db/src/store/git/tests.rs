@@ -14,7 +14,7 @@ use crate::model::object::Object;
 use crate::model::tree_text::encode_tree;
 use crate::remote::{GitError, TIMEOUT};
 
-/// A directory for a repository, which is removed at the end of the test.
+/// A temporary directory for a repository, which is removed at the end of the test.
 pub(super) struct TempRepository(pub(super) PathBuf);
 
 impl TempRepository {
@@ -25,7 +25,7 @@ impl TempRepository {
         TempRepository(path)
     }
 
-    /// Runs `git` in the directory and returns its output. Fails the test if `git` fails.
+    /// Runs `git` in the directory and returns its output. Panics if `git` fails.
     pub(super) fn git(&self, args: &[&str]) -> String {
         let out = Command::new("git").arg("-C").arg(&self.0).args(args).output().unwrap();
         assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
@@ -39,7 +39,7 @@ impl Drop for TempRepository {
     }
 }
 
-/// Writes a commit with an empty tree.
+/// Writes a commit whose tree is empty.
 pub(super) fn write_commit(store: &GitStore, message: &str) -> Id {
     let (tree, empty) = encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
@@ -70,7 +70,7 @@ fn a_walk_uses_the_commit_graph_if_there_is_one() {
     }
     assert!(set_branch(&store, "master", None, line.last().copied()));
     repository.git(&["commit-graph", "write", "--reachable"]);
-    // The history is read from the commit graph, which still contains the missing commit.
+    // The history is read from the commit graph, which still contains the removed commit.
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let is_ancestor = |ancestor: usize, of: usize| {
@@ -219,7 +219,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
     let dir = store.dir();
     write_commit(&store, "a");
     let [staging] = &staging_dirs(&dir)[..] else { panic!("one directory") };
-    // `git gc` removes old staging directories too.
+    // Remove the staging directory, as `git gc` does if the directory is old.
     fs::remove_dir_all(staging).unwrap();
     let id = write_commit(&store, "b");
     assert!(store.read(id).unwrap().is_some());
@@ -240,7 +240,7 @@ fn every_fsync_level_writes_objects_before_the_branch() {
     for fsync in [Fsync::All, Fsync::Files, Fsync::None] {
         let repository = TempRepository::new(&format!("{fsync:?}"));
         let store = GitStore::open(&repository.0).unwrap().with_fsync(fsync);
-        // Write more objects than fit into one batch.
+        // Write more objects than a batch can contain.
         let mut objects: Vec<_> =
             (0..50).map(|n: u8| Object::new(ObjectKind::Blob, [n]).unwrap()).collect();
         let (tree, empty) = encode_tree([]).unwrap();

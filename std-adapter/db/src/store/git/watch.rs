@@ -1,4 +1,4 @@
-//! A watcher that reports changes to branches by other programs.
+//! Watches for changes to branches that other programs make.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// How long to collect file events before acting on them. A single change to a branch causes
-/// several events.
+/// The time for which file events are collected before they are handled. A single change to a
+/// branch causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// The minimum time between two polls. Polling finds changes that the system did not report.
+/// The minimum time between two polls, which detect changes that the system did not report.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between two polls of all branches on a system that reports changes of files.
+/// The time between two polls of all branches, if the system reports changes to files.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Polling takes up at most 1/`POLL_SHARE` of the time. If there are many branches, polls become
-/// less frequent.
+/// The watcher spends at most 1/`POLL_SHARE` of the time on polls. If there are many branches,
+/// polls are therefore less frequent.
 const POLL_SHARE: u32 = 100;
 
-/// A watcher for `refs/heads` and `packed-refs`, which stops when it is dropped.
+/// A watcher for `refs/heads` and `packed-refs`. Dropping the `Watcher` stops it.
 pub(super) struct Watcher {
-    /// Dropping the sender ends the thread.
+    /// The sender for events. When the sender is dropped, the thread exits.
     _sender: Sender<RefChanges>,
     _notifier: Option<RecommendedWatcher>,
 }
@@ -35,7 +35,8 @@ pub(super) struct Watcher {
 impl WatchGuard for Watcher {}
 
 impl Watcher {
-    /// Starts a thread that calls `changed`. The thread polls if the system cannot report changes.
+    /// Starts a thread that calls `changed` when branches may have changed. If the system cannot
+    /// report changes to files, the thread polls the branches.
     pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&RefChanges) + Send + Sync>) -> Watcher {
         let (sender, events) = channel();
         let notifier = start_notifier(dir, sender.clone());
@@ -45,7 +46,8 @@ impl Watcher {
         let full_interval = if notifier.is_ok() { FULL_POLL_INTERVAL } else { POLL_INTERVAL };
         let poller = Poller { changed, full_interval };
         std::thread::spawn(move || poller.run(&events));
-        // The notifier holds a clone of the sender. The clone and the sender are dropped together.
+        // The notifier holds a clone of the sender, which is dropped at the same time as the
+        // sender.
         Watcher { _sender: sender, _notifier: notifier.ok() }
     }
 }
@@ -55,7 +57,7 @@ fn start_notifier(dir: &Path, events: Sender<RefChanges>) -> notify::Result<Reco
     let heads = paths.heads.clone();
     let mut watcher = notify::recommended_watcher(move |event| {
         if let Some(changes) = paths.changes(event) {
-            // Sending fails only while the watcher is being dropped.
+            // Ignore the error, because sending fails only while the watcher is being dropped.
             let _ = events.send(changes);
         }
     })?;
@@ -64,23 +66,23 @@ fn start_notifier(dir: &Path, events: Sender<RefChanges>) -> notify::Result<Reco
     Ok(watcher)
 }
 
-/// The paths at which branches are stored.
+/// The paths of the files and directories in which branches are stored.
 struct RefPaths {
     heads: PathBuf,
     packed: PathBuf,
 }
 
 impl RefPaths {
-    /// Returns the branches that may have changed according to an event, or `None` if there are
-    /// none.
+    /// Returns the branches that an event indicates may have changed, or `None` if the event does
+    /// not affect any branch.
     fn changes(&self, event: notify::Result<Event>) -> Option<RefChanges> {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
             _ if event.need_rescan() => return Some(RefChanges::Any),
-            // The watcher's own reads cause events too, and reacting to them would cause an endless
-            // loop.
+            // Ignore read events, because the watcher itself reads the branches and would trigger
+            // itself in an endless loop.
             EventKind::Access(_) => return None,
-            // No events are reported for files that were created in a new directory before the
+            // Report any branch, because files may have been created in a new directory before the
             // directory was watched.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
@@ -97,14 +99,14 @@ impl RefPaths {
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
             Ok(name) => Some(RefChanges::Named([name].into())),
-            // Ignore lock files, because a change to the branch itself causes a separate event.
+            // Ignore lock files, because a change of the branch itself causes a separate event.
             Err(_) if name.ends_with(b".lock") => None,
             Err(_) => Some(RefChanges::Any),
         }
     }
 }
 
-/// Calls `changed` after events and periodically.
+/// A poller, which calls `changed` after events and at regular intervals.
 struct Poller {
     changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
     /// The time between two polls of all branches.
@@ -112,7 +114,7 @@ struct Poller {
 }
 
 impl Poller {
-    /// Runs until the sender is dropped.
+    /// Calls `changed` until the sender is dropped.
     fn run(&self, events: &Receiver<RefChanges>) {
         let start = Instant::now();
         let (mut last_full, mut last_poll) = (start, start);
@@ -134,8 +136,8 @@ impl Poller {
             let begin = Instant::now();
             (self.changed)(&changes);
             if let RefChanges::Named(_) = changes {
-                // Changing a branch also changes the symbolic branches that point to it, but the
-                // event does not name them. Poll as soon as `POLL_SHARE` allows.
+                // The change also affects symbolic branches that point to the branch, but the event
+                // does not name them. Therefore, poll as soon as `POLL_SHARE` permits.
                 due = last_poll + pause;
                 continue;
             }

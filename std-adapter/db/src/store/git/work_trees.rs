@@ -1,11 +1,11 @@
 //! Updates the work trees in which a branch is checked out, as `git` does with
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
-//! It is dangerous if an index is older than its branch. The next `git commit` in that work tree
-//! would revert everything that has since been added to the branch. Therefore, updating the branch
-//! also updates the index and the files. If updating the files would overwrite local changes, the
-//! branch is not updated. The `git` program, which updates the index and the files, is started only
-//! for branches that are checked out.
+//! If only the branch were updated, the index would be outdated, and the next `git commit` in the
+//! work tree would revert the update. Therefore, the index and the files of the work tree are
+//! updated along with the branch. If local changes would be overwritten, the branch is not updated.
+//! The index and the files are updated by the `git` program, which is started only if the branch is
+//! checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,20 +22,20 @@ use super::refs::{HEADS, RefTarget, Refs, short_name};
 use crate::remote::subprocess;
 use crate::{Error, Id, Result};
 
-/// How long to wait for another program that holds the lock on an index.
+/// The maximum time to wait while another program holds the lock on an index.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The main work tree or a linked one.
+/// The main work tree of a repository, or a linked work tree.
 #[derive(Debug, Clone)]
 pub(super) struct WorkTree {
     /// The directory that contains the work tree's `HEAD` and `index`.
     git_dir: PathBuf,
-    /// The directory that contains the work tree's files, or `None` if its location is not recorded
-    /// in the repository.
+    /// The directory that contains the work tree's files, or `None` if the repository does not
+    /// record its location.
     dir: Option<PathBuf>,
 }
 
-/// How a work tree uses a branch.
+/// The way in which a work tree uses a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BranchUse {
     /// `HEAD` points to the branch.
@@ -46,7 +46,7 @@ enum BranchUse {
     Bisected,
 }
 
-/// An update of a work tree that accompanies an update of its branch.
+/// An update of a work tree, which is made along with an update of its branch.
 #[derive(Debug)]
 pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,
@@ -72,7 +72,7 @@ impl Refs<'_> {
         let linked = entries.filter_map(|entry| {
             let git_dir = entry.path();
             let text = fs::read(git_dir.join("gitdir")).ok()?;
-            // The path may be relative to the Git directory of the work tree.
+            // The path can be relative to the Git directory of the work tree.
             let dot_git = git_dir.join(OsStr::from_bytes(text.trim_ascii()));
             Some(WorkTree { dir: Some(dot_git.parent()?.to_owned()), git_dir })
         });
@@ -98,8 +98,8 @@ impl Refs<'_> {
         (bisected && tree.git_dir.join("BISECT_LOG").exists()).then_some(BranchUse::Bisected)
     }
 
-    /// Returns the branch that a work tree's `HEAD` points to, followed by the targets of symbolic
-    /// branches. The result is empty if `HEAD` is detached.
+    /// Returns the branch to which the `HEAD` of a work tree points. If the branch is symbolic,
+    /// also returns the branches to which it points. The result is empty if `HEAD` is detached.
     fn head_chain(&self, tree: &WorkTree) -> Vec<Vec<u8>> {
         let text = fs::read(tree.git_dir.join("HEAD")).unwrap_or_default();
         let mut chain: Vec<Vec<u8>> = Vec::new();
@@ -114,10 +114,10 @@ impl Refs<'_> {
         chain
     }
 
-    /// Returns the updates that work trees need when a branch changes.
+    /// Returns the updates to make in work trees when a branch is updated.
     ///
     /// # Errors
-    /// Returns [`Error::Refused`] if a work tree prevents the branch from changing.
+    /// Returns [`Error::Refused`] if a work tree does not allow the branch to be updated.
     pub(super) fn work_tree_updates(
         &self,
         name: &[u8],
@@ -134,7 +134,8 @@ impl Refs<'_> {
                         "branch {branch:?} is checked out elsewhere: serve the directory with the file .git"
                     )));
                 }
-                // A work tree that was deleted manually contains nothing that could be lost.
+                // Ignore a work tree that was deleted manually, because it contains nothing that
+                // could be lost.
                 (Some(_), Some(dir)) if !dir.is_dir() => {}
                 (Some(to), Some(dir)) if used == BranchUse::CheckedOut => {
                     let from = from.unwrap_or(Id::EMPTY_TREE);
@@ -199,7 +200,8 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // Exit status 1 means that there may be changes, so the next two commands check for them.
+        // An exit status of 1 means that there may be changes. The next two commands check whether
+        // there are any.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -221,12 +223,13 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates the index and the files. On failure, both are left unchanged.
+    /// Updates the index and the files of the work tree. If an error is returned, both are
+    /// unchanged.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
 
-    /// Reverts [`apply`](WorkTreeUpdate::apply) after a failure to update the branch.
+    /// Reverts [`apply`](WorkTreeUpdate::apply) after an update of the branch has failed.
     pub(super) fn revert(&self) {
         if let Err(error) = self.read_tree(self.to, self.from) {
             let (dir, to) = (self.dir.display(), self.to);
@@ -239,13 +242,13 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`, and retries while another program holds the lock on the index. For example,
-    /// `git status` briefly holds the lock.
+    /// Runs `git`. Retries while another program holds the lock on the index, which `git status`,
+    /// for example, holds for a short time.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
             let output = self.git_once(args)?;
-            // `update-index -q` does not print a message when it fails.
+            // If `git update-index -q` fails, it does not print a message.
             let silent = output.status.code() == Some(128) && output.stderr.is_empty();
             let locked =
                 String::from_utf8_lossy(&output.stderr).contains("index.lock': File exists");
@@ -267,7 +270,7 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error whose message begins with the reason, because a long message is truncated
+    /// Returns an error. The message begins with the reason, because a long message is truncated
     /// before it is sent to the client.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
@@ -277,18 +280,19 @@ impl WorkTreeUpdate {
     }
 }
 
-/// Returns a `git` command that runs no hooks and uses the repository's user and group.
+/// Returns a `git` command that runs as the user and group `owner` and does not run hooks.
 pub(super) fn isolated_git(owner: Option<(u32, u32)>) -> Command {
     let mut git = subprocess::git();
     git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     if let Some((user, group)) = owner {
-        // The repository's filters must never run as root or with root's settings.
+        // Filters that are configured in the repository must never run as root or with the settings
+        // of root.
         git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     }
     git
 }
 
-/// Returns the first two lines that `git` wrote to standard error.
+/// Returns the first two lines of the text that `git` wrote to standard error.
 fn failure(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines = text

@@ -172,7 +172,7 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Creates objects and branches, renames a branch and removes a branch.
+/// Creates objects and branches, renames a branch, and removes a branch.
 fn fill(store: &GitStore) {
     let (a, b) = (write_commit(store, "a"), write_commit(store, "b"));
     for branch in ["deep/er/one", "deep/er/two", "three"] {
@@ -239,7 +239,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     }
     let store = GitStore::open(&repository.0).unwrap();
     fill(&store);
-    // Creating `master` also updates the work tree.
+    // Creating the branch `master` also updates the work tree.
     assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
     drop(store);
     for path in all_below(&repository.0) {

@@ -1,5 +1,5 @@
-//! Tests that fetch from paths and over `ssh`. In the repository's settings, `ssh` is replaced with
-//! a script.
+//! Tests that fetch from local paths and over `ssh`. The settings of the repository replace `ssh`
+//! with a script.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -71,7 +71,7 @@ fn a_silent_server_times_out() {
     let here = TempRepository::new("silent");
     let store =
         GitStore::open(&here.0).unwrap().with_fetch_limits(limits_with_timeout(Some(SHORT)));
-    // Clients can connect even though nothing calls `accept`.
+    // The system accepts connections even though no thread calls `accept`.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     for scheme in ["git", "http", "https"] {
@@ -98,8 +98,8 @@ fn a_refused_connection_fails_at_once() {
     }
 }
 
-/// A repository that runs a script instead of `ssh`, and a second repository whose `master` branch
-/// is at `far`.
+/// A pair of repositories. In the first repository, `git` runs a script instead of `ssh`. In the
+/// second repository, the branch `master` is at the commit `far`.
 struct SshPair {
     here: TempRepository,
     there: TempRepository,
@@ -107,7 +107,7 @@ struct SshPair {
 }
 
 impl SshPair {
-    /// In the script, `$here` and `$there` are the paths of the repositories.
+    /// Creates the repositories. The script can refer to their paths as `$here` and `$there`.
     fn new(name: &str, script: &str) -> SshPair {
         let here = TempRepository::new(&format!("{name}-here"));
         let there = TempRepository::new(&format!("{name}-there"));
@@ -142,7 +142,7 @@ impl SshPair {
         fifo
     }
 
-    /// Checks that a failed fetch left nothing behind.
+    /// Checks that a failed fetch has left no refs, objects or files behind.
     fn assert_clean(&self) {
         assert_eq!(self.here.git(&["for-each-ref"]), "");
         assert_eq!(self.here.git(&["count-objects"]), "0 objects, 0 kilobytes");
@@ -216,7 +216,7 @@ fn a_timeout_kills_everything_that_git_started() {
     let pair = SshPair::new("hanging", "exec 9>$here/fifo; sleep 1000 & wait");
     let fifo = pair.fifo();
     let (sender, receiver) = channel();
-    // The read returns when the last process that inherited the FIFO exits.
+    // The read returns when all processes that inherited the FIFO have exited.
     std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
     assert_eq!(pair.fetch(SHORT), timed_out(SHORT));
     receiver.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -230,7 +230,7 @@ fn cancelling_kills_everything_that_git_started() {
     let (cancel, url) = (CancelFlag::default(), pair.url());
     std::thread::scope(|scope| {
         let fetch = scope.spawn(|| store.fetch_cancellable("r", &url, &master(), &cancel));
-        // Opening the FIFO blocks until the script has opened it.
+        // Opening the FIFO blocks until the script has opened it too.
         let far = fs::File::open(&fifo).unwrap();
         cancel.cancel();
         assert_eq!(fetch.join().unwrap(), Err(FetchError::Git(GitError::Cancelled)));
@@ -242,7 +242,7 @@ fn cancelling_kills_everything_that_git_started() {
 fn a_server_that_stops_in_the_middle_times_out() {
     let pair =
         SshPair::new("middle", "git upload-pack $there/.git | { head -c 50000; sleep 1000; }");
-    // Generate data that cannot be compressed.
+    // Generate random data, which cannot be compressed.
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -269,7 +269,8 @@ fn a_slow_server_does_not_time_out() {
     assert!(start.elapsed() > timeout, "{:?}", start.elapsed());
 }
 
-/// A script that replaces `ssh` and makes the remote run `$here/hook` to create packs.
+/// A script that is run instead of `ssh`. The script makes the remote run `$here/hook` to create
+/// packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 
 /// Makes the remote send the output of `script` instead of a pack, until a file named `good`
@@ -299,7 +300,7 @@ fn an_incomplete_fetch_leaves_nothing_and_can_be_repeated() {
 #[test]
 fn an_endless_pack_is_cut_off_at_the_limit() {
     let pair = SshPair::new("endless", WITH_PACK_HOOK);
-    // A pack with a single, endless blob that is stored without compression.
+    // Send a pack that contains a single, endless blob, which is stored without compression.
     let blob = "printf 'PACK\\0\\0\\0\\2\\0\\0\\0\\1\\277\\377\\377\\377\\377\\177\\170\\1'";
     let zeros = "while :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done";
     replace_pack(&pair, &format!("{blob}\n{zeros}"));

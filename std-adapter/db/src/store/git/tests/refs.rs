@@ -1,5 +1,5 @@
-//! Tests that compare the rules for branch names and the conflicts between them with those of
-//! `git`.
+//! Tests that compare the store with `git`: the names that are valid for branches, and the names
+//! that conflict with each other.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ fn names(store: &dyn Store) -> Vec<String> {
     store.heads().unwrap().iter().map(|(name, _)| name.to_string()).collect()
 }
 
-/// Returns unusual branch names, about half of which `git` rejects.
+/// Returns unusual branch names. The program `git` rejects about half of them.
 fn odd_names() -> Vec<String> {
     let mut odd: Vec<String> = (1..=127).map(|byte| format!("a{}b", char::from(byte))).collect();
     let parts =
@@ -54,14 +54,15 @@ fn branch_names_are_valid_if_git_accepts_them() {
         let theirs = git(&repository, &["check-ref-format", "--branch", &odd]).status.success();
         assert_eq!(BranchName::new(&odd).is_ok(), theirs, "{odd:?}");
     }
-    // If a component were longer, the name of the lock file would be too long for the file system.
+    // With a longer component, the name of the lock file would exceed the maximum length of a file
+    // name.
     BranchName::new("x".repeat(250)).unwrap();
     assert!(BranchName::new(format!("a/{}", "x".repeat(251))).is_err());
 }
 
 const PAIRS: [&str; 7] = ["a", "a/b", "a/b/c", "a-b", "ab", "a/c", "b"];
 
-/// How the first branch is stored when the second one is created.
+/// The form in which the first branch is stored when the second branch is created.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Loose,
@@ -184,7 +185,7 @@ fn a_rename_is_atomic_and_keeps_the_reflog() {
     let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     repository.git(&["-c", "core.logAllRefUpdates=always", "branch", "a", &id.to_string()]);
-    // All following renames change only `packed-refs`.
+    // All following renames affect only `packed-refs`.
     repository.git(&["pack-refs", "--all"]);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -223,9 +224,9 @@ fn updates_succeed_while_git_removes_empty_directories() {
                 scope.spawn(move || {
                     for number in 0..100 {
                         let branch = format!("deep/{worker}/down");
-                        // Use new commits each time. `git pack-refs` removes the loose file of a
-                        // branch that is at the packed commit, even if the branch has since been
-                        // set again.
+                        // Use new commits in every iteration. Otherwise, `git pack-refs` could
+                        // remove a loose file that was written again after the branch had been
+                        // packed, because the file contains the packed commit.
                         let [a, b] = ["a", "b"]
                             .map(|side| write_commit(store, &format!("{worker} {number} {side}")));
                         assert!(set_branch(store, &branch, None, Some(a)), "{number}");
@@ -251,7 +252,7 @@ fn create_fails_if_the_branch_exists() {
         let make = |from| {
             store.update(&[], &[RefUpdate { branch: &name("b"), from, to: Some(id) }]).unwrap()
         };
-        // An existing branch cannot be created again, even at the same commit.
+        // A branch that exists cannot be created, even with the same commit.
         assert_eq!(
             [make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))],
             [true, false, false, true]
@@ -276,7 +277,7 @@ fn updates_follow_symbolic_branches() {
     );
     assert_eq!(repository.git(&["rev-parse", "real", "second"]), format!("{b}\n{b}"));
     assert!(matches!(store.rename(&name("alias"), &name("x"), b), Err(Error::Refused(_))));
-    // Removing a symbolic branch does not remove its target.
+    // If a symbolic branch is removed, its target is not removed.
     assert!(set_branch(&store, "alias", Some(b), None));
     assert_eq!(names(&store), ["real"]);
     repository.git(&["symbolic-ref", "refs/heads/loop", "refs/heads/loop"]);

@@ -1,5 +1,5 @@
-//! Tests that change packs, alternates, refs and the list of shallow commits while the repository
-//! is open.
+//! Tests that modify packs, alternates, refs and the list of shallow commits while a store has the
+//! repository open.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
         .map(|entry| entry.unwrap().path())
         .collect();
     let index = packs.iter().find(|path| path.extension().is_some_and(|end| end == "idx")).unwrap();
-    // After this read, gix has listed the packs but opened none of them.
+    // After this read, gix has listed the packs but has not opened any of them.
     let loose = write_commit(&store, "loose");
     assert!(store.read(loose).unwrap().is_some());
     let away = index.with_extension("away");
@@ -72,7 +72,7 @@ fn objects_of_a_removed_alternate_do_not_exist() {
         }
         assert!(!store.exists(id).unwrap());
         fs::write(&alternates, format!("{}\n", other.0.join(".git/objects").display())).unwrap();
-        // Set old modification times, so that the change can be noticed only in the list of
+        // Set old modification times, so that the change can be detected only in the list of
         // alternates itself.
         for path in [alternates.clone(), store.dir().join("objects/pack")] {
             set_modified(&path, old);

@@ -1,4 +1,4 @@
-//! Tests of branches that are checked out in work trees.
+//! Tests that update branches that are checked out in work trees.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::model::tree_text::encode_tree;
 use crate::store::{GitStore, RefUpdate, Store};
 use crate::{BranchName, Error, Id, Result};
 
-/// Commits these files to a branch.
+/// Commits the given files to a branch.
 fn advance(store: &GitStore, branch: &str, files: &[(&str, &str)]) -> Result<Id> {
     let branch = BranchName::new(branch).unwrap();
     let from = store.head(&branch).unwrap();
@@ -65,7 +65,7 @@ fn linked(repository: &TempRepository, branch: &str) -> TempRepository {
 #[test]
 fn a_clean_work_tree_is_updated_with_its_branch() {
     let (repository, store) = with_work_tree("follows");
-    // Make the first commit on a branch that does not exist yet.
+    // Create the first commit on a branch that does not exist yet.
     advance(&store, "master", &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(
         (repository.git(&["status", "--porcelain"]), fs::read(repository.0.join("a")).unwrap()),
@@ -75,7 +75,7 @@ fn a_clean_work_tree_is_updated_with_its_branch() {
     let second = advance(&store, "master", &[("a", "2"), ("c", "1")]).unwrap();
     assert_eq!(repository.git(&["status", "--porcelain"]), "?? untracked");
     assert!(!repository.0.join("b").exists() && repository.0.join("c").exists());
-    // The next commit in the work tree does not revert the update.
+    // A later commit in the work tree does not revert the update.
     repository.git(&["add", "untracked"]);
     repository.git(&["commit", "-q", "-m", "theirs"]);
     assert_eq!(repository.git(&["diff", "--name-only", &second.to_string(), "HEAD"]), "untracked");
@@ -103,7 +103,7 @@ fn a_linked_work_tree_is_updated_with_its_branch() {
         "{refused}"
     );
     assert_eq!(fs::read(linked.0.join("a")).unwrap(), b"mine");
-    // A work tree that was deleted manually does not block its branch.
+    // If a work tree was deleted manually, its branch can still be updated.
     fs::remove_dir_all(&linked.0).unwrap();
     advance(&store, "dev", &[("a", "4")]).unwrap();
 }
@@ -151,7 +151,7 @@ fn a_locked_index_blocks_the_update() {
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert!(refused.contains("another git holds index.lock"), "{refused}");
     assert_eq!(head_of(&store, "master"), Some(first));
-    // An update waits for a lock that is soon released.
+    // If the lock on the index is released soon, the update waits for the lock.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -267,7 +267,7 @@ fn a_work_tree_with_a_git_file_is_updated_with_its_branch() {
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
     assert!(repository.0.join("a").exists());
     drop(store);
-    // The Git directory does not record where the work tree is.
+    // The Git directory does not record the location of the work tree.
     let store = GitStore::open(&dir).unwrap();
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert_eq!(
