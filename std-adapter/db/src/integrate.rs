@@ -36,9 +36,9 @@ pub enum MergePolicy {
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
-/// conflicts. Returns [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge.
-/// Returns [`Error::Removed`] if the branch was removed. Returns [`Error::Io`] or [`Error::Store`]
-/// if the objects cannot be written.
+/// conflicts. Returns [`Error::NotFastForward`] if the branch has moved and `policy` does not allow
+/// a merge. Returns [`Error::Removed`] if the branch was removed. Returns [`Error::Io`] or
+/// [`Error::Store`] if the objects cannot be written.
 pub(crate) fn integrate(
     database: &Database,
     branch: &Branch,

@@ -1,4 +1,5 @@
-//! Transactions, which are private trees that can be changed and then committed to a branch.
+//! Transactions. A transaction is a private tree that can be changed and then committed to a
+//! branch.
 
 mod edit;
 mod state;
@@ -23,7 +24,7 @@ use crate::{Database, Error, Id, Result};
 use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
 
-/// The default message for a commit.
+/// The commit message that is used if the client does not set a message.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
 /// A transaction on one branch. The transaction ends when it is committed,
@@ -31,7 +32,7 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 /// can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
-    /// A limit on the memory used by uncommitted changes.
+    /// The budget for the memory that uncommitted changes use.
     space: Arc<Budget>,
     state: Mutex<State>,
 }
@@ -43,7 +44,7 @@ impl fmt::Debug for Transaction {
 }
 
 impl Drop for Transaction {
-    /// Frees a large tree on another thread to avoid blocking other connections.
+    /// Frees a large tree on another thread, so that other connections do not have to wait.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -64,16 +65,16 @@ impl Drop for BusyGuard<'_> {
     }
 }
 
-/// Identifies a file in a transaction.
+/// The location of a file in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileAt<'a> {
     /// The file at this path.
     Path(&'a [u8]),
-    /// The file [detached](Transaction::detach) under this number.
+    /// The file that was [detached](Transaction::detach) with this number.
     Detached(u64),
 }
 
-/// A [prepared](Transaction::prepare_merge) merge. The transaction stays busy until the merge is
+/// A [prepared](Transaction::prepare_merge) merge. The transaction remains busy until the merge is
 /// applied or dropped.
 pub(crate) struct Prepared<'t> {
     busy: BusyGuard<'t>,
@@ -98,30 +99,30 @@ pub(crate) struct MergeInputs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The head of the branch after the commit. The head may be a merge commit if the branch had
-    /// moved.
+    /// The head of the branch after the commit. If the branch has moved, the head can be a merge
+    /// commit.
     pub head: Option<Id>,
 }
 
-/// The options for a commit. By default, the transaction is merged if the branch has moved, and a
-/// commit is created even if the tree is unchanged.
+/// The options for a commit. By default, the changes are merged if the branch has moved, and a
+/// commit is created even if the tree has not changed.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
     /// Whether to merge the changes if the branch has moved.
     pub policy: MergePolicy,
-    /// Whether to skip the commit if its tree equals that of the first parent.
+    /// Whether to skip the commit if its tree is identical to the tree of the first parent.
     pub if_changed: bool,
 }
 
 impl CommitOptions {
-    /// Sets what to do if the branch has moved.
+    /// Sets whether to merge the changes if the branch has moved.
     #[must_use]
     pub fn policy(self, policy: MergePolicy) -> CommitOptions {
         CommitOptions { policy, ..self }
     }
 
-    /// Sets whether to skip the commit if its tree equals that of the first parent.
+    /// Sets whether to skip the commit if its tree is identical to the tree of the first parent.
     #[must_use]
     pub fn if_changed(self, if_changed: bool) -> CommitOptions {
         CommitOptions { if_changed, ..self }
@@ -129,8 +130,8 @@ impl CommitOptions {
 }
 
 impl Transaction {
-    /// Begins a transaction with the tree of the commit `head`, or with an empty tree if `head` is
-    /// `None`.
+    /// Begins a transaction. The initial tree is the tree of the commit `head`, or the empty tree
+    /// if `head` is `None`.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if `head` is missing or cannot be read.
@@ -168,7 +169,8 @@ impl Transaction {
         self.open().is_ok()
     }
 
-    /// Ends the transaction and discards uncommitted changes. A commit in progress still completes.
+    /// Ends the transaction and discards uncommitted changes. If a commit is in progress, it is
+    /// still completed.
     pub fn close(&self) {
         self.state.lock().discard();
     }
@@ -178,14 +180,14 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// Locks the state so that it can be changed.
+    /// Locks the state of the transaction for a change.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }
     }
 
-    /// Marks the transaction as busy and returns its tree. A commit or merge works on the returned
-    /// tree without holding the lock, so other requests do not have to wait.
+    /// Marks the transaction as busy and returns its tree. While a commit or merge uses the
+    /// returned tree, the state is not locked, so other requests do not have to wait.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -199,11 +201,11 @@ impl Transaction {
         self.database.objects()
     }
 
-    /// Returns the approximate number of bytes to be written by a commit.
+    /// Returns the approximate number of bytes that a commit has to write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // A hole in a file takes up no memory, but its zeros must be written. A small transaction
-        // may therefore write much more than it holds in memory.
+        // A hole in a file takes up no memory, but its zeros must be written. A transaction that
+        // uses little memory can therefore write many bytes.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -231,7 +233,7 @@ impl Transaction {
     /// [`Error::NotDirectory`] if `path` leads through a file. Returns [`Error::Broken`] if a
     /// directory cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
-        // Work on a clone, because the store must not be read while the lock is held.
+        // Use a clone of the tree, because the store must not be read while the state is locked.
         self.tree()?.get(self.objects(), path)
     }
 
@@ -262,9 +264,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file under `number`, because a client still has it open. The file is no
-    /// longer visible and is never committed. The file is kept until it is
-    /// [forgotten](Transaction::forget) or the transaction ends.
+    /// Keeps a removed file that a client still has open, and identifies it by `number`. The file
+    /// is not visible and is never committed. It is kept until it is
+    /// [forgotten](Transaction::forget) or until the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -294,8 +296,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the paths that the last merge left unresolved and those on which the last commit
-    /// conflicted. Returns `None` if nothing was merged and no commit conflicted.
+    /// Returns the paths with unresolved conflicts. These conflicts come from the last merge or
+    /// from the last attempt to commit. Returns `None` if no merge was made and no commit has
+    /// failed because of a conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -309,7 +312,7 @@ impl Transaction {
         Ok(Some(paths.into_iter().collect()))
     }
 
-    /// Returns the inputs of the last merge, or `None` before the first merge.
+    /// Returns the inputs of the last merge, or `None` if no merge was made.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -317,9 +320,10 @@ impl Transaction {
         Ok(self.open()?.merged.clone())
     }
 
-    /// Merges the commit `theirs` into the tree. `parents` and `message` describe the commit that
-    /// represents this transaction in the merge. The caller must add `theirs` to the parents of the
-    /// final commit. Conflicts are marked in the tree and must be resolved before the commit.
+    /// Merges the commit `theirs` into the transaction's tree. For the merge, the transaction is
+    /// represented by a commit with the given `parents` and `message`. When the transaction is
+    /// committed, the caller must add `theirs` to the parents. Conflicts are marked in the tree and
+    /// must be resolved before the transaction is committed.
     ///
     /// # Errors
     /// If the merge fails, the transaction is unchanged. Returns [`Error::OpenConflicts`] if
@@ -330,8 +334,8 @@ impl Transaction {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge) without changing the tree. The changes can then be
-    /// made quickly by calling [`apply`](Prepared::apply) on the result.
+    /// Computes a [`merge`](Transaction::merge) without changing the tree. Calling
+    /// [`apply`](Prepared::apply) on the result then changes the tree, which takes little time.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).
@@ -356,8 +360,9 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // Writing the transaction's tree dropped its empty directories. Create them again,
-            // along with any parents that the merge removed.
+            // The merge used the written form of the transaction's tree, which contains no empty
+            // directories. Create the empty directories again, along with any parent directories
+            // that the merge removed.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -374,7 +379,8 @@ impl Transaction {
     /// - Returns [`Error::Busy`] if another commit or merge is in progress.
     /// - Returns [`Error::NotFound`] if a parent does not exist.
     /// - Returns [`Error::Conflict`] if the changes conflict with those on the branch.
-    /// - Returns [`Error::NotFastForward`] if the branch has moved and `options` forbids a merge.
+    /// - Returns [`Error::NotFastForward`] if the branch has moved and `options` does not allow a
+    ///   merge.
     /// - Returns [`Error::Removed`] if the branch was removed.
     /// - Returns [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be
     ///   written.
@@ -398,7 +404,7 @@ impl Transaction {
         match &committed {
             Ok(_) => self.close(),
             Err(Error::Conflict(refused)) => {
-                // The transaction may have been closed during the commit.
+                // Do nothing if the transaction was closed during the commit.
                 if let Ok(mut state) = self.open() {
                     state.refused = Some(
                         refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect(),
@@ -440,9 +446,9 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
-    /// writing. The limit for a connection does not apply, because a connection must be able to
-    /// commit whatever it has written.
+    /// Reserves memory for contiguous copies of the new files, which are required for hashing and
+    /// writing. The memory limit of the connection does not apply, because a connection must be
+    /// able to commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;
@@ -458,7 +464,7 @@ impl Transaction {
     }
 }
 
-/// The content of a commit.
+/// The data from which a commit is created.
 struct Made<'m> {
     rw: &'m Tree,
     kept: &'m NewObjects,

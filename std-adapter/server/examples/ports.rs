@@ -1,5 +1,5 @@
-//! Forwards TCP ports. As in vpnkit, forwards are controlled through files. A forward exists as
-//! long as its `ctl` file is open.
+//! Forwards TCP ports. Port forwards are controlled through files, as in vpnkit. A forward exists
+//! while its `ctl` file is open.
 //!
 //! ```sh
 //! cargo run -p datakit-server --example ports -- tcp://127.0.0.1:5640
@@ -34,7 +34,7 @@ async fn main() -> std::io::Result<()> {
     server.serve(move |_| tree.clone(), std::future::pending()).await
 }
 
-/// Returns the tree of forwards, which is shared by all clients.
+/// Returns the file tree that controls the forwards. All clients share the tree.
 pub(crate) fn tree() -> Tree {
     let ports = Dir::from_iter([Entry::file("README", ReadOnlyText::new(README))]);
     Tree::new(CallbackDir::over(ports.clone()).mkdir(move |name, _| mkdir(&ports, name)))
@@ -45,8 +45,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // The set of tasks is replaced with `None` at the last clunk of `ctl`. Dropping the set stops
-    // the forward and closes its connections.
+    // The tasks of the forward. When the last client has closed the `ctl` file, the set is replaced
+    // with `None`. Dropping the set stops the forward and closes its connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());
     let ctl = Command::new(move |text| match start(&mut task.lock(), &spec, text) {
@@ -62,8 +62,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
     ports.try_insert(Entry::dir(dir, ReadOnly(Dir::from_iter([Entry::file("ctl", ctl)]))))
 }
 
-/// Starts the forward for the directory `name`. The client must have written the directory's name
-/// to `ctl`.
+/// Starts the forward that the directory `name` represents. The client must have written the name
+/// of the directory to the `ctl` file.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],
@@ -88,8 +88,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // The usual reason for `accept` to fail is that too many files are open. Wait
-                    // until some files are closed.
+                    // `accept` usually fails because too many files are open. Wait for some files
+                    // to be closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

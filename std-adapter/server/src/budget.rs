@@ -7,17 +7,17 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The fixed charge for an inode, a name or an extended attribute, whose bytes are charged
-/// separately. The charge is an estimate of the space taken up by tables and headers.
+/// The fixed number of bytes that is charged for each inode, name or extended attribute in addition
+/// to its content. This number is an estimate of the space that tables and headers take up.
 const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;
 
-/// A memory limit, in bytes, together with the number of bytes in use.
+/// A memory limit in bytes. The budget also keeps track of the number of bytes in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
-    /// The parent budget, to which all reservations are charged too.
+    /// The parent budget. All reservations are also charged to the parent.
     parent: Option<Arc<Budget>>,
     used: AtomicU64,
     inodes: AtomicU64,
@@ -29,7 +29,8 @@ impl Budget {
         Arc::new(Budget { limit, parent: None, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
     }
 
-    /// Creates a child budget of `limit` bytes. Its reservations are also charged to this budget.
+    /// Creates a child budget of `limit` bytes. Reservations from the child are also charged to
+    /// this budget.
     pub fn child(self: &Arc<Budget>, limit: u64) -> Arc<Budget> {
         let parent = Some(self.clone());
         Arc::new(Budget { limit, parent, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
@@ -75,7 +76,8 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the charge for an item of `bytes` bytes, including the overhead of storing it.
+    /// Returns the number of bytes that are charged for an item of `bytes` bytes, including
+    /// overhead.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }
@@ -95,7 +97,7 @@ impl Budget {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of inodes, including removed ones that are still open.
+    /// Returns the number of inodes, including inodes that were removed but are still open.
     pub(crate) fn inodes(&self) -> u64 {
         self.inodes.load(Ordering::Relaxed)
     }
@@ -115,7 +117,8 @@ impl Budget {
     }
 }
 
-/// Bytes that are reserved from a [`Budget`]. Dropping the reservation releases the bytes.
+/// A number of bytes that are reserved from a [`Budget`]. Dropping the reservation releases the
+/// bytes.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -131,7 +134,7 @@ impl Reservation {
     /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// Returns [`Error::NoSpace`] if the budget is exhausted. On failure, the reservation is
+    /// Returns [`Error::NoSpace`] if the budget is exhausted. In this case, the reservation is
     /// unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {

@@ -1,11 +1,11 @@
 //! Functions that return freed memory to the system.
 //!
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
-//! are freed. However, pages are returned only while the program allocates or frees memory, so a
-//! server that is idle after a burst of requests would keep its freed memory. Code that frees a lot
-//! of memory therefore calls [`report_freed`]. [`return_freed_memory`] then allocates and frees
-//! some memory until the pages have been returned. With the C library's allocator, the two
-//! functions have no effect but do no harm.
+//! are freed. However, mimalloc returns pages only when the program allocates or frees memory. If a
+//! server became idle after a burst of requests, it would keep its freed memory. Therefore, code
+//! that frees a lot of memory calls [`report_freed`], and the future [`return_freed_memory`] then
+//! repeatedly allocates and frees some memory until the pages have been returned. If the program
+//! uses the allocator of the C library, the two functions are useless but harmless.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -16,29 +16,29 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// The minimum number of freed bytes that is worth returning to the system.
+/// The minimum number of freed bytes for which memory is returned to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The time before each prod. A prod is an allocation that prompts the allocator to return freed
-/// pages. The interval is needed because the allocator keeps a freed page for a while before
-/// returning it.
+/// The time before each prod. A prod is an allocation that makes the allocator return freed pages.
+/// The pause is necessary because the allocator keeps a freed page for some time before it returns
+/// the page.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after a burst. Pages in a thread's cache are returned one prod later than
-/// other pages.
+/// The number of prods after a burst of freed memory. Several prods are needed, because pages in
+/// the cache of a thread are returned one prod later than other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes that a prod allocates and frees. The number exceeds the size of a thread's
-/// cache.
+/// The number of bytes that a prod allocates and frees. This number is larger than the cache of a
+/// thread.
 const PROD_BYTES: usize = 8 << 20;
 
-/// The estimated number of bytes that are freed when a connection ends.
+/// The estimated number of bytes that are freed when a connection is closed.
 pub(crate) const CONNECTION_BYTES: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);
 static THRESHOLD_REACHED: Notify = Notify::const_new();
 
-/// Reports that about `bytes` bytes were freed.
+/// Reports that approximately `bytes` bytes were freed.
 pub fn report_freed(bytes: u64) {
     let before = FREED.fetch_add(bytes, Relaxed);
     if before < THRESHOLD && before.saturating_add(bytes) >= THRESHOLD {
@@ -46,17 +46,17 @@ pub fn report_freed(bytes: u64) {
     }
 }
 
-/// Returns freed memory to the system within seconds after several mebibytes have been freed.
+/// Returns freed memory to the system a few seconds after several mebibytes have been freed.
 ///
-/// The future never completes. A program should spawn it once. The memory is returned on a thread
-/// of the blocking pool to avoid blocking other threads.
+/// The future never completes. A program should spawn this future once. Memory is returned on a
+/// thread of the blocking pool, so that other threads are not blocked.
 pub async fn return_freed_memory() {
     loop {
         THRESHOLD_REACHED.notified().await;
         for _ in 0..PRODS {
             tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // If a prod panics, the next prod may still succeed.
+            // Ignore a panic, because the next prod may succeed.
             let _ = tokio::task::spawn_blocking(|| {
                 drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
             })
@@ -65,13 +65,13 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. A large value is dropped in the background, so that the last owner does not have
-/// to wait until the system has unmapped its memory.
+/// Shared bytes. If the value is large, it is dropped in the background, so that its last owner
+/// does not have to wait for the system to unmap the memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
-/// The minimum size of a value that is dropped in the background. Unmapping a mebibyte takes a
-/// quarter of a millisecond.
+/// The minimum size of a value that is dropped in the background. It takes about a quarter of a
+/// millisecond to unmap a mebibyte.
 const BACKGROUND_BYTES: usize = 1 << 20;
 
 impl Deref for LargeBytes {
@@ -90,7 +90,8 @@ impl Drop for LargeBytes {
     }
 }
 
-/// Drops a large value in the blocking pool, or on the calling thread if there is no runtime.
+/// Drops a large value on a thread of the blocking pool, or on the current thread if there is no
+/// runtime.
 pub fn drop_in_background<T: Send + 'static>(value: T) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
@@ -105,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// A value that sends the id of the thread on which it is dropped.
+    /// A value that reports on which thread it is dropped, by sending the id of the thread.
     struct SendsThreadId(Sender<ThreadId>);
 
     impl Drop for SendsThreadId {

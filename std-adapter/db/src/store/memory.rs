@@ -11,14 +11,14 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of separately locked shards. The number is large enough that threads rarely contend
-/// for the same shard.
+/// The number of shards, each of which has its own lock. With this many shards, threads rarely
+/// contend for the same lock.
 const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
 
-/// A store that keeps objects and branches in memory. Objects are never removed, and everything is
-/// lost when the process ends.
+/// A store that keeps objects and branches in memory. Objects are never removed, and all data is
+/// lost when the process exits.
 #[derive(Debug)]
 pub struct MemoryStore {
     objects: [Shard; SHARDS],
@@ -37,14 +37,15 @@ impl MemoryStore {
         }
     }
 
-    /// Sets the limits for each [fetch](Store::fetch).
+    /// Sets the limits on each [fetch](Store::fetch).
     #[must_use]
     pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> MemoryStore {
         MemoryStore { fetch_limits, ..self }
     }
 
     fn shard(&self, id: Id) -> &Shard {
-        // Choose the shard by the last byte of the id, because the hash map uses the first bytes.
+        // Use the last byte of the id to choose the shard, because the hash map uses the first
+        // bytes.
         let [first, ..] = &self.objects;
         let [.., last] = id.as_bytes();
         self.objects.get(usize::from(*last) % SHARDS).unwrap_or(first)
@@ -57,8 +58,8 @@ impl Default for MemoryStore {
     }
 }
 
-/// A hasher that returns the first bytes of an id. Ids need no further hashing, because they are
-/// hashes themselves.
+/// A hasher that returns the first bytes of an id. Ids do not have to be hashed again, because they
+/// are hashes themselves.
 #[derive(Debug, Default)]
 struct PrefixHasher(u64);
 
@@ -142,7 +143,7 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    /// Fetches into a temporary Git repository and copies the objects from there.
+    /// Fetches into a temporary Git repository, and then copies the objects to this store.
     fn fetch_cancellable(
         &self,
         remote: &str,
@@ -161,8 +162,8 @@ impl Store for MemoryStore {
     }
 }
 
-/// Returns the branch that prevents the creation of `name`. Ignores `except`, which is about to be
-/// removed.
+/// Returns an existing branch that prevents the creation of `name`. Ignores the branch `except`,
+/// which is about to be removed.
 fn conflicting_branch<'h>(
     heads: &'h BTreeMap<BranchName, Id>,
     name: &BranchName,
@@ -173,8 +174,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // Names that start with `name` follow it in the sorted list, but not all of them are children.
-    // For example, `a-b` comes between `a` and `a/b`.
+    // In the sorted list, `name` is followed by the names that start with `name`, but not all of
+    // these names are children. For example, `a-b` comes between `a` and `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));
@@ -191,15 +192,15 @@ fn check_no_conflict(
     })
 }
 
-/// The name prefix of the temporary repositories used by fetches.
+/// The prefix of the directory names of temporary repositories, which fetches use.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
-/// Returns the prefix followed by this process's id.
+/// Returns [`FETCH_PREFIX`], followed by the id of this process.
 fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }
 
-/// Removes the temporary fetch directories left behind by killed servers of the same user.
+/// Removes temporary repositories that were left behind by killed servers of the same user.
 pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
@@ -211,7 +212,7 @@ pub fn remove_stale_fetch_dirs() {
             .and_then(|pid| pid.parse().ok());
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
         let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-        // Anyone can create a directory with a matching name in `/tmp`, so check the owner.
+        // Check the owner, because any user can create a directory with a matching name in `/tmp`.
         if gone && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -255,7 +256,7 @@ mod tests {
         std::fs::write(dir.join("d/f"), "far").unwrap();
         git(dir, &["add", "d"]);
         let second = commit("second");
-        // The next fetch reads the objects from a pack.
+        // Pack the objects, so that the next fetch reads them from a pack.
         git(dir, &["gc", "-q"]);
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));

@@ -13,52 +13,53 @@ use super::object::{Object, ObjectKind};
 use super::remote::{CancelFlag, FetchError};
 use super::{BranchName, Id, Result};
 
-/// An index that holds the parents and times of commits, as described in `git-commit-graph(1)`. The
-/// index is stored separately from the commits themselves.
+/// An index of the parents and times of commits, as described in `git-commit-graph(1)`. The index
+/// is stored separately from the commits themselves.
 pub trait CommitGraph: Send + Sync {
     /// Returns the committer time and the parents of a commit, or `None` if the commit is not in
     /// the graph.
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
-/// Storage for objects and branches. Objects are found by their hash, and branches are updated by
-/// compare-and-swap.
+/// Storage for objects and branches. Objects are looked up by their hash. Branches are updated with
+/// compare-and-swap operations.
 ///
-/// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns
+/// A store can be used by many threads at the same time. If [`may_block`](Store::may_block) returns
 /// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether the store's methods may block on a disk. [`fetch`](Store::fetch) may block
-    /// on the network in any case.
+    /// Returns whether the methods of the store can block on disk access. The method
+    /// [`fetch`](Store::fetch) can always block on network access.
     fn may_block(&self) -> bool;
 
-    /// Reads an object. Returns `None` if the object does not exist or has a kind that the database
-    /// does not support.
+    /// Reads an object. Returns `None` if the object does not exist or if the database does not
+    /// support objects of its kind.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn read(&self, id: Id) -> Result<Option<Object>>;
 
-    /// Reads the kind of an object and its length in bytes.
+    /// Returns the kind of an object and its length in bytes, without reading its content.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>>;
 
-    /// Returns whether other programs may remove objects.
+    /// Returns whether other programs can remove objects.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Checks whether an object currently exists, without relying on earlier reads.
+    /// Returns whether an object currently exists. The result does not rely on earlier reads,
+    /// because another program may have removed the object since then.
     ///
     /// # Errors
-    /// Returns [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
+    /// Returns [`Error::Store`](crate::Error::Store) if the object cannot be looked up.
     fn exists(&self, id: Id) -> Result<bool> {
         Ok(self.header(id)?.is_some())
     }
 
-    /// Returns the objects that the garbage collector starts from: the heads of all branches and
-    /// the targets of all other refs.
+    /// Returns the roots for garbage collection, which are the heads of all branches and the
+    /// targets of all other refs.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the refs cannot be read.
@@ -66,15 +67,16 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Writes objects. Each object must come after all objects that it refers to, except those that
-    /// are already stored.
+    /// Writes objects. An object must come after the objects that it refers to, unless those are
+    /// already stored.
     ///
-    /// When this method returns, the objects are as durable as the store can make them. A branch
-    /// may then be set to one of the objects.
+    /// When this method returns, the objects are as durable as the store can make them. After that,
+    /// a branch can be set to one of the objects.
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an
-    /// object cannot be written. Some objects may have been written even if an error is returned.
+    /// object cannot be written. Even if an error is returned, some of the objects may have been
+    /// written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes objects again if another program has removed them since the call to
@@ -99,21 +101,21 @@ pub trait Store: Send + Sync + 'static {
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Writes objects as [`write`](Store::write) does, and then updates either all of the branches
-    /// or none of them. Returns `false` and leaves all branches unchanged if one of them is not at
-    /// its expected commit. The objects may have been written even if no branch is updated.
+    /// Writes objects, as [`write`](Store::write) does, and then applies either all of the updates
+    /// or none of them. Returns `false` and leaves all branches unchanged if any branch is not at
+    /// its expected commit. Even if no branch is updated, the objects may have been written.
     ///
-    /// Combining both steps in one call reduces the time spent waiting for the disk.
+    /// Because both steps are combined in one call, a store spends less time waiting for the disk.
     ///
     /// # Errors
-    /// If the update fails, returns [`Error::BranchConflict`](crate::Error::BranchConflict),
+    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Store`](crate::Error::Store). After an error, each branch has either its old or its
-    /// new head.
+    /// [`Error::Store`](crate::Error::Store) if the update fails. If an error is returned, each
+    /// branch has either its old head or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
-    /// Returns the branch that prevents the creation of `branch`. For example, `a` prevents the
-    /// creation of `a/b`.
+    /// Returns an existing branch that prevents the creation of `branch`. For example, a branch `a`
+    /// prevents the creation of `a/b`.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
@@ -146,9 +148,9 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Watches the branches and calls `changed` shortly after another program may have changed one.
-    /// Dropping the returned guard stops the calls. All calls come from the same thread. Returns
-    /// `None` if no other program can change branches.
+    /// Watches the branches, and calls `changed` shortly after another program may have changed a
+    /// branch. All calls come from the same thread. Dropping the returned guard stops the calls.
+    /// Returns `None` if no other program can change branches.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
@@ -161,10 +163,11 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Fetches a branch from the repository at `url` and returns its head. The fetched objects are
-    /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. No
-    /// branch is changed.
+    /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`.
+    /// Branches of the store are not changed.
     ///
-    /// Blocks until the fetch completes, makes no progress for too long, or is stopped by `cancel`.
+    /// Blocks until the fetch is complete, is cancelled with `cancel`, or times out because it
+    /// makes no progress.
     ///
     /// # Errors
     /// Returns a [`FetchError`] if the fetch fails.
@@ -189,7 +192,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Allows the removal of the objects that were fetched under the name `remote`.
+    /// Allows the objects that were fetched with the name `remote` to be removed.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).
@@ -204,20 +207,20 @@ pub trait Store: Send + Sync + 'static {
 pub struct RefUpdate<'a> {
     /// The branch.
     pub branch: &'a BranchName,
-    /// The expected head. `None` means that the branch must not exist.
+    /// The expected head, or `None` if the branch must not exist.
     pub from: Option<Id>,
-    /// The new head. `None` removes the branch.
+    /// The new head, or `None` if the branch is to be removed.
     pub to: Option<Id>,
 }
 
-/// Branches that another program may have changed.
+/// A set of branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// Branches with these names, and all branches below them.
+    /// The branches with these names, and all branches whose names are below these names.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// Any branch, reported periodically in case a change was missed.
+    /// Any branch. This value is reported periodically in case an earlier change was missed.
     Poll,
 }
 
@@ -233,5 +236,5 @@ impl RefChanges {
     }
 }
 
-/// A guard that stops watching branches when it is dropped.
+/// A guard that is returned by [`Store::watch`]. Dropping the guard stops watching.
 pub trait WatchGuard: Send + Sync {}

@@ -7,18 +7,18 @@ use crate::model::tree_entry::EntryMode;
 use crate::model::tree_text::TreeEntries;
 use crate::{Error, Id, Result};
 
-/// A step of the depth-first walk.
+/// A step of the depth-first walk in [`transfer`].
 enum WalkStep {
-    /// Visit an object unless the target already has it.
+    /// Visit an object, unless the target store already contains it.
     Visit(Id),
-    /// Write an object after everything that it refers to has been written.
+    /// Write an object after all objects that it refers to have been written.
     Write(Id, Object),
 }
 
-/// Copies an object and everything reachable from it. Skips an object that `to` already has, along
-/// with everything reachable from that object.
+/// Copies an object and all objects that are reachable from it. If an object already exists in
+/// `to`, skips the object and all objects that are reachable from it.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
-    // Use a stack instead of recursion, because a history can be arbitrarily long.
+    // Use an explicit stack instead of recursion, because a history can be arbitrarily long.
     let mut stack = vec![WalkStep::Visit(top)];
     while let Some(step) = stack.pop() {
         match step {
@@ -37,7 +37,7 @@ pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> 
     Ok(())
 }
 
-/// Returns the objects that an object refers to.
+/// Returns the hashes of all objects that an object refers to.
 fn references(object: &Object) -> Result<Vec<Id>> {
     let mut references = match object.kind {
         ObjectKind::Blob => Vec::new(),
@@ -54,7 +54,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // The empty tree exists in every store, even though it is never written.
+    // Leave out the empty tree, which exists in every store even though it is never written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

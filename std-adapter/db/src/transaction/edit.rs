@@ -1,4 +1,4 @@
-//! Changes to a transaction's tree.
+//! Methods that change the tree of a transaction.
 
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
@@ -36,7 +36,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a directory. A directory that is still empty is left out of the commit.
+    /// Creates a directory. If the directory is empty when the transaction is committed, the commit
+    /// does not contain it.
     ///
     /// # Errors
     /// - Returns [`Error::Exists`] if `path` exists.
@@ -70,16 +71,16 @@ impl Transaction {
         self.take_node(path).map(drop)
     }
 
-    /// Moves `from` to `to`. Replaces an existing file at `to`, or an existing empty directory if
-    /// `from` is a directory.
+    /// Moves the node at `from` to `to`. If `to` exists, it is replaced. A directory can replace
+    /// only an empty directory, and a file can replace only a file.
     ///
     /// # Errors
     /// - Returns [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is
     ///   a directory.
     /// - Returns [`Error::NotEmpty`] if `to` is a directory that is not empty.
     /// - Returns [`Error::IntoItself`] if `to` is below `from`.
-    /// - Returns [`Error::TooDeep`] if a resulting path would be too long.
-    /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
+    /// - Returns [`Error::TooDeep`] if a node would end up at a path with too many components.
+    /// - Returns [`Error::InvalidName`] if the new name is not valid in a Git tree.
     /// - Returns [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.rename_over(from, to).map(drop)
@@ -151,11 +152,11 @@ impl Transaction {
         Ok(replaced)
     }
 
-    /// Calls `change` with a file's content. The content is charged to the transaction's budget.
+    /// Calls `change` with the content of a file, which is charged to the transaction's budget.
     ///
     /// # Errors
-    /// Returns any error from `change`. Returns [`Error::NotFound`] if there is no such file.
-    /// Returns [`Error::IsDirectory`] if the node is a directory.
+    /// Returns any error that `change` returns. Returns [`Error::NotFound`] if there is no such
+    /// file. Returns [`Error::IsDirectory`] if the node is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -184,8 +185,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces a file's stored content, which is the blob `of`, with a copy in memory. Does
-    /// nothing if the file no longer refers to that blob.
+    /// Replaces the content of a file, which is the stored blob `of`, with `content`, a copy of the
+    /// blob in memory. Does nothing if the file no longer refers to that blob.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
@@ -199,7 +200,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sets the mode of a file. A symbolic link becomes a file whose content is the link's target.
+    /// Sets the mode of a file. If a symbolic link is changed to a regular file, the content of the
+    /// file is the target of the link.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
@@ -215,8 +217,8 @@ impl Transaction {
     }
 }
 
-/// Returns the number of bytes that the node at `path` contributes to the memory reserved for
-/// names.
+/// Returns the number of bytes that are reserved for the names of the node at `path` and all nodes
+/// below it.
 fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {

@@ -13,23 +13,24 @@ use datakit_server::budget::Reservation;
 
 pub(super) struct State {
     pub(super) rw: Tree,
-    /// The memory reserved for names.
+    /// The memory that is reserved for names.
     pub(super) names: Reservation,
-    /// The head of the branch when the transaction began, or the target of the last reset.
+    /// The head that the branch had when the transaction began, or the commit to which the
+    /// transaction was last reset.
     pub(super) start: Option<Id>,
-    /// Removed files that clients still have open, keyed by their numbers.
+    /// Removed files that clients still have open, keyed by number.
     pub(super) detached: HashMap<u64, TreeFile>,
-    /// Paths that a merge left unresolved.
+    /// Paths at which a merge has left an unresolved conflict.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths on which the last commit conflicted, except for paths that have since changed. `None`
-    /// if the commit did not conflict.
+    /// Paths at which the last commit conflicted, except for paths that were changed after the
+    /// commit. The value is `None` if no commit has conflicted.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that were written by merges and that no branch refers to yet. Another program may
-    /// prune these objects before the transaction commits.
+    /// Objects that were written by merges and that are not reachable from a branch yet. Another
+    /// program may prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. The tree does not change until the operation ends,
-    /// because the operation works on a copy.
+    /// Whether a commit or merge is in progress. The tree must not change during the operation,
+    /// because the operation uses a copy of the tree.
     pub(super) busy: bool,
     /// A guard that counts the transaction as open.
     pub(super) counted: Option<GaugeGuard>,
@@ -42,9 +43,9 @@ impl State {
         self.names.resize(self.names.bytes().saturating_add(growth)).map_err(no_space)
     }
 
-    /// Releases memory reserved for names.
+    /// Releases memory that is reserved for names.
     pub(super) fn release(&mut self, bytes: u64) {
-        // Shrinking a reservation cannot fail.
+        // Ignore the result, because shrinking a reservation always succeeds.
         let _ = self.names.resize(self.names.bytes().saturating_sub(bytes));
     }
 
@@ -77,7 +78,7 @@ impl State {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 
-    /// Removes a changed path from the lists of conflicts.
+    /// Removes a path that was changed from the lists of conflicts.
     pub(super) fn resolved(&mut self, path: &[u8]) {
         for list in self.lists() {
             list.remove(path);

@@ -4,7 +4,7 @@ use crate::model::identity::Identity;
 use crate::model::test_trees;
 use crate::model::tree_entry::EntryMode;
 
-/// Stores a commit that contains these files and is not on any branch.
+/// Stores a commit that contains the given files and is not on any branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
     let objects = database.objects();
     let tree =
@@ -34,7 +34,7 @@ fn transaction_can_be_read_but_not_changed_during_a_commit() {
     std::thread::scope(|scope| {
         let lock = branch.lock();
         let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
-        // The commit may not have begun yet.
+        // Try until the commit has begun.
         while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::Busy) {
             std::thread::yield_now();
         }

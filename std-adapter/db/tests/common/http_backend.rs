@@ -1,5 +1,6 @@
-//! A minimal HTTP server in front of `git http-backend`.
-// The Clippy configuration allows both lints in tests, but not in helper functions shared by tests.
+//! A minimal HTTP server that runs `git http-backend`.
+// The Clippy configuration allows these two lints in test functions, but not in other functions
+// that tests call.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
@@ -16,14 +17,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// Serves the repositories below `root` and returns the address. If `public` is `false`, every
-/// request is answered with 401 Unauthorized.
+/// Serves the repositories below `root` and returns the address of the server. If `public` is
+/// `false`, the server responds to every request with 401 Unauthorized.
 pub(crate) fn serve(root: &Path, public: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let root: Arc<Path> = root.into();
-    // The thread runs until the process ends.
+    // The thread runs until the process exits.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {

@@ -1,4 +1,5 @@
-//! Inodes, which hold attributes and content, and dentries, which give inodes their names.
+//! Inodes and dentries. An inode contains the attributes and the content of a file. A dentry is a
+//! name of an inode.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -27,12 +28,13 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and parent of a dentry. They change only while the namespace lock is held. The lock
-/// that protects a location comes last in the locking order. A thread holds at most one such lock
-/// at a time.
+/// The name and the parent of a dentry. Both change only while the namespace lock is held. In the
+/// locking order, the lock on a location comes last. A thread never holds locks on two locations at
+/// the same time.
 #[derive(Debug)]
 pub(super) struct Location {
-    /// The parent directory. The pointer dangles for the root and for a removed name.
+    /// The parent directory. The pointer is dangling if the dentry is the root or if its name was
+    /// removed.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
     /// The memory that is reserved for the name.
@@ -40,7 +42,7 @@ pub(super) struct Location {
 }
 
 impl Dentry {
-    /// Creates a dentry that is not in a directory yet.
+    /// Creates a dentry that does not belong to a directory yet.
     pub(super) fn new(inode: Arc<Inode>, name: &[u8], reservation: Reservation) -> Dentry {
         let location = Mutex::new(Location { parent: Weak::new(), name: name.into(), reservation });
         Dentry(Arc::new(DentryInner { inode, location }))
@@ -54,20 +56,21 @@ impl Dentry {
         self.0.location.lock().name.clone()
     }
 
-    /// Returns the parent directory, or `None` for the root and for a name that has been removed.
+    /// Returns the parent directory. Returns `None` if the dentry is the root or if its name was
+    /// removed.
     pub(super) fn parent(&self) -> Option<Dentry> {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
 
-    /// Returns whether this dentry is `other` or an ancestor of `other`.
+    /// Returns whether this dentry is the same as `other` or an ancestor of `other`.
     pub(super) fn contains(&self, other: &Dentry) -> bool {
         std::iter::successors(Some(other.clone()), Dentry::parent)
             .any(|ancestor| Arc::ptr_eq(&ancestor.0, &self.0))
     }
 }
 
-/// A file of any type. Walks and listings read `number`, `kind` and `version` for every name, so
-/// these fields are not protected by a lock.
+/// A file of any type, including directories. The fields `number`, `kind` and `version` are not
+/// protected by a lock, because walks and listings read them for every name.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,
@@ -93,7 +96,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names. Not used for directories.
+    /// The number of names that the inode has. This field is not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -102,11 +105,11 @@ struct Metadata {
     ctime: Time,
 }
 
-/// The entries of a directory, in the order in which they were created.
+/// The entries of a directory, in the order of their creation.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// The entries, keyed by their cookies in listings. Cookies are never reused, so a listing
-    /// remains valid after any change.
+    /// The entries, keyed by cookie. A cookie is the position of an entry in a listing. Cookies are
+    /// never reused, so a listing can be continued after any change.
     by_cookie: BTreeMap<u64, (Arc<[u8]>, Dentry)>,
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,
@@ -133,8 +136,8 @@ impl Inode {
         let reservation = budget.reserve_item(bytes)?;
         budget.add_inode();
         let now = now();
-        // A 9P2000.u request to create a link contains no permissions. Linux reports 0o777 for
-        // every link.
+        // Use 0o777 for every symbolic link, as Linux does, because a 9P2000.u request to create a
+        // link contains no permissions.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };
@@ -152,7 +155,7 @@ impl Inode {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Avoid version 0, which would disable caching.
+        // Avoid version 0, because clients do not cache files with version 0.
         let version = self.version.load(Ordering::Relaxed).max(1);
         Id { ino: self.number, kind: self.kind, version }
     }
@@ -175,7 +178,7 @@ impl Inode {
     }
 
     /// Returns whether the inode has a name. An inode without a name is freed when the last client
-    /// closes it.
+    /// has closed it.
     pub(super) fn has_name(&self) -> bool {
         self.metadata.lock().nlink > 0
     }
@@ -191,7 +194,8 @@ impl Inode {
         self.kind == FileType::Dir
     }
 
-    /// Reads content at `offset`. The content of a symbolic link is its target, as in 9P2000.
+    /// Reads from the content, beginning at `offset`. As in 9P2000, the content of a symbolic link
+    /// is its target.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.body {
             Body::File(content) => Ok(content.read().read(offset, buf)),
@@ -209,7 +213,7 @@ impl Inode {
         }
     }
 
-    /// Writes `data` at `offset`, or at the end if `append` is set.
+    /// Writes `data` at `offset`, or at the end of the file if `append` is `true`.
     pub(super) fn write(
         &self,
         offset: u64,
@@ -239,7 +243,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because no other step can fail.
+    /// Sets attributes. The size is set first, because this is the only step that can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -250,8 +254,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // Clear the set-id bits as chown(2) does, because the program would otherwise run as the
-        // new owner.
+        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. Otherwise, the program
+        // would run as the new owner.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }
@@ -269,7 +273,8 @@ impl Inode {
         self.content_changed_by(false);
     }
 
-    /// Records a change to the content, and clears the set-id bits if `drops_set_id` is set.
+    /// Records a change to the content. If `drops_set_id` is `true`, clears the set-user-id and
+    /// set-group-id bits.
     fn content_changed_by(&self, drops_set_id: bool) {
         self.version.fetch_add(1, Ordering::Relaxed);
         let mut metadata = self.metadata.lock();
@@ -315,28 +320,28 @@ impl Entries {
         self.by_name.is_empty()
     }
 
-    /// Returns the directory's link count, which includes its own name, `.`, and the `..` entry of
-    /// each subdirectory. Returns 0 for a removed directory.
+    /// Returns the link count of the directory. The directory's name, its `.` entry and the `..`
+    /// entry of each subdirectory count as links. Returns 0 if the directory was removed.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
 
-    /// Returns the entries starting at `cookie`, each with the cookie at which a listing resumes
-    /// after that entry.
+    /// Returns the entries starting at `cookie`. Each entry is returned with the cookie from which
+    /// a listing continues after that entry.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
         self.by_cookie
             .range(cookie..)
             .map(|(cookie, (name, dentry))| (cookie.saturating_add(1), &**name, dentry))
     }
 
-    /// Adds an entry at the end. The name must not be in use.
+    /// Adds an entry at the end of the directory. The name must not be in use.
     pub(super) fn insert(&mut self, name: Arc<[u8]>, dentry: Dentry) {
         let cookie = self.next_cookie;
         self.next_cookie = self.next_cookie.saturating_add(1);
         self.insert_at(cookie, name, dentry);
     }
 
-    /// Adds an entry with a cookie that was returned by [`remove`](Entries::remove).
+    /// Adds an entry at the position `cookie`, which was returned by [`remove`](Entries::remove).
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
         self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));
@@ -347,7 +352,7 @@ impl Entries {
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (cookie, dentry) = self.by_name.remove(name)?;
         self.by_cookie.remove(&cookie);
-        // Shrink the table if the directory used to be much larger.
+        // Shrink the table if it is much larger than necessary.
         if self.by_name.len() < self.by_name.capacity() / 8 {
             self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
         }

@@ -1,4 +1,5 @@
-//! Advisory byte-range locks (`fcntl(2)`), which are recorded and compared but never enforced.
+//! Advisory byte-range locks, as described in `fcntl(2)`. The locks can conflict with each other,
+//! but they do not prevent reads or writes.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -8,44 +9,44 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum number of ranges per file. Without a limit, a client could create any number of
-/// ranges by locking every other byte.
+/// The maximum number of locked ranges per file. Without a limit, a client could create any number
+/// of ranges by locking every second byte.
 const MAX_RANGES: usize = 4096;
-/// The number of bytes reserved for a range.
+/// The number of bytes that are reserved for each range.
 const RANGE_COST: u64 = 512;
 
-/// The locks on one file. Each lock is owned by a process on a client's host.
+/// The locks on one file. The owner of a lock is a process on the host of a client.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether the file has ever been locked. While this flag is `false`, the mutex need not be
-    /// locked when the file is closed.
+    /// Whether the file has ever been locked. If the flag is `false`, `close` does not have to lock
+    /// the mutex.
     used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct LockTable {
     ranges: Vec<LockedRange>,
-    /// The memory that is reserved for the ranges, or `None` if there are no ranges.
+    /// The memory that is reserved for the ranges, or `None` if no memory is reserved.
     reservation: Option<Reservation>,
 }
 
 #[derive(Debug, Clone)]
 struct LockedRange {
-    /// The number of the open file through which the lock was taken. Closing the open file releases
-    /// the lock.
+    /// The number of the open file with which the lock was acquired. When the open file is closed,
+    /// the lock is released.
     open: u64,
     write: bool,
     start: u64,
-    /// The first byte after the range, or `u64::MAX` if the range has no end.
+    /// The offset of the first byte after the range, or `u64::MAX` if the range has no end.
     end: u64,
     process: u32,
     client: Box<[u8]>,
 }
 
 impl Locks {
-    /// Acquires or releases a lock, and returns whether it was granted. If the middle of a range is
-    /// released, the range is split.
+    /// Acquires or releases a lock. Returns `false` if the lock conflicts with another lock. If a
+    /// part in the middle of a range is released, the range is split.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, budget: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -71,7 +72,7 @@ impl Locks {
         Ok(true)
     }
 
-    /// Finds the first lock that conflicts with `lock`, and passes it to `with`.
+    /// Finds the first lock that conflicts with `lock`, and calls `with` with the result.
     pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,
@@ -82,7 +83,7 @@ impl Locks {
         with(found.as_ref().map(LockedRange::to_lock))
     }
 
-    /// Releases the locks that were taken through `open`.
+    /// Releases the locks that were acquired with the open file `open`.
     pub(super) fn close(&self, open: u64) {
         if self.used.load(Ordering::Relaxed) {
             let mut table = self.table.lock();
@@ -117,7 +118,8 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the parts of this range, at most two, that `lock` does not replace.
+    /// Returns the parts of this range that `lock` does not replace. There are at most two such
+    /// parts.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));
@@ -135,7 +137,7 @@ impl LockedRange {
     }
 }
 
-/// Returns the offset of a lock's first byte and the offset after its last byte.
+/// Returns the offset of the first byte of a lock and the offset of the first byte after the lock.
 fn bounds(lock: &Lock<'_>) -> (u64, u64) {
     match lock.length {
         0 => (lock.start, u64::MAX),

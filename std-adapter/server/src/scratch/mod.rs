@@ -1,17 +1,17 @@
 //! A writable tree in memory, similar to a RAM disk.
 //!
-//! The tree supports files with holes, directories, symbolic and hard links, owners, times,
-//! extended attributes and advisory locks. Named pipes and devices are merely recorded, because
-//! they are implemented by the client's host. A single limit applies to the memory used by the
-//! whole tree. The time of the last read is not recorded.
+//! The tree supports files with holes, directories, symbolic links, hard links, owners, times,
+//! extended attributes and advisory locks. Named pipes and devices are only recorded, because the
+//! host of the client implements them. The memory that the tree uses is limited. The time of the
+//! last read is not recorded.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
 //! ```
 //!
 //! A single lock serializes all changes to names. Reads, writes and lookups contend only with
-//! operations on the same file or directory. Operations never wait, and no lock is held across an
-//! `await`.
+//! operations on the same file or directory. No operation waits for an event, and no lock is held
+//! across an `await`.
 
 mod inode;
 mod lock;
@@ -39,9 +39,9 @@ use self::xattr_writer::XattrWriter;
 use crate::budget::Budget;
 
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
-/// A file exists for as long as a [`Dentry`] or an [`OpenFile`] refers to it.
+/// A file exists while a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// Permissions are checked by the clients' hosts, not by the tree.
+/// The tree does not check permissions, because the hosts of the clients check them.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 
@@ -49,7 +49,7 @@ pub struct Scratch(Arc<ScratchInner>);
 struct ScratchInner {
     root: Dentry,
     budget: Arc<Budget>,
-    /// The lock that is held while names are changed.
+    /// The namespace lock, which is held while names are changed.
     namespace_lock: Mutex<()>,
     next_open: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// The memory limit, in bytes, that [`new`](Scratch::new) sets.
+    /// The memory limit, in bytes, of a tree that was created with [`new`](Scratch::new).
     pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
     /// Creates an empty tree with a memory limit of 1 GiB.
@@ -81,15 +81,15 @@ impl Scratch {
         Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// Creates an empty tree with the given memory limit in bytes. The limit covers content, names,
-    /// and about 512 additional bytes for each file and each name. Operations that exceed the limit
-    /// fail with [`Error::NoSpace`].
+    /// Creates an empty tree with the given memory limit in bytes. The limit applies to content,
+    /// names, and about 512 additional bytes for each file and each name. Operations that would
+    /// exceed the limit fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);
         let create = Create { kind: CreateKind::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
-        // The root does not count against the limit, because even a tree with a limit of 0 needs a
-        // root.
+        // The root is not charged to the tree's budget, because even a tree with a limit of 0 needs
+        // a root.
         let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
             unreachable!("an unlimited budget is never exhausted")
         };
