@@ -10,9 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
-//! it must be valid. The other lines of existing commits can contain arbitrary bytes. A part that
-//! cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as in Git. Only the tree and the parents that follow the tree
+//! must be valid, because the other lines of an existing commit can contain arbitrary bytes. If a
+//! part of the commit cannot be decoded, it is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -30,13 +30,13 @@ pub struct Commit {
     pub tree: Id,
     /// The parents. The first parent is the previous commit on the branch.
     pub parents: Vec<Id>,
-    /// The author as `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email address,
-    /// the missing part is omitted.
+    /// The author, in the form `NAME <EMAIL>` in UTF-8. If the commit does not contain the name or
+    /// the email address, the missing part is omitted.
     pub author: String,
-    /// The author's date, if the commit has one.
+    /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
-    /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
-    /// sorted by the committer's date.
+    /// The committer date in seconds since 1970, or 0 if the commit has no committer date.
+    /// Histories are sorted by this date.
     pub time: i64,
     /// The message, which is converted to UTF-8 if its encoding is known.
     pub message: Vec<u8>,
@@ -46,12 +46,12 @@ impl Commit {
     /// Decodes a commit as leniently as Git does.
     ///
     /// # Errors
-    /// [`Error::Store`] if the tree is missing or a parent is not a hash.
+    /// Returns [`Error::Store`] if the tree is missing or a parent is not a hash.
     pub fn decode(data: &[u8]) -> Result<Commit> {
         parse(data)
     }
 
-    /// Returns the author's date in RFC 3339 format, in the author's time zone. Returns an empty
+    /// Returns the author date in RFC 3339 format, in the time zone of the author. Returns an empty
     /// string if the commit has no author date.
     #[must_use]
     pub fn date(&self) -> String {
@@ -59,11 +59,11 @@ impl Commit {
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
-    /// Encodes a commit whose author and committer are the database itself. The date is `time`, in
-    /// seconds since 1970, and the time zone is UTC.
+    /// Encodes a commit whose author and committer are the default identity. `time` is the date of
+    /// the commit in seconds since 1970. The time zone is UTC.
     ///
     /// # Errors
-    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
+    /// Returns [`Error::InvalidMessage`] if the message contains a NUL byte.
     pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
         let (name, email) = AUTHOR;
         let by = gix::actor::Signature {
@@ -77,7 +77,7 @@ impl Commit {
     /// Encodes a commit.
     ///
     /// # Errors
-    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
+    /// Returns [`Error::InvalidMessage`] if the message contains a NUL byte.
     pub fn encode_by(
         tree: Id,
         parents: &[Id],
@@ -111,7 +111,7 @@ fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
 /// Decodes a commit.
 ///
 /// # Errors
-/// [`Error::Store`] if the tree is missing or a parent is not a hash.
+/// Returns [`Error::Store`] if the tree is missing or a parent is not a hash.
 fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::store(format!("malformed commit: {what}"));
     let (headers, message) = split_at_empty_line(data);
@@ -123,7 +123,7 @@ fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // Git sorts commits by the committer's time, and looks for this time only in the second line
+    // Git sorts commits by the committer date. To find this date, Git looks only at the second line
     // after the parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
@@ -134,7 +134,7 @@ fn parse(data: &[u8]) -> Result<Commit> {
         }
         _ => 0,
     };
-    // If a header occurs several times, the last one counts, as in `git log --format`.
+    // If a header occurs several times, use the last occurrence, as `git log --format` does.
     let last = |header: &[u8]| rest.iter().rev().find_map(|line| line.strip_prefix(header));
     let encoding = last(b"encoding ");
     let author = last(b"author ").map(Person::of).unwrap_or_default();
@@ -148,7 +148,7 @@ fn parse(data: &[u8]) -> Result<Commit> {
     })
 }
 
-/// Returns the headers and the message, which follows the first empty line.
+/// Returns the headers and the message. The message begins after the first empty line.
 fn split_at_empty_line(data: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;
     while let Some(rest) = data.get(start..).filter(|rest| !rest.is_empty()) {
@@ -167,12 +167,12 @@ fn lines(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
     whole.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// Parses 40 hexadecimal digits of either case.
+/// Parses 40 hexadecimal digits, which can be uppercase or lowercase.
 fn hash(text: &[u8]) -> Option<Id> {
     Id::parse(&text.to_ascii_lowercase()).ok().filter(|_| text.len() == 40)
 }
 
-/// The parts of `NAME <MAIL> SECONDS ZONE` that are present in a header.
+/// The parts of a header of the form `NAME <MAIL> SECONDS ZONE`. Any part can be missing.
 #[derive(Default)]
 struct Person<'c> {
     name: &'c [u8],
@@ -183,7 +183,7 @@ struct Person<'c> {
 impl<'c> Person<'c> {
     fn of(line: &'c [u8]) -> Person<'c> {
         let Some(open) = line.iter().position(|byte| *byte == b'<') else {
-            // If there is no address, everything before the time is the name.
+            // If there is no email address, the name consists of everything before the time.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
             let time = zone
@@ -195,7 +195,8 @@ impl<'c> Person<'c> {
         let (name, rest) = line.split_at(open);
         let rest = rest.get(1..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
-        // The time follows the last `>`, because the address may contain that character.
+        // Look for the time after the last `>`, because the email address can contain this
+        // character.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
         Person { name: name.trim_ascii(), mail: rest.get(..end), time: behind.and_then(parse_time) }
@@ -211,8 +212,9 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses `SECONDS ZONE`, where the zone defaults to UTC. Returns `None` if `SECONDS` is not a
-/// number. As in Git, an out-of-range number yields the start of 1970.
+/// Parses a time of the form `SECONDS ZONE`. If the zone is missing, it is UTC. Returns `None` if
+/// `SECONDS` is not a number. If the number is out of range, returns the start of 1970, as Git
+/// does.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
@@ -225,12 +227,13 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and last seconds that RFC 3339 can express in every time zone. RFC 3339 covers only
-/// the years 0 to 9999.
+/// The first and the last second that can be written in RFC 3339 format in every time zone. This
+/// format supports only the years 0 to 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
-/// Parses `+HHMM` or `-HHMM` into seconds. Returns `None` for an offset of a day or more.
+/// Parses a time zone offset of the form `+HHMM` or `-HHMM`, and returns the offset in seconds.
+/// Returns `None` if the offset is a day or more.
 fn parse_offset(zone: &str) -> Option<i32> {
     let (sign, digits) = match zone.as_bytes().first()? {
         b'+' => (60, zone.get(1..)?),
@@ -243,13 +246,14 @@ fn parse_offset(zone: &str) -> Option<i32> {
         .map(|minutes| sign * minutes)
 }
 
-/// Converts text to UTF-8. Returns the text unchanged if the encoding is unknown or the text is
-/// invalid in that encoding.
+/// Converts text to UTF-8. Returns the text unchanged if the encoding is unknown or if the text is
+/// not valid in the encoding.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
     };
-    // Git decodes text with these labels as Latin-1, whereas browsers decode it as windows-1252.
+    // Git uses Latin-1 for these labels, whereas the `encoding_rs` crate uses windows-1252, as
+    // browsers do.
     const LATIN_1: [&[u8]; 6] =
         [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
     if LATIN_1.contains(&&*label) {
@@ -271,8 +275,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for ASCII characters. The headers are ASCII even if
-/// the message uses two bytes per character.
+/// Returns whether the encoding uses two bytes for each ASCII character. Even if the message of a
+/// commit uses such an encoding, the headers are ASCII.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }
@@ -347,7 +351,7 @@ mod tests {
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
         assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
         assert_eq!(text("UTF-16", b"plain").message, b"plain");
-        // Text is unchanged if it is invalid in its encoding or if the encoding is unknown.
+        // The text is unchanged if it is not valid in its encoding or if the encoding is unknown.
         assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
         assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
     }

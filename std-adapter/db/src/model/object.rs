@@ -7,16 +7,16 @@ use crate::{Error, Id, Result};
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// The content of a file or the target of a symbolic link.
+    /// A blob: the content of a file or the target of a symbolic link.
     Blob,
-    /// A directory.
+    /// A tree: the entries of a directory.
     Tree,
-    /// A commit: a tree with a message and parents.
+    /// A commit: a version of a tree, with a message and parents.
     Commit,
 }
 
 impl ObjectKind {
-    /// Returns the corresponding gix kind.
+    /// Converts the kind to a gix kind.
     pub(crate) fn as_git(self) -> gix::objs::Kind {
         match self {
             ObjectKind::Blob => gix::objs::Kind::Blob,
@@ -25,7 +25,7 @@ impl ObjectKind {
         }
     }
 
-    /// Converts from a gix kind. Returns `None` for a tag, which the database does not support.
+    /// Converts a gix kind. Returns `None` for tags, which the database does not support.
     pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
             gix::objs::Kind::Blob => Some(ObjectKind::Blob),
@@ -36,7 +36,7 @@ impl ObjectKind {
     }
 }
 
-/// Writes Git's name for the kind.
+/// Writes the name that Git uses for the kind.
 impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -47,7 +47,7 @@ impl std::fmt::Display for ObjectKind {
     }
 }
 
-/// An uncompressed object without its header.
+/// An object in uncompressed form, without the header that Git stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// The kind of the object.
@@ -57,10 +57,10 @@ pub struct Object {
 }
 
 impl Object {
-    /// Creates an object and returns it with its hash.
+    /// Creates an object, and returns it along with its hash.
     ///
     /// # Errors
-    /// [`Error::Store`] if the content is part of a SHA-1 collision attack.
+    /// Returns [`Error::Store`] if the content is part of a SHA-1 collision attack.
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
@@ -69,7 +69,7 @@ impl Object {
     }
 }
 
-/// New objects to be written, dependencies first.
+/// New objects to be written to the store. Each object comes after the objects that it refers to.
 pub type NewObjects = Vec<(Id, Object)>;
 
 /// Converts an id to a gix id.
@@ -77,7 +77,8 @@ pub(crate) fn object_id(id: Id) -> gix::ObjectId {
     gix::ObjectId::Sha1(*id.as_bytes())
 }
 
-/// Converts a gix id, which has 20 bytes because only SHA-1 repositories are opened.
+/// Converts a gix id to an id. A gix id always has 20 bytes, because only SHA-1 repositories are
+/// opened.
 pub(crate) fn id_of(id: &gix::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);

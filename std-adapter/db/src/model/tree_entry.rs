@@ -1,4 +1,4 @@
-//! An entry of a tree, and the order of entries.
+//! The entries of a tree and their order.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ pub enum EntryMode {
     Link,
     /// 40000: a directory.
     Dir,
-    /// 160000: a commit in another repository, or an entry with an unknown mode. Submodule entries
-    /// are hidden but preserved.
+    /// 160000: a submodule, which is a commit in another repository. Entries with an unknown mode
+    /// are treated as submodules too. Submodules are hidden but preserved.
     Submodule,
 }
 
 impl EntryMode {
-    /// Returns the mode as encoded in a tree.
+    /// Returns the octal form of the mode, which is used in an encoded tree.
     pub(crate) fn octal(self) -> &'static [u8] {
         match self {
             EntryMode::Normal => b"100644",
@@ -33,7 +33,8 @@ impl EntryMode {
         }
     }
 
-    /// Returns the letter for this mode in `tree.live` and `/trees`, or `None` for a submodule.
+    /// Returns the letter that represents this mode in `tree.live` and `/trees`, or `None` for a
+    /// submodule.
     #[must_use]
     pub fn letter(self) -> Option<char> {
         match self {
@@ -49,20 +50,20 @@ impl EntryMode {
 /// An entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// The name: any bytes except `/` and NUL.
+    /// The name, which can contain any bytes except `/` and NUL.
     pub name: Arc<[u8]>,
-    /// The mode, which determines the kind of entry.
+    /// The mode, which determines the kind of the entry.
     pub mode: EntryMode,
-    /// The hash of the object.
+    /// The hash of the object to which the entry refers.
     pub id: Id,
 }
 
-/// Compares entries in Git's order, in which a directory sorts as if its name ended with a slash.
+/// Compares two entries in Git's order. A directory is sorted as if its name ended with a slash.
 pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
-/// Finds the entry with this name among entries in Git's order.
+/// Finds the entry with the name `name` in a list of entries that is sorted in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {
@@ -73,8 +74,8 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names as [`order`] does. The flag that accompanies each name is `true` for a
-/// directory.
+/// Compares two names, as [`order`] does for entries. Each name is given together with a flag,
+/// which is `true` for a directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =

@@ -1,13 +1,13 @@
-//! The encoding of trees.
+//! Encodes and decodes trees.
 //!
 //! ```text
 //! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Trees are decoded as leniently as Git decodes them. Other programs may have written entries in a
-//! different order or with unusual modes. Such entries are sorted, and their modes are normalized.
-//! Duplicate names and names that would lead out of the directory are hidden. No path can refer to
-//! a hidden name. Some hidden names are attacks on programs that check out the tree.
+//! Trees are decoded as leniently as in Git. Other programs may have written entries in a different
+//! order or with unusual modes. When a tree is decoded, its entries are sorted, and their modes are
+//! normalized. Duplicate names are hidden, and so are names such as `..`, because a path cannot
+//! refer to them. Such names can be attacks on programs that check out the tree.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -17,11 +17,11 @@ use crate::model::object::{Object, ObjectKind};
 use crate::model::tree_entry::{EntryMode, TreeEntry, order};
 use crate::{Error, Id, Result};
 
-/// The entries of a tree in Git's order, without duplicate names.
+/// The entries of a tree, sorted in Git's order and without duplicate names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TreeEntries {
     entries: Box<[TreeEntry]>,
-    /// The first hidden name.
+    /// The name of the first hidden entry.
     refused: Option<Box<[u8]>>,
     weight: u64,
 }
@@ -38,10 +38,10 @@ impl TreeEntries {
     /// Decodes a tree.
     ///
     /// # Errors
-    /// [`Error::Store`] if an entry is malformed.
+    /// Returns [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // Assume 40 bytes per entry. An entry has at least 24 bytes, but most names are several
-        // bytes long.
+        // Assume that an entry has 40 bytes on average. The minimum is 24 bytes, but most names are
+        // several bytes long.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -68,7 +68,8 @@ impl TreeEntries {
         Ok(parsed)
     }
 
-    /// Removes duplicates. A file and a directory with the same name need not be adjacent.
+    /// Removes entries with duplicate names. A file and a directory with the same name are not
+    /// always adjacent.
     fn drop_doubles(&mut self) {
         let adjacent =
             self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
@@ -85,8 +86,8 @@ impl TreeEntries {
         }
     }
 
-    /// Returns `true` if a file and a directory may share a name. If the two are not adjacent, the
-    /// names of all entries between them begin with the shared name.
+    /// Returns whether a file and a directory may have the same name. If two such entries are not
+    /// adjacent, the names of all entries between them begin with that name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
@@ -106,18 +107,19 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // Only directories can be out of order, because Git sorts them as if their names ended with
-        // a slash.
+        // Sort the entries only if there is a directory, because Git's order differs from the byte
+        // order only for directories.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
         sorted
     }
 
-    /// Checks that no entry is hidden. A changed copy of the tree would lose hidden entries.
+    /// Returns an error if an entry is hidden, because a changed copy of the tree would lose the
+    /// entry.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] if an entry is hidden.
+    /// Returns [`Error::Unchangeable`] if an entry is hidden.
     pub fn check_whole(&self) -> Result<()> {
         match &self.refused {
             None => Ok(()),
@@ -126,15 +128,15 @@ impl TreeEntries {
     }
 }
 
-/// An entry as encoded in a tree.
+/// An entry of an encoded tree.
 pub(crate) struct RawEntry<'t> {
     pub(crate) name: &'t [u8],
     pub(crate) mode: EntryMode,
     pub(crate) id: Id,
 }
 
-/// Returns the entries in their encoded order, without checking their names. The iterator ends
-/// after the first error.
+/// Returns the entries of an encoded tree in their original order, without checking their names.
+/// The iterator ends after the first error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -147,7 +149,7 @@ pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'
     })
 }
 
-/// Splits off the first entry.
+/// Returns the first entry and the rest of `data`.
 fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     let cut = || Error::store("malformed tree: an entry is truncated");
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
@@ -159,8 +161,9 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalizes a mode as Git does. Only the executable bit of a file's permissions matters. An entry
-/// with an unknown or malformed mode is treated as a submodule and therefore hidden.
+/// Normalizes a mode, as Git does. Of a file's permissions, only the executable bit is significant.
+/// If the mode is unknown or malformed, the entry is treated as a submodule and is therefore
+/// hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
@@ -175,7 +178,7 @@ fn mode_of(octal: &[u8]) -> EntryMode {
     }
 }
 
-/// Returns whether this name can occur in a path.
+/// Returns whether a path can contain this name.
 fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
@@ -183,7 +186,7 @@ fn can_be_shown(name: &[u8]) -> bool {
 /// Encodes a tree from `entries`, which may be in any order.
 ///
 /// # Errors
-/// [`Error::Store`] if a name is not valid in a tree.
+/// Returns [`Error::Store`] if a name is not valid in a tree.
 pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by(order);
@@ -333,7 +336,7 @@ mod tests {
         .unwrap();
         let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
-        // The directory `b` sorts as if it were named `b/`.
+        // The directory `b` is sorted as if its name were `b/`.
         let expected: [(&[u8], EntryMode); 4] = [
             (b"a", EntryMode::Link),
             (b"b-", EntryMode::Submodule),

@@ -1,4 +1,4 @@
-//! The content of a file: a stored blob or uncommitted bytes.
+//! The content of files, which is either a stored blob or uncommitted bytes.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ pub enum FileContent {
     Pending(Pending),
 }
 
-/// Uncommitted bytes, which may have holes. Clones share unchanged parts.
+/// Uncommitted bytes, which can contain holes. Clones share their unchanged parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending(pub(super) Arc<SparseBytes>);
 
 impl FileContent {
     /// Creates uncommitted content without a memory limit.
     pub(super) fn of(bytes: &[u8]) -> FileContent {
-        // Without a limit, the copy fails only if the process is out of memory.
+        // Because the budget is unlimited, the copy fails only if the process is out of memory.
         let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))
             .unwrap_or_else(|_| SparseBytes::new(Budget::new(u64::MAX)));
         FileContent::Pending(Pending(Arc::new(content)))
     }
 
-    /// Wraps uncommitted bytes.
+    /// Creates content from uncommitted bytes.
     pub(crate) fn pending(content: SparseBytes) -> FileContent {
         FileContent::Pending(Pending(Arc::new(content)))
     }
@@ -40,8 +40,8 @@ impl FileContent {
     /// Returns the content as contiguous bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if there is
-    /// not enough memory for a copy.
+    /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns
+    /// [`Error::NoMemory`] if there is not enough memory for a copy.
     pub fn bytes(&self, objects: &ObjectCache) -> Result<Arc<[u8]>> {
         match self {
             FileContent::Stored(id) => objects.blob(*id),
@@ -49,10 +49,10 @@ impl FileContent {
         }
     }
 
-    /// Returns the length in bytes.
+    /// Returns the length of the content in bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob is missing or cannot be read.
+    /// Returns [`Error::Broken`] if the blob is missing or cannot be read.
     pub fn length(&self, objects: &ObjectCache) -> Result<u64> {
         match self {
             FileContent::Stored(id) => objects.blob_length(*id),
@@ -60,12 +60,12 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes for editing and charges them to `space`. If the content is a blob, it is
-    /// loaded first.
+    /// Returns the bytes so that they can be changed, and charges them to `space`. If the content
+    /// is a blob, the blob is loaded into memory first.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if the limit
-    /// is reached.
+    /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns
+    /// [`Error::NoMemory`] if the limit is reached.
     pub(crate) fn edit(
         &mut self,
         objects: &ObjectCache,
@@ -96,11 +96,11 @@ impl FileContent {
         }
     }
 
-    /// Returns the content's hash. The content does not have to be in the store.
+    /// Returns the hash of the content, even if the content is not in the store.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is not enough memory for a copy; [`Error::Store`] if the
-    /// content cannot be hashed.
+    /// Returns [`Error::NoMemory`] if there is not enough memory for a copy. Returns
+    /// [`Error::Store`] if the content cannot be hashed.
     pub fn id(&self) -> Result<Id> {
         match self {
             FileContent::Stored(id) => Ok(*id),
@@ -126,7 +126,7 @@ impl Pending {
     }
 }
 
-/// Converts an error returned by a budget.
+/// Converts an error that a budget has returned.
 pub(crate) fn no_space(error: vfs::Error) -> Error {
     Error::NoMemory(match error {
         vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),

@@ -1,4 +1,4 @@
-//! Directories of a tree and their nodes.
+//! Directories and the nodes that they contain.
 
 use std::sync::Arc;
 
@@ -10,25 +10,26 @@ use crate::model::tree_entry::find;
 use crate::model::tree_entry::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
-/// The maximum number of components in the path of a changed node. Changed directories are written
-/// and dropped recursively, so their depth is limited.
+/// The maximum number of components in the path of a changed node. The depth is limited, because
+/// changed directories are written and dropped recursively.
 pub const MAX_DEPTH: usize = 512;
 
-/// The name of a directory entry: any bytes except `/` and NUL.
+/// The name of a directory entry, which can contain any bytes except `/` and NUL.
 pub type Name = Arc<[u8]>;
 
-/// The item at a path.
+/// A node of a tree, which is a directory, a file or a submodule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeNode {
     /// A directory.
     Dir(TreeDir),
     /// A file or symbolic link.
     File(TreeFile),
-    /// A reference to a commit in another repository. The reference is preserved but not followed.
+    /// A submodule, which refers to a commit in another repository. The reference is preserved but
+    /// not followed.
     Submodule(Id),
 }
 
-/// A directory, either stored or changed.
+/// A directory, which is either stored or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeDir {
     /// A tree in the store.
@@ -43,7 +44,7 @@ pub struct TreeFile {
     /// The mode, which is [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or
     /// [`Link`](EntryMode::Link).
     pub mode: EntryMode,
-    /// The content, or the target of a symbolic link.
+    /// The content of the file, or the target of the symbolic link.
     pub content: FileContent,
 }
 
@@ -64,7 +65,7 @@ impl TreeNode {
         TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
-    /// Returns the mode of the node's entry in a tree.
+    /// Returns the mode that the node has as an entry of a tree.
     #[must_use]
     pub fn mode(&self) -> EntryMode {
         match self {
@@ -82,10 +83,10 @@ impl TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// Returns the node named `name`, or `None` if there is no such node.
+    /// Returns the node with the name `name`, or `None` if there is no such node.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
+    /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn get(&self, objects: &ObjectCache, name: &[u8]) -> Result<Option<TreeNode>> {
         match self {
             TreeDir::Edited(entries) => Ok(entries.get(name)),
@@ -99,17 +100,17 @@ impl TreeDir {
     /// Returns all entries, sorted by the bytes of their names.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
+    /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn list(&self, objects: &ObjectCache) -> Result<Vec<(Name, TreeNode)>> {
         let mut list = Vec::new();
         self.each(objects, |name, node| list.push((name.clone(), node)))?;
         Ok(list)
     }
 
-    /// Calls `see` with each entry, in byte order by name.
+    /// Calls `see` with each entry. The entries are sorted by the bytes of their names.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
+    /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn each(&self, objects: &ObjectCache, mut see: impl FnMut(&Name, TreeNode)) -> Result<()> {
         match self {
             TreeDir::Edited(entries) => entries.each(see),
@@ -124,10 +125,10 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Checks that the directory can be placed at a path with `names` components.
+    /// Checks whether the directory can be placed at a path with `names` components.
     ///
     /// # Errors
-    /// [`Error::TooDeep`] if a changed directory would be nested too deeply.
+    /// Returns [`Error::TooDeep`] if a changed directory would be nested too deeply.
     pub fn check_depth(&self, names: usize) -> Result<()> {
         let mut rest = vec![(self, names)];
         while let Some((dir, depth)) = rest.pop() {
@@ -143,8 +144,8 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Returns whether the directory has no entries. Empty subdirectories count as entries until
-    /// the tree is written.
+    /// Returns whether the directory has no entries. Until the tree is written, empty
+    /// subdirectories count as entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
@@ -153,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns two totals in bytes: the approximate memory used by uncommitted names, and the
-    /// length of uncommitted files. Both totals include subdirectories.
+    /// Returns the approximate number of bytes that uncommitted names take up in memory, and the
+    /// total length of uncommitted files. Both numbers include all subdirectories.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -190,11 +191,11 @@ impl TreeDir {
         }
     }
 
-    /// Encodes the directory in the same way as [`Tree::write`](super::Tree::write).
+    /// Encodes the directory and everything below it, as [`Tree::write`](super::Tree::write) does.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is not enough memory for a copy of a file; [`Error::Store`] if
-    /// an object cannot be encoded.
+    /// Returns [`Error::NoMemory`] if there is not enough memory for a copy of a file. Returns
+    /// [`Error::Store`] if an object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         match self {
             TreeDir::Stored(id) => Ok(*id),

@@ -1,7 +1,7 @@
-//! A directory whose changes are kept separate from its stored entries.
+//! Changed directories. The changes are kept separate from the stored entries.
 //!
-//! Changing an entry of a very large directory costs little more than storing that entry. Only
-//! writing the directory takes time proportional to its size.
+//! Changing an entry is fast, even in a very large directory. Only writing the directory takes time
+//! that is proportional to its size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::{Id, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditedDir {
     before: Arc<TreeEntries>,
-    /// The changed names and their nodes. `None` means that the entry was removed.
+    /// The nodes of all changed entries, keyed by name, or `None` for an entry that was removed.
     changes: BTreeMap<Name, Option<TreeNode>>,
-    /// The number of entries.
+    /// The number of entries in the directory.
     count: usize,
 }
 
 impl EditedDir {
-    /// Creates an unchanged copy of a stored directory.
+    /// Creates a copy of a stored directory, which has no changes yet.
     pub(crate) fn of(before: Arc<TreeEntries>) -> EditedDir {
         EditedDir { count: before.len(), before, changes: BTreeMap::new() }
     }
@@ -77,12 +77,12 @@ impl EditedDir {
         removed
     }
 
-    /// Returns the changed entries, except those that were removed.
+    /// Returns all changed entries, except for entries that were removed.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &TreeNode)> {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// Calls `see` with each entry, in byte order by name.
+    /// Calls `see` with each entry. The entries are sorted by the bytes of their names.
     pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
@@ -96,7 +96,7 @@ impl EditedDir {
         before.for_each(|entry| see(&entry.name, TreeNode::of(entry)));
     }
 
-    /// Encodes the directory in the same way as [`TreeDir::write`].
+    /// Encodes the directory and everything below it, as [`TreeDir::write`] does.
     pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {
@@ -117,7 +117,7 @@ impl EditedDir {
             all.push(entry);
         }
         all.extend(changed);
-        // Git does not store empty directories.
+        // Leave out empty directories, because Git does not store them.
         all.retain(|entry| (entry.mode, entry.id) != (EntryMode::Dir, Id::EMPTY_TREE));
         encode_sorted(&all)
     }
@@ -154,7 +154,7 @@ mod tests {
             before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
             changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
         ) {
-            // Skip names that no entry can have.
+            // Leave out names that an entry cannot have.
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();

@@ -1,4 +1,4 @@
-//! Trees that can be changed in place and share their unchanged parts.
+//! Trees that can be changed. Copies of a tree share their unchanged parts.
 
 mod content;
 mod dir;
@@ -17,8 +17,8 @@ use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// A directory tree. Cloning a tree is cheap, and a change copies only the directories along its
-/// path. A directory is read only when it is needed.
+/// A directory tree. Cloning a tree takes little time. When a node is changed, only its parent
+/// directories are copied. Directories are read on demand.
 ///
 /// A path consists of names joined by `/`, without a leading `/`. The empty path refers to the top
 /// directory.
@@ -26,16 +26,16 @@ use crate::{Error, Id, Result};
 pub struct Tree(TreeDir);
 
 impl Tree {
-    /// Returns the stored tree with this hash, without checking that it exists.
+    /// Returns the stored tree with this hash. Does not check whether the tree exists.
     #[must_use]
     pub fn stored(id: Id) -> Tree {
         Tree(TreeDir::Stored(id))
     }
 
-    /// Returns the tree of `commit`, or the empty tree for `None`.
+    /// Returns the tree of `commit`, or the empty tree if `commit` is `None`.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the store has no such commit or cannot read it.
+    /// Returns [`Error::Broken`] if the commit does not exist or cannot be read.
     pub fn of_commit(objects: &ObjectCache, commit: Option<Id>) -> Result<Tree> {
         Ok(Tree::stored(match commit {
             Some(commit) => objects.commit(commit)?.tree,
@@ -58,8 +58,8 @@ impl Tree {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
-    /// through a file; [`Error::Broken`] if a directory cannot be read.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
+    /// `path` leads through a file. Returns [`Error::Broken`] if a directory cannot be read.
     pub fn get(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let mut node = TreeNode::Dir(self.0.clone());
         for (depth, name) in names(path).enumerate() {
@@ -73,8 +73,8 @@ impl Tree {
     /// Returns the directory at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is nothing at `path`; [`Error::NotDirectory`] if the node is
-    /// not a directory; [`Error::Broken`] if a directory cannot be read.
+    /// Returns [`Error::NotFound`] if there is no node at `path`. Returns [`Error::NotDirectory`]
+    /// if the node is not a directory. Returns [`Error::Broken`] if a directory cannot be read.
     pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
             TreeNode::Dir(dir) => Ok(dir),
@@ -82,24 +82,24 @@ impl Tree {
         }
     }
 
-    /// Puts `node` at `path`, replacing any existing node. The parent directory must exist.
+    /// Puts `node` at `path`, and replaces any existing node. The parent directory must exist.
     ///
     /// # Errors
-    /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
-    /// [`Error::IsDirectory`] for the top directory; [`Error::TooDeep`] if the path has too many
-    /// components.
+    /// Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// Returns [`Error::IsDirectory`] if `path` is the top directory. Returns [`Error::TooDeep`] if
+    /// the path has too many components.
     pub fn put_node(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
         Ok(())
     }
 
-    /// Removes and returns the node at `path`. A parent directory that becomes empty remains until
-    /// the tree is written.
+    /// Removes and returns the node at `path`. If the parent directory becomes empty, it is not
+    /// removed until the tree is written.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
-    /// through a file; [`Error::IsDirectory`] for the top directory.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
+    /// `path` leads through a file. Returns [`Error::IsDirectory`] if `path` is the top directory.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Check first that the node exists, so that a failed removal does not mark the directory as
@@ -111,8 +111,9 @@ impl Tree {
     /// Returns a mutable reference to the file at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such node; [`Error::IsDirectory`] if the node is a
-    /// directory or submodule; [`Error::TooDeep`] if the path has too many components.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::IsDirectory`] if the
+    /// node is a directory or submodule. Returns [`Error::TooDeep`] if the path has too many
+    /// components.
     pub fn file_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut TreeFile> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         match self.entries_mut(objects, parent)?.get_mut(name) {
@@ -122,7 +123,7 @@ impl Tree {
         }
     }
 
-    /// Returns the paths of all empty directories. Writing the tree leaves out empty directories.
+    /// Returns the paths of all empty directories, which are left out when the tree is written.
     #[must_use]
     pub fn empty_dirs(&self) -> Vec<Vec<u8>> {
         let (mut empty, mut left) = (Vec::new(), vec![(Vec::new(), &self.0)]);
@@ -140,12 +141,12 @@ impl Tree {
         empty
     }
 
-    /// Creates a directory at `path`, along with its parents. Returns `false` and creates nothing
-    /// if there is a file at `path` or at the path of a parent.
+    /// Creates a directory at `path` and any missing parent directories. If there is a file at
+    /// `path` or at the path of a parent, returns `false` and creates nothing.
     ///
     /// # Errors
-    /// [`Error::TooDeep`] if the path has too many components; [`Error::Broken`] if a directory
-    /// cannot be read.
+    /// Returns [`Error::TooDeep`] if the path has too many components. Returns [`Error::Broken`] if
+    /// a directory cannot be read.
     pub fn make_dirs(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<bool> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for dir in
@@ -163,11 +164,11 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the approximate number of additional bytes that parent directories take up in memory
-    /// after a change to the node at `path`.
+    /// Returns the approximate number of additional bytes that the parent directories will take up
+    /// in memory if the node at `path` is changed.
     ///
     /// # Errors
-    /// [`Error::Broken`] if a directory cannot be read.
+    /// Returns [`Error::Broken`] if a directory cannot be read.
     pub(crate) fn growth(&self, objects: &ObjectCache, path: &[u8]) -> Result<u64> {
         let Some((parent, _)) = split(path) else { return Ok(0) };
         let (mut dir, mut growth) = (self.0.clone(), 0_u64);
@@ -180,7 +181,8 @@ impl Tree {
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
                 Some(TreeNode::Dir(dir)) => dir,
-                // The change itself will fail with the appropriate error.
+                // Do not report an error here, because the change itself will fail with the
+                // appropriate error.
                 _ => return Ok(growth),
             };
         }
@@ -204,12 +206,12 @@ impl Tree {
         dir.entries_mut(objects).map_err(|error| error.at(path))
     }
 
-    /// Encodes the tree, adds the objects to `batch` and returns the tree's hash. Empty directories
-    /// are left out.
+    /// Encodes the tree, adds the new objects to `batch`, and returns the hash of the tree. Leaves
+    /// out empty directories.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is not enough memory for a copy of a file; [`Error::Store`] if
-    /// an object cannot be encoded.
+    /// Returns [`Error::NoMemory`] if there is not enough memory for a copy of a file. Returns
+    /// [`Error::Store`] if an object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         self.0.write(batch)
     }
@@ -249,8 +251,8 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // The list contains no empty directories. Git would sort the directory `a` after `a.c`, but
-        // this list has `a` first.
+        // The list contains no empty directories. The directory `a` comes first, although it comes
+        // after `a.c` in Git's order.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]

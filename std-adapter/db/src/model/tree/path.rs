@@ -1,11 +1,11 @@
-//! Paths, which are names joined by `/`.
+//! Functions on paths. A path consists of names that are joined by `/`.
 
-/// Returns the names in a path.
+/// Returns the names in a path, in order.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// Returns the first `depth` names in a path.
+/// Returns the part of a path that consists of its first `depth` names.
 pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     let mut ends = path
         .iter()
@@ -19,7 +19,8 @@ pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     }
 }
 
-/// Splits a path into its parent and its last name. Returns `None` for the top directory.
+/// Splits a path into the path of its parent and its last name. Returns `None` for the top
+/// directory.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {
@@ -29,7 +30,7 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(at.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))).unwrap_or((b"", path)))
 }
 
-/// Returns the path of `name` in the directory `dir`.
+/// Returns the path of the entry `name` in the directory `dir`.
 #[must_use]
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
