@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use super::branch_name::BranchName;
 use super::commit::{Commit, parse_id};
 use super::error::{Error, Result};
+use super::ext::BranchExt;
 use super::path::Path;
 use super::remote_path::RemotePath;
 use super::transaction::Transaction;
-use super::watch::{PathValue, Watch};
+use super::watch::{PathValue, Watch, watch_lines};
 use crate::{ByteString, Client};
 
 /// A branch, which may have no commits yet.
@@ -94,14 +95,7 @@ impl Branch {
         &self,
         f: impl AsyncFnOnce(&Transaction) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let transaction = self.transaction().await?;
-        let result = f(&transaction).await;
-        let still_open = !transaction.closed();
-        transaction.abort().await;
-        if still_open && result.is_ok() {
-            return Err(Error::TransactionOpen.into());
-        }
-        result
+        BranchExt::with_transaction(self, f).await
     }
 
     /// Watches the head. The watch returns the current head immediately, and then each new head. A
@@ -127,10 +121,8 @@ impl Branch {
     }
 
     async fn watch_commits(&self, file: &str) -> Result<Watch<Option<Commit>>> {
-        Watch::open(&self.dir.join(file), |client, line| {
-            Box::pin(async move { parse_head(&client, &line) })
-        })
-        .await
+        watch_lines(&self.dir.join(file), |client, line| async move { parse_head(&client, &line) })
+            .await
     }
 
     /// Watches the value at a path in the branch. The watch returns the current value immediately,
@@ -143,10 +135,8 @@ impl Branch {
     pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<PathValue>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
         let live = self.dir.join("watch").join_all(nodes).join("tree.live");
-        Watch::open(&live, |client, line| {
-            Box::pin(async move { PathValue::read(&client, &line).await })
-        })
-        .await
+        watch_lines(&live, |client, line| async move { PathValue::read(&client, &line).await })
+            .await
     }
 
     /// Calls `f` with the current head and with each new head until `f` returns

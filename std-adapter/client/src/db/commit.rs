@@ -17,14 +17,13 @@ pub struct Commit {
     id: Id,
 }
 
-/// The fields of a commit object.
+/// The fields of a commit object. `C` is the back end's type of commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Details {
+pub struct Details<C = Commit> {
     /// The hash.
     pub id: Id,
     /// The parents, in the order stored in the commit.
-    pub parents: Vec<Commit>,
+    pub parents: Vec<C>,
     /// The author in the form `NAME <EMAIL>`. This string is empty for the original server, which
     /// does not send the author.
     pub author: String,

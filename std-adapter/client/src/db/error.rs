@@ -1,15 +1,16 @@
-//! The error type of the database client.
+//! The error type of databases.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
+use std::sync::Arc;
 
 use super::branch_name::InvalidBranchName;
 use super::id::InvalidId;
 
-/// The result type of the database client.
+/// The result type of databases.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error returned by the database client. The client recognizes the server's errors by their
+/// An error returned by a database. The client recognizes the server's errors by their
 /// number, or by their text if the number is ambiguous or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,7 +54,49 @@ pub enum Error {
     StreamEnded,
     /// Any other error from the client or the server.
     Client(crate::Error),
+    /// An error from a database without a server that is not part of this list.
+    Backend(BackendError),
 }
+
+/// An error of a [`Database`](super::Database) that is not a connection to a server, such as a
+/// failure to write to the disk.
+///
+/// Two values are equal if they have the same text.
+#[derive(Debug, Clone)]
+pub struct BackendError(Arc<dyn StdError + Send + Sync>);
+
+impl BackendError {
+    /// Creates an error from its cause. The text of the cause becomes the text of the error.
+    pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> BackendError {
+        BackendError(cause.into().into())
+    }
+
+    /// Returns the cause, which a caller can downcast to the back end's error type.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for BackendError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl PartialEq for BackendError {
+    fn eq(&self, other: &BackendError) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for BackendError {}
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +119,7 @@ impl Display for Error {
             }
             Error::StreamEnded => f.write_str("the server ended the stream"),
             Error::Client(error) => error.fmt(f),
+            Error::Backend(error) => error.fmt(f),
         }
     }
 }
@@ -86,6 +130,7 @@ impl StdError for Error {
             Error::InvalidHash(invalid) => Some(invalid),
             Error::InvalidBranch(invalid) => Some(invalid),
             Error::Client(error) => Some(error),
+            Error::Backend(error) => Some(error),
             _ => None,
         }
     }
@@ -153,7 +198,8 @@ impl Error {
 
     /// Returns `true` if nothing exists at the path, or if a component other than the last is a
     /// file.
-    pub(super) fn is_absent(&self) -> bool {
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
         matches!(self, Error::NotFound | Error::NotDirectory)
     }
 

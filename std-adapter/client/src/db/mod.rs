@@ -51,6 +51,8 @@
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] stops it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
+//! - Programs that are generic over the trait [`Database`] also run without a server, directly on a
+//!   Git repository or in memory. See the crate `datakit-db`.
 //! - The client also works with the original server, which is written in OCaml. The documentation
 //!   of each method notes where the original server behaves differently. The original server cannot
 //!   list or access branches whose names contain a slash.
@@ -58,11 +60,15 @@
 mod branch;
 mod branch_name;
 mod commit;
+mod concurrent;
 mod error;
 mod escape;
+mod ext;
 mod history;
 mod id;
 mod json;
+mod ops;
+mod ops_client;
 mod path;
 mod remote_path;
 #[cfg(test)]
@@ -75,10 +81,12 @@ pub use branch::Branch;
 pub use branch_name::{BranchName, InvalidBranchName};
 pub use commit::{Change, Commit, Details};
 
-pub use error::{Error, Result};
+pub use error::{BackendError, Error, Result};
 pub use escape::{escape, unescape};
+pub use ext::{BoxFuture, BranchExt, TransactionExt, TreeExt};
 pub use history::History;
 pub use id::{Id, InvalidId};
+pub use ops::{BranchOps, CommitOps, Database, TransactionOps, TreeOps};
 pub use path::Path;
 use tokio::runtime::Handle;
 pub use transaction::{MergeResult, Transaction};
@@ -88,6 +96,13 @@ pub use watch::{PathValue, Watch};
 use self::commit::parse_id;
 use self::remote_path::{RemotePath, unique_name};
 use super::{ByteString, Client, Options, Url};
+
+/// The traits of a database. Import all of them with `use datakit_client::db::prelude::*`.
+pub mod prelude {
+    pub use super::{
+        BranchExt, BranchOps, CommitOps, Database, TransactionExt, TransactionOps, TreeExt, TreeOps,
+    };
+}
 
 /// A database on a server. Clones share the connection.
 #[derive(Debug, Clone)]

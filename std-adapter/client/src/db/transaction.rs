@@ -32,16 +32,15 @@ pub struct Transaction {
 }
 
 /// The result of a merge into a transaction. The trees can be read until the next merge or the end
-/// of the transaction.
+/// of the transaction. `T` is the back end's type of trees.
 #[derive(Debug)]
-#[non_exhaustive]
-pub struct MergeResult {
+pub struct MergeResult<T = Tree> {
     /// The tree of the transaction before the merge.
-    pub ours: Tree,
+    pub ours: T,
     /// The tree of the merged commit.
-    pub theirs: Tree,
+    pub theirs: T,
     /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
-    pub base: Tree,
+    pub base: T,
     /// The paths of the files in conflict. Each file contains a description of its conflict, and
     /// must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,

@@ -30,75 +30,46 @@ use crate::{ByteString, Client, OpenMode};
 /// # Ok(()) }
 /// ```
 pub struct Watch<T> {
-    client: Client,
-    deliveries: crate::Watch,
-    /// Lines that were delivered but have not been returned yet.
-    lines: VecDeque<String>,
-    parse_line: ParseLine<T>,
-    /// The pending read of the current line's value, if any.
-    value: Option<BoxFuture<Result<T>>>,
+    values: Pin<Box<dyn Stream<Item = Result<T>> + Send>>,
     ended: bool,
 }
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// A function that parses a line of the stream. The function may send requests.
-type ParseLine<T> = fn(Client, String) -> BoxFuture<Result<T>>;
-
 impl<T: Send + 'static> Watch<T> {
-    pub(super) async fn open(path: &RemotePath, parse_line: ParseLine<T>) -> Result<Watch<T>> {
-        let deliveries = path.walk().await?.open(OpenMode::READ).await?.watch();
-        Ok(Watch {
-            client: path.client.clone(),
-            deliveries,
-            lines: VecDeque::new(),
-            parse_line,
-            value: None,
-            ended: false,
-        })
+    /// Creates a watch whose values are computed one after the other: `next` takes the current
+    /// state and returns the next value with the new state, or `None` at the end. Back ends of the
+    /// [`Database`](super::Database) trait create their watches with this function.
+    #[must_use]
+    pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
+    where
+        S: Send + 'static,
+        F: FnMut(S) -> N + Send + 'static,
+        N: Future<Output = Option<(Result<T>, S)>> + Send + 'static,
+    {
+        let values = Unfold { state: Some(state), next, pending: None };
+        Watch { values: Box::pin(values), ended: false }
     }
 
     /// Waits for the next value. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// If the future is dropped, its requests stay in flight, and the next call waits for their
-    /// replies.
+    /// If the future is dropped, no value is lost. The next call continues to wait for the same
+    /// value.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the connection is lost or the server refuses a read.
     pub async fn next(&mut self) -> Option<Result<T>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
-
-    fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        loop {
-            if let Some(value) = &mut self.value {
-                let value = ready!(value.as_mut().poll(cx));
-                self.value = None;
-                return Poll::Ready(Some(value));
-            }
-            if let Some(line) = self.lines.pop_front() {
-                self.value = Some((self.parse_line)(self.client.clone(), line));
-                continue;
-            }
-            match ready!(Pin::new(&mut self.deliveries).poll_next(cx)) {
-                Some(Ok(text)) => {
-                    self.lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                None => return Poll::Ready(None),
-            }
-        }
-    }
 }
 
-impl<T: Send + 'static> Stream for Watch<T> {
+impl<T> Stream for Watch<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let item = ready!(self.poll_value(cx));
+        let item = ready!(self.values.as_mut().poll_next(cx));
         self.ended = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }
@@ -110,10 +81,85 @@ impl<T> Debug for Watch<T> {
     }
 }
 
-/// The value at a path in a branch.
+/// The stream behind [`Watch::unfold`].
+struct Unfold<S, F, N> {
+    /// The state while no value is being computed. `None` after the end.
+    state: Option<S>,
+    next: F,
+    pending: Option<Pin<Box<N>>>,
+}
+
+/// Neither the state nor the function is ever pinned.
+impl<S, F, N> Unpin for Unfold<S, F, N> {}
+
+impl<T, S, F, N> Stream for Unfold<S, F, N>
+where
+    F: FnMut(S) -> N,
+    N: Future<Output = Option<(Result<T>, S)>>,
+{
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        let this = &mut *self;
+        if let Some(state) = this.state.take() {
+            this.pending = Some(Box::pin((this.next)(state)));
+        }
+        let Some(pending) = &mut this.pending else { return Poll::Ready(None) };
+        let computed = ready!(pending.as_mut().poll(cx));
+        this.pending = None;
+        Poll::Ready(computed.map(|(value, state)| {
+            this.state = Some(state);
+            value
+        }))
+    }
+}
+
+/// A stream file of the server, read line by line.
+struct Lines {
+    client: Client,
+    deliveries: crate::Watch,
+    /// Lines that were delivered but have not been returned yet.
+    lines: VecDeque<String>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<String>> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return Ok(Some(line));
+            }
+            let Some(text) = self.deliveries.next().await? else { return Ok(None) };
+            self.lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+        }
+    }
+}
+
+/// Watches a stream file of the server. `parse_line` turns each line into a value, and may send
+/// requests.
+pub(super) async fn watch_lines<T, N>(
+    path: &RemotePath,
+    parse_line: impl Fn(Client, String) -> N + Send + Sync + Copy + 'static,
+) -> Result<Watch<T>>
+where
+    T: Send + 'static,
+    N: Future<Output = Result<T>> + Send,
+{
+    let deliveries = path.walk().await?.open(OpenMode::READ).await?.watch();
+    let lines = Lines { client: path.client.clone(), deliveries, lines: VecDeque::new() };
+    Ok(Watch::unfold(lines, move |mut lines| async move {
+        let value = match lines.next().await {
+            Ok(None) => return None,
+            Ok(Some(line)) => parse_line(lines.client.clone(), line).await,
+            Err(error) => Err(error),
+        };
+        Some((value, lines))
+    }))
+}
+
+/// The value at a path in a branch. `T` is the back end's type of trees.
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum PathValue {
+pub enum PathValue<T = Tree> {
     /// The bytes of a file that is not executable.
     File(Vec<u8>),
     /// The bytes of an executable file.
@@ -121,7 +167,18 @@ pub enum PathValue {
     /// The target of a symbolic link.
     Link(ByteString),
     /// The tree of a directory at the time of the change.
-    Dir(Tree),
+    Dir(T),
+}
+
+impl<T> PathValue<T> {
+    /// Returns the bytes of a file, executable or not. Returns `None` for a link or a directory.
+    #[must_use]
+    pub fn into_file(self) -> Option<Vec<u8>> {
+        match self {
+            PathValue::File(bytes) | PathValue::Exec(bytes) => Some(bytes),
+            PathValue::Link(_) | PathValue::Dir(_) => None,
+        }
+    }
 }
 
 impl PathValue {
@@ -142,7 +199,7 @@ impl PathValue {
     }
 }
 
-impl Debug for PathValue {
+impl<T> Debug for PathValue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PathValue::File(bytes) => write!(f, "File(\"{}\")", bytes.escape_ascii()),

@@ -1,0 +1,396 @@
+//! The traits of a database, which let a program run on a server or directly on a repository.
+
+use std::fmt::Debug;
+
+use super::commit::{Change, Details};
+use super::error::Result;
+use super::id::Id;
+use super::path::Path;
+use super::transaction::MergeResult;
+use super::tree::{Content, EntryKind, Stat};
+use super::watch::{PathValue, Watch};
+use crate::ByteString;
+
+/// A Datakit database. Clones share the same database.
+///
+/// [`Db`](super::Db) implements this trait for a server. The crate `datakit-db` implements it for a
+/// Git repository and for a database in memory, neither of which needs a server, and for a choice
+/// between a server and a repository by URL. A program that is generic over `Database` runs on all
+/// of them. The module [`prelude`](super::prelude) exports all traits.
+///
+/// ```
+/// use datakit_client::db::prelude::*;
+/// use datakit_client::db::{Path, PathValue, Result};
+///
+/// /// Copies the directory `data` of one branch to another branch, whenever it changes.
+/// async fn mirror<D: Database>(db: &D) -> Result<()> {
+///     let (source, mirror) = (db.branch("source").await?, db.branch("mirror").await?);
+///     let data = &"data".parse()?;
+///     let mut values = source.watch_path(data).await?;
+///     while let Some(value) = values.next().await {
+///         let files = &match value? {
+///             Some(PathValue::Dir(tree)) => tree.read_all(&Path::ROOT).await?,
+///             _ => continue,
+///         };
+///         mirror
+///             .update("Copy", |transaction| async move {
+///                 transaction.remove_if_present(data).await?;
+///                 transaction.write_files(files).await
+///             })
+///             .await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// The futures of all methods are `Send`, and so are the futures of generic functions such as the
+/// one above. Dropping a future cancels its operation.
+pub trait Database: Clone + Debug + Send + Sync + 'static {
+    /// A branch.
+    type Branch: BranchOps<Commit = Self::Commit, Transaction = Self::Transaction, Tree = Self::Tree>;
+    /// A commit.
+    type Commit: CommitOps<Tree = Self::Tree>;
+    /// A transaction.
+    type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
+    /// A readable tree.
+    type Tree: TreeOps;
+
+    /// Returns the sorted names of all branches that have commits, and of all branches for which
+    /// this handle or a clone has created a branch handle.
+    ///
+    /// # Errors
+    /// Fails if the database cannot be read.
+    fn branches(&self) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
+
+    /// Returns a handle for a branch, which may or may not exist. Other clients do not see the
+    /// branch before its first commit.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git branch
+    /// name. [`Error::Exists`](super::Error::Exists) if another branch excludes the name, as `a`
+    /// excludes `a/b`.
+    fn branch(
+        &self,
+        name: impl AsRef<[u8]> + Send,
+    ) -> impl Future<Output = Result<Self::Branch>> + Send;
+
+    /// Removes a branch.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
+    /// [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git branch
+    /// name.
+    fn remove_branch(
+        &self,
+        name: impl AsRef<[u8]> + Send,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Returns the commit with the given hash.
+    ///
+    /// # Errors
+    /// [`Error::InvalidHash`](super::Error::InvalidHash) if the text is not a hash.
+    /// [`Error::NotFound`](super::Error::NotFound) if there is no such commit.
+    fn commit(
+        &self,
+        hash: impl AsRef<[u8]> + Send,
+    ) -> impl Future<Output = Result<Self::Commit>> + Send;
+
+    /// Returns the tree with the given id, which is `D-` and the hash of a directory, or `F-`, `X-`
+    /// or `L-` and the hash of a file or link. In the latter case the root of the tree is that file
+    /// or link. An id that does not exist causes an error only when the tree is read.
+    fn tree(&self, id: impl AsRef<[u8]>) -> Self::Tree;
+
+    /// Fetches a branch of another repository. Changes no branch of this database.
+    ///
+    /// The fetched commits are protected from garbage collection only until this method returns, so
+    /// point a branch at the returned commit soon afterwards.
+    ///
+    /// # Errors
+    /// Fails with the reason why the branch could not be fetched.
+    fn fetch(&self, url: &str, branch: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
+
+    /// Waits until this handle's pending operations have ended, and closes the connection if there
+    /// is one. Transactions of other handles are aborted only if they share the connection.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A branch, which may have no commits yet. See also [`BranchExt`](super::BranchExt).
+pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
+    /// A commit.
+    type Commit: CommitOps<Tree = Self::Tree>;
+    /// A transaction.
+    type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
+    /// A readable tree.
+    type Tree: TreeOps;
+
+    /// Returns the name.
+    fn name(&self) -> ByteString;
+
+    /// Reads the head. Returns `None` if the branch has no commits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
+
+    /// Removes the branch. The branch's commits are kept as long as another branch contains them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
+    fn remove(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
+    ///
+    /// # Errors
+    /// [`Error::NotFastForward`](super::Error::NotFastForward) if `to` is not a descendant of the
+    /// head. [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    fn fast_forward(&self, to: &Self::Commit) -> impl Future<Output = Result<()>> + Send;
+
+    /// Starts a transaction at the head of the branch.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    fn transaction(&self) -> impl Future<Output = Result<Self::Transaction>> + Send;
+
+    /// Watches the head. The watch returns the current head immediately, and then each new head.
+    /// `None` means that the branch has no commits. Intermediate heads are skipped while the watch
+    /// is not being read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    fn watch_head(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
+
+    /// Watches the value at a path in the branch. The watch returns the current value immediately,
+    /// and then each new value. `None` means that nothing exists at the path. Intermediate values
+    /// are skipped while the watch is not being read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    fn watch_path(
+        &self,
+        path: &Path,
+    ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
+
+    /// Watches every change to the head from now on, in order and without gaps. `None` means that
+    /// the branch was removed. A reader that is thousands of changes late gets the end of the
+    /// stream.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    fn reflog(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
+}
+
+/// A commit, which never changes. Handles for the same commit are equal.
+pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
+    /// A readable tree.
+    type Tree: TreeOps;
+
+    /// Returns the hash.
+    fn id(&self) -> Id;
+
+    /// Returns the tree of the commit.
+    fn tree(&self) -> Self::Tree;
+
+    /// Reads the message. Invalid UTF-8 is replaced with U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    fn message(&self) -> impl Future<Output = Result<String>> + Send;
+
+    /// Reads the parents, in the order stored in the commit.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    fn parents(&self) -> impl Future<Output = Result<Vec<Self>>> + Send;
+
+    /// Reads the changes from `old` to this commit, sorted by path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if one of the commits no longer exists.
+    fn diff(&self, old: &Self) -> impl Future<Output = Result<Vec<Change>>> + Send;
+
+    /// Reads all fields of the commit.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    fn details(&self) -> impl Future<Output = Result<Details<Self>>> + Send;
+}
+
+/// A readable tree: the tree of a commit, the current tree of a transaction, or a tree returned by
+/// a watch. See also [`TreeExt`](super::TreeExt).
+///
+/// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
+/// belongs to a transaction that has ended. Methods other than `stat` and those that begin with
+/// `exists` fail with [`Error::NotFound`](super::Error::NotFound) if the entry does not exist, and
+/// with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is
+/// not a directory.
+pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
+    /// Reads an entry of any type.
+    fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
+
+    /// Reads a file, executable or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
+    fn read_file(&self, path: &Path) -> impl Future<Output = Result<Vec<u8>>> + Send;
+
+    /// Returns the sorted names in a directory.
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`](super::Error::NotDirectory) if the path is not a directory.
+    fn read_dir(&self, path: &Path) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
+
+    /// Reads the target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::NotSymlink`](super::Error::NotSymlink) if the path is not a link.
+    fn read_link(&self, path: &Path) -> impl Future<Output = Result<ByteString>> + Send;
+
+    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or if
+    /// a component other than the last is a file.
+    fn stat(&self, path: &Path) -> impl Future<Output = Result<Option<Stat>>> + Send;
+
+    /// Returns `true` if the entry exists.
+    fn exists(&self, path: &Path) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(self.stat(path).await?.is_some()) }
+    }
+
+    /// Returns `true` if the entry exists and is not a directory.
+    fn exists_file(&self, path: &Path) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir)) }
+    }
+
+    /// Returns `true` if the entry exists and is a directory.
+    fn exists_dir(&self, path: &Path) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir)) }
+    }
+}
+
+/// A set of changes to a branch that are committed together or not at all. See also
+/// [`TransactionExt`](super::TransactionExt).
+///
+/// A transaction starts from the head of the branch. The commit merges the transaction with any
+/// later changes to the branch. Dropping the transaction aborts it. After a commit or an abort, all
+/// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
+///
+/// Methods that create, write or remove entries return
+/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. They fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist,
+/// and with [`Error::IsDirectory`](super::Error::IsDirectory) if a file is required and the path is
+/// a directory.
+pub trait TransactionOps: Debug + Send + Sync + 'static {
+    /// A commit.
+    type Commit: CommitOps<Tree = Self::Tree>;
+    /// A readable tree.
+    type Tree: TreeOps;
+
+    /// Returns the current tree, including all changes made so far and later.
+    fn tree(&self) -> Self::Tree;
+
+    /// Creates a directory. Git does not store empty directories, so the directory is committed
+    /// only if it contains a file.
+    ///
+    /// # Errors
+    /// [`Error::Exists`](super::Error::Exists) if the path already exists.
+    fn create_dir(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
+
+    /// Creates a directory and its missing parents.
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`](super::Error::NotDirectory) if the path or one of its parents exists
+    /// and is not a directory.
+    fn make_dirs(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
+
+    /// Creates a file, or replaces an existing file or link.
+    fn create_file(
+        &self,
+        path: &Path,
+        content: &[u8],
+        executable: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Creates a symbolic link, or replaces an existing file or link. The target may be any byte
+    /// string.
+    fn create_symlink(
+        &self,
+        path: &Path,
+        target: impl AsRef<[u8]> + Send,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Replaces the content of an existing file. An executable file remains executable.
+    fn replace_file(&self, path: &Path, content: &[u8]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Replaces the content of a file, creating the file if it does not exist. An executable file
+    /// remains executable.
+    fn create_or_replace_file(
+        &self,
+        path: &Path,
+        content: &[u8],
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sets whether a file is executable. A symbolic link becomes a file that contains the link's
+    /// target.
+    fn set_executable(
+        &self,
+        path: &Path,
+        executable: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes a file, a link, or a directory and everything in it.
+    fn remove(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
+
+    /// Truncates a file to `length` bytes, or extends the file with zeros.
+    fn truncate(&self, path: &Path, length: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Reads the parents of the new commit. By default, the parents are the commit from which the
+    /// transaction started, followed by the merged commits.
+    fn parents(&self) -> impl Future<Output = Result<Vec<Self::Commit>>> + Send;
+
+    /// Sets the parents of the new commit. Changes neither the files nor the branch.
+    fn set_parents(&self, parents: &[Self::Commit]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.
+    ///
+    /// # Errors
+    /// Fails if the text has another format.
+    fn set_author(&self, author: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Returns the changes between `old` and the current tree, sorted by path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    fn diff(&self, old: &Self::Commit) -> impl Future<Output = Result<Vec<Change>>> + Send;
+
+    /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
+    /// are not errors, but are listed in [`MergeResult::conflicts`].
+    ///
+    /// # Errors
+    /// [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last merge have
+    /// not been resolved. [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    fn merge(
+        &self,
+        theirs: &Self::Commit,
+    ) -> impl Future<Output = Result<MergeResult<Self::Tree>>> + Send;
+
+    /// Returns the paths of the files that are still in conflict. Writing or removing a file
+    /// resolves its conflict.
+    fn conflicts(&self) -> impl Future<Output = Result<Vec<Path>>> + Send;
+
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
+    /// is a merge commit if the branch has changed since the transaction started.
+    ///
+    /// If the future is dropped, the changes may or may not have been committed.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`](super::Error::Conflict) if the branch and the transaction changed the
+    /// same file. [`Error::OpenConflicts`](super::Error::OpenConflicts) if a merge left unresolved
+    /// conflicts. [`Error::NotFound`](super::Error::NotFound) if one of the parents does not exist.
+    /// A failed commit leaves the transaction open.
+    fn commit(&self, message: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
+
+    /// Ends the transaction without committing it. Aborting never fails, and aborting again has no
+    /// effect.
+    fn abort(&self) -> impl Future<Output = ()> + Send;
+
+    /// Returns `true` if the transaction has been committed or aborted.
+    fn closed(&self) -> bool;
+}
