@@ -30,7 +30,7 @@ impl Dialect {
     /// must be `unknown`.
     ///
     /// According to version(5), the client's version string may have a suffix after a period. A
-    /// server that does not recognise the suffix may ignore it. For example, `9P2000.x` is treated
+    /// server that does not recognize the suffix may ignore it. For example, `9P2000.x` is treated
     /// as [`Legacy`](Dialect::Legacy). Without the `linux` feature, `9P2000.L` is also treated as
     /// `Legacy`.
     pub fn offered(version: Str<'_>) -> Option<Self> {

@@ -30,7 +30,7 @@ pub struct Branch {
 }
 
 /// The branches in use. Each branch has exactly one [`Branch`] value. The lock in this value
-/// serialises updates so that watchers see every update.
+/// serializes updates so that watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
 

@@ -28,7 +28,7 @@ pub enum Error {
     /// The name is already in use.
     #[error("Already exists")]
     Exists,
-    /// The operation does not apply to a directory.
+    /// The operation is not supported for a directory.
     #[error("Is a directory")]
     IsDirectory,
     /// The operation requires a directory.

@@ -31,7 +31,7 @@ pub enum MergePolicy {
 /// Returns the new head. The other objects in `new` are the objects that the commit needs but that
 /// are not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
-/// Concurrent commits to a branch are serialised by the lock on the branch. A merge therefore
+/// Concurrent commits to a branch are serialized by the lock on the branch. A merge therefore
 /// cannot become obsolete because of another commit while it is being computed.
 ///
 /// # Errors
@@ -218,9 +218,9 @@ fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     }
 }
 
-/// Returns a commit whose history contains both `head` and `commit`, which can be either of the two
-/// or a new merge commit. If a merge commit is created, the new objects that it needs are returned
-/// too.
+/// Returns a commit whose history contains both `head` and `commit`. The result is one of these two
+/// commits or a new merge commit. If a merge commit is created, the new objects that it needs are
+/// returned too.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,

@@ -180,7 +180,7 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// Locks the state of the transaction for a change.
+    /// Locks the state of the transaction, so that the state can be changed.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }

@@ -134,8 +134,8 @@ impl Reservation {
     /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// Returns [`Error::NoSpace`] if the budget is exhausted. In this case, the reservation is
-    /// unchanged.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted. If an error is returned, the
+    /// reservation is unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.reserve(more)?,

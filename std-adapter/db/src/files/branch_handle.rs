@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The directory of the branch, if it is in use by any fid.
+    /// The directory of the branch, if any fid uses it.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }

@@ -55,7 +55,7 @@ impl Limit {
         Limit { limit, what, acquired: Arc::default() }
     }
 
-    /// Acquires a permit, which is released when dropped.
+    /// Acquires a permit, which is released when it is dropped.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the limit has been reached. The error message names the limit.

@@ -198,7 +198,7 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Keep the process from exiting before the fetch has stopped. The wait is short,
+            // Keep the process from exiting before the fetch has stopped. The delay is short,
             // because fetches are cancelled before the process exits.
             let _in_flight = in_flight;
             // Hold the permit until the fetch has stopped. A cancelled fetch keeps running for a

@@ -30,9 +30,10 @@ pub(super) struct RoTree {
 
 /// The way in which a directory is found.
 enum Lookup {
-    /// The directory itself, because the tree never changes.
+    /// The directory itself, if the tree never changes.
     Found(TreeDir),
-    /// The source of the current tree, in which the directory is looked up by its path.
+    /// The source of the current tree, if the tree can change. The directory is then looked up by
+    /// its path.
     Path(TreeSource),
 }
 

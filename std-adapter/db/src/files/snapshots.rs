@@ -149,8 +149,8 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs. Their names are the lines that
-/// `tree.live` files contain.
+/// The `/trees` directory, which contains all trees and blobs. The name of an entry is a line that
+/// can be read from a `tree.live` file.
 pub(super) struct Trees(Database);
 
 impl Trees {

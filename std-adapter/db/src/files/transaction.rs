@@ -174,7 +174,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// Closes the transaction. The transaction's memory has been freed when this method returns.
+    /// Closes the transaction, and waits until its memory has been freed.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();

@@ -2,7 +2,7 @@
 //! rev-list --objects COMMIT --not --all` lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref. Git may prune any other object at any time.
-//! For example, it may prune the objects of a removed branch, objects written by a merge, and old
+//! For example, Git may prune the objects of a removed branch, objects written by a merge, and old
 //! objects that a transaction reuses. The search therefore skips objects that are reachable from a
 //! ref, and looks up all other objects in the store rather than in a cache. Rewriting the objects
 //! keeps `git gc` from pruning them, because they appear to be new.

@@ -2,10 +2,10 @@
 //! Git's own files.
 //!
 //! The rules of all platforms always apply, because a repository can be moved to another platform.
-//! They are the rules of Git's function `verify_path` and of `git fsck --strict`. HFS+ ignores some
-//! characters and truncates a name at invalid UTF-8. NTFS has short names and treats a backslash as
-//! a path separator. NTFS also ignores trailing spaces, trailing dots and stream names, as in
-//! `.git::$INDEX_ALLOCATION`.
+//! Git applies the same rules in its function `verify_path` and in `git fsck --strict`. HFS+
+//! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
+//! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
+//! names, as in `.git::$INDEX_ALLOCATION`.
 
 use gix::bstr::ByteSlice;
 
@@ -46,7 +46,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Returns whether the name is reserved for regular files although the entry is not a regular file.
+/// Returns `true` if the entry is not a regular file but its name is reserved for regular files.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],

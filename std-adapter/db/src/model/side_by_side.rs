@@ -11,8 +11,8 @@ use crate::model::tree_text::TreeEntries;
 /// A name, together with the node that has this name in each of the directories.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. Returns each name at which they differ, together
-/// with the node that has this name in each of `dirs`.
+/// Compares the last two directories in `dirs`. Returns each name at which these two directories
+/// differ, together with the node that has this name in each of `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],

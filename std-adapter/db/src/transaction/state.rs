@@ -78,7 +78,7 @@ impl State {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 
-    /// Removes a path that was changed from the lists of conflicts.
+    /// Removes `path` from the lists of conflicts, because the node at `path` was changed.
     pub(super) fn resolved(&mut self, path: &[u8]) {
         for list in self.lists() {
             list.remove(path);

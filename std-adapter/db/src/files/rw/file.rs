@@ -223,7 +223,7 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// Returns `offset` if it is a valid offset or file length. The value was sent by a client.
+/// Checks an offset or a file length that a client has sent, and returns it if it is valid.
 fn checked(offset: u64) -> Result<u64> {
     check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }

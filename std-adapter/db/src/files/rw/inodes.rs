@@ -186,8 +186,8 @@ impl InodeTable {
     }
 
     /// Records that another tree has replaced the transaction's tree. Inodes for which `stays`
-    /// returns `true` keep their paths. All other inodes are returned. `stays` is called with an
-    /// inode's path and whether the inode is a directory.
+    /// returns `true` keep their paths. All other inodes are returned. The arguments of `stays` are
+    /// the path of an inode and a flag, which is `true` if the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,

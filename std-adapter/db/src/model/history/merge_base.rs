@@ -95,9 +95,9 @@ const STALE: u8 = 4;
 /// A walk from two sets of commits, called sides, to their common ancestors. The algorithm is the
 /// same as in `git merge-base`.
 ///
-/// The walk ends when all queued commits are stale. It has then found all lowest common ancestors,
-/// even if commit times are wrong, because a lowest common ancestor does not become stale before it
-/// is visited, and neither do the commits on the way to it.
+/// The walk ends when all queued commits are stale. At that point, all lowest common ancestors have
+/// been found, even if commit times are wrong. A lowest common ancestor does not become stale
+/// before it is visited, and neither does any commit on the way to it.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -114,7 +114,7 @@ struct Walk<'o> {
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
 /// was queued. The newest commit is taken from the queue first. If commits have the same time, the
-/// commit with the most marks is taken first, so that stale commits are recognised early. If the
+/// commit with the most marks is taken first, so that stale commits are recognized early. If the
 /// number of marks is also the same, the commit that was queued first is taken first, so that the
 /// walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);

@@ -29,7 +29,7 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The results of earlier merges. They are reused, because a history with criss-cross merges
+    /// The results of earlier merges, which are reused because a history with criss-cross merges
     /// reaches the same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }

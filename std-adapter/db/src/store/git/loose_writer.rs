@@ -230,8 +230,7 @@ fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
     let mut open = Vec::with_capacity(dirs.len());
     for dir in dirs {
         match File::open(dir) {
-            // The directory does not exist any more, because `git gc` has packed all of its
-            // objects.
+            // The directory no longer exists, because `git gc` has packed all of its objects.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => open.push(opened?),
         }

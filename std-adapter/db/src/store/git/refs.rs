@@ -250,8 +250,9 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. In this case, the file is
-/// missing, a parent directory is a file, or there is a directory at the path of the ref.
+/// Returns whether an error means that a loose ref does not exist. Such an error means that the
+/// file is missing, that a parent directory is a file, or that there is a directory at the path of
+/// the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

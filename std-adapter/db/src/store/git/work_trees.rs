@@ -201,7 +201,7 @@ impl WorkTreeUpdate {
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
         // An exit status of 1 means that there may be changes. The next two commands check whether
-        // there are any.
+        // a file has actually changed.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -242,8 +242,8 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`. Retries while another program holds the lock on the index, which `git status`,
-    /// for example, holds for a short time.
+    /// Runs `git`, and retries while another program, such as `git status`, holds the lock on the
+    /// index.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
