@@ -1,0 +1,78 @@
+//! The elements that changed between two commits of the metadata branch.
+
+use std::collections::BTreeSet;
+
+use datakit_client::ByteString;
+use datakit_client::db::Change;
+
+use crate::layout::{Location, locate};
+use crate::{ElementId, PrId, RefId, Repo};
+
+/// What a `.dirty` file asks the bridge to read again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DirtyId {
+    /// Everything in a repository, which need not be monitored.
+    Repo(Repo),
+    /// A pull request.
+    Pr(PrId),
+    /// A branch or a tag.
+    Ref(RefId),
+}
+
+impl DirtyId {
+    /// Returns the repository.
+    #[must_use]
+    pub fn repo(&self) -> &Repo {
+        match self {
+            DirtyId::Repo(repo) => repo,
+            DirtyId::Pr(pr) => &pr.repo,
+            DirtyId::Ref(reference) => &reference.repo,
+        }
+    }
+}
+
+/// The elements that may differ between two commits of the branch, and the new `.dirty` files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// The elements with a file that was added, removed or changed.
+    pub ids: BTreeSet<ElementId>,
+    /// The `.dirty` files that were added.
+    pub dirty: BTreeSet<DirtyId>,
+}
+
+impl Changes {
+    /// Finds the elements to which changed files belong. Other files are ignored.
+    ///
+    /// ```
+    /// # use datakit_client::db::Change;
+    /// # use datakit_github::{Changes, DirtyId};
+    /// let changes = Changes::of(&[
+    ///     Change::Updated("me/x/ref/heads/master/head".parse()?),
+    ///     Change::Added("me/x/pr/4/.dirty".parse()?),
+    ///     Change::Added("README.md".parse()?),
+    /// ]);
+    /// let ids: Vec<String> = changes.ids.iter().map(|id| id.to_string()).collect();
+    /// assert_eq!(ids, ["me/x/ref/heads/master"]);
+    /// assert!(matches!(changes.dirty.first(), Some(DirtyId::Pr(pr)) if pr.number == 4));
+    /// # Ok::<(), datakit_client::db::Error>(())
+    /// ```
+    #[must_use]
+    pub fn of<'c>(changes: impl IntoIterator<Item = &'c Change>) -> Changes {
+        let mut found = Changes::default();
+        for change in changes {
+            let names: Vec<ByteString> = change.path().names().cloned().collect();
+            match locate(&names) {
+                Some(Location::Repo(id)) => drop(found.ids.insert(id.into())),
+                Some(Location::Pr(id, _)) => drop(found.ids.insert(id.into())),
+                Some(Location::Ref(id, _)) => drop(found.ids.insert(id.into())),
+                Some(Location::Status(id, _)) => drop(found.ids.insert(id.into())),
+                Some(Location::Commit(id)) => drop(found.ids.insert(id.into())),
+                Some(Location::Dirty(id)) if !matches!(change, Change::Removed(_)) => {
+                    found.dirty.insert(id);
+                }
+                Some(Location::Dirty(_)) | None => {}
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,255 @@
+//! The paths of elements in the metadata branch.
+//!
+//! | path below `USER/REPO/` | content |
+//! |---|---|
+//! | `.monitor` | empty: the repository is monitored |
+//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: the bridge should read this again |
+//! | `pr/N/{head,state,title,owner,base}` | a pull request |
+//! | `pr/N/comments/I/{id,user,body}` | a comment |
+//! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |
+//! | `ref/KIND/NAME/head` | a branch (`heads`) or a tag (`tags`) |
+//!
+//! NAME and CONTEXT have one directory for each component.
+
+use datakit_client::ByteString;
+use datakit_client::db::Path;
+
+use crate::context::STATUS_FILES;
+use crate::{
+    Commit, Context, DirtyId, ElementId, Hash, PrId, RefId, RefKind, RefName, Repo, StatusId,
+};
+
+/// The name of the file that marks a repository as monitored.
+pub const MONITOR: &str = ".monitor";
+/// The name of the file that asks the bridge to read a repository, pull request or ref again.
+pub const DIRTY: &str = ".dirty";
+/// The name of the file with the hash of a ref.
+pub(crate) const HEAD: &str = "head";
+
+/// Returns the directory of a repository.
+#[must_use]
+pub fn repo(repo: &Repo) -> Path {
+    path([repo.user(), repo.name()])
+}
+
+/// Returns the file that marks a repository as monitored.
+#[must_use]
+pub fn monitor(of: &Repo) -> Path {
+    path([of.user(), of.name(), MONITOR])
+}
+
+/// Returns the directory of a commit.
+#[must_use]
+pub fn commit(commit: &Commit) -> Path {
+    path([commit.repo.user(), commit.repo.name(), "commit", &commit.hash.to_string()])
+}
+
+/// Returns the directory of a pull request.
+#[must_use]
+pub fn pr(pr: &PrId) -> Path {
+    path([pr.repo.user(), pr.repo.name(), "pr", &pr.number.to_string()])
+}
+
+/// Returns the directory of a branch or tag.
+#[must_use]
+pub fn reference(reference: &RefId) -> Path {
+    let RefId { repo: of, name } = reference;
+    repo(of).concat(&path(["ref", name.kind().as_str()])).concat(&path(name.components()))
+}
+
+/// Returns the directory of a status.
+#[must_use]
+pub fn status(status: &StatusId) -> Path {
+    commit(&status.commit).concat(&path(["status"])).concat(&path(status.context.components()))
+}
+
+/// Returns the directory of an element. A status may have other statuses in its directory.
+#[must_use]
+pub fn dir(id: &ElementId) -> Path {
+    match id {
+        ElementId::Repo(id) => repo(id),
+        ElementId::Commit(id) => commit(id),
+        ElementId::Pr(id) => pr(id),
+        ElementId::Ref(id) => reference(id),
+        ElementId::Status(id) => status(id),
+    }
+}
+
+/// Returns the file that asks the bridge to read a repository, pull request or ref again.
+#[must_use]
+pub fn dirty(id: &DirtyId) -> Path {
+    let dir = match id {
+        DirtyId::Repo(id) => repo(id),
+        DirtyId::Pr(id) => pr(id),
+        DirtyId::Ref(id) => reference(id),
+    };
+    dir.concat(&path([DIRTY]))
+}
+
+/// Creates a path from names that are valid components. All types with names check this.
+pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
+    Path::from_names(names).unwrap_or_default()
+}
+
+/// The meaning of a file in the branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location<'p> {
+    /// `.monitor`, or a file in place of the repository's directory.
+    Repo(Repo),
+    Dirty(DirtyId),
+    /// A file of a pull request, with its path below the directory of the pull request.
+    Pr(PrId, &'p [ByteString]),
+    /// The head of a ref, or a file beside it.
+    Ref(RefId, &'p ByteString),
+    /// A file in the directory of a status.
+    Status(StatusId, &'p ByteString),
+    /// Another file in the directory of a commit.
+    Commit(Commit),
+}
+
+/// Returns the meaning of a file, or `None` if it has none.
+pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {
+    let [user, name, rest @ ..] = names else { return None };
+    let repo = Repo::new(user.to_str()?, name.to_str()?).ok()?;
+    // The constructor removes white space, which must not make two directories the same.
+    if repo.user() != user.to_str()? || repo.name() != name.to_str()? {
+        return None;
+    }
+    let (kind, rest) = match rest {
+        [] => return Some(Location::Repo(repo)),
+        [file] if *file == MONITOR => return Some(Location::Repo(repo)),
+        [file] if *file == DIRTY => return Some(Location::Dirty(DirtyId::Repo(repo))),
+        [kind, rest @ ..] => (kind, rest),
+    };
+    match kind.as_bytes() {
+        b"pr" => locate_pr(repo, rest),
+        b"commit" => locate_commit(repo, rest),
+        b"ref" => locate_ref(repo, rest),
+        _ => None,
+    }
+}
+
+fn locate_pr(repo: Repo, names: &[ByteString]) -> Option<Location<'_>> {
+    let (number, rest) = names.split_first()?;
+    let id = PrId { repo, number: number_of(number)? };
+    match rest {
+        [] => None,
+        [file] if *file == DIRTY => Some(Location::Dirty(DirtyId::Pr(id))),
+        rest => Some(Location::Pr(id, rest)),
+    }
+}
+
+/// Parses a number as it is printed, without a sign or leading zeros.
+pub(crate) fn number_of(name: &ByteString) -> Option<u64> {
+    let number: u64 = name.to_str()?.parse().ok()?;
+    (number.to_string() == name.to_str()?).then_some(number)
+}
+
+fn locate_commit(repo: Repo, names: &[ByteString]) -> Option<Location<'_>> {
+    let (hash, rest) = names.split_first()?;
+    let commit = Commit { repo, hash: Hash::parse(hash).ok()? };
+    let context = match rest {
+        [status, rest @ ..] if *status == "status" => rest.split_last(),
+        _ => None,
+    };
+    let context = context.and_then(|(file, context)| {
+        let is_known = STATUS_FILES.iter().any(|name| *file == **name);
+        Some((file, context_of(context)?)).filter(|_| is_known)
+    });
+    Some(match context {
+        Some((file, context)) => Location::Status(StatusId { commit, context }, file),
+        None => Location::Commit(commit),
+    })
+}
+
+fn context_of(names: &[ByteString]) -> Option<Context> {
+    let names: Option<Vec<&str>> = names.iter().map(ByteString::to_str).collect();
+    let names = names.filter(|names| !names.is_empty())?;
+    Context::new(&names.join("/")).ok()
+}
+
+fn locate_ref(repo: Repo, names: &[ByteString]) -> Option<Location<'_>> {
+    let (kind, rest) = names.split_first()?;
+    let (file, short) = rest.split_last()?;
+    let short: Vec<&[u8]> = short.iter().map(ByteString::as_bytes).collect();
+    let name = RefName::new(RefKind::parse(kind.as_bytes())?, short.join(&b'/')).ok()?;
+    let id = RefId { repo, name };
+    if *file == DIRTY {
+        return Some(Location::Dirty(DirtyId::Ref(id)));
+    }
+    Some(Location::Ref(id, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn located(text: &str) -> Option<(String, String)> {
+        let path: Path = text.parse().unwrap();
+        let names: Vec<ByteString> = path.names().cloned().collect();
+        let (id, rest) = match locate(&names)? {
+            Location::Repo(id) => (ElementId::from(id), String::new()),
+            Location::Dirty(id) => return Some((dirty(&id).to_string(), "dirty".to_owned())),
+            Location::Pr(id, rest) => (id.into(), path_of(rest)),
+            Location::Ref(id, file) => (id.into(), file.to_string()),
+            Location::Status(id, file) => (id.into(), file.to_string()),
+            Location::Commit(id) => (id.into(), String::new()),
+        };
+        assert_eq!(dir(&id).to_string(), id.to_string());
+        Some((id.to_string(), rest))
+    }
+
+    fn path_of(names: &[ByteString]) -> String {
+        Path::from_names(names).unwrap().to_string()
+    }
+
+    #[test]
+    fn files_belong_to_elements() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let commit = format!("a/b/commit/{hash}");
+        for (path, id, rest) in [
+            ("a/b/.monitor", "a/b", ""),
+            ("a/b", "a/b", ""),
+            ("a/b/.dirty", "a/b/.dirty", "dirty"),
+            ("a/b/pr/7/.dirty", "a/b/pr/7/.dirty", "dirty"),
+            ("a/b/ref/heads/x/y/.dirty", "a/b/ref/heads/x/y/.dirty", "dirty"),
+            ("a/b/pr/7/head", "a/b/pr/7", "head"),
+            ("a/b/pr/7/comments/0/id", "a/b/pr/7", "comments/0/id"),
+            ("a/b/ref/heads/head/head", "a/b/ref/heads/head", "head"),
+            ("a/b/ref/tags/x/y/head", "a/b/ref/tags/x/y", "head"),
+            (&commit, &commit, ""),
+            (&format!("{commit}/x"), &commit, ""),
+            (&format!("{commit}/status/state"), &commit, ""),
+            (&format!("{commit}/status/x/other"), &commit, ""),
+            (&format!("{commit}/status/x/state"), &format!("{commit}/status/x"), "state"),
+            (&format!("{commit}/status/x/y/state"), &format!("{commit}/status/x/y"), "state"),
+            (
+                &format!("{commit}/status/description/description"),
+                &format!("{commit}/status/description"),
+                "description",
+            ),
+        ] {
+            assert_eq!(located(path), Some((id.to_owned(), rest.to_owned())), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_files_have_no_meaning() {
+        for path in [
+            "README.md",
+            "a/b/other",
+            "a/b/pr/7",
+            "a/b/pr/07/head",
+            "a/b/pr/+7/head",
+            "a/b/pr/x/head",
+            "a/b/ref/heads/head",
+            "a/b/ref/notes/x/head",
+            "a/b/ref/heads/x..y/head",
+            "a/b/commit/abc/status/x/state",
+            " a/b/.monitor",
+            "a/b c/.monitor",
+        ] {
+            assert_eq!(located(path), None, "{path}");
+        }
+    }
+}

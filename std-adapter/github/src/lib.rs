@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+pub mod capabilities;
+mod changes;
+mod context;
+mod diff;
+mod element;
+mod files;
+mod hash;
+pub mod layout;
+mod message;
+mod name;
+mod read;
+mod ref_name;
+mod repo;
+mod snapshot;
+#[cfg(test)]
+mod strategies;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+pub use capabilities::Capabilities;
+pub use changes::{Changes, DirtyId};
+pub use context::Context;
+pub use diff::Diff;
+pub use element::{
+    Comment, Commit, Element, ElementId, Pr, PrId, PrState, Ref, RefId, Status, StatusId,
+    StatusState,
+};
+pub use files::{Files, Parsed, print};
+pub use hash::Hash;
+pub use message::CLEAN_MESSAGE;
+pub use name::InvalidName;
+pub use read::{State, read, read_refs, update};
+pub use ref_name::{RefKind, RefName};
+pub use repo::{InvalidRepo, Repo};
+pub use snapshot::Snapshot;
+pub use text::{Description, Text};
+pub use write::{DEFAULT_BRANCH, add_monitors, ensure_branch, remove_dirty, write};

@@ -1,0 +1,142 @@
+//! Reading snapshots from a tree of the database.
+
+use std::collections::BTreeSet;
+
+use datakit_client::db::{Content, Error, Path, Result, Tree};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::layout::{self, DIRTY, MONITOR, path};
+use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
+
+/// The number of files that are read or written at a time. The server processes up to 64 requests of
+/// a connection at a time by default.
+pub(crate) const CONCURRENCY: usize = 64;
+
+/// What the branch contains at one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// The elements of the monitored repositories.
+    pub snapshot: Snapshot,
+    /// The `.dirty` files. Those of repositories need not be in a monitored repository.
+    pub dirty: BTreeSet<DirtyId>,
+}
+
+/// Reads the whole tree. Only monitored repositories are read in full.
+///
+/// # Errors
+/// Returns the first error of the database, for example if the connection is lost.
+pub async fn read(tree: &Tree) -> Result<State> {
+    let mut repos = Vec::new();
+    for user in tree.read_dir(&Path::ROOT).await? {
+        let dir = path([&user]);
+        if let Some(Content::Dir(names)) = read_entry(tree, dir).await?.1 {
+            let user = user.to_str();
+            let names = names.iter().filter_map(|name| name.to_str());
+            repos.extend(names.filter_map(|name| Repo::new(user?, name).ok()));
+        }
+    }
+    let marks = repos
+        .iter()
+        .flat_map(|repo| [MONITOR, DIRTY].map(|mark| layout::repo(repo).concat(&path([mark]))));
+    let mut found = read_files(tree, marks).await?;
+    let monitored = Parsed::new(&found).monitored;
+    found.extend(read_files(tree, monitored.iter().flat_map(contents)).await?);
+    Ok(Parsed::new(&found).into_state())
+}
+
+/// Returns the directories with the contents of a repository.
+fn contents(repo: &Repo) -> impl Iterator<Item = Path> {
+    let dirs = [&["pr"][..], &["commit"], &["ref", "heads"], &["ref", "tags"]];
+    dirs.into_iter().map(|names| layout::repo(repo).concat(&path(names)))
+}
+
+/// Reads the branches and tags of a repository, which need not be monitored.
+///
+/// # Errors
+/// Returns the first error of the database, for example if the connection is lost.
+pub async fn read_refs(tree: &Tree, repo: &Repo) -> Result<Vec<Ref>> {
+    let dir = layout::repo(repo).concat(&path(["ref"]));
+    let parsed = Parsed::new(&read_files(tree, [dir]).await?);
+    Ok(parsed.all.refs().values().cloned().collect())
+}
+
+/// Reads the elements that changed since `old` was read. The result is the same as with [`read`],
+/// except that [`State::dirty`] contains only the `.dirty` files that were added since then.
+///
+/// `changes` are the changes from the commit of `old` to the commit of `tree`.
+///
+/// # Errors
+/// Returns the first error of the database, for example if the connection is lost.
+pub async fn update(old: &Snapshot, tree: &Tree, changes: &Changes) -> Result<State> {
+    // `.monitor` may have changed, so everything in these repositories is read.
+    let reread: BTreeSet<&Repo> = changes.ids.iter().filter_map(as_repo).collect();
+    let marks = reread.iter().map(|repo| layout::monitor(repo));
+    let mut found = read_files(tree, marks).await?;
+    let mut monitored = Parsed::new(&found).monitored;
+    let mut roots: Vec<Path> = monitored.iter().flat_map(contents).collect();
+    let stays = |repo: &Repo| old.repos().contains(repo) && !reread.contains(repo);
+    let changed = changes.ids.iter().filter(|id| stays(id.repo()));
+    roots.extend(changed.clone().flat_map(roots_of));
+    found.extend(read_files(tree, roots).await?);
+
+    let mut snapshot = old.clone();
+    snapshot.remove(&changes.ids);
+    let parsed = Parsed::new(&found);
+    snapshot.extend(parsed.all);
+    let touched: BTreeSet<&Repo> = changed.map(ElementId::repo).collect();
+    touched.into_iter().for_each(|repo| snapshot.remove_bare_commits(repo));
+
+    monitored.extend(old.repos().iter().filter(|repo| stays(repo)).cloned());
+    let dirty = changes.dirty.iter().cloned().chain(parsed.dirty);
+    let known = |id: &DirtyId| matches!(id, DirtyId::Repo(_)) || monitored.contains(id.repo());
+    Ok(State { snapshot, dirty: dirty.filter(known).collect() })
+}
+
+fn as_repo(id: &ElementId) -> Option<&Repo> {
+    match id {
+        ElementId::Repo(repo) => Some(repo),
+        _ => None,
+    }
+}
+
+/// Returns the files and directories that represent an element.
+fn roots_of(id: &ElementId) -> Vec<Path> {
+    match id {
+        ElementId::Pr(_) | ElementId::Commit(_) => vec![layout::dir(id)],
+        // Other refs and statuses may be in the same directory.
+        ElementId::Ref(_) | ElementId::Status(_) | ElementId::Repo(_) => files::paths_of(id),
+    }
+}
+
+/// Reads files and everything in directories, many at a time. Paths that do not exist are left out.
+async fn read_files(tree: &Tree, roots: impl IntoIterator<Item = Path>) -> Result<Files> {
+    let mut waiting: Vec<Path> = roots.into_iter().collect();
+    let mut running = FuturesUnordered::new();
+    let mut files = Files::new();
+    loop {
+        while running.len() < CONCURRENCY
+            && let Some(path) = waiting.pop()
+        {
+            running.push(read_entry(tree, path));
+        }
+        let Some(entry) = running.next().await else { return Ok(files) };
+        match entry? {
+            (path, Some(Content::File(content))) => drop(files.insert(path, content)),
+            (dir, Some(Content::Dir(names))) => {
+                for name in names {
+                    waiting.push(dir.clone().join(name)?);
+                }
+            }
+            (_, Some(Content::Link(_)) | None) => {}
+        }
+    }
+}
+
+/// Reads one entry. The content is `None` if the entry does not exist.
+async fn read_entry(tree: &Tree, path: Path) -> Result<(Path, Option<Content>)> {
+    match tree.read(&path).await {
+        Ok(content) => Ok((path, Some(content))),
+        Err(Error::NotFound | Error::NotDirectory) => Ok((path, None)),
+        Err(error) => Err(error),
+    }
+}

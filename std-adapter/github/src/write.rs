@@ -1,0 +1,161 @@
+//! Writing changes into a transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datakit_client::db::{Branch, Db, Error, Path, Result, Transaction};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::read::CONCURRENCY;
+use crate::{Diff, DirtyId, Element, ElementId, Pr, Repo, StatusId, files, layout};
+
+/// The name of the metadata branch unless another is chosen.
+pub const DEFAULT_BRANCH: &str = "github-metadata";
+
+/// The content of `README.md`, which the first commit of the branch contains.
+const README: &[u8] = b"### DataKit -- GitHub bridge\n";
+
+/// Returns a handle for the metadata branch. If the branch has no commits, the first one is made
+/// with a `README.md` that tells what the branch is for.
+///
+/// # Errors
+/// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error of the database.
+pub async fn ensure_branch(db: &Db, name: &str) -> Result<Branch> {
+    let branch = db.branch(name).await?;
+    if branch.head().await?.is_none() {
+        let commit = branch.with_transaction(async |transaction| {
+            transaction.create_file(&layout::path(["README.md"]), README, false).await?;
+            transaction.commit("Initial commit").await
+        });
+        commit.await?;
+    }
+    Ok(branch)
+}
+
+/// Writes the files of a diff, many at a time. First everything that the diff removes is removed.
+/// `.dirty` files and files without a meaning are kept, except those in the directories of removed
+/// commits and pull requests.
+///
+/// # Errors
+/// Returns the first error of the database. Some of the files may have been written by then, so
+/// abort the transaction.
+pub async fn write(transaction: &Transaction, diff: &Diff) -> Result<()> {
+    remove_all(transaction, removed_paths(diff)).await?;
+    let prs = diff.updates().filter_map(|element| match element {
+        Element::Pr(pr) => Some(surplus_comments(transaction, pr)),
+        _ => None,
+    });
+    let surplus: Vec<Vec<Path>> =
+        stream::iter(prs).buffer_unordered(CONCURRENCY).try_collect().await?;
+    remove_all(transaction, surplus.into_iter().flatten()).await?;
+
+    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    for (path, content) in diff.updates().flat_map(files::files_of) {
+        match content {
+            Some(content) => written.push((path, content)),
+            None => removed.push(path),
+        }
+    }
+    remove_all(transaction, removed).await?;
+    write_all(transaction, written).await
+}
+
+/// Adds the `.monitor` files of repositories that do not have one. Returns how many were added.
+///
+/// # Errors
+/// Returns the first error of the database.
+pub async fn add_monitors(transaction: &Transaction, repos: &[Repo]) -> Result<usize> {
+    let mut missing = Vec::new();
+    for path in repos.iter().map(layout::monitor).collect::<BTreeSet<Path>>() {
+        if !transaction.tree().exists(&path).await? {
+            missing.push((path, Vec::new()));
+        }
+    }
+    let count = missing.len();
+    write_all(transaction, missing).await?;
+    Ok(count)
+}
+
+/// Removes `.dirty` files. Files that do not exist are ignored.
+///
+/// # Errors
+/// Returns the first error of the database.
+pub async fn remove_dirty(
+    transaction: &Transaction,
+    dirty: impl IntoIterator<Item = &DirtyId>,
+) -> Result<()> {
+    remove_all(transaction, dirty.into_iter().map(layout::dirty)).await
+}
+
+fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
+    let commits: BTreeSet<ElementId> =
+        diff.removals().filter(|id| matches!(id, ElementId::Commit(_))).cloned().collect();
+    diff.removals().flat_map(move |id| match id {
+        ElementId::Commit(_) | ElementId::Pr(_) => vec![layout::dir(id)],
+        // The directory of the commit is removed.
+        ElementId::Status(StatusId { commit, .. }) if commits.contains(&commit.clone().into()) => {
+            Vec::new()
+        }
+        // Other refs and statuses may be in the same directory.
+        ElementId::Repo(_) | ElementId::Ref(_) | ElementId::Status(_) => files::paths_of(id),
+    })
+}
+
+/// Returns the directories of comments that the pull request does not have any more.
+async fn surplus_comments(transaction: &Transaction, pr: &Pr) -> Result<Vec<Path>> {
+    let dir = files::comments_dir(&pr.id);
+    let names = match transaction.tree().read_dir(&dir).await {
+        Ok(names) => names,
+        Err(Error::NotFound | Error::NotDirectory) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let needed: BTreeSet<String> = (0..pr.comments.len()).map(|index| index.to_string()).collect();
+    let surplus =
+        names.iter().filter(|name| !name.to_str().is_some_and(|name| needed.contains(name)));
+    surplus.map(|name| dir.clone().join(name)).collect()
+}
+
+async fn remove_all(
+    transaction: &Transaction,
+    paths: impl IntoIterator<Item = Path>,
+) -> Result<()> {
+    let removals = paths.into_iter().map(|path| async move {
+        match transaction.remove(&path).await {
+            Ok(()) | Err(Error::NotFound | Error::NotDirectory) => Ok(()),
+            Err(error) => Err(error),
+        }
+    });
+    stream::iter(removals).buffer_unordered(CONCURRENCY).try_collect().await
+}
+
+/// Writes files and creates missing directories.
+async fn write_all(transaction: &Transaction, files: Vec<(Path, Vec<u8>)>) -> Result<()> {
+    // All directories of a level are created before those of the next level.
+    let mut levels: BTreeMap<usize, BTreeSet<Path>> = BTreeMap::new();
+    for (path, _) in &files {
+        let mut dir = path.parent();
+        while !dir.is_root() && levels.entry(dir.names().len()).or_default().insert(dir.clone()) {
+            dir = dir.parent();
+        }
+    }
+    for dirs in levels.into_values() {
+        let dirs = dirs.into_iter().map(|dir| async move {
+            match transaction.create_dir(&dir).await {
+                Ok(()) | Err(Error::Exists) => Ok(()),
+                Err(error) => Err(error),
+            }
+        });
+        stream::iter(dirs).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+    }
+    let files = files.into_iter().map(|(path, content)| async move {
+        match transaction.create_file(&path, &content, false).await {
+            // Only a name that no longer exists has a directory here, for example the ref `x/head`
+            // where the file is the head of the ref `x`.
+            Err(Error::IsDirectory) => {
+                transaction.remove(&path).await?;
+                transaction.create_file(&path, &content, false).await
+            }
+            other => other,
+        }
+    });
+    stream::iter(files).buffer_unordered(CONCURRENCY).try_collect().await
+}
