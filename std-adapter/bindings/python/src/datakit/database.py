@@ -1,0 +1,182 @@
+"""The database: branches, commits and trees."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Iterable, NamedTuple, Optional, Union
+
+from .address import Address
+from .client import Client
+from .commit import Commit
+from .errors import Error, InvalidPath, OpenConflicts
+from .names import branch_of_file_name, branch_to_file_name, check_hash, parse_path
+from .remote_path import RemotePath
+from .transaction import Transaction, unique_name
+from .tree import Tree
+from .watch import PathValue, Watch, read_value
+
+
+class NewFile(NamedTuple):
+    """A file for :meth:`Branch.commit_files`."""
+
+    path: str
+    content: bytes
+    executable: bool = False
+
+
+class Database:
+    """A database on a server.
+
+    All handles share one connection. Use it with ``async with``, or call ``close``::
+
+        async with await Database.connect("localhost") as database:
+            master = await database.branch("master")
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    @classmethod
+    async def connect(
+        cls, address: Union[str, Address] = "localhost", *, uname: Optional[str] = None
+    ) -> "Database":
+        """Connects. ``uname`` is the author of commits. See :meth:`Client.connect` for errors."""
+        return cls(await Client.connect(address, uname=uname))
+
+    async def close(self) -> None:
+        """Closes the connection, which aborts open transactions."""
+        await self.client.close()
+
+    async def __aenter__(self) -> "Database":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        await self.close()
+
+    def _entry(self, *names: str) -> RemotePath:
+        return RemotePath(self.client, names)
+
+    async def branches(self) -> list[str]:
+        """Returns the names of all branches with commits, and of those this connection created."""
+        names = await self._entry("branch").names_in()
+        branches = [branch_of_file_name(name) for name in names]
+        return sorted(branches, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+    async def branch(self, name: str) -> "Branch":
+        """Returns a handle of a branch, which need not exist. Its first commit creates it."""
+        branch = Branch(self.client, name)
+        await self._entry("branch").mkdir(branch.file_name)
+        return branch
+
+    async def remove_branch(self, name: str) -> None:
+        """Removes a branch. Raises DoesNotExist if there is none of this name."""
+        await Branch(self.client, name).remove()
+
+    async def commit(self, hash: str) -> Commit:
+        """Returns a commit. Raises InvalidHash or DoesNotExist."""
+        digits = check_hash(hash)
+        await self._entry("commits", digits).read()
+        return Commit(self.client, digits)
+
+    def tree(self, id: str) -> Tree:
+        """Returns the tree with an id such as ``D-HASH``. Sends no request.
+
+        The root of a tree with the id ``F-HASH``, ``X-HASH`` or ``L-HASH`` is a file.
+        """
+        names = parse_path(id)
+        if len(names) != 1:
+            raise InvalidPath(f"{id!r}: the id of a tree has the form D-HASH")
+        return Tree(self._entry("trees", id))
+
+    async def fetch(self, url: str, branch: str) -> Commit:
+        """Makes the server fetch a branch of another repository. No branch changes."""
+        remotes, name = self._entry("remotes"), unique_name()
+        remote = remotes.join(name)
+        await remotes.mkdir(name)
+        try:
+            await remote.join("url").replace(url.encode())
+            await remote.join("fetch").command(branch)
+            return Commit(self.client, await remote.join("head").read_text())
+        finally:
+            try:
+                await remote.remove()
+            except Error:
+                # The original server refuses to remove remotes.
+                pass
+
+
+class Branch:
+    """A branch, which may have no commits yet. Get it from :meth:`Database.branch`."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.name = name
+        self.file_name = branch_to_file_name(name)
+        self._dir = RemotePath(client, ["branch", self.file_name])
+
+    def __repr__(self) -> str:
+        return f"Branch({self.name!r})"
+
+    async def head(self) -> Optional[Commit]:
+        """Reads the head, or None if there are no commits."""
+        return self._head(await self._dir.join("head").read_text())
+
+    def _head(self, line: str) -> Optional[Commit]:
+        return Commit(self._dir.client, line) if line.strip() else None
+
+    async def remove(self) -> None:
+        """Removes the branch. Commits stay if other branches contain them."""
+        await self._dir.remove()
+
+    async def fast_forward(self, commit: Commit) -> None:
+        """Moves the branch to a descendant of its head. Raises NotFastForward for others."""
+        await self._dir.join("fast-forward").command(commit.hash)
+
+    def transaction(self) -> Transaction:
+        """Returns a new transaction, which ``async with`` starts."""
+        return Transaction(self._dir)
+
+    async def commit_files(
+        self, message: str, files: Iterable[NewFile] = (), remove: Iterable[str] = ()
+    ) -> Commit:
+        """Removes paths and creates or replaces files, in one commit. Returns the new head."""
+        async with self.transaction() as transaction:
+            for path in remove:
+                await transaction.remove(path)
+            for file in files:
+                await transaction.make_dirs("/".join(file.path.split("/")[:-1]))
+                await transaction.create_file(file.path, file.content, file.executable)
+            return await transaction.commit(message)
+
+    async def merge(self, commit: Commit, message: str) -> Commit:
+        """Merges a commit into the branch. Raises OpenConflicts, and commits nothing, if needed."""
+        async with self.transaction() as transaction:
+            conflicts = (await transaction.merge(commit)).conflicts
+            if conflicts:
+                listed = ", ".join(conflicts[:10]) + (", ..." if len(conflicts) > 10 else "")
+                raise OpenConflicts(16, f"conflicts with {commit.hash}: {listed}")
+            return await transaction.commit(message)
+
+    def watch_head(self) -> Watch[Optional[Commit]]:
+        """Watches the head: the current one, then each new one. None means no commits.
+
+        Heads that come while nobody waits are skipped, except for the last.
+        """
+        return Watch(self._dir.join("head.live"), self._head_of_line)
+
+    def reflog(self) -> Watch[Optional[Commit]]:
+        """Watches all heads from now on, without gaps. None means that the branch was removed."""
+        return Watch(self._dir.join("reflog"), self._head_of_line)
+
+    async def _head_of_line(self, line: str) -> Optional[Commit]:
+        return self._head(line)
+
+    def watch_path(self, path: str) -> Watch[Optional[PathValue]]:
+        """Watches the value at a path: the current one, then each new one. None means absent."""
+        nodes = [f"{name}.node" for name in parse_path(path)]
+        live = self._dir.join("watch", *nodes, "tree.live")
+        return Watch(live, lambda line: read_value(self._dir.client, line))

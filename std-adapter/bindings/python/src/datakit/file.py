@@ -1,0 +1,286 @@
+"""Open files."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from types import TracebackType
+from typing import Coroutine, Iterable, Optional, TypeVar
+
+from . import wire
+from .connection import Connection
+from .errors import ProtocolError, ServerError, TooLong
+from .listing import MAX_LISTING, MAX_NAMES, Entry, read_entries, read_stats
+from .metadata import read_metadata
+from .wire import Dialect, Qid, Reader, T, u32, u64
+
+# Reads and writes of one file that are in flight at the same time.
+WINDOW = 8
+# The default limit for files that are read as a whole and for deliveries of streams, in bytes.
+MAX_FILE = 1 << 30
+
+Self = TypeVar("Self", bound="OwnedFid")
+Result = TypeVar("Result")
+
+
+async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> list[Result]:
+    """Runs calls at the same time. If one fails, the others are cancelled before it returns."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+class OpenMode(enum.IntFlag):
+    """How a file is opened. TRUNCATE may be added to WRITE and READ_WRITE."""
+
+    READ = 0
+    WRITE = 1
+    READ_WRITE = 2
+    TRUNCATE = 0x10
+
+    def linux_flags(self) -> int:
+        """Returns the flags of Tlopen and Tlcreate."""
+        return int(self) & 3 | (0o1000 if self & OpenMode.TRUNCATE else 0)
+
+
+class OwnedFid:
+    """A fid that is clunked in the background when it is closed or garbage-collected."""
+
+    def __init__(self, connection: Connection, number: int, qid: Qid) -> None:
+        self._connection = connection
+        self._number = number
+        self.qid = qid
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def number(self) -> int:
+        """The number on the wire."""
+        if not self._open:
+            raise ValueError("the fid is closed")
+        return self._number
+
+    def close(self) -> None:
+        """Clunks the fid without waiting for the reply. Closing it again does nothing."""
+        if self._open:
+            self._open = False
+            self._connection.clunk(self._number)
+
+    def detach(self) -> int:
+        """Returns the number. From now on the caller is responsible for it."""
+        number = self.number
+        self._open = False
+        return number
+
+    async def _call_freeing(self, kind: int) -> None:
+        """Sends Tclunk or Tremove, after which the fid is free, whatever the reply."""
+        connection, number = self._connection, self.detach()
+
+        def abandoned(reply: Optional[Reader]) -> None:
+            # Without a reply it is unknown whether the fid still exists.
+            if reply is None:
+                connection.clunk(number)
+            else:
+                connection.release_fid(number)
+
+        try:
+            await connection.call(kind, u32(number), abandoned=abandoned)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            connection.release_fid(number)
+            raise
+        connection.release_fid(number)
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        """Clunks a fid that was forgotten."""
+        # The constructor may not have set the attribute.
+        if getattr(self, "_open", False) and not self._connection.is_closed():
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._connection.clunk, self._number)
+
+
+class File(OwnedFid):
+    """An open file. Use it with ``async with``, or call ``close``.
+
+    ``unit`` is the largest number of bytes in one message.
+    """
+
+    def __init__(self, connection: Connection, number: int, qid: Qid, unit: int) -> None:
+        super().__init__(connection, number, qid)
+        self.unit = unit
+
+    def __repr__(self) -> str:
+        return f"File({self._number}, {self.qid})"
+
+    async def read_at(self, offset: int, count: int, stream: bool = False) -> bytes:
+        """Reads at most ``count`` bytes with one request. An empty result is the end.
+
+        Set ``stream`` if the server may let the read wait until there is something to read.
+        """
+        return await self._connection.read(self.number, offset, min(count, self.unit), stream)
+
+    async def write_at(self, offset: int, data: bytes) -> int:
+        """Writes at most one message of data. Returns how many bytes the server has taken."""
+        piece = data[: self.unit]
+        fields = u32(self.number), u64(offset), u32(len(piece)), piece
+        taken = (await self._connection.call(T.WRITE, *fields)).u32()
+        if taken > len(piece):
+            raise ProtocolError(f"the server took {taken} bytes of a write of {len(piece)}")
+        return taken
+
+    async def read_range(self, start: int, end: int) -> bytes:
+        """Reads from ``start`` to ``end``, or to the end of the file if that comes first.
+
+        If the server knows the length of the file, up to 8 reads are in flight. A short read may be
+        followed by more data, so only an empty one ends the file.
+        """
+        pieces: list[bytes] = []
+        at, known_end = start, -1
+        while at < end:
+            piece = await self.read_at(at, end - at)
+            if not piece:
+                break
+            pieces.append(piece)
+            at += len(piece)
+            if known_end < 0 and len(piece) == self.unit and at < end:
+                known_end = min(end, await self._reliable_length())
+            while known_end - at > self.unit:
+                ahead = await self._read_ahead(at, known_end)
+                if not ahead:
+                    break
+                pieces.append(ahead)
+                at += len(ahead)
+        return b"".join(pieces)
+
+    async def _read_ahead(self, start: int, end: int) -> bytes:
+        """Reads up to the first short reply, with several reads in flight."""
+        offsets = range(start, min(end, start + self.unit * WINDOW), self.unit)
+        results = await run_together(self.read_at(at, end - at) for at in offsets)
+        for number, piece in enumerate(results):
+            if len(piece) < self.unit:
+                return b"".join(results[: number + 1])
+        return b"".join(results)
+
+    async def _reliable_length(self) -> int:
+        """Returns the length, or 0 if the server generates the content with each read."""
+        metadata = await read_metadata(self._connection, self.number)
+        return metadata.length if metadata.qid.version else 0
+
+    async def read_all(self, limit: int = MAX_FILE) -> bytes:
+        """Reads the whole file, or one delivery of a stream. The limit is in bytes."""
+        data = await self.read_range(0, limit + 1)
+        if len(data) > limit:
+            raise TooLong(f"the file has more than {limit} bytes: read it in parts")
+        return data
+
+    async def write_all(self, data: bytes, offset: int = 0) -> None:
+        """Writes all of the data, with up to 8 writes in flight."""
+        step = self.unit * WINDOW
+        for start in range(0, len(data), step):
+            starts = range(start, min(start + step, len(data)), self.unit)
+            pieces = [(offset + at, data[at : at + self.unit]) for at in starts]
+            if len(pieces) == 1:
+                await self._write_piece(*pieces[0])
+            else:
+                await run_together(self._write_piece(at, piece) for at, piece in pieces)
+
+    async def _write_piece(self, offset: int, piece: bytes) -> None:
+        taken = await self.write_at(offset, piece)
+        while taken < len(piece):
+            more = await self.write_at(offset + taken, piece[taken:])
+            if more == 0:
+                raise ServerError(5, "the server takes none of the data")
+            taken += more
+
+    async def finish(self) -> None:
+        """Closes the file and waits for the reply, which carries errors of delayed writes."""
+        await self._call_freeing(T.CLUNK)
+
+    async def entries(self) -> list[Entry]:
+        """Lists the directory, without `.` and `..`, in the server's order."""
+        entries: list[Entry] = []
+        offset, total = 0, 0
+        linux = self._connection.dialect is Dialect.LINUX
+        while True:
+            if linux:
+                fields = u32(self.number), u64(offset), u32(self.unit)
+                data = (await self._connection.call(T.READDIR, *fields)).data()
+                offset = read_entries(data, entries, offset)
+            else:
+                data = await self.read_at(offset, self.unit)
+                offset += len(data)
+                read_stats(data, entries, self._connection.dialect)
+            if not data:
+                return entries
+            total += len(data)
+            if len(entries) > MAX_NAMES or total > MAX_LISTING:
+                raise TooLong(f"the directory has more than {MAX_NAMES} names")
+
+
+class Deliveries:
+    """What a stream file delivers, as an async iterator.
+
+    An empty read marks the end of a delivery, and two of them in a row the end of the stream. If
+    the caller of ``__anext__`` is cancelled, nothing is lost: the next call goes on.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._offset = 0
+        self._empty = False
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __aiter__(self) -> "Deliveries":
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            data = await self._file.read_at(self._offset, self._file.unit, stream=True)
+            self._offset += len(data)
+            if data:
+                self._empty = False
+                self._parts.append(data)
+                self._size += len(data)
+                if self._size > MAX_FILE:
+                    raise TooLong(f"a delivery has more than {MAX_FILE} bytes")
+            elif self._empty:
+                raise StopAsyncIteration
+            else:
+                self._empty = True
+                if self._parts:
+                    delivery = b"".join(self._parts)
+                    self._parts, self._size = [], 0
+                    return delivery
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    async def __aenter__(self) -> "Deliveries":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()

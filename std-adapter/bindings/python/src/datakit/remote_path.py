@@ -1,0 +1,92 @@
+"""A path on the server, with the operations that the database client needs."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from .client import Client
+from .errors import IsDirectory
+from .fid import Fid
+from .file import MAX_FILE, OpenMode
+
+# The limit of texts such as messages and lists of commits, in bytes.
+MAX_TEXT = 1 << 24
+
+
+class RemotePath:
+    """A path, which may or may not exist. Every operation walks to it anew."""
+
+    def __init__(self, client: Client, names: Sequence[str]) -> None:
+        self.client = client
+        self.names = list(names)
+
+    def join(self, *names: str) -> "RemotePath":
+        """Appends names."""
+        return RemotePath(self.client, [*self.names, *names])
+
+    def __str__(self) -> str:
+        return "/".join(self.names)
+
+    async def walk(self) -> Fid:
+        """Walks to the path."""
+        return await self.client.walk_names(self.names)
+
+    async def walk_to_file(self) -> Fid:
+        """Like walk, but fails for a directory: servers ignore some requests on directories."""
+        fid = await self.walk()
+        if fid.is_dir():
+            fid.close()
+            raise IsDirectory(21, "Is a directory", str(self))
+        return fid
+
+    async def read(self, limit: int = MAX_FILE) -> bytes:
+        """Reads the whole file."""
+        async with await self.walk() as fid:
+            async with await fid.open() as file:
+                return await file.read_all(limit)
+
+    async def read_text(self) -> str:
+        """Reads a short text. Bytes that are not UTF-8 become U+FFFD."""
+        return (await self.read(MAX_TEXT)).decode("utf-8", "replace")
+
+    async def names_in(self) -> list[str]:
+        """Lists the directory, sorted by the bytes of the names."""
+        async with await self.walk() as fid:
+            async with await fid.open() as file:
+                names = [entry.name for entry in await file.entries()]
+        return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+    async def mkdir(self, name: str) -> None:
+        """Creates a directory in this directory."""
+        async with await self.walk() as fid:
+            await fid.mkdir(name)
+
+    async def remove(self) -> None:
+        """Removes what is there."""
+        fid = await self.walk()
+        await fid.remove()
+
+    async def command(self, text: str) -> None:
+        """Writes a command."""
+        async with await self.walk() as fid:
+            async with await fid.open(OpenMode.WRITE) as file:
+                await file.write_all(text.encode())
+                await file.finish()
+
+    async def command_with_reply(self, text: str) -> str:
+        """Writes a command and reads the reply."""
+        async with await self.walk() as fid:
+            async with await fid.open(OpenMode.READ_WRITE) as file:
+                await file.write_all(text.encode())
+                return (await file.read_all(MAX_TEXT)).decode("utf-8", "replace")
+
+    async def replace(self, content: bytes) -> None:
+        """Replaces the content of a file that exists.
+
+        Truncates it with a request of its own, because the original server ignores the flag.
+        """
+        async with await self.walk_to_file() as fid:
+            await fid.set_length(0)
+            async with await fid.open(OpenMode.WRITE) as file:
+                await file.write_all(content)
+                await file.finish()

@@ -1,0 +1,46 @@
+"""Starts the program that the environment variable DATAKIT names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from types import TracebackType
+from typing import Optional
+
+PROGRAM = os.environ.get("DATAKIT", "datakit")
+
+
+class Server:
+    """A server on a port that the system chooses. It ends with the `with` block."""
+
+    def __init__(self, *options: str) -> None:
+        command = [PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        prefix = "listening on "
+        if not line.startswith(prefix):
+            self.stop()
+            raise RuntimeError(f"`{' '.join(command)}` printed {line!r}, not `{prefix}ADDRESS`")
+        self.address = line[len(prefix) :].strip()
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self.address.rsplit(":", 1)[1])
+
+    def stop(self) -> None:
+        """Kills the server."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.stop()
