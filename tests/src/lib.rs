@@ -7,6 +7,7 @@
 pub mod board;
 pub mod db;
 mod gdb;
+pub mod github;
 pub mod malformed;
 pub mod random;
 pub mod remote;

@@ -1,0 +1,19 @@
+// Judges the fake of GitHub with GitHub's own client libraries and GitHub's description of its
+// interface: GITHUB_FAKE=target/debug/github_fake node --test
+
+import "./rest.mjs";
+import "./limits.mjs";
+import "./webhooks.mjs";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { events, operations, seen } from "./shapes.mjs";
+import { seenEvents } from "./webhooks.mjs";
+
+// The tests above run first, because they are declared first.
+test("every operation was answered with success", () => {
+  assert.deepEqual(operations.filter((operation) => !seen.has(operation)), []);
+});
+
+test("every event was delivered", () => {
+  assert.deepEqual(events.filter((event) => !seenEvents.has(event)), []);
+});

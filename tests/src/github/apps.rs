@@ -1,0 +1,142 @@
+//! GitHub Apps, their installations and the installations' tokens.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::rsa::KeyPair;
+use serde_json::{Value, json};
+
+use super::auth::{Actor, covers};
+use super::json::{self, Urls, node, time};
+use super::reply::{self, Answer, Reply};
+use super::routes::Call;
+use super::state::{App, Installation, Repo, Token, TokenOwner, World, most};
+
+/// The private key of the apps, in the form of PKCS#1. It protects nothing.
+pub(crate) const KEY: &str = include_str!("app-key.pem");
+
+/// The life of an installation's token, in seconds.
+const LIFE: i64 = 3_600;
+
+/// The public half of a private key.
+pub(crate) fn public_key(pem: &str) -> Vec<u8> {
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let key = KeyPair::from_der(&STANDARD.decode(text).expect("base64")).expect("an RSA key");
+    key.public().as_ref().to_vec()
+}
+
+/// The app that calls with its own token.
+fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
+    let app = match &call.actor {
+        Actor::App(id) => world.apps.get(id),
+        _ => None,
+    };
+    app.ok_or_else(|| Reply::error(401, "A JSON web token could not be decoded"))
+}
+
+/// `GET /app`.
+pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
+    let app = caller(world, call)?;
+    let mut value = json(world, &call.urls, app.id);
+    let count = world.installations.values().filter(|found| found.app == app.id).count();
+    value["installations_count"] = count.into();
+    Reply::ok(value)
+}
+
+/// `GET /app/installations`.
+pub(crate) fn installations(world: &mut World, call: &Call) -> Answer {
+    let app = caller(world, call)?;
+    let found: Vec<_> = world.installations.values().filter(|found| found.app == app.id).collect();
+    reply::list(world, call, &found, |found| installation_json(world, &call.urls, app, found))
+}
+
+/// `GET /app/installations/{installation_id}`.
+pub(crate) fn installation(world: &mut World, call: &Call) -> Answer {
+    let app = caller(world, call)?;
+    let found = own(world, call, app)?;
+    Reply::ok(installation_json(world, &call.urls, app, found))
+}
+
+fn own<'a>(world: &'a World, call: &Call, app: &App) -> Result<&'a Installation, Reply> {
+    let found = world.installations.get(&call.number("installation_id")?);
+    found.filter(|found| found.app == app.id).ok_or_else(Reply::not_found)
+}
+
+/// `POST /app/installations/{installation_id}/access_tokens`. The token has all permissions of the
+/// app.
+pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
+    let app = caller(world, call)?;
+    let found = own(world, call, app)?;
+    let (id, permissions) = (found.id, app.permissions.clone());
+    let selection = if found.repos.is_some() { "selected" } else { "all" };
+    let expires = world.now() + LIFE;
+    let owner = TokenOwner::Installation(id);
+    let token = new_token(world, "ghs", Token { owner, expires: Some(expires), read_only: false });
+    Ok(Reply::new(
+        201,
+        Some(json!({
+            "token": token, "expires_at": time(expires), "permissions": permissions,
+            "repository_selection": selection,
+        })),
+    ))
+}
+
+/// Adds a token, and forgets the expired ones.
+pub(crate) fn new_token(world: &mut World, kind: &str, token: Token) -> String {
+    let now = world.now();
+    world.tokens.retain(|_, old| old.expires.is_none_or(|end| end > now));
+    assert!(world.tokens.len() < most::TOKENS, "more than {} tokens", most::TOKENS);
+    let text = format!("{kind}_{:036}", world.id());
+    world.tokens.insert(text.clone(), token);
+    text
+}
+
+/// `GET /installation/repositories`.
+pub(crate) fn repositories(world: &mut World, call: &Call) -> Answer {
+    let Actor::Installation(id) = call.actor else {
+        let (status, message) = match call.actor {
+            Actor::Anonymous => (401, "Requires authentication"),
+            _ => (
+                403,
+                "You must authenticate with an installation access token in order to list repositories for an installation.",
+            ),
+        };
+        return Err(Reply::error(status, message));
+    };
+    let repos: Vec<&Repo> = world.repos.values().filter(|repo| covers(world, id, repo)).collect();
+    let answer = reply::counted(world, call, "repositories", &repos, |repo| {
+        json::repo(world, &call.urls, repo)
+    });
+    let all = world.installations.get(&id).is_none_or(|found| found.repos.is_none());
+    answer.map(|mut reply| {
+        if let Some(body) = &mut reply.body {
+            body["repository_selection"] = if all { "all" } else { "selected" }.into();
+        }
+        reply
+    })
+}
+
+/// An app as others see it, or `null` if there is none.
+pub(crate) fn json(world: &World, urls: &Urls, id: u64) -> Value {
+    let Some(app) = world.apps.get(&id) else { return Value::Null };
+    json!({
+        "id": app.id, "slug": app.slug, "node_id": node("A", app.id), "name": app.slug,
+        "client_id": format!("Iv1.{:016x}", app.id), "owner": json::user(world, urls, &app.owner),
+        "description": null, "external_url": urls.web, "html_url": format!("{}/apps/{}", urls.web, app.slug),
+        "created_at": time(app.created), "updated_at": time(app.created),
+        "permissions": app.permissions, "events": app.events,
+    })
+}
+
+fn installation_json(world: &World, urls: &Urls, app: &App, found: &Installation) -> Value {
+    let account = json::user(world, urls, &found.account);
+    json!({
+        "id": found.id, "target_id": account["id"], "target_type": "User", "account": account,
+        "repository_selection": if found.repos.is_some() { "selected" } else { "all" },
+        "access_tokens_url": format!("{}/app/installations/{}/access_tokens", urls.api, found.id),
+        "repositories_url": format!("{}/installation/repositories", urls.api),
+        "html_url": format!("{}/settings/installations/{}", urls.web, found.id),
+        "app_id": app.id, "app_slug": app.slug, "permissions": app.permissions, "events": app.events,
+        "created_at": time(found.created), "updated_at": time(found.created),
+        "single_file_name": null, "suspended_by": null, "suspended_at": null,
+    })
+}

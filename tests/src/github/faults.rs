@@ -1,0 +1,112 @@
+//! Faults of the API: which calls they hit and what happens to these calls.
+
+use std::time::Duration;
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The call has no effect and is answered with this status and a page of HTML, as GitHub's
+    /// proxies do for 502, 503 and 504.
+    Status(u16),
+    /// The call has no effect and is answered by the secondary limit.
+    Abuse {
+        /// 403 or 429.
+        status: u16,
+        /// The value of `Retry-After` in seconds, if the answer has this header.
+        retry_after: Option<u32>,
+    },
+    /// The call has no effect, and the connection is closed without an answer.
+    Close,
+    /// The call has no effect and is never answered.
+    Hang,
+    /// The call is made after this time.
+    Slow(Duration),
+    /// The call is made, but the connection is closed without an answer.
+    Lost,
+    /// The call is made, but the connection is closed in the middle of the body.
+    Cut,
+    /// The call is made. The body is half of the JSON text, and the length says so.
+    HalfBody,
+}
+
+/// A fault that hits some calls.
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: String,
+    fault: Fault,
+    skip: u32,
+    times: u32,
+}
+
+/// The rules, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    rules: Vec<Rule>,
+}
+
+/// More rules than a test needs.
+const MOST_RULES: usize = 1_000;
+
+impl Faults {
+    /// Adds a rule for the calls after the next `skip` that match. After `times` calls it ends.
+    pub(crate) fn add(&mut self, pattern: &str, fault: Fault, skip: u32, times: u32) {
+        assert!(self.rules.len() < MOST_RULES, "more than {MOST_RULES} faults");
+        self.rules.push(Rule { pattern: pattern.into(), fault, skip, times });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// The fault of a call, which has the form `GET /repos/a/b/pulls?state=open`.
+    pub(crate) fn next(&mut self, call: &str) -> Option<Fault> {
+        let rule = self.rules.iter_mut().find(|rule| matches(&rule.pattern, call))?;
+        if rule.skip > 0 {
+            rule.skip -= 1;
+            return None;
+        }
+        rule.times -= u32::from(rule.times > 0);
+        let fault = rule.fault.clone();
+        self.rules.retain(|rule| rule.times > 0);
+        Some(fault)
+    }
+}
+
+/// Whether a text has the form of a pattern, in which `*` stands for any text.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|end| {
+            let mut ends = end.char_indices().map(|(at, _)| at).chain([end.len()]);
+            ends.any(|at| matches(rest, &end[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, is_so) in [
+            ("GET /a", "GET /a", true),
+            ("GET /a", "GET /ab", false),
+            ("*", "", true),
+            ("* /repos/*/pulls*", "GET /repos/a/b/pulls?page=2", true),
+            ("*page=2", "GET /x?page=22", false),
+            ("*page=2*", "GET /x?page=22", true),
+        ] {
+            assert_eq!(matches(pattern, text), is_so, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_skips_and_ends() {
+        let mut faults = Faults::default();
+        faults.add("GET *", Fault::Close, 1, 2);
+        let next: Vec<_> = (0..4).map(|_| faults.next("GET /").is_some()).collect();
+        assert_eq!(next, [false, true, true, false]);
+    }
+}

@@ -1,0 +1,156 @@
+//! A fake of GitHub for the tests of bridges: the REST API of repositories, and webhooks.
+//!
+//! [`Fake::start`] serves the API on a free port. A test changes the state through
+//! [`Repository`], as a person does on the web site, and each change emits the events that GitHub
+//! emits. Faults hit calls ([`GitHub::fault`]) and deliveries ([`GitHub::fault_delivery`]). The log
+//! counts the calls of each route ([`GitHub::counts`]).
+//!
+//! The judges in `tests/github` compare the answers with the clients and the schemas of others.
+
+mod actions;
+mod apps;
+mod auth;
+mod checks;
+mod comments;
+mod commits;
+mod control;
+mod deliver;
+mod events;
+mod faults;
+mod handle;
+mod hooks;
+mod json;
+mod limits;
+mod log;
+mod person;
+mod pulls;
+mod refs;
+mod reply;
+mod repos;
+mod routes;
+mod server;
+mod state;
+mod statuses;
+
+pub use deliver::{Delivered, DeliveryFault, signature};
+pub use faults::Fault;
+pub use handle::{BOT, GitHub};
+pub use log::Record;
+pub use person::Repository;
+pub use state::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status, Suite, Tag, User};
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+
+use crate::TIMEOUT;
+use json::Urls;
+use state::World;
+
+/// The state, and what the tasks of the fake share.
+pub(crate) struct Shared {
+    pub(crate) addr: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) world: Mutex<World>,
+    /// Wakes those who wait for a change.
+    pub(crate) changed: Notify,
+    /// Wakes the task that delivers events.
+    pub(crate) outgoing: Notify,
+    requests: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn request_id(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes the state and delivers the events.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = change(&mut self.world.lock());
+        self.outgoing.notify_one();
+        self.changed.notify_waiters();
+        result
+    }
+}
+
+/// A running fake of GitHub. Dropping it closes all connections and stops its thread.
+///
+/// Everything except starting and stopping is done through [`GitHub`], to which it dereferences.
+pub struct Fake {
+    github: GitHub,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    /// Starts a fake on free ports of the local host.
+    pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0").expect("a free port")
+    }
+
+    /// Starts a fake whose API has this address.
+    ///
+    /// # Errors
+    ///
+    /// The address is not free.
+    pub fn start_at(addr: &str) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind(addr)?;
+        let control = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        control.set_nonblocking(true)?;
+        let (addr, control_addr) = (listener.local_addr()?, control.local_addr()?);
+        let web = format!("http://{addr}");
+        let shared = Arc::new(Shared {
+            addr,
+            control: control_addr,
+            world: Mutex::new(World::new(Urls { api: web.clone(), web })),
+            changed: Notify::new(),
+            outgoing: Notify::new(),
+            requests: AtomicU64::new(1),
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, start) = mpsc::channel();
+        let served = shared.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let control = TcpListener::from_std(control).unwrap();
+                started.send(()).unwrap();
+                tokio::select! {
+                    () = server::serve(listener, server::Api(served.clone())) => {}
+                    () = server::serve(control, control::Control(served.clone())) => {}
+                    () = deliver::run(served) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        start.recv_timeout(TIMEOUT).unwrap();
+        Ok(Self { github: GitHub { shared }, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Deref for Fake {
+    type Target = GitHub;
+
+    fn deref(&self) -> &GitHub {
+        &self.github
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the fake of GitHub failed");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a person does on the web site. Each change emits its events.
+
+use std::sync::Arc;
+
+use super::state::{Hook, Object, Pull, Repo, Status};
+use super::{Shared, pulls, repos};
+
+/// A repository of the fake.
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: u64,
+}
+
+impl Repository {
+    /// A copy of the present state.
+    pub fn state(&self) -> Repo {
+        self.shared.world.lock().repo(self.id).clone()
+    }
+
+    /// The owner and the name.
+    pub fn full_name(&self) -> String {
+        self.shared.world.lock().repo(self.id).full_name()
+    }
+
+    /// The commit at the head of a branch.
+    pub fn head(&self, branch: &str) -> Option<String> {
+        self.shared.world.lock().repo(self.id).head(branch).map(String::from)
+    }
+
+    /// Creates a commit that no ref names. Returns its hash.
+    pub fn commit(&self, parents: &[&str], message: &str) -> String {
+        let parents = parents.iter().map(|sha| sha.to_string()).collect();
+        self.shared.change(|world| {
+            let owner = world.repo(self.id).owner.clone();
+            world.add_commit(self.id, parents, message, &owner, super::actions::EMPTY_TREE)
+        })
+    }
+
+    /// Pushes a new commit to a branch, which is created at the default branch if it is missing.
+    /// Returns the hash of the commit.
+    pub fn push(&self, branch: &str, message: &str) -> String {
+        let parent = self.head(branch).or_else(|| self.head(&self.state().default_branch));
+        let sha = self.commit(&parent.iter().map(String::as_str).collect::<Vec<_>>(), message);
+        self.set_branch(branch, &sha);
+        sha
+    }
+
+    /// Creates a branch or moves it to any commit.
+    pub fn set_branch(&self, branch: &str, sha: &str) {
+        self.set_ref(&format!("refs/heads/{branch}"), Object::commit(sha));
+    }
+
+    /// Creates a ref or moves it to any object.
+    pub fn set_ref(&self, name: &str, object: Object) {
+        self.shared.change(|world| {
+            let owner = world.repo(self.id).owner.clone();
+            world.set_ref(self.id, name, object, &owner);
+        });
+    }
+
+    /// Creates a branch or a tag without an event, as if the event had been lost long ago.
+    pub fn set_ref_silently(&self, name: &str, object: Object) {
+        self.shared.change(|world| world.repo_mut(self.id).refs.insert(name.into(), object));
+    }
+
+    /// Deletes a ref, such as `refs/heads/topic`. Returns whether it existed.
+    pub fn delete_ref(&self, name: &str) -> bool {
+        self.shared.change(|world| {
+            let owner = world.repo(self.id).owner.clone();
+            world.delete_ref(self.id, name, &owner)
+        })
+    }
+
+    /// Creates an annotated tag and its ref. Returns the hash of the tag.
+    pub fn tag(&self, name: &str, object: Object, message: &str) -> String {
+        let sha = self.shared.change(|world| {
+            let owner = world.repo(self.id).owner.clone();
+            world.add_tag(self.id, name, object, message, &owner).sha
+        });
+        self.set_ref(&format!("refs/tags/{name}"), Object { kind: "tag".into(), sha: sha.clone() });
+        sha
+    }
+
+    /// Opens a pull request from a branch of this repository. Returns its number.
+    pub fn open_pull(&self, user: &str, title: &str, branch: &str, base: &str) -> u64 {
+        self.shared.change(|world| {
+            let (user, now) = (world.user(user), world.now());
+            let repo = world.repo(self.id);
+            let head = repo.head(branch).expect("the branch exists");
+            let base_sha = repo.head(base).expect("the base branch exists");
+            let pull = pulls::new(repo, &user, title, branch, base, head, base_sha, now);
+            world.open_pull(self.id, pull)
+        })
+    }
+
+    /// Opens a pull request from a branch of a fork. Returns its number.
+    pub fn open_pull_from_fork(&self, user: &str, title: &str, branch: &str, sha: &str) -> u64 {
+        self.shared.change(|world| {
+            let (user, now) = (world.user(user), world.now());
+            let repo = world.repo(self.id);
+            let base = repo.default_branch.clone();
+            let base_sha = repo.head(&base).unwrap_or_default();
+            let pull = pulls::new(repo, &user, title, branch, &base, sha, base_sha, now);
+            world.open_pull(self.id, Pull { head_owner: user, ..pull })
+        })
+    }
+
+    /// A copy of a pull request.
+    pub fn pull(&self, number: u64) -> Option<Pull> {
+        self.shared.world.lock().repo(self.id).pulls.get(&number).cloned()
+    }
+
+    /// Changes the title of a pull request.
+    pub fn set_title(&self, number: u64, title: &str) {
+        let title = Some(title.to_string());
+        self.by_owner(|world, id, owner| world.edit_pull(id, number, title, None, None, owner));
+    }
+
+    /// Changes the description of a pull request.
+    pub fn set_body(&self, number: u64, body: &str) {
+        let body = Some(body.to_string());
+        self.by_owner(|world, id, owner| world.edit_pull(id, number, None, body, None, owner));
+    }
+
+    /// Changes the base branch of a pull request.
+    pub fn set_base(&self, number: u64, base: &str) {
+        let base = Some(base.to_string());
+        self.by_owner(|world, id, owner| world.edit_pull(id, number, None, None, base, owner));
+    }
+
+    /// Closes a pull request without merging it.
+    pub fn close_pull(&self, number: u64) {
+        self.by_owner(|world, id, owner| world.close(id, number, false, owner));
+    }
+
+    /// Opens a closed pull request again.
+    pub fn reopen_pull(&self, number: u64) {
+        self.by_owner(|world, id, owner| world.reopen(id, number, owner));
+    }
+
+    /// Merges a pull request with a merge commit. Returns the hash of the commit.
+    pub fn merge_pull(&self, number: u64) -> String {
+        let pull = self.pull(number).expect("the pull request exists");
+        let base = self.head(&pull.base).expect("the base branch exists");
+        let sha = self.commit(&[&base, &pull.head_sha], &format!("Merge pull request #{number}"));
+        self.set_branch(&pull.base, &sha);
+        self.by_owner(|world, id, owner| world.close(id, number, true, owner));
+        sha
+    }
+
+    fn by_owner<R>(&self, change: impl FnOnce(&mut super::state::World, u64, &str) -> R) -> R {
+        self.shared.change(|world| {
+            let owner = world.repo(self.id).owner.clone();
+            change(world, self.id, &owner)
+        })
+    }
+
+    /// Comments on a pull request. Returns the number of the comment.
+    pub fn comment(&self, number: u64, user: &str, body: &str) -> u64 {
+        self.shared.change(|world| world.comment(self.id, number, user, body))
+    }
+
+    /// Sets a status, as another CI does. Returns its number.
+    pub fn set_status(
+        &self,
+        sha: &str,
+        context: &str,
+        state: &str,
+        description: Option<&str>,
+        url: Option<&str>,
+    ) -> u64 {
+        let status = Status {
+            id: 0,
+            state: state.into(),
+            context: context.into(),
+            description: description.map(String::from),
+            target_url: url.map(String::from),
+            creator: "other-ci".into(),
+            at: 0,
+        };
+        self.shared.change(|world| {
+            world.user(&status.creator);
+            world.add_status(self.id, sha, status).id
+        })
+    }
+
+    /// All statuses of a commit, oldest first.
+    pub fn statuses(&self, sha: &str) -> Vec<Status> {
+        self.shared.world.lock().repo(self.id).statuses.get(sha).cloned().unwrap_or_default()
+    }
+
+    /// The webhooks.
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.shared.world.lock().repo(self.id).hooks.values().cloned().collect()
+    }
+
+    /// Renames the repository. The former name redirects.
+    pub fn rename(&self, name: &str) {
+        let renamed = self.shared.change(|world| repos::rename(world, self.id, name));
+        assert!(renamed.is_ok(), "`{name}` is not a free and legal name");
+    }
+
+    /// Hides the repository from everybody except its members.
+    pub fn set_private(&self, private: bool) {
+        self.shared.change(|world| world.repo_mut(self.id).private = private);
+    }
+
+    /// Gives a person write access, or takes it away.
+    pub fn set_member(&self, login: &str, member: bool) {
+        self.shared.change(|world| {
+            let login = world.user(login);
+            let members = &mut world.repo_mut(self.id).members;
+            if member { members.insert(login) } else { members.remove(&login) }
+        });
+    }
+
+    /// Adds the repository to an installation with selected repositories, or removes it.
+    pub fn set_installed(&self, installation: u64, installed: bool) {
+        self.shared.change(|world| {
+            let repos =
+                world.installations.get_mut(&installation).and_then(|found| found.repos.as_mut());
+            let repos = repos.expect("an installation with selected repositories");
+            if installed { repos.insert(self.id) } else { repos.remove(&self.id) }
+        });
+    }
+
+    /// Removes the repository. Other methods panic afterwards.
+    pub fn remove(self) {
+        self.shared.change(|world| repos::remove(world, self.id));
+    }
+}

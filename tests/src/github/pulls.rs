@@ -1,0 +1,251 @@
+//! Pull requests.
+
+use serde_json::{Value, json};
+
+use super::json::Urls;
+use super::json::{self, node, roots, time};
+use super::reply::{self, Answer, Reply};
+use super::routes::{Call, required, text};
+use super::state::{Pull, Repo, World};
+
+/// `GET /repos/{owner}/{repo}/pulls`.
+pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
+    let repo = world.repo(call.repo);
+    let state = call.query("state").unwrap_or("open");
+    if !["open", "closed", "all"].contains(&state) {
+        return Err(Reply::invalid("PullRequest", "state", "invalid", None));
+    }
+    let wanted = |pull: &&Pull| {
+        (state == "all" || pull.open == (state == "open"))
+            && call.query("base").is_none_or(|base| pull.base == base)
+            && call
+                .query("head")
+                .is_none_or(|head| format!("{}:{}", pull.head_owner, pull.head_ref) == head)
+    };
+    let mut pulls: Vec<&Pull> = repo.pulls.values().filter(wanted).collect();
+    let updated = call.query("sort") == Some("updated");
+    pulls.sort_by_key(|pull| (if updated { pull.updated } else { pull.created }, pull.number));
+    // The newest come first, except with another order than the default and no direction.
+    let ascending = call.query("direction").map_or(updated, |direction| direction == "asc");
+    if !ascending {
+        pulls.reverse();
+    }
+    reply::list(world, call, &pulls, |pull| simple(world, &call.urls, repo, pull))
+}
+
+/// `GET /repos/{owner}/{repo}/pulls/{pull_number}`.
+pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
+    let repo = world.repo(call.repo);
+    let pull = repo.pulls.get(&call.number("pull_number")?).ok_or_else(Reply::not_found)?;
+    Reply::ok(full(world, &call.urls, repo, pull))
+}
+
+/// `POST /repos/{owner}/{repo}/pulls`.
+pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
+    let body = call.json()?;
+    let (head, base) = (required(&body, "head")?, required(&body, "base")?);
+    let title = required(&body, "title")?;
+    if title.trim().is_empty() {
+        return Err(Reply::invalid("PullRequest", "title", "missing_field", None));
+    }
+    let repo = world.repo(call.repo);
+    let (owner, branch) = head.split_once(':').unwrap_or((&repo.owner, &head));
+    let base_sha =
+        repo.head(&base).ok_or_else(|| Reply::invalid("PullRequest", "base", "invalid", None))?;
+    let head_sha = repo
+        .head(branch)
+        .filter(|_| owner == repo.owner)
+        .ok_or_else(|| Reply::invalid("PullRequest", "head", "invalid", None))?;
+    if repo.is_ancestor(head_sha, base_sha) {
+        let message = format!("No commits between {base} and {branch}");
+        return Err(Reply::invalid("PullRequest", "", "custom", Some(&message)));
+    }
+    unique(repo, 0, owner, branch, &base)?;
+    let pull =
+        new(repo, &call.actor.login(world), &title, branch, &base, head_sha, base_sha, world.now());
+    let pull = Pull { body: text(&body, "body")?, ..pull };
+    let number = world.open_pull(call.repo, pull);
+    let repo = world.repo(call.repo);
+    Reply::created(full(world, &call.urls, repo, &repo.pulls[&number]))
+}
+
+/// A pull request from a branch of the same repository. It has no number yet.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn new(
+    repo: &Repo,
+    user: &str,
+    title: &str,
+    branch: &str,
+    base: &str,
+    head_sha: &str,
+    base_sha: &str,
+    now: i64,
+) -> Pull {
+    Pull {
+        id: 0,
+        number: 0,
+        user: user.into(),
+        title: title.into(),
+        body: None,
+        open: true,
+        merged: false,
+        head_owner: repo.owner.clone(),
+        head_ref: branch.into(),
+        head_sha: head_sha.into(),
+        base: base.into(),
+        base_sha: base_sha.into(),
+        created: now,
+        updated: now,
+        closed: None,
+    }
+}
+
+/// Refuses a second open pull request for the same two branches.
+fn unique(repo: &Repo, number: u64, owner: &str, branch: &str, base: &str) -> Result<(), Reply> {
+    let same = |pull: &Pull| {
+        pull.open
+            && pull.number != number
+            && (pull.head_owner.as_str(), pull.head_ref.as_str(), pull.base.as_str())
+                == (owner, branch, base)
+    };
+    if repo.pulls.values().any(same) {
+        let message = format!("A pull request already exists for {owner}:{branch}.");
+        return Err(Reply::invalid("PullRequest", "", "custom", Some(&message)));
+    }
+    Ok(())
+}
+
+/// `PATCH /repos/{owner}/{repo}/pulls/{pull_number}`: the title, the description, the base branch
+/// and the state.
+pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
+    let body = call.json()?;
+    let (title, text_body) = (text(&body, "title")?, text(&body, "body")?);
+    let (base, state) = (text(&body, "base")?, text(&body, "state")?);
+    let repo = world.repo(call.repo);
+    let number = call.number("pull_number")?;
+    let pull = repo.pulls.get(&number).ok_or_else(Reply::not_found)?;
+    if title.as_ref().is_some_and(|title| title.trim().is_empty()) {
+        return Err(Reply::invalid("PullRequest", "title", "missing_field", None));
+    }
+    if let Some(base) = base.as_ref().filter(|base| **base != pull.base) {
+        if repo.head(base).is_none() {
+            let message = format!("Proposed base branch '{base}' was not found");
+            return Err(Reply::invalid("PullRequest", "base", "invalid", Some(&message)));
+        }
+        if !pull.open {
+            let message = "Cannot change the base branch of a closed pull request.";
+            return Err(Reply::invalid("PullRequest", "base", "custom", Some(message)));
+        }
+        unique(repo, number, &pull.head_owner, &pull.head_ref, base)?;
+    }
+    match state.as_deref() {
+        None | Some("closed") => {}
+        Some("open") if pull.open => {}
+        Some("open") => reopenable(repo, pull)?,
+        Some(_) => return Err(Reply::invalid("PullRequest", "state", "invalid", None)),
+    }
+    let sender = call.actor.login(world);
+    world.edit_pull(call.repo, number, title, text_body, base, &sender);
+    match state.as_deref() {
+        Some("closed") => world.close(call.repo, number, false, &sender),
+        Some("open") => world.reopen(call.repo, number, &sender),
+        _ => {}
+    }
+    let repo = world.repo(call.repo);
+    Reply::ok(full(world, &call.urls, repo, &repo.pulls[&number]))
+}
+
+fn reopenable(repo: &Repo, pull: &Pull) -> Result<(), Reply> {
+    let refuse =
+        |message: &str| Err(Reply::invalid("PullRequest", "state", "custom", Some(message)));
+    if pull.merged {
+        return refuse("state cannot be changed. The pull request was merged.");
+    }
+    if pull.head_owner == repo.owner && repo.head(&pull.head_ref).is_none() {
+        return refuse(&format!(
+            "state cannot be changed. The {} branch has been deleted.",
+            pull.head_ref
+        ));
+    }
+    unique(repo, pull.number, &pull.head_owner, &pull.head_ref, &pull.base)
+}
+
+/// A pull request as lists contain it.
+pub(crate) fn simple(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
+    let (api, web) = roots(urls, repo);
+    let (url, html) =
+        (format!("{api}/pulls/{}", pull.number), format!("{web}/pull/{}", pull.number));
+    let issue = format!("{api}/issues/{}", pull.number);
+    let mut value = json!({
+        "url": url,
+        "id": pull.id,
+        "node_id": node("PR", pull.id),
+        "html_url": html,
+        "diff_url": format!("{html}.diff"),
+        "patch_url": format!("{html}.patch"),
+        "number": pull.number,
+        "state": if pull.open { "open" } else { "closed" },
+        "locked": false,
+        "title": pull.title,
+        "user": json::user(world, urls, &pull.user),
+        "body": pull.body,
+        "created_at": time(pull.created),
+        "updated_at": time(pull.updated),
+        "closed_at": pull.closed.map(time),
+        "merged_at": pull.closed.filter(|_| pull.merged).map(time),
+        "merge_commit_sha": null, "assignee": null, "milestone": null, "auto_merge": null,
+        "active_lock_reason": null, "draft": false,
+        "labels": [], "assignees": [], "requested_reviewers": [], "requested_teams": [],
+        "author_association": if pull.user == repo.owner { "OWNER" } else { "CONTRIBUTOR" },
+        "head": end(world, urls, repo, &pull.head_owner, &pull.head_ref, &pull.head_sha),
+        "base": end(world, urls, repo, &repo.owner, &pull.base, &pull.base_sha),
+    });
+    let links = [
+        ("commits", format!("{url}/commits")),
+        ("review_comments", format!("{url}/comments")),
+        ("review_comment", format!("{api}/pulls/comments{{/number}}")),
+        ("comments", format!("{issue}/comments")),
+        ("statuses", format!("{api}/statuses/{}", pull.head_sha)),
+        ("issue", issue),
+        ("self", url),
+        ("html", html),
+    ];
+    for (name, link) in links {
+        if name != "self" && name != "html" {
+            value[format!("{name}_url")] = link.clone().into();
+        }
+        value["_links"][name] = json!({ "href": link });
+    }
+    value
+}
+
+/// A pull request with everything that GitHub tells about it.
+pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
+    let mut value = simple(world, urls, repo, pull);
+    value["merged"] = pull.merged.into();
+    value["merged_by"] = Value::Null;
+    value["mergeable"] = if pull.open { true.into() } else { Value::Null };
+    value["mergeable_state"] = if pull.open { "clean" } else { "unknown" }.into();
+    value["rebaseable"] = Value::Null;
+    value["maintainer_can_modify"] = false.into();
+    value["comments"] =
+        repo.comments.values().filter(|comment| comment.number == pull.number).count().into();
+    value["commits"] = 1.into();
+    for count in ["review_comments", "additions", "deletions", "changed_files"] {
+        value[count] = 0.into();
+    }
+    value
+}
+
+/// One of the two branches. A branch of another owner is in a fork, which the fake does not have;
+/// GitHub shows a fork that was deleted in the same way.
+fn end(world: &World, urls: &Urls, repo: &Repo, owner: &str, branch: &str, sha: &str) -> Value {
+    let here = owner == repo.owner;
+    json!({
+        "label": format!("{owner}:{branch}"),
+        "ref": branch,
+        "sha": sha,
+        "user": json::user(world, urls, owner),
+        "repo": if here { json::repo(world, urls, repo) } else { Value::Null },
+    })
+}
