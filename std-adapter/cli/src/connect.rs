@@ -1,8 +1,8 @@
-//! The connection that a client command uses.
+//! The connection of a client command.
 
 use std::time::Duration;
 
-use datakit_client::{Client, Dialect, Error, Options};
+use datakit_client::{Client, Dialect, Error, Options, Result};
 
 use crate::args::Connection;
 use crate::error::CliResult;
@@ -10,26 +10,34 @@ use crate::error::CliResult;
 /// The maximum time that a command waits for the server to clean up before the command exits.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects, runs `command` and closes the connection. Offers `preferred` first if the command line
-/// does not name a dialect.
+/// Connects, runs `command` and closes the connection.
 pub(crate) async fn with_client(
-    connection: Connection,
-    preferred: Option<Dialect>,
+    connection: &Connection,
     command: impl AsyncFnOnce(&Client) -> CliResult,
 ) -> CliResult {
-    let Connection { address, dialect, timeout } = connection;
-    let options = Options::default().timeout(Duration::from_secs(timeout));
-    let options = match (dialect, preferred) {
-        (Some(dialect), _) => options.dialect(dialect.into()),
-        (None, Some(preferred)) => options.prefer(preferred),
-        (None, None) => options,
-    };
-    let client = Client::connect(&address, options).await.map_err(|error| match error {
+    let address = &connection.address;
+    let client = connect(connection, None).await.map_err(|error| match error {
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),
     })?;
     let result = command(&client).await;
-    // Exiting with unread data would reset the connection, and the server would log the reset.
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
+    close(client).await;
     result
+}
+
+/// Connects to the server. Requires the dialect `only`, or else the dialect of the command line, if
+/// any.
+pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> Result<Client> {
+    let options = Options::default().timeout(Duration::from_secs(connection.timeout));
+    let options = match only.or(connection.dialect.map(Dialect::from)) {
+        Some(dialect) => options.dialect(dialect),
+        None => options,
+    };
+    Client::connect(&connection.address, options).await
+}
+
+/// Closes a connection. Waits for the server, because exiting with unread data would reset the
+/// connection, and the server would log the reset.
+pub(crate) async fn close(client: Client) {
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
 }

@@ -14,6 +14,7 @@ mod manual;
 mod metrics;
 mod operand;
 mod parallel;
+mod rename;
 mod serve;
 mod stdio;
 

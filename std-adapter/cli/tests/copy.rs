@@ -105,6 +105,27 @@ fn a_control_file_is_written_in_its_place() {
 }
 
 #[test]
+fn cp_and_mv_give_the_reason_of_a_refusal_and_still_replace_files() {
+    let (server, dir) = (Server::start("tcp://127.0.0.1:0", &["--scratch"]), Scratch::new("why"));
+    let client = Client { address: server.address(), dialect: "" };
+    fs::write(dir.0.join("text"), "new").unwrap();
+    client.run(&["mkdir", "d"]);
+    for target in ["old", "d/old", "moved", "d/moved"] {
+        client.run(&["write", target, "old"]);
+    }
+    client.run(&["cp", &dir.path("text"), ":old", ":d"]);
+    client.run(&["mv", "moved", "d/moved"]);
+    client.run(&["mv", "d/moved", "d/old"]);
+    assert_eq!(client.run(&["find", "d"]), "d\nd/old\nd/text\n");
+    assert_eq!(client.run(&["cat", "d/text"]), "new");
+
+    let (server, level) = (Server::start("tcp://127.0.0.1:0", &[]), ":debug/src/server/level");
+    let client = Client { address: server.address(), dialect: "" };
+    let text = client.fail(&["cp", &dir.path("text"), level]);
+    assert!(text.starts_with(&format!("datakit: {level}: ")) && text.contains("debug"), "{text}");
+}
+
+#[test]
 fn an_interrupted_download_keeps_the_old_file() {
     let (server, dir) = (Server::start("tcp://127.0.0.1:0", &[]), Scratch::new("cp-down"));
     let client = server.client();

@@ -198,7 +198,7 @@ fn command_index(arguments: &[OsString]) -> Option<usize> {
 }
 
 /// The options for connecting to a server.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
     /// The server [default: $DATAKIT_ADDRESS or localhost]
@@ -214,8 +214,7 @@ pub(crate) struct Connection {
         hide_default_value = true
     )]
     pub(crate) address: Url,
-    /// Speak only this dialect [default: any, preferring 9P2000.u for its error texts, or 9P2000.L
-    /// for cp and mv]
+    /// Use only this dialect [default: any; 9P2000.u is preferred because its errors have texts]
     #[arg(long, hide_short_help = true)]
     pub(crate) dialect: Option<DialectName>,
     /// Fail if connecting takes longer than this [default: 10]

@@ -8,7 +8,7 @@ mod watch;
 
 use std::ffi::OsString;
 
-use datakit_client::{Client, Dialect, OpenMode, Qid};
+use datakit_client::{Client, OpenMode, Qid};
 
 pub(crate) use self::list::ls;
 use crate::args::{ClientCommand, Connection};
@@ -16,18 +16,19 @@ use crate::connect::with_client;
 use crate::copy;
 use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::{Location, ServerPath};
+use crate::rename::Renames;
 use crate::stdio::{for_each, print_file, read_stdin};
 
 /// Connects to the server and runs a command.
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
-    // Only 9P2000.L allows a rename to replace an existing file or to move a file to another
-    // directory.
-    let renames = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
-    let preferred = renames.then_some(Dialect::Linux);
-    with_client(connection, preferred, async |client| dispatch(client, command).await).await
+    let renames = Renames::new(&connection);
+    let run = async |client: &Client| dispatch(client, &renames, command).await;
+    let result = with_client(&connection, run).await;
+    renames.close().await;
+    result
 }
 
-async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
+async fn dispatch(client: &Client, renames: &Renames, command: ClientCommand) -> CliResult {
     match command {
         ClientCommand::Ls { options, paths } => ls(client, &paths, &options).await,
         ClientCommand::Cat { paths } => {
@@ -57,9 +58,9 @@ async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
         ClientCommand::Rm { recursive, force, paths } => {
             for_each(&paths, async |path| remove::rm(client, path, recursive, force).await).await
         }
-        ClientCommand::Mv { sources, target } => mv(client, &sources, &target).await,
+        ClientCommand::Mv { sources, target } => mv(client, renames, &sources, &target).await,
         ClientCommand::Cp { recursive, sources, target } => {
-            copy::cp(client, &sources, &target, recursive).await
+            copy::cp(client, renames, &sources, &target, recursive).await
         }
         ClientCommand::Watch { path } => watch::watch(client, &path).await,
     }
@@ -112,20 +113,30 @@ async fn make_dirs(client: &Client, path: &ServerPath) -> CliResult {
     client.mkdir(path, 0o777).await.map_err(at(path))
 }
 
-async fn mv(client: &Client, sources: &[ServerPath], target: &ServerPath) -> CliResult {
+async fn mv(
+    client: &Client,
+    renames: &Renames,
+    sources: &[ServerPath],
+    target: &ServerPath,
+) -> CliResult {
     let is_dir = client.stat(target).await.is_ok_and(|metadata| metadata.is_dir());
     if sources.len() > 1 && !is_dir {
         return Err(at(target)("not a directory: several files can only be moved to one"));
     }
     for_each(sources, async |source| match is_dir {
-        true => rename(client, source, target.join(source.last())).await,
-        false => rename(client, source, target.clone()).await,
+        true => rename(client, renames, source, target.join(source.last())).await,
+        false => rename(client, renames, source, target.clone()).await,
     })
     .await
 }
 
-async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult {
-    match client.rename(from, &to).await {
+async fn rename(
+    client: &Client,
+    renames: &Renames,
+    from: &ServerPath,
+    to: ServerPath,
+) -> CliResult {
+    match renames.rename(client, None, from, &to).await {
         // 9P2000 and 9P2000.u cannot move a file to another directory (EXDEV), so copy the file and
         // remove the original.
         Err(error) if error.errno() == Some(18) => {
@@ -133,7 +144,7 @@ async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult
                 return Err(at(from)(error));
             }
             let (source, target) = (Location::Server(from.clone()), Location::Server(to));
-            copy::cp(client, &[source], &target, false).await?;
+            copy::cp(client, renames, &[source], &target, false).await?;
             client.remove(from).await.map_err(at(from))
         }
         other => other.map_err(at(from)),

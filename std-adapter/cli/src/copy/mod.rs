@@ -20,17 +20,20 @@ use self::transfer::{Progress, Source, transfer};
 use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::Location;
 use crate::parallel::{Batch, DirFuture, Limits, check_depth};
+use crate::rename::Renames;
 use crate::stdio::{for_each, print_file};
 
 /// Copies `sources` to `to`. Removes incomplete files if copying fails or is interrupted.
 pub(crate) async fn cp(
     client: &Client,
+    renames: &Renames,
     sources: &[Location],
     to: &Location,
     recursive: bool,
 ) -> CliResult {
     let copier = Arc::new(Copier {
         client: client.clone(),
+        renames: renames.clone(),
         limits: Limits::new(),
         parts: Parts::default(),
         progress: Progress::new(),
@@ -58,6 +61,7 @@ async fn interrupted() {
 /// The state of one `cp` command, shared by all of its tasks.
 struct Copier {
     client: Client,
+    renames: Renames,
     limits: Limits,
     parts: Parts,
     progress: Progress,
@@ -188,7 +192,7 @@ impl Copier {
         match staging {
             Staging::InPlace(part) => part.complete(),
             Staging::Renamed(part) => {
-                if to.publish(&self.client, part.part()).await? {
+                if to.publish(&self.client, &self.renames, part.part()).await? {
                     part.complete();
                 } else {
                     part.remove(&self.client).await;

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Dialect, Error, Fid, File, FileType, OpenMode};
+use datakit_client::{Client, Error, Fid, File, FileType, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -19,6 +19,7 @@ use super::transfer::{HostFile, Sink};
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::{Location, ServerPath};
 use crate::parallel::{Limits, MaybeExhausted};
+use crate::rename::Renames;
 
 const THROUGH_A_LINK: &str = "will not copy through a link";
 /// The flags for opening a directory without following a link.
@@ -333,6 +334,7 @@ impl Target {
     pub(super) async fn publish(
         &self,
         client: &Client,
+        renames: &Renames,
         part: Option<&Part>,
     ) -> Result<bool, CopyError> {
         match (self, part) {
@@ -342,13 +344,8 @@ impl Target {
                 Ok(true)
             }
             (Target::Server { dir, path, .. }, Some(Part::Server(temporary))) => {
-                let renamed = match dir.as_deref() {
-                    Some((dir, _)) if client.dialect() == Dialect::Linux => {
-                        dir.rename_at(temporary.last(), dir, path.last()).await
-                    }
-                    _ => client.rename(temporary, path).await,
-                };
-                match renamed {
+                let dir = dir.as_deref().map(|(fid, _)| fid);
+                match renames.rename(client, dir, temporary, path).await {
                     Err(error) if error.is_exhausted() => Err(self.client_error(&error)),
                     Ok(()) => Ok(true),
                     Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),

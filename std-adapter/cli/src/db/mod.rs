@@ -22,7 +22,7 @@ use crate::stdio::{self, for_each, print_file, report_all};
 
 /// Connects to the server and runs a command.
 pub(crate) async fn run(connection: Connection, command: DbCommand) -> CliResult {
-    with_client(connection, None, async |client| {
+    with_client(&connection, async |client| {
         dispatch(client, &Db::new(client.clone()), command).await
     })
     .await

@@ -171,7 +171,8 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The address of a server, and the dialect used by client commands.
+/// The address of a server, and the dialect used by client commands. If the dialect is empty, the
+/// command chooses one.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,
@@ -180,10 +181,11 @@ pub(crate) struct Client<'s> {
 impl Client<'_> {
     pub(crate) fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command
-            .env("DATAKIT_ADDRESS", self.address)
-            .args(["--dialect", self.dialect])
-            .args(arguments);
+        command.env("DATAKIT_ADDRESS", self.address);
+        if !self.dialect.is_empty() {
+            command.args(["--dialect", self.dialect]);
+        }
+        command.args(arguments);
         command
     }
 

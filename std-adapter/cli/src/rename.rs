@@ -1,0 +1,78 @@
+//! Renames on the server.
+
+use std::sync::Arc;
+
+use datakit_client::{Client, Dialect, Error, Fid, Result};
+use tokio::sync::OnceCell;
+
+use crate::args::Connection;
+use crate::connect::{close, connect};
+use crate::operand::ServerPath;
+
+const EEXIST: u32 = 17;
+const EXDEV: u32 = 18;
+
+/// Renames files over the command's connection, or over a second connection.
+///
+/// Commands prefer 9P2000.u because its errors carry text. Only 9P2000.L allows a rename to replace
+/// a file or to move a file to another directory, so the first such rename opens a second
+/// connection. Clones share the second connection.
+#[derive(Clone)]
+pub(crate) struct Renames {
+    connection: Connection,
+    /// The second connection, or `None` if the server does not speak 9P2000.L.
+    linux: Arc<OnceCell<Option<Client>>>,
+}
+
+impl Renames {
+    pub(crate) fn new(connection: &Connection) -> Renames {
+        Renames { connection: connection.clone(), linux: Arc::default() }
+    }
+
+    /// Renames `from` to `to`. The parent directory of both is `dir`, if it is known.
+    ///
+    /// Fails as [`Client::rename`] does. The error has a text if the server gave one.
+    pub(crate) async fn rename(
+        &self,
+        client: &Client,
+        dir: Option<&Fid>,
+        from: &ServerPath,
+        to: &ServerPath,
+    ) -> Result<()> {
+        let renamed = match dir {
+            Some(dir) if client.dialect() == Dialect::Linux => {
+                dir.rename_at(from.last(), dir, to.last()).await
+            }
+            Some(dir) => match dir.walk(from.last()).await {
+                Ok(file) => file.set_name(to.last()).await,
+                Err(error) => Err(error),
+            },
+            None => client.rename(from, to).await,
+        };
+        let Err(refusal) = renamed else { return Ok(()) };
+        if client.dialect() == Dialect::Linux || !matches!(refusal.errno(), Some(EEXIST | EXDEV)) {
+            return Err(refusal);
+        }
+        let Some(linux) = self.linux().await else { return Err(refusal) };
+        match linux.rename(from, to).await {
+            // Prefer the error with a text.
+            Err(error @ Error::Server { .. }) if error.errno() == refusal.errno() => Err(refusal),
+            other => other,
+        }
+    }
+
+    async fn linux(&self) -> Option<&Client> {
+        if self.connection.dialect.is_some() {
+            return None;
+        }
+        let open = || async { connect(&self.connection, Some(Dialect::Linux)).await.ok() };
+        self.linux.get_or_init(open).await.as_ref()
+    }
+
+    /// Closes the second connection if it is open.
+    pub(crate) async fn close(self) {
+        if let Some(Some(client)) = Arc::into_inner(self.linux).and_then(OnceCell::into_inner) {
+            close(client).await;
+        }
+    }
+}
