@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_client::{Client, Dialect, Error, Fid, Result};
+use datakit_client::{Client, Dialect, Error, Fid, File, Result};
 use tokio::sync::OnceCell;
 
 use crate::args::Connection;
@@ -29,28 +29,50 @@ impl Renames {
         Renames { connection: connection.clone(), linux: Arc::default() }
     }
 
-    /// Renames `from` to `to`. The parent directory of both is `dir`, if it is known.
+    /// Renames `from` to `to`.
     ///
     /// Fails as [`Client::rename`] does. The error has a text if the server gave one.
     pub(crate) async fn rename(
         &self,
         client: &Client,
+        from: &ServerPath,
+        to: &ServerPath,
+    ) -> Result<()> {
+        match client.rename(from, to).await {
+            Err(refusal) if client.dialect() != Dialect::Linux => {
+                self.retry(refusal, from, to).await
+            }
+            other => other,
+        }
+    }
+
+    /// Renames the open file `file` from `from` to `to`, which is in the same directory. Passing
+    /// that directory as `dir` saves a walk.
+    ///
+    /// Fails as [`rename`](Renames::rename) does.
+    pub(crate) async fn rename_open(
+        &self,
+        client: &Client,
+        file: &File,
         dir: Option<&Fid>,
         from: &ServerPath,
         to: &ServerPath,
     ) -> Result<()> {
-        let renamed = match dir {
+        match dir {
             Some(dir) if client.dialect() == Dialect::Linux => {
                 dir.rename_at(from.last(), dir, to.last()).await
             }
-            Some(dir) => match dir.walk(from.last()).await {
-                Ok(file) => file.set_name(to.last()).await,
-                Err(error) => Err(error),
+            None if client.dialect() == Dialect::Linux => client.rename(from, to).await,
+            _ => match file.set_name(to.last()).await {
+                Err(refusal) => self.retry(refusal, from, to).await,
+                Ok(()) => Ok(()),
             },
-            None => client.rename(from, to).await,
-        };
-        let Err(refusal) = renamed else { return Ok(()) };
-        if client.dialect() == Dialect::Linux || !matches!(refusal.errno(), Some(EEXIST | EXDEV)) {
+        }
+    }
+
+    /// Tries a rename again in 9P2000.L if this dialect may allow it.
+    async fn retry(&self, refusal: Error, from: &ServerPath, to: &ServerPath) -> Result<()> {
+        if !matches!(refusal.errno(), Some(EEXIST | EXDEV)) {
             return Err(refusal);
         }
         let Some(linux) = self.linux().await else { return Err(refusal) };

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use datakit_core::wire::{
-    self, Attr, Dialect, Fid as FidNumber, RERROR, RLERROR, Rmessage, Tag, Tmessage,
+    self, Attr, Dialect, Fid as FidNumber, RERROR, RLERROR, Rmessage, Stat, Str, Tag, Tmessage,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use tracing::Span;
 use super::byte_string::ByteString;
 use super::driver::{Driver, creates_fid};
 use super::error::{Error, ProtocolError, Result};
-use super::metadata::{FileType, Metadata, lossy};
+use super::metadata::{FileType, Metadata, lossy, unchanged_stat};
 use super::tags::OnReply;
 
 /// The state shared by all handles of a connection. Dropping the last handle closes the connection
@@ -59,6 +59,15 @@ impl Connection {
     pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
         self.reserve().await;
         self.submit(message)?.await
+    }
+
+    /// Renames the file of `fid` within its directory.
+    pub(crate) async fn set_name(self: &Arc<Self>, fid: FidNumber, name: &[u8]) -> Result<()> {
+        if self.dialect == Dialect::Linux {
+            return Err(Error::Unsupported("9P2000.L renames in two directories only"));
+        }
+        let stat = Stat { name: Str(name), ..unchanged_stat() };
+        self.call_for_unit(&Tmessage::Wstat { fid, stat }).await
     }
 
     /// Sends a request whose reply has no fields.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use datakit_core::wire::{
     DMDIR, DMSYMLINK, Dialect, Extension, Fid as FidNumber, List, Numeric, Qid, Rmessage as R,
-    SetAttr, Stat, StatUnix, Str, Tmessage as T,
+    SetAttr, Stat, Str, Tmessage as T,
 };
 
 use super::byte_string::ByteString;
 use super::connection::{Connection, OwnedFid, unexpected};
 use super::error::{Error, Result};
 use super::file::File;
-use super::metadata::{Metadata, wire_bits};
+use super::metadata::{Metadata, unchanged_stat, wire_bits};
 
 /// The maximum number of names in one Twalk (MAXWELEM).
 const MAX_WALK_NAMES: usize = 16;
@@ -339,11 +339,7 @@ impl Fid {
     /// Returns [`Error::Unsupported`] in 9P2000.L, or [`Error::Server`] if the server refuses the
     /// request, for example with errno 17 if the name already exists.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
-        if self.connection().dialect == Dialect::Linux {
-            return Err(Error::Unsupported("9P2000.L renames in two directories only"));
-        }
-        let stat = Stat { name: Str(name.as_ref()), ..unchanged_stat() };
-        self.request(&T::Wstat { fid: self.number(), stat }).await
+        self.connection().set_name(self.number(), name.as_ref()).await
     }
 
     /// Renames the entry `oldname` in this directory to `newname` in the directory `dir`. Sends
@@ -401,23 +397,6 @@ impl Debug for Fid {
 /// Converts permission bits to a 9P2000 or 9P2000.u mode.
 fn wire_mode(mode: u32, dialect: Dialect) -> u32 {
     mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
-}
-
-/// Returns a stat structure that changes nothing (`stat(5)`). All numbers have their maximum value,
-/// and all strings are empty.
-fn unchanged_stat() -> Stat<'static> {
-    let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
-    Stat {
-        kind: u16::MAX,
-        dev: u32::MAX,
-        qid: Qid { kind: u8::MAX, version: u32::MAX, path: u64::MAX },
-        mode: u32::MAX,
-        atime: u32::MAX,
-        mtime: u32::MAX,
-        length: u64::MAX,
-        unix: Some(unix),
-        ..Stat::default()
-    }
 }
 
 #[cfg(test)]

@@ -188,6 +188,14 @@ impl File {
         Watch::new(self.open)
     }
 
+    /// Renames the file within its directory, as [`Fid::set_name`](super::Fid::set_name) does.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Fid::set_name`](super::Fid::set_name).
+    pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
+        self.open.set_name(name.as_ref()).await
+    }
+
     /// Waits for writes in flight, then closes the file and waits for the server's confirmation.
     /// Writes to some files take effect only when the file is closed.
     ///

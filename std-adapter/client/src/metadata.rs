@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use datakit_core::wire::{
     Attr, DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, Dirent,
-    Qid, Stat, Str, Time,
+    Qid, Stat, StatUnix, Str, Time,
 };
 
 use super::byte_string::ByteString;
@@ -237,4 +237,21 @@ fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let whole = if seconds < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
     whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
+}
+
+/// Returns a stat structure that changes nothing (`stat(5)`). All numbers have their maximum value,
+/// and all strings are empty.
+pub(crate) fn unchanged_stat() -> Stat<'static> {
+    let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
+    Stat {
+        kind: u16::MAX,
+        dev: u32::MAX,
+        qid: Qid { kind: u8::MAX, version: u32::MAX, path: u64::MAX },
+        mode: u32::MAX,
+        atime: u32::MAX,
+        mtime: u32::MAX,
+        length: u64::MAX,
+        unix: Some(unix),
+        ..Stat::default()
+    }
 }

@@ -113,6 +113,10 @@ impl OpenFile {
         Box::pin(async move { connection.stat(fid).await })
     }
 
+    pub(crate) async fn set_name(&self, name: &[u8]) -> Result<()> {
+        self.connection().set_name(self.number(), name).await
+    }
+
     pub(crate) async fn close(self) -> Result<()> {
         let connection = Arc::clone(self.connection());
         connection.call_freeing(self.owned, |fid| T::Clunk { fid }).await

@@ -136,7 +136,7 @@ async fn rename(
     from: &ServerPath,
     to: ServerPath,
 ) -> CliResult {
-    match renames.rename(client, None, from, &to).await {
+    match renames.rename(client, from, &to).await {
         // 9P2000 and 9P2000.u cannot move a file to another directory (EXDEV), so copy the file and
         // remove the original.
         Err(error) if error.errno() == Some(18) => {

@@ -14,7 +14,7 @@ use datakit_client::{Client, Dialect, FileType};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::error::CopyError;
-use self::parts::Parts;
+use self::parts::{PartGuard, Parts};
 use self::target::{Destination, Staged, Staging, Target, TargetDir, is_dir};
 use self::transfer::{Progress, Source, transfer};
 use crate::error::{CliError, CliResult, at, is_a_directory};
@@ -184,15 +184,21 @@ impl Copier {
         let source = Source::open(&self.client, from, &self.progress).await?;
         self.check_not_same(&source, from, to).await?;
         let Staged { sink, staging } = to.open(&self.client, &self.parts).await?;
-        let copied = transfer(source, from, sink, &to.location(), &self.progress).await;
-        if copied.is_err() {
-            staging.into_part().remove(&self.client).await;
-            return copied;
-        }
+        let place = to.location();
+        let sink = match transfer(source, from, sink, &place, &self.progress).await {
+            Ok(sink) => sink,
+            Err(error) => {
+                staging.into_part().remove(&self.client).await;
+                return Err(error);
+            }
+        };
         match staging {
-            Staging::InPlace(part) => part.complete(),
+            Staging::InPlace(part) => finish(sink.close(&place).await, part, &self.client).await?,
             Staging::Renamed(part) => {
-                if to.publish(&self.client, &self.renames, part.part()).await? {
+                // Only an open file can be renamed without a walk in 9P2000.u.
+                let renamed = to.publish(&self.client, &self.renames, &sink, part.part()).await?;
+                sink.close(&place).await?;
+                if renamed {
                     part.complete();
                 } else {
                     part.remove(&self.client).await;
@@ -212,12 +218,12 @@ impl Copier {
         let source = Source::open(&self.client, from, &self.progress).await?;
         let Staged { sink, staging } = to.open_in_place(&self.client, &self.parts).await?;
         let part = staging.into_part();
-        let copied = transfer(source, from, sink, &to.location(), &self.progress).await;
-        match copied {
-            Ok(()) => part.complete(),
-            Err(_) => part.remove(&self.client).await,
-        }
-        copied
+        let place = to.location();
+        let copied = match transfer(source, from, sink, &place, &self.progress).await {
+            Ok(sink) => sink.close(&place).await,
+            Err(error) => Err(error),
+        };
+        finish(copied, part, &self.client).await
     }
 
     /// Refuses to copy a file onto itself, because the copy would empty the file.
@@ -294,6 +300,19 @@ impl Copier {
         let target = read.await.map_err(|error| CopyError::of_source(from, &error))?;
         Ok(target.as_bytes().to_vec())
     }
+}
+
+/// Completes `part` if the copy succeeded, and removes it if the copy failed.
+async fn finish(
+    copied: Result<(), CopyError>,
+    part: PartGuard,
+    client: &Client,
+) -> Result<(), CopyError> {
+    match copied {
+        Ok(()) => part.complete(),
+        Err(_) => part.remove(client).await,
+    }
+    copied
 }
 
 /// An entry of a source directory.

@@ -335,17 +335,22 @@ impl Target {
         &self,
         client: &Client,
         renames: &Renames,
+        sink: &Sink,
         part: Option<&Part>,
     ) -> Result<bool, CopyError> {
-        match (self, part) {
-            (Target::Host { name, .. }, Some(Part::Host(dir, temporary))) => {
+        match (self, part, sink) {
+            (Target::Host { name, .. }, Some(Part::Host(dir, temporary)), _) => {
                 rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str())
                     .map_err(|error| self.error(errno_reason(error)))?;
                 Ok(true)
             }
-            (Target::Server { dir, path, .. }, Some(Part::Server(temporary))) => {
+            (
+                Target::Server { dir, path, .. },
+                Some(Part::Server(temporary)),
+                Sink::Server(file),
+            ) => {
                 let dir = dir.as_deref().map(|(fid, _)| fid);
-                match renames.rename(client, dir, temporary, path).await {
+                match renames.rename_open(client, file, dir, temporary, path).await {
                     Err(error) if error.is_exhausted() => Err(self.client_error(&error)),
                     Ok(()) => Ok(true),
                     Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),

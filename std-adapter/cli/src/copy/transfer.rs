@@ -63,14 +63,26 @@ pub(super) enum Sink {
     Server(File),
 }
 
-/// Copies all bytes from `source` to `sink`, and closes `sink`.
+impl Sink {
+    /// Closes the file.
+    pub(super) async fn close(self, to: &Location) -> Result<(), CopyError> {
+        match self {
+            Sink::Host(_) => Ok(()),
+            Sink::Server(file) => {
+                file.close().await.map_err(|error| CopyError::of_target(to, &error))
+            }
+        }
+    }
+}
+
+/// Copies all bytes from `source` to `sink`, and returns `sink`, which is still open.
 pub(super) async fn transfer(
     mut source: Source,
     from: &Location,
     mut sink: Sink,
     to: &Location,
     progress: &Progress,
-) -> Result<(), CopyError> {
+) -> Result<Sink, CopyError> {
     progress.set_name(to);
     let of_source = |error| CopyError::of_source(from, &error);
     let of_host_source = |error| CopyError::of_host_source(from, &error);
@@ -110,10 +122,7 @@ pub(super) async fn transfer(
             writes.finish().await.map_err(|error| CopyError::of_target(to, &error))?;
         }
     }
-    match sink {
-        Sink::Host(_) => Ok(()),
-        Sink::Server(file) => file.close().await.map_err(|error| CopyError::of_target(to, &error)),
-    }
+    Ok(sink)
 }
 
 fn host_error(to: &Location, error: &io::Error) -> CopyError {
