@@ -17,7 +17,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::pipe::Pipe;
 use embedded_io_async::{ErrorType, Read};
 
-// The served tree has one directory, which contains one parameter.
+// The server's tree has one directory, which contains one parameter.
 static GAIN: Value<f32> = Value::new(1.0);
 static RADIO: Dir =
     Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);

@@ -1,4 +1,4 @@
-//! Serves a tree over a transport that has its own API. Two newtypes adapt the transport to
+//! Serves a tree over a transport with a custom API. Two newtypes adapt the transport to
 //! `embedded-io-async`.
 //!
 //! Run it with `cargo run -p datakit-core --example transport`.
@@ -82,8 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default methods suit boards: a read holds a buffer while it waits for data, and a connection
-// never has to yield to others.
+// The default implementations are intended for boards: a read holds a buffer while it waits for
+// data, and a connection never has to yield to others.
 impl TransportRead for UartRx {}
 
 /// The sending half.

@@ -18,8 +18,8 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 /// newline, when the file is read, or when the fid is clunked.
 ///
 /// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
-/// through the fid that wrote the command or through a fid that is opened later. If a command
-/// fails, the request that completed the command returns the error, and the previous reply is kept.
+/// through the fid that wrote the command or through a fid opened later. If a command fails, the
+/// request that completed it returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -65,8 +65,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be either 0 or the end of the last read or
-    /// write of this open file.
+    /// Reads the rest of the reply. The offset must be either 0 or the offset at which the last
+    /// read or write of this open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -116,7 +116,7 @@ where
     R: Fn(&mut dyn Text) -> Result<()>,
     W: Fn(&[u8]) -> Result<()>,
 {
-    /// Creates a file from a read function and a write function.
+    /// Creates a file that calls `read` to read the content and `write` to replace it.
     #[must_use]
     pub const fn new(read: R, write: W) -> Self {
         Kv { read, write }

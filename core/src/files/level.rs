@@ -154,8 +154,8 @@ impl File for LevelFile {
     }
 
     /// Ignores a truncation to length 0, because shells truncate a file before writing to it. For
-    /// any other length, truncates the level's name or pads it with zeros, and sets the level to
-    /// the result.
+    /// any other length, truncates the level's name or pads it with zeros, and then parses the
+    /// result as the new level.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

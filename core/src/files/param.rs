@@ -1,6 +1,6 @@
 //! Parameters are values that clients can read and set. A [`Value`] stores the value of a
-//! parameter, and a [`Param`] is the file that shows and sets the value. The type of the value
-//! implements [`ParamType`].
+//! parameter, and a [`Param`] is the file that shows and sets it. The type of the value implements
+//! [`ParamType`].
 //!
 //! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
 //! into a [`Dir`](crate::vfs::Dir).
@@ -53,7 +53,7 @@ impl<T> Value<T> {
         self.inner.lock(|(_, version)| version.get())
     }
 
-    /// Waits until the [version](Value::version) differs from `seen`, and returns the new version.
+    /// Waits until the [version](Value::version) differs from `seen` and returns the new version.
     ///
     /// # Cancel safety
     /// No change is lost if the future is dropped, because the next call detects changes that have
@@ -80,7 +80,7 @@ impl<T: Clone + Default> Value<T> {
     pub(super) fn get_with_version(&self) -> (T, u32) {
         self.inner.lock(|(cell, version)| {
             // Take the value out of the cell, clone it and put it back, all within the critical
-            // section. A `RefCell` would allow cloning in place but is 4 bytes larger than a
+            // section. A `RefCell` would allow cloning in place but takes 4 bytes more than a
             // `Cell`.
             let value = cell.take();
             let copy = value.clone();
@@ -103,9 +103,9 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// A file that shows and sets a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
-/// parsed, checked and set as a whole. If the text is refused, the request that completes the
-/// value, such as a write that ends with a newline, returns the error. All parts of a parameter
-/// except the value are constant and stay in flash.
+/// parsed and checked as a whole before the value is set. If the text is refused, the request that
+/// completes the value, such as a write that ends with a newline, returns the error. All parts of a
+/// parameter except the value are constant and stay in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -162,7 +162,7 @@ impl<T: ParamType> Param<T> {
         Param { read_only: true, ..self }
     }
 
-    /// Calls `hook` before a written value is set. The hook may refuse the value, or pass it on to
+    /// Calls `hook` before a written value is set. The hook may refuse the value or pass it on to
     /// the hardware.
     #[must_use]
     pub const fn hook(self, hook: Hook<T>) -> Param<T> {
@@ -229,7 +229,7 @@ impl<T: ParamType> File for Param<T> {
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         // Keep the value when the file is truncated, because shells truncate a file before writing
-        // to it. Reads through this open file return no bytes.
+        // to it. Subsequent reads through this open file return no bytes.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }

@@ -10,7 +10,7 @@
 
 use crate::vfs::{OpenFile, Result};
 
-/// A file that holds one value or takes one command at a time.
+/// A file that holds one value or accepts one command at a time.
 pub(super) trait PieceTarget {
     /// Sets the value to `text`, which was written at offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
@@ -42,7 +42,7 @@ pub(super) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // Ignore a newline that arrives after its value has been set.
+        // Ignore a newline that arrives after the value it terminates has been set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }

@@ -178,7 +178,7 @@ impl File for Help {
     }
 }
 
-/// The path of a directory that is being listed, as a linked list with the innermost name first.
+/// The path of a directory that is being listed, as a linked list with the final component first.
 /// The list has at most eight elements, because directories are nested at most eight levels deep.
 struct DirPath<'a> {
     name: &'static str,

@@ -11,9 +11,9 @@ use super::param::Value;
 use super::util::{Compare, Plain, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
 
-/// A stream that delivers the latest value. An open file first delivers the current value. Later
-/// reads deliver a new value whenever the value's text has changed. If several values are published
-/// between two reads, only the last of them is delivered.
+/// A stream that delivers the latest value. The first read of an open file delivers the current
+/// value. A later value is delivered only if its text differs from the previously delivered text.
+/// If several values are published between two reads, only the last of them is delivered.
 ///
 /// Up to `WAITERS` waiting readers are woken at the same time. Additional readers are woken one
 /// after the other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
@@ -192,7 +192,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
 }
 
 impl<T: Clone, const N: usize> Ring<T, N> {
-    /// Returns the next item for a reader, and advances `at`, the sequence number of the reader's
+    /// Returns the next item for a reader and advances `at`, the sequence number of the reader's
     /// next value.
     fn advance(&mut self, at: &mut u32) -> Delivery<T> {
         let behind = self.next.wrapping_sub(*at);

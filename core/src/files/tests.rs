@@ -276,7 +276,7 @@ fn v12_read_only_value_can_be_opened_with_truncate() {
     assert_eq!(read(&tree, k, 0, 9), text("1"));
 }
 
-/// Defines a stream of integers and a tree that contains the stream as a file named `s`.
+/// Defines a stream of integers and a tree that contains it as a file named `s`.
 macro_rules! int_stream {
     ($live:ident, $tree:ident) => {
         static $live: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
@@ -340,8 +340,8 @@ fn v15_stream_refuses_seeks() {
     let s = open(&tree, "s", OpenMode::READ);
     LIVE.publish(3);
     assert_eq!(error_text(read(&tree, s, 1, 9).unwrap()), "Attempt to seek in stream");
-    // The first read returns the value from the time of the open, and a later read returns the
-    // current value.
+    // The first read returns the value that was current when the file was opened. A later read
+    // returns the latest value.
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     assert_eq!(read(&tree, s, 0, 9), Some(Err(Error::Seek)));
     assert_eq!(read(&tree, s, 2, 9), text("3\n"));
@@ -397,7 +397,7 @@ fn mark_follows_the_last_byte_of_a_text() {
         assert_eq!(read(&tree, bytes, offset, 1), None, "the read waits for the next value");
         LINES.publish(value + 1);
     }
-    // When `cat` reads with a small buffer, an empty read follows only the end of the text.
+    // When `cat` reads with a small buffer, an empty read occurs only at the end of the text.
     let parts = open(&tree, "s", OpenMode::READ);
     for (offset, part) in [(0, "line 9"), (6, "\nand s"), (12, "o on\n"), (17, "")] {
         assert_eq!(read(&tree, parts, offset, 6), text(part));

@@ -27,7 +27,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
     new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
 }
 
-/// Copies `old` to `new`, and truncates the copy to `length` bytes or extends it with zeros.
+/// Copies `old` to `new` and then truncates the copy to `length` bytes or extends it with zeros.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative

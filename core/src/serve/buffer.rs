@@ -35,7 +35,7 @@ pub trait TransportRead: Read {
     }
 
     /// Returns `Ready` if the connection has enough budget left for a request of the given cost. A
-    /// short read of a file in memory costs one unit.
+    /// short read of an in-memory file costs one unit.
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
     /// `Pending` to yield to other connections on the same thread. A transport that yields must
@@ -80,7 +80,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a received request, and the number of request bytes in the buffer.
+/// The size of a received request and the number of its bytes that are in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     /// The number of message bytes in the buffer.
@@ -89,7 +89,7 @@ pub(super) struct Frame {
     pub(super) size: usize,
 }
 
-/// The input of a connection. This type splits the bytes from the transport into frames.
+/// The input side of a connection. This type splits the bytes from the transport into frames.
 pub(super) struct Requests<R, B> {
     io: R,
     buf: B,
@@ -133,7 +133,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// Moves the first frame to `own` if it is complete. Never waits.
+    /// If the first frame is complete, moves it to `own`. Never waits.
     pub(super) fn take_frame(
         &mut self,
         own: &mut impl Buffer,
@@ -196,7 +196,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     }
 }
 
-/// The output of a connection. This type gathers replies before it writes them.
+/// The output side of a connection. This type gathers replies before it writes them.
 pub(super) struct Replies<W, B> {
     io: W,
     buf: B,
@@ -274,7 +274,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     }
 }
 
-/// Copies as many bytes as fit, and returns the number of bytes copied.
+/// Copies as many bytes as fit and returns the number of bytes copied.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {

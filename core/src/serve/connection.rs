@@ -53,7 +53,7 @@ pub struct Connection<
     tx: Handoff<&'a mut Replies<W, O>>,
     slots: Slots<'a, L>,
     /// Whether the reader is waiting for the transport. While the reader waits, a worker that
-    /// completes a reply must flush the reply.
+    /// completes a reply must flush it.
     reader_parked: Cell<bool>,
 }
 
@@ -107,8 +107,9 @@ where
 
     /// Runs one worker, using the slot at `index`, until the connection is closed.
     ///
-    /// All workers of a connection must be polled by one task with one waker. Drop all workers
-    /// together, because a worker may be in the middle of a request or a reply.
+    /// All workers of a connection must be polled by one task with one waker. If one worker is
+    /// dropped, drop all of them, because the dropped worker may have been processing a request or
+    /// sending a reply.
     ///
     /// # Errors
     /// Always returns an error. The error is the reason that the connection was closed, or
@@ -138,8 +139,8 @@ where
         }
     }
 
-    /// Answers requests for files in memory until a request arrives that needs a worker, and
-    /// returns this request.
+    /// Answers requests for in-memory files until a request arrives that needs a worker, and
+    /// returns that request.
     async fn next_request<B: Buffer>(
         &self,
         slot: &RequestSlot,
@@ -175,8 +176,8 @@ where
         let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // Keep the reader during the wait, so that the requests after a Tflush or Tversion are
-            // read only when the aborted requests have finished. The wait cannot be cancelled.
+            // Hold the reader while waiting, so that the requests after a Tflush or Tversion are
+            // not read until the aborted requests have finished. The wait cannot be cancelled.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -216,9 +217,9 @@ where
         if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
-    /// Answers reads and writes of files in memory. Requests are decoded in the input buffer, and
+    /// Answers reads and writes of in-memory files. Requests are decoded in the input buffer, and
     /// replies are encoded in the output buffer. Stops when `go_on` returns `false`, or when the
-    /// next request is not a read or write of a file in memory. Returns `true` if `go_on` returned
+    /// next request is not a read or write of an in-memory file. Returns `true` if `go_on` returned
     /// `false`.
     fn answer_in_place(
         &self,
@@ -277,8 +278,8 @@ where
     }
 
     /// Sets whether to refuse requests that need to wait, as happens when no slot is left. The
-    /// owner sets `full` to `true` while the waiting requests use all of the memory that the owner
-    /// allows.
+    /// owner sets `full` to `true` while the waiting requests use all of the memory allowed for
+    /// them.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
     }
@@ -292,13 +293,13 @@ where
 /// A request that is stored in its worker's buffer.
 struct Request {
     frame: Frame,
-    /// Whether the tag was free when the request arrived.
+    /// Whether the tag was unused when the request arrived.
     fresh: bool,
 }
 
 impl Request {
-    /// Returns an error if the request's tag is already in flight or if the request does not fit
-    /// into the buffer.
+    /// Returns an error if the request's tag is already in flight or if the request is too large
+    /// for the buffer.
     fn refusal(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
@@ -351,7 +352,7 @@ impl<T> Handoff<T> {
         self.waker.wake();
     }
 
-    /// Calls `f` with the value, unless a worker holds the value.
+    /// Calls `f` with the value, unless a worker holds it.
     fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
         let mut value = self.value.take();
         let result = value.as_mut().map(f);

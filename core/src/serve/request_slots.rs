@@ -16,7 +16,7 @@ pub struct RequestSlot {
     state: Cell<u8>,
 }
 
-/// The slot contains a request, and the slot's tag is valid.
+/// The slot contains a request, and its tag is valid.
 const BUSY: u8 = 1;
 /// The request has been cancelled and must be dropped.
 const CANCELLED: u8 = 2;
@@ -54,7 +54,7 @@ pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
 
-    /// Returns the slot at `index`. Every call with the same index returns the same slot.
+    /// Returns the slot at `index`. The slot at a given index is always the same.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
     /// Returns the existing slots whose index is less than `count`.
@@ -85,7 +85,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     waiting: Cell<usize>,
     /// Whether requests that need to wait are refused.
     full: Cell<bool>,
-    /// The waker for the worker that waits in [`abort`](Slots::abort).
+    /// The waker of the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the server loop over a scripted transport.
+//! Tests for the server loop over a scripted transport.
 
 use std::vec::Vec;
 

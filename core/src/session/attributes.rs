@@ -23,11 +23,11 @@ const DMSETID: u32 = DMSETUID | DMSETGID;
 /// The combined length of the numeric IDs of the owner, group and last writer. In a 9P2000.u stat
 /// record, the numeric IDs follow the `extension` field.
 const NUMERIC_IDS: usize = 12;
-/// The maximum length of the `extension` field of a device, which consists of a letter and two
-/// numbers.
+/// The maximum length of a device's `extension` field, which consists of a letter and the major and
+/// minor numbers.
 const DEVICE_MAX: usize = 24;
 
-/// The outcome of adding a directory entry to a listing.
+/// The result of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
     /// The record was written. The value is the length of the record in bytes.
     Written(usize),
@@ -72,7 +72,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// room for the record.
     ///
     /// An error for one entry does not cause the whole listing to fail. The entry is listed without
-    /// attributes, and a Tstat of the entry returns the error.
+    /// attributes, and a Tstat for the entry returns the error.
     pub(super) async fn listed_record(
         &self,
         inode: &V::Inode,
@@ -105,8 +105,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Fills in the `extension` field of the 9P2000.u record of `len` bytes at the front of `free`.
-    /// The field holds the target of a symbolic link, or the type and numbers of a device. Returns
-    /// the new length of the record.
+    /// The field holds the target of a symbolic link, or a device's type and its major and minor
+    /// numbers. Returns the new length of the record.
     ///
     /// # Errors
     /// Returns [`Error::Range`] if the contents of the field do not fit. If an error is returned,
@@ -184,7 +184,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
             // Clients that change a device's permissions also send the device's type bits. These
-            // bits must match the device, because the type of a file never changes.
+            // bits must match the device's type, because the type of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
@@ -267,7 +267,8 @@ struct Owners {
     gid: heapless::String<10>,
 }
 
-/// Returns the name of an owner: the user number in decimal, written to `room`, or `root` for user
+/// Returns an owner's name: the user number in decimal, which is written to `room`, or `root` for
+/// user
 /// 0. Root owns every file in an immutable tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
@@ -324,8 +325,8 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns the value of a Twstat field, or `None` if all bits are set, which leaves the attribute
-/// unchanged.
+/// Returns the value of a Twstat field, or `None` if the field is all ones, which means "do not
+/// change".
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Request dispatch, which decodes a request, picks its handler and encodes the reply.
+//! Request dispatch, which decodes a request, selects its handler and encodes the reply.
 
 use super::{Aborts, FidTable, Session};
 use crate::Decimal;

@@ -1,5 +1,5 @@
-//! The fid table, the state of each fid, and the methods with which requests look up, reserve,
-//! replace and release fids.
+//! The fid table, the state of each fid, and the methods that look up, reserve, replace and release
+//! fids.
 
 use core::cell::Ref;
 use core::fmt;
@@ -57,7 +57,7 @@ impl Access {
     pub(super) const WRITE: Access = Access(2);
     /// The file was opened with ORCLOSE and is removed when the fid is released.
     pub(super) const REMOVE: Access = Access(4);
-    /// A read has blocked, and may still be blocked.
+    /// A read has blocked and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
     /// Returns the access that is requested by opening a file in this mode.
@@ -218,8 +218,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns the inode of a fid, or `error` if the inode is the attach point. The directory that
-    /// contains the name of the attach point must stay hidden from the client.
+    /// Returns the inode of a fid, or `error` if the inode is the attach point. The parent
+    /// directory of the attach point must stay hidden from the client.
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
         if self.vfs.id(&inode).ino == root { Err(error) } else { Ok(inode) }
@@ -275,7 +275,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         })
     }
 
-    /// Makes the fid refer to `inode`, and closes the file that the fid had open, if any.
+    /// Makes the fid refer to `inode` and closes the file that the fid had open, if any.
     pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self
             .replace_fid(fid, serial, inode, FidState::Walked)
@@ -365,8 +365,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Removes the file of a released fid, as requested by Tremove or ORCLOSE. Refuses to remove
-    /// the attach point, because the directory that contains its name must stay hidden from the
-    /// client.
+    /// the attach point, because its parent directory must stay hidden from the client.
     pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);

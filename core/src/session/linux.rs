@@ -216,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // A request that sets only CTIME is a change, even though CTIME has no value.
+        // A request that sets only CTIME counts as a change, even though CTIME has no value.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {
@@ -224,8 +224,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Implements open(2) with `O_CREAT`. Opens an existing file, and truncates the file only if
-    /// `O_TRUNC` is set. Returns an error if the file exists and `O_EXCL` is set.
+    /// Implements open(2) with `O_CREAT`. Opens an existing file and truncates it only if `O_TRUNC`
+    /// is set. Returns an error if the file exists and `O_EXCL` is set.
     async fn lcreate(
         &self,
         fid: wire::Fid,

@@ -1,5 +1,5 @@
 //! The session of one connection, which stores the fids, the dialect and the msize. A session turns
-//! each request into calls to a tree, and turns the results into a reply.
+//! each request into calls to a tree and the results into a reply.
 //!
 //! A session performs no I/O. The [`serve`](crate::serve) module passes request frames to the
 //! session one at a time, but several requests may be in progress at the same time.
@@ -20,8 +20,7 @@
 //! A Tread is answered by one of two methods:
 //!
 //! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer. This
-//!   method serves files whose data is in memory, and uses neither a future nor the worker's
-//!   buffer.
+//!   method serves in-memory files and uses neither a future nor the worker's buffer.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
 //!   reply. This method also serves directories and files that may block, and answers requests that
 //!   fail.
@@ -29,8 +28,8 @@
 //! # Invariants
 //!
 //! Every handler follows the pattern *check, await, commit*. The handler copies what it needs from
-//! the fid table and awaits the tree. Before changing the fid, the handler looks the fid up again,
-//! because another request may have clunked the fid in the meantime. The handler reserves a
+//! the fid table and awaits the call to the tree. Before changing the fid, the handler looks it up
+//! again, because another request may have clunked it in the meantime. The handler reserves a
 //! `newfid` before its first await.
 
 mod attributes;
@@ -110,7 +109,7 @@ pub trait Observe {
     ///
     /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
     /// same future. An observer that knows which future is being polled can therefore match each
-    /// call of `answered` with the corresponding call of `started`. To save flash, this method is
+    /// call to `answered` with the corresponding call to `started`. To save flash, this method is
     /// never called for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
@@ -208,15 +207,15 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request at the front of `buf` with `error`, without decoding the request.
-    /// Overwrites the request with the reply, and returns the length of the reply.
+    /// Overwrites the request with the reply and returns the length of the reply.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
         self.notify_start();
         self.notify_done(wire::kind(buf), true);
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns whether a fid was released while its reads may have been pending, and clears this
-    /// flag. Pending reads of a released fid fail when they are polled again.
+    /// Returns and clears the flag that is set when a fid is released while its reads may be
+    /// pending. Pending reads of a released fid fail when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }
@@ -233,7 +232,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Shuts down the session cleanly. Frees every fid, removes the files that were opened with
+    /// Shuts down the session cleanly. Releases every fid, removes the files that were opened with
     /// ORCLOSE, and waits until the tree has removed them.
     ///
     /// # Cancel safety

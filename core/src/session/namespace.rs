@@ -53,7 +53,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids of the walked files to `rest`, in order, and
+    /// Answers a Twalk (walk(5)). Writes the qids of the walked files to `rest` in order and
     /// returns the number of qids.
     pub(super) async fn walk(
         &self,
@@ -92,7 +92,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(count)
     }
 
-    /// Checks that a name sent by a client is valid, and returns the name.
+    /// Checks that a name sent by a client is valid and returns the name.
     pub(super) fn parse_name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
@@ -115,8 +115,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree. The
-    /// parent is outside the attached tree if `dir` is the attach point, or if `dir` was removed or
-    /// moved out of the attached tree.
+    /// parent is outside if `dir` is the attach point, or if `dir` was removed or moved out of the
+    /// attached tree.
     fn above(&self, dir: &V::Inode, root: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
@@ -141,8 +141,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// Answers a Tcreate (open(5)). Creates and opens a file, makes the fid refer to the file, and
-    /// returns the file's qid and iounit.
+    /// Answers a Tcreate (open(5)). Creates and opens a file, makes the fid refer to it, and
+    /// returns its qid and iounit.
     pub(super) async fn create(
         &self,
         fid: wire::Fid,
@@ -203,8 +203,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok((self.qid_of(id), 0))
     }
 
-    /// Returns the inode, serial number and user of `fid` if the fid refers to an unopened
-    /// directory. Files cannot be created through the fid of an open directory.
+    /// Returns the inode, serial number and user of `fid` if it refers to an unopened directory.
+    /// Files cannot be created through the fid of an open directory.
     pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, u32, u32)> {
         let found = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),

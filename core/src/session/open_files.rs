@@ -28,7 +28,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
-        // According to open(5), a directory cannot be written, truncated or removed on close.
+        // According to open(5), a directory cannot be written to, truncated or removed on close.
         if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
             return Err(Error::IsDirectory);
         }

@@ -1,4 +1,4 @@
-//! The encoding of replies, and estimates of the space that replies need.
+//! Encodes replies and estimates the space that they need.
 
 use super::dispatch::is_served;
 use super::fids::FidState;
@@ -127,7 +127,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 }
 
 /// Stores a qid of a walk after the request, where [`encode_walk`](Session::encode_walk) expects
-/// the qid.
+/// it.
 pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FileType {
-    /// A regular file, or anything that is read and written like one.
+    /// A regular file or anything that is read and written like one.
     #[default]
     File,
     /// A directory.
@@ -171,10 +171,10 @@ impl OpenMode {
     }
 }
 
-/// Returns the mode of a file after a user other than root has changed its content or owner. The
-/// argument is the previous mode. The set-user-id bit is cleared, and so is the set-group-id bit if
-/// the group may execute the file. If the group may not execute the file, the set-group-id bit is
-/// kept, because it then enables mandatory locking (`chmod(2)`).
+/// Returns the mode that a file with the given mode has after a user other than root has changed
+/// its content or owner. The set-user-id bit is cleared, and so is the set-group-id bit if the
+/// group may execute the file. If the group may not execute the file, the set-group-id bit is kept,
+/// because it then enables mandatory locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
@@ -214,7 +214,7 @@ pub struct Create<'a> {
 /// The user who attaches, as claimed by the client. The claim is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The user name. The name is empty if a kernel attaches on behalf of a user whom it knows only
+    /// The user name. The name is empty if a kernel attaches on behalf of a user that it knows only
     /// by number.
     pub name: &'a [u8],
     /// The user number, which clients can send in 9P2000.u and 9P2000.L.
@@ -256,10 +256,10 @@ pub struct Lock<'a> {
     pub kind: LockKind,
     /// The offset of the first byte.
     pub start: u64,
-    /// The length in bytes. A length of 0 extends the range to the end of the file, even if the
-    /// file grows.
+    /// The length in bytes. If the length is 0, the range extends to the end of the file, even if
+    /// the file grows.
     pub length: u64,
-    /// The id of the process that owns the lock. The process runs on the client's host.
+    /// The ID of the process that owns the lock. The process runs on the client's host.
     pub process: u32,
     /// The client's host.
     pub client: &'a [u8],

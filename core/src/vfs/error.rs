@@ -143,8 +143,7 @@ errors! {
     22 SymlinkTarget "Missing target for symlink!"
     /// A Twstat would turn a directory into a file, or a file into a directory.
     22 DirectoryFlag "Incorrect is_directory flag for chmod"
-    /// A Twstat requests several changes, and a change could fail after another change has
-    /// succeeded.
+    /// A Twstat requests several changes, one of which could fail after another has succeeded.
     22 OneAtATime "Can't rename/truncate/chmod at the same time"
     /// The length of a directory cannot be set.
     21 DirectoryLength "Can't set length of a directory"
@@ -173,13 +172,13 @@ impl Error {
         Error::Custom(self.errno() as u8, ErrorMessage::new(&message))
     }
 
-    /// Creates an error with any Linux error number, including those that are not in the table.
+    /// Creates an error with any Linux error number, including a number that is not in the table.
     #[must_use]
     pub fn from_errno(errno: u8, message: impl Display) -> Error {
         Error::Custom(errno, ErrorMessage::new(&message))
     }
 
-    /// Calls `with` with the error message that 9P2000 and 9P2000.u send.
+    /// Calls `with`, passing the error message that 9P2000 and 9P2000.u send.
     ///
     /// Without the `alloc` feature, only the last two messages formatted at run time are kept. An
     /// older message is replaced by a note that the original text has been lost.

@@ -1,11 +1,11 @@
-//! The interface of a single file.
+//! The interface to a single file.
 
 use core::fmt;
 use core::task::{Context, Poll};
 
 use super::{Error, OpenMode, Result, Text, Waiter};
 
-/// The attributes of a file that do not depend on the tree that contains the file.
+/// The attributes of a file that do not depend on the tree that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
@@ -73,8 +73,8 @@ impl fmt::Debug for OpenFile<'_> {
     }
 }
 
-/// Returns whether a stream sends a mark after a read that delivered the end of a value's text. The
-/// read delivered `count` bytes into a buffer of `room` bytes. The mark is a read that returns 0
+/// Returns whether a stream must mark the end of a value's text by returning 0 bytes from the next
+/// read. The previous read delivered the last `count` bytes of the text into a buffer of `room`
 /// bytes.
 ///
 /// After a short read, a kernel asks for more data. The mark makes the kernel return the data to
@@ -115,7 +115,7 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Returns whether reads can wait for an event, as the reads of a stream do.
+    /// Returns whether reads can wait for an event, as in a stream.
     fn may_block(&self) -> bool {
         false
     }

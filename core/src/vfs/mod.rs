@@ -36,7 +36,7 @@ pub(crate) use tree_kind::outlined;
 pub use tree_kind::{ImmutableTree, MutableTree, Outlined, TreeKind};
 pub use wait::{Waiter, Waiters};
 
-/// One entry of a directory listing.
+/// One entry in a directory listing.
 pub struct DirEntry<'a, I> {
     /// The name.
     pub name: &'a [u8],
@@ -147,8 +147,8 @@ pub trait Vfs {
     /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The
-    /// session allocates only a small buffer for reads that may wait.
+    /// Returns whether reads of this open file may wait for an event, as in a stream. The session
+    /// allocates only a small buffer for reads that may wait.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
@@ -223,7 +223,7 @@ pub trait Vfs {
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Adds `name` in `dir` as another name for `inode` (`link(2)`).
+    /// Creates a hard link to `inode` called `name` in `dir` (`link(2)`).
     async fn link(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::NotSupported)
@@ -250,15 +250,15 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes written data to stable storage, if the tree has stable storage. If `data_only` is
-    /// `true`, attributes are not flushed (`fdatasync(2)`).
+    /// Flushes written data to stable storage, if the tree has any. If `data_only` is `true`,
+    /// attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
     /// Opens the extended attribute `name` for reading. If `name` is `None`, opens a list of all
-    /// attribute names, each followed by a NUL byte. Returns the open attribute or list, and its
+    /// attribute names, each followed by a NUL byte. Returns the open attribute or list and its
     /// length in bytes.
     async fn open_xattr(
         &self,
@@ -272,8 +272,9 @@ pub trait Vfs {
     /// Opens an extended attribute for writing `size` bytes. The value is set by
     /// [`flush`](Vfs::flush). If `create` is `true`, the attribute must not exist yet. If `replace`
     /// is `true`, the attribute must already exist. As in 9P2000.L, a `size` of 0 removes the
-    /// attribute if only `replace` is `true`. Otherwise, a `size` of 0 sets an empty value. An
-    /// attribute name is not a path element and [may contain slashes](Name::for_xattr).
+    /// attribute if `replace` is `true` and `create` is `false`. Otherwise, a `size` of 0 sets an
+    /// empty value. An attribute name is not a path component and [may contain
+    /// slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,
@@ -293,8 +294,8 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Calls `with` with an existing lock that conflicts with `lock`, or with `None` if `lock`
-    /// would be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
+    /// Calls `with`, passing an existing lock that conflicts with `lock`, or `None` if `lock` would
+    /// be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
     async fn get_lock<R>(
         &self,
         open: &Self::Open,

@@ -25,14 +25,14 @@ pub trait TreeKind {
     /// function, its stack frame would take up 5 KiB on a board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
-    /// The future of a read that may wait.
+    /// The future for a read that may wait.
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
         Output = Result<T>,
     >;
 
-    /// Polls `read`, and fails as soon as `check_open` fails. The check runs when `read` first
-    /// waits and before each later poll. An [`ImmutableTree`] does not need the check, because its
-    /// reads detect that the file was closed.
+    /// Polls `read` and fails as soon as `check_open` fails. The check runs when `read` first waits
+    /// and before each later poll. An [`ImmutableTree`] does not need the check, because its reads
+    /// detect that the file was closed.
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
         check_open: W,
@@ -57,7 +57,7 @@ pub enum MutableTree {}
 /// links, extended attributes or locks. The session never calls methods such as
 /// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
 /// refuse the operation. Immutable trees save flash, because the handlers for unsupported requests
-/// are not monomorphised. They also save RAM, because requests that never wait need no state in a
+/// are not monomorphized. They also save RAM, because requests that never wait need no state in a
 /// future.
 #[derive(Debug)]
 pub enum ImmutableTree {}
@@ -143,7 +143,7 @@ impl<T> Future for Completed<T> {
 }
 
 pin_project! {
-    /// The future of a read that fails once its file is closed.
+    /// The future for a read that fails once its file is closed.
     #[derive(Debug)]
     pub struct ReadWhileOpen<F, W> {
         #[pin]

@@ -1,5 +1,4 @@
-//! Lists of tasks that wait for an event. The number of tasks is unlimited, and waiting tasks do
-//! not poll.
+//! Lists of tasks that wait for an event. Any number of tasks can wait without polling.
 //!
 //! A list has room for the wakers of a few tasks. Further tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
@@ -33,14 +32,14 @@ pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
 struct List<const N: usize> {
     tasks: Vec<Waker, N>,
-    /// The last task of the chain.
+    /// The waker of the last task in the chain.
     last: Option<Waker>,
 }
 
 /// The registration of one task in a list. Dropping the registration cancels the wait.
 #[derive(Debug, Default)]
 pub struct Waiter {
-    /// The waker that the list held before this task.
+    /// The waker that the list held before this task registered.
     held: Option<Waker>,
     /// The value of [`BREAKS`] when this task joined the chain.
     breaks: u32,
@@ -82,7 +81,7 @@ impl<const N: usize> Waiters<N> {
         Waiters(CriticalSectionMutex::new(RefCell::new(List { tasks: Vec::new(), last: None })))
     }
 
-    /// Registers `waker` to be woken by the next call of [`wake`](Waiters::wake), unless `waiter`
+    /// Registers `waker` to be woken by the next call to [`wake`](Waiters::wake), unless `waiter`
     /// is dropped first. Call this method in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();

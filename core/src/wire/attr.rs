@@ -44,7 +44,7 @@ record! {
         pub ctime: Time,
         /// Time of creation.
         pub btime: Time,
-        /// A number that distinguishes files that have used the same inode number. The protocol
+        /// A number that distinguishes files that have had the same inode number. The protocol
         /// calls this field `gen`.
         pub generation: u64,
         /// A version number that changes whenever the content changes.
@@ -187,7 +187,7 @@ impl<'a> Dirent<'a> {
     }
 }
 
-/// An iterator over directory entries. The iterator ends at the first malformed entry.
+/// An iterator over directory entries. The iterator stops at the first malformed entry.
 #[derive(Clone, Debug)]
 pub struct Dirents<'a>(Reader<'a>);
 

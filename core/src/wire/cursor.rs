@@ -243,7 +243,7 @@ impl<'b> Writer<'b> {
         self.at = usize::MAX;
     }
 
-    /// Appends `size[2]`, followed by a record of that size that `body` writes.
+    /// Appends `size[2]`, followed by the record of that size, which `body` writes.
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;

@@ -86,7 +86,7 @@ impl defmt::Format for Data<'_> {
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
     /// The bytes of a decoded frame. Decoding checks every value. The iterator of a list that was
-    /// not created by decoding ends at the first malformed value.
+    /// not created by decoding stops at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,

@@ -4,7 +4,7 @@
 //! [`Rmessage::encode`] convert replies. These methods guarantee the following:
 //!
 //! - A decoded message is well-formed: its lengths, counts and strings need no further checks. The
-//!   session checks whether a fid exists, a name is allowed or a flag is known. Unknown values are
+//!   session checks whether fids exist, names are valid and flags are supported. Unknown values are
 //!   preserved.
 //! - Decoding borrows from the frame, and encoding borrows from the caller. Neither decoding nor
 //!   encoding allocates or panics, regardless of the input. Each byte is read at most twice.

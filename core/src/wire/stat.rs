@@ -38,9 +38,10 @@ pub const DMSETVTX: u32 = 0o1000 << 7;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Stat<'a> {
-    /// A field for the client's kernel. Servers send 0. The protocol calls this field `type`.
+    /// Reserved for use by the client's kernel. Servers send 0. The protocol calls this field
+    /// `type`.
     pub kind: u16,
-    /// A field for the client's kernel. Servers send 0.
+    /// Reserved for use by the client's kernel. Servers send 0.
     pub dev: u32,
     /// The qid of the file.
     pub qid: Qid,
@@ -52,7 +53,7 @@ pub struct Stat<'a> {
     pub mtime: u32,
     /// Length in bytes, or 0 for a directory.
     pub length: u64,
-    /// The last element of the path, or `/` for the root.
+    /// The final component of the path, or `/` for the root.
     pub name: Str<'a>,
     /// The owner's name.
     pub uid: Str<'a>,
@@ -70,7 +71,8 @@ pub struct Stat<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatUnix<'a> {
-    /// The target of a symbolic link, or a device's type and numbers, as in `b 8 1` or `c 1 3`.
+    /// The target of a symbolic link, or a device's type and its major and minor numbers, as in
+    /// `b 8 1` or `c 1 3`.
     pub extension: Str<'a>,
     /// Numeric ID of the owner. A value of all ones means "none" or "do not change".
     pub n_uid: u32,
@@ -190,7 +192,7 @@ impl<'a> StatUnix<'a> {
     }
 }
 
-/// An iterator over the records in a directory's data. The iterator ends at the first malformed
+/// An iterator over the records in a directory's data. The iterator stops at the first malformed
 /// record.
 #[derive(Clone, Debug)]
 pub struct Stats<'a>(Reader<'a>);

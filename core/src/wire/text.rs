@@ -100,7 +100,7 @@ impl<'a> Field<'a> for Str<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take_bytes(length.into());
-        // `contains` is not used, because its optimised byte search takes up more flash.
+        // `contains` is not used, because its optimized byte search takes up more flash.
         if !bytes.iter().all(|byte| *byte != 0) {
             reader.fail(Malformed::Text);
         }

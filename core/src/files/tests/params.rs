@@ -141,7 +141,7 @@ fn pieces_are_set_as_one_value() {
     // `12` alone would be refused, but more digits may follow, so `12` is not parsed yet.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
-    // An empty write neither sets nor completes a value. libixp sends an empty write after each
+    // An empty write neither sets nor completes a value. libixp follows each write with an empty
     // write.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
@@ -193,7 +193,7 @@ fn complete_word_is_set_without_a_newline() {
         (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
         (Ok(1), Ok(3), Choice(2))
     );
-    // A newline that arrives after its value has been set is not a value.
+    // A newline that arrives after the value it terminates has been set is ignored.
     assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
     assert_eq!(error_text(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
     assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Choice(2)));

@@ -17,7 +17,7 @@ use embassy_futures::block_on;
 use crate::files::*;
 use crate::vfs::{Dir, Handle, Name, OpenMode, StaticTree, Vfs, file};
 
-/// A task whose future is polled only after the task has been woken.
+/// A task whose future is polled only after a wake-up.
 struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + 'a>>>,
     woken: Arc<Woken>,

@@ -58,7 +58,7 @@ pub trait EntryTable {
     /// Returns the node of an entry, or `None` if the entry was removed.
     fn node(&self, key: Key) -> Option<Node>;
 
-    /// Calls `with` with the name of an entry, unless the entry was removed.
+    /// Calls `with`, passing the name of an entry, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
 
     /// Removes an entry.
@@ -98,8 +98,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// - Returns [`Error::NoSpace`] if all slots are in use.
     /// - Returns [`Error::NameTooLong`] if the name has more than `NAME` bytes.
     /// - Returns [`Error::NotFound`] if the name is empty.
-    /// - Returns [`Error::Invalid`] if the name is invalid or `node` is a directory with more than
-    ///   two levels.
+    /// - Returns [`Error::Invalid`] if the name is invalid or if `node` is a directory with more
+    ///   than two levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;

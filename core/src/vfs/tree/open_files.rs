@@ -81,7 +81,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         }
     }
 
-    /// Calls `with` with the file, its state, and whether it was opened for appending.
+    /// Calls `with`, passing the file, its state, and whether it was opened for appending.
     pub(super) fn with_file<R>(
         &self,
         open: Handle,
@@ -90,8 +90,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Calls `with` as [`with_file`](OpenFiles::with_file) does, for a single poll of a read that
-    /// can register `waiter`. The pool is not borrowed between polls.
+    /// Calls `with` like [`with_file`](OpenFiles::with_file), but for a single poll of a read,
+    /// which can register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,
@@ -103,7 +103,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         with(file, &mut slot.open_file(waiter), append)
     }
 
-    /// Returns the file that a handle refers to, and the file's slot.
+    /// Returns the file that a handle refers to and the file's slot.
     fn slot(
         &self,
         open: Handle,
