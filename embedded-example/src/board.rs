@@ -92,11 +92,11 @@ static LOG: Dir = Dir::new(&[
     file("level", &LevelFile::new(&state::LEVEL)),
 ]);
 
-/// The stream of events. Each event is delivered once, in order.
+/// The stream that delivers events. Each event is delivered once, in order.
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
-/// The stream that delivers the latest step of the light and the sensor.
+/// The stream that delivers the latest step of the simulation.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
@@ -135,7 +135,7 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// One step of the light and the sensor.
+/// One step of the simulated light and sensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tick {
     at_ms: u64,

@@ -1,7 +1,7 @@
 //! An `embassy-net` driver for the Stellaris Ethernet MAC.
 //!
 //! The FIFO is 32 bits wide, and each frame is preceded by a halfword that contains the frame's
-//! length. A buffer holds the halfword followed by the frame, and is transferred four bytes at a
+//! length. A buffer holds the halfword followed by the frame and is transferred four bytes at a
 //! time.
 
 use core::task::Context;
@@ -80,7 +80,7 @@ impl Mac {
     }
 }
 
-/// Handles the interrupt by waking the network stack. Also masks the interrupt, which stays raised
+/// Handles the interrupt by waking the network stack. Also masks the interrupt, which stays pending
 /// until the frame is read.
 pub fn on_interrupt() {
     IM.write(0);
@@ -113,8 +113,8 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // The number of words read must match the frame's length. Reading one word more or less would
-    // misalign all later frames.
+    // The number of words read must match the frame's length. Reading one word too many or too few
+    // would misalign all later frames.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {
@@ -135,7 +135,7 @@ impl Driver for Mac {
         }
         let Some(frame) = read_frame(receive) else {
             state::FRAMES_DROPPED.increment();
-            // Asks the network stack to poll again, because another frame may follow.
+            // Ask the network stack to poll again, because another frame may follow.
             cx.waker().wake_by_ref();
             return None;
         };

@@ -146,17 +146,17 @@ async fn restart() -> ! {
         state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // Leaves time for the reply to the write request to be sent.
+    // Leave time for the reply to the write request to be sent.
     Timer::after_millis(100).await;
     state::SHUTTING_DOWN.set(true);
-    // Gives the clients up to 500 ms to acknowledge that their connections are being closed.
+    // Give the clients up to 500 ms to acknowledge that their connections are being closed.
     for _ in 0..50 {
         Timer::after_millis(10).await;
         if state::CONNECTIONS.get() == 0 {
             break;
         }
     }
-    // Leaves time for the last TCP segments to be sent.
+    // Leave time for the last TCP segments to be sent.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }

@@ -10,8 +10,9 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// A quota of open files for `CLIENTS` clients. The clients share a pool of `OPENS` open files.
-/// Each client can always open `RESERVED` files, regardless of the other clients.
+/// A quota that limits the number of files that each of `CLIENTS` clients can have open. The
+/// clients share a pool of `OPENS` open files. Each client can always open `RESERVED` files, regardless of
+/// the other clients.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],

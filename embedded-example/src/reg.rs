@@ -1,4 +1,4 @@
-//! Memory-mapped registers. All drivers access the hardware through registers.
+//! Memory-mapped registers, through which all drivers access the hardware.
 
 /// A 32-bit register at a fixed address.
 #[derive(Clone, Copy)]

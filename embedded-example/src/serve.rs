@@ -117,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// Removes a listener's client from the queue if the client is still queued.
+    /// Removes a listener's client from the queue if it is still queued.
     fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;
@@ -187,7 +187,7 @@ async fn reject(socket: Socket) -> Socket {
     socket
 }
 
-/// The memory of a client slot.
+/// The memory for a client slot.
 pub struct SlotMemory {
     frames: serve::Memory<WORKERS, FRAME>,
     fids: FidArray<ClientTree, FIDS>,
@@ -231,16 +231,15 @@ pub async fn client_slot(
         log!(info, "disconnected");
         board::publish_event(EventKind::Disconnected);
         state::CONNECTIONS.decrement();
-        // The connection is aborted rather than closed. The peer is gone or misbehaving, and the
-        // socket is needed for another client.
+        // Abort the connection rather than closing it, because the peer is gone or misbehaving and
+        // another client needs the socket.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
         acceptor.return_socket(socket);
     }
 }
 
-/// Serves one client until the client disconnects, the client is idle for too long, or the board
-/// restarts.
+/// Serves one client until it disconnects, it is idle for too long, or the board restarts.
 async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory: &mut SlotMemory) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
@@ -290,7 +289,7 @@ async fn shutdown() {
 }
 
 /// A borrowed table of fids. The table is borrowed because moving it into a session would take up
-/// twice its size on the stack. The table is empty after the session ends.
+/// twice its size on the stack. The table is empty after the session has been closed.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
 impl FidTable<ClientTree> for BorrowedFids<'_> {

@@ -18,7 +18,7 @@ use embassy_time_queue_utils::Queue;
 
 use crate::reg::registers;
 
-/// The interrupt of timer block 0, half A.
+/// The interrupt for half A of timer block 0.
 pub const IRQ: u16 = 19;
 
 /// The core clock frequency, in Hz, after a reset in QEMU.
