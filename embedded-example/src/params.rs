@@ -2,8 +2,8 @@
 //!
 //! To add a parameter, define a [`Value`], add an entry with a [`Param`] for it, and use the value,
 //! for example in [`settings`]. The parameters use only four types, because each additional type
-//! costs 2 KiB of flash. A further parameter of one of these types costs 64 bytes, plus the length
-//! of its strings.
+//! costs 2 KiB of flash. An additional parameter of one of these types costs 64 bytes plus the
+//! length of its strings.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;

@@ -11,8 +11,8 @@ use datakit_core::vfs::{
 };
 
 /// A quota that limits the number of files that each of `CLIENTS` clients can have open. The
-/// clients share a pool of `OPENS` open files. Each client can always open `RESERVED` files, regardless of
-/// the other clients.
+/// clients share a pool of `OPENS` open files. Each client can always open `RESERVED` files,
+/// regardless of the others.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -201,7 +201,7 @@ mod tests {
             (24, "this connection has 16 open files; the rest is reserved for others")
         );
         // The room freed by closing a file is available even to clients that have used up their
-        // reserve.
+        // reserved files.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

@@ -1,5 +1,5 @@
-//! A simulation of a blinking light, and of a sensor that is sampled whenever the light is
-//! switched. The parameters control the simulation.
+//! Simulates a blinking light and a sensor that is sampled whenever the light is switched. The
+//! parameters control the simulation.
 //!
 //! The simulation is pure computation. The board decides when each step happens.
 

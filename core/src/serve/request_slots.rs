@@ -57,7 +57,7 @@ pub trait SlotStorage {
     /// Returns the slot at `index`. The slot at a given index is always the same.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
-    /// Returns the existing slots whose index is less than `count`.
+    /// Returns the existing slots whose indices are less than `count`.
     fn first(&self, count: usize) -> impl Iterator<Item = &RequestSlot>;
 }
 

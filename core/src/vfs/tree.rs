@@ -33,7 +33,7 @@ const DIR_MODE: u32 = 0o775;
 /// A tree whose root directory is a [`Dir`]. The tree has room for `OPENS` open files, each with at
 /// most `TEXT` bytes of rendered text.
 ///
-/// When `OPENS` files are open, opening a further file fails with [`Error::TooManyOpen`]. Open
+/// When `OPENS` files are open, opening another file fails with [`Error::TooManyOpen`]. Open
 /// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {

@@ -1,6 +1,6 @@
 //! Lists of tasks that wait for an event. Any number of tasks can wait without polling.
 //!
-//! A list has room for the wakers of a few tasks. Further tasks form a chain. The list holds the
+//! A list has room for the wakers of a few tasks. Additional tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
 //! future**. When a chained task is woken or its future is dropped, the previous task is also
 //! woken. A list is small, needs no allocator and can hold any number of tasks. The tasks in a long
@@ -22,7 +22,7 @@ fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Each further
+/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Each additional
 /// task holds the waker of the previous task.
 ///
 /// Each file whose reads can wait has a `Waiters` list. The file's

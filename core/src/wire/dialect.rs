@@ -51,8 +51,7 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// The dialects 9P2000 and 9P2000.u. 9P2000.L replaces the messages in such a section with its
-    /// own.
+    /// The dialects 9P2000 and 9P2000.u. The 9P2000.L dialect uses its own messages instead.
     Classic,
     /// Only 9P2000.L.
     #[cfg(feature = "linux")]

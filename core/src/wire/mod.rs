@@ -8,8 +8,8 @@
 //!   preserved.
 //! - Decoding borrows from the frame, and encoding borrows from the caller. Neither decoding nor
 //!   encoding allocates or panics, regardless of the input. Each byte is read at most twice.
-//! - A frame is a whole message, including its `size[4]`. [`serve`](crate::serve) limits a frame's
-//!   length to msize.
+//! - A frame is a complete message, including its `size[4]`. [`serve`](crate::serve) limits a
+//!   frame's length to msize.
 //!
 //! The best place to start reading is the message table in `messages.rs`. To add a message, add a
 //! row to this table. To add a field type, implement [`Field`].

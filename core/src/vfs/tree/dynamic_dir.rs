@@ -16,8 +16,8 @@ const LEVELS_BELOW_MAX: u8 = 2;
 /// level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of entries that a slot can hold during its lifetime. The generation number of an
-/// entry takes up three bytes of a path.
+/// The number of entries that a slot can hold over its lifetime. The generation number of an entry
+/// takes up three bytes of a path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
