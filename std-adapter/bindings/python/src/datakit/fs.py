@@ -1,0 +1,509 @@
+"""A file system for fsspec, with URLs such as ``datakit://localhost/branch/master/ro/data.csv``.
+
+Paths are those of the server's tree. Files of a branch, below ``branch/NAME/ro``, can be written as
+well: each call that writes is a commit, and all writes in ``with fs.transaction`` are one commit
+per branch.
+The server itself shows ``ro`` as read-only; it is this file system that makes the commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import os
+from dataclasses import dataclass, field
+from typing import Any, Awaitable, Optional, Union
+
+from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.spec import AbstractBufferedFile
+from fsspec.transaction import Transaction
+from fsspec.utils import stringify_path
+
+from .address import DEFAULT_PORT, Tcp, parse_address
+from .client import Client
+from .database import Database, NewFile
+from .errors import AlreadyExists, DoesNotExist, IsDirectory, NotDirectory, ServerError
+from .metadata import FileType, Metadata
+from .names import branch_of_file_name, branch_to_file_name
+
+PREFIX = "datakit://"
+ENOTEMPTY = 39
+# Bytes that are read or written between two calls of a callback.
+STEP = 1 << 20
+
+
+@dataclass
+class Changes:
+    """Changes of one branch that wait for the end of a transaction."""
+
+    files: dict[str, NewFile] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+
+    def write(self, file: NewFile) -> None:
+        self.files[file.path] = file
+
+    def remove(self, path: str, exists: bool) -> None:
+        """Drops new files at and below the path, and removes what the branch has there."""
+        for name in [name for name in self.files if f"{name}/".startswith(f"{path}/")]:
+            del self.files[name]
+        if exists and not any(f"{path}/".startswith(f"{known}/") for known in self.removed):
+            self.removed.append(path)
+
+    def message(self) -> str:
+        """Returns the message of a commit for which the user gave none."""
+        parts = []
+        for verb, paths in (("Write", list(self.files)), ("Remove", self.removed)):
+            if paths:
+                parts.append(f"{verb} " + (paths[0] if len(paths) == 1 else f"{len(paths)} files"))
+        return ", ".join(parts)
+
+
+# The changes of the call that this task belongs to, such as a `put` of many files.
+_call_changes: contextvars.ContextVar[Optional[dict[str, Changes]]] = contextvars.ContextVar(
+    "datakit_call_changes", default=None
+)
+
+
+class DatakitTransaction(Transaction):
+    """Collects writes and commits them at its end: one commit for each branch."""
+
+    def complete(self, commit: bool = True) -> None:
+        fs: DatakitFileSystem = self.fs
+        try:
+            # Files add their content to the changes of their branch.
+            super().complete(commit)
+            if commit:
+                sync(fs.loop, fs._commit_changes, fs._changes)
+        finally:
+            fs._changes.clear()
+
+
+def split_branch_path(path: str) -> Optional[tuple[str, str]]:
+    """Returns the branch and the path of a file in it, or None for other files."""
+    names = path.strip("/").split("/")
+    if len(names) > 3 and names[0] == "branch" and names[2] == "ro":
+        return branch_of_file_name(names[1]), "/".join(names[3:])
+    return None
+
+
+class DatakitFileSystem(AsyncFileSystem):
+    """The files of a Datakit server, or of any other 9P server.
+
+    ``host`` and ``port`` come from the URL; ``address`` may be any address of
+    :func:`datakit.parse_address` instead. ``uname`` is the author of commits. ``message`` is the
+    message of all commits. If the connection was lost, the next call makes a new one.
+    """
+
+    protocol = "datakit"
+    root_marker = "/"
+    transaction_type = DatakitTransaction
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = DEFAULT_PORT,
+        address: Optional[str] = None,
+        uname: Optional[str] = None,
+        message: Optional[str] = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.address = parse_address(address) if address else Tcp(host, int(port))
+        self.uname = uname
+        self.message = message
+        self._connecting: Optional["asyncio.Task[Client]"] = None
+        self._changes: dict[str, Changes] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(item) for item in path]
+        text: str = stringify_path(path)
+        if text.startswith(PREFIX):
+            _, _, text = text[len(PREFIX) :].partition("/")
+        return "/" + text.strip("/")
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Returns the URL of a path."""
+        if isinstance(self.address, Tcp):
+            return f"{PREFIX}{str(self.address)[len('tcp://'):]}{self._strip_protocol(name)}"
+        return f"{PREFIX}{self._strip_protocol(name)}"
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Union[str, int]]:
+        if not path.startswith(PREFIX):
+            return {}
+        authority, _, _ = path[len(PREFIX) :].partition("/")
+        if not authority:
+            return {}
+        address = parse_address("tcp://" + authority)
+        assert isinstance(address, Tcp)
+        return {"host": address.host, "port": address.port}
+
+    # ---- Connection
+
+    async def _client(self) -> Client:
+        """Returns the connection, which all callers share."""
+        task = self._connecting
+        if task is None or (task.done() and (task.exception() or task.result().closed)):
+            task = asyncio.ensure_future(Client.connect(self.address, uname=self.uname))
+            self._connecting = task
+        return await asyncio.shield(task)
+
+    async def _close(self) -> None:
+        """Closes the connection, which aborts transactions that are open on the server."""
+        task, self._connecting = self._connecting, None
+        if task is not None:
+            await (await task).close()
+
+    close = sync_wrapper(_close)
+
+    # ---- Reading
+
+    async def _info(self, path: str, **options: Any) -> dict[str, Any]:
+        path = self._strip_protocol(path)
+        try:
+            metadata = await (await self._client()).stat(path)
+        except NotDirectory as error:
+            # A name below a file does not exist.
+            raise DoesNotExist(2, "No such file or directory", path) from error
+        return entry_info(path, metadata)
+
+    async def _ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        path = self._strip_protocol(path)
+        client = await self._client()
+        try:
+            listing = await client.list(path)
+        except NotDirectory:
+            info = await self._info(path)
+            return [info if detail else path]
+        start = path.rstrip("/")
+        infos = [entry_info(f"{start}/{name}", metadata) for name, metadata in listing]
+        infos.sort(key=lambda info: str(info["name"]))
+        return infos if detail else [info["name"] for info in infos]
+
+    async def _cat_file(
+        self, path: str, start: Optional[int] = None, end: Optional[int] = None, **options: Any
+    ) -> bytes:
+        path = self._strip_protocol(path)
+        client = await self._client()
+        if start is None and end is None:
+            return await client.read(path)
+        if (start or 0) < 0 or end is None or end < 0:
+            size = (await client.stat(path)).length
+            start, end, _ = slice(start, end).indices(size)
+        async with await client.open(path) as file:
+            return await file.read_range(start or 0, end)
+
+    async def _get_file(
+        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **options: Any
+    ) -> None:
+        rpath = self._strip_protocol(rpath)
+        client = await self._client()
+        metadata = await client.stat(rpath)
+        if metadata.type is FileType.DIR:
+            os.makedirs(lpath, exist_ok=True)
+            return
+        callback.set_size(metadata.length)
+        async with await client.open(rpath) as file:
+            with open(lpath, "wb") as local:
+                at = 0
+                while True:
+                    data = await file.read_range(at, at + STEP)
+                    if not data:
+                        return
+                    local.write(data)
+                    at += len(data)
+                    callback.relative_update(len(data))
+
+    async def _modified(self, path: str) -> Any:
+        from datetime import datetime, timezone
+
+        return datetime.fromtimestamp((await self._info(path))["mtime"], timezone.utc)
+
+    modified = sync_wrapper(_modified)
+
+    # ---- Writing
+
+    async def _pipe_file(
+        self, path: str, value: Any, mode: str = "overwrite", **options: Any
+    ) -> None:
+        await self._write(self._strip_protocol(path), bytes(value), exclusive=mode == "create")
+
+    async def _put_file(
+        self,
+        lpath: Any,
+        rpath: str,
+        mode: str = "overwrite",
+        callback: Any = DEFAULT_CALLBACK,
+        **options: Any,
+    ) -> None:
+        if os.path.isdir(lpath):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        with open(lpath, "rb") as local:
+            data = local.read()
+        callback.set_size(len(data))
+        executable = os.access(lpath, os.X_OK)
+        await self._write(self._strip_protocol(rpath), data, mode == "create", executable)
+        callback.relative_update(len(data))
+
+    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        client = await self._client()
+        metadata = await client.stat(source)
+        if metadata.type is FileType.DIR:
+            await self._makedirs(target, exist_ok=True)
+            return
+        executable = metadata.mode & 0o100 != 0
+        await self._write(target, await client.read(source), executable=executable)
+
+    async def _write(
+        self, path: str, data: bytes, exclusive: bool = False, executable: bool = False
+    ) -> None:
+        """Writes a file. Files of branches are committed, now or at the end of a transaction."""
+        if exclusive:
+            await self._check_absent(path)
+        branch_path = split_branch_path(path)
+        if branch_path is not None:
+            branch, name = branch_path
+            await self._change(branch, [NewFile(name, data, executable)], [])
+            return
+        client = await self._client()
+        await self._make_parents(path)
+        await client.write(path, data)
+        if executable:
+            async with await client.walk(path) as fid:
+                await fid.set_mode(0o755)
+
+    async def _check_absent(self, path: str) -> None:
+        branch_path = split_branch_path(path)
+        staged = self._changes.get(branch_path[0]) if branch_path else None
+        if await self._exists(path) or (branch_path and staged and branch_path[1] in staged.files):
+            raise AlreadyExists(17, "Already exists", path)
+
+    async def _make_parents(self, path: str) -> None:
+        parent = self._parent(path)
+        if not await self._exists(parent):
+            await self._makedirs(parent, exist_ok=True)
+
+    async def _change(self, branch: str, files: list[NewFile], remove: list[str]) -> None:
+        """Commits changes of a branch, or keeps them until the end of a transaction."""
+        pending = self._changes if self._intrans else _call_changes.get()
+        if pending is None:
+            await self._commit(branch, Changes({file.path: file for file in files}, remove))
+            return
+        changes = pending.setdefault(branch, Changes())
+        for path in remove:
+            at = f"/branch/{branch_to_file_name(branch)}/ro/{path}"
+            changes.remove(path, exists=await self._exists(at))
+        for file in files:
+            changes.write(file)
+
+    async def _commit(self, name: str, changes: Changes) -> None:
+        branch = await Database(await self._client()).branch(name)
+        message = self.message or changes.message()
+        await branch.commit_files(message, changes.files.values(), changes.removed)
+
+    async def _commit_changes(self, pending: dict[str, Changes]) -> None:
+        for branch, changes in list(pending.items()):
+            if changes.files or changes.removed:
+                await self._commit(branch, changes)
+
+    async def _in_one_commit(self, call: Awaitable[Any]) -> Any:
+        """Makes one commit per branch of a call that writes many files."""
+        if self._intrans or _call_changes.get() is not None:
+            return await call
+        pending: dict[str, Changes] = {}
+        token = _call_changes.set(pending)
+        try:
+            result = await call
+        finally:
+            _call_changes.reset(token)
+        await self._commit_changes(pending)
+        return result
+
+    async def _put(self, *args: Any, **options: Any) -> Any:
+        return await self._in_one_commit(super()._put(*args, **options))
+
+    async def _pipe(self, *args: Any, **options: Any) -> Any:
+        return await self._in_one_commit(super()._pipe(*args, **options))
+
+    async def _copy(self, *args: Any, **options: Any) -> Any:
+        return await self._in_one_commit(super()._copy(*args, **options))
+
+    # ---- Directories
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
+        path = self._strip_protocol(path)
+        if split_branch_path(path) is not None:
+            # Git has no empty directories: a directory appears with its first file.
+            return
+        if create_parents:
+            await self._make_parents(path)
+        await (await self._client()).mkdir(path)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        path = self._strip_protocol(path)
+        if split_branch_path(path) is not None:
+            return
+        if path == "/" or await self._exists(path):
+            if not exist_ok:
+                raise AlreadyExists(17, "Already exists", path)
+            if not await self._isdir(path):
+                raise NotDirectory(20, "Is not a directory", path)
+            return
+        await self._makedirs(self._parent(path), exist_ok=True)
+        try:
+            await (await self._client()).mkdir(path)
+        except AlreadyExists:
+            # Another task has created it meanwhile.
+            pass
+
+    async def _rmdir(self, path: str) -> None:
+        path = self._strip_protocol(path)
+        if await self._ls(path, detail=False):
+            raise ServerError(ENOTEMPTY, "Directory not empty", path)
+        await (await self._client()).remove(path)
+
+    rmdir = sync_wrapper(_rmdir)
+
+    # ---- Removing
+
+    async def _rm_file(self, path: str, **options: Any) -> None:
+        path = self._strip_protocol(path)
+        if await self._isdir(path):
+            raise IsDirectory(21, "Is a directory", path)
+        await self._remove([path])
+
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,
+        batch_size: Optional[int] = None,
+        maxdepth: Optional[int] = None,
+        **options: Any,
+    ) -> None:
+        if recursive and maxdepth is None:
+            # Without the entries of directories: they go with their directory.
+            await self._remove(await self._expand_path(path))
+            return
+        paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        directories = [item for item in paths if await self._isdir(item)]
+        if directories and not recursive:
+            raise IsDirectory(21, "Is a directory: use recursive=True", directories[0])
+        await self._remove([item for item in paths if item not in directories])
+        for directory in sorted(directories, reverse=True):
+            if split_branch_path(directory) is None:
+                await self._rmdir(directory)
+
+    async def _remove(self, paths: list[str]) -> None:
+        """Removes files and directories with all that is in them; one commit per branch."""
+        branches: dict[str, list[str]] = {}
+        for path in paths:
+            branch_path = split_branch_path(path)
+            if branch_path is None:
+                await self._remove_tree(path)
+            else:
+                branches.setdefault(branch_path[0], []).append(branch_path[1])
+        for branch, names in branches.items():
+            await self._change(branch, [], names)
+
+    async def _remove_tree(self, path: str) -> None:
+        """Trees of the database go as a whole; other servers remove empty directories only."""
+        client = await self._client()
+        try:
+            await client.remove(path)
+        except ServerError as error:
+            if error.errno != ENOTEMPTY:
+                raise
+            for name in await self._ls(path, detail=False):
+                await self._remove_tree(name)
+            await client.remove(path)
+
+    # ---- Open files
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: Any = "default",
+        autocommit: bool = True,
+        cache_options: Optional[dict[str, Any]] = None,
+        **options: Any,
+    ) -> Any:
+        if mode == "rb":
+            size = options.pop("size", None)
+            if size is None:
+                info = self.info(path)
+                if info["type"] == "directory":
+                    raise IsDirectory(21, "Is a directory", path)
+                size = info["size"]
+            if not size:
+                # The server generates the content, and knows its length only then.
+                return io.BytesIO(self.cat_file(path))
+            options["size"] = size
+        return DatakitFile(
+            self, path, mode, block_size, autocommit, cache_options=cache_options, **options
+        )
+
+    def created(self, path: str) -> Any:
+        """9P has no times of creation."""
+        raise NotImplementedError("9P has no times of creation; use modified")
+
+
+class DatakitFile(AbstractBufferedFile):
+    """An open file. What is written is kept in memory until the file is closed or committed."""
+
+    fs: DatakitFileSystem
+
+    def __init__(self, fs: DatakitFileSystem, path: str, mode: str, *args: Any, **options: Any):
+        self._content = bytearray()
+        if mode == "xb":
+            sync(fs.loop, fs._check_absent, path)
+        elif mode == "ab" and fs.exists(path):
+            self._content += fs.cat_file(path)
+        super().__init__(fs, path, mode, *args, **options)
+        self.loc = len(self._content)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        data: bytes = sync(self.fs.loop, self.fs._cat_file, self.path, start, end)
+        return data
+
+    def _initiate_upload(self) -> None:
+        pass
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self._content += self.buffer.getvalue()
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Writes the content."""
+        exclusive = self.mode == "xb"
+        sync(self.fs.loop, self.fs._write, self.path, bytes(self._content), exclusive)
+
+    def discard(self) -> None:
+        """Forgets the content."""
+        self._content.clear()
+
+
+def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
+    """Returns the attributes of an entry as fsspec describes them."""
+    types = {FileType.FILE: "file", FileType.DIR: "directory", FileType.LINK: "link"}
+    info: dict[str, Any] = {
+        "name": path,
+        "size": 0 if metadata.type is FileType.DIR else metadata.length,
+        "type": types.get(metadata.type, "other"),
+        "mode": metadata.mode,
+        "mtime": metadata.mtime,
+    }
+    if metadata.target is not None:
+        info["destination"] = metadata.target
+    return info
+
+
+__all__ = ["DatakitFile", "DatakitFileSystem", "DatakitTransaction"]
