@@ -1,0 +1,35 @@
+/**
+ * Commits files to a branch, reads them and follows the branch.
+ *
+ *     datakit serve &
+ *     node examples/tour.js tcp://127.0.0.1:5640
+ * @module
+ */
+
+import { Database } from 'datakit';
+
+const database = await Database.connect(process.argv[2] ?? 'tcp://127.0.0.1:5640');
+const master = await database.branch('master');
+
+// The transaction is aborted if the function fails.
+const head = await master.withTransaction(async (transaction) => {
+  await transaction.makeDirs('etc/app');
+  await transaction.createOrReplaceFile('etc/app/level', 'debug\n');
+  return transaction.commit('Set the log level');
+});
+console.log(await head.message(), await head.tree.readDir('etc/app'));
+
+// A watch returns the current value first. Leaving the loop ends it.
+for await (const value of master.watchPath('etc/app/level')) {
+  if (value?.kind !== 'file') continue;
+  console.log(value.data.toString().trim());
+  if (value.data.toString() === 'info\n') break;
+  await master.commitFiles('Log less', { files: [{ path: 'etc/app/level', content: 'info\n' }] });
+}
+
+const newer = await master.head();
+for (const { change, path } of (await newer?.diff(head)) ?? []) console.log(change, path);
+
+// The files of the server have the methods of node:fs/promises.
+console.log(await database.client.readFile('/branch/master/ro/etc/app/level', 'utf8'));
+await database.close();

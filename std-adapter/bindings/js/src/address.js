@@ -1,0 +1,36 @@
+/**
+ * Addresses of servers.
+ * @module
+ */
+
+import { InvalidArgumentError } from './errors.js';
+
+/** The port of a TCP address without one. */
+const DEFAULT_PORT = 5640;
+
+/** @typedef {{ host: string, port: number } | { path: string }} Address */
+
+/**
+ * Parses `HOST`, `HOST:PORT`, `tcp://HOST[:PORT]`, `unix://PATH` or a path.
+ *
+ * The default port is 5640. A path begins with `/`, `./`, `../` or `\\.\pipe\`. An IPv6 address
+ * with a port is in brackets. Throws an `InvalidArgumentError` for everything else.
+ * @param {string} text
+ * @returns {Address}
+ */
+export function parseAddress(text) {
+  if (/^(unix|file):\/\//.test(text)) return { path: text.slice(7) };
+  if (/^(\.{0,2}\/|\\\\)/.test(text)) return { path: text };
+  const rest = text.replace(/^tcp:(\/\/)?/, '');
+  const match = /^\[([^\]]+)\](?::(\d+))?$/.exec(rest) ?? /^([^:/]+)(?::(\d+))?$/.exec(rest);
+  const bare = /^[0-9a-fA-F:.]+$/.test(rest) && rest.split(':').length > 2;
+  const [host, port] = match ? [match[1], Number(match[2] ?? DEFAULT_PORT)] : [rest, DEFAULT_PORT];
+  if (!match && !bare) {
+    const forms = 'HOST, HOST:PORT, [IPV6]:PORT, tcp://HOST:PORT, unix://PATH or a path';
+    throw new InvalidArgumentError(`address ${JSON.stringify(text)}: use ${forms}`);
+  }
+  if (port < 1 || port > 65535) {
+    throw new InvalidArgumentError(`address ${JSON.stringify(text)}: ports are from 1 to 65535`);
+  }
+  return { host, port };
+}

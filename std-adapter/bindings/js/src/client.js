@@ -1,0 +1,425 @@
+/**
+ * A client with the methods of `node:fs/promises`.
+ * @module
+ */
+
+import { connectRoot } from './connect.js';
+import { ServerError } from './errors.js';
+import { FileHandle, locate, toOptions, writeContent } from './file_handle.js';
+import { readDirectory } from './listing.js';
+import * as messages from './messages.js';
+import { READ } from './messages.js';
+import { openFile } from './open_file.js';
+import { show, split, splitLast } from './paths.js';
+import { MAX_FILE, readToEnd } from './transfer.js';
+import { makeDirectories, makeDirectory, removeTree, withFid } from './tree_operations.js';
+import { Watch } from './watch.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+/** @typedef {import('./file_handle.js').Content} Content */
+/** @typedef {import('./file_handle.js').ReadBufferOptions} ReadBufferOptions */
+/** @typedef {import('./file_handle.js').ReadTextOptions} ReadTextOptions */
+/** @typedef {import('./open_file.js').OpenFlags} OpenFlags */
+/** @typedef {import('./paths.js').Path} Path */
+/** @typedef {import('./stats.js').Dirent} Dirent */
+/** @typedef {import('./stats.js').Stats} Stats */
+
+/** @typedef {{ signal?: AbortSignal }} SignalOption */
+
+/**
+ * @typedef {object} WriteOptions
+ * @property {BufferEncoding} [encoding] The encoding of strings, UTF-8 by default.
+ * @property {OpenFlags} [flag] `w` by default.
+ * @property {number} [mode] The permission bits of a new file, 0o666 by default.
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * Connects to a server, agrees on a dialect and attaches to the root.
+ * @param {string} address `HOST`, `HOST:PORT`, `tcp://HOST:PORT`, `unix://PATH` or a path.
+ * @param {import('./connect.js').ConnectOptions} [options]
+ */
+export async function connect(address, options) {
+  return new Client(await connectRoot(address, options));
+}
+
+/**
+ * A connection with an attached root.
+ *
+ * All methods may be called at the same time; their requests are pipelined. They reject with a
+ * `ServerError` if the server refuses a request, with a `ConnectionLostError` if the connection is
+ * lost, and with an `AbortError` if the `signal` in their options is aborted. An aborted change may
+ * or may not have been made.
+ *
+ * Unlike in `node:fs`, symbolic links are not followed.
+ */
+export class Client {
+  #root;
+
+  /** @param {Fid} root */
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /** The root, for requests that have no method here. */
+  get root() {
+    return this.#root;
+  }
+
+  /** The dialect: `9P2000`, `9P2000.u` or `9P2000.L`. */
+  get dialect() {
+    return this.#root.dialect;
+  }
+
+  /** The largest message, in bytes. */
+  get msize() {
+    return this.#root.connection.msize;
+  }
+
+  /**
+   * Closes the connection. Requests without a reply fail. Waits at most one second for the server.
+   */
+  async close() {
+    await this.#root.connection.close();
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.close();
+  }
+
+  /**
+   * @template T
+   * @param {string} syscall
+   * @param {Path} path
+   * @param {AbortSignal | undefined} signal
+   * @param {(fid: Fid) => Promise<T>} f
+   */
+  #at(syscall, path, signal, f) {
+    return locate(syscall, show(path), withFid(this.#root, split(path), signal, f));
+  }
+
+  /**
+   * Opens a file. `mode` has the permission bits of a new file.
+   * @param {Path} path
+   * @param {OpenFlags} [flags]
+   * @param {number} [mode]
+   * @param {SignalOption} [options]
+   */
+  async open(path, flags = 'r', mode = 0o666, { signal } = {}) {
+    const opening = openFile(this.#root, path, { flags, mode, signal });
+    return new FileHandle(await locate('open', show(path), opening), show(path));
+  }
+
+  /**
+   * Reads a whole file, or the first delivery of a stream. Fails with `EFBIG` if there are more than
+   * `limit` bytes, 1 GiB by default.
+   * @overload
+   * @param {Path} path
+   * @param {ReadBufferOptions | null} [options]
+   * @returns {Promise<Buffer>}
+   */
+  /**
+   * @overload
+   * @param {Path} path
+   * @param {ReadTextOptions | BufferEncoding} options
+   * @returns {Promise<string>}
+   */
+  /**
+   * @param {Path} path
+   * @param {ReadBufferOptions | ReadTextOptions | BufferEncoding | null} [options]
+   * @returns {Promise<Buffer | string>}
+   */
+  async readFile(path, options) {
+    const { encoding, signal, limit = MAX_FILE } = toOptions(options);
+    const data = await this.#at('readFile', path, signal, async (fid) => {
+      if (fid.isDirectory) throw ServerError.of('EISDIR');
+      return readToEnd(await fid.open(READ, signal), 0, limit, signal);
+    });
+    return encoding ? data.toString(encoding) : data;
+  }
+
+  /**
+   * Replaces the content of a file, or creates the file. Returns after the server has closed it. A
+   * string or a buffer that fits a message is written with one request, as commands need it.
+   * @param {Path} path
+   * @param {Content} content
+   * @param {WriteOptions | BufferEncoding | null} [options]
+   */
+  async writeFile(path, content, options) {
+    const { encoding, flag = 'w', mode = 0o666, signal } = toOptions(options);
+    const fields = { encoding: encoding ?? undefined, signal };
+    const write = async () => {
+      const file = await openFile(this.#root, path, { flags: flag, mode, signal });
+      try {
+        await writeContent(file, 0, content, fields);
+      } catch (error) {
+        file.release();
+        throw error;
+      }
+      await file.clunk();
+    };
+    await locate('writeFile', show(path), write());
+  }
+
+  /**
+   * Reads the names in a directory, in the order of the server. With `encoding: 'buffer'` the names
+   * are bytes.
+   * @overload
+   * @param {Path} path
+   * @param {{ withFileTypes?: false, encoding?: BufferEncoding | null } & SignalOption} [options]
+   * @returns {Promise<string[]>}
+   */
+  /**
+   * @overload
+   * @param {Path} path
+   * @param {{ withFileTypes?: false, encoding: 'buffer' } & SignalOption} options
+   * @returns {Promise<Buffer[]>}
+   */
+  /**
+   * @overload
+   * @param {Path} path
+   * @param {{ withFileTypes: true } & SignalOption} options
+   * @returns {Promise<Dirent[]>}
+   */
+  /**
+   * @param {Path} path
+   * @param {{ withFileTypes?: boolean, encoding?: BufferEncoding | 'buffer' | null }
+   *   & SignalOption} [options]
+   * @returns {Promise<string[] | Buffer[] | Dirent[]>}
+   */
+  async readdir(path, { withFileTypes = false, encoding, signal } = {}) {
+    const entries = await this.#at('readdir', path, signal, async (fid) => {
+      // Opening a file may have side effects.
+      if (!fid.isDirectory) throw ServerError.of('ENOTDIR');
+      return readDirectory(await fid.open(READ, signal), signal);
+    });
+    for (const entry of entries) entry.parentPath = show(path);
+    if (withFileTypes) return entries;
+    if (encoding === 'buffer') return entries.map((entry) => entry.nameBytes);
+    return entries.map((entry) => entry.nameBytes.toString(encoding ?? 'utf8'));
+  }
+
+  /**
+   * Reads the attributes of a file.
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   * @returns {Promise<Stats>}
+   */
+  async stat(path, { signal } = {}) {
+    return this.#at('stat', path, signal, (fid) => fid.stat(signal));
+  }
+
+  /**
+   * Like {@link stat}, which does not follow symbolic links either.
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   */
+  async lstat(path, options) {
+    return this.stat(path, options);
+  }
+
+  /**
+   * Fails with `ENOENT` if the path does not exist. Permissions are checked only by opening a file.
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   */
+  async access(path, { signal } = {}) {
+    await this.#at('access', path, signal, async () => undefined);
+  }
+
+  /**
+   * Creates a directory. With `recursive`, also creates missing parents, accepts an existing
+   * directory and returns the path of the first directory that was created.
+   * @param {Path} path
+   * @param {{ recursive?: boolean, mode?: number } & SignalOption} [options]
+   * @returns {Promise<string | undefined>}
+   */
+  async mkdir(path, { recursive = false, mode = 0o777, signal } = {}) {
+    const names = split(path);
+    if (!recursive) {
+      await locate('mkdir', show(path), makeDirectory(this.#root, names, mode, signal));
+      return undefined;
+    }
+    const making = makeDirectories(this.#root, names, mode, signal);
+    const count = await locate('mkdir', show(path), making);
+    return count === undefined ? undefined : `/${names.slice(0, count).map(show).join('/')}`;
+  }
+
+  /**
+   * Removes a file or a symbolic link, or, with `recursive`, a directory and all that is in it. With
+   * `force`, a path that does not exist is not an error.
+   * @param {Path} path
+   * @param {{ recursive?: boolean, force?: boolean } & SignalOption} [options]
+   */
+  async rm(path, { recursive = false, force = false, signal } = {}) {
+    const { dir, name } = splitLast(path);
+    const remove = recursive
+      ? locate('rm', show(path), removeTree(this.#root, [...dir, name], signal))
+      : this.#remove('rm', path, signal, false);
+    await remove.catch((error) => {
+      if (!force || !(error instanceof ServerError && error.code === 'ENOENT')) throw error;
+    });
+  }
+
+  /**
+   * Removes a file or a symbolic link.
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   */
+  async unlink(path, { signal } = {}) {
+    await this.#remove('unlink', path, signal, false);
+  }
+
+  /**
+   * Removes a directory. The server decides whether it must be empty: a database removes its content
+   * as well.
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   */
+  async rmdir(path, { signal } = {}) {
+    await this.#remove('rmdir', path, signal, true);
+  }
+
+  /**
+   * @param {string} syscall
+   * @param {Path} path
+   * @param {AbortSignal | undefined} signal
+   * @param {boolean} isDirectory
+   */
+  async #remove(syscall, path, signal, isDirectory) {
+    await this.#at(syscall, path, signal, async (fid) => {
+      if (fid.isDirectory !== isDirectory) throw ServerError.of(isDirectory ? 'ENOTDIR' : 'EISDIR');
+      await fid.remove();
+    });
+  }
+
+  /**
+   * Renames a file. The server decides whether an existing file is replaced. Only 9P2000.L moves a
+   * file to another directory; other dialects fail with `EXDEV`.
+   * @param {Path} from
+   * @param {Path} to
+   * @param {SignalOption} [options]
+   */
+  async rename(from, to, { signal } = {}) {
+    const [old, target] = [splitLast(from), splitLast(to)];
+    if (this.dialect !== '9P2000.L') {
+      await this.#at('rename', from, signal, async (fid) => {
+        const same = target.dir.map(show).join('/') === old.dir.map(show).join('/');
+        if (!same) throw ServerError.of('EXDEV');
+        await fid.setName(target.name, signal);
+      });
+      return;
+    }
+    const renaming = this.#renameAt(old, target, signal);
+    await locate('rename', show(from), renaming);
+  }
+
+  /**
+   * @param {ReturnType<typeof splitLast>} old
+   * @param {ReturnType<typeof splitLast>} target
+   * @param {AbortSignal | undefined} signal
+   */
+  async #renameAt(old, target, signal) {
+    const { connection } = this.#root;
+    const [dir, newdir] = await this.#root.walkBoth([old.dir, target.dir], signal);
+    try {
+      const request = messages.renameat(dir.number, old.name, newdir.number, target.name);
+      await connection.call(request, { signal });
+    } catch (error) {
+      const unknown = error instanceof ServerError && /^(ENOSYS|EOPNOTSUPP)$/.test(error.code);
+      if (!unknown) throw error;
+      // Walking on from `dir` needs no further fid.
+      await connection.call(messages.walk(dir.number, dir.number, [old.name]), { signal });
+      const request = messages.rename(dir.number, newdir.number, target.name);
+      await connection.call(request, { signal });
+    } finally {
+      dir.release();
+      newdir.release();
+    }
+  }
+
+  /**
+   * Creates a symbolic link at `path`. Fails with `EOPNOTSUPP` in 9P2000.
+   * @param {Path} target
+   * @param {Path} path
+   * @param {SignalOption} [options]
+   */
+  async symlink(target, path, { signal } = {}) {
+    const { dir, name } = splitLast(path);
+    const link = withFid(this.#root, dir, signal, (fid) => fid.symlink(name, target, signal));
+    await locate('symlink', show(path), link);
+  }
+
+  /**
+   * Reads the target of a symbolic link. Fails with `EINVAL` for other files and with `EOPNOTSUPP` in
+   * 9P2000.
+   * @overload
+   * @param {Path} path
+   * @param {{ encoding?: BufferEncoding | null } & SignalOption} [options]
+   * @returns {Promise<string>}
+   */
+  /**
+   * @overload
+   * @param {Path} path
+   * @param {{ encoding: 'buffer' } & SignalOption} options
+   * @returns {Promise<Buffer>}
+   */
+  /**
+   * @param {Path} path
+   * @param {{ encoding?: BufferEncoding | 'buffer' | null } & SignalOption} [options]
+   * @returns {Promise<string | Buffer>}
+   */
+  async readlink(path, { encoding, signal } = {}) {
+    const target = await this.#at('readlink', path, signal, (fid) => fid.readlink(signal));
+    return encoding === 'buffer' ? target : target.toString(encoding ?? 'utf8');
+  }
+
+  /**
+   * Cuts a file to `length` bytes, or extends it with zeros.
+   * @param {Path} path
+   * @param {number} [length]
+   * @param {SignalOption} [options]
+   */
+  async truncate(path, length = 0, { signal } = {}) {
+    await this.#at('truncate', path, signal, async (fid) => {
+      if (fid.isDirectory) throw ServerError.of('EISDIR');
+      await fid.setAttributes({ length }, signal);
+    });
+  }
+
+  /**
+   * Sets the permission bits, at most 0o7777. 9P2000 has only the lower nine.
+   * @param {Path} path
+   * @param {number} mode
+   * @param {SignalOption} [options]
+   */
+  async chmod(path, mode, { signal } = {}) {
+    await this.#at('chmod', path, signal, (fid) => fid.setAttributes({ mode }, signal));
+  }
+
+  /**
+   * Follows a stream file: an async iterator over its deliveries, the first of which is the current
+   * value. The iterator does not reconnect.
+   * @overload
+   * @param {Path} path
+   * @param {{ encoding?: null } & SignalOption} [options]
+   * @returns {Watch<Buffer>}
+   */
+  /**
+   * @overload
+   * @param {Path} path
+   * @param {({ encoding: BufferEncoding } & SignalOption) | BufferEncoding} options
+   * @returns {Watch<string>}
+   */
+  /**
+   * @param {Path} path
+   * @param {({ encoding?: BufferEncoding | null } & SignalOption) | BufferEncoding} [options]
+   * @returns {Watch<any>}
+   */
+  watch(path, options) {
+    const { encoding, signal } = toOptions(options);
+    const open = (/** @type {AbortSignal} */ stop) =>
+      locate('watch', show(path), openFile(this.#root, path, { flags: 'r', mode: 0, signal: stop }));
+    return new Watch(open, (data) => [encoding ? data.toString(encoding) : data], signal);
+  }
+}

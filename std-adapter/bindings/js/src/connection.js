@@ -1,0 +1,374 @@
+/**
+ * A connection: assigns tags to requests and replies to their callers.
+ * @module
+ */
+
+import {
+  AbortError,
+  ConnectionLostError,
+  ProtocolError,
+  ServerError,
+  throwIfAborted,
+} from './errors.js';
+import { Frames } from './frames.js';
+import * as messages from './messages.js';
+import { NOTAG, RERROR, RLERROR, TFLUSH } from './messages.js';
+import { Pool, withResolvers } from './pool.js';
+import { HEADER, Reader, Writer } from './wire.js';
+
+/** @typedef {import('./messages.js').Dialect} Dialect */
+/** @template R @typedef {import('./messages.js').Request<R>} Request */
+
+/**
+ * A request that waits for its reply.
+ * @typedef {object} Pending
+ * @property {Request<any>} request
+ * @property {(value: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {((value: any, abandoned: boolean) => void) | undefined} settled
+ * @property {() => void} detach Stops listening to the signal.
+ * @property {boolean} abandoned The caller has aborted the request, and Rflush will follow.
+ * @property {boolean} answered The reply to an abandoned request has arrived.
+ */
+
+/**
+ * @template R
+ * @typedef {object} CallOptions
+ * @property {AbortSignal} [signal]
+ * @property {boolean} [stream] The request may wait for days, so it is not one of those that
+ *   `maxRequests` counts.
+ * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, when it is
+ *   known what the server did: with the reply, or with `undefined` if there is none or it is an
+ *   error. `abandoned` says that the caller does not see the reply, because the signal was aborted.
+ */
+
+/** The number of tags. The tags above belong to Tflush. */
+const TAGS = 0x7fff;
+/** The largest number of requests in flight. The other tags are for reads of streams. */
+export const MAX_REQUESTS = 0x4000;
+/** The largest number of fids. */
+export const MAX_FIDS = 0x10000;
+/** Callers wait while this number of bytes is queued for writing. */
+const MAX_BACKLOG = 1 << 20;
+/** The server has this time to close its side, in milliseconds. */
+const CLOSE_TIMEOUT = 1000;
+const FLUSH_BIT = 0x8000;
+
+/**
+ * A connection to a 9P server after the socket is connected.
+ *
+ * A request has one tag until its reply, or, if it was aborted, until Rflush. The Tflush of a tag
+ * has a tag of its own, so that aborting works while all other tags are in use.
+ */
+export class Connection {
+  #socket;
+  #frames;
+  #requestTags;
+  #streamTags;
+  #maxRequests;
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  /** @type {(() => void)[]} Callers that wait until the socket has written its queue. */
+  #backlogged = [];
+  #corked = false;
+  /** @type {{ reason: string, code?: string, cause?: unknown } | undefined} */
+  #lost;
+  /** Resolves when the socket is closed. @type {Promise<void>} */
+  #closed;
+
+  /** @type {Dialect} */
+  dialect = '9P2000';
+  /** The largest message, in bytes. */
+  msize;
+  /** The numbers of the files on the server. @type {Pool} */
+  fids;
+  /** The group of new files in 9P2000.L. */
+  gid = 0;
+
+  /**
+   * @param {import('node:net').Socket} socket
+   * @param {{ msize: number, maxRequests: number, maxFids: number }} limits
+   */
+  constructor(socket, { msize, maxRequests, maxFids }) {
+    this.#socket = socket;
+    this.msize = msize;
+    this.#frames = new Frames(msize);
+    this.#maxRequests = maxRequests;
+    this.#requestTags = new Pool(maxRequests);
+    this.#streamTags = new Pool(TAGS - maxRequests, maxRequests);
+    this.fids = new Pool(maxFids);
+    socket.on('data', (chunk) => this.#receive(/** @type {Buffer} */ (chunk)));
+    socket.on('drain', () => this.#drained());
+    socket.on('error', (cause) => this.lose({ reason: cause.message, cause }));
+    socket.on('end', () => this.lose({ reason: 'the server closed the connection' }));
+    const { promise, resolve } = withResolvers();
+    this.#closed = /** @type {Promise<void>} */ (promise);
+    socket.on('close', () => {
+      this.lose({ reason: 'the connection was closed' });
+      resolve(undefined);
+    });
+  }
+
+  /** `true` after the connection was lost or closed. */
+  get lost() {
+    return this.#lost !== undefined;
+  }
+
+  /** The number of requests that have no reply yet, including aborted ones. */
+  get requests() {
+    return this.#requestTags.used + this.#streamTags.used;
+  }
+
+  /**
+   * Sends Tversion, which must be the first request. It cannot be aborted: the caller closes the
+   * connection instead.
+   * @param {Dialect} offer
+   */
+  version(offer) {
+    return this.#start(NOTAG, messages.version(this.msize, offer), {});
+  }
+
+  /**
+   * Sets what client and server have agreed to.
+   * @param {number} msize
+   * @param {Dialect} dialect
+   */
+  agree(msize, dialect) {
+    this.msize = msize;
+    this.#frames.limit = msize;
+    this.dialect = dialect;
+  }
+
+  /**
+   * Sends a request and waits for the reply. Waits before sending while `maxRequests` are in flight
+   * or a mebibyte is queued for writing.
+   *
+   * Aborting the signal rejects with an `AbortError` at once and cancels the request with Tflush.
+   * @template R
+   * @param {Request<R>} request
+   * @param {CallOptions<R>} [options]
+   * @returns {Promise<R>}
+   */
+  async call(request, options = {}) {
+    return this.#start(await this.#acquireTag(options), request, options);
+  }
+
+  /** @param {CallOptions<any>} options */
+  async #acquireTag({ signal, stream, settled }) {
+    try {
+      throwIfAborted(signal);
+      while (this.#socket.writableLength > MAX_BACKLOG && !this.lost) await this.#drain(signal);
+      const tags = stream ? this.#streamTags : this.#requestTags;
+      return tags.tryAcquire() ?? (await tags.acquire(signal));
+    } catch (error) {
+      settled?.(undefined, false);
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until the socket has written its queue.
+   * @param {AbortSignal | undefined} signal
+   */
+  async #drain(signal) {
+    const { promise, resolve, reject } = withResolvers();
+    const abort = () => reject(new AbortError(signal?.reason));
+    signal?.addEventListener('abort', abort);
+    this.#backlogged.push(() => resolve(undefined));
+    await promise.finally(() => signal?.removeEventListener('abort', abort));
+  }
+
+  #drained() {
+    for (const resume of this.#backlogged.splice(0)) resume();
+  }
+
+  /**
+   * Sends a request with a tag.
+   * @template R
+   * @param {number} tag
+   * @param {Request<R>} request
+   * @param {CallOptions<R>} options
+   * @returns {Promise<R>}
+   */
+  #start(tag, request, { signal, settled }) {
+    let frame;
+    try {
+      throwIfAborted(signal);
+      if (this.#lost) throw this.#lostError();
+      frame = this.#encode(tag, request);
+    } catch (error) {
+      this.#releaseTag(tag);
+      settled?.(undefined, false);
+      return Promise.reject(error);
+    }
+    const { promise, resolve, reject } = /** @type {typeof withResolvers<R>} */ (withResolvers)();
+    const flags = { abandoned: false, answered: false };
+    const pending = { request, resolve, reject, settled, detach: () => {}, ...flags };
+    if (signal) {
+      const abort = () => this.#abandon(tag, pending, signal.reason);
+      signal.addEventListener('abort', abort);
+      pending.detach = () => signal.removeEventListener('abort', abort);
+    }
+    this.#pending.set(tag, pending);
+    this.#write(frame);
+    return promise;
+  }
+
+  /**
+   * @param {number} tag
+   * @param {Request<any>} request
+   */
+  #encode(tag, request) {
+    const writer = new Writer();
+    request.write(writer);
+    if (writer.length > this.msize) {
+      const text = `a request of ${writer.length} bytes: at most ${this.msize}, the msize`;
+      throw ServerError.of('EMSGSIZE', text);
+    }
+    return writer.finish(request.type, tag);
+  }
+
+  /**
+   * Queues a message. Messages of one turn of the event loop are written together.
+   * @param {Buffer} frame
+   */
+  #write(frame) {
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        this.#socket.uncork();
+      });
+    }
+    this.#socket.write(frame);
+  }
+
+  /**
+   * Gives up a request and sends Tflush. The tag stays in use until Rflush.
+   * @param {number} tag
+   * @param {Pending} pending
+   * @param {unknown} reason
+   */
+  #abandon(tag, pending, reason) {
+    pending.detach();
+    pending.abandoned = true;
+    pending.reject(new AbortError(reason));
+    // The promise of a Tflush has no reader.
+    this.#start(tag | FLUSH_BIT, messages.flush(tag), {}).catch(() => {});
+  }
+
+  /** @param {Buffer} chunk */
+  #receive(chunk) {
+    try {
+      for (const frame of this.#frames.push(chunk)) {
+        if (this.#lost) return;
+        this.#receiveFrame(frame);
+      }
+    } catch (cause) {
+      if (!(cause instanceof ProtocolError)) throw cause;
+      this.lose({ reason: cause.message, code: cause.code, cause });
+    }
+  }
+
+  /** @param {Buffer} frame */
+  #receiveFrame(frame) {
+    const [type, tag] = [frame.readUInt8(4), frame.readUInt16LE(5)];
+    const pending = this.#pending.get(tag);
+    if (!pending || pending.answered) {
+      throw new ProtocolError(`a reply with the tag ${tag}, which no request has`);
+    }
+    const reader = new Reader(frame, HEADER);
+    const { request, settled } = pending;
+    const error = type === request.type + 1 ? undefined : this.#readError(type, request, reader);
+    const value = error ? undefined : request.read(reader);
+    reader.end();
+    pending.detach();
+    if (pending.abandoned) {
+      pending.answered = true;
+    } else {
+      this.#pending.delete(tag);
+      this.#release(tag, pending);
+    }
+    settled?.(value, pending.abandoned);
+    if (error) pending.reject(error);
+    else pending.resolve(value);
+  }
+
+  /**
+   * Frees the tag of a request that has its reply. Rflush also frees the tag of its target.
+   * @param {number} tag
+   * @param {Pending} pending
+   */
+  #release(tag, { request }) {
+    if (request.type !== TFLUSH) {
+      this.#releaseTag(tag);
+      return;
+    }
+    const oldtag = tag & ~FLUSH_BIT;
+    const target = this.#pending.get(oldtag);
+    this.#pending.delete(oldtag);
+    this.#releaseTag(oldtag);
+    if (target && !target.answered) target.settled?.(undefined, true);
+  }
+
+  /**
+   * Returns a tag to its pool. The tags of Tversion and Tflush have none.
+   * @param {number} tag
+   */
+  #releaseTag(tag) {
+    if (tag >= FLUSH_BIT) return;
+    (tag < this.#maxRequests ? this.#requestTags : this.#streamTags).release(tag);
+  }
+
+  /**
+   * @param {number} type
+   * @param {Request<any>} request
+   * @param {Reader} reader
+   */
+  #readError(type, request, reader) {
+    if (type === RLERROR && this.dialect === '9P2000.L') return new ServerError(reader.u32());
+    if (type === RERROR && this.dialect !== '9P2000.L') {
+      const text = reader.text().toString();
+      return new ServerError(this.dialect === '9P2000.u' ? reader.u32() : 0, text);
+    }
+    throw new ProtocolError(`a reply of type ${type} to a request of type ${request.type}`);
+  }
+
+  #lostError() {
+    const { reason, ...fields } = this.#lost ?? { reason: 'the connection was closed' };
+    return new ConnectionLostError(reason, fields);
+  }
+
+  /**
+   * Makes all requests fail, now and later. Only the first reason counts.
+   * @param {{ reason: string, code?: string, cause?: unknown }} why
+   */
+  lose(why) {
+    if (this.#lost) return;
+    this.#lost = why;
+    const all = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { detach, reject, settled, abandoned, answered } of all) {
+      detach();
+      if (!answered) settled?.(undefined, abandoned);
+      reject(this.#lostError());
+    }
+    this.#requestTags.close(() => this.#lostError());
+    this.#streamTags.close(() => this.#lostError());
+    this.fids.close(() => this.#lostError());
+    this.#drained();
+    this.#socket.destroySoon();
+  }
+
+  /**
+   * Sends what is queued and closes the connection. Requests without a reply fail. The server has
+   * one second to close its side.
+   */
+  async close() {
+    this.lose({ reason: 'the client closed the connection' });
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
+    await this.#closed;
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * Branches.
+ * @module
+ */
+
+import { forEachConcurrently } from '../concurrent.js';
+import { DatakitError, ProtocolError, ServerError } from '../errors.js';
+import { Watch } from '../watch.js';
+import { parseHead } from './commit.js';
+import { branchToFileName, entryNames, treeNames } from './names.js';
+import { RemotePath } from './remote_path.js';
+import { Transaction } from './transaction.js';
+import { Tree } from './tree.js';
+
+/** @typedef {import('../client.js').Client} Client */
+/** @typedef {import('./commit.js').Commit} Commit */
+/** @typedef {import('./names.js').TreePath} TreePath */
+/** @typedef {import('./transaction.js').FileContent} FileContent */
+/** @typedef {{ signal?: AbortSignal }} SignalOption */
+
+/**
+ * The value at a path in a branch.
+ * @typedef {{ kind: 'file' | 'exec', data: Buffer } | { kind: 'link', target: string }
+ *   | { kind: 'dir', tree: Tree }} PathValue
+ */
+
+/** A file of `commitFiles`. @typedef {{ path: TreePath, content: FileContent, executable?: boolean }} NewFile */
+
+/** A branch, which may have no commits yet. */
+export class Branch {
+  #dir;
+
+  /**
+   * @param {Client} client
+   * @param {string} name
+   */
+  constructor(client, name) {
+    this.#dir = new RemotePath(client, ['branch', branchToFileName(name)]);
+    /** The name, which may contain slashes. */
+    this.name = name;
+  }
+
+  /**
+   * Reads the head. It is `null` if the branch has no commits.
+   * @param {SignalOption} [options]
+   * @returns {Promise<Commit | null>}
+   */
+  async head({ signal } = {}) {
+    return parseHead(this.#dir.client, await this.#dir.join('head').readText(signal));
+  }
+
+  /** Removes the branch. Its commits can be read while another branch contains them. */
+  async remove() {
+    await this.#dir.remove();
+  }
+
+  /**
+   * Moves the branch to a descendant of its head, or to any commit if it has no head. Fails with the
+   * kind `not_fast_forward` otherwise.
+   * @param {Commit} commit
+   */
+  async fastForward(commit) {
+    await this.#dir.join('fast-forward').command(commit.hash);
+  }
+
+  /** Starts a transaction. */
+  async transaction() {
+    return Transaction.start(this, this.#dir);
+  }
+
+  /**
+   * Calls `f` with a new transaction, which `f` must commit or abort. Aborts it if `f` fails. Fails
+   * if `f` leaves it open.
+   *
+   *     const head = await branch.withTransaction(async (transaction) => {
+   *       await transaction.createFile('motd', 'hello\n');
+   *       return transaction.commit('Say hello');
+   *     });
+   * @template T
+   * @param {(transaction: Transaction) => Promise<T>} f
+   */
+  async withTransaction(f) {
+    const transaction = await this.transaction();
+    try {
+      const result = await f(transaction);
+      if (transaction.ended) return result;
+    } finally {
+      await transaction.abort();
+    }
+    const code = 'ERR_TRANSACTION_OPEN';
+    throw new DatakitError('the transaction was neither committed nor aborted', { code });
+  }
+
+  /**
+   * Removes paths, creates files with their directories, and commits. Nothing is committed if one of
+   * these fails.
+   * @param {string} message
+   * @param {{ files?: NewFile[], remove?: TreePath[] }} changes
+   * @returns {Promise<Commit>}
+   */
+  async commitFiles(message, { files = [], remove = [] }) {
+    return this.withTransaction(async (transaction) => {
+      for (const path of remove) await transaction.remove(path);
+      const dirs = new Set(files.map(({ path }) => entryNames(path).dir.join('/')));
+      for (const dir of dirs) await transaction.makeDirs(dir);
+      await forEachConcurrently(files, ({ path, content, executable }) =>
+        transaction.createFile(path, content, { executable }),
+      );
+      return transaction.commit(message);
+    });
+  }
+
+  /**
+   * Merges a commit into the branch. Fails with the kind `open_conflicts` if there are conflicts, and
+   * the branch does not move.
+   * @param {Commit} commit
+   * @param {string} message
+   * @returns {Promise<Commit>}
+   */
+  async merge(commit, message) {
+    return this.withTransaction(async (transaction) => {
+      const { conflicts } = await transaction.merge(commit);
+      if (conflicts.length > 0) {
+        const text = `the merge has conflicts: ${conflicts.join(', ')}`;
+        throw new DatakitError(text, { code: 'EBUSY', kind: 'open_conflicts' });
+      }
+      return transaction.commit(message);
+    });
+  }
+
+  /**
+   * Follows the head: the current one at once, then each new one. It is `null` while the branch has
+   * no commits. Heads are skipped while nothing reads the watch.
+   * @param {SignalOption} [options]
+   * @returns {Watch<Commit | null>}
+   */
+  watchHead(options) {
+    return this.#watchCommits('head.live', options);
+  }
+
+  /**
+   * Follows every move of the head from now on, without gaps. It is `null` when the branch is
+   * removed. The watch ends if it is read too slowly.
+   *
+   * The watch begins with the first call of `next`.
+   * @param {SignalOption} [options]
+   * @returns {Watch<Commit | null>}
+   */
+  reflog(options) {
+    return this.#watchCommits('reflog', options);
+  }
+
+  /**
+   * @param {string} file
+   * @param {SignalOption} [options]
+   */
+  #watchCommits(file, { signal } = {}) {
+    const path = this.#dir.join(file);
+    return new Watch(
+      (stop) => path.open(stop),
+      (text) => lines(text).map((line) => parseHead(path.client, line)),
+      signal,
+    );
+  }
+
+  /**
+   * Follows the value at a path: the current one at once, then each new one. It is `null` while the
+   * path does not exist. Values are skipped while nothing reads the watch.
+   * @param {TreePath} path
+   * @param {SignalOption} [options]
+   * @returns {Watch<PathValue | null>}
+   */
+  watchPath(path, { signal } = {}) {
+    const nodes = treeNames(path).map((name) => `${name}.node`);
+    const live = this.#dir.join('watch', ...nodes, 'tree.live');
+    return new Watch(
+      (stop) => live.open(stop),
+      (text, stop) => Promise.all(lines(text).map((line) => readValue(live.client, line, stop))),
+      signal,
+    );
+  }
+
+  /**
+   * Calls `f` with the current head and each new one, until `f` returns something other than
+   * `undefined`. Returns that.
+   * @template T
+   * @param {(head: Commit | null) => T | undefined | Promise<T | undefined>} f
+   * @param {SignalOption} [options]
+   */
+  async waitForHead(f, options) {
+    return waitFor(this.watchHead(options), f);
+  }
+
+  /**
+   * Calls `f` with the value at a path and each new one, until `f` returns something other than
+   * `undefined`. Returns that.
+   * @template T
+   * @param {TreePath} path
+   * @param {(value: PathValue | null) => T | undefined | Promise<T | undefined>} f
+   * @param {SignalOption} [options]
+   */
+  async waitForPath(path, f, options) {
+    return waitFor(this.watchPath(path, options), f);
+  }
+}
+
+/** @param {Buffer} delivery */
+function lines(delivery) {
+  return delivery.toString().replace(/\n$/, '').split('\n');
+}
+
+/**
+ * Reads the object that a line of `tree.live` names.
+ * @param {Client} client
+ * @param {string} line
+ * @param {AbortSignal} signal
+ * @returns {Promise<PathValue | null>}
+ */
+async function readValue(client, line, signal) {
+  const id = line.trim();
+  if (id === '') return null;
+  const object = new RemotePath(client, ['trees', id]);
+  switch (id.slice(0, 2)) {
+    case 'D-':
+      return { kind: 'dir', tree: new Tree(object) };
+    case 'F-':
+      return { kind: 'file', data: await object.read(signal) };
+    case 'X-':
+      return { kind: 'exec', data: await object.read(signal) };
+    case 'L-':
+      return { kind: 'link', target: (await object.read(signal)).toString() };
+    default:
+      throw new ProtocolError(`the line ${JSON.stringify(id.slice(0, 80))} of tree.live`);
+  }
+}
+
+/**
+ * @template V, T
+ * @param {Watch<V>} watch
+ * @param {(value: V) => T | undefined | Promise<T | undefined>} f
+ * @returns {Promise<T>}
+ */
+async function waitFor(watch, f) {
+  for await (const value of watch) {
+    const result = await f(value);
+    if (result !== undefined) return result;
+  }
+  throw ServerError.of('EPIPE', 'the server ended the stream');
+}

@@ -1,0 +1,234 @@
+/**
+ * The errors of this package. Every error has a `code`, as the errors of `node:fs` have.
+ * @module
+ */
+
+/**
+ * The name of an error in the conformance table of the bindings, or `other`.
+ * @typedef {'already_exists' | 'does_not_exist' | 'is_dir' | 'not_dir' | 'not_file'
+ *   | 'not_symlink' | 'conflict' | 'open_conflicts' | 'not_fast_forward' | 'invalid_hash'
+ *   | 'invalid_branch' | 'invalid_path' | 'transaction_ended' | 'other'} ErrorKind
+ */
+
+/**
+ * @typedef {object} ErrorFields
+ * @property {string} code A name such as `ENOENT`.
+ * @property {ErrorKind} [kind]
+ * @property {unknown} [cause]
+ */
+
+/** Linux error numbers, which 9P2000.u and 9P2000.L use on every system, and their usual texts. */
+const ERRNOS = /** @type {const} */ ({
+  EPERM: [1, 'Operation not permitted'],
+  ENOENT: [2, 'No such file or directory'],
+  EINTR: [4, 'Interrupted system call'],
+  EIO: [5, 'Input/output error'],
+  EBADF: [9, 'Bad file descriptor'],
+  EAGAIN: [11, 'Resource temporarily unavailable'],
+  ENOMEM: [12, 'Cannot allocate memory'],
+  EACCES: [13, 'Permission denied'],
+  EBUSY: [16, 'Device or resource busy'],
+  EEXIST: [17, 'Already exists'],
+  EXDEV: [18, 'Invalid cross-device link'],
+  ENODEV: [19, 'No such device'],
+  ENOTDIR: [20, 'Is not a directory'],
+  EISDIR: [21, 'Is a directory'],
+  EINVAL: [22, 'Invalid argument'],
+  ENFILE: [23, 'Too many open files in system'],
+  EMFILE: [24, 'Too many open files'],
+  EFBIG: [27, 'File too large'],
+  ENOSPC: [28, 'No space left on device'],
+  ESPIPE: [29, 'Illegal seek'],
+  EROFS: [30, 'Read-only file'],
+  EPIPE: [32, 'Broken pipe'],
+  ERANGE: [34, 'Numerical result out of range'],
+  ENAMETOOLONG: [36, 'File name too long'],
+  ENOSYS: [38, 'Function not implemented'],
+  ENOTEMPTY: [39, 'Directory not empty'],
+  ENODATA: [61, 'No data available'],
+  EPROTO: [71, 'Protocol error'],
+  EOVERFLOW: [75, 'Value too large for defined data type'],
+  EMSGSIZE: [90, 'Message too long'],
+  EOPNOTSUPP: [95, 'Operation not supported'],
+  ETIMEDOUT: [110, 'Connection timed out'],
+  ESTALE: [116, 'Stale file handle'],
+});
+
+/** Texts of this and of other servers. 9P2000 sends no number, so it is looked up here. */
+const TEXTS = new Map(
+  Object.entries({
+    'file does not exist': 'ENOENT',
+    'file not found': 'ENOENT',
+    'permission denied': 'EACCES',
+    'File exists': 'EEXIST',
+    'file already exists': 'EEXIST',
+    'Not a directory': 'ENOTDIR',
+    'not a directory': 'ENOTDIR',
+    "Can't walk from a file": 'ENOTDIR',
+    'Directory is read-only': 'EROFS',
+    'Read-only file system': 'EROFS',
+    'Attempt to seek in stream': 'ESPIPE',
+    'directory not empty': 'ENOTEMPTY',
+    "Can't write to directories": 'EISDIR',
+    'too many requests are waiting': 'EAGAIN',
+    'Can only contain directories': 'EPERM',
+    "Can't chmod special file": 'EPERM',
+  }),
+);
+
+/** @type {Map<number, string>} */
+const NAMES = new Map();
+for (const [code, [errno, text]] of Object.entries(ERRNOS)) {
+  NAMES.set(errno, code);
+  TEXTS.set(text, code);
+}
+
+/** @type {Map<string, ErrorKind>} */
+const KINDS = new Map([
+  ['ENOENT', 'does_not_exist'],
+  ['EEXIST', 'already_exists'],
+  ['EISDIR', 'is_dir'],
+  ['ENOTDIR', 'not_dir'],
+]);
+
+/** The base class of all errors of this package, except for aborted operations. */
+export class DatakitError extends Error {
+  /**
+   * @param {string} message
+   * @param {ErrorFields} fields
+   */
+  constructor(message, { code, kind = 'other', cause }) {
+    super(message, cause === undefined ? undefined : { cause });
+    /** A name such as `ENOENT`. */
+    this.code = code;
+    /** The name of the error in the conformance table of the bindings, or `other`. */
+    this.kind = kind;
+    /**
+     * The method that failed, if it has a path.
+     * @type {string | undefined}
+     */
+    this.syscall = undefined;
+    /**
+     * The path on the server to which the operation was applied.
+     * @type {string | undefined}
+     */
+    this.path = undefined;
+  }
+
+  get name() {
+    return this.constructor.name;
+  }
+
+  /**
+   * Adds the method and the path to the error and to its message, unless they are known already.
+   * @param {string} syscall
+   * @param {string} path
+   */
+  locate(syscall, path) {
+    if (this.path === undefined) {
+      this.syscall = syscall;
+      this.path = path;
+      this.message += `, ${syscall} '${path}'`;
+    }
+    return this;
+  }
+}
+
+/** The server refused a request, or the client refused it as a server would. */
+export class ServerError extends DatakitError {
+  /**
+   * @param {number} errno A Linux error number, or 0 if the server sent none.
+   * @param {string} [text] The text, or nothing if the server sent none.
+   */
+  constructor(errno, text = '') {
+    const code = (errno === 0 ? TEXTS.get(text) : NAMES.get(errno)) ?? 'UNKNOWN';
+    const known = Object.entries(ERRNOS).find(([name]) => name === code)?.[1];
+    const full = text || known?.[1] || `error ${errno}`;
+    super(`${code}: ${full}`, { code, kind: kindOf(code, full) });
+    /** The Linux error number, or 0 if it is unknown. */
+    this.errno = errno || known?.[0] || 0;
+    /** The text of the server, or the usual text of the number. */
+    this.text = full;
+  }
+
+  /**
+   * Returns the error that a server would report with this code.
+   * @param {keyof typeof ERRNOS} code
+   * @param {string} [text]
+   */
+  static of(code, text) {
+    return new ServerError(ERRNOS[code][0], text);
+  }
+}
+
+/**
+ * The text comes first, because several errors of the database have the same number.
+ * @param {string} code
+ * @param {string} text
+ * @returns {ErrorKind}
+ */
+function kindOf(code, text) {
+  if (text.startsWith('Merge conflict: ')) return 'conflict';
+  if (text.startsWith('invalid-hash ')) return 'invalid_hash';
+  if (text.startsWith('invalid branch name ')) return 'invalid_branch';
+  if (text === 'conflicts file is not empty') return 'open_conflicts';
+  if (text === 'not-fast-forward') return 'not_fast_forward';
+  // The reply to creating a file below a file.
+  if (text.endsWith(' is not a directory')) return 'not_dir';
+  return KINDS.get(code) ?? 'other';
+}
+
+/**
+ * The connection could not be established or was lost. All later requests fail with this error.
+ * `code` is the code of the cause, such as `ECONNREFUSED`, or `ECONNRESET`.
+ */
+export class ConnectionLostError extends DatakitError {
+  /**
+   * @param {string} reason
+   * @param {{ code?: string, cause?: unknown }} [fields]
+   */
+  constructor(reason, { code, cause } = {}) {
+    const inner = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
+    super(`connection lost: ${reason}`, { code: code ?? inner ?? 'ECONNRESET', cause });
+  }
+}
+
+/** The server violated the protocol. `code` is `EPROTO`. */
+export class ProtocolError extends DatakitError {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(`protocol error: ${reason}`, { code: 'EPROTO' });
+  }
+}
+
+/** An argument is not a valid path, hash or branch name. `code` is `EINVAL`. */
+export class InvalidArgumentError extends DatakitError {
+  /**
+   * @param {string} message
+   * @param {ErrorKind} [kind]
+   */
+  constructor(message, kind = 'other') {
+    super(message, { code: 'EINVAL', kind });
+  }
+}
+
+/** The operation was aborted by its `AbortSignal`, as in `node:fs`. `cause` is the reason. */
+export class AbortError extends Error {
+  /** @param {unknown} [cause] */
+  constructor(cause) {
+    super('The operation was aborted', cause === undefined ? undefined : { cause });
+    this.code = 'ABORT_ERR';
+  }
+
+  get name() {
+    return 'AbortError';
+  }
+}
+
+/**
+ * Throws an {@link AbortError} if the signal is aborted.
+ * @param {AbortSignal | undefined} signal
+ */
+export function throwIfAborted(signal) {
+  if (signal?.aborted) throw new AbortError(signal.reason);
+}

@@ -1,0 +1,297 @@
+/**
+ * An open file, in the form of `FileHandle` of `node:fs/promises`.
+ * @module
+ */
+
+import { Readable, Writable } from 'node:stream';
+
+import { ServerError } from './errors.js';
+import { MAX_FILE, readOnce, readToEnd, writeAll, writeOnce } from './transfer.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+/** @typedef {import('./stats.js').Stats} Stats */
+
+/**
+ * Content to write: text, bytes, or a sequence of these.
+ * @typedef {string | NodeJS.ArrayBufferView | Iterable<string | NodeJS.ArrayBufferView>
+ *   | AsyncIterable<string | NodeJS.ArrayBufferView>} Content
+ */
+
+/** @typedef {{ encoding?: null, signal?: AbortSignal, limit?: number }} ReadBufferOptions */
+/** @typedef {{ encoding: BufferEncoding, signal?: AbortSignal, limit?: number }} ReadTextOptions */
+
+/**
+ * @typedef {object} WriteFileOptions
+ * @property {BufferEncoding} [encoding] The encoding of strings, UTF-8 by default.
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * Returns the bytes of a part of a content.
+ * @param {string | NodeJS.ArrayBufferView} part
+ * @param {BufferEncoding} [encoding]
+ * @returns {Uint8Array}
+ */
+export function partToBytes(part, encoding) {
+  if (typeof part === 'string') return Buffer.from(part, encoding);
+  return new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+}
+
+/**
+ * Writes a content from `offset` on and returns the offset behind it.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {Content} content
+ * @param {WriteFileOptions} [options]
+ */
+export async function writeContent(file, offset, content, { encoding, signal } = {}) {
+  const single = typeof content === 'string' || ArrayBuffer.isView(content);
+  let next = offset;
+  for await (const part of single ? [content] : content) {
+    const bytes = partToBytes(part, encoding);
+    await writeAll(file, next, bytes, signal);
+    next += bytes.length;
+  }
+  return next;
+}
+
+/**
+ * Options in which an encoding may stand for the object.
+ * @template {object} O
+ * @param {O | BufferEncoding | null | undefined} options
+ * @returns {Partial<O> & { encoding?: BufferEncoding | null }}
+ */
+export function toOptions(options) {
+  if (typeof options === 'string') {
+    return /** @type {Partial<O> & { encoding: BufferEncoding }} */ ({ encoding: options });
+  }
+  return options ?? {};
+}
+
+/** An open file. It is in use on the server until `close`. */
+export class FileHandle {
+  #file;
+  #path;
+  #position = 0;
+
+  /**
+   * @param {Fid} file
+   * @param {string} path
+   */
+  constructor(file, path) {
+    this.#file = file;
+    this.#path = path;
+  }
+
+  /** The number of the fid, which is unique on the connection. -1 after `close`. */
+  get fd() {
+    return this.#file.inUse ? this.#file.number : -1;
+  }
+
+  /** The largest number of bytes in one request. */
+  get unit() {
+    return this.#file.unit;
+  }
+
+  /** The identity of the file on the server. */
+  get qid() {
+    return this.#file.qid;
+  }
+
+  /**
+   * @template T
+   * @param {string} syscall
+   * @param {Promise<T>} result
+   */
+  #locate(syscall, result) {
+    return locate(syscall, this.#path, result);
+  }
+
+  /**
+   * Reads once into `buffer`: at most `length` bytes and at most {@link unit}. Returns 0 bytes at the
+   * end of a file and at the end of a delivery of a stream.
+   *
+   * Without a position, the read starts where the last one ended.
+   * @template {NodeJS.ArrayBufferView} B
+   * @param {B} buffer
+   * @param {number} [offset] Where to put the bytes in `buffer`.
+   * @param {number} [length]
+   * @param {number | bigint | null} [position]
+   * @returns {Promise<{ bytesRead: number, buffer: B }>}
+   */
+  async read(buffer, offset = 0, length = buffer.byteLength - offset, position = null) {
+    const to = partToBytes(buffer).subarray(offset, offset + length);
+    const at = position ?? this.#position;
+    const data = await this.#locate('read', readOnce(this.#file, at, to.length));
+    to.set(data);
+    if (position === null) this.#position += data.length;
+    return { bytesRead: data.length, buffer };
+  }
+
+  /**
+   * Writes once: at most {@link unit} bytes. Returns the number of bytes that the server took.
+   *
+   * Without a position, the write starts where the last one ended.
+   * @template {string | NodeJS.ArrayBufferView} B
+   * @param {B} buffer
+   * @param {number} [offset] Where the bytes begin in `buffer`.
+   * @param {number} [length]
+   * @param {number | null} [position]
+   * @returns {Promise<{ bytesWritten: number, buffer: B }>}
+   */
+  async write(buffer, offset = 0, length = undefined, position = null) {
+    const end = length === undefined ? undefined : offset + length;
+    const from = partToBytes(buffer).subarray(offset, end);
+    const at = position ?? this.#position;
+    const bytesWritten = await this.#locate('write', writeOnce(this.#file, at, from));
+    if (position === null) this.#position += bytesWritten;
+    return { bytesWritten, buffer };
+  }
+
+  /**
+   * Reads from the current position to the end, or to the end of the delivery of a stream.
+   * @overload
+   * @param {ReadBufferOptions | null} [options]
+   * @returns {Promise<Buffer>}
+   */
+  /**
+   * @overload
+   * @param {ReadTextOptions | BufferEncoding} options
+   * @returns {Promise<string>}
+   */
+  /**
+   * @param {ReadBufferOptions | ReadTextOptions | BufferEncoding | null} [options]
+   * @returns {Promise<Buffer | string>}
+   */
+  async readFile(options) {
+    const { encoding, signal, limit = MAX_FILE } = toOptions(options);
+    const reading = readToEnd(this.#file, this.#position, limit, signal);
+    const data = await this.#locate('readFile', reading);
+    this.#position += data.length;
+    return encoding ? data.toString(encoding) : data;
+  }
+
+  /**
+   * Writes all of `content` from the current position on.
+   * @param {Content} content
+   * @param {WriteFileOptions | BufferEncoding | null} [options]
+   */
+  async writeFile(content, options) {
+    const { encoding, signal } = toOptions(options);
+    const fields = { encoding: encoding ?? undefined, signal };
+    const writing = writeContent(this.#file, this.#position, content, fields);
+    this.#position = await this.#locate('writeFile', writing);
+  }
+
+  /** @returns {Promise<Stats>} */
+  async stat() {
+    return this.#locate('stat', this.#file.stat());
+  }
+
+  /** @param {number} [length] */
+  async truncate(length = 0) {
+    await this.#locate('truncate', this.#file.setAttributes({ length }));
+  }
+
+  /** @param {number} mode */
+  async chmod(mode) {
+    await this.#locate('chmod', this.#file.setAttributes({ mode }));
+  }
+
+  /** Waits until the content is on stable storage. */
+  async sync() {
+    await this.#locate('sync', this.#file.sync());
+  }
+
+  /** Like {@link sync}. */
+  async datasync() {
+    await this.sync();
+  }
+
+  /**
+   * Returns a stream of the content. It ends where a file or a delivery of a stream ends, and closes
+   * the handle unless `autoClose` is `false`.
+   * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
+   *   highWaterMark?: number }} [options] `end` is the offset of the last byte.
+   */
+  createReadStream({ start, end = Infinity, autoClose = true, ...options } = {}) {
+    let next = start ?? this.#position;
+    const readAt = (/** @type {number} */ count) => readOnce(this.#file, next, count);
+    return new Readable({
+      highWaterMark: 1 << 16,
+      ...options,
+      read(size) {
+        const count = Math.max(0, Math.min(size, end + 1 - next));
+        readAt(count).then(
+          (data) => {
+            next += data.length;
+            this.push(data.length > 0 ? data : null);
+          },
+          (error) => this.destroy(error),
+        );
+      },
+      destroy: (error, callback) => this.#closeStream(autoClose, error, callback),
+    });
+  }
+
+  /**
+   * Returns a stream that writes from `start`, by default the current position, and closes the handle
+   * unless `autoClose` is `false`.
+   * @param {{ encoding?: BufferEncoding, start?: number, autoClose?: boolean,
+   *   highWaterMark?: number }} [options]
+   */
+  createWriteStream({ encoding, start, autoClose = true, ...options } = {}) {
+    let next = start ?? this.#position;
+    const writeNext = async (/** @type {Uint8Array} */ data) => {
+      await writeAll(this.#file, next, data);
+      next += data.length;
+    };
+    return new Writable({
+      highWaterMark: 1 << 16,
+      defaultEncoding: encoding,
+      ...options,
+      write(chunk, _encoding, callback) {
+        writeNext(chunk).then(() => callback(), callback);
+      },
+      destroy: (error, callback) => this.#closeStream(autoClose, error, callback),
+    });
+  }
+
+  /**
+   * @param {boolean} autoClose
+   * @param {Error | null} error
+   * @param {(error?: Error | null) => void} callback
+   */
+  #closeStream(autoClose, error, callback) {
+    if (!autoClose) callback(error);
+    else this.close().then(() => callback(error), callback);
+  }
+
+  /**
+   * Closes the file and waits for the reply. Writes to some files take effect only now. Does nothing
+   * if the file is closed.
+   */
+  async close() {
+    if (this.#file.inUse) await this.#locate('close', this.#file.clunk());
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.close();
+  }
+}
+
+/**
+ * Adds the method and the path to the error of a promise.
+ * @template T
+ * @param {string} syscall
+ * @param {string} path
+ * @param {Promise<T>} result
+ * @returns {Promise<T>}
+ */
+export async function locate(syscall, path, result) {
+  try {
+    return await result;
+  } catch (error) {
+    throw error instanceof ServerError ? error.locate(syscall, path) : error;
+  }
+}

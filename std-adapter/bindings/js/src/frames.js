@@ -1,0 +1,52 @@
+/**
+ * Splits the bytes of a connection into messages.
+ * @module
+ */
+
+import { ProtocolError } from './errors.js';
+import { HEADER } from './wire.js';
+
+/** Collects the bytes of a connection. It keeps at most one incomplete message. */
+export class Frames {
+  /** The largest message, in bytes. */
+  limit;
+  /** @type {Buffer[]} */
+  #chunks = [];
+  #length = 0;
+
+  /** @param {number} limit The largest message, in bytes. */
+  constructor(limit) {
+    this.limit = limit;
+  }
+
+  /**
+   * Adds bytes and returns the messages that they complete. The messages share the memory of the
+   * chunk. Throws a `ProtocolError` as soon as the size of a message shows that it is invalid.
+   * @param {Buffer} chunk
+   * @returns {Generator<Buffer, void>}
+   */
+  *push(chunk) {
+    this.#chunks.push(chunk);
+    this.#length += chunk.length;
+    while (this.#length >= 4) {
+      const size = this.#peekSize();
+      if (size < HEADER || size > this.limit) {
+        throw new ProtocolError(`a reply of ${size} bytes: from ${HEADER} to ${this.limit}`);
+      }
+      if (this.#length < size) return;
+      const all = this.#joined();
+      this.#chunks = all.length > size ? [all.subarray(size)] : [];
+      this.#length -= size;
+      yield all.subarray(0, size);
+    }
+  }
+
+  #peekSize() {
+    if (this.#chunks[0].length < 4) this.#chunks = [this.#joined()];
+    return this.#chunks[0].readUInt32LE(0);
+  }
+
+  #joined() {
+    return this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Opens and creates files with the flags of `node:fs`.
+ * @module
+ */
+
+import { InvalidArgumentError, ServerError } from './errors.js';
+import { OpenMode } from './messages.js';
+import { split, splitLast } from './paths.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+/** @typedef {import('./paths.js').Path} Path */
+
+/**
+ * How to open a file: `r` to read, `r+` to read and write, `w` to replace or create, `wx` to create
+ * a new one, `w+` and `wx+` like `w` and `wx` but also to read.
+ * @typedef {'r' | 'r+' | 'w' | 'w+' | 'wx' | 'wx+'} OpenFlags
+ */
+
+/** @type {Record<OpenFlags, { access: number, creates: boolean, exclusive?: boolean }>} */
+const FLAGS = {
+  r: { access: 0, creates: false },
+  'r+': { access: 2, creates: false },
+  w: { access: 1, creates: true },
+  'w+': { access: 2, creates: true },
+  wx: { access: 1, creates: true, exclusive: true },
+  'wx+': { access: 2, creates: true, exclusive: true },
+};
+
+/**
+ * Opens a file, or creates it if the flags say so. Fails with `EISDIR` for a directory, because some
+ * servers open directories in any mode.
+ * @param {Fid} root
+ * @param {Path} path
+ * @param {{ flags: OpenFlags, mode: number, signal?: AbortSignal }} options
+ */
+export async function openFile(root, path, { flags, mode, signal }) {
+  if (!Object.hasOwn(FLAGS, flags)) {
+    const known = Object.keys(FLAGS).join(', ');
+    throw new InvalidArgumentError(`flags ${JSON.stringify(flags)}: use one of ${known}`);
+  }
+  const { access, creates, exclusive = false } = FLAGS[flags];
+  const openMode = new OpenMode(access, { truncate: creates, exclusive });
+  const existing = await openExisting(root, path, { openMode, exclusive, creates, signal });
+  if (existing) return existing;
+  try {
+    return await createFile(root, path, { openMode, mode, signal });
+  } catch (error) {
+    // Another client has created the file in the meantime.
+    const exists = error instanceof ServerError && error.code === 'EEXIST';
+    if (!exists || exclusive) throw error;
+    const opened = await openExisting(root, path, { openMode, exclusive, creates: false, signal });
+    return /** @type {Fid} */ (opened);
+  }
+}
+
+/**
+ * Opens a file, or returns `undefined` if it does not exist and may be created.
+ * @param {Fid} root
+ * @param {Path} path
+ * @param {{ openMode: OpenMode, exclusive: boolean, creates: boolean, signal?: AbortSignal }} how
+ */
+async function openExisting(root, path, { openMode, exclusive, creates, signal }) {
+  let fid;
+  try {
+    fid = await root.walk(split(path), signal);
+  } catch (error) {
+    if (creates && error instanceof ServerError && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    // Some servers replace an existing file when they create one.
+    if (exclusive) throw ServerError.of('EEXIST');
+    if (fid.isDirectory) throw ServerError.of('EISDIR');
+    return await fid.open(openMode, signal).catch((error) => {
+      const truncates = (openMode.byte & 0x10) !== 0;
+      if (!truncates || !(error instanceof ServerError)) throw error;
+      // Commands and streams cannot be truncated.
+      return fid.open(new OpenMode(openMode.byte & 3), signal);
+    });
+  } catch (error) {
+    fid.release();
+    throw error;
+  }
+}
+
+/**
+ * @param {Fid} root
+ * @param {Path} path
+ * @param {{ openMode: OpenMode, mode: number, signal?: AbortSignal }} how
+ */
+async function createFile(root, path, { openMode, mode, signal }) {
+  const { dir, name } = splitLast(path);
+  const fid = await root.walk(dir, signal);
+  try {
+    return await fid.create(name, mode, openMode, signal);
+  } catch (error) {
+    fid.release();
+    throw error;
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Numbers that requests and files borrow: tags and fids.
+ * @module
+ */
+
+import { AbortError, throwIfAborted } from './errors.js';
+
+/**
+ * @typedef {object} Waiter
+ * @property {number} count
+ * @property {(numbers: number[]) => void} resolve
+ * @property {(error: Error) => void} reject
+ */
+
+/** A pool of numbers. Callers wait in order while it is exhausted. */
+export class Pool {
+  #limit;
+  #next;
+  #base;
+  /** @type {number[]} */
+  #free = [];
+  /** @type {Set<Waiter>} */
+  #waiters = new Set();
+  /** @type {(() => Error) | undefined} */
+  #closed;
+
+  /**
+   * @param {number} limit The largest number of numbers in use.
+   * @param {number} [base] The first number.
+   */
+  constructor(limit, base = 0) {
+    this.#limit = limit;
+    this.#base = base;
+    this.#next = base;
+  }
+
+  /** The number of numbers that are in use. */
+  get used() {
+    return this.#next - this.#base - this.#free.length;
+  }
+
+  /** Returns a number, or `undefined` if a caller has to wait. */
+  tryAcquire() {
+    if (this.#closed || this.#waiters.size > 0) return undefined;
+    return this.used < this.#limit ? this.#take() : undefined;
+  }
+
+  #take() {
+    return this.#free.pop() ?? this.#next++;
+  }
+
+  /**
+   * Waits for a number.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<number>}
+   */
+  async acquire(signal) {
+    return this.tryAcquire() ?? (await this.acquireAll(1, signal))[0];
+  }
+
+  /**
+   * Waits for several numbers at once. A caller that waited for one while it holds another could
+   * wait for ever.
+   * @param {number} count
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<number[]>}
+   */
+  async acquireAll(count, signal) {
+    throwIfAborted(signal);
+    if (this.#closed) throw this.#closed();
+    if (count > this.#limit) throw new RangeError(`${count} numbers of a pool of ${this.#limit}`);
+    /** @type {PromiseWithResolvers<number[]>} */
+    const { promise, resolve, reject } = withResolvers();
+    const waiter = { count, resolve, reject };
+    const abort = () => {
+      this.#waiters.delete(waiter);
+      reject(new AbortError(signal?.reason));
+      this.#serve();
+    };
+    signal?.addEventListener('abort', abort);
+    this.#waiters.add(waiter);
+    this.#serve();
+    try {
+      return await promise;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** @param {number} number */
+  release(number) {
+    this.#free.push(number);
+    this.#serve();
+  }
+
+  #serve() {
+    for (const waiter of this.#waiters) {
+      if (this.#limit - this.used < waiter.count) return;
+      this.#waiters.delete(waiter);
+      waiter.resolve(Array.from({ length: waiter.count }, () => this.#take()));
+    }
+  }
+
+  /**
+   * Makes all callers fail, now and later.
+   * @param {() => Error} error
+   */
+  close(error) {
+    this.#closed = error;
+    for (const { reject } of this.#waiters) reject(error());
+    this.#waiters.clear();
+  }
+}
+
+/**
+ * @template T
+ * @typedef {object} PromiseWithResolvers
+ * @property {Promise<T>} promise
+ * @property {(value: T) => void} resolve
+ * @property {(error: unknown) => void} reject
+ */
+
+/**
+ * `Promise.withResolvers`, which Node 20 does not have.
+ * @template T
+ * @returns {PromiseWithResolvers<T>}
+ */
+export function withResolvers() {
+  /** @type {any} */
+  const parts = {};
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
+  return parts;
+}

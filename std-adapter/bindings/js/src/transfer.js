@@ -1,0 +1,220 @@
+/**
+ * Reads and writes of whole files, with several requests in flight.
+ *
+ * Requests are pipelined only if the file has a version and reports its length. Requests to streams,
+ * commands and parameters wait for the reply to the previous one.
+ * @module
+ */
+
+import { ServerError } from './errors.js';
+import * as messages from './messages.js';
+import { QidType } from './wire.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+
+/** The largest number of requests that one transfer keeps in flight. */
+const CONCURRENCY = 8;
+/** The default limit of files that are read as a whole, in bytes. */
+export const MAX_FILE = 1 << 30;
+
+/**
+ * Reads once. Returns fewer bytes than asked for, and none at the end.
+ * @param {Fid} file
+ * @param {number | bigint} offset
+ * @param {number} count
+ * @param {AbortSignal} [signal]
+ * @param {boolean} [stream] The read may wait for days.
+ */
+export async function readOnce(file, offset, count, signal, stream) {
+  const most = Math.min(count, file.unit);
+  const request = messages.read(file.number, offset, most);
+  const data = await file.connection.call(request, { signal, stream });
+  if (data.length > most) throw ServerError.of('EPROTO', `${data.length} bytes instead of ${most}`);
+  return data;
+}
+
+/**
+ * Reads until `count` bytes are complete or the file ends.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {number} count
+ * @param {AbortSignal} [signal]
+ */
+async function readFully(file, offset, count, signal) {
+  let data = await readOnce(file, offset, count, signal);
+  while (data.length > 0 && data.length < count) {
+    const more = await readOnce(file, offset + data.length, count - data.length, signal);
+    if (more.length === 0) break;
+    data = Buffer.concat([data, more]);
+  }
+  return data;
+}
+
+/**
+ * The length of the file if reads and writes may rely on it, else 0.
+ * @param {Fid} file
+ * @param {AbortSignal} [signal]
+ */
+async function reliableLength(file, signal) {
+  try {
+    const { qid, size } = await file.stat(signal);
+    return qid.version === 0 ? 0 : size;
+  } catch (error) {
+    if (error instanceof ServerError) return 0;
+    throw error;
+  }
+}
+
+/**
+ * Reads from `offset` until a read returns nothing, which is the end of a file or of a delivery of a
+ * stream. The chunks may share memory with each other.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {AbortSignal} [signal]
+ * @returns {AsyncGenerator<Buffer, void>}
+ */
+export async function* readChunks(file, offset, signal) {
+  const first = await readOnce(file, offset, file.unit, signal);
+  if (first.length === 0) return;
+  yield first;
+  let next = offset + first.length;
+  if (first.length === file.unit) {
+    for await (const data of readAhead(file, next, await reliableLength(file, signal), signal)) {
+      next += data.length;
+      yield data;
+    }
+  }
+  for (;;) {
+    const data = await readOnce(file, next, file.unit, signal);
+    if (data.length === 0) return;
+    next += data.length;
+    yield data;
+  }
+}
+
+/**
+ * Reads from `offset` to `length`, or until a read is short because the file has shrunk.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {number} length
+ * @param {AbortSignal | undefined} signal
+ * @returns {AsyncGenerator<Buffer, void>}
+ */
+async function* readAhead(file, offset, length, signal) {
+  const stop = new AbortController();
+  const either = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  /** @type {{ count: number, data: Promise<Buffer> }[]} */
+  const reads = [];
+  let next = offset;
+  try {
+    while (next < length || reads.length > 0) {
+      while (next < length && reads.length < CONCURRENCY) {
+        const count = Math.min(file.unit, length - next);
+        const data = readFully(file, next, count, either);
+        // A read that fails while an earlier one is awaited is not unhandled.
+        data.catch(() => {});
+        reads.push({ count, data });
+        next += count;
+      }
+      const oldest = reads[0];
+      const data = await oldest.data;
+      reads.shift();
+      if (data.length > 0) yield data;
+      if (data.length < oldest.count) return;
+    }
+  } finally {
+    stop.abort();
+  }
+}
+
+/**
+ * Reads to the end. Fails with `EFBIG` if there are more than `limit` bytes.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {number} limit
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Buffer>}
+ */
+export async function readToEnd(file, offset, limit, signal) {
+  const chunks = [];
+  let length = 0;
+  for await (const data of readChunks(file, offset, signal)) {
+    length += data.length;
+    if (length > limit) throw ServerError.of('EFBIG', `more than ${limit} bytes`);
+    chunks.push(data);
+  }
+  return Buffer.concat(chunks);
+}
+
+/**
+ * Writes all of `data`. An empty write sends nothing.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {Uint8Array} data
+ * @param {AbortSignal} [signal]
+ */
+export async function writeAll(file, offset, data, signal) {
+  const end = offset + data.length;
+  let next = offset;
+  /** @param {AbortSignal | undefined} stop */
+  const writeNext = (stop) => {
+    const piece = data.subarray(next - offset, next - offset + file.unit);
+    const at = next;
+    next += piece.length;
+    return writePiece(file, at, piece, stop);
+  };
+  if (next < end) await writeNext(signal);
+  if (next < end && (await acceptsPipelining(file, next, signal))) {
+    const stop = new AbortController();
+    const either = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+    const worker = async () => {
+      while (next < end) await writeNext(either);
+    };
+    try {
+      await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+    } finally {
+      stop.abort();
+    }
+  }
+  while (next < end) await writeNext(signal);
+}
+
+/**
+ * Whether the length of the file shows that it stores what was written up to `end`.
+ * @param {Fid} file
+ * @param {number} end
+ * @param {AbortSignal | undefined} signal
+ */
+async function acceptsPipelining(file, end, signal) {
+  if (file.qid.type & QidType.APPEND) return false;
+  return (await reliableLength(file, signal)) >= end;
+}
+
+/**
+ * Writes a piece that fits one request. Goes on after a short write.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {Uint8Array} piece
+ * @param {AbortSignal | undefined} signal
+ */
+async function writePiece(file, offset, piece, signal) {
+  for (let done = 0; done < piece.length; ) {
+    done += await writeOnce(file, offset + done, piece.subarray(done), signal);
+  }
+}
+
+/**
+ * Writes as much as fits one request and returns the number of bytes.
+ * @param {Fid} file
+ * @param {number} offset
+ * @param {Uint8Array} data
+ * @param {AbortSignal} [signal]
+ */
+export async function writeOnce(file, offset, data, signal) {
+  const piece = data.subarray(0, file.unit);
+  const request = messages.write(file.number, offset, piece);
+  const count = await file.connection.call(request, { signal });
+  if (count === 0 && piece.length > 0) throw ServerError.of('EIO', 'the server wrote nothing');
+  if (count > piece.length) throw ServerError.of('EPROTO', `${count} of ${piece.length} bytes`);
+  return count;
+}

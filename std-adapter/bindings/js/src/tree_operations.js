@@ -1,0 +1,118 @@
+/**
+ * Operations on whole directories: `mkdir -p` and `rm -r`.
+ * @module
+ */
+
+import { forEachConcurrently } from './concurrent.js';
+import { ServerError } from './errors.js';
+import { readDirectory } from './listing.js';
+import { READ } from './messages.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+/** @typedef {import('./wire.js').Text} Text */
+
+/** Codes of servers that refuse to remove a directory because it is not empty. */
+const NOT_EMPTY = new Set(['ENOTEMPTY', 'EEXIST', 'EPERM', 'EBUSY', 'UNKNOWN']);
+
+/**
+ * Calls `f` with a file and frees the file afterwards.
+ * @template T
+ * @param {Fid} root
+ * @param {Text[]} names
+ * @param {AbortSignal | undefined} signal
+ * @param {(fid: Fid) => Promise<T>} f
+ */
+export async function withFid(root, names, signal, f) {
+  const fid = await root.walk(names, signal);
+  try {
+    return await f(fid);
+  } finally {
+    fid.release();
+  }
+}
+
+/**
+ * Creates a directory.
+ * @param {Fid} root
+ * @param {Text[]} names
+ * @param {number} mode
+ * @param {AbortSignal} [signal]
+ */
+export async function makeDirectory(root, names, mode, signal) {
+  const name = names.at(-1);
+  if (name === undefined) throw ServerError.of('EEXIST');
+  await withFid(root, names.slice(0, -1), signal, (dir) => dir.mkdir(name, mode, signal));
+}
+
+/**
+ * Creates a directory and its missing parents. Returns the number of names in the path of the first
+ * directory that was created, or `undefined` if the directory exists.
+ * @param {Fid} root
+ * @param {Text[]} names
+ * @param {number} mode
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<number | undefined>}
+ */
+export async function makeDirectories(root, names, mode, signal) {
+  if (names.length === 0) return undefined;
+  try {
+    await makeDirectory(root, names, mode, signal);
+    return names.length;
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    if (error.code === 'ENOENT') {
+      const first = await makeDirectories(root, names.slice(0, -1), mode, signal);
+      // Another client may have removed the parent, so this is not repeated.
+      await makeDirectory(root, names, mode, signal).catch(unlessExists);
+      return first ?? names.length;
+    }
+    if (error.code !== 'EEXIST') throw error;
+    const exists = await withFid(root, names, signal, async (fid) => fid.isDirectory);
+    if (!exists) throw ServerError.of('EEXIST', 'the path is not a directory');
+    return undefined;
+  }
+}
+
+/** @param {unknown} error */
+function unlessExists(error) {
+  if (!(error instanceof ServerError && error.code === 'EEXIST')) throw error;
+}
+
+/**
+ * Removes a file, or a directory with all that is in it.
+ * @param {Fid} root
+ * @param {Text[]} names
+ * @param {AbortSignal} [signal]
+ */
+export async function removeTree(root, names, signal) {
+  const fid = await root.walk(names, signal);
+  const isDirectory = fid.isDirectory;
+  try {
+    // A database removes a directory with its content at once.
+    await fid.remove();
+  } catch (error) {
+    const mayHaveContent = error instanceof ServerError && NOT_EMPTY.has(error.code);
+    if (!isDirectory || !mayHaveContent) throw error;
+    if (!(await emptyDirectory(root, names, signal))) throw error;
+    await (await root.walk(names, signal)).remove();
+  }
+}
+
+/**
+ * Returns `false` if the directory was empty.
+ * @param {Fid} root
+ * @param {Text[]} names
+ * @param {AbortSignal | undefined} signal
+ */
+async function emptyDirectory(root, names, signal) {
+  const entries = await withFid(root, names, signal, async (fid) =>
+    readDirectory(await fid.open(READ, signal), signal),
+  );
+  await forEachConcurrently(entries, async ({ nameBytes }) => {
+    await removeTree(root, [...names, nameBytes], signal).catch((error) => {
+      // Another client has removed the entry.
+      if (!(error instanceof ServerError && error.code === 'ENOENT')) throw error;
+    });
+  });
+  return entries.length > 0;
+}

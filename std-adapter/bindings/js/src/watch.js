@@ -1,0 +1,130 @@
+/**
+ * Stream files, which deliver text in pieces.
+ * @module
+ */
+
+import { AbortError, ServerError, throwIfAborted } from './errors.js';
+import { readOnce } from './transfer.js';
+
+/** @typedef {import('./fid.js').Fid} Fid */
+
+/** The largest delivery, in bytes. */
+const MAX_DELIVERY = 1 << 24;
+
+/**
+ * Async iterator over the deliveries of a stream file, or over values made from them.
+ *
+ * The file is opened by the first `next`. Leaving a `for await` loop, `return` and `await using` end
+ * it: they cancel the read in flight and wait until the server has closed the file. If the signal is
+ * aborted, `next` rejects with an `AbortError`. Calls of `next` wait for each other.
+ * @template T
+ * @implements {AsyncIterableIterator<T>}
+ */
+export class Watch {
+  #open;
+  #values;
+  #signal;
+  #stop = new AbortController();
+  /** @type {Fid | undefined} */
+  #file;
+  #offset = 0;
+  #empty = false;
+  #ended = false;
+  /** @type {Promise<unknown>} */
+  #last = Promise.resolve();
+  /** @type {T[]} */
+  #ready = [];
+
+  /**
+   * @param {(signal: AbortSignal) => Promise<Fid>} open
+   * @param {(delivery: Buffer, signal: AbortSignal) => T[] | Promise<T[]>} values
+   * @param {AbortSignal} [signal]
+   */
+  constructor(open, values, signal) {
+    this.#open = open;
+    this.#values = values;
+    this.#signal = signal;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /**
+   * Waits for the next value. After an error, the watch has ended.
+   * @returns {Promise<IteratorResult<T, undefined>>}
+   */
+  next() {
+    const result = this.#last.then(() => this.#next());
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** @returns {Promise<IteratorResult<T, undefined>>} */
+  async #next() {
+    const signal = this.#signal;
+    const abort = () => this.#stop.abort(signal?.reason);
+    signal?.addEventListener('abort', abort);
+    try {
+      if (!this.#ended) throwIfAborted(signal);
+      while (!this.#ended && this.#ready.length === 0) await this.#deliver();
+      const [value] = this.#ready.splice(0, 1);
+      return this.#ended ? { done: true, value: undefined } : { done: false, value };
+    } catch (error) {
+      // `return` was called during this `next`.
+      if (this.#ended && error instanceof AbortError) return { done: true, value: undefined };
+      this.#end();
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Reads one delivery. Two empty reads in a row end the stream. */
+  async #deliver() {
+    const stop = this.#stop.signal;
+    this.#file ??= await this.#open(stop);
+    const pieces = [];
+    for (let length = 0; ; ) {
+      const data = await readOnce(this.#file, this.#offset, this.#file.unit, stop, true);
+      if (data.length === 0) break;
+      length += data.length;
+      if (length > MAX_DELIVERY) throw ServerError.of('EFBIG', `more than ${MAX_DELIVERY} bytes`);
+      this.#offset += data.length;
+      this.#empty = false;
+      pieces.push(data);
+    }
+    if (pieces.length > 0) {
+      const values = await this.#values(Buffer.concat(pieces), stop);
+      this.#ready.push(...values);
+    } else if (this.#empty) {
+      this.#end();
+    }
+    this.#empty = true;
+  }
+
+  #end() {
+    this.#ended = true;
+    this.#ready = [];
+    this.#stop.abort();
+    this.#file?.release();
+  }
+
+  /**
+   * Ends the watch, also during a `next`, which then returns `done`.
+   * @returns {Promise<IteratorResult<T, undefined>>}
+   */
+  async return() {
+    this.#ended = true;
+    this.#ready = [];
+    this.#stop.abort();
+    await this.#last;
+    // Nothing was written, so the reply cannot report anything.
+    if (this.#file?.inUse) await this.#file.clunk().catch(() => {});
+    return { done: true, value: undefined };
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.return();
+  }
+}

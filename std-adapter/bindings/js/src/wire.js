@@ -1,0 +1,204 @@
+/**
+ * The encoding of 9P messages: little-endian integers, strings with a length of 16 bits and data
+ * with a length of 32 bits.
+ * @module
+ */
+
+import { InvalidArgumentError, ProtocolError, ServerError } from './errors.js';
+
+/** The length of the size, the type and the tag of a message, in bytes. */
+export const HEADER = 7;
+/** The number of bytes that the other fields of a read or a write need at most (IOHDRSZ). */
+export const IO_HEADER = 24;
+
+const TWO_32 = 0x1_0000_0000;
+
+/** A string, or its bytes if they are not valid UTF-8. @typedef {string | Uint8Array} Text */
+
+/**
+ * The identity of a file on the server.
+ * @typedef {object} Qid
+ * @property {number} type The bits that `QidType` names.
+ * @property {number} version Changes with the content, 0 if the content must not be cached.
+ * @property {bigint} path The number of the file.
+ */
+
+/** Bits of `Qid.type`. */
+export const QidType = Object.freeze({ DIR: 0x80, APPEND: 0x40, SYMLINK: 0x02 });
+
+/**
+ * Returns the bytes of a string. Refuses a string with a lone surrogate, which has no UTF-8 form.
+ * @param {Text} text
+ * @returns {Uint8Array}
+ */
+export function toBytes(text) {
+  if (typeof text !== 'string') return text;
+  if (!text.isWellFormed()) {
+    throw new InvalidArgumentError(`${JSON.stringify(text)} contains half of a surrogate pair`);
+  }
+  return Buffer.from(text);
+}
+
+/** Encodes one message. */
+export class Writer {
+  #buffer = Buffer.allocUnsafe(256);
+  #length = HEADER;
+
+  /** @param {number} count */
+  #reserve(count) {
+    const needed = this.#length + count;
+    if (needed > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.#buffer.length));
+      this.#buffer.copy(larger, 0, 0, this.#length);
+      this.#buffer = larger;
+    }
+    const at = this.#length;
+    this.#length = needed;
+    return at;
+  }
+
+  /** @param {number} value */
+  u8(value) {
+    this.#buffer.writeUInt8(value, this.#reserve(1));
+  }
+
+  /** @param {number} value */
+  u16(value) {
+    this.#buffer.writeUInt16LE(value, this.#reserve(2));
+  }
+
+  /** @param {number} value */
+  u32(value) {
+    this.#buffer.writeUInt32LE(value, this.#reserve(4));
+  }
+
+  /** @param {number | bigint} value */
+  u64(value) {
+    const at = this.#reserve(8);
+    if (typeof value === 'bigint') {
+      this.#buffer.writeBigUInt64LE(value, at);
+    } else {
+      this.#buffer.writeUInt32LE(value % TWO_32, at);
+      this.#buffer.writeUInt32LE(Math.floor(value / TWO_32), at + 4);
+    }
+  }
+
+  /** @param {Text} value */
+  text(value) {
+    const bytes = toBytes(value);
+    if (bytes.length > 0xffff) {
+      throw ServerError.of('ENAMETOOLONG', `a string of ${bytes.length} bytes: at most 65535`);
+    }
+    this.u16(bytes.length);
+    this.bytes(bytes);
+  }
+
+  /** @param {Uint8Array} value */
+  data(value) {
+    this.u32(value.length);
+    this.bytes(value);
+  }
+
+  /** @param {Uint8Array} value */
+  bytes(value) {
+    const at = this.#reserve(value.length);
+    this.#buffer.set(value, at);
+  }
+
+  /** The length of the message so far, in bytes. */
+  get length() {
+    return this.#length;
+  }
+
+  /**
+   * Writes the header and returns the message.
+   * @param {number} type
+   * @param {number} tag
+   */
+  finish(type, tag) {
+    this.#buffer.writeUInt32LE(this.#length, 0);
+    this.#buffer.writeUInt8(type, 4);
+    this.#buffer.writeUInt16LE(tag, 5);
+    return this.#buffer.subarray(0, this.#length);
+  }
+}
+
+/** Decodes a message, or a part of one. Every method throws a `ProtocolError` at the end. */
+export class Reader {
+  #buffer;
+  #offset;
+
+  /**
+   * @param {Buffer} buffer
+   * @param {number} [offset]
+   */
+  constructor(buffer, offset = 0) {
+    this.#buffer = buffer;
+    this.#offset = offset;
+  }
+
+  /** @param {number} count */
+  #take(count) {
+    const at = this.#offset;
+    if (count > this.#buffer.length - at) {
+      throw new ProtocolError(`malformed reply: a field of ${count} bytes passes the end`);
+    }
+    this.#offset = at + count;
+    return at;
+  }
+
+  u8() {
+    return this.#buffer.readUInt8(this.#take(1));
+  }
+
+  u16() {
+    return this.#buffer.readUInt16LE(this.#take(2));
+  }
+
+  u32() {
+    return this.#buffer.readUInt32LE(this.#take(4));
+  }
+
+  u64() {
+    return this.#buffer.readBigUInt64LE(this.#take(8));
+  }
+
+  /** Reads a number of 64 bits, which loses precision from 2^53 on. */
+  number() {
+    const at = this.#take(8);
+    return this.#buffer.readUInt32LE(at) + this.#buffer.readUInt32LE(at + 4) * TWO_32;
+  }
+
+  /** Reads the bytes of a string. They share the memory of the message. */
+  text() {
+    return this.bytes(this.u16());
+  }
+
+  /** Reads data with its length. The data shares the memory of the message. */
+  data() {
+    return this.bytes(this.u32());
+  }
+
+  /** @param {number} count */
+  bytes(count) {
+    const at = this.#take(count);
+    return this.#buffer.subarray(at, at + count);
+  }
+
+  /** @returns {Qid} */
+  qid() {
+    return { type: this.u8(), version: this.u32(), path: this.u64() };
+  }
+
+  /** The number of bytes that are left. */
+  get left() {
+    return this.#buffer.length - this.#offset;
+  }
+
+  /** Checks that nothing is left. */
+  end() {
+    if (this.left > 0) {
+      throw new ProtocolError(`malformed reply: ${this.left} bytes are left over`);
+    }
+  }
+}

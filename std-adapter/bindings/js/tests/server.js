@@ -1,0 +1,57 @@
+/**
+ * Starts the program that the environment variable DATAKIT names.
+ * @module
+ */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+
+const PROGRAM = process.env.DATAKIT ?? 'datakit';
+
+/** A server on a port that the system chooses. */
+export class Server {
+  /**
+   * @param {import('node:child_process').ChildProcess} process
+   * @param {string} address
+   */
+  constructor(process, address) {
+    this.process = process;
+    this.address = address;
+  }
+
+  /** @param {...string} options */
+  static async start(...options) {
+    const args = ['serve', '--quiet', '--listen-9p', 'tcp://127.0.0.1:0', ...options];
+    const child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const failed = once(child, 'exit').then(() => '', (error) => `${error}`);
+    const first = once(createInterface(child.stdout), 'line').then(([line]) => String(line));
+    const line = await Promise.race([first, failed]);
+    const match = /^listening on (.+)$/.exec(line);
+    if (!match) {
+      child.kill();
+      throw new Error(`${PROGRAM} ${args.join(' ')} printed ${JSON.stringify(line)}`);
+    }
+    return new Server(child, match[1]);
+  }
+
+  async stop() {
+    const exited = once(this.process, 'exit');
+    if (this.process.kill('SIGKILL')) await exited;
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.stop();
+  }
+}
+
+/**
+ * Starts a server and stops it after the test.
+ * @param {import('node:test').TestContext} test
+ * @param {...string} options
+ */
+export async function serve(test, ...options) {
+  const server = await Server.start(...options);
+  test.after(() => server.stop());
+  return server.address;
+}
