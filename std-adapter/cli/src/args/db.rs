@@ -25,7 +25,7 @@ head.";
 pub(crate) enum DbCommand {
     /// List the branches
     Branches {
-        /// Also print the hash and the subject of each head
+        /// Also print the hash and subject of each branch's head
         #[arg(short, long)]
         verbose: bool,
         /// Print a JSON array of names and heads
@@ -45,7 +45,7 @@ pub(crate) enum DbCommand {
         /// Its new name
         to: String,
     },
-    /// Move a branch to a descendant of its head, and print the hash of the new head
+    /// Fast-forward a branch to a descendant of its head and print the hash of the new head
     FastForward {
         /// The branch
         branch: String,
@@ -92,11 +92,11 @@ pub(crate) enum DbCommand {
         /// The commit
         commit: String,
     },
-    /// Commit files to a branch, and print the hash of the branch's new head
+    /// Commit files to a branch and print the hash of the branch's new head
     ///
-    /// Missing directories are created, and existing files are replaced. Local files that are
-    /// executable become executable files in the branch. If the branch moves before the commit is
-    /// complete, the commit is merged with the branch's new head.
+    /// Missing directories are created, and existing files are replaced. Executable local files
+    /// stay executable in the branch. If the branch moves before the commit is complete, the commit
+    /// is merged with the branch's new head.
     Commit {
         /// The branch, which is created if it does not exist
         branch: String,
@@ -117,7 +117,7 @@ pub(crate) enum DbCommand {
         #[arg(value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(FileUpdate::parse))]
         updates: Vec<FileUpdate>,
     },
-    /// Merge a commit into a branch, and print the hash of the branch's new head
+    /// Merge a commit into a branch and print the hash of the branch's new head
     ///
     /// If there are conflicts, they are listed, nothing is committed, and the exit status is 1. If
     /// INTO has no commits yet, the branch is moved to FROM.
@@ -130,8 +130,7 @@ pub(crate) enum DbCommand {
         /// The commit to merge
         from: String,
     },
-    /// Print the head of a branch or the value at a path, followed by every change until
-    /// interrupted
+    /// Print the head of a branch or the value at a path, and then each change until interrupted
     Watch {
         /// Print each value in full: a file's content, a link's target or the names in a directory
         #[arg(short, long, requires = "path")]
@@ -154,10 +153,10 @@ pub(crate) enum DbCommand {
         /// The new commit
         new: String,
     },
-    /// Fetch a branch from another repository, and print the hash of the branch's head
+    /// Fetch a branch from another repository and print the hash of the branch's head
     ///
-    /// The server runs `git fetch` without changing any of its branches. Pass the hash to `merge`,
-    /// `fast-forward` or `show`.
+    /// The server runs `git fetch`, which changes none of the server's branches. Pass the hash to
+    /// `merge`, `fast-forward` or `show`.
     Fetch {
         /// The URL of the repository, as seen from the server
         url: String,

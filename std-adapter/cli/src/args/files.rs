@@ -138,7 +138,7 @@ pub(crate) enum ClientCommand {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<ServerPath>,
     },
-    /// Rename files, or move them to a directory
+    /// Rename files or move them to a directory
     Mv {
         /// The files
         #[arg(required = true, value_name = "SOURCE")]
