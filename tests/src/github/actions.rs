@@ -4,7 +4,8 @@ use ring::digest;
 
 use super::events;
 use super::reply::hex;
-use super::state::{Comment, Commit, Object, Pull, Repo, Status, World, most};
+use super::repo::{Comment, Commit, Object, Pull, Repo, Status};
+use super::state::{World, most};
 
 /// The hash of git's empty tree.
 pub(crate) const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
@@ -96,7 +97,7 @@ impl World {
         object: Object,
         message: &str,
         tagger: &str,
-    ) -> super::state::Tag {
+    ) -> super::repo::Tag {
         let at = self.now();
         let text = format!(
             "object {}\ntype {}\ntag {name}\ntagger {}\n\n{message}",
@@ -104,7 +105,7 @@ impl World {
             object.kind,
             person(tagger, at)
         );
-        let tag = super::state::Tag {
+        let tag = super::repo::Tag {
             sha: git_hash("tag", &text),
             name: name.into(),
             message: message.into(),

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::auth::{Actor, covers};
 use super::json::{self, Urls, node, time};
 use super::reply::{self, Answer, Reply};
+use super::repo::Repo;
 use super::routes::Call;
-use super::state::{App, Installation, Repo, Token, TokenOwner, World, most};
+use super::state::{App, Installation, Token, TokenOwner, World, most};
 
 /// The private key of the apps, in the form of PKCS#1. It protects nothing.
 pub(crate) const KEY: &str = include_str!("app-key.pem");

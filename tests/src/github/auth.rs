@@ -8,7 +8,8 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::Value;
 
 use super::reply::Reply;
-use super::state::{Repo, TokenOwner, World};
+use super::repo::Repo;
+use super::state::{TokenOwner, World};
 
 /// The longest life of an app's own token, in seconds.
 const LONGEST: i64 = 600;

@@ -8,8 +8,9 @@ use super::auth::Actor;
 use super::commits::resolve;
 use super::json::{self, Urls, node, roots, time};
 use super::reply::{self, Answer, Reply};
+use super::repo::{Repo, Run, Suite};
 use super::routes::{Call, required, text};
-use super::state::{Repo, Run, Suite, World, most};
+use super::state::{World, most};
 use super::{apps, events};
 
 /// The runs of one name and suite that GitHub keeps.

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::events;
 use super::json::{self, Urls, node, roots, time};
 use super::reply::{self, Answer, Reply};
+use super::repo::{Comment, Repo};
 use super::routes::{Call, required};
-use super::state::{Comment, Repo, World};
+use super::state::World;
 
 /// The longest text that GitHub stores, in characters.
 const LONGEST: usize = 65_536;

@@ -3,8 +3,9 @@
 use super::actions::EMPTY_TREE;
 use super::json;
 use super::reply::{Answer, Reply};
+use super::repo::{Commit, Object, Repo};
 use super::routes::{Call, required};
-use super::state::{Commit, Object, Repo, World, most};
+use super::state::{World, most};
 
 /// The fewest digits of an abbreviated hash.
 const SHORTEST: usize = 7;

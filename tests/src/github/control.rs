@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 
+use super::repo::Object;
 use super::server::{Answers, Payload, read};
-use super::state::Object;
 use super::{BOT, DeliveryFault, Fault, GitHub, Repository, Shared};
 
 /// The control interface of a fake.

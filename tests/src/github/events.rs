@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::deliver::Delivery;
 use super::json::{self, node, time};
 use super::reply::hex;
-use super::state::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status, World};
+use super::repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status};
+use super::state::World;
 use super::{auth, checks, comments, hooks, pulls};
 
 /// The hash that stands for no commit.

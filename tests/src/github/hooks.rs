@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::events;
 use super::json::{Urls, roots, time};
 use super::reply::{self, Answer, Reply};
+use super::repo::{Hook, Repo};
 use super::routes::{Call, text};
-use super::state::{Hook, Repo, World};
+use super::state::World;
 
 /// The webhooks that a repository may have for one event.
 const MOST: usize = 20;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::state::{Commit, Object, Repo, Status, Tag, User, World};
+use super::repo::{Commit, Object, Repo, Status, Tag};
+use super::state::{User, World};
 
 /// The addresses that answers contain.
 #[derive(Clone, Debug)]

@@ -26,6 +26,7 @@ mod person;
 mod pulls;
 mod refs;
 mod reply;
+mod repo;
 mod repos;
 mod routes;
 mod server;
@@ -37,7 +38,8 @@ pub use faults::Fault;
 pub use handle::{BOT, GitHub};
 pub use log::Record;
 pub use person::Repository;
-pub use state::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status, Suite, Tag, User};
+pub use repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status, Suite, Tag};
+pub use state::User;
 
 use std::net::SocketAddr;
 use std::ops::Deref;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::{Hook, Object, Pull, Repo, Status};
+use super::repo::{Hook, Object, Pull, Repo, Status};
 use super::{Shared, pulls, repos};
 
 /// A repository of the fake.

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::json::Urls;
 use super::json::{self, node, roots, time};
 use super::reply::{self, Answer, Reply};
+use super::repo::{Pull, Repo};
 use super::routes::{Call, required, text};
-use super::state::{Pull, Repo, World};
+use super::state::World;
 
 /// `GET /repos/{owner}/{repo}/pulls`.
 pub(crate) fn list(world: &mut World, call: &Call) -> Answer {

@@ -2,8 +2,9 @@
 
 use super::json;
 use super::reply::{Answer, Page, Reply};
+use super::repo::{Object, Repo};
 use super::routes::{Call, required};
-use super::state::{Object, Repo, World, most};
+use super::state::{World, most};
 
 /// `GET /repos/{owner}/{repo}/git/matching-refs/{ref}`: the refs that start with a text, in order.
 /// The list is complete, unless the client asks for pages.

@@ -7,8 +7,9 @@ use serde_json::json;
 use super::commits::resolve;
 use super::json::{self, roots};
 use super::reply::{self, Answer, Page, Reply};
+use super::repo::Status;
 use super::routes::{Call, required, text};
-use super::state::{Status, World};
+use super::state::World;
 
 /// The statuses of one commit and context that GitHub accepts.
 pub(crate) const MOST: usize = 1000;
