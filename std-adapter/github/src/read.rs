@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use datakit_client::db::{Content, Error, Path, Result, Tree};
+use datakit_client::db::{Content, Path, Result, TreeOps};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::layout::{self, DIRTY, MONITOR, path};
@@ -25,7 +25,7 @@ pub struct State {
 ///
 /// # Errors
 /// Returns the first error of the database, for example if the connection is lost.
-pub async fn read(tree: &Tree) -> Result<State> {
+pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
     let mut repos = Vec::new();
     for user in tree.read_dir(&Path::ROOT).await? {
         let dir = path([&user]);
@@ -38,9 +38,9 @@ pub async fn read(tree: &Tree) -> Result<State> {
     let marks = repos
         .iter()
         .flat_map(|repo| [MONITOR, DIRTY].map(|mark| layout::repo(repo).concat(&path([mark]))));
-    let mut found = read_files(tree, marks).await?;
+    let mut found = read_files(tree, marks.collect()).await?;
     let monitored = Parsed::new(&found).monitored;
-    found.extend(read_files(tree, monitored.iter().flat_map(contents)).await?);
+    found.extend(read_files(tree, monitored.iter().flat_map(contents).collect()).await?);
     Ok(Parsed::new(&found).into_state())
 }
 
@@ -54,9 +54,9 @@ fn contents(repo: &Repo) -> impl Iterator<Item = Path> {
 ///
 /// # Errors
 /// Returns the first error of the database, for example if the connection is lost.
-pub async fn read_refs(tree: &Tree, repo: &Repo) -> Result<Vec<Ref>> {
+pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
     let dir = layout::repo(repo).concat(&path(["ref"]));
-    let parsed = Parsed::new(&read_files(tree, [dir]).await?);
+    let parsed = Parsed::new(&read_files(tree, vec![dir]).await?);
     Ok(parsed.all.refs().values().cloned().collect())
 }
 
@@ -67,11 +67,11 @@ pub async fn read_refs(tree: &Tree, repo: &Repo) -> Result<Vec<Ref>> {
 ///
 /// # Errors
 /// Returns the first error of the database, for example if the connection is lost.
-pub async fn update(old: &Snapshot, tree: &Tree, changes: &Changes) -> Result<State> {
+pub async fn update<T: TreeOps>(old: &Snapshot, tree: &T, changes: &Changes) -> Result<State> {
     // `.monitor` may have changed, so everything in these repositories is read.
     let reread: BTreeSet<&Repo> = changes.ids.iter().filter_map(as_repo).collect();
     let marks = reread.iter().map(|repo| layout::monitor(repo));
-    let mut found = read_files(tree, marks).await?;
+    let mut found = read_files(tree, marks.collect()).await?;
     let mut monitored = Parsed::new(&found).monitored;
     let mut roots: Vec<Path> = monitored.iter().flat_map(contents).collect();
     let stays = |repo: &Repo| old.repos().contains(repo) && !reread.contains(repo);
@@ -109,8 +109,7 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
 }
 
 /// Reads files and everything in directories, many at a time. Paths that do not exist are left out.
-async fn read_files(tree: &Tree, roots: impl IntoIterator<Item = Path>) -> Result<Files> {
-    let mut waiting: Vec<Path> = roots.into_iter().collect();
+async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
     let mut running = FuturesUnordered::new();
     let mut files = Files::new();
     loop {
@@ -133,10 +132,10 @@ async fn read_files(tree: &Tree, roots: impl IntoIterator<Item = Path>) -> Resul
 }
 
 /// Reads one entry. The content is `None` if the entry does not exist.
-async fn read_entry(tree: &Tree, path: Path) -> Result<(Path, Option<Content>)> {
+async fn read_entry<T: TreeOps>(tree: &T, path: Path) -> Result<(Path, Option<Content>)> {
     match tree.read(&path).await {
         Ok(content) => Ok((path, Some(content))),
-        Err(Error::NotFound | Error::NotDirectory) => Ok((path, None)),
+        Err(error) if error.is_absent() => Ok((path, None)),
         Err(error) => Err(error),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datakit_client::db::{Branch, Db, Error, Path, Result, Transaction};
+use datakit_client::db::{
+    BranchExt, BranchOps, Database, Error, Path, Result, TransactionExt, TransactionOps, TreeOps,
+};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::read::CONCURRENCY;
@@ -19,7 +21,7 @@ const README: &[u8] = b"### DataKit -- GitHub bridge\n";
 ///
 /// # Errors
 /// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error of the database.
-pub async fn ensure_branch(db: &Db, name: &str) -> Result<Branch> {
+pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {
         let commit = branch.with_transaction(async |transaction| {
@@ -38,14 +40,17 @@ pub async fn ensure_branch(db: &Db, name: &str) -> Result<Branch> {
 /// # Errors
 /// Returns the first error of the database. Some of the files may have been written by then, so
 /// abort the transaction.
-pub async fn write(transaction: &Transaction, diff: &Diff) -> Result<()> {
+pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()> {
     remove_all(transaction, removed_paths(diff)).await?;
-    let prs = diff.updates().filter_map(|element| match element {
-        Element::Pr(pr) => Some(surplus_comments(transaction, pr)),
-        _ => None,
-    });
+    // A closure over these references would not be general enough for a future that is `Send`.
+    let mut reads = Vec::new();
+    for element in diff.updates() {
+        if let Element::Pr(pr) = element {
+            reads.push(surplus_comments(transaction, pr));
+        }
+    }
     let surplus: Vec<Vec<Path>> =
-        stream::iter(prs).buffer_unordered(CONCURRENCY).try_collect().await?;
+        stream::iter(reads).buffer_unordered(CONCURRENCY).try_collect().await?;
     remove_all(transaction, surplus.into_iter().flatten()).await?;
 
     let (mut written, mut removed) = (Vec::new(), Vec::new());
@@ -63,7 +68,7 @@ pub async fn write(transaction: &Transaction, diff: &Diff) -> Result<()> {
 ///
 /// # Errors
 /// Returns the first error of the database.
-pub async fn add_monitors(transaction: &Transaction, repos: &[Repo]) -> Result<usize> {
+pub async fn add_monitors<T: TransactionOps>(transaction: &T, repos: &[Repo]) -> Result<usize> {
     let mut missing = Vec::new();
     for path in repos.iter().map(layout::monitor).collect::<BTreeSet<Path>>() {
         if !transaction.tree().exists(&path).await? {
@@ -79,8 +84,8 @@ pub async fn add_monitors(transaction: &Transaction, repos: &[Repo]) -> Result<u
 ///
 /// # Errors
 /// Returns the first error of the database.
-pub async fn remove_dirty(
-    transaction: &Transaction,
+pub async fn remove_dirty<T: TransactionOps>(
+    transaction: &T,
     dirty: impl IntoIterator<Item = &DirtyId>,
 ) -> Result<()> {
     remove_all(transaction, dirty.into_iter().map(layout::dirty)).await
@@ -101,11 +106,11 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
 }
 
 /// Returns the directories of comments that the pull request does not have any more.
-async fn surplus_comments(transaction: &Transaction, pr: &Pr) -> Result<Vec<Path>> {
+async fn surplus_comments<T: TransactionOps>(transaction: &T, pr: &Pr) -> Result<Vec<Path>> {
     let dir = files::comments_dir(&pr.id);
     let names = match transaction.tree().read_dir(&dir).await {
         Ok(names) => names,
-        Err(Error::NotFound | Error::NotDirectory) => return Ok(Vec::new()),
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let needed: BTreeSet<String> = (0..pr.comments.len()).map(|index| index.to_string()).collect();
@@ -114,21 +119,18 @@ async fn surplus_comments(transaction: &Transaction, pr: &Pr) -> Result<Vec<Path
     surplus.map(|name| dir.clone().join(name)).collect()
 }
 
-async fn remove_all(
-    transaction: &Transaction,
+async fn remove_all<T: TransactionOps>(
+    transaction: &T,
     paths: impl IntoIterator<Item = Path>,
 ) -> Result<()> {
-    let removals = paths.into_iter().map(|path| async move {
-        match transaction.remove(&path).await {
-            Ok(()) | Err(Error::NotFound | Error::NotDirectory) => Ok(()),
-            Err(error) => Err(error),
-        }
-    });
+    let removals = paths
+        .into_iter()
+        .map(|path| async move { transaction.remove_if_present(&path).await.map(drop) });
     stream::iter(removals).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
 /// Writes files and creates missing directories.
-async fn write_all(transaction: &Transaction, files: Vec<(Path, Vec<u8>)>) -> Result<()> {
+async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>)>) -> Result<()> {
     // All directories of a level are created before those of the next level.
     let mut levels: BTreeMap<usize, BTreeSet<Path>> = BTreeMap::new();
     for (path, _) in &files {
@@ -158,4 +160,25 @@ async fn write_all(transaction: &Transaction, files: Vec<(Path, Vec<u8>)>) -> Re
         }
     });
     stream::iter(files).buffer_unordered(CONCURRENCY).try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Snapshot, read, update};
+
+    #[allow(dead_code)]
+    fn a_round_can_be_spawned<D: Database>(db: D) {
+        // `tokio::spawn` requires the futures of generic functions to be `Send`.
+        tokio::spawn(async move {
+            let branch = ensure_branch(&db, DEFAULT_BRANCH).await?;
+            let transaction = branch.transaction().await?;
+            let state = read(&transaction.tree()).await?;
+            let state =
+                update(&state.snapshot, &transaction.tree(), &crate::Changes::default()).await?;
+            remove_dirty(&transaction, &state.dirty).await?;
+            add_monitors(&transaction, &[]).await?;
+            write(&transaction, &Diff::between(&state.snapshot, &Snapshot::new())).await
+        });
+    }
 }
