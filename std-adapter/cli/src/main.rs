@@ -9,6 +9,7 @@ mod copy;
 mod db;
 mod debug_dir;
 mod error;
+mod external;
 mod log;
 mod manual;
 mod metrics;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(error) => Err(CliError::Failed(error.to_string())),
         },
+        Command::External(_) => external::run(Program::arguments().get(1..).unwrap_or_default()),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man(dir.as_deref()),
         Command::Client(command) => run_client(commands::run(program.connection, command)),

@@ -16,6 +16,7 @@ use datakit_server::Url;
 
 pub(crate) use self::db::DbCommand;
 pub(crate) use self::files::{ClientCommand, FindType, LsArgs};
+use crate::external::{ExternalCommand, is_external};
 use crate::serve::ServeArgs;
 
 /// Read, write and watch a file tree over 9P, or serve one
@@ -44,7 +45,7 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 {subcommands}
-  man     Print or write manual pages; `completions` prints those of a shell
+  man     Print manual pages; other commands: completions, bridge, ci, mount
 
 {options}{after-help}";
 
@@ -56,6 +57,12 @@ Examples:
   datakit watch /events
   datakit -a board.local cp config.json :/etc/config.json
   datakit cp -r :/tmp/results .
+
+Programs that are installed separately:
+  datakit bridge local ...   publish the branches of local Git repositories
+  datakit bridge github ...  keep repositories on GitHub and the database in step
+  datakit ci ...             test branches and pull requests
+  datakit mount ...          mount a server's tree
 
 Exit status: 0 on success, 1 if anything failed, 2 for a mistake on the command line. An error is
 printed to standard error as `datakit: PATH: REASON`. A server that gets SIGTERM or SIGHUP finishes the
@@ -74,12 +81,12 @@ impl Program {
     /// # Errors
     /// Returns an error if the arguments are invalid, or if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
-        // Hide `completions` and `man`, because the help template already lists them on one line.
-        let mut command =
-            ["completions", "man"].into_iter().fold(Program::full_command(), |command, name| {
-                command.mut_subcommand(name, |command| command.hide(true))
-            });
-        let matches = command.try_get_matches_from_mut(conventional(std::env::args_os()))?;
+        // These commands are hidden because the help template lists them on one line.
+        let hidden = ["completions", "man", "bridge", "ci", "mount"];
+        let mut command = hidden.into_iter().fold(Program::full_command(), |command, name| {
+            command.mut_subcommand(name, |command| command.hide(true))
+        });
+        let matches = command.try_get_matches_from_mut(Program::arguments())?;
         let mut program = Program::from_arg_matches(&matches)?;
         let is_typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let typed = ["address", "dialect", "timeout"].into_iter().find(is_typed);
@@ -87,14 +94,23 @@ impl Program {
         while let Some((name, matches)) = next {
             if is_local(name) {
                 let Some(option) = typed else { break };
-                let text =
-                    format!("`{name}` does not connect to a server, so it takes no '--{option}'");
+                let text = if is_external(name) {
+                    format!("`{name}` is another program: its options follow its name")
+                } else {
+                    format!("`{name}` does not connect to a server, so it takes no '--{option}'")
+                };
                 return Err(command.error(ErrorKind::ArgumentConflict, text));
             }
             program.connection.update_from_arg_matches(matches)?;
             next = matches.subcommand();
         }
         Ok(program)
+    }
+
+    /// Returns the arguments of the process, in a form that the definition of the command line
+    /// accepts.
+    pub(crate) fn arguments() -> Vec<OsString> {
+        conventional(std::env::args_os())
     }
 
     /// Returns the definition of the command line. Client commands also accept the options of
@@ -118,9 +134,9 @@ impl Program {
     }
 }
 
-/// Returns whether a command works without connecting to a server.
+/// Returns whether a command does not use the options of [`Connection`].
 fn is_local(command: &str) -> bool {
-    matches!(command, "serve" | "completions" | "man")
+    matches!(command, "serve" | "completions" | "man") || is_external(command)
 }
 
 /// Copies an option's help to its long help if `-h` hides the option. The long help appears in
@@ -263,6 +279,8 @@ pub(crate) enum Command {
     /// Work with the branches and commits of a database
     #[command(subcommand, after_help = db::EXAMPLES)]
     Db(DbCommand),
+    #[command(flatten)]
+    External(ExternalCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
