@@ -5,6 +5,7 @@
 mod branch;
 pub mod counters;
 mod database;
+mod direct;
 mod error;
 mod files;
 mod integrate;
@@ -17,6 +18,10 @@ mod transaction;
 pub use branch::{Branch, BranchLock, BranchWatch};
 pub use database::{Database, TRANSACTION_MEMORY};
 pub use datakit_client::db::{BranchName, Id};
+pub use direct::{
+    AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree, DirectBranch, DirectCommit, DirectDb,
+    DirectTransaction, DirectTree,
+};
 pub use error::{Error, Fault, Result, StoreError};
 pub use files::tree as file_tree;
 pub use integrate::{MergePolicy, fast_forward};

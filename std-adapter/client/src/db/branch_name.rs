@@ -21,6 +21,14 @@ pub struct InvalidBranchName {
     pub reason: String,
 }
 
+impl InvalidBranchName {
+    /// Creates the error. `reason` says which rule `name` breaks.
+    #[must_use]
+    pub fn new(name: String, reason: String) -> InvalidBranchName {
+        InvalidBranchName { name, reason }
+    }
+}
+
 impl fmt::Display for InvalidBranchName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "invalid branch name {:?}: {}", self.name, self.reason)

@@ -36,6 +36,9 @@ pub trait BranchExt: BranchOps {
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
     ///
+    /// Commits that change other files are merged, and so are commits that make the same change.
+    /// See [`TransactionOps::commit_fast_forward`] if `f` reads files that must not change meanwhile.
+    ///
     /// Returns the new head. Dropping the future aborts the transaction.
     ///
     /// # Errors
@@ -46,11 +49,11 @@ pub trait BranchExt: BranchOps {
     /// # use datakit_client::db::{Result, prelude::*};
     /// # async fn example<B: BranchOps>(branch: B) -> Result<()> {
     /// // `f` may run several times, so it borrows what it uses.
-    /// let path = &"counter".parse()?;
+    /// let (path, line) = (&"log".parse()?, b"started\n".as_slice());
     /// branch
-    ///     .update("Count", |transaction| async move {
+    ///     .update("Start", |transaction| async move {
     ///         let text = transaction.tree().read_file_if_present(path).await?;
-    ///         let longer = [text.unwrap_or_default(), b"+".to_vec()].concat();
+    ///         let longer = [text.unwrap_or_default().as_slice(), line].concat();
     ///         transaction.write_file(path, &longer).await
     ///     })
     ///     .await?;
@@ -183,7 +186,7 @@ pub trait TreeExt: TreeOps {
     /// in memory, so use this method only for subtrees whose size is known to be small.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the path does not exist.
+    /// Returns [`Error::NotFound`] if the path does not exist.
     fn read_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<BTreeMap<Path, Content>>>;
 }
 
@@ -238,8 +241,9 @@ pub trait TransactionExt: TransactionOps {
     /// The names in a [`Content::Dir`] are ignored.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if a parent exists and is not a directory. [`Error::IsDirectory`] if
-    /// a path that is to become a file is a directory. Some of the entries may have been written.
+    /// Returns [`Error::NotDirectory`] if a parent exists and is not a directory. Returns
+    /// [`Error::IsDirectory`] if a path that is to become a file is a directory. Some of the
+    /// entries may have been written.
     fn write_files<'a>(&'a self, files: &'a BTreeMap<Path, Content>) -> BoxFuture<'a, Result<()>>;
 
     /// Writes one file as [`write_files`](TransactionExt::write_files) does.
@@ -252,7 +256,7 @@ pub trait TransactionExt: TransactionOps {
     /// does not exist.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`] if the transaction has ended.
+    /// Returns [`Error::TransactionEnded`] if the transaction has ended.
     fn remove_if_present<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool>>;
 }
 

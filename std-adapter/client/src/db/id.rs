@@ -17,6 +17,14 @@ pub struct InvalidId {
     pub reason: String,
 }
 
+impl InvalidId {
+    /// Creates the error. `reason` says why `text` is not a valid id.
+    #[must_use]
+    pub fn new(text: String, reason: String) -> InvalidId {
+        InvalidId { text, reason }
+    }
+}
+
 impl fmt::Display for InvalidId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "invalid-hash {:?}: {}", self.text, self.reason)

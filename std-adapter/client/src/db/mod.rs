@@ -194,6 +194,13 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
+    /// Returns a handle for the commit with this id. This method sends no request, so a commit that
+    /// does not exist causes an error only when it is used.
+    #[must_use]
+    pub fn commit_with_id(&self, id: Id) -> Commit {
+        Commit::new(&self.client, id)
+    }
+
     /// Returns the tree with the given id. The id of a directory consists of `D-` followed by the
     /// hash of a tree, as in the `tree.live` file. If the id starts with `F-`, `X-` or `L-`, the
     /// root of the returned tree is a file. This method sends no request, so an invalid id causes

@@ -66,9 +66,9 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// branch before its first commit.
     ///
     /// # Errors
-    /// [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git branch
-    /// name. [`Error::Exists`](super::Error::Exists) if another branch excludes the name, as `a`
-    /// excludes `a/b`.
+    /// Returns [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git
+    /// branch name. Returns [`Error::Exists`](super::Error::Exists) if another branch excludes the
+    /// name, as `a` excludes `a/b`.
     fn branch(
         &self,
         name: impl AsRef<[u8]> + Send,
@@ -77,7 +77,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist. Returns
     /// [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git branch
     /// name.
     fn remove_branch(
@@ -88,12 +88,15 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Returns the commit with the given hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`](super::Error::InvalidHash) if the text is not a hash.
+    /// Returns [`Error::InvalidHash`](super::Error::InvalidHash) if the text is not a hash. Returns
     /// [`Error::NotFound`](super::Error::NotFound) if there is no such commit.
     fn commit(
         &self,
         hash: impl AsRef<[u8]> + Send,
     ) -> impl Future<Output = Result<Self::Commit>> + Send;
+
+    /// Returns a handle for the commit with this id, without checking that the commit exists.
+    fn commit_with_id(&self, id: Id) -> Self::Commit;
 
     /// Returns the tree with the given id, which is `D-` and the hash of a directory, or `F-`, `X-`
     /// or `L-` and the hash of a file or link. In the latter case the root of the tree is that file
@@ -109,8 +112,9 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Fails with the reason why the branch could not be fetched.
     fn fetch(&self, url: &str, branch: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Waits until this handle's pending operations have ended, and closes the connection if there
-    /// is one. Transactions of other handles are aborted only if they share the connection.
+    /// Drops this handle and waits until the database is closed. A connection to a server is closed
+    /// when all other handles have been dropped, including those of branches, commits, trees,
+    /// transactions and watches. A database without a server completes the commits in progress.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -129,26 +133,27 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Reads the head. Returns `None` if the branch has no commits.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
     /// Removes the branch. The branch's commits are kept as long as another branch contains them.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
     fn remove(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
     ///
     /// # Errors
-    /// [`Error::NotFastForward`](super::Error::NotFastForward) if `to` is not a descendant of the
-    /// head. [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if `to` is not a descendant
+    /// of the head. Returns [`Error::NotFound`](super::Error::NotFound) if the commit does not
+    /// exist.
     fn fast_forward(&self, to: &Self::Commit) -> impl Future<Output = Result<()>> + Send;
 
     /// Starts a transaction at the head of the branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn transaction(&self) -> impl Future<Output = Result<Self::Transaction>> + Send;
 
     /// Watches the head. The watch returns the current head immediately, and then each new head.
@@ -156,7 +161,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn watch_head(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
 
     /// Watches the value at a path in the branch. The watch returns the current value immediately,
@@ -164,7 +169,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// are skipped while the watch is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn watch_path(
         &self,
         path: &Path,
@@ -175,7 +180,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// stream.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn reflog(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
 }
 
@@ -193,25 +198,25 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
     /// Reads the message. Invalid UTF-8 is replaced with U+FFFD.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
     fn message(&self) -> impl Future<Output = Result<String>> + Send;
 
     /// Reads the parents, in the order stored in the commit.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
     fn parents(&self) -> impl Future<Output = Result<Vec<Self>>> + Send;
 
     /// Reads the changes from `old` to this commit, sorted by path.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if one of the commits no longer exists.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if one of the commits no longer exists.
     fn diff(&self, old: &Self) -> impl Future<Output = Result<Vec<Change>>> + Send;
 
     /// Reads all fields of the commit.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
     fn details(&self) -> impl Future<Output = Result<Details<Self>>> + Send;
 }
 
@@ -230,19 +235,19 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads a file, executable or not.
     ///
     /// # Errors
-    /// [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
+    /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
     fn read_file(&self, path: &Path) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
     /// Returns the sorted names in a directory.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`](super::Error::NotDirectory) if the path is not a directory.
+    /// Returns [`Error::NotDirectory`](super::Error::NotDirectory) if the path is not a directory.
     fn read_dir(&self, path: &Path) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
 
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`](super::Error::NotSymlink) if the path is not a link.
+    /// Returns [`Error::NotSymlink`](super::Error::NotSymlink) if the path is not a link.
     fn read_link(&self, path: &Path) -> impl Future<Output = Result<ByteString>> + Send;
 
     /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or if
@@ -290,14 +295,14 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// only if it contains a file.
     ///
     /// # Errors
-    /// [`Error::Exists`](super::Error::Exists) if the path already exists.
+    /// Returns [`Error::Exists`](super::Error::Exists) if the path already exists.
     fn create_dir(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`](super::Error::NotDirectory) if the path or one of its parents exists
-    /// and is not a directory.
+    /// Returns [`Error::NotDirectory`](super::Error::NotDirectory) if the path or one of its
+    /// parents exists and is not a directory.
     fn make_dirs(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates a file, or replaces an existing file or link.
@@ -357,15 +362,16 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// Returns the changes between `old` and the current tree, sorted by path.
     ///
     /// # Errors
-    /// [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
     fn diff(&self, old: &Self::Commit) -> impl Future<Output = Result<Vec<Change>>> + Send;
 
     /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
     /// are not errors, but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last merge have
-    /// not been resolved. [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
+    /// Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last
+    /// merge have not been resolved. Returns [`Error::NotFound`](super::Error::NotFound) if the
+    /// commit does not exist.
     fn merge(
         &self,
         theirs: &Self::Commit,
@@ -381,11 +387,26 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// If the future is dropped, the changes may or may not have been committed.
     ///
     /// # Errors
-    /// [`Error::Conflict`](super::Error::Conflict) if the branch and the transaction changed the
-    /// same file. [`Error::OpenConflicts`](super::Error::OpenConflicts) if a merge left unresolved
-    /// conflicts. [`Error::NotFound`](super::Error::NotFound) if one of the parents does not exist.
-    /// A failed commit leaves the transaction open.
+    /// Returns [`Error::Conflict`](super::Error::Conflict) if the branch and the transaction
+    /// changed the same file. Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if a
+    /// merge left unresolved conflicts. Returns [`Error::NotFound`](super::Error::NotFound) if one
+    /// of the parents does not exist. A failed commit leaves the transaction open.
     fn commit(&self, message: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
+
+    /// Like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
+    /// transaction started. Of several transactions that started at the same commit, only one
+    /// succeeds. Use this method for counters and locks: two transactions that make the same change
+    /// do not conflict, so `commit` would merge them into one change.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
+    /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
+    /// operation, as the original server does not. Otherwise, returns the errors of
+    /// [`commit`](TransactionOps::commit).
+    fn commit_fast_forward(
+        &self,
+        message: &str,
+    ) -> impl Future<Output = Result<Self::Commit>> + Send;
 
     /// Ends the transaction without committing it. Aborting never fails, and aborting again has no
     /// effect.

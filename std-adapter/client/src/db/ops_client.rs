@@ -34,6 +34,10 @@ impl Database for Db {
         Db::commit(self, hash).await
     }
 
+    fn commit_with_id(&self, id: Id) -> Commit {
+        Db::commit_with_id(self, id)
+    }
+
     fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Db::tree(self, id)
     }
@@ -205,6 +209,10 @@ impl TransactionOps for Transaction {
 
     async fn commit(&self, message: &str) -> Result<Commit> {
         Transaction::commit(self, message).await
+    }
+
+    async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
+        Transaction::commit_fast_forward(self, message).await
     }
 
     async fn abort(&self) {

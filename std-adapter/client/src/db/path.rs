@@ -108,7 +108,10 @@ impl Path {
     }
 
     /// Like [`Path::split_last`], but fails for the root.
-    pub(super) fn dir_and_name(&self) -> Result<(Path, ByteString)> {
+    ///
+    /// # Errors
+    /// Returns [`Error::InvalidPath`] for the root.
+    pub fn dir_and_name(&self) -> Result<(Path, ByteString)> {
         self.split_last().ok_or_else(|| invalid(b"/", "the operation does not accept the root"))
     }
 }

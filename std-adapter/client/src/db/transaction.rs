@@ -320,19 +320,37 @@ impl Transaction {
     /// if one of the parents does not exist. [`Error::Conflict`] and [`Error::OpenConflicts`] leave
     /// the transaction open.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
-        self.control_file("msg")?.replace(message.as_bytes()).await?;
-        let ctl = self.control_file("ctl")?;
-        let head = match ctl.command_with_reply("commit id").await {
+        match self.end_with("commit id", message).await {
             Err(error) if error.is_unknown_command() => {
-                ctl.command("commit").await?;
-                None
+                self.control_file("ctl")?.command("commit").await?;
+                self.state.end();
+                self.branch.head().await?.ok_or(Error::NotFound)
             }
-            reply => Some(reply?),
-        };
+            other => other,
+        }
+    }
+
+    /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
+    /// started. Of several transactions that started at the same commit, only one succeeds. Use
+    /// this method for counters and locks: two transactions that make the same change do not
+    /// conflict, so [`Transaction::commit`] would merge them into one change.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
+    /// server does not support this command, as the original server does not. Otherwise, returns
+    /// the same errors as [`Transaction::commit`].
+    pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
+        self.end_with("commit ff-only id", message).await
+    }
+
+    /// Commits with a command that replies with the new head.
+    async fn end_with(&self, command: &str, message: &str) -> Result<Commit> {
+        self.control_file("msg")?.replace(message.as_bytes()).await?;
+        let head = self.control_file("ctl")?.command_with_reply(command).await?;
         self.state.end();
-        match head.as_deref().map(str::trim) {
-            Some(head) if !head.is_empty() => Ok(Commit::new(self.client(), parse_id(head)?)),
-            _ => self.branch.head().await?.ok_or(Error::NotFound),
+        match head.trim() {
+            "" => self.branch.head().await?.ok_or(Error::NotFound),
+            head => Ok(Commit::new(self.client(), parse_id(head)?)),
         }
     }
 

@@ -49,6 +49,15 @@ impl<T: Send + 'static> Watch<T> {
         Watch { values: Box::pin(values), ended: false }
     }
 
+    /// Returns a watch of the values that `f` returns for the values of this watch.
+    #[must_use]
+    pub fn map<U: Send + 'static>(self, f: impl FnMut(T) -> U + Send + 'static) -> Watch<U> {
+        Watch::unfold((self, f), |(mut watch, mut f)| async move {
+            let value = watch.next().await?;
+            Some((value.map(&mut f), (watch, f)))
+        })
+    }
+
     /// Waits for the next value. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
@@ -171,6 +180,17 @@ pub enum PathValue<T = Tree> {
 }
 
 impl<T> PathValue<T> {
+    /// Converts the tree of a directory.
+    #[must_use]
+    pub fn map_tree<U>(self, f: impl FnOnce(T) -> U) -> PathValue<U> {
+        match self {
+            PathValue::File(bytes) => PathValue::File(bytes),
+            PathValue::Exec(bytes) => PathValue::Exec(bytes),
+            PathValue::Link(target) => PathValue::Link(target),
+            PathValue::Dir(tree) => PathValue::Dir(f(tree)),
+        }
+    }
+
     /// Returns the bytes of a file, executable or not. Returns `None` for a link or a directory.
     #[must_use]
     pub fn into_file(self) -> Option<Vec<u8>> {

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::hash_text::line;
 use super::quota::{Guarded, Permit, Quota};
 use crate::counters::GaugeGuard;
+use crate::remote::fetch::CancelOnDrop;
 use crate::remote::sanitize::sanitize_url;
 use crate::remote::{CancelFlag, FetchError};
 use crate::{BranchName, Database, Id};
@@ -165,16 +166,6 @@ impl Directory for RemoteDir {
 
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
-    }
-}
-
-/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request is
-/// cancelled or the client disconnects.
-struct CancelOnDrop(CancelFlag);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

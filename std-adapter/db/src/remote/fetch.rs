@@ -118,6 +118,16 @@ impl CancelFlag {
     }
 }
 
+/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request or the
+/// future that fetches is cancelled.
+pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Fetches `branch` from the repository at `url` into the branch with the same name in the
 /// repository at `dir`. Uses the transport settings of the repository `served`.
 pub(crate) fn fetch(

@@ -1,0 +1,181 @@
+//! A database without a server, behind the traits of `datakit_client::db`.
+
+mod any;
+mod branch;
+mod commit;
+mod error;
+mod fetch;
+mod transaction;
+mod tree;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Debug};
+use std::path::Path;
+use std::sync::Arc;
+
+use datakit_client::ByteString;
+use datakit_client::db::{self, Result};
+use datakit_core::vfs::User;
+use parking_lot::Mutex;
+
+pub use any::{AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree};
+pub use branch::DirectBranch;
+pub use commit::DirectCommit;
+pub use transaction::DirectTransaction;
+pub use tree::DirectTree;
+
+use crate::identity::Identity;
+use crate::store::{GitStore, MemoryStore};
+use crate::{BranchName, Database, Id};
+
+/// A database that this process reads and writes itself, without a server.
+///
+/// Programs that are generic over [`db::Database`] run on this type and on a server alike. Clones
+/// share the database.
+///
+/// ```
+/// use datakit_client::db::prelude::*;
+/// use datakit_db::DirectDb;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("notes");
+/// let db = DirectDb::open(&path).await?;
+/// let master = db.branch("master").await?;
+/// let transaction = master.transaction().await?;
+/// transaction.write_file(&"etc/motd".parse()?, b"hello\n").await?;
+/// let head = transaction.commit("First").await?;
+/// assert_eq!(head.tree().read_file(&"etc/motd".parse()?).await?, b"hello\n");
+/// # Ok(()) }
+/// ```
+///
+/// - Watches see the changes of this process at once, and changes that other programs make to the
+///   repository shortly afterwards.
+/// - Only one process at a time can open a repository with [`DirectDb::open`] or serve it. Programs
+///   such as `git` may use it meanwhile.
+/// - Methods that wait for the disk do so on tokio's blocking threads. Methods that change a
+///   transaction work in memory, but may read directories from the disk.
+/// - A commit whose future is dropped may still be completed. [`db::Database::close`] waits for such
+///   commits.
+#[derive(Clone)]
+pub struct DirectDb {
+    database: Database,
+    author: Identity,
+    /// The branches for which handles were created. They are listed even if they have no commit.
+    created: Arc<Mutex<BTreeSet<BranchName>>>,
+}
+
+impl DirectDb {
+    /// Uses an open database. The author of commits is the one that the database gives to anonymous
+    /// users, by default `datakit <datakit@mobyproject.org>`.
+    #[must_use]
+    pub fn new(database: Database) -> DirectDb {
+        let author = database.authors().of(User::default());
+        DirectDb { database, author, created: Arc::default() }
+    }
+
+    /// Opens the Git repository at `path`, or creates a bare repository if there is none. See
+    /// [`GitStore::open`].
+    ///
+    /// # Errors
+    /// Returns [`db::Error::Backend`] if the repository cannot be used, or if another process has
+    /// opened it.
+    pub async fn open(path: impl AsRef<Path>) -> Result<DirectDb> {
+        let path = path.as_ref().to_owned();
+        let open = move || Ok(DirectDb::new(Database::new(Arc::new(GitStore::open(&path)?))?));
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.unwrap_or_else(|error| Err(crate::Error::store_from("cannot open", error).into()))
+    }
+
+    /// Creates an empty database in memory, which is lost when the last handle is dropped.
+    ///
+    /// # Errors
+    /// Returns [`db::Error::Backend`] if the database cannot be created.
+    pub fn in_memory() -> Result<DirectDb> {
+        Ok(DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?))
+    }
+
+    /// Sets the author and committer of commits for this handle and its later clones.
+    #[must_use]
+    pub fn with_author(self, author: Identity) -> DirectDb {
+        DirectDb { author, ..self }
+    }
+
+    /// Returns the database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Runs `work`, which may wait for the disk.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> crate::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        Ok(self.database.run(work).await?)
+    }
+}
+
+impl db::Database for DirectDb {
+    type Branch = DirectBranch;
+    type Commit = DirectCommit;
+    type Transaction = DirectTransaction;
+    type Tree = DirectTree;
+
+    async fn branches(&self) -> Result<Vec<ByteString>> {
+        let heads = self.run(Database::heads).await?;
+        let mut names = self.created.lock().clone();
+        names.extend(heads.into_iter().map(|(name, _)| name));
+        Ok(names.iter().map(|name| name.as_bytes().into()).collect())
+    }
+
+    async fn branch(&self, name: impl AsRef<[u8]> + Send) -> Result<DirectBranch> {
+        let name = BranchName::new(name)?;
+        let checked = name.clone();
+        self.run(move |database| match database.store().conflicting_branch(&checked)? {
+            Some(other) => Err(crate::Error::BranchConflict { branch: checked.to_string(), other }),
+            None => Ok(()),
+        })
+        .await?;
+        self.created.lock().insert(name.clone());
+        Ok(DirectBranch::new(self, &name))
+    }
+
+    async fn remove_branch(&self, name: impl AsRef<[u8]> + Send) -> Result<()> {
+        let name = BranchName::new(name)?;
+        db::BranchOps::remove(&DirectBranch::new(self, &name)).await
+    }
+
+    async fn commit(&self, hash: impl AsRef<[u8]> + Send) -> Result<DirectCommit> {
+        let id = Id::parse(hash.as_ref())?;
+        self.run(move |database| database.objects().named_commit(id).map(drop)).await?;
+        Ok(self.commit_with_id(id))
+    }
+
+    fn commit_with_id(&self, id: Id) -> DirectCommit {
+        DirectCommit::new(&self.database, id)
+    }
+
+    fn tree(&self, id: impl AsRef<[u8]>) -> DirectTree {
+        DirectTree::named(&self.database, id.as_ref())
+    }
+
+    async fn fetch(&self, url: &str, branch: &str) -> Result<DirectCommit> {
+        Ok(self.commit_with_id(fetch::fetch(&self.database, url, branch).await?))
+    }
+
+    async fn close(self) {
+        self.database.drain().await;
+    }
+}
+
+impl Debug for DirectDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectDb")
+            .field("database", &self.database)
+            .field("author", &self.author)
+            .finish_non_exhaustive()
+    }
+}
