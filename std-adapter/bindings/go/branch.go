@@ -1,0 +1,87 @@
+package datakit
+
+import "context"
+
+// A Branch is a branch of the database, which may have no commits yet.
+type Branch struct {
+	client *Client
+	name   string
+	// dir is the path of the branch's directory.
+	dir string
+}
+
+func newBranch(c *Client, name string) *Branch {
+	return &Branch{client: c, name: name, dir: "branch/" + escaper.Replace(name)}
+}
+
+// Name returns the name.
+func (b *Branch) Name() string { return b.name }
+
+// Head returns the newest commit, or nil if the branch has no commits.
+func (b *Branch) Head(ctx context.Context) (*Commit, error) {
+	line, err := b.client.readText(ctx, b.dir+"/head")
+	if err != nil {
+		return nil, failed("head of", b.name, err)
+	}
+	return b.client.parseHead(line)
+}
+
+// Remove removes the branch. Its commits stay while another branch has them.
+func (b *Branch) Remove(ctx context.Context) error {
+	return failed("remove branch", b.name, b.client.files.Remove(ctx, b.dir))
+}
+
+// FastForward moves the branch to a descendant of its head, or to any commit if it has no head. It
+// fails with ErrNotFastForward if the commit is not a descendant, for example because somebody else
+// has moved the branch.
+func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
+	err := b.client.files.Command(ctx, b.dir+"/fast-forward", string(commit.hash))
+	return failed("fast-forward", b.name, err)
+}
+
+// Update begins a transaction and calls f with it. If f returns an error or panics, the transaction
+// is aborted. If f returns nil without Commit or Abort, the transaction is aborted and Update fails
+// with ErrTransactionOpen.
+func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
+	tx, err := b.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if !tx.Ended() {
+		return failed("update", b.name, ErrTransactionOpen)
+	}
+	return nil
+}
+
+// WatchHead watches the head. The first value is the present head, and later values are new heads.
+// A value is nil if the branch has no commits. Heads are skipped while nobody receives.
+func (b *Branch) WatchHead(ctx context.Context) (*Watch[*Commit], error) {
+	return b.watchCommits(ctx, "head.live")
+}
+
+// Reflog watches every move of the head from now on. A value is nil if the branch was removed. If
+// nobody receives for long, the server ends the stream.
+func (b *Branch) Reflog(ctx context.Context) (*Watch[*Commit], error) {
+	return b.watchCommits(ctx, "reflog")
+}
+
+func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit], error) {
+	parse := func(_ context.Context, line string) (*Commit, error) { return b.client.parseHead(line) }
+	w, err := newWatch(ctx, b.client, b.dir+"/"+file, parse)
+	return w, failed("watch", b.name, err)
+}
+
+// WatchPath watches a path. The first value is what is there now, and later values are what is
+// there after a change. A value is nil if nothing is there. Values are skipped while nobody
+// receives.
+func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
+	if err := checkPath("watch", path); err != nil {
+		return nil, err
+	}
+	w, err := newWatch(ctx, b.client, b.dir+"/"+watchFile(path), b.client.readValue)
+	return w, failed("watch", b.name+" "+path, err)
+}

@@ -1,0 +1,178 @@
+package datakit
+
+import (
+	"context"
+	"sort"
+	"strings"
+
+	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
+)
+
+// maxText is the largest size of a text such as a message or a list, in bytes.
+const maxText = 1 << 24
+
+// A Client is a database on a server.
+type Client struct {
+	files *p9.Client
+}
+
+// Dial connects to a server, for example with the network "tcp" and the address "localhost:5640".
+// The context limits the time for connecting only; the connection outlives it.
+func Dial(ctx context.Context, network, address string) (*Client, error) {
+	files, err := p9.Dial(ctx, network, address, p9.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return NewClient(files), nil
+}
+
+// NewClient returns the database at the root of a connection.
+//
+// The dialect should be 9P2000.u. The errors of 9P2000.L have no texts, so ErrConflict,
+// ErrOpenConflicts, ErrNotFastForward and ErrMoved cannot be told apart. 9P2000 has no symbolic
+// links.
+func NewClient(files *p9.Client) *Client {
+	return &Client{files: files}
+}
+
+// Files returns the connection, for access to the server's files by their paths.
+func (c *Client) Files() *p9.Client { return c.files }
+
+// Close closes the connection, which ends all transactions and watches.
+func (c *Client) Close() error { return c.files.Close() }
+
+// Branches returns the sorted names of the branches that have commits, and of those that this
+// connection has created.
+func (c *Client) Branches(ctx context.Context) ([]string, error) {
+	entries, err := c.files.ReadDir(ctx, "branch")
+	if err != nil {
+		return nil, failed("list", "branches", err)
+	}
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = unescaper.Replace(entry.Name())
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+// Branch returns a branch. If it does not exist, the server creates it for this connection; others
+// see it after the first commit.
+func (c *Client) Branch(ctx context.Context, name string) (*Branch, error) {
+	if err := checkBranch(name); err != nil {
+		return nil, err
+	}
+	b := newBranch(c, name)
+	// Creating a branch that exists is not an error.
+	if err := c.files.Mkdir(ctx, b.dir, 0o755); err != nil {
+		return nil, failed("branch", name, err)
+	}
+	return b, nil
+}
+
+// RemoveBranch removes a branch.
+func (c *Client) RemoveBranch(ctx context.Context, name string) error {
+	if err := checkBranch(name); err != nil {
+		return err
+	}
+	return newBranch(c, name).Remove(ctx)
+}
+
+// Commit returns the commit with a hash. It fails with fs.ErrNotExist if there is none.
+func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
+	id, err := ParseHash(hash)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.readText(ctx, "commits/"+string(id)); err != nil {
+		return nil, failed("commit", hash, err)
+	}
+	return &Commit{client: c, hash: id}, nil
+}
+
+// CommitUnchecked returns the commit with a hash without asking the server whether it exists.
+func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
+	return c.parseCommit(hash)
+}
+
+// Tree returns the tree with an id: "D-" and the hash of a tree, or "F-", "X-" or "L-" and the hash
+// of a blob, of which the root is a file. It sends no request, so a wrong id is an error of the
+// calls that read.
+func (c *Client) Tree(id string) *Tree {
+	if strings.Contains(id, "/") {
+		// An id with a slash would lead elsewhere.
+		id = escaper.Replace(id)
+	}
+	return &Tree{client: c, root: "trees/" + id}
+}
+
+// Fetch makes the server fetch a branch of another repository. It waits for the end of the fetch
+// and changes no branch of this database. The server protects the commit from garbage collection
+// only until Fetch returns, so let a branch point to it soon.
+func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
+	dir := "remotes/" + uniqueName()
+	if err := c.files.Mkdir(ctx, dir, 0o755); err != nil {
+		return nil, failed("fetch", url, err)
+	}
+	// The original server cannot remove remotes.
+	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
+	err := c.files.WriteFile(ctx, dir+"/url", []byte(url))
+	if err == nil {
+		err = c.files.Command(ctx, dir+"/fetch", branch)
+	}
+	var head string
+	if err == nil {
+		head, err = c.readText(ctx, dir+"/head")
+	}
+	if err != nil {
+		return nil, failed("fetch", url, err)
+	}
+	return c.parseCommit(head)
+}
+
+// readText reads a short file.
+func (c *Client) readText(ctx context.Context, path string) (string, error) {
+	text, err := c.files.ReadFileLimit(ctx, path, maxText)
+	return string(text), err
+}
+
+// parseCommit parses a hash that the server sent.
+func (c *Client) parseCommit(line string) (*Commit, error) {
+	hash, err := ParseHash(line)
+	if err != nil {
+		return nil, err
+	}
+	return &Commit{client: c, hash: hash}, nil
+}
+
+// parseHead parses a hash, or an empty line that stands for no commit.
+func (c *Client) parseHead(line string) (*Commit, error) {
+	if strings.TrimSpace(line) == "" {
+		return nil, nil
+	}
+	return c.parseCommit(line)
+}
+
+// parseCommits parses lines with one hash each.
+func (c *Client) parseCommits(text string) ([]*Commit, error) {
+	commits := []*Commit{}
+	for _, line := range lines(text) {
+		commit, err := c.parseCommit(line)
+		if err != nil {
+			return nil, err
+		}
+		commits = append(commits, commit)
+	}
+	return commits, nil
+}
+
+// lines returns the lines of a text that are not empty.
+func lines(text string) []string {
+	var all []string
+	for _, line := range strings.Split(text, "\n") {
+		if line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}

@@ -1,0 +1,153 @@
+package datakit
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sort"
+	"strings"
+
+	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
+)
+
+// CommitOptions change what a commit does.
+type CommitOptions struct {
+	// FastForwardOnly makes the commit fail with ErrMoved if the branch is not where the
+	// transaction began. Of all such transactions, exactly one succeeds.
+	FastForwardOnly bool
+	// IfChanged makes no commit if the files have not changed.
+	IfChanged bool
+}
+
+// Commit commits the changes and returns the new head of the branch, which is a merge commit if the
+// branch has changed since the transaction began. The transaction has then ended.
+//
+// It fails with ErrConflict if the branch and the transaction changed the same file, with
+// ErrOpenConflicts if conflicts of a merge are not resolved, and with fs.ErrNotExist if a parent
+// does not exist. The transaction is then still open. If ctx ends, the changes may be committed or
+// not.
+func (tx *Transaction) Commit(ctx context.Context, message string) (*Commit, error) {
+	return tx.CommitWith(ctx, message, CommitOptions{})
+}
+
+// CommitWith is Commit with options.
+func (tx *Transaction) CommitWith(ctx context.Context, message string, options CommitOptions) (*Commit, error) {
+	if err := tx.writeControl(ctx, "commit", "msg", message); err != nil {
+		return nil, err
+	}
+	command := "commit id"
+	if options.FastForwardOnly {
+		command += " ff-only"
+	}
+	if options.IfChanged {
+		command += " if-changed"
+	}
+	head, err := tx.client.files.CommandReply(ctx, tx.dir+"/ctl", command)
+	var refused *p9.Error
+	if command == "commit id" && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
+		// The original server does not reply with the new head.
+		head, err = "", tx.client.files.Command(ctx, tx.dir+"/ctl", "commit")
+	}
+	if err != nil {
+		return nil, failed("commit", tx.branch.name, err)
+	}
+	tx.ended.Store(true)
+	if strings.TrimSpace(head) != "" {
+		return tx.client.parseCommit(head)
+	}
+	return tx.branch.Head(ctx)
+}
+
+// Abort ends the transaction without a commit. It waits until the server has done so, but no longer
+// than 10 seconds. It does nothing if the transaction has ended. It cannot fail, because the end of
+// the connection also ends the transaction.
+func (tx *Transaction) Abort() {
+	if tx.ended.Swap(true) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+	defer cancel()
+	_ = tx.client.files.Command(ctx, tx.dir+"/ctl", "close")
+}
+
+// Parents returns the parents that the commit will have: the commit from which the transaction
+// started and the merged commits.
+func (tx *Transaction) Parents(ctx context.Context) ([]*Commit, error) {
+	text, err := tx.readControl(ctx, "parents", "parents")
+	if err != nil {
+		return nil, err
+	}
+	return tx.client.parseCommits(text)
+}
+
+// SetParents sets the parents that the commit will have. It changes no files.
+func (tx *Transaction) SetParents(ctx context.Context, parents []*Commit) error {
+	var text strings.Builder
+	for _, parent := range parents {
+		text.WriteString(string(parent.hash) + "\n")
+	}
+	return tx.writeControl(ctx, "set parents", "parents", text.String())
+}
+
+// SetAuthor sets the author of the commit, in the form NAME <EMAIL>.
+func (tx *Transaction) SetAuthor(ctx context.Context, author string) error {
+	return tx.writeControl(ctx, "set author", "author", author)
+}
+
+// A Merge is the result of a merge into a transaction. Its trees can be read until the next merge
+// or the end of the transaction.
+type Merge struct {
+	// Ours has the files of the transaction before the merge, Theirs those of the merged commit,
+	// and Base those of their common ancestor, which is empty if there is none.
+	Ours, Theirs, Base *Tree
+	// Conflicts has the sorted paths of the files in conflict. Write or remove each of them before
+	// the commit.
+	Conflicts []string
+}
+
+// Merge merges a commit into the transaction and adds it to the parents. Conflicts are not errors.
+// It fails with ErrOpenConflicts if conflicts of the last merge are not resolved.
+func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error) {
+	if tx.Ended() {
+		return nil, failed("merge", theirs.String(), ErrTransactionEnded)
+	}
+	err := tx.client.files.Command(ctx, tx.dir+"/merge", string(theirs.hash))
+	if err != nil {
+		return nil, failed("merge", theirs.String(), err)
+	}
+	conflicts, err := tx.Conflicts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Merge{
+		Ours:      tx.tree("ours"),
+		Theirs:    tx.tree("theirs"),
+		Base:      tx.tree("base"),
+		Conflicts: conflicts,
+	}, nil
+}
+
+// Conflicts returns the sorted paths of the files that are in conflict since the last merge and
+// have been neither written nor removed.
+func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
+	text, err := tx.readControl(ctx, "conflicts", "conflicts")
+	// There is no such file before the first merge.
+	if errors.Is(err, fs.ErrNotExist) {
+		return []string{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	paths := append([]string{}, lines(text)...)
+	sort.Strings(paths)
+	return paths, nil
+}
+
+// inBackground calls f with a context that ends after the time of Abort.
+func inBackground(f func(context.Context)) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+		defer cancel()
+		f(ctx)
+	}()
+}

@@ -1,0 +1,121 @@
+package datakit
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
+)
+
+// The errors of this package. Compare with errors.Is.
+var (
+	// ErrIsDir means that the path is a directory.
+	ErrIsDir = p9.ErrIsDir
+	// ErrNotDir means that the path, or a name in it other than the last, is not a directory.
+	ErrNotDir = p9.ErrNotDir
+	// ErrNotFile means that the path is a directory or a symbolic link.
+	ErrNotFile = errors.New("not a file")
+	// ErrNotSymlink means that the path is not a symbolic link.
+	ErrNotSymlink = errors.New("not a symbolic link")
+	// ErrConflict means that the branch and the transaction changed the same file. The transaction
+	// is still open.
+	ErrConflict = errors.New("merge conflict")
+	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The
+	// transaction is still open.
+	ErrOpenConflicts = errors.New("conflicts of a merge are not resolved")
+	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit.
+	ErrNotFastForward = errors.New("not a fast-forward")
+	// ErrMoved means that the branch has moved since the transaction began.
+	ErrMoved = errors.New("the branch has moved")
+	// ErrInvalidHash means that a text is not a hash, which has 40 lower-case hex digits.
+	ErrInvalidHash = errors.New("invalid hash")
+	// ErrInvalidBranch means that a text is not a valid branch name of Git.
+	ErrInvalidBranch = errors.New("invalid branch name")
+	// ErrInvalidPath means that a path has a name that is not allowed, or that the operation does
+	// not accept the root.
+	ErrInvalidPath = errors.New("invalid path")
+	// ErrTransactionEnded means that the transaction was committed or aborted before.
+	ErrTransactionEnded = errors.New("the transaction has ended")
+	// ErrTransactionOpen means that the function passed to Branch.Update returned nil without
+	// committing or aborting the transaction.
+	ErrTransactionOpen = errors.New("the transaction was neither committed nor aborted")
+	// ErrStreamEnded means that the server ended a stream, for example because the client read too
+	// slowly.
+	ErrStreamEnded = errors.New("the server ended the stream")
+)
+
+// An Error adds the operation and its object to the reason.
+type Error struct {
+	// Op is the operation, for example "commit".
+	Op string
+	// Object is the path, the branch or the hash.
+	Object string
+	// Err is the reason.
+	Err error
+	// kind is the error of this package that Err stands for, or nil.
+	kind error
+}
+
+// Error returns the operation, the object and the reason.
+func (e *Error) Error() string {
+	if e.Object == "" {
+		return e.Op + ": " + e.Err.Error()
+	}
+	return e.Op + " " + e.Object + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is returns true if target is the kind of the error.
+func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
+
+// failed adds the operation and its object to an error of the connection. Other errors, such as
+// those of a context, stay in the chain.
+func failed(op, object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		return err
+	}
+	// The path on the server would repeat the object.
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	e := &Error{Op: op, Object: object, Err: err}
+	var reply *p9.Error
+	if errors.As(err, &reply) {
+		e.kind = kindOf(reply.Text)
+	}
+	return e
+}
+
+// kindOf recognizes the errors of the database, which have no number of their own.
+func kindOf(text string) error {
+	switch {
+	case strings.HasPrefix(text, "Merge conflict: "):
+		return ErrConflict
+	case text == "conflicts file is not empty":
+		return ErrOpenConflicts
+	case text == "not-fast-forward":
+		return ErrNotFastForward
+	case strings.HasPrefix(text, "invalid-hash "):
+		return ErrInvalidHash
+	case strings.HasPrefix(text, "invalid branch name "):
+		return ErrInvalidBranch
+	case strings.HasSuffix(text, " is not a directory"):
+		return ErrNotDir
+	case strings.HasPrefix(text, "branch ") && strings.Contains(text, " moved from "):
+		return ErrMoved
+	}
+	return nil
+}
+
+// invalid returns an error about an argument, for which no request was sent.
+func invalid(op, object, reason string, kind error) error {
+	return &Error{Op: op, Object: object, Err: errors.New(reason), kind: kind}
+}

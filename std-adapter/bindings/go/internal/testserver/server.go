@@ -1,0 +1,59 @@
+// Package testserver starts the program datakit for tests.
+package testserver
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// startTimeout is how long Start waits for the server's address.
+const startTimeout = 20 * time.Second
+
+// Start runs `datakit serve` with these options until the test ends. The environment variable
+// DATAKIT names the program. It returns the address on which the server listens.
+func Start(t testing.TB, options ...string) string {
+	t.Helper()
+	address, stop, err := Run(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return address
+}
+
+// Run starts the server. The caller must call stop, which kills it and waits for its end.
+func Run(options ...string) (address string, stop func(), err error) {
+	program := os.Getenv("DATAKIT")
+	if program == "" {
+		return "", nil, fmt.Errorf("the environment variable DATAKIT must name the program datakit")
+	}
+	args := append([]string{"serve", "--listen-9p", "tcp://127.0.0.1:0", "-q"}, options...)
+	server := exec.Command(program, args...)
+	server.Stderr = os.Stderr
+	endWithParent(server)
+	stdout, err := server.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := server.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		server.Process.Kill()
+		server.Wait()
+	}
+	timer := time.AfterFunc(startTimeout, func() { server.Process.Kill() })
+	defer timer.Stop()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	const prefix = "listening on tcp://"
+	if err != nil || !strings.HasPrefix(line, prefix) {
+		stop()
+		return "", nil, fmt.Errorf("%s printed %q instead of its address: %v", program, line, err)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(line, prefix)), stop, nil
+}

@@ -1,0 +1,110 @@
+// Package p9 is a client for 9P servers. It speaks 9P2000.u, 9P2000.L and 9P2000.
+//
+// Any number of goroutines may use a client. Their requests share one connection and do not wait
+// for each other. If the context of a call ends, the client sends Tflush and the call returns
+// immediately with the error of the context.
+//
+// A path has names separated by slashes. It starts at the root of the tree, with or without a
+// slash. Its names must not be "." or "..".
+//
+// If the connection is lost, all calls fail with an error that is ErrLost. The client does not
+// connect again.
+package p9
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// maxFile is the largest size of a file that ReadFile reads, in bytes.
+const maxFile = 1<<31 - 1
+
+// A Client is a session on a connection.
+type Client struct {
+	conn *conn
+	root *fid
+}
+
+// Dialect returns the dialect that the client and the server agreed on.
+func (c *Client) Dialect() Dialect { return c.conn.dialect }
+
+// MessageSize returns the largest message that the client and the server agreed on, in bytes.
+func (c *Client) MessageSize() uint32 { return c.conn.msize }
+
+// Done is closed when the connection is closed or lost. Err then returns the reason.
+func (c *Client) Done() <-chan struct{} { return c.conn.ctx.Done() }
+
+// Err returns nil while the connection is open.
+func (c *Client) Err() error { return c.conn.lost() }
+
+// Close closes the connection. Calls that wait fail with an error that is ErrLost.
+func (c *Client) Close() error {
+	c.conn.fail(ErrClosed)
+	c.conn.running.Wait()
+	return nil
+}
+
+// FidsInUse returns how many fids are in use, without the root. A fid is in use until the server
+// has answered the request that frees it.
+func (c *Client) FidsInUse() int { return c.conn.fids.inUse() }
+
+// RequestsInFlight returns how many requests wait for their replies, without those that free fids.
+func (c *Client) RequestsInFlight() int { return c.conn.tags.inUse() }
+
+// Names splits a path into its names. It fails if a name is "." or "..", or has a NUL byte.
+func Names(path string) ([]string, error) {
+	names := make([]string, 0, strings.Count(path, "/")+1)
+	for _, name := range strings.Split(path, "/") {
+		switch {
+		case name == "":
+		case name == "." || name == "..":
+			return nil, errors.New("the names . and .. are not allowed")
+		case strings.ContainsRune(name, 0):
+			return nil, errors.New("a name must not contain a NUL byte")
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func baseName(path string) string {
+	path = strings.TrimRight(path, "/")
+	if path == "" {
+		return "/"
+	}
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+// with walks to a path, calls f with the fid and closes the fid if f has not.
+func (c *Client) with(ctx context.Context, op, path string, f func(*fid) error) error {
+	names, err := Names(path)
+	if err != nil {
+		return pathError(op, path, err)
+	}
+	file, err := c.root.walk(ctx, names...)
+	if err != nil {
+		return pathError(op, path, err)
+	}
+	defer file.close()
+	return pathError(op, path, f(file))
+}
+
+// withParent walks to the directory of a path and calls f with its fid and the last name.
+func (c *Client) withParent(ctx context.Context, op, path string, f func(dir *fid, name string) error) error {
+	names, err := Names(path)
+	if err == nil && len(names) == 0 {
+		err = errors.New("the operation does not accept the root")
+	}
+	if err != nil {
+		return pathError(op, path, err)
+	}
+	last := len(names) - 1
+	dir, err := c.root.walk(ctx, names[:last]...)
+	if err != nil {
+		return pathError(op, path, err)
+	}
+	defer dir.close()
+	return pathError(op, path, f(dir, names[last]))
+}

@@ -1,0 +1,371 @@
+package p9
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+)
+
+// A conn sends requests and matches replies with them. Any number of goroutines may use it. No lock
+// is held while a goroutine waits for a reply or for the network.
+//
+// The numbers of the tags say what they are for, so neither a flush nor a clunk ever waits for a
+// free tag:
+//
+//	0 to M-1       requests
+//	M to 2M-1      the Tflush of the request with the tag minus M
+//	2M to 2M+F-1   the Tclunk or Tremove of the fid with the tag minus 2M
+//
+// M is Options.MaxRequests and F is Options.MaxFids.
+type conn struct {
+	net     net.Conn
+	peer    string
+	dialect Dialect
+	msize   uint32
+	options Options
+
+	tags *pool
+	fids *pool
+
+	mu    sync.Mutex
+	calls map[uint16]*call
+	// queue holds the frames that the writer has not taken yet. It has at most one frame for each
+	// tag in use.
+	queue [][]byte
+	// wake tells the writer that the queue is not empty.
+	wake chan struct{}
+	// err is set before ctx ends.
+	err error
+
+	// ctx ends with the connection.
+	ctx context.Context
+	end context.CancelFunc
+	// running counts the reader and the writer.
+	running sync.WaitGroup
+}
+
+// A call is a request without a reply.
+type call struct {
+	kind byte
+	// reply gets the reply, if somebody waits for it.
+	reply chan []byte
+	// settle is called once if nobody takes the reply, with the reply or, if the request was
+	// flushed before it had an effect, with nil. It must not block.
+	settle func(reply []byte)
+	// flushing is set once nobody waits anymore and a Tflush has been sent.
+	flushing bool
+	// late is a reply that arrived before the Rflush.
+	late []byte
+}
+
+// start runs the reader and the writer.
+func (c *conn) start(reader *bufio.Reader) {
+	c.running.Add(2)
+	go func() {
+		defer c.running.Done()
+		c.fail(c.read(reader))
+	}()
+	go func() {
+		defer c.running.Done()
+		if err := c.write(); err != nil {
+			c.fail(err)
+		}
+	}()
+}
+
+// fail ends the connection. Only the first call has an effect.
+func (c *conn) fail(cause error) {
+	c.mu.Lock()
+	first := c.err == nil
+	if first {
+		c.err = &lostError{peer: c.peer, cause: cause}
+		c.queue = nil
+		c.calls = nil
+	}
+	c.mu.Unlock()
+	if first {
+		c.end()
+		c.net.Close()
+	}
+}
+
+// lost returns the reason why the connection ended.
+func (c *conn) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// acquire waits for a number of a pool.
+func (c *conn) acquire(ctx context.Context, p *pool) (uint32, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	number, err := p.acquire(ctx, c.ctx.Done())
+	if err == errLost {
+		err = c.lost()
+	}
+	return number, err
+}
+
+// enqueue registers a call and hands its frame to the writer. It does not block.
+func (c *conn) enqueue(tag uint16, call *call, frame []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	c.calls[tag] = call
+	c.push(frame)
+	return nil
+}
+
+// push appends a frame to the queue. The caller holds the lock.
+func (c *conn) push(frame []byte) {
+	c.queue = append(c.queue, frame)
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write sends the frames of the queue until the connection ends.
+func (c *conn) write() error {
+	for {
+		select {
+		case <-c.wake:
+		case <-c.ctx.Done():
+			return nil
+		}
+		c.mu.Lock()
+		frames := net.Buffers(c.queue)
+		c.queue = nil
+		c.mu.Unlock()
+		if _, err := frames.WriteTo(c.net); err != nil {
+			return err
+		}
+	}
+}
+
+// read receives replies until the connection ends.
+func (c *conn) read(reader *bufio.Reader) error {
+	for {
+		frame, err := readFrame(reader, c.msize)
+		if err != nil {
+			return err
+		}
+		if err := c.receive(binary.LittleEndian.Uint16(frame[5:]), frame); err != nil {
+			return err
+		}
+	}
+}
+
+// readFrame reads a message. It allocates no more than msize bytes.
+func readFrame(reader *bufio.Reader, msize uint32) ([]byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(reader, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(size[:])
+	if n < headerSize || n > msize {
+		return nil, protocolError("a message has %d bytes, but must have %d to %d", n, headerSize, msize)
+	}
+	frame := make([]byte, n)
+	copy(frame, size[:])
+	if _, err := io.ReadFull(reader, frame[4:]); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return frame, nil
+}
+
+// receive hands a reply to its call.
+func (c *conn) receive(tag uint16, frame []byte) error {
+	c.mu.Lock()
+	call := c.calls[tag]
+	if call == nil {
+		c.mu.Unlock()
+		return protocolError("a reply of type %d has the tag %d, which no request has", frame[4], tag)
+	}
+	if call.flushing {
+		defer c.mu.Unlock()
+		if call.late != nil {
+			return protocolError("the request with the tag %d has two replies", tag)
+		}
+		call.late = frame
+		return nil
+	}
+	delete(c.calls, tag)
+	if call.kind == msgTflush {
+		return c.flushed(tag, frame)
+	}
+	c.mu.Unlock()
+	if call.settle != nil && call.reply == nil {
+		call.settle(frame)
+		return nil
+	}
+	c.releaseTag(tag)
+	call.reply <- frame
+	return nil
+}
+
+// flushed handles an Rflush: the tag of the request can be used again. The caller holds the lock,
+// which this method releases.
+func (c *conn) flushed(tag uint16, frame []byte) error {
+	old := tag - uint16(c.options.MaxRequests)
+	call := c.calls[old]
+	delete(c.calls, old)
+	c.mu.Unlock()
+	if frame[4] != msgTflush+1 {
+		return protocolError("the reply to Tflush has the type %d", frame[4])
+	}
+	c.releaseTag(old)
+	if call.settle != nil {
+		call.settle(call.late)
+	}
+	return nil
+}
+
+// releaseTag frees the tag of a request. The tags of clunks belong to their fids.
+func (c *conn) releaseTag(tag uint16) {
+	if int(tag) < c.options.MaxRequests {
+		c.tags.release(uint32(tag))
+	}
+}
+
+// roundTrip sends a request and waits for its reply. It returns the fields of the reply.
+//
+// If ctx ends first, it sends Tflush and returns ctx.Err() without waiting for Rflush. The tag is
+// not used again before Rflush. If roundTrip returns an error other than *Error, settle, which may
+// be nil, is called once as soon as the effect of the request is known.
+func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
+	err := r.err
+	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {
+		err = tooLong("a request", int(c.msize), "bytes")
+	}
+	var number uint32
+	if err == nil {
+		number, err = c.acquire(ctx, c.tags)
+	}
+	if err != nil {
+		if settle != nil {
+			settle(nil)
+		}
+		return nil, err
+	}
+	tag := uint16(number)
+	call := &call{kind: r.kind(), reply: make(chan []byte, 1), settle: settle}
+	if err := c.enqueue(tag, call, r.finish(tag)); err != nil {
+		return nil, err
+	}
+	select {
+	case frame := <-call.reply:
+		return c.fields(call, frame)
+	case <-ctx.Done():
+		if c.flush(tag, call) {
+			return nil, ctx.Err()
+		}
+	case <-c.ctx.Done():
+	}
+	// The reply may have arrived at the same time.
+	select {
+	case frame := <-call.reply:
+		return c.fields(call, frame)
+	case <-c.ctx.Done():
+		return nil, c.lost()
+	}
+}
+
+// flush sends a Tflush for a call. It returns false if the reply has arrived already or if the
+// connection has ended.
+func (c *conn) flush(tag uint16, call *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[tag] != call {
+		return false
+	}
+	call.flushing = true
+	flushTag := tag + uint16(c.options.MaxRequests)
+	c.calls[flushTag] = newFlush
+	c.push(newRequest(msgTflush).u16(tag).finish(flushTag))
+	return true
+}
+
+// newFlush is the call of every Tflush, because nobody waits for an Rflush.
+var newFlush = &call{kind: msgTflush}
+
+// fields checks the type of a reply. An error reply becomes an *Error.
+func (c *conn) fields(call *call, frame []byte) (*decoder, error) {
+	d := &decoder{rest: frame[headerSize:]}
+	switch kind := frame[4]; {
+	case kind == call.kind+1:
+		return d, nil
+	case kind == msgRerror && c.dialect != DialectL:
+		text := d.str()
+		errno := uint32(0)
+		if c.dialect == DialectU {
+			errno = d.u32()
+		}
+		if d.complete() {
+			return nil, newError(errno, text)
+		}
+	case kind == msgRlerror && c.dialect == DialectL:
+		errno := d.u32()
+		if d.complete() {
+			return nil, errorOf(errno)
+		}
+	}
+	err := protocolError("the reply to a request of type %d has the type %d or cannot be decoded", call.kind, frame[4])
+	c.fail(err)
+	return nil, c.lost()
+}
+
+// malformed ends the connection, because a reply has the wrong fields.
+func (c *conn) malformed(request byte) error {
+	c.fail(protocolError("the reply to a request of type %d cannot be decoded", request))
+	return c.lost()
+}
+
+// done checks that nothing is left of a reply.
+func (c *conn) done(d *decoder, request byte) error {
+	if d.complete() {
+		return nil
+	}
+	return c.malformed(request)
+}
+
+// drop sends a Tclunk or a Tremove, both of which free the fid, whatever the reply is. Nobody can
+// cancel it. The reply goes to the channel.
+func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
+	replies := make(chan []byte, 1)
+	tag := uint16(2*c.options.MaxRequests) + uint16(fid)
+	call := &call{kind: kind, settle: func(frame []byte) {
+		c.fids.release(fid)
+		replies <- frame
+	}}
+	// An error means that the connection has ended, and the fid with it.
+	_ = c.enqueue(tag, call, newRequest(kind).u32(fid).finish(tag))
+	return replies
+}
+
+// dropAndWait is drop for callers that want the error of the server.
+func (c *conn) dropAndWait(ctx context.Context, kind byte, fid uint32) error {
+	replies := c.drop(kind, fid)
+	select {
+	case frame := <-replies:
+		d, err := c.fields(&call{kind: kind}, frame)
+		if err != nil {
+			return err
+		}
+		return c.done(d, kind)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.ctx.Done():
+		return c.lost()
+	}
+}

@@ -1,0 +1,130 @@
+package p9
+
+import (
+	"context"
+	"io/fs"
+	"sort"
+	"strings"
+)
+
+const (
+	// maxNames is the largest number of entries in a listing.
+	maxNames = 1 << 20
+	// maxListing is the largest size of a listing in bytes, as it is sent.
+	maxListing = 1 << 28
+)
+
+// A DirEntry is a file in a listing. It implements fs.DirEntry.
+type DirEntry struct {
+	name string
+	mode fs.FileMode
+	// Qid identifies the file.
+	Qid Qid
+	// stat is nil in 9P2000.L, which lists only names.
+	stat *Stat
+	// find reads the attributes if they are not in the listing. It is nil in a listing of
+	// File.ReadDir.
+	find func() (*Stat, error)
+}
+
+// Name returns the name, without the directory.
+func (e *DirEntry) Name() string { return e.name }
+
+// IsDir returns true if the file is a directory.
+func (e *DirEntry) IsDir() bool { return e.mode.IsDir() }
+
+// Type returns the type bits of the mode.
+func (e *DirEntry) Type() fs.FileMode { return e.mode.Type() }
+
+// Stat returns the attributes if they are in the listing, which is so except in 9P2000.L, or nil.
+func (e *DirEntry) Stat() *Stat { return e.stat }
+
+// Info returns the attributes. In 9P2000.L, it sends requests, with the context of
+// Client.ReadDir, and is not supported for the entries of File.ReadDir.
+func (e *DirEntry) Info() (fs.FileInfo, error) {
+	if e.stat != nil {
+		return e.stat, nil
+	}
+	if e.find == nil {
+		return nil, pathError("stat", e.name, ErrUnsupported)
+	}
+	s, err := e.find()
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// readDir reads the whole of an open directory. It returns the entries in the server's order,
+// without "." and "..".
+func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
+	if !f.qid.IsDir() {
+		return nil, errorOf(20)
+	}
+	var entries []*DirEntry
+	offset, size := int64(0), 0
+	seen := map[int64]bool{}
+	for {
+		kind := byte(msgTread)
+		if f.conn.dialect == DialectL {
+			kind = msgTreaddir
+		}
+		data, err := f.readData(ctx, kind, int(f.iounit), offset)
+		if err != nil {
+			return nil, err
+		}
+		if len(data) == 0 {
+			return entries, nil
+		}
+		seen[offset] = true
+		size += len(data)
+		var page []*DirEntry
+		if page, offset, err = f.decodePage(data, offset); err != nil {
+			return nil, err
+		}
+		entries = append(entries, page...)
+		if len(entries) > maxNames {
+			return nil, tooLong("a directory", maxNames, "names")
+		}
+		if size > maxListing {
+			return nil, tooLong("a directory", maxListing, "bytes")
+		}
+		if seen[offset] {
+			return nil, protocolError("a listing goes back to the offset %d", offset)
+		}
+	}
+}
+
+// decodePage decodes the reply to one read of a directory. It returns the offset of the next read.
+func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) {
+	next := offset + int64(len(data))
+	var page []*DirEntry
+	for d := (&decoder{rest: data}); len(d.rest) > 0; {
+		var e *DirEntry
+		if f.conn.dialect == DialectL {
+			e = &DirEntry{Qid: d.qid()}
+			next = int64(d.u64())
+			e.mode = direntMode(d.u8())
+			e.name = d.str()
+		} else {
+			s := decodeStat(d, f.conn.dialect)
+			e = &DirEntry{name: s.name, mode: s.mode, Qid: s.Qid, stat: s}
+		}
+		if d.bad {
+			return nil, 0, f.conn.malformed(msgTread)
+		}
+		if e.name == "." || e.name == ".." {
+			continue
+		}
+		// Callers walk to the names, so a name must not lead elsewhere.
+		if e.name == "" || strings.ContainsAny(e.name, "/\x00") {
+			return nil, 0, protocolError("a directory has an entry with the name %q", e.name)
+		}
+		page = append(page, e)
+	}
+	return page, next, nil
+}
+
+func sortEntries(entries []*DirEntry) {
+	sort.Slice(entries, func(i, j int) bool { return entries[i].name < entries[j].name })
+}

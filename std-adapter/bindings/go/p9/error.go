@@ -1,0 +1,158 @@
+package p9
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// These errors can be compared with errors.Is. A file that does not exist, a name that exists and a
+// missing permission are fs.ErrNotExist, fs.ErrExist and fs.ErrPermission.
+var (
+	// ErrIsDir means that the path is a directory.
+	ErrIsDir = errors.New("is a directory")
+	// ErrNotDir means that the path, or a name in it other than the last, is not a directory.
+	ErrNotDir = errors.New("not a directory")
+	// ErrNotEmpty means that a directory still has entries.
+	ErrNotEmpty = errors.New("directory not empty")
+	// ErrReadOnly means that a file, a directory or the whole tree is read-only.
+	ErrReadOnly = errors.New("read-only file")
+	// ErrUnsupported means that the server or the dialect does not have the operation.
+	ErrUnsupported = errors.New("operation not supported")
+	// ErrLost means that the connection was closed or lost. All later calls fail.
+	ErrLost = errors.New("connection lost")
+	// ErrProtocol means that the server broke the rules of 9P. The client closes the connection.
+	ErrProtocol = errors.New("protocol violation")
+	// ErrTooLong means that a file or a listing exceeds a limit of this client.
+	ErrTooLong = errors.New("too long")
+	// ErrClosed means that the file was closed before.
+	ErrClosed = fs.ErrClosed
+)
+
+// errLost is replaced by the cause before a caller sees it.
+var errLost = errors.New("connection ended")
+
+// An Error is an error reply of the server.
+type Error struct {
+	// Errno is the Linux error number, or 0 if it is unknown. 9P2000 has no numbers, so the client
+	// derives the number from the text.
+	Errno uint32
+	// Text is the server's message. 9P2000.L has no texts, so the text is the usual one of the
+	// number.
+	Text string
+}
+
+// Error returns the text.
+func (e *Error) Error() string { return e.Text }
+
+// Is compares the number with the errors of this package and of the package fs.
+func (e *Error) Is(target error) bool {
+	for _, row := range errnos {
+		if row.errno == e.Errno {
+			return row.kind != nil && row.kind == target
+		}
+	}
+	return false
+}
+
+// errnos lists the Linux error numbers in use, their texts and the errors they are.
+var errnos = []struct {
+	errno uint32
+	kind  error
+	text  string
+}{
+	{1, fs.ErrPermission, "Operation not permitted"},
+	{2, fs.ErrNotExist, "No such file or directory"},
+	{5, nil, "Input/output error"},
+	{9, nil, "Bad file descriptor"},
+	{11, nil, "Resource temporarily unavailable"},
+	{12, nil, "Cannot allocate memory"},
+	{13, fs.ErrPermission, "Permission denied"},
+	{16, nil, "Device or resource busy"},
+	{17, fs.ErrExist, "File exists"},
+	{18, nil, "Invalid cross-device link"},
+	{20, ErrNotDir, "Not a directory"},
+	{21, ErrIsDir, "Is a directory"},
+	{22, fs.ErrInvalid, "Invalid argument"},
+	{24, nil, "Too many open files"},
+	{27, nil, "File too large"},
+	{28, nil, "No space left on device"},
+	{29, nil, "Illegal seek"},
+	{30, ErrReadOnly, "Read-only file system"},
+	{36, nil, "File name too long"},
+	{38, ErrUnsupported, "Function not implemented"},
+	{39, ErrNotEmpty, "Directory not empty"},
+	{95, ErrUnsupported, "Operation not supported"},
+	{110, nil, "Connection timed out"},
+	{116, nil, "Stale file handle"},
+}
+
+// spellings lists further texts with which servers that send no numbers report an error.
+var spellings = map[string]uint32{
+	"Already exists":               17,
+	"file already exists":          17,
+	"file does not exist":          2,
+	"file not found":               2,
+	"permission denied":            13,
+	"Is not a directory":           20,
+	"not a directory":              20,
+	"Can't walk from a file":       20,
+	"Can't write to directories":   21,
+	"Read-only file":               30,
+	"Directory is read-only":       30,
+	"Can only contain directories": 1,
+}
+
+// newError returns the error for a reply in which the number or the text may be missing.
+func newError(errno uint32, text string) *Error {
+	if errno == 0 {
+		return &Error{Errno: errnoOf(text), Text: text}
+	}
+	if text == "" {
+		return errorOf(errno)
+	}
+	return &Error{Errno: errno, Text: text}
+}
+
+// errorOf returns the error with this number and its usual text.
+func errorOf(errno uint32) *Error {
+	for _, row := range errnos {
+		if row.errno == errno {
+			return &Error{Errno: errno, Text: row.text}
+		}
+	}
+	return &Error{Errno: errno, Text: fmt.Sprintf("error number %d", errno)}
+}
+
+func errnoOf(text string) uint32 {
+	for _, row := range errnos {
+		if row.text == text {
+			return row.errno
+		}
+	}
+	return spellings[text]
+}
+
+// A lostError says why a connection ended.
+type lostError struct {
+	peer  string
+	cause error
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("9p: the connection to %s is lost: %v", e.peer, e.cause)
+}
+
+func (e *lostError) Unwrap() error { return e.cause }
+
+func (e *lostError) Is(target error) bool { return target == ErrLost }
+
+// protocolError returns an error that is ErrProtocol.
+func protocolError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+}
+
+// tooLong returns an error that is ErrTooLong.
+func tooLong(what string, limit int, unit string) error {
+	return fmt.Errorf("9p: %s: %w: the limit is %d %s", what, ErrTooLong, limit, unit)
+}

@@ -1,0 +1,224 @@
+package p9
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// A Mode says what an open file is for.
+type Mode byte
+
+// The modes. Truncate can be added to WriteOnly and ReadWrite.
+const (
+	ReadOnly  Mode = 0
+	WriteOnly Mode = 1
+	ReadWrite Mode = 2
+	Truncate  Mode = 0x10
+)
+
+// linux returns the flags of Tlopen.
+func (m Mode) linux() uint32 {
+	flags := uint32(m & 3)
+	if m&Truncate != 0 {
+		flags |= 0o1000
+	}
+	return flags
+}
+
+// A File is a file on the server: open after Client.Open and Client.Create, and not yet open after
+// Client.Walk. It has a fid until it is closed. Any number of goroutines may use an open file, and
+// every call sends its own offset.
+type File struct {
+	fid  *fid
+	name string
+}
+
+// Name returns the path with which the file was opened.
+func (f *File) Name() string { return f.name }
+
+// Qid identifies the file.
+func (f *File) Qid() Qid { return f.fid.qid }
+
+// Open opens a file that is not open yet.
+func (f *File) Open(ctx context.Context, mode Mode) error {
+	if err := f.check("open", 0); err != nil {
+		return err
+	}
+	return f.wrap("open", f.fid.open(ctx, mode))
+}
+
+// ReadAll reads an open file from its start until an empty read. If the file has more than limit
+// bytes, the error is ErrTooLong. If s is not nil, it has the attributes of the file, and the last
+// read is omitted for a file that has a version and this length.
+func (f *File) ReadAll(ctx context.Context, limit int, s *Stat) ([]byte, error) {
+	if err := f.check("read", 0); err != nil {
+		return nil, err
+	}
+	data, err := f.fid.readAll(ctx, limit, s)
+	return data, f.wrap("read", err)
+}
+
+// ReadDir reads all entries of an open directory, sorted by name.
+func (f *File) ReadDir(ctx context.Context) ([]*DirEntry, error) {
+	if err := f.check("readdir", 0); err != nil {
+		return nil, err
+	}
+	entries, err := f.fid.readDir(ctx)
+	sortEntries(entries)
+	return entries, f.wrap("readdir", err)
+}
+
+// ReadLink returns the target of a symbolic link that is not open. The caller gives the attributes.
+func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
+	if err := f.check("readlink", 0); err != nil {
+		return "", err
+	}
+	target, err := f.fid.readLink(ctx, s)
+	return target, f.wrap("readlink", err)
+}
+
+// ReadContext reads from a file at an offset. It sends one request and returns what the server
+// answers, which may be less than len(p). At the end of the file, it returns io.EOF. A read of a
+// stream waits for news.
+func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, error) {
+	if err := f.check("read", offset); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	n, err := f.fid.read(ctx, p, offset)
+	if err == nil && n == 0 {
+		return 0, io.EOF
+	}
+	return n, f.wrap("read", err)
+}
+
+// WriteContext writes all of p at an offset. If p does not fit into one message, it sends several.
+func (f *File) WriteContext(ctx context.Context, p []byte, offset int64) (int, error) {
+	if err := f.check("write", offset); err != nil {
+		return 0, err
+	}
+	if err := f.fid.writeAll(ctx, p, offset); err != nil {
+		return 0, f.wrap("write", err)
+	}
+	return len(p), nil
+}
+
+// ReadAt implements io.ReaderAt. It reads until p is full or the file ends.
+func (f *File) ReadAt(p []byte, offset int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		m, err := f.ReadContext(context.Background(), p[n:], offset+int64(n))
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// WriteAt implements io.WriterAt.
+func (f *File) WriteAt(p []byte, offset int64) (int, error) {
+	return f.WriteContext(context.Background(), p, offset)
+}
+
+// Reader returns an io.Reader that starts at an offset. A read of the reader ends with ctx. Only
+// one goroutine may use the reader.
+func (f *File) Reader(ctx context.Context, offset int64) io.Reader {
+	return &fileReader{ctx, f, offset}
+}
+
+// Writer returns an io.Writer that starts at an offset. A write of the writer ends with ctx. Only
+// one goroutine may use the writer.
+func (f *File) Writer(ctx context.Context, offset int64) io.Writer {
+	return &fileWriter{ctx, f, offset}
+}
+
+// Stat reads the attributes.
+func (f *File) Stat(ctx context.Context) (*Stat, error) {
+	if err := f.check("stat", 0); err != nil {
+		return nil, err
+	}
+	s, err := f.fid.stat(ctx, baseName(f.name))
+	return s, f.wrap("stat", err)
+}
+
+// SetSize truncates the file or extends it with zeros.
+func (f *File) SetSize(ctx context.Context, size uint64) error {
+	if err := f.check("truncate", 0); err != nil {
+		return err
+	}
+	return f.wrap("truncate", f.fid.setSize(ctx, size))
+}
+
+// Chmod sets the permissions.
+func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
+	if err := f.check("chmod", 0); err != nil {
+		return err
+	}
+	return f.wrap("chmod", f.fid.setMode(ctx, perm))
+}
+
+// Deliveries returns the deliveries of a stream file from its start. Only one goroutine may use
+// the result, and nobody may read the file at the same time.
+func (f *File) Deliveries() *Deliveries {
+	return &Deliveries{file: f}
+}
+
+// Close frees the file on the server and waits until the server has answered or the connection is
+// lost. It returns fs.ErrClosed if the file was closed before.
+func (f *File) Close() error {
+	return f.wrap("close", f.fid.closeAndWait(context.Background()))
+}
+
+// Release closes the file without waiting for the server. It does nothing if the file was closed
+// before.
+func (f *File) Release() {
+	f.fid.close()
+}
+
+func (f *File) check(op string, offset int64) error {
+	if f.fid.closed.Load() {
+		return f.wrap(op, ErrClosed)
+	}
+	if offset < 0 {
+		return f.wrap(op, errors.New("negative offset"))
+	}
+	return nil
+}
+
+func (f *File) wrap(op string, err error) error {
+	return pathError(op, f.name, err)
+}
+
+// pathError adds the operation and the path to an error.
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+type fileReader struct {
+	ctx    context.Context
+	file   *File
+	offset int64
+}
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	n, err := r.file.ReadContext(r.ctx, p, r.offset)
+	r.offset += int64(n)
+	return n, err
+}
+
+type fileWriter struct {
+	ctx    context.Context
+	file   *File
+	offset int64
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.file.WriteContext(w.ctx, p, w.offset)
+	w.offset += int64(n)
+	return n, err
+}

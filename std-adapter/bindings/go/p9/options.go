@@ -1,0 +1,82 @@
+package p9
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+)
+
+// A Dialect is a version of the protocol.
+type Dialect string
+
+// The dialects.
+const (
+	// Dialect0 is 9P2000. Its errors have no numbers and it has no symbolic links.
+	Dialect0 Dialect = "9P2000"
+	// DialectU is 9P2000.u. Its errors have numbers and texts.
+	DialectU Dialect = "9P2000.u"
+	// DialectL is 9P2000.L. Its errors have numbers and no texts.
+	DialectL Dialect = "9P2000.L"
+)
+
+// Options say how a client connects. The zero value of each field stands for its default.
+type Options struct {
+	// Dialects are offered in this order. The default is 9P2000.u, 9P2000.L, 9P2000.
+	Dialects []Dialect
+	// User is the name to attach with. The default is the environment variable USER or "nobody".
+	User string
+	// Tree is the name of the tree to attach to. The default is "/".
+	Tree string
+	// MessageSize is the largest message to offer, in bytes, at least 256. The server may choose
+	// less. The default is 128 KiB and 24 bytes.
+	MessageSize uint32
+	// MaxRequests is how many requests may be in flight, at most 16384. Further requests wait. A
+	// read that waits for news, as of a watch, is in flight all the time. The default is 1024.
+	MaxRequests int
+	// MaxFids is how many fids may be in use, at most 32000. An open file has one, and so has
+	// every call while it runs. Calls that need a fid wait. The default is 4096.
+	MaxFids int
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if len(o.Dialects) == 0 {
+		o.Dialects = []Dialect{DialectU, DialectL, Dialect0}
+	}
+	for _, dialect := range o.Dialects {
+		if dialect != Dialect0 && dialect != DialectU && dialect != DialectL {
+			return o, fmt.Errorf("9p: the dialect %q is none of 9P2000, 9P2000.u and 9P2000.L", dialect)
+		}
+	}
+	if o.User == "" {
+		o.User = os.Getenv("USER")
+	}
+	if o.User == "" {
+		o.User = "nobody"
+	}
+	if o.Tree == "" {
+		o.Tree = "/"
+	}
+	if len(o.User) > math.MaxUint8 || len(o.Tree) > math.MaxUint8 {
+		return o, errors.New("9p: the names of the user and of the tree may have 255 bytes")
+	}
+	if o.MessageSize == 0 {
+		o.MessageSize = 128<<10 + ioHeader
+	}
+	if o.MessageSize < 256 {
+		return o, fmt.Errorf("9p: the message size is %d bytes, but must be at least 256", o.MessageSize)
+	}
+	if o.MaxRequests == 0 {
+		o.MaxRequests = 1024
+	}
+	if o.MaxFids == 0 {
+		o.MaxFids = 4096
+	}
+	if o.MaxRequests < 1 || o.MaxRequests > 16384 {
+		return o, fmt.Errorf("9p: MaxRequests is %d, but must be 1 to 16384", o.MaxRequests)
+	}
+	if o.MaxFids < 1 || o.MaxFids > 32000 {
+		return o, fmt.Errorf("9p: MaxFids is %d, but must be 1 to 32000", o.MaxFids)
+	}
+	return o, nil
+}

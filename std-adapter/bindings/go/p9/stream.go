@@ -1,0 +1,49 @@
+package p9
+
+import (
+	"context"
+	"io"
+)
+
+// maxDelivery is the largest size of a delivery in bytes.
+const maxDelivery = 1 << 24
+
+// Deliveries reads a stream file, which delivers text in pieces. The server marks the end of each
+// delivery with an empty read, and the end of the stream with two.
+type Deliveries struct {
+	file   *File
+	offset int64
+	// text is the part of the next delivery that has been read.
+	text []byte
+	// marked is set if the last read was empty.
+	marked bool
+}
+
+// Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx ends, no
+// delivery is lost, and a later call continues.
+func (d *Deliveries) Next(ctx context.Context) ([]byte, error) {
+	buffer := make([]byte, d.file.fid.iounit)
+	for {
+		n, err := d.file.ReadContext(ctx, buffer, d.offset)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if n > 0 {
+			d.offset += int64(n)
+			d.marked = false
+			if d.text = append(d.text, buffer[:n]...); len(d.text) > maxDelivery {
+				d.text = nil
+				return nil, tooLong("a delivery of "+d.file.name, maxDelivery, "bytes")
+			}
+			continue
+		}
+		if d.marked {
+			return nil, io.EOF
+		}
+		d.marked = true
+		if text := d.text; len(text) > 0 {
+			d.text = nil
+			return text, nil
+		}
+	}
+}

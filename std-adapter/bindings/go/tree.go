@@ -1,0 +1,245 @@
+package datakit
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"strconv"
+
+	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
+)
+
+// A Kind says what an entry of a tree is, as far as Git distinguishes it.
+type Kind int
+
+// The kinds.
+const (
+	// KindFile is a file that is not executable.
+	KindFile Kind = iota
+	// KindExec is an executable file.
+	KindExec
+	// KindLink is a symbolic link.
+	KindLink
+	// KindDir is a directory.
+	KindDir
+)
+
+// String returns "file", "exec", "link" or "dir".
+func (k Kind) String() string {
+	switch k {
+	case KindFile:
+		return "file"
+	case KindExec:
+		return "exec"
+	case KindLink:
+		return "link"
+	case KindDir:
+		return "dir"
+	}
+	return "Kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// kindOfMode uses the mode, because the original server does not mark links in the qid.
+func kindOfMode(mode fs.FileMode) Kind {
+	switch {
+	case mode.IsDir():
+		return KindDir
+	case mode&fs.ModeSymlink != 0:
+		return KindLink
+	case mode&0o100 != 0:
+		return KindExec
+	}
+	return KindFile
+}
+
+// A Stat has the attributes of an entry.
+type Stat struct {
+	Kind Kind
+	// Size is the length in bytes, and 0 for directories.
+	Size int64
+}
+
+// A Tree gives read access to files: to a commit's, to those of a transaction as they are now, or
+// to those with an id. If the root of a tree is not a directory, its path is "".
+//
+// The trees of a transaction fail with ErrTransactionEnded after its end.
+type Tree struct {
+	client *Client
+	// root is the path of the tree on the server.
+	root string
+	// tx is the transaction that the tree belongs to, or nil.
+	tx *Transaction
+}
+
+// An entry is a file of a tree that has been found.
+type entry struct {
+	file *p9.File
+	stat *p9.Stat
+	kind Kind
+}
+
+// find walks to a path. The caller must release the file.
+func (t *Tree) find(ctx context.Context, op, path string) (*entry, error) {
+	if err := checkPath(op, path); err != nil {
+		return nil, err
+	}
+	if t.tx != nil && t.tx.Ended() {
+		return nil, failed(op, path, ErrTransactionEnded)
+	}
+	file, err := t.client.files.Walk(ctx, join(t.root, path))
+	if err != nil {
+		return nil, failed(op, path, err)
+	}
+	stat, err := file.Stat(ctx)
+	if err != nil {
+		file.Release()
+		return nil, failed(op, path, err)
+	}
+	return &entry{file: file, stat: stat, kind: kindOfMode(stat.Mode())}, nil
+}
+
+func join(dir, path string) string {
+	if path == "" {
+		return dir
+	}
+	return dir + "/" + path
+}
+
+// content reads a file.
+func (e *entry) content(ctx context.Context) ([]byte, error) {
+	if err := e.file.Open(ctx, p9.ReadOnly); err != nil {
+		return nil, err
+	}
+	return e.file.ReadAll(ctx, math.MaxInt32, e.stat)
+}
+
+// names lists a directory.
+func (e *entry) names(ctx context.Context) ([]string, error) {
+	if err := e.file.Open(ctx, p9.ReadOnly); err != nil {
+		return nil, err
+	}
+	entries, err := e.file.ReadDir(ctx)
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name()
+	}
+	return names, err
+}
+
+// Content is what an entry has. Which field is set depends on the kind.
+type Content struct {
+	Kind Kind
+	// File has the bytes of a file.
+	File []byte
+	// Dir has the sorted names in a directory.
+	Dir []string
+	// Link is the target of a symbolic link.
+	Link string
+}
+
+// Read reads an entry of any kind.
+func (t *Tree) Read(ctx context.Context, path string) (*Content, error) {
+	e, err := t.find(ctx, "read", path)
+	if err != nil {
+		return nil, err
+	}
+	defer e.file.Release()
+	content := &Content{Kind: e.kind}
+	switch e.kind {
+	case KindDir:
+		content.Dir, err = e.names(ctx)
+	case KindLink:
+		content.Link, err = e.file.ReadLink(ctx, e.stat)
+	default:
+		content.File, err = e.content(ctx)
+	}
+	if err != nil {
+		return nil, failed("read", path, err)
+	}
+	return content, nil
+}
+
+// ReadFile reads a file, executable or not. It fails with ErrNotFile if the path is a directory or
+// a symbolic link.
+func (t *Tree) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	e, err := t.find(ctx, "read", path)
+	if err != nil {
+		return nil, err
+	}
+	defer e.file.Release()
+	if e.kind == KindDir || e.kind == KindLink {
+		return nil, failed("read", path, ErrNotFile)
+	}
+	content, err := e.content(ctx)
+	return content, failed("read", path, err)
+}
+
+// ReadDir returns the sorted names in a directory. It fails with ErrNotDir if the path is not a
+// directory.
+func (t *Tree) ReadDir(ctx context.Context, path string) ([]string, error) {
+	e, err := t.find(ctx, "list", path)
+	if err != nil {
+		return nil, err
+	}
+	defer e.file.Release()
+	if e.kind != KindDir {
+		return nil, failed("list", path, ErrNotDir)
+	}
+	names, err := e.names(ctx)
+	return names, failed("list", path, err)
+}
+
+// ReadLink returns the target of a symbolic link. It fails with ErrNotSymlink if the path is not a
+// link.
+func (t *Tree) ReadLink(ctx context.Context, path string) (string, error) {
+	e, err := t.find(ctx, "readlink", path)
+	if err != nil {
+		return "", err
+	}
+	defer e.file.Release()
+	if e.kind != KindLink {
+		return "", failed("readlink", path, ErrNotSymlink)
+	}
+	target, err := e.file.ReadLink(ctx, e.stat)
+	return target, failed("readlink", path, err)
+}
+
+// Stat returns the attributes of an entry. It fails with fs.ErrNotExist if there is none, and with
+// ErrNotDir if a name other than the last is a file.
+func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
+	e, err := t.find(ctx, "stat", path)
+	if err != nil {
+		return Stat{}, err
+	}
+	defer e.file.Release()
+	return Stat{Kind: e.kind, Size: e.stat.Size()}, nil
+}
+
+// Exists returns true if there is something at the path.
+func (t *Tree) Exists(ctx context.Context, path string) (bool, error) {
+	return t.test(ctx, path, func(Stat) bool { return true })
+}
+
+// ExistsFile returns true if there is something at the path that is not a directory.
+func (t *Tree) ExistsFile(ctx context.Context, path string) (bool, error) {
+	return t.test(ctx, path, func(s Stat) bool { return s.Kind != KindDir })
+}
+
+// ExistsDir returns true if the path is a directory.
+func (t *Tree) ExistsDir(ctx context.Context, path string) (bool, error) {
+	return t.test(ctx, path, func(s Stat) bool { return s.Kind == KindDir })
+}
+
+func (t *Tree) test(ctx context.Context, path string, f func(Stat) bool) (bool, error) {
+	s, err := t.Stat(ctx, path)
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil && f(s), err
+}
+
+// isAbsent returns true if an error means that there is nothing at a path.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotDir)
+}

@@ -1,0 +1,158 @@
+package datakit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
+)
+
+// A Watch receives values from the server. Receive from C until it is closed, then ask Err.
+//
+// A watch holds a fid and a request of the connection. It ends when its context ends, when Close is
+// called, when the server ends the stream or when the connection is lost. It does not connect
+// again.
+type Watch[T any] struct {
+	// C delivers the values. It is closed when the watch ends.
+	C <-chan T
+
+	cancel context.CancelFunc
+	ended  chan struct{}
+	// err is set before C is closed.
+	err error
+}
+
+// Err returns the reason why the watch ended, and nil after Close or while it runs.
+func (w *Watch[T]) Err() error {
+	select {
+	case <-w.ended:
+		return w.err
+	default:
+		return nil
+	}
+}
+
+// Next receives a value. It fails with the reason if the watch has ended, and with ctx.Err() if ctx
+// ends first.
+func (w *Watch[T]) Next(ctx context.Context) (value T, err error) {
+	select {
+	case value, ok := <-w.C:
+		if !ok {
+			<-w.ended
+			if w.err == nil {
+				return value, errClosedWatch
+			}
+			return value, w.err
+		}
+		return value, nil
+	case <-ctx.Done():
+		return value, ctx.Err()
+	}
+}
+
+var errClosedWatch = errors.New("the watch was closed")
+
+// Close ends the watch and waits until its goroutine has ended. Closing again has no effect.
+func (w *Watch[T]) Close() {
+	w.cancel()
+	<-w.ended
+}
+
+// newWatch opens a stream file. The parse function turns a line into a value.
+func newWatch[T any](ctx context.Context, c *Client, path string, parse func(context.Context, string) (T, error)) (*Watch[T], error) {
+	file, err := c.files.Open(ctx, path, p9.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(ctx)
+	values := make(chan T)
+	w := &Watch[T]{C: values, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer file.Release()
+		err := deliver(run, file.Deliveries(), values, parse)
+		// After Close, the context of the caller has not ended.
+		if run.Err() == nil || ctx.Err() != nil {
+			w.err = failed("watch", path, err)
+		}
+		cancel()
+		// Err must be ready when C is closed.
+		close(w.ended)
+		close(values)
+	}()
+	return w, nil
+}
+
+// deliver sends a value for each line of the stream until the stream or ctx ends.
+func deliver[T any](ctx context.Context, stream *p9.Deliveries, values chan<- T, parse func(context.Context, string) (T, error)) error {
+	for {
+		text, err := stream.Next(ctx)
+		if err == io.EOF {
+			return ErrStreamEnded
+		}
+		if err != nil {
+			return err
+		}
+		for _, line := range strings.SplitAfter(string(text), "\n") {
+			if line == "" {
+				continue
+			}
+			value, err := parse(ctx, strings.TrimSpace(line))
+			if err != nil {
+				return err
+			}
+			select {
+			case values <- value:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// A Value is what is at a path. It is a file, a symbolic link or a directory.
+type Value struct {
+	// Kind says which.
+	Kind Kind
+	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts it.
+	ID string
+	// Content has the bytes of a file or the target of a link. It is nil for a directory.
+	Content []byte
+	// Tree is the directory at the time of the change, or nil.
+	Tree *Tree
+}
+
+// watchFile returns the path of the stream about a path, below the directory of the branch.
+func watchFile(path string) string {
+	file := "watch/"
+	if path != "" {
+		file += strings.ReplaceAll(path, "/", ".node/") + ".node/"
+	}
+	return file + "tree.live"
+}
+
+// readValue reads the object that a line of tree.live names. An empty line means that there is
+// none.
+func (c *Client) readValue(ctx context.Context, id string) (*Value, error) {
+	if id == "" {
+		return nil, nil
+	}
+	value := &Value{ID: id}
+	switch {
+	case strings.HasPrefix(id, "D-"):
+		value.Kind, value.Tree = KindDir, c.Tree(id)
+		return value, nil
+	case strings.HasPrefix(id, "F-"):
+		value.Kind = KindFile
+	case strings.HasPrefix(id, "X-"):
+		value.Kind = KindExec
+	case strings.HasPrefix(id, "L-"):
+		value.Kind = KindLink
+	default:
+		return nil, errors.New("the server sent the id " + id + ", which does not begin with D-, F-, X- or L-")
+	}
+	content, err := c.files.ReadFile(ctx, "trees/"+id)
+	value.Content = content
+	return value, err
+}
