@@ -2,7 +2,7 @@
 
 use clap::builder::TypedValueParser;
 
-/// The units, each of which is 1024 times the previous one.
+/// The units in ascending order, each 1024 times as large as the previous one.
 const UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
 
 /// Returns a parser for byte counts that are at least `min`.

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a client command on this thread, and its connection and tasks on another thread.
+/// Runs a client command on this thread and the command's connection and tasks on another thread.
 fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -18,12 +18,12 @@ impl ServerPath {
         ServerPath([dir, b"/", name.as_ref()].concat())
     }
 
-    /// Returns the last name in the path, or an empty name for the root.
+    /// Returns the final component of the path, or an empty name for the root.
     pub(crate) fn last(&self) -> &[u8] {
         self.names().last().unwrap_or_default()
     }
 
-    /// Returns the path without its last name.
+    /// Returns the path without its final component.
     pub(crate) fn parent(&self) -> ServerPath {
         let mut names: Vec<&[u8]> = self.names().collect();
         names.pop();
@@ -78,7 +78,7 @@ impl Location {
         }
     }
 
-    /// Returns the last name in the path, or an empty name for a root or `-`.
+    /// Returns the final component of the path, or an empty name for a root directory or `-`.
     pub(crate) fn last(&self) -> &[u8] {
         match self {
             Location::Host(path) => path.file_name().map(OsStr::as_bytes).unwrap_or_default(),

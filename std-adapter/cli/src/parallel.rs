@@ -18,10 +18,12 @@ const MAX_FILES: usize = 32;
 const MAX_DIRS: usize = 8;
 /// The maximum number of directory fids that a command keeps open.
 const MAX_KEPT_FIDS: usize = 8;
-/// The number of retries when the server is out of resources, and the delay between retries.
+/// The maximum number of retries when the server is out of resources, and the delay between
+/// retries.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The maximum number of names in a path. A tree that exceeds this depth is assumed to be infinite.
+/// The maximum number of components in a path. A tree that exceeds this depth is assumed to be
+/// infinite.
 const MAX_DEPTH: usize = 256;
 
 /// A future that processes a directory. The future is boxed because it may contain futures of the
@@ -154,7 +156,7 @@ impl Batch {
     /// Waits until all tasks have finished.
     ///
     /// # Errors
-    /// Returns an error as soon as a task fails, and cancels the other tasks.
+    /// Returns an error as soon as a task fails. The other tasks are then cancelled.
     pub(crate) async fn finish(mut self) -> CliResult {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(task_error)??;
@@ -167,7 +169,7 @@ fn task_error(error: JoinError) -> CliError {
     CliError::Failed(error.to_string())
 }
 
-/// Checks that a path has at most [`MAX_DEPTH`] names.
+/// Checks that a path has at most [`MAX_DEPTH`] components.
 pub(crate) fn check_depth(path: &impl std::fmt::Display) -> CliResult {
     let path = path.to_string();
     if path.matches('/').count() > MAX_DEPTH {

@@ -164,12 +164,12 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// The maximum time that the server waits for commits in progress before it exits. This limit
-/// exceeds the time that a commit waits for other programs.
+/// The maximum time that the server waits for commits in progress before it exits. This limit is
+/// longer than a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status for
-/// SIGINT, and a success status for the other two signals.
+/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status for SIGINT
+/// and a success status for the other two signals.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     raise_file_limit();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
@@ -187,7 +187,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = signals::end()?;
-    // Log the start only now, so that a server that fails to start prints only the reason.
+    // Log the start after everything that can fail, so that a server that fails to start prints
+    // only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
@@ -236,7 +237,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(status)
 }
 
-/// Opens the database. Also returns the directory of its Git repository, if any.
+/// Opens the database. Returns the database and, if it is stored in a Git repository, the
+/// repository's directory.
 fn open_database(
     args: &ServeArgs,
     remote_timeout: Option<Duration>,
@@ -276,7 +278,7 @@ async fn print_listening(text: String) -> std::io::Result<()> {
     let (sender, printed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut out = std::io::stdout().lock();
-        // Sending fails after the timeout, because the receiver has been dropped.
+        // Sending fails after the timeout, because the receiver has been dropped by then.
         let _ = sender.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     });
     match tokio::time::timeout(PRINT_TIMEOUT, printed).await {

@@ -201,7 +201,7 @@ fn cp_refuses_every_link_in_the_target() {
             refused(":d", &place);
         }
     }
-    // First test a link in the middle of a relative path, and then links below the target.
+    // First test a link in the middle of a relative path and then links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();
@@ -235,8 +235,8 @@ fn a_second_copy_does_not_follow_links_of_the_first() {
     assert_untouched(&dir);
 }
 
-/// Creates `dirs` nested directories with `files` files in each, and returns the path of the
-/// outermost one.
+/// Creates `dirs` nested directories with `files` files in each and returns the path of the
+/// outermost directory.
 fn create_tree(dir: &Scratch, dirs: usize, files: usize) -> String {
     let top = dir.0.join("tree");
     let mut path = top.clone();

@@ -208,7 +208,7 @@ fn a_failed_fetch_gives_the_reason_of_git() {
     assert!(error.contains("not appear to be a git repository"), "{error}");
 }
 
-/// Commits to `feature` and to `master` on top of a common commit, and returns the hashes.
+/// Commits to `feature` and to `master` on top of a common commit and returns the hashes.
 fn fork(db: &Fixture, file: &str) -> (String, String) {
     let base = db.commit("master", "f", "base");
     db.run(&["merge", "feature", &base]);

@@ -13,7 +13,7 @@ use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 
 const MIB: usize = 1 << 20;
 
-/// Returns the resident set size in bytes.
+/// Returns the server's resident set size in bytes.
 fn resident(server: &Server) -> usize {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096

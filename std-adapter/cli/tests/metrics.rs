@@ -13,7 +13,8 @@ use common::{PROGRAM, Server, TIMEOUT, within};
 use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts a server that exports metrics, and returns the server and the address of the metrics.
+/// Starts a server that exports metrics and returns the server and the address of the metrics
+/// endpoint.
 fn start(options: &[&str]) -> (Server, String) {
     let options: Vec<&str> =
         ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();

@@ -44,8 +44,8 @@ impl Damage {
 
 const WHOLE: [&str; 3] = ["a", "d/whole", "z"];
 
-/// Creates a bare repository whose `master` contains `a`, `b`, `d/whole`, `e/f`, `link` and `z`.
-/// Damages the objects of `b`, `e` and `link`.
+/// Creates a bare repository whose `master` branch contains `a`, `b`, `d/whole`, `e/f`, `link` and
+/// `z`. Damages the objects of `b`, `e` and `link`.
 fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     let (bare, work) = (scratch.0.join("bare"), scratch.0.join("work"));
     for dir in [&bare, &work] {
@@ -100,7 +100,7 @@ fn missing_objects_are_reported_and_hide_nothing_else() {
             for top in ["branch/master/ro".to_owned(), format!("snapshots/{commit}/ro")] {
                 let (_, names, error) = run(&client, &["ls", &top]);
                 assert_eq!(names, "a\nb\nd\ne\nlink\nz\n", "{dialect} {error}");
-                // A truncated object still contains the length, which is at its start.
+                // A truncated object still contains its length, which is stored at the start.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
                     assert!(

@@ -20,7 +20,7 @@ fn at(address: &str) -> Client<'_> {
     Client { address, dialect: "9p2000.L" }
 }
 
-/// Runs a server that fails to start, and returns its standard error.
+/// Runs a server that fails to start and returns its standard error.
 fn refused(url: &str) -> String {
     let output =
         Command::new(PROGRAM).args(["serve", "--url", url]).stdin(Stdio::null()).output().unwrap();
@@ -200,7 +200,7 @@ async fn msize() {
     assert_eq!(connected(&server).await.msize(), 4096);
 }
 
-/// Covers clients that send nothing and clients that only negotiate a version.
+/// Tests clients that send nothing and clients that negotiate a version but never attach.
 #[test]
 fn attach_timeout() {
     let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--attach-timeout", "1"]);

@@ -71,7 +71,7 @@ commits in progress and exits with 0; after SIGINT it exits with 1.
 Environment: DATAKIT_ADDRESS is the server of client commands. DATAKIT_VERBOSE and RUST_LOG set the log
 level of `datakit serve`.";
 
-/// The options of [`Connection`] that may precede the command.
+/// The options that may precede the command.
 const CONNECTION_OPTIONS: [&str; 8] =
     ["-a", "--address", "--dialect", "--timeout", "-h", "--help", "-V", "--version"];
 
@@ -107,13 +107,12 @@ impl Program {
         Ok(program)
     }
 
-    /// Returns the arguments of the process, in a form that the definition of the command line
-    /// accepts.
+    /// Returns the arguments of the process in a form that the command-line definition accepts.
     pub(crate) fn arguments() -> Vec<OsString> {
         conventional(std::env::args_os())
     }
 
-    /// Returns the definition of the command line. Client commands also accept the options of
+    /// Returns the command-line definition. Client commands also accept the options of
     /// [`Connection`].
     pub(crate) fn full_command() -> clap::Command {
         let options = Connection::augment_args(clap::Command::new(""));
@@ -150,7 +149,7 @@ fn with_long_help(option: Arg) -> Arg {
     }
 }
 
-/// Adds the options of [`Connection`], but omits short names that `command` uses itself.
+/// Adds the options of [`Connection`], but omits their short names if `command` already uses them.
 fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     let is_used = |short| command.get_arguments().any(|arg| arg.get_short() == Some(short));
     let options: Vec<Arg> = options
@@ -168,9 +167,9 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Rewrites arguments that follow the conventions of other programs. Passes options without a
-/// command to `serve`, turns `help COMMAND` into `COMMAND --help`, and lets the options of `find`
-/// begin with a single dash.
+/// Rewrites arguments that follow the conventions of other programs. Inserts `serve` if there is no
+/// command, turns `help COMMAND` into `COMMAND --help`, and accepts options of `find` that begin
+/// with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {
@@ -200,7 +199,8 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// Returns the index of the command, which follows the options of [`Connection`] and their values.
+/// Returns the index of the command in `arguments`. Options and their values may precede the
+/// command.
 fn command_index(arguments: &[OsString]) -> Option<usize> {
     let mut index = 1;
     loop {

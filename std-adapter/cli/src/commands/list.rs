@@ -14,7 +14,7 @@ enum Listed {
     Dir(Listing),
 }
 
-/// Lists the operands that are files, and then the contents of each directory.
+/// Lists the operands that are files, followed by the contents of each operand that is a directory.
 pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) -> CliResult {
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
@@ -46,7 +46,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // Missing metadata is an error only if more than the names is printed.
+        // Missing metadata is an error only if the output includes more than the names.
         if options.long || options.json {
             failures
                 .extend(dir.failed.into_iter().map(|(name, error)| at(&path.join(&name))(error)));

@@ -10,7 +10,7 @@ use crate::byte_count;
 use crate::operand::ServerPath;
 use crate::stdio::{name_bytes, printable};
 
-/// Sets the name to the last component of `path`, because the server may send no name or a
+/// Sets the name to the final component of `path`, because the server may send no name or a
 /// different one.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata.name = match path.last() {

@@ -222,8 +222,7 @@ impl DiskUsage<'_> {
         report_all(failures)
     }
 
-    /// Returns the total size of a directory's contents, after printing the sizes of its
-    /// subdirectories.
+    /// Prints the sizes of a directory's subdirectories and returns the total size of its contents.
     async fn sum(&self, path: &ServerPath, failures: &mut Vec<CliError>) -> CliResult<u64> {
         let mut total = 0u64;
         for file in list_sorted(self.client, path, failures).await? {

@@ -9,7 +9,7 @@ use crate::error::{CliResult, at};
 use crate::operand::ServerPath;
 use crate::stdio;
 
-/// The interval at which a file that is not a stream is checked.
+/// The interval between two checks of a file that is not a stream.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum size, in bytes, of a file whose content is compared.
 const MAX_POLLED: usize = 16 << 20;
@@ -34,13 +34,13 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     // already been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
-        // A file that delivered at most one chunk and then ended is probably not a stream.
+        // A file that ends after at most one chunk is probably not a stream.
         Some(Printed { texts: 0 | 1, last }) => poll_until_interrupt(client, path, last).await,
         _ => Ok(()),
     }
 }
 
-/// The last chunk that a stream delivered, and the total number of chunks.
+/// The last chunk that a stream delivered and the total number of chunks.
 struct Printed {
     texts: u64,
     last: Vec<u8>,

@@ -6,13 +6,13 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::parallel::MaybeExhausted;
 
-/// The reason for not copying a file.
+/// The reason why a file could not be copied.
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
     /// Whether the other files can still be copied.
     pub(super) is_skippable: bool,
-    /// Whether the server has run out of fids or open files. If so, copying the file may succeed
+    /// Whether the server has run out of fids or open files. If so, the copy may succeed later,
     /// when no other files are being copied.
     is_exhausted: bool,
 }

@@ -179,7 +179,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies one file under a temporary name, and renames the copy once it is complete.
+    /// Copies one file under a temporary name and renames the copy once it is complete.
     async fn copy_file(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         let source = Source::open(&self.client, from, &self.progress).await?;
         self.check_not_same(&source, from, to).await?;
@@ -209,7 +209,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file in place, after the server has refused to rename a temporary file.
+    /// Copies a file in place after the server has refused to rename a temporary file.
     async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";

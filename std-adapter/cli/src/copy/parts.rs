@@ -79,14 +79,14 @@ impl PartGuard {
         self.entry.as_ref().map(|(_, part)| part)
     }
 
-    /// Removes the table's entry for the file, which is now complete.
+    /// Stops tracking the file, which is now complete.
     pub(super) fn complete(self) {
         if let Some((id, _)) = &self.entry {
             self.parts.0.lock().parts.remove(id);
         }
     }
 
-    /// Deletes the file and removes its entry from the table.
+    /// Deletes the file and stops tracking it.
     pub(super) async fn remove(self, client: &Client) {
         if let Some((id, part)) = self.entry {
             part.remove(client).await;

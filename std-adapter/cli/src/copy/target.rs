@@ -39,7 +39,8 @@ pub(super) enum TargetDir {
 }
 
 /// The fid of a directory on the server. Keeping the fid avoids a walk to the directory for each
-/// file. The value is `None` if the command or the server has reached its limit on fids.
+/// file. The value is `None` if the command or the server has reached its limit on the number of
+/// fids.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
 /// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
@@ -396,8 +397,8 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
     })
 }
 
-/// Creates a file in the target's directory. Returns `None` if the tree refuses to create the file,
-/// or if the target exists and must not be replaced.
+/// Creates a temporary file in the target's directory. Returns `None` if the server refuses to
+/// create the file, or if the target exists and must not be replaced.
 async fn open_beside(
     client: &Client,
     dir: Option<&(Fid, OwnedSemaphorePermit)>,

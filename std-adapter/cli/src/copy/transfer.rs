@@ -1,4 +1,4 @@
-//! The transfer of one file, and the progress bar.
+//! Transfers one file and updates the progress bar.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens a file, and adds its length to `progress`.
+    /// Opens a file and adds its length to `progress`.
     pub(super) async fn open(
         client: &Client,
         from: &Location,
@@ -141,7 +141,7 @@ enum Writer<'f> {
 }
 
 /// A file on this machine. The first chunk of a regular file is read or written on the calling
-/// thread. Handing the work to the thread pool would cost more than the system call.
+/// thread, because handing the work to the thread pool would cost more than the system call.
 pub(super) enum HostFile {
     Direct { file: fs::File, is_at_end: bool, length: usize },
     Pooled(tokio::fs::File),

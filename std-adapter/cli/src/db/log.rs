@@ -74,7 +74,7 @@ pub(super) async fn log(
 }
 
 /// Returns whether the commit changes at least one of the paths relative to every parent. Changes
-/// below a path count as changes of that path.
+/// below a path count as changes to that path.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

@@ -24,7 +24,7 @@ const QUEUE_LENGTH: usize = 1024;
 const MAX_LINE: usize = 4096;
 /// The minimum interval between two errors or warnings from the same place in the program.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum time that the program waits, before it exits, for the queue to be written.
+/// The maximum time that the program waits, before it exits, for the queue to drain.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target of messages about the log itself. Messages with this target are never suppressed.
@@ -38,7 +38,7 @@ enum Item {
     /// A notice that a line was suppressed. A summary of suppressed lines is written after
     /// [`INTERVAL`].
     Suppressed,
-    /// A request to reply once all earlier items have been written.
+    /// A request for a notification once all earlier items have been written.
     Flush(SyncSender<()>),
 }
 
@@ -67,7 +67,7 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // Keep a queue that was installed earlier.
+        // If a queue has already been installed, it remains in use.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
@@ -86,8 +86,8 @@ impl Lines {
             callsite.suppressed = callsite.suppressed.saturating_add(1);
             self.logs.count_suppressed();
             if callsite.suppressed == 1 {
-                // If the queue is full, lines are lost, and the report of lost lines also covers
-                // suppressed lines.
+                // The error can be ignored: if the queue is full, lines are lost, and the report of
+                // lost lines includes the number of suppressed lines.
                 let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;
@@ -164,7 +164,7 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits until the queue has been written, for at most [`FLUSH_TIMEOUT`].
+/// Waits at most [`FLUSH_TIMEOUT`] for the queue to drain.
 pub(crate) fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()

@@ -18,8 +18,7 @@ use self::lines::Lines;
 pub(crate) use self::lines::flush;
 use crate::metrics::LogCounters;
 
-/// The sources of log messages, with their names, the targets of their events, and their
-/// descriptions.
+/// The name, event target and description of each source of log messages.
 const SOURCES: [(&str, &str, &str); 3] = [
     ("db", "datakit_db", "the database: changes by other programs, fetches and pushes"),
     ("server", "datakit_server", "connections: opened, closed and refused ones"),
@@ -133,7 +132,7 @@ impl LogArgs {
         let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
         let counted = CountLayer(logs)
             .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
-        // Keep a subscriber that a test has already installed.
+        // If a test has already installed a subscriber, that subscriber remains in use.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
     }
@@ -199,8 +198,8 @@ fn parse_level(name: &str) -> Option<Level> {
     LevelName::from_str(name, true).ok().map(|level| level.0)
 }
 
-/// Returns the level that `RUST_LOG` sets for the source with the given name or target, or for all
-/// sources. Directives for other programs are ignored.
+/// Returns the level that `RUST_LOG` sets for the source with the given name or target. Falls back
+/// to the level for all sources. Directives for other programs are ignored.
 fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     let directives = value.split(',').map(|directive| match directive.split_once('=') {
         Some((of, level)) => (Some(of.trim()), level.trim()),

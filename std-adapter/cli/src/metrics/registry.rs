@@ -62,7 +62,7 @@ impl LogCounters {
     }
 }
 
-/// A summary without quantiles, which the metrics library does not provide.
+/// A summary without quantiles. The metrics library does not provide summaries.
 #[derive(Debug, Default)]
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 
@@ -92,7 +92,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters, and makes the server start measuring how long requests take.
+    /// Registers the counters and makes the server start measuring how long requests take.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
         // The first call to `durations` starts the measurement.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. The future's output is a
-/// failure status for SIGINT, and a success status for SIGTERM and SIGHUP. Under nohup(1), SIGHUP
+/// failure status for SIGINT and a success status for SIGTERM and SIGHUP. Under nohup(1), SIGHUP
 /// remains ignored.
 pub(super) fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     let (mut interrupt, mut terminate) =

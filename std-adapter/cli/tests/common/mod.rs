@@ -1,4 +1,4 @@
-//! Helpers that run the program, both as a server and as a client of that server. No helper waits
+//! Functions that run the program as a server and as a client of that server. No function waits
 //! longer than [`TIMEOUT`].
 // Each test file uses only part of this module. The Clippy configuration allows panics in tests,
 // but not in helper functions.
@@ -91,8 +91,8 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        // Reset SIGHUP with env(1). Otherwise, if the tests run under nohup(1), the server would
-        // ignore SIGHUP.
+        // Reset SIGHUP with env(1), because the server would otherwise ignore SIGHUP when the tests
+        // run under nohup(1).
         let mut command = Command::new("/usr/bin/env");
         command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
         for variable in ["DATAKIT_ADDRESS", "DATAKIT_VERBOSE", "RUST_LOG"] {
@@ -189,7 +189,7 @@ impl Client<'_> {
         command
     }
 
-    /// Runs a command that must succeed, and returns its standard output.
+    /// Runs a command that must succeed and returns its standard output.
     pub(crate) fn bytes(&self, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
         let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();
@@ -202,12 +202,12 @@ impl Client<'_> {
         String::from_utf8(self.bytes(arguments)).unwrap()
     }
 
-    /// Runs a command that must exit with status 1, and returns its standard error.
+    /// Runs a command that must exit with status 1 and returns its standard error.
     pub(crate) fn fail(&self, arguments: &[&str]) -> String {
         self.fail_with(1, arguments)
     }
 
-    /// Runs a command that must exit with `status`, and returns its standard error.
+    /// Runs a command that must exit with `status` and returns its standard error.
     pub(crate) fn fail_with(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{} {arguments:?}", self.dialect);

@@ -101,7 +101,7 @@ async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // Free one more page in each iteration. The disk first lacks space for the file, and later for
+    // Free one more page in each iteration. The disk lacks space first for the file, and later for
     // its directories, the commit and the branch.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {

@@ -14,8 +14,8 @@ type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delay before each kill. The delays vary within a run, but every run uses the same
-/// delays.
+/// Returns the delay before each kill. The delays differ from one another but are the same in every
+/// run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }
@@ -82,7 +82,8 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
         // Pack the branches in some rounds and the objects in others. Pack while the server is
-        // running, because `git` fails if it finds locks left behind by a killed server.
+        // running rather than after it has been killed, because a killed server may leave behind
+        // locks that make `git` fail.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),

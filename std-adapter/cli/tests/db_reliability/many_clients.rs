@@ -54,7 +54,7 @@ async fn commits_of_different_files_all_succeed() {
 }
 
 /// Tries `each` times to commit a change to the same file. Returns the messages of the commits that
-/// caused no conflict.
+/// succeeded.
 async fn commit_same_file(db: Db, client: usize, each: usize) -> Vec<String> {
     let mut landed = Vec::new();
     for number in 0..each {

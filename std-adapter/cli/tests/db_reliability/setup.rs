@@ -1,4 +1,4 @@
-//! Helpers that set up repositories, servers and commits for all tests.
+//! Functions that set up repositories, servers and commits for all tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -194,7 +194,7 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// Awaits a future, and returns its result and the elapsed time.
+/// Awaits a future and returns its result and the elapsed time.
 pub(crate) async fn timed<T>(what: &str, work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     let done =
