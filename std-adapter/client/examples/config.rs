@@ -45,7 +45,7 @@ struct Inner {
     lookup: Vec<Branch>,
     defaults: Branch,
     dir: Path,
-    /// A channel that is notified whenever `dir` changes in one of the lookup branches.
+    /// A channel that receives a notification whenever `dir` changes in one of the lookup branches.
     changes: watch::Receiver<()>,
     /// The tasks that watch the lookup branches. Dropping the set stops the tasks.
     _tasks: JoinSet<()>,

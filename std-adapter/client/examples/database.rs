@@ -1,4 +1,4 @@
-//! Uses a transaction to commit a file to a branch of a Datakit database, and prints the history.
+//! Uses a transaction to commit a file to a branch of a Datakit database and prints the history.
 //!
 //! ```sh
 //! datakit serve &

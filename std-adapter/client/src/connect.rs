@@ -70,7 +70,7 @@ impl Options {
     /// Offers this dialect first, but still accepts the others.
     ///
     /// By default, 9P2000.u comes first, because its errors carry text. The errors of 9P2000.L
-    /// carry only numbers, but in this dialect, a rename can move a file to another directory and
+    /// carry only numbers, but a rename in 9P2000.L can move a file to another directory and
     /// replace an existing file.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
@@ -174,7 +174,7 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
     }
 }
 
-/// Negotiates the dialect and the msize, and starts the connection. Offers the next dialect if the
+/// Negotiates the dialect and the msize and starts the connection. Offers the next dialect if the
 /// server answers `unknown`. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,

@@ -140,7 +140,7 @@ impl Connection {
         Ok(Call { connection: Arc::clone(self), tag, request, pending: true })
     }
 
-    /// Decodes a reply, and converts an error reply to an [`Error`].
+    /// Decodes a reply and converts an error reply to an [`Error`].
     pub(crate) fn decode<'f>(&self, frame: &'f [u8]) -> Result<Rmessage<'f>> {
         match Rmessage::decode(frame, self.dialect) {
             Ok((_, Rmessage::Error { ename, errno })) => {

@@ -39,7 +39,7 @@ impl Entries {
     /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 20 if the file is not a directory. Returns
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
     /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
@@ -143,7 +143,7 @@ fn check_dir(file: &OpenFile) -> Result<()> {
     if file.qid.kind & Qid::DIR == 0 { Err(Error::from_errno(20)) } else { Ok(()) }
 }
 
-/// The entries that one read of a directory returned.
+/// The entries returned by one read of a directory.
 struct Page {
     entries: Vec<DirEntry>,
     /// The offset of the next read.

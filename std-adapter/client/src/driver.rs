@@ -287,7 +287,7 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 /// Hands every complete frame in `buffer` to the caller that is waiting for the reply.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
     // The wakers are called after the lock has been released, because waking can drop the last
-    // reference to a task. Dropping the task's calls takes the lock.
+    // reference to a task, and dropping the task's calls takes the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);

@@ -67,7 +67,7 @@ pub(crate) fn split_names(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
 
-/// Splits a path into its directory and its last component.
+/// Splits a path into its parent directory and its final component.
 pub(crate) fn split_last(path: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
     let mut names = split_names(path);
     match names.pop() {
@@ -124,8 +124,8 @@ impl Fid {
     /// components of the path.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a
-    /// component other than the last is not a directory.
+    /// Returns [`Error::Server`] with `ENOENT` (2) if the file does not exist, or with `ENOTDIR`
+    /// (20) if a component other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.walk_names(&split_names(path.as_ref())).await
     }
@@ -170,8 +170,8 @@ impl Fid {
     /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 116 if
-    /// the file was removed.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `ESTALE` (116)
+    /// if the file was removed.
     pub async fn stat(&self) -> Result<Metadata> {
         self.connection().stat(self.number()).await
     }
@@ -204,8 +204,8 @@ impl Fid {
     /// Creates a file with the given permission bits in this directory and opens it.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
-    /// the file already exists and the server does not truncate existing files.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `EEXIST` (17)
+    /// if the file already exists and the server does not truncate existing files.
     pub async fn create(
         self,
         name: impl AsRef<[u8]>,
@@ -229,8 +229,8 @@ impl Fid {
     /// Creates a subdirectory with the permission bits `mode`.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
-    /// the name already exists.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `EEXIST` (17)
+    /// if the name already exists.
     pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (name, gid) = (Str(name.as_ref()), self.connection().gid);
         match self.connection().dialect {
@@ -277,7 +277,7 @@ impl Fid {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 22 if the file is not a symbolic link, or
+    /// Returns [`Error::Server`] with `EINVAL` (22) if the file is not a symbolic link, or
     /// [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self) -> Result<ByteString> {
         match self.connection().dialect {
@@ -291,8 +291,8 @@ impl Fid {
     /// file.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 39 if
-    /// the directory is not empty.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `ENOTEMPTY`
+    /// (39) if the directory is not empty.
     pub async fn remove(self) -> Result<()> {
         let connection = Arc::clone(self.connection());
         connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
@@ -337,7 +337,7 @@ impl Fid {
     ///
     /// # Errors
     /// Returns [`Error::Unsupported`] in 9P2000.L, or [`Error::Server`] if the server refuses the
-    /// request, for example with errno 17 if the name already exists.
+    /// request, for example with `EEXIST` (17) if the name already exists.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         self.connection().set_name(self.number(), name.as_ref()).await
     }

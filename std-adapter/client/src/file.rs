@@ -102,8 +102,9 @@ impl File {
         Ok(all)
     }
 
-    /// Returns the content in chunks, beginning at the start of the file. The content is not
-    /// copied. Several reads are in flight at the same time if the file has a known length.
+    /// Returns the content in chunks, beginning at the start of the file. The chunks share the
+    /// memory of the received replies, so no data is copied. Several reads are in flight
+    /// concurrently if the file has a known length.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(&self.open)
@@ -143,7 +144,7 @@ impl File {
     /// Reads all entries of an open directory, except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 20 if the file is not a directory. Returns
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
     /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
@@ -168,8 +169,8 @@ impl File {
     /// can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 20 if the file is not a directory, or with the server's
-    /// error if the server refuses the offset.
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory, or with the
+    /// server's error if the server refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }

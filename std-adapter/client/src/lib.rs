@@ -129,8 +129,8 @@ impl Client {
     /// Walks to `path`. The returned fid can be used for several operations on the same file.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a
-    /// component other than the last is not a directory.
+    /// Returns [`Error::Server`] with `ENOENT` (2) if the file does not exist, or with `ENOTDIR`
+    /// (20) if a component other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.root.walk(path).await
     }
@@ -146,8 +146,8 @@ impl Client {
     /// Creates a file with the given permission bits and opens it.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
-    /// the file already exists and the server does not truncate existing files.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `EEXIST` (17)
+    /// if the file already exists and the server does not truncate existing files.
     pub async fn create(
         &self,
         path: impl AsRef<[u8]>,
@@ -162,7 +162,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
-    /// (errno 21), or [`Error::TooLong`] if the file is longer than 1 GiB.
+    /// (`EISDIR`), or [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -171,7 +171,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
-    /// (errno 21).
+    /// (`EISDIR`).
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
@@ -199,7 +199,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
-    /// (errno 21).
+    /// (`EISDIR`).
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let fid = match self.walk_to_file(path).await {
@@ -221,8 +221,8 @@ impl Client {
     /// Reads the attributes of a file.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 2 if the
-    /// file does not exist.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `ENOENT` (2)
+    /// if the file does not exist.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
@@ -231,7 +231,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
-    /// directory (errno 20). Returns [`Error::TooLong`] if the listing exceeds a million names or
+    /// directory (`ENOTDIR`). Returns [`Error::TooLong`] if the listing exceeds a million names or
     /// 256 MiB. Returns [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
@@ -242,7 +242,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
-    /// directory (errno 20).
+    /// directory (`ENOTDIR`).
     pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
         Ok(self.open_dir(path).await?.into_entries())
     }
@@ -258,9 +258,9 @@ impl Client {
     /// in 9P2000.L. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 20 if the path is not a directory, or with the server's
-    /// error if the server refuses to return a file's attributes. Returns [`Error::TooLong`] if the
-    /// listing exceeds a million names or 256 MiB.
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory, or with the
+    /// server's error if the server refuses to return a file's attributes. Returns
+    /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
@@ -270,7 +270,7 @@ impl Client {
     /// attributes. The listing then contains the file's type and the error instead.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 20 if the path is not a directory, or
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory, or
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
@@ -299,8 +299,8 @@ impl Client {
     /// Creates a directory with the given permission bits.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 17 if
-    /// the path already exists.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `EEXIST` (17)
+    /// if the path already exists.
     pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
@@ -319,7 +319,7 @@ impl Client {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with errno 22 if the path is not a symbolic link, or
+    /// Returns [`Error::Server`] with `EINVAL` (22) if the path is not a symbolic link, or
     /// [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await
@@ -328,8 +328,8 @@ impl Client {
     /// Removes a file, a link or an empty directory.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request, for example with errno 39 if
-    /// the directory is not empty.
+    /// Returns [`Error::Server`] if the server refuses the request, for example with `ENOTEMPTY`
+    /// (39) if the directory is not empty.
     pub async fn remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
         self.walk(path).await?.remove().await
     }
@@ -339,7 +339,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request. Moving a file to another
-    /// directory fails with errno 18 in 9P2000 and 9P2000.u.
+    /// directory fails with `EXDEV` (18) in 9P2000 and 9P2000.u.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
             (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);

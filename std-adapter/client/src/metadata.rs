@@ -28,7 +28,7 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The last component of the path. The name is empty in 9P2000.L, which does not send it with
+    /// The final component of the path. The name is empty in 9P2000.L, which does not send it with
     /// the attributes.
     pub name: ByteString,
     /// The type.
@@ -137,8 +137,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if only the name appears to be set, because some servers leave all other
-    /// fields of a directory entry empty.
+    /// Returns `true` if only the name appears to be set. Some servers leave all other fields of a
+    /// directory entry empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }

@@ -1,4 +1,4 @@
-//! Tests of the client against a peer that sends replies chosen by each test.
+//! Tests the client against a peer that sends replies chosen by each test.
 
 mod hostile;
 mod io;
@@ -368,7 +368,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as an executor's waker may do.
+/// A waker that owns a request, as the waker of an executor may.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

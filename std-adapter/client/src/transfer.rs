@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 8;
 
 type StatFuture = BoxFuture<Result<Metadata>>;
 
-/// Reads a file in order, with several reads in flight.
+/// Reads a file sequentially, with several reads in flight.
 pub(crate) struct ReadAhead {
     /// The reads in flight, ordered by offset and without gaps.
     pending: VecDeque<PendingRead>,
@@ -137,7 +137,7 @@ impl ReadAhead {
     }
 }
 
-/// Writes a file in order, with several writes in flight.
+/// Writes a file sequentially, with several writes in flight.
 pub(crate) struct WriteBehind {
     pending: VecDeque<PendingWrite>,
     /// The offset of the next write.

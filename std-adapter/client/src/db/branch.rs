@@ -53,7 +53,8 @@ impl Branch {
         self.dir.remove().await
     }
 
-    /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
+    /// Fast-forwards the branch to a descendant of its head, or to any commit if the branch has no
+    /// head.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if `to` is not a descendant of the head, for example

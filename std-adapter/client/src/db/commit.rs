@@ -17,7 +17,7 @@ pub struct Commit {
     id: Id,
 }
 
-/// The fields of a commit object. `C` is the back end's type of commits.
+/// The fields of a commit object. `C` is the commit type of the back end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details<C = Commit> {
     /// The hash.

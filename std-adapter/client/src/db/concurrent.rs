@@ -5,12 +5,12 @@ use std::task::Poll;
 
 use super::error::Result;
 
-/// The maximum number of futures that run at the same time.
+/// The maximum number of futures that run concurrently.
 const CONCURRENCY: usize = 32;
 
 /// Runs the futures, at most [`CONCURRENCY`] at a time, and returns their results in the order of
-/// the futures. The first error drops the futures that have not ended. Dropping the returned future
-/// does the same.
+/// the futures. If a future fails, or if the returned future is dropped, the remaining futures are
+/// dropped.
 pub(super) async fn try_join_all<T, F>(futures: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>>,

@@ -54,12 +54,12 @@ pub enum Error {
     StreamEnded,
     /// Any other error from the client or the server.
     Client(crate::Error),
-    /// An error from a database without a server that is not part of this list.
+    /// Any other error from a database that does not use a server.
     Backend(BackendError),
 }
 
-/// An error of a [`Database`](super::Database) that is not a connection to a server, such as a
-/// failure to write to the disk.
+/// An error from a [`Database`](super::Database) that does not use a server, such as a failed write
+/// to the disk.
 ///
 /// Two values are equal if they have the same text.
 #[derive(Debug, Clone)]

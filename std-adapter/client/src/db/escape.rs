@@ -1,8 +1,8 @@
 //! Escape sequences that encode multi-line text as a single log line.
 
-/// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline becomes `\n`, a
-/// tab becomes `\t`, and any other control character becomes `\xHH`. Other bytes are copied
-/// unchanged.
+/// Appends `text` to `to`, escaping line breaks and other control characters. A backslash becomes
+/// `\\`, a newline becomes `\n`, a tab becomes `\t`, and any other control character becomes
+/// `\xHH`. Other bytes are copied unchanged.
 pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     for byte in text {
         match byte {

@@ -1,4 +1,5 @@
-//! Operations that every back end of the database provides, built on those of the traits.
+//! Extension traits, whose methods are implemented in terms of the database traits and are
+//! therefore available for every back end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -12,13 +13,15 @@ use super::path::Path;
 use super::tree::Content;
 use super::watch::{PathValue, Watch};
 
-/// A future on the heap. Unlike an `async fn`, it is known to be `Send` in every generic function.
+/// A boxed future. Unlike the future of an `async fn`, it is known to be `Send` in generic
+/// functions.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The maximum number of transactions that [`BranchExt::update`] starts.
+/// The maximum number of transactions that one call of [`BranchExt::update`] starts.
 const MAX_UPDATES: u32 = 100;
 
-/// Operations on all types of branches. The futures are `Send` if the futures of `f` are.
+/// Additional methods for all types of branches. The returned futures are `Send` if the futures
+/// returned by `f` are `Send`.
 pub trait BranchExt: BranchOps {
     /// Runs `f` with a new transaction, which `f` must commit or abort. Dropping the future aborts
     /// the transaction.
@@ -31,7 +34,7 @@ pub trait BranchExt: BranchOps {
         f: impl AsyncFnOnce(&Self::Transaction) -> std::result::Result<T, E>,
     ) -> impl Future<Output = std::result::Result<T, E>>;
 
-    /// Changes the branch: runs `f` with a new transaction and commits it. If another commit
+    /// Runs `f` with a new transaction and commits the transaction to the branch. If another commit
     /// conflicts with the changes, the transaction is aborted, and `f` runs again with a new
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
@@ -42,8 +45,8 @@ pub trait BranchExt: BranchOps {
     /// Returns the new head. Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// Returns any error returned by `f` and any error of the commit. Returns [`Error::Conflict`]
-    /// only after 100 conflicts.
+    /// Returns any error from `f` or from the commit. Returns [`Error::Conflict`] only after 100
+    /// conflicts.
     ///
     /// ```no_run
     /// # use datakit_client::db::{Result, prelude::*};
@@ -68,7 +71,7 @@ pub trait BranchExt: BranchOps {
         F: Future<Output = Result<()>> + Send + 'a;
 
     /// Calls `f` with the current head and with each new head until `f` returns
-    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
+    /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
     /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the watch ends.
@@ -80,7 +83,7 @@ pub trait BranchExt: BranchOps {
         F: Future<Output = Result<ControlFlow<T>>> + Send + 'a;
 
     /// Calls `f` with the current value at a path and with each new value until `f` returns
-    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
+    /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
     /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the watch ends.
@@ -93,7 +96,7 @@ pub trait BranchExt: BranchOps {
         F: Future<Output = Result<ControlFlow<T>>> + Send + 'a;
 }
 
-// `with_transaction` has no default body, because the compiler derives whether its future is `Send`
+// `with_transaction` has no default body, because the compiler can infer that its future is `Send`
 // only from a body in an implementation.
 impl<B: BranchOps> BranchExt for B {
     async fn with_transaction<T, E: From<Error>>(
@@ -170,20 +173,20 @@ where
     Err(Error::StreamEnded)
 }
 
-/// Operations on all types of trees.
+/// Additional methods for all types of trees.
 pub trait TreeExt: TreeOps {
     /// Reads a file, executable or not. Returns `None` if the path does not exist or is not a file.
     ///
     /// # Errors
-    /// Fails if the tree cannot be read, or belongs to a transaction that has ended.
+    /// Fails if the tree cannot be read or belongs to a transaction that has ended.
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 
-    /// Reads all files and links at and below a path. Returns them with their paths, which begin at
-    /// the root of the tree.
+    /// Reads all files and links at and below a path. Returns each with its path relative to the
+    /// root of the tree.
     ///
-    /// Up to 32 entries are read at the same time. Directories are not returned. The result is kept
-    /// in memory, so use this method only for subtrees whose size is known to be small.
+    /// Up to 32 entries are read concurrently. Directories are not returned. The result is kept in
+    /// memory, so use this method only for subtrees whose size is known to be small.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.
@@ -232,18 +235,17 @@ impl<T: TreeOps> TreeExt for T {
     }
 }
 
-/// Operations on all types of transactions.
+/// Additional methods for all types of transactions.
 pub trait TransactionExt: TransactionOps {
     /// Creates or replaces files, links and directories, creating missing parent directories. Up to
-    /// 32 entries are written at the same time. A file that exists and is executable remains
-    /// executable.
+    /// 32 entries are written concurrently. An existing executable file remains executable.
     ///
     /// The names in a [`Content::Dir`] are ignored.
     ///
     /// # Errors
     /// Returns [`Error::NotDirectory`] if a parent exists and is not a directory. Returns
-    /// [`Error::IsDirectory`] if a path that is to become a file is a directory. Some of the
-    /// entries may have been written.
+    /// [`Error::IsDirectory`] if a file would replace a directory. If an error is returned, some of
+    /// the entries may already have been written.
     fn write_files<'a>(&'a self, files: &'a BTreeMap<Path, Content>) -> BoxFuture<'a, Result<()>>;
 
     /// Writes one file as [`write_files`](TransactionExt::write_files) does.

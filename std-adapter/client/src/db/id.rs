@@ -13,7 +13,7 @@ pub struct Id([u8; 20]);
 pub struct InvalidId {
     /// The invalid text.
     pub text: String,
-    /// The reason that the text is not a valid id.
+    /// The reason why the text is not a valid id.
     pub reason: String,
 }
 

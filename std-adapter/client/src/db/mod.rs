@@ -52,7 +52,7 @@
 //!   it, and dropping a [`Watch`] stops it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
 //! - Programs that are generic over the trait [`Database`] also run without a server, directly on a
-//!   Git repository or in memory. See the crate `datakit-db`.
+//!   Git repository or in memory. See the `datakit-db` crate.
 //! - The client also works with the original server, which is written in OCaml. The documentation
 //!   of each method notes where the original server behaves differently. The original server cannot
 //!   list or access branches whose names contain a slash.
@@ -97,7 +97,7 @@ use self::commit::parse_id;
 use self::remote_path::{RemotePath, unique_name};
 use super::{ByteString, Client, Options, Url};
 
-/// The traits of a database. Import all of them with `use datakit_client::db::prelude::*`.
+/// The database traits. Import all of them with `use datakit_client::db::prelude::*`.
 pub mod prelude {
     pub use super::{
         BranchExt, BranchOps, CommitOps, Database, TransactionExt, TransactionOps, TreeExt, TreeOps,
@@ -162,7 +162,7 @@ impl Db {
         Ok(names)
     }
 
-    /// Returns a handle for a branch, which may or may not exist. Other clients do not see the
+    /// Returns a handle for a branch, which need not exist yet. Other clients do not see a new
     /// branch before its first commit.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The traits of a database, which let a program run on a server or directly on a repository.
+//! The database traits, which let a program use either a server or a repository without a server.
 
 use std::fmt::Debug;
 
@@ -13,10 +13,10 @@ use crate::ByteString;
 
 /// A Datakit database. Clones share the same database.
 ///
-/// [`Db`](super::Db) implements this trait for a server. The crate `datakit-db` implements it for a
-/// Git repository and for a database in memory, neither of which needs a server, and for a choice
-/// between a server and a repository by URL. A program that is generic over `Database` runs on all
-/// of them. The module [`prelude`](super::prelude) exports all traits.
+/// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements it for
+/// Git repositories and in-memory databases, which need no server, and for a database that is
+/// opened by URL and may be either remote or local. A program that is generic over `Database` works
+/// with all of these types. The module [`prelude`](super::prelude) exports all traits.
 ///
 /// ```
 /// use datakit_client::db::prelude::*;
@@ -62,13 +62,13 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Fails if the database cannot be read.
     fn branches(&self) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
 
-    /// Returns a handle for a branch, which may or may not exist. Other clients do not see the
+    /// Returns a handle for a branch, which need not exist yet. Other clients do not see a new
     /// branch before its first commit.
     ///
     /// # Errors
     /// Returns [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git
-    /// branch name. Returns [`Error::Exists`](super::Error::Exists) if another branch excludes the
-    /// name, as `a` excludes `a/b`.
+    /// branch name. Returns [`Error::Exists`](super::Error::Exists) if the name conflicts with an
+    /// existing branch, as `a/b` conflicts with `a`.
     fn branch(
         &self,
         name: impl AsRef<[u8]> + Send,
@@ -98,18 +98,19 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Returns a handle for the commit with this id, without checking that the commit exists.
     fn commit_with_id(&self, id: Id) -> Self::Commit;
 
-    /// Returns the tree with the given id, which is `D-` and the hash of a directory, or `F-`, `X-`
-    /// or `L-` and the hash of a file or link. In the latter case the root of the tree is that file
-    /// or link. An id that does not exist causes an error only when the tree is read.
+    /// Returns the tree with the given id. The id of a directory is `D-` followed by the
+    /// directory's hash. If the id is `F-`, `X-` or `L-` followed by the hash of a file or link,
+    /// the root of the tree is that file or link. If no object has the id, an error is returned
+    /// only when the tree is read.
     fn tree(&self, id: impl AsRef<[u8]>) -> Self::Tree;
 
-    /// Fetches a branch of another repository. Changes no branch of this database.
+    /// Fetches a branch of another repository. Does not change any branch of this database.
     ///
     /// The fetched commits are protected from garbage collection only until this method returns, so
     /// point a branch at the returned commit soon afterwards.
     ///
     /// # Errors
-    /// Fails with the reason why the branch could not be fetched.
+    /// Returns an error that explains why the branch could not be fetched.
     fn fetch(&self, url: &str, branch: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
     /// Drops this handle and waits until the database is closed. A connection to a server is closed
@@ -136,13 +137,15 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
-    /// Removes the branch. The branch's commits are kept as long as another branch contains them.
+    /// Removes the branch. The branch's commits remain available while another branch contains
+    /// them.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
     fn remove(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Moves the branch to a descendant of its head, or to any commit if the branch has no head.
+    /// Fast-forwards the branch to a descendant of its head, or to any commit if the branch has no
+    /// head.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if `to` is not a descendant
@@ -176,8 +179,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
 
     /// Watches every change to the head from now on, in order and without gaps. `None` means that
-    /// the branch was removed. A reader that is thousands of changes late gets the end of the
-    /// stream.
+    /// the branch was removed. The stream ends if the reader falls thousands of changes behind.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
@@ -224,10 +226,10 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 /// a watch. See also [`TreeExt`](super::TreeExt).
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
-/// belongs to a transaction that has ended. Methods other than `stat` and those that begin with
-/// `exists` fail with [`Error::NotFound`](super::Error::NotFound) if the entry does not exist, and
-/// with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is
-/// not a directory.
+/// belongs to a transaction that has ended. All methods except `stat` and the `exists` methods fail
+/// with [`Error::NotFound`](super::Error::NotFound) if the entry does not exist, and with
+/// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
+/// directory.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;

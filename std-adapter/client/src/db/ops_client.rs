@@ -1,4 +1,4 @@
-//! The traits of a database, implemented by a connection to a server.
+//! Implements the database traits for a connection to a server.
 
 use super::Db;
 use super::branch::Branch;

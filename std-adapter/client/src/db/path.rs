@@ -77,20 +77,20 @@ impl Path {
         self
     }
 
-    /// Returns the parent directory and the last component, or `None` for the root.
+    /// Returns the parent directory and the final component, or `None` for the root.
     #[must_use]
     pub fn split_last(&self) -> Option<(Path, ByteString)> {
         let (last, dir) = self.0.split_last()?;
         Some((Path(dir.to_vec()), last.clone()))
     }
 
-    /// Returns the last component, or `None` for the root.
+    /// Returns the final component, or `None` for the root.
     #[must_use]
     pub fn name(&self) -> Option<&ByteString> {
         self.0.last()
     }
 
-    /// Returns the path without its last component. The parent of the root is the root.
+    /// Returns the path without its final component. The parent of the root is the root.
     #[must_use]
     pub fn parent(&self) -> Path {
         self.split_last().map_or(Path::ROOT, |(dir, _)| dir)

@@ -26,7 +26,7 @@ impl RemotePath {
         self.join_all([name])
     }
 
-    /// Appends names. The caller must have validated the names.
+    /// Appends names. The caller must have validated the path components.
     pub(super) fn join_all<N: AsRef<[u8]>>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -48,7 +48,7 @@ impl RemotePath {
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
     }
 
-    /// Reads a whole file, or the first delivery of a stream.
+    /// Reads a whole file or the first delivery of a stream.
     pub(super) async fn read(&self) -> Result<Vec<u8>> {
         Ok(self.walk().await?.open(OpenMode::READ).await?.read_all().await?)
     }

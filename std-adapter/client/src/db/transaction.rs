@@ -16,7 +16,7 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// the changes before the commit.
 ///
 /// A transaction starts from the head of the branch. The commit merges the transaction with any
-/// later changes to the branch, and fails if there are conflicts.
+/// later changes to the branch and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
 /// aborts the transaction when the connection is closed. After a commit or an abort, all calls fail
@@ -32,7 +32,7 @@ pub struct Transaction {
 }
 
 /// The result of a merge into a transaction. The trees can be read until the next merge or the end
-/// of the transaction. `T` is the back end's type of trees.
+/// of the transaction. `T` is the tree type of the back end.
 #[derive(Debug)]
 pub struct MergeResult<T = Tree> {
     /// The tree of the transaction before the merge.

@@ -41,7 +41,7 @@ impl TransactionState {
     }
 }
 
-/// The type of a tree entry, as distinguished by Git.
+/// The type of an entry in a Git tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A file that is not executable.

@@ -35,9 +35,9 @@ pub struct Watch<T> {
 }
 
 impl<T: Send + 'static> Watch<T> {
-    /// Creates a watch whose values are computed one after the other: `next` takes the current
-    /// state and returns the next value with the new state, or `None` at the end. Back ends of the
-    /// [`Database`](super::Database) trait create their watches with this function.
+    /// Creates a watch whose values are computed by `next`. This function takes the current state
+    /// and returns the next value and the new state, or `None` at the end of the stream. Back ends
+    /// of the [`Database`](super::Database) trait create their watches with `unfold`.
     #[must_use]
     pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
     where
@@ -90,15 +90,16 @@ impl<T> Debug for Watch<T> {
     }
 }
 
-/// The stream behind [`Watch::unfold`].
+/// The stream that [`Watch::unfold`] wraps.
 struct Unfold<S, F, N> {
-    /// The state while no value is being computed. `None` after the end.
+    /// The current state, or `None` while a value is being computed and after the end of the
+    /// stream.
     state: Option<S>,
     next: F,
     pending: Option<Pin<Box<N>>>,
 }
 
-/// Neither the state nor the function is ever pinned.
+/// Unpinning is safe, because neither the state nor the function is ever pinned.
 impl<S, F, N> Unpin for Unfold<S, F, N> {}
 
 impl<T, S, F, N> Stream for Unfold<S, F, N>
@@ -123,7 +124,7 @@ where
     }
 }
 
-/// A stream file of the server, read line by line.
+/// A stream file on the server that is read line by line.
 struct Lines {
     client: Client,
     deliveries: crate::Watch,
@@ -143,7 +144,7 @@ impl Lines {
     }
 }
 
-/// Watches a stream file of the server. `parse_line` turns each line into a value, and may send
+/// Watches a stream file on the server. `parse_line` turns each line into a value, and may send
 /// requests.
 pub(super) async fn watch_lines<T, N>(
     path: &RemotePath,
@@ -165,7 +166,7 @@ where
     }))
 }
 
-/// The value at a path in a branch. `T` is the back end's type of trees.
+/// The value at a path in a branch. `T` is the tree type of the back end.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PathValue<T = Tree> {

@@ -1,4 +1,4 @@
-//! Tests of the tokio I/O trait implementations.
+//! Tests for the tokio I/O trait implementations.
 
 use std::io::{ErrorKind, SeekFrom};
 

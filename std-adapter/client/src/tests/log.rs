@@ -1,4 +1,4 @@
-//! Tests of a connection's tracing span and events.
+//! Tests for a connection's tracing span and events.
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;

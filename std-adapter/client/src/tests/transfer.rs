@@ -1,4 +1,4 @@
-//! Tests of pipelined transfers, including short replies and cancellation.
+//! Tests for pipelined transfers, including short replies and cancellation.
 
 use super::*;
 

@@ -79,7 +79,8 @@ async fn c3_dropping_a_transaction_aborts_it() {
     tx.create_file(&path("f"), b"", false).await.unwrap();
     drop(tx);
     within("the abort", || served.transactions() == 0).await;
-    // Also drop the future that starts a transaction.
+    // Drop a future that is starting a transaction, and expect that this transaction is aborted as
+    // well.
     let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
     within("the abort", || served.transactions() == 0).await;
 }
