@@ -3,6 +3,8 @@
  * @module
  */
 
+import net from 'node:net';
+
 import { InvalidArgumentError } from './errors.js';
 
 /** The port of a TCP address without one. */
@@ -23,7 +25,7 @@ export function parseAddress(text) {
   if (/^(\.{0,2}\/|\\\\)/.test(text)) return { path: text };
   const rest = text.replace(/^tcp:(\/\/)?/, '');
   const match = /^\[([^\]]+)\](?::(\d+))?$/.exec(rest) ?? /^([^:/]+)(?::(\d+))?$/.exec(rest);
-  const bare = /^[0-9a-fA-F:.]+$/.test(rest) && rest.split(':').length > 2;
+  const bare = net.isIPv6(rest);
   const [host, port] = match ? [match[1], Number(match[2] ?? DEFAULT_PORT)] : [rest, DEFAULT_PORT];
   if (!match && !bare) {
     const forms = 'HOST, HOST:PORT, [IPV6]:PORT, tcp://HOST:PORT, unix://PATH or a path';

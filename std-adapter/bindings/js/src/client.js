@@ -7,11 +7,11 @@ import { connectRoot } from './connect.js';
 import { ServerError } from './errors.js';
 import { FileHandle, locate, toOptions, writeContent } from './file_handle.js';
 import { readDirectory } from './listing.js';
-import * as messages from './messages.js';
 import { READ } from './messages.js';
 import { openFile } from './open_file.js';
 import { show, split, splitLast } from './paths.js';
 import { MAX_FILE, readToEnd } from './transfer.js';
+import { renameEntry } from './rename.js';
 import { makeDirectories, makeDirectory, removeTree, withFid } from './tree_operations.js';
 import { Watch } from './watch.js';
 
@@ -111,8 +111,8 @@ export class Client {
   }
 
   /**
-   * Reads a whole file, or the first delivery of a stream. Fails with `EFBIG` if there are more than
-   * `limit` bytes, 1 GiB by default.
+   * Reads a whole file, or the first delivery of a stream. Fails with `EFBIG` if there are more
+   * than `limit` bytes, 1 GiB by default.
    * @overload
    * @param {Path} path
    * @param {ReadBufferOptions | null} [options]
@@ -246,8 +246,8 @@ export class Client {
   }
 
   /**
-   * Removes a file or a symbolic link, or, with `recursive`, a directory and all that is in it. With
-   * `force`, a path that does not exist is not an error.
+   * Removes a file or a symbolic link, or, with `recursive`, a directory and all that is in it.
+   * With `force`, a path that does not exist is not an error.
    * @param {Path} path
    * @param {{ recursive?: boolean, force?: boolean } & SignalOption} [options]
    */
@@ -271,8 +271,8 @@ export class Client {
   }
 
   /**
-   * Removes a directory. The server decides whether it must be empty: a database removes its content
-   * as well.
+   * Removes a directory. The server decides whether it must be empty: a database removes its
+   * content as well.
    * @param {Path} path
    * @param {SignalOption} [options]
    */
@@ -302,40 +302,7 @@ export class Client {
    */
   async rename(from, to, { signal } = {}) {
     const [old, target] = [splitLast(from), splitLast(to)];
-    if (this.dialect !== '9P2000.L') {
-      await this.#at('rename', from, signal, async (fid) => {
-        const same = target.dir.map(show).join('/') === old.dir.map(show).join('/');
-        if (!same) throw ServerError.of('EXDEV');
-        await fid.setName(target.name, signal);
-      });
-      return;
-    }
-    const renaming = this.#renameAt(old, target, signal);
-    await locate('rename', show(from), renaming);
-  }
-
-  /**
-   * @param {ReturnType<typeof splitLast>} old
-   * @param {ReturnType<typeof splitLast>} target
-   * @param {AbortSignal | undefined} signal
-   */
-  async #renameAt(old, target, signal) {
-    const { connection } = this.#root;
-    const [dir, newdir] = await this.#root.walkBoth([old.dir, target.dir], signal);
-    try {
-      const request = messages.renameat(dir.number, old.name, newdir.number, target.name);
-      await connection.call(request, { signal });
-    } catch (error) {
-      const unknown = error instanceof ServerError && /^(ENOSYS|EOPNOTSUPP)$/.test(error.code);
-      if (!unknown) throw error;
-      // Walking on from `dir` needs no further fid.
-      await connection.call(messages.walk(dir.number, dir.number, [old.name]), { signal });
-      const request = messages.rename(dir.number, newdir.number, target.name);
-      await connection.call(request, { signal });
-    } finally {
-      dir.release();
-      newdir.release();
-    }
+    await locate('rename', show(from), renameEntry(this.#root, old, target, signal));
   }
 
   /**
@@ -351,8 +318,8 @@ export class Client {
   }
 
   /**
-   * Reads the target of a symbolic link. Fails with `EINVAL` for other files and with `EOPNOTSUPP` in
-   * 9P2000.
+   * Reads the target of a symbolic link. Fails with `EINVAL` for other files and with `EOPNOTSUPP`
+   * in 9P2000.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: BufferEncoding | null } & SignalOption} [options]
@@ -419,7 +386,11 @@ export class Client {
   watch(path, options) {
     const { encoding, signal } = toOptions(options);
     const open = (/** @type {AbortSignal} */ stop) =>
-      locate('watch', show(path), openFile(this.#root, path, { flags: 'r', mode: 0, signal: stop }));
+      locate(
+        'watch',
+        show(path),
+        openFile(this.#root, path, { flags: 'r', mode: 0, signal: stop }),
+      );
     return new Watch(open, (data) => [encoding ? data.toString(encoding) : data], signal);
   }
 }

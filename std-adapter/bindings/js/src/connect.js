@@ -25,7 +25,8 @@ import { IO_HEADER } from './wire.js';
  * @property {string} [uname] The name of the user, by default the user of this process.
  * @property {number} [uid] The number of the user for 9P2000.u and 9P2000.L, by default the user of
  *   this process.
- * @property {number} [gid] The group of new files in 9P2000.L, by default the group of this process.
+ * @property {number} [gid] The group of new files in 9P2000.L, by default the group of this
+ *   process.
  * @property {string} [aname] The tree to attach to, `/` by default. Most servers have only one.
  * @property {number} [timeout] The time for connecting in milliseconds, 10000 by default.
  *   Requests have no time limit: pass an `AbortSignal.timeout()` to set one.

@@ -68,19 +68,28 @@ export class Connection {
   #maxRequests;
   /** @type {Map<number, Pending>} */
   #pending = new Map();
-  /** @type {(() => void)[]} Callers that wait until the socket has written its queue. */
+  /**
+   * Callers that wait until the socket has written its queue.
+   * @type {(() => void)[]}
+   */
   #backlogged = [];
   #corked = false;
   /** @type {{ reason: string, code?: string, cause?: unknown } | undefined} */
   #lost;
-  /** Resolves when the socket is closed. @type {Promise<void>} */
+  /**
+   * Resolves when the socket is closed.
+   * @type {Promise<void>}
+   */
   #closed;
 
   /** @type {Dialect} */
   dialect = '9P2000';
   /** The largest message, in bytes. */
   msize;
-  /** The numbers of the files on the server. @type {Pool} */
+  /**
+   * The numbers of the files on the server.
+   * @type {Pool}
+   */
   fids;
   /** The group of new files in 9P2000.L. */
   gid = 0;

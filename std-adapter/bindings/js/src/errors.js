@@ -141,7 +141,7 @@ export class ServerError extends DatakitError {
    * @param {string} [text] The text, or nothing if the server sent none.
    */
   constructor(errno, text = '') {
-    const code = (errno === 0 ? TEXTS.get(text) : NAMES.get(errno)) ?? 'UNKNOWN';
+    const code = (errno === 0 ? codeOf(text) : NAMES.get(errno)) ?? 'UNKNOWN';
     const known = Object.entries(ERRNOS).find(([name]) => name === code)?.[1];
     const full = text || known?.[1] || `error ${errno}`;
     super(`${code}: ${full}`, { code, kind: kindOf(code, full) });
@@ -162,20 +162,32 @@ export class ServerError extends DatakitError {
 }
 
 /**
- * The text comes first, because several errors of the database have the same number.
+ * The beginnings or ends of texts of the database. Several of these errors have the same number, so
+ * the text comes first.
+ * @type {[RegExp, ErrorKind, string][]}
+ */
+const DATABASE_TEXTS = [
+  [/^Merge conflict: /, 'conflict', 'EBUSY'],
+  [/^conflicts file is not empty$/, 'open_conflicts', 'EBUSY'],
+  [/^not-fast-forward$/, 'not_fast_forward', 'EBUSY'],
+  [/^invalid-hash /, 'invalid_hash', 'EINVAL'],
+  [/^invalid branch name /, 'invalid_branch', 'EINVAL'],
+  // The reply to creating a file below a file.
+  [/ is not a directory$/, 'not_dir', 'ENOTDIR'],
+];
+
+/**
  * @param {string} code
  * @param {string} text
- * @returns {ErrorKind}
  */
 function kindOf(code, text) {
-  if (text.startsWith('Merge conflict: ')) return 'conflict';
-  if (text.startsWith('invalid-hash ')) return 'invalid_hash';
-  if (text.startsWith('invalid branch name ')) return 'invalid_branch';
-  if (text === 'conflicts file is not empty') return 'open_conflicts';
-  if (text === 'not-fast-forward') return 'not_fast_forward';
-  // The reply to creating a file below a file.
-  if (text.endsWith(' is not a directory')) return 'not_dir';
-  return KINDS.get(code) ?? 'other';
+  const known = DATABASE_TEXTS.find(([pattern]) => pattern.test(text));
+  return known?.[1] ?? KINDS.get(code) ?? 'other';
+}
+
+/** @param {string} text */
+function codeOf(text) {
+  return TEXTS.get(text) ?? DATABASE_TEXTS.find(([pattern]) => pattern.test(text))?.[2];
 }
 
 /**

@@ -108,8 +108,8 @@ export class FileHandle {
   }
 
   /**
-   * Reads once into `buffer`: at most `length` bytes and at most {@link unit}. Returns 0 bytes at the
-   * end of a file and at the end of a delivery of a stream.
+   * Reads once into `buffer`: at most `length` bytes and at most {@link unit}. Returns 0 bytes at
+   * the end of a file and at the end of a delivery of a stream.
    *
    * Without a position, the read starts where the last one ended.
    * @template {NodeJS.ArrayBufferView} B
@@ -209,8 +209,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns a stream of the content. It ends where a file or a delivery of a stream ends, and closes
-   * the handle unless `autoClose` is `false`.
+   * Returns a stream of the content. It ends where a file or a delivery of a stream ends, and
+   * closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options] `end` is the offset of the last byte.
    */
@@ -235,8 +235,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns a stream that writes from `start`, by default the current position, and closes the handle
-   * unless `autoClose` is `false`.
+   * Returns a stream that writes from `start`, by default the current position, and closes the
+   * handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options]
    */
@@ -268,8 +268,8 @@ export class FileHandle {
   }
 
   /**
-   * Closes the file and waits for the reply. Writes to some files take effect only now. Does nothing
-   * if the file is closed.
+   * Closes the file and waits for the reply. Writes to some files take effect only now. Does
+   * nothing if the file is closed.
    */
   async close() {
     if (this.#file.inUse) await this.#locate('close', this.#file.clunk());

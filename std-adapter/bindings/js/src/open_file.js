@@ -27,8 +27,8 @@ const FLAGS = {
 };
 
 /**
- * Opens a file, or creates it if the flags say so. Fails with `EISDIR` for a directory, because some
- * servers open directories in any mode.
+ * Opens a file, or creates it if the flags say so. Fails with `EISDIR` for a directory, because
+ * some servers open directories in any mode.
  * @param {Fid} root
  * @param {Path} path
  * @param {{ flags: OpenFlags, mode: number, signal?: AbortSignal }} options

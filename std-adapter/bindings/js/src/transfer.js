@@ -1,8 +1,8 @@
 /**
  * Reads and writes of whole files, with several requests in flight.
  *
- * Requests are pipelined only if the file has a version and reports its length. Requests to streams,
- * commands and parameters wait for the reply to the previous one.
+ * Requests are pipelined only if the file has a version and reports its length. Requests to
+ * streams, commands and parameters wait for the reply to the previous one.
  * @module
  */
 
@@ -66,8 +66,8 @@ async function reliableLength(file, signal) {
 }
 
 /**
- * Reads from `offset` until a read returns nothing, which is the end of a file or of a delivery of a
- * stream. The chunks may share memory with each other.
+ * Reads from `offset` until a read returns nothing, which is the end of a file or of a delivery of
+ * a stream. The chunks may share memory with each other.
  * @param {Fid} file
  * @param {number} offset
  * @param {AbortSignal} [signal]
@@ -198,7 +198,7 @@ async function acceptsPipelining(file, end, signal) {
  * @param {AbortSignal | undefined} signal
  */
 async function writePiece(file, offset, piece, signal) {
-  for (let done = 0; done < piece.length; ) {
+  for (let done = 0; done < piece.length;) {
     done += await writeOnce(file, offset + done, piece.subarray(done), signal);
   }
 }

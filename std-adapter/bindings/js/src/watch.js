@@ -14,9 +14,9 @@ const MAX_DELIVERY = 1 << 24;
 /**
  * Async iterator over the deliveries of a stream file, or over values made from them.
  *
- * The file is opened by the first `next`. Leaving a `for await` loop, `return` and `await using` end
- * it: they cancel the read in flight and wait until the server has closed the file. If the signal is
- * aborted, `next` rejects with an `AbortError`. Calls of `next` wait for each other.
+ * The file is opened by the first `next`. Leaving a `for await` loop, `return` and `await using`
+ * end it: they cancel the read in flight and wait until the server has closed the file. If the
+ * signal is aborted, `next` rejects with an `AbortError`. Calls of `next` wait for each other.
  * @template T
  * @implements {AsyncIterableIterator<T>}
  */
@@ -85,7 +85,7 @@ export class Watch {
     const stop = this.#stop.signal;
     this.#file ??= await this.#open(stop);
     const pieces = [];
-    for (let length = 0; ; ) {
+    for (let length = 0; ;) {
       const data = await readOnce(this.#file, this.#offset, this.#file.unit, stop, true);
       if (data.length === 0) break;
       length += data.length;

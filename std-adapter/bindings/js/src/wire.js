@@ -13,7 +13,10 @@ export const IO_HEADER = 24;
 
 const TWO_32 = 0x1_0000_0000;
 
-/** A string, or its bytes if they are not valid UTF-8. @typedef {string | Uint8Array} Text */
+/**
+ * A string, or its bytes if they are not valid UTF-8.
+ * @typedef {string | Uint8Array} Text
+ */
 
 /**
  * The identity of a file on the server.

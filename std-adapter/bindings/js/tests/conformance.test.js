@@ -20,7 +20,10 @@ const OFFERS = {
 };
 
 const table = JSON.parse(
-  readFileSync(process.env.CONFORMANCE ?? new URL('../../conformance.json', import.meta.url), 'utf8'),
+  readFileSync(
+    process.env.CONFORMANCE ?? new URL('../../conformance.json', import.meta.url),
+    'utf8',
+  ),
 );
 
 for (const [name, offers] of Object.entries(OFFERS)) {

@@ -24,7 +24,10 @@ export class Server {
   static async start(...options) {
     const args = ['serve', '--quiet', '--listen-9p', 'tcp://127.0.0.1:0', ...options];
     const child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    const failed = once(child, 'exit').then(() => '', (error) => `${error}`);
+    const failed = once(child, 'exit').then(
+      () => '',
+      (error) => `${error}`,
+    );
     const first = once(createInterface(child.stdout), 'line').then(([line]) => String(line));
     const line = await Promise.race([first, failed]);
     const match = /^listening on (.+)$/.exec(line);

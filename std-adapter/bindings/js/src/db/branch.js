@@ -24,7 +24,10 @@ import { Tree } from './tree.js';
  *   | { kind: 'dir', tree: Tree }} PathValue
  */
 
-/** A file of `commitFiles`. @typedef {{ path: TreePath, content: FileContent, executable?: boolean }} NewFile */
+/**
+ * A file of `commitFiles`.
+ * @typedef {{ path: TreePath, content: FileContent, executable?: boolean }} NewFile
+ */
 
 /** A branch, which may have no commits yet. */
 export class Branch {
@@ -55,8 +58,8 @@ export class Branch {
   }
 
   /**
-   * Moves the branch to a descendant of its head, or to any commit if it has no head. Fails with the
-   * kind `not_fast_forward` otherwise.
+   * Moves the branch to a descendant of its head, or to any commit if it has no head. Fails with
+   * the kind `not_fast_forward` otherwise.
    * @param {Commit} commit
    */
   async fastForward(commit) {
@@ -92,8 +95,8 @@ export class Branch {
   }
 
   /**
-   * Removes paths, creates files with their directories, and commits. Nothing is committed if one of
-   * these fails.
+   * Removes paths, creates files with their directories, and commits. Nothing is committed if one
+   * of these fails.
    * @param {string} message
    * @param {{ files?: NewFile[], remove?: TreePath[] }} changes
    * @returns {Promise<Commit>}
@@ -111,8 +114,8 @@ export class Branch {
   }
 
   /**
-   * Merges a commit into the branch. Fails with the kind `open_conflicts` if there are conflicts, and
-   * the branch does not move.
+   * Merges a commit into the branch. Fails with the kind `open_conflicts` if there are conflicts,
+   * and the branch does not move.
    * @param {Commit} commit
    * @param {string} message
    * @returns {Promise<Commit>}

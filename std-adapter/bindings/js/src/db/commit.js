@@ -12,8 +12,8 @@ import { Tree } from './tree.js';
 /** @typedef {import('../client.js').Client} Client */
 
 /**
- * A file that differs between two trees: `+` was added, `-` was removed, and `*` has another content
- * or mode. Directories are not reported.
+ * A file that differs between two trees: `+` was added, `-` was removed, and `*` has another
+ * content or mode. Directories are not reported.
  * @typedef {{ change: '+' | '-' | '*', path: string }} Change
  */
 
@@ -76,8 +76,8 @@ export class Commit {
   }
 
   /**
-   * Reads this commit and its ancestors, newest first, in the order of `git log`. The history is read
-   * as the loop goes on.
+   * Reads this commit and its ancestors, newest first, in the order of `git log`. The history is
+   * read as the loop goes on.
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {AsyncGenerator<CommitDetails, void>}
    */

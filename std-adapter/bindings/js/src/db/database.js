@@ -15,8 +15,8 @@ import { Tree } from './tree.js';
 /**
  * A Datakit database.
  *
- * In 9P2000.L, errors have no text, so the kinds `conflict`, `open_conflicts` and `not_fast_forward`
- * are reported as `other`. In 9P2000, links cannot be created.
+ * In 9P2000.L, errors have no text, so the kinds `conflict`, `open_conflicts` and
+ * `not_fast_forward` are reported as `other`. In 9P2000, links cannot be created.
  */
 export class Database {
   #client;
@@ -90,8 +90,9 @@ export class Database {
   }
 
   /**
-   * Returns the tree with an id: `D-` and the hash of a tree. With `F-`, `X-` or `L-` and the hash of
-   * a blob, the root of the tree is a file. Sends no request, so a wrong id fails when it is read.
+   * Returns the tree with an id: `D-` and the hash of a tree. With `F-`, `X-` or `L-` and the hash
+   * of a blob, the root of the tree is a file. Sends no request, so a wrong id fails when it is
+   * read.
    * @param {string} id
    */
   tree(id) {

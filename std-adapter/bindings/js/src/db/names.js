@@ -29,8 +29,8 @@ export function treeNames(path) {
 }
 
 /**
- * Returns the directory and the name of an entry. Throws an error of the kind `invalid_path` for the
- * root as well.
+ * Returns the directory and the name of an entry. Throws an error of the kind `invalid_path` for
+ * the root as well.
  * @param {TreePath} path
  */
 export function entryNames(path) {
@@ -92,7 +92,6 @@ function brokenBranchRule(name) {
   if (name === '') return 'it is empty';
   if (name.startsWith('-')) return 'it starts with a dash, like an option';
   if (name === 'HEAD') return 'HEAD stands for the commit that is checked out';
-  // eslint-disable-next-line no-control-regex
   const character = /[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{/.exec(name)?.[0];
   if (character) return `it contains ${JSON.stringify(character)}`;
   if (name.endsWith('.')) return 'it ends with a dot';

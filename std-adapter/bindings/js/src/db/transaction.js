@@ -19,14 +19,21 @@ import { Tree } from './tree.js';
 /** @typedef {string | NodeJS.ArrayBufferView} FileContent */
 
 /**
- * The result of a merge into a transaction. The trees can be read until the next merge or the end of
- * the transaction.
+ * The result of a merge into a transaction. The trees can be read until the next merge or the end
+ * of the transaction.
  * @typedef {object} MergeResult
  * @property {Tree} ours The tree of the transaction before the merge.
  * @property {Tree} theirs The tree of the merged commit.
  * @property {Tree} base The tree of their common ancestor, empty if there is none.
  * @property {string[]} conflicts The paths of the files in conflict. Each contains a description of
  *   its conflict, and must be replaced or removed before the commit.
+ */
+
+/**
+ * @typedef {object} CommitOptions
+ * @property {boolean} [fastForwardOnly] Fail with `EBUSY` if the branch is no longer where the
+ *   transaction started, instead of merging.
+ * @property {boolean} [ifChanged] Make no commit if the tree is the same as that of the head.
  */
 
 /** The largest number of names that are tried for a new transaction. */
@@ -37,8 +44,8 @@ const MAX_TRIES = 3;
  *
  * A transaction starts from the head of the branch. The commit merges it with later changes to the
  * branch, and fails if there are conflicts. `await using` aborts a transaction that was not
- * committed; the end of the connection does the same. After a commit or an abort, all methods except
- * `abort` fail with the kind `transaction_ended`.
+ * committed; the end of the connection does the same. After a commit or an abort, all methods
+ * except `abort` fail with the kind `transaction_ended`.
  */
 export class Transaction {
   #branch;
@@ -86,8 +93,10 @@ export class Transaction {
 
   #checkOpen() {
     if (!this.#ended) return;
-    const fields = { code: 'ERR_TRANSACTION_ENDED', kind: /** @type {const} */ ('transaction_ended') };
-    throw new DatakitError('the transaction was committed or aborted', fields);
+    throw new DatakitError('the transaction was committed or aborted', {
+      code: 'ERR_TRANSACTION_ENDED',
+      kind: 'transaction_ended',
+    });
   }
 
   /** @param {string} name */
@@ -123,8 +132,8 @@ export class Transaction {
   }
 
   /**
-   * Creates a directory and its missing parents. Fails with the kind `not_dir` if one of them exists
-   * and is not a directory.
+   * Creates a directory and its missing parents. Fails with the kind `not_dir` if one of them
+   * exists and is not a directory.
    * @param {TreePath} path
    */
   async makeDirs(path) {
@@ -146,14 +155,17 @@ export class Transaction {
   }
 
   /**
-   * Removes a file or a link before it is created anew. In 9P2000.L, the server does not replace it.
+   * Removes a file or a link before it is created anew. In 9P2000.L, the server does not replace
+   * it.
    * @param {RemotePath} file
    */
   async #removeExisting(file) {
     if (file.client.dialect !== '9P2000.L') return;
-    await file.atFile('create', (fid) => fid.remove()).catch((error) => {
-      if (!(error instanceof ServerError && error.code === 'ENOENT')) throw error;
-    });
+    await file
+      .atFile('create', (fid) => fid.remove())
+      .catch((error) => {
+        if (!(error instanceof ServerError && error.code === 'ENOENT')) throw error;
+      });
   }
 
   /**
@@ -272,7 +284,9 @@ export class Transaction {
     return { ours, theirs: this.#subtree('theirs'), base, conflicts };
   }
 
-  /** Reads the paths that are still in conflict. Writing or removing a file resolves its conflict. */
+  /**
+   * Reads the paths that are still in conflict. Writing or removing a file resolves its conflict.
+   */
   async conflicts() {
     try {
       const text = await this.#control('conflicts').readText();
@@ -290,9 +304,7 @@ export class Transaction {
    *
    * Fails with the kinds `conflict` and `open_conflicts`, which leave the transaction open.
    * @param {string} message
-   * @param {{ fastForwardOnly?: boolean, ifChanged?: boolean }} [options] With `fastForwardOnly`, the
-   *   commit fails if the branch is no longer where the transaction started. With `ifChanged`, there
-   *   is no new commit if the tree is the same.
+   * @param {CommitOptions} [options]
    * @returns {Promise<Commit>}
    */
   async commit(message, { fastForwardOnly = false, ifChanged = false } = {}) {
@@ -325,9 +337,12 @@ export class Transaction {
   async abort() {
     if (this.#ended) return;
     this.#ended = true;
-    await this.#dir.join('ctl').command('close').catch(() => {
-      // A lost connection ends the transaction as well.
-    });
+    await this.#dir
+      .join('ctl')
+      .command('close')
+      .catch(() => {
+        // A lost connection ends the transaction as well.
+      });
   }
 
   async [Symbol.asyncDispose]() {

@@ -15,7 +15,10 @@ import { sortByBytes, treeNames } from './names.js';
 /** @typedef {import('./remote_path.js').RemotePath} RemotePath */
 /** @typedef {{ signal?: AbortSignal }} SignalOption */
 
-/** The type of an entry, as Git distinguishes it. @typedef {'file' | 'exec' | 'link' | 'dir'} Kind */
+/**
+ * The type of an entry, as Git distinguishes it.
+ * @typedef {'file' | 'exec' | 'link' | 'dir'} Kind
+ */
 
 /**
  * The content of an entry: the bytes of a file, the sorted names in a directory, or the target of a

@@ -8,7 +8,9 @@ import { createInterface } from 'node:readline';
 import { Database, ServerError, type Commit, type PathValue } from 'datakit';
 
 const args = ['serve', '--quiet', '--listen-9p', 'tcp://127.0.0.1:0'];
-const server = spawn(process.env.DATAKIT ?? 'datakit', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+const server = spawn(process.env.DATAKIT ?? 'datakit', args, {
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
 
 async function use(address: string): Promise<void> {
   await using database = await Database.connect(address);

@@ -1,0 +1,163 @@
+/**
+ * Watches.
+ * @module
+ */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+
+import { Database, connect } from 'datakit';
+
+import { FakeServer, T, opened, walked } from './fake_server.js';
+import { serve } from './server.js';
+
+/** @param {import('node:test').TestContext} t */
+async function master(t) {
+  const database = await Database.connect(await serve(t));
+  t.after(() => database.close());
+  return { database, branch: await database.branch('master') };
+}
+
+/** @param {string} content */
+const fileA = (content) => ({ files: [{ path: 'a', content }] });
+
+/** @param {Database} database */
+async function noLeaks({ client }) {
+  while (client.root.connection.requests > 0) await setImmediate();
+  assert.equal(client.root.connection.fids.used, 1);
+}
+
+test('leaving the loop closes the file on the server', async (t) => {
+  const { database, branch } = await master(t);
+  const commits = [];
+  for await (const commit of branch.watchHead()) {
+    commits.push(commit?.hash ?? null);
+    if (commits.length === 3) break;
+    await branch.commitFiles('Next', fileA(String(commits.length)));
+  }
+  assert.equal(commits[0], null);
+  assert.equal((await branch.head())?.hash, commits[2]);
+  await noLeaks(database);
+});
+
+test('return ends a next that waits', async (t) => {
+  const { database, branch } = await master(t);
+  const watch = branch.watchHead();
+  await watch.next();
+  const [first, second] = [watch.next(), watch.next()];
+  assert.deepEqual(await watch.return(), { done: true, value: undefined });
+  assert.deepEqual(await first, { done: true, value: undefined });
+  assert.deepEqual(await second, { done: true, value: undefined });
+  assert.deepEqual(await watch.next(), { done: true, value: undefined });
+  await watch.return();
+  await watch[Symbol.asyncDispose]();
+  await noLeaks(database);
+});
+
+test('a signal ends a watch with an AbortError', async (t) => {
+  const { database, branch } = await master(t);
+  const abort = new AbortController();
+  const seen = /** @type {unknown[]} */ ([]);
+  const loop = async () => {
+    for await (const commit of branch.watchHead({ signal: abort.signal })) {
+      seen.push(commit);
+      setImmediate().then(() => abort.abort(new Error('enough')));
+    }
+  };
+  await assert.rejects(loop(), (/** @type {any} */ error) => error.cause.message === 'enough');
+  assert.deepEqual(seen, [null]);
+  const late = branch.watchHead({ signal: abort.signal });
+  await assert.rejects(late.next(), { name: 'AbortError' });
+  await noLeaks(database);
+});
+
+test('a watch of a path that is not valid fails at once', async (t) => {
+  const { branch } = await master(t);
+  assert.throws(() => branch.watchPath('/a'), { kind: 'invalid_path' });
+});
+
+test('a watch of a removed branch fails with ENOENT', async (t) => {
+  const { database, branch } = await master(t);
+  await branch.remove();
+  await assert.rejects(branch.watchHead().next(), {
+    code: 'ENOENT',
+    path: '/branch/master/head.live',
+  });
+  await noLeaks(database);
+});
+
+test('the reflog has every move of the head', async (t) => {
+  const { branch } = await master(t);
+  const reflog = branch.reflog();
+  const first = reflog.next();
+  // The file is open when the reflog is read.
+  await branch.head();
+  const expected = [];
+  for (const text of ['1', '2', '3']) {
+    expected.push((await branch.commitFiles(text, fileA(text))).hash);
+  }
+  const seen = [(await first).value, (await reflog.next()).value, (await reflog.next()).value];
+  assert.deepEqual(seen.map(String), expected);
+  await branch.remove();
+  assert.deepEqual(await reflog.next(), { done: false, value: null });
+  await reflog.return();
+});
+
+test('waitForHead and waitForPath end with the first result', async (t) => {
+  const { database, branch } = await master(t);
+  const waiting = branch.waitForPath('a', async (value) =>
+    value?.kind === 'file' && value.data.toString() === '2' ? 'found' : undefined,
+  );
+  await branch.commitFiles('1', fileA('1'));
+  const second = await branch.commitFiles('2', fileA('2'));
+  assert.equal(await waiting, 'found');
+  const head = await branch.waitForHead((commit) => commit ?? undefined);
+  assert.equal(head.hash, second.hash);
+  const failing = branch.waitForHead(() => {
+    throw new Error('mine');
+  });
+  await assert.rejects(failing, /mine/);
+  await noLeaks(database);
+});
+
+test('many watches share a connection', async (t) => {
+  const { database, branch } = await master(t);
+  const watches = Array.from({ length: 50 }, (_, number) => branch.watchPath(`f${number}`));
+  for (const { value } of await Promise.all(watches.map((watch) => watch.next()))) {
+    assert.equal(value, null);
+  }
+  const nexts = watches.map((watch) => watch.next());
+  const files = watches.map((_, number) => ({ path: `f${number}`, content: String(number) }));
+  await branch.commitFiles('All', { files });
+  const values = (await Promise.all(nexts)).map(({ value }) => value);
+  const contents = values.map((value) => value && 'data' in value && String(value.data));
+  assert.deepEqual(
+    contents,
+    files.map(({ content }) => content),
+  );
+  await Promise.all(watches.map((watch) => watch.return()));
+  await noLeaks(database);
+});
+
+test('two empty reads end a stream, and one separates deliveries', async (t) => {
+  const server = await FakeServer.start(t);
+  const [client] = await Promise.all([connect(server.address), server.handshake()]);
+  t.after(() => client.close());
+  const reading = (async () => {
+    const deliveries = [];
+    for await (const text of client.watch('/s', 'utf8')) deliveries.push(text);
+    return deliveries;
+  })();
+  await server.serve(T.WALK, walked());
+  await server.serve(T.OPEN, opened);
+  const offsets = [];
+  for (const text of ['on', 'e', '', 'two', '', '']) {
+    const read = await server.serve(T.READ, (w) => w.data(Buffer.from(text)));
+    read.fields.u32();
+    offsets.push(read.fields.number());
+  }
+  assert.deepEqual(await reading, ['one', 'two']);
+  assert.deepEqual(offsets, [0, 2, 3, 3, 6, 6]);
+  await server.serve(T.CLUNK);
+});
