@@ -25,8 +25,8 @@ pub(crate) async fn with_client(
     result
 }
 
-/// Connects to the server. Requires the dialect `only`, or else the dialect of the command line, if
-/// any.
+/// Connects to the server. Requires the dialect `only`. If `only` is `None`, requires the dialect
+/// given on the command line, if any.
 pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> Result<Client> {
     let options = Options::default().timeout(Duration::from_secs(connection.timeout));
     let options = match only.or(connection.dialect.map(Dialect::from)) {
@@ -36,8 +36,8 @@ pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> R
     Client::connect(&connection.address, options).await
 }
 
-/// Closes a connection. Waits for the server, because exiting with unread data would reset the
-/// connection, and the server would log the reset.
+/// Closes a connection and waits for the server to close it as well. Exiting with unread data would
+/// reset the connection, and the server would log the reset.
 pub(crate) async fn close(client: Client) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
 }

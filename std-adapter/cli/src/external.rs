@@ -1,7 +1,8 @@
-//! Commands that are programs of their own, such as `datakit bridge local`.
+//! Commands that are implemented by separate programs, such as `datakit bridge local`.
 //!
-//! Like git's external commands, they replace this process. Their exit status and the signals sent
-//! to them are therefore those of this process.
+//! As with Git's external commands, the separate program replaces this process. The program's exit
+//! status therefore becomes the exit status of `datakit`, and the program receives all signals sent
+//! to `datakit`.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use crate::error::{CliError, CliResult, at, io_reason};
 
-/// The commands, and the programs that they run.
+/// The words of each external command and the program that implements it.
 const PROGRAMS: [(&[&str], &str); 4] = [
     (&["bridge", "local"], "datakit-bridge-local-git"),
     (&["bridge", "github"], "datakit-bridge-github"),
@@ -21,7 +22,7 @@ const PROGRAMS: [(&[&str], &str); 4] = [
     (&["mount"], "datakit-mount"),
 ];
 
-/// The external commands, for help, manual pages and completions.
+/// The external commands, as shown in help, manual pages and completions.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ExternalCommand {
     /// Copy branches, pull requests and statuses of repositories to the database and back
@@ -56,8 +57,8 @@ pub(crate) fn is_external(command: &str) -> bool {
     PROGRAMS.iter().any(|(words, _)| words.first() == Some(&command))
 }
 
-/// Replaces this process with the program of an external command. `command` are the words of the
-/// command line after the name of this program.
+/// Replaces this process with the program of an external command. `command` contains the words of
+/// the command line after this program's name.
 ///
 /// # Errors
 /// Returns an error if the program is not installed or cannot be run.
@@ -65,11 +66,12 @@ pub(crate) fn run(command: &[OsString]) -> CliResult {
     let found = PROGRAMS.iter().find(|(words, _)| {
         command.len() >= words.len() && words.iter().zip(command).all(|(word, given)| given == word)
     });
-    // The command line has already been parsed, so there is such a command.
+    // The command line has already been parsed, so the command is in the table.
     let Some((words, name)) = found else { return Err(CliError::Failed("no command".to_owned())) };
     let words = words.len();
     let arguments = command.get(words..).unwrap_or_default();
-    // A program of the same version is preferred to one from the PATH.
+    // Prefer a program next to this executable, because its version matches. Otherwise, search the
+    // PATH.
     for program in beside_this_program(name).into_iter().chain([PathBuf::from(name)]) {
         let error = Command::new(&program).args(arguments).exec();
         if error.kind() != io::ErrorKind::NotFound {

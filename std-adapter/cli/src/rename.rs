@@ -1,4 +1,4 @@
-//! Renames on the server.
+//! Renames files on the server.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::operand::ServerPath;
 const EEXIST: u32 = 17;
 const EXDEV: u32 = 18;
 
-/// Renames files over the command's connection, or over a second connection.
+/// Renames files over the command's connection or over a second connection.
 ///
 /// Commands prefer 9P2000.u because its errors carry text. Only 9P2000.L allows a rename to replace
 /// a file or to move a file to another directory, so the first such rename opens a second
@@ -20,7 +20,8 @@ const EXDEV: u32 = 18;
 #[derive(Clone)]
 pub(crate) struct Renames {
     connection: Connection,
-    /// The second connection, or `None` if the server does not speak 9P2000.L.
+    /// The second connection, or `None` if it cannot be opened, for example because the server does
+    /// not support 9P2000.L.
     linux: Arc<OnceCell<Option<Client>>>,
 }
 
@@ -31,7 +32,8 @@ impl Renames {
 
     /// Renames `from` to `to`.
     ///
-    /// Fails as [`Client::rename`] does. The error has a text if the server gave one.
+    /// Returns the same errors as [`Client::rename`], with the server's text if the server sent
+    /// one.
     pub(crate) async fn rename(
         &self,
         client: &Client,
@@ -49,7 +51,7 @@ impl Renames {
     /// Renames the open file `file` from `from` to `to`, which is in the same directory. Passing
     /// that directory as `dir` saves a walk.
     ///
-    /// Fails as [`rename`](Renames::rename) does.
+    /// Returns the same errors as [`rename`](Renames::rename).
     pub(crate) async fn rename_open(
         &self,
         client: &Client,
@@ -70,14 +72,14 @@ impl Renames {
         }
     }
 
-    /// Tries a rename again in 9P2000.L if this dialect may allow it.
+    /// Retries a rename in 9P2000.L if that dialect may allow it.
     async fn retry(&self, refusal: Error, from: &ServerPath, to: &ServerPath) -> Result<()> {
         if !matches!(refusal.errno(), Some(EEXIST | EXDEV)) {
             return Err(refusal);
         }
         let Some(linux) = self.linux().await else { return Err(refusal) };
         match linux.rename(from, to).await {
-            // Prefer the error with a text.
+            // Prefer the first error, because it may contain the server's text.
             Err(error @ Error::Server { .. }) if error.errno() == refusal.errno() => Err(refusal),
             other => other,
         }

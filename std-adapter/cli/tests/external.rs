@@ -1,4 +1,4 @@
-//! Tests of the commands that are programs of their own.
+//! Tests for commands that are implemented by separate programs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,8 +12,8 @@ use common::{PROGRAM, Scratch, end, lines};
 
 /// Writes a shell script.
 fn script(path: &Path, text: &str) {
-    // A file that is still open for writing in a child of another test cannot be executed, so the
-    // script is written by another process.
+    // Let another process write the script. If this process wrote it, a child forked by another
+    // test could inherit the open file, and executing the script would fail.
     let written = Command::new("sh")
         .args(["-c", "printf '%s' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
         .arg(path)
@@ -24,7 +24,7 @@ fn script(path: &Path, text: &str) {
     assert!(std::fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0);
 }
 
-/// Runs the program with `dir` in front of the PATH.
+/// Runs the program with `dir` at the start of the PATH.
 fn datakit(program: &Path, dir: &Path, arguments: &[&str]) -> Output {
     command(program, dir).args(arguments).output().unwrap()
 }
@@ -40,10 +40,11 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Returns a copy of the program in a directory without other programs.
+/// Copies the program to a directory that contains no other programs and returns the path of the
+/// copy.
 fn copied(dir: &Scratch) -> std::path::PathBuf {
     let copy = dir.0.join("datakit");
-    // A hard link is faster, but does not work across file systems.
+    // A hard link is faster than a copy but does not work across file systems.
     if std::fs::hard_link(PROGRAM, &copy).is_err() {
         std::fs::copy(PROGRAM, &copy).unwrap();
     }

@@ -133,7 +133,7 @@ impl Program {
     }
 }
 
-/// Returns whether a command does not use the options of [`Connection`].
+/// Returns `true` if a command does not accept the options of [`Connection`].
 fn is_local(command: &str) -> bool {
     matches!(command, "serve" | "completions" | "man") || is_external(command)
 }

@@ -195,7 +195,7 @@ impl Copier {
         match staging {
             Staging::InPlace(part) => finish(sink.close(&place).await, part, &self.client).await?,
             Staging::Renamed(part) => {
-                // Only an open file can be renamed without a walk in 9P2000.u.
+                // In 9P2000.u, a file can be renamed without another walk only while it is open.
                 let renamed = to.publish(&self.client, &self.renames, &sink, part.part()).await?;
                 sink.close(&place).await?;
                 if renamed {
@@ -302,7 +302,7 @@ impl Copier {
     }
 }
 
-/// Completes `part` if the copy succeeded, and removes it if the copy failed.
+/// Completes `part` if the copy succeeded, or removes it if the copy failed.
 async fn finish(
     copied: Result<(), CopyError>,
     part: PartGuard,

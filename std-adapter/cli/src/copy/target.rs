@@ -226,7 +226,7 @@ impl Staging {
 }
 
 impl Target {
-    /// Returns the path that messages refer to.
+    /// Returns the path to use in messages.
     pub(super) fn location(&self) -> Location {
         match self {
             Target::Host { path, .. } => Location::Host(path.clone()),

@@ -75,7 +75,7 @@ impl Sink {
     }
 }
 
-/// Copies all bytes from `source` to `sink`, and returns `sink`, which is still open.
+/// Copies all bytes from `source` to `sink` and returns `sink`, which remains open.
 pub(super) async fn transfer(
     mut source: Source,
     from: &Location,

@@ -153,7 +153,7 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // The fast-forward gives a new branch its first head, and does nothing if the branch already
+    // The fast-forward gives a new branch its first head and does nothing if the branch already
     // points to the commit.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
