@@ -192,7 +192,7 @@ impl File {
     /// Renames the file within its directory, as [`Fid::set_name`](super::Fid::set_name) does.
     ///
     /// # Errors
-    /// Returns the errors of [`Fid::set_name`](super::Fid::set_name).
+    /// Returns the same errors as [`Fid::set_name`](super::Fid::set_name).
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         self.open.set_name(name.as_ref()).await
     }

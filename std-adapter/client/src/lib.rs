@@ -247,8 +247,8 @@ impl Client {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. Fails before opening anything other than a directory, because opening a
-    /// file may have side effects.
+    /// Opens a directory. Fails without opening the file if it is not a directory, because opening
+    /// a file may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }

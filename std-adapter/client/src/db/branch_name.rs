@@ -22,7 +22,7 @@ pub struct InvalidBranchName {
 }
 
 impl InvalidBranchName {
-    /// Creates the error. `reason` says which rule `name` breaks.
+    /// Creates the error. `reason` is the rule that `name` breaks.
     #[must_use]
     pub fn new(name: String, reason: String) -> InvalidBranchName {
         InvalidBranchName { name, reason }

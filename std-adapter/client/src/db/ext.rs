@@ -39,8 +39,9 @@ pub trait BranchExt: BranchOps {
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
     ///
-    /// Commits that change other files are merged, and so are commits that make the same change.
-    /// See [`TransactionOps::commit_fast_forward`] if `f` reads files that must not change meanwhile.
+    /// Concurrent commits that change other files or make the same change do not conflict, and are
+    /// merged. If `f` reads files that must not change before the commit, use
+    /// [`TransactionOps::commit_fast_forward`].
     ///
     /// Returns the new head. Dropping the future aborts the transaction.
     ///

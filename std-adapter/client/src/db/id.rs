@@ -18,7 +18,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    /// Creates the error. `reason` says why `text` is not a valid id.
+    /// Creates the error. `reason` explains why `text` is not a valid id.
     #[must_use]
     pub fn new(text: String, reason: String) -> InvalidId {
         InvalidId { text, reason }

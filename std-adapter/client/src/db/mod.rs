@@ -194,8 +194,8 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns a handle for the commit with this id. This method sends no request, so a commit that
-    /// does not exist causes an error only when it is used.
+    /// Returns a handle for the commit with the given id. This method sends no request, so a commit
+    /// that does not exist causes an error only when it is used.
     #[must_use]
     pub fn commit_with_id(&self, id: Id) -> Commit {
         Commit::new(&self.client, id)

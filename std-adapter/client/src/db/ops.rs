@@ -95,7 +95,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
         hash: impl AsRef<[u8]> + Send,
     ) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Returns a handle for the commit with this id, without checking that the commit exists.
+    /// Returns a handle for the commit with the given id, without checking that the commit exists.
     fn commit_with_id(&self, id: Id) -> Self::Commit;
 
     /// Returns the tree with the given id. The id of a directory is `D-` followed by the
@@ -115,7 +115,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
 
     /// Drops this handle and waits until the database is closed. A connection to a server is closed
     /// when all other handles have been dropped, including those of branches, commits, trees,
-    /// transactions and watches. A database without a server completes the commits in progress.
+    /// transactions and watches. A database without a server waits for the commits in progress.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -403,7 +403,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation, as the original server does not. Otherwise, returns the errors of
+    /// operation. The original server does not support it. Otherwise, returns the same errors as
     /// [`commit`](TransactionOps::commit).
     fn commit_fast_forward(
         &self,

@@ -337,13 +337,13 @@ impl Transaction {
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
-    /// server does not support this command, as the original server does not. Otherwise, returns
-    /// the same errors as [`Transaction::commit`].
+    /// server does not support the operation. The original server does not support it. Otherwise,
+    /// returns the same errors as [`Transaction::commit`].
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }
 
-    /// Commits with a command that replies with the new head.
+    /// Commits with `command`, whose reply contains the new head.
     async fn end_with(&self, command: &str, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let head = self.control_file("ctl")?.command_with_reply(command).await?;

@@ -49,7 +49,7 @@ impl<T: Send + 'static> Watch<T> {
         Watch { values: Box::pin(values), ended: false }
     }
 
-    /// Returns a watch of the values that `f` returns for the values of this watch.
+    /// Returns a watch that applies `f` to each value of this watch.
     #[must_use]
     pub fn map<U: Send + 'static>(self, f: impl FnMut(T) -> U + Send + 'static) -> Watch<U> {
         Watch::unfold((self, f), |(mut watch, mut f)| async move {
