@@ -1,4 +1,4 @@
-//! A database on a server or in a repository, chosen by URL.
+//! A database that is opened by URL, either on a server or in a local repository.
 
 use datakit_client::db::{
     BackendError, BranchOps, Change, CommitOps, Content, Database, Db, Details, Error, Id,
@@ -9,7 +9,7 @@ use datakit_client::{ByteString, Url};
 
 use super::{DirectBranch, DirectCommit, DirectDb, DirectTransaction, DirectTree};
 
-/// A database on a server or in a Git repository of this machine.
+/// A database on a server or in a Git repository on this machine.
 ///
 /// ```no_run
 /// use datakit_client::db::prelude::*;
@@ -27,47 +27,47 @@ use super::{DirectBranch, DirectCommit, DirectDb, DirectTransaction, DirectTree}
 pub enum AnyDb {
     /// A database on a server.
     Server(Db),
-    /// A database that this process opened itself.
+    /// A database that this process opened without a server.
     Direct(DirectDb),
 }
 
-/// A branch of an [`AnyDb`].
+/// A branch in an [`AnyDb`].
 #[derive(Debug, Clone)]
 pub enum AnyBranch {
     /// A branch on a server.
     Server(Branch),
-    /// A branch of a database that this process opened itself.
+    /// A branch in a database that this process opened without a server.
     Direct(DirectBranch),
 }
 
-/// A commit of an [`AnyDb`].
+/// A commit in an [`AnyDb`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnyCommit {
     /// A commit on a server.
     Server(Commit),
-    /// A commit of a database that this process opened itself.
+    /// A commit in a database that this process opened without a server.
     Direct(DirectCommit),
 }
 
-/// A transaction of an [`AnyDb`].
+/// A transaction in an [`AnyDb`].
 #[derive(Debug)]
 pub enum AnyTransaction {
     /// A transaction on a server.
     Server(Transaction),
-    /// A transaction of a database that this process opened itself.
+    /// A transaction in a database that this process opened without a server.
     Direct(DirectTransaction),
 }
 
-/// A readable tree of an [`AnyDb`].
+/// A readable tree in an [`AnyDb`].
 #[derive(Debug, Clone)]
 pub enum AnyTree {
     /// A tree on a server.
     Server(Tree),
-    /// A tree of a database that this process opened itself.
+    /// A tree in a database that this process opened without a server.
     Direct(DirectTree),
 }
 
-/// Calls the same method of either variant.
+/// Evaluates `$call` with the value of either variant bound to `$inner`.
 macro_rules! either {
     ($this:expr, $inner:ident => $call:expr) => {
         match $this {
@@ -77,7 +77,7 @@ macro_rules! either {
     };
 }
 
-/// Calls the same method of either variant and wraps its result in the same variant of `$any`.
+/// Like `either!`, but wraps the result in the corresponding variant of `$any`.
 macro_rules! wrap {
     ($this:expr, $any:ident, $inner:ident => $call:expr) => {
         match $this {
@@ -87,7 +87,8 @@ macro_rules! wrap {
     };
 }
 
-/// Calls the same method of either variant with a commit of the same variant.
+/// Like `either!`, but also binds the value of the same variant of a commit to `$of`. Fails if the
+/// commit belongs to the other variant.
 macro_rules! with_commit {
     ($this:expr, $commit:expr, $inner:ident, $of:ident => $call:expr) => {
         match ($this, $commit) {
@@ -103,12 +104,12 @@ fn other_database() -> Error {
 }
 
 impl AnyDb {
-    /// Opens the Git repository at `PATH` for `git://PATH`, as [`DirectDb::open`] does. Connects to
-    /// a server for any other URL, such as `tcp://HOST:PORT`, `unix://PATH` or `file://PATH`, as
-    /// [`Db::connect`] does.
+    /// Opens the database at a URL. If the URL has the form `git://PATH`, opens the Git repository
+    /// at `PATH` with [`DirectDb::open`]. Otherwise, for example if the URL is `tcp://HOST:PORT`,
+    /// `unix://PATH` or `file://PATH`, connects to a server with [`Db::connect`].
     ///
     /// # Errors
-    /// Returns [`Error::Backend`] if the URL is invalid or the repository cannot be used, and
+    /// Returns [`Error::Backend`] if the URL is invalid or the repository cannot be used, or
     /// [`Error::Client`] if the connection cannot be established.
     pub async fn connect(url: &str) -> Result<AnyDb> {
         match url.strip_prefix("git://") {

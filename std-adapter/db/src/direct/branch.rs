@@ -13,7 +13,7 @@ use super::{DirectDb, watch};
 use crate::integrate::fast_forward;
 use crate::{Branch, BranchName, Database, Error, Id, Transaction};
 
-/// A branch of a [`DirectDb`], which may have no commits yet.
+/// A branch in a [`DirectDb`]. The branch may have no commits yet.
 #[derive(Clone)]
 pub struct DirectBranch {
     db: DirectDb,
@@ -33,8 +33,8 @@ impl DirectBranch {
         &self.branch
     }
 
-    /// Runs `work` with the head of the branch, which may be `None` for a branch that was created
-    /// but has no commits.
+    /// Runs `work` with the head of the branch. The head is `None` if the branch was created but
+    /// has no commits.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.

@@ -11,7 +11,7 @@ use crate::model::tree::Tree;
 use crate::object::Commit;
 use crate::{Database, Id};
 
-/// A commit of a [`DirectDb`](super::DirectDb).
+/// A commit in a [`DirectDb`](super::DirectDb).
 #[derive(Clone)]
 pub struct DirectCommit {
     database: Database,
@@ -38,7 +38,8 @@ pub(super) fn changes(
     diff::diff(database.objects(), old, new)
 }
 
-/// Converts changes. Git's trees contain no names that a [`Path`] refuses.
+/// Converts changes to the type that all back ends share. Parsing the paths does not fail, because
+/// names in Git trees are always valid in a [`Path`].
 pub(super) fn to_changes(changes: Vec<diff::Change>) -> Result<Vec<Change>> {
     let change = |diff::Change { kind, path }| {
         let path = Path::parse(path)?;

@@ -1,11 +1,11 @@
-//! Converts errors of the database into those that all back ends share.
+//! Converts database errors to the error type that all back ends share.
 
 use datakit_client::db::{self, BackendError, InvalidBranchName, InvalidId};
 
 use crate::Error;
 
-/// Errors that a connection to a server would also distinguish become the same variants. All others
-/// become [`db::Error::Backend`], whose cause is the [`Error`].
+/// Returns the same variant as a connection to a server would, if there is one. All other errors
+/// become [`db::Error::Backend`], whose cause is the original [`Error`].
 impl From<Error> for db::Error {
     fn from(error: Error) -> db::Error {
         match error {

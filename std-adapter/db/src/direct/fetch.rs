@@ -8,8 +8,8 @@ use crate::remote::sanitize::sanitize_url;
 use crate::remote::{CancelFlag, FetchError};
 use crate::{BranchName, Database, Id};
 
-/// Fetches `branch` from the repository at `url` and returns its head. Dropping the future ends the
-/// fetch.
+/// Fetches `branch` from the repository at `url` and returns its head. Dropping the future cancels
+/// the fetch.
 pub(super) async fn fetch(database: &Database, url: &str, branch: &str) -> Result<Id> {
     let url = url.trim().to_owned();
     if url.is_empty() {
@@ -26,7 +26,8 @@ pub(super) async fn fetch(database: &Database, url: &str, branch: &str) -> Resul
     let _cancel_on_drop = CancelOnDrop(cancel.clone());
     let in_flight = database.in_flight();
     let fetched = database.run_remote(move |database| {
-        // Keep the process alive until the fetch ends. A cancelled fetch ends soon.
+        // Make [`db::Database::close`] wait until the fetch has finished. After a cancellation, the
+        // fetch finishes soon.
         let _in_flight = in_flight;
         let store = database.store();
         let fetched = store.fetch_cancellable(&name, &url, &branch, &cancel);

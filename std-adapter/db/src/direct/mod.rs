@@ -1,4 +1,4 @@
-//! A database without a server, behind the traits of `datakit_client::db`.
+//! A database that implements the traits of `datakit_client::db` without a server.
 
 mod any;
 mod branch;
@@ -29,10 +29,10 @@ use crate::identity::Identity;
 use crate::store::{GitStore, MemoryStore};
 use crate::{BranchName, Database, Id};
 
-/// A database that this process reads and writes itself, without a server.
+/// A database that this process reads and writes directly, without a server.
 ///
-/// Programs that are generic over [`db::Database`] run on this type and on a server alike. Clones
-/// share the database.
+/// Programs that are generic over [`db::Database`] work both with this type and with a server.
+/// Clones share the database.
 ///
 /// ```
 /// use datakit_client::db::prelude::*;
@@ -51,25 +51,26 @@ use crate::{BranchName, Database, Id};
 /// # Ok(()) }
 /// ```
 ///
-/// - Watches see the changes of this process at once, and changes that other programs make to the
-///   repository shortly afterwards.
+/// - Watches report changes made by this process immediately, and changes made to the repository by
+///   other programs after a short delay.
 /// - Only one process at a time can open a repository with [`DirectDb::open`] or serve it. Programs
-///   such as `git` may use it meanwhile.
-/// - Methods that wait for the disk do so on tokio's blocking threads. Methods that change a
-///   transaction work in memory, but may read directories from the disk.
+///   such as `git` can use the repository at the same time.
+/// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
+///   transaction work in memory but may read directories from the disk.
 /// - A commit whose future is dropped may still be completed. [`db::Database::close`] waits for such
 ///   commits.
 #[derive(Clone)]
 pub struct DirectDb {
     database: Database,
     author: Identity,
-    /// The branches for which handles were created. They are listed even if they have no commit.
+    /// The branches for which handles were created. These branches are listed even if they have no
+    /// commits.
     created: Arc<Mutex<BTreeSet<BranchName>>>,
 }
 
 impl DirectDb {
-    /// Uses an open database. The author of commits is the one that the database gives to anonymous
-    /// users, by default `datakit <datakit@mobyproject.org>`.
+    /// Wraps an open database. The author of commits is the author that the database assigns to
+    /// anonymous users, which is `datakit <datakit@mobyproject.org>` by default.
     #[must_use]
     pub fn new(database: Database) -> DirectDb {
         let author = database.authors().of(User::default());
@@ -80,7 +81,7 @@ impl DirectDb {
     /// [`GitStore::open`].
     ///
     /// # Errors
-    /// Returns [`db::Error::Backend`] if the repository cannot be used, or if another process has
+    /// Returns [`db::Error::Backend`] if the repository cannot be used or another process has
     /// opened it.
     pub async fn open(path: impl AsRef<Path>) -> Result<DirectDb> {
         let path = path.as_ref().to_owned();
@@ -89,7 +90,7 @@ impl DirectDb {
         opened.unwrap_or_else(|error| Err(crate::Error::store_from("cannot open", error).into()))
     }
 
-    /// Creates an empty database in memory, which is lost when the last handle is dropped.
+    /// Creates an empty database in memory. Its content is lost when the last handle is dropped.
     ///
     /// # Errors
     /// Returns [`db::Error::Backend`] if the database cannot be created.
@@ -97,7 +98,7 @@ impl DirectDb {
         Ok(DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?))
     }
 
-    /// Sets the author and committer of commits for this handle and its later clones.
+    /// Sets the author and committer of all commits made with this handle and its future clones.
     #[must_use]
     pub fn with_author(self, author: Identity) -> DirectDb {
         DirectDb { author, ..self }

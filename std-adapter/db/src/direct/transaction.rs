@@ -17,12 +17,13 @@ use crate::object::EntryMode;
 use crate::transaction::FileAt;
 use crate::{CommitOptions, Database, Id, MergePolicy, Transaction};
 
-/// A transaction on a branch of a [`DirectDb`](super::DirectDb). Dropping it aborts it.
+/// A transaction on a branch in a [`DirectDb`](super::DirectDb). Dropping the transaction aborts
+/// it.
 pub struct DirectTransaction {
     branch: DirectBranch,
     transaction: Arc<Transaction>,
     parents: Mutex<Vec<Id>>,
-    /// The author, or an empty string for the author of the database.
+    /// The author, or an empty string to use the database's author.
     author: Mutex<String>,
 }
 
@@ -92,7 +93,7 @@ impl DirectTransaction {
         Ok(DirectCommit::new(self.database(), committed.head.ok_or(Error::NotFound)?))
     }
 
-    /// Loads a stored file, so that a change does not wait for the disk.
+    /// Loads a stored file into memory, so that changing the file does not wait for the disk.
     async fn load(&self, transaction: &Transaction, path: &[u8]) -> Result<()> {
         let FileContent::Stored(id) = transaction.file(FileAt::Path(path))?.content else {
             return Ok(());
@@ -210,7 +211,7 @@ impl TransactionOps for DirectTransaction {
             let old = Tree::stored(database.objects().named_commit(old)?.tree);
             changes(database, &old, &new)
         };
-        // The comparison hashes the content that is not stored yet.
+        // The comparison hashes all content that has not been stored yet, which may take a while.
         let compared = self.database().run_sized(self.transaction.weight(), compare);
         to_changes(compared.await?)
     }
@@ -252,7 +253,7 @@ impl TransactionOps for DirectTransaction {
             transaction.close();
             Ok(())
         };
-        // The transaction is closed even if this future is dropped.
+        // The blocking task closes the transaction even if this future is dropped.
         let _ = self.database().run_blocking(close).await;
     }
 
@@ -262,8 +263,8 @@ impl TransactionOps for DirectTransaction {
 }
 
 impl Drop for DirectTransaction {
-    /// Ends the transaction for trees that still refer to it. Without such trees, the transaction
-    /// ends because it is dropped.
+    /// Closes the transaction if trees still refer to it. Otherwise, dropping the last reference
+    /// closes the transaction.
     fn drop(&mut self) {
         if Arc::strong_count(&self.transaction) > 1 {
             self.transaction.close();

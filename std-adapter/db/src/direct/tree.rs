@@ -11,7 +11,7 @@ use crate::object::EntryMode;
 use crate::transaction::MergeInputs;
 use crate::{Database, Error, Id, Transaction};
 
-/// A readable tree of a [`DirectDb`](super::DirectDb).
+/// A readable tree in a [`DirectDb`](super::DirectDb).
 #[derive(Clone)]
 pub struct DirectTree {
     database: Database,
@@ -23,12 +23,12 @@ pub struct DirectTree {
 enum Root {
     Node(TreeNode),
     Commit(Id),
-    /// No object has the id that was given.
+    /// The given id is not valid, so the tree has no root.
     Absent,
     Transaction(Arc<Transaction>, Side),
 }
 
-/// One of the trees of a transaction.
+/// A tree that belongs to a transaction.
 #[derive(Clone, Copy)]
 pub(super) enum Side {
     Current,
@@ -36,7 +36,7 @@ pub(super) enum Side {
     Merged(fn(&MergeInputs) -> &Tree),
 }
 
-/// Joins the components of a path.
+/// Joins the components of a path with slashes.
 pub(super) fn join(path: &Path) -> Vec<u8> {
     path.names().map(ByteString::as_bytes).collect::<Vec<_>>().join(&b'/')
 }
@@ -59,7 +59,7 @@ impl DirectTree {
         DirectTree { database: database.clone(), root }
     }
 
-    /// Returns the tree whose id has the form that `tree.live` reports.
+    /// Returns the tree with the given id, which has the same form as in the `tree.live` file.
     pub(super) fn named(database: &Database, id: &[u8]) -> DirectTree {
         DirectTree {
             database: database.clone(),
@@ -71,7 +71,7 @@ impl DirectTree {
         let objects = self.database.objects();
         match &self.root {
             Root::Node(node) => {
-                // The id may have come from a caller, so the object need not exist.
+                // Check that the object exists, because the caller may have supplied any id.
                 match node {
                     TreeNode::Dir(TreeDir::Stored(id)) => {
                         objects.tree(*id).map(drop).map_err(Error::of_named)?;
@@ -103,8 +103,8 @@ impl DirectTree {
         }
     }
 
-    /// Returns the file or directory at a path. The tree of a transaction is read on this thread,
-    /// because its directories are usually in memory.
+    /// Returns the file or directory at a path. Reads the tree of a transaction on the calling
+    /// thread, because the directories are usually in memory.
     async fn node(&self, path: &Path) -> Result<TreeNode> {
         let (tree, path) = (self.clone(), join(path));
         let find = move |_: &Database| Ok(tree.find(&path));
@@ -121,7 +121,7 @@ impl DirectTree {
             _ => return Err(db::Error::NotDirectory),
         };
         match node {
-            // Submodules are hidden, because their content is in another repository.
+            // Hide submodules, because their content is in another repository.
             TreeNode::Submodule(_) => Err(db::Error::NotFound),
             node => Ok(node),
         }

@@ -1,4 +1,4 @@
-//! Watches of a branch: its heads, its moves, and the values at a path.
+//! Watches the heads and moves of a branch and the values at a path in it.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Path, PathValue, Result, Watch};
@@ -12,12 +12,12 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// The heads of a branch, without those that are replaced before they are read.
+/// The heads of a branch. Skips heads that are replaced before they are read.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,
     last: Option<Option<Id>>,
-    /// The subscription, which keeps the heads up to date.
+    /// The subscription that keeps `heads` up to date.
     _branch: BranchWatch,
     _counted: GaugeGuard,
 }
@@ -33,7 +33,8 @@ impl Heads {
         }
     }
 
-    /// Waits for a head that differs from the last one. The first call returns at once.
+    /// Waits for a head that differs from the last head returned. The first call returns
+    /// immediately.
     async fn next(&mut self) -> Option<Option<Id>> {
         loop {
             let head = *self.heads.borrow_and_update();
@@ -54,7 +55,7 @@ pub(super) fn heads(database: &Database, branch: BranchWatch) -> Watch<Option<Di
     })
 }
 
-/// Watches every move of a branch. The watch ends if the reader is too slow.
+/// Watches every move of a branch. The watch ends if the reader falls too far behind.
 pub(super) fn moves(database: &Database, branch: BranchWatch) -> Watch<Option<DirectCommit>> {
     let state = (branch.log(), branch, database.clone());
     Watch::unfold(state, |(mut log, branch, database)| async move {
@@ -106,8 +107,8 @@ impl Values {
     }
 }
 
-/// Returns the stored node at a path in a commit, with its mode and its hash. Returns `None` if
-/// there is no file or directory at the path.
+/// Returns the mode and hash of the node at a path in a commit, and the node itself. Returns `None`
+/// if there is no file or directory at the path.
 fn node_at(
     database: &Database,
     head: Option<Id>,

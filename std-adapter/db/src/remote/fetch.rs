@@ -118,8 +118,8 @@ impl CancelFlag {
     }
 }
 
-/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request or the
-/// future that fetches is cancelled.
+/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request is
+/// flushed or the future that waits for the fetch is dropped.
 pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
 
 impl Drop for CancelOnDrop {

@@ -1,4 +1,4 @@
-//! Runs the table of operations that the clients in all languages share.
+//! Runs the conformance table, which the clients in all languages share.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::suite::{self, Fixture, TIMEOUT, names};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/conformance.json");
 
-/// Runs all cases, each on a database of its own.
+/// Runs all cases, each on a new database.
 async fn run_all<D: Database>(open: impl AsyncFn() -> Fixture<D>) {
     let table: Value = serde_json::from_slice(&std::fs::read(TABLE).unwrap()).unwrap();
     let cases = table["cases"].as_array().unwrap();
@@ -51,7 +51,7 @@ enum AnyWatch<D: Database> {
     Path(Watch<Option<PathValue<D::Tree>>>),
 }
 
-/// The state of one case.
+/// The state of a running case.
 struct Runner<D: Database> {
     db: D,
     bound: HashMap<String, Value>,
@@ -71,7 +71,7 @@ impl<D: Database> Runner<D> {
         }
     }
 
-    /// Compares the result of a step with the expected one.
+    /// Compares the result of a step with the expected result.
     fn check(&mut self, step: &Value, result: Result<Value>) -> std::result::Result<(), String> {
         let result = match (result, step["error"].as_str()) {
             (Err(error), Some(kind)) if kind_of(&error) == kind => return Ok(()),
@@ -91,7 +91,7 @@ impl<D: Database> Runner<D> {
         Ok(())
     }
 
-    /// Replaces the names of bound results, and brings contents into one form.
+    /// Replaces the names of bound results with their values and normalizes file contents.
     fn resolve(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => match text.strip_prefix('$') {
@@ -114,7 +114,8 @@ impl<D: Database> Runner<D> {
         self.resolve(&step[key]).as_str().unwrap_or_default().to_owned()
     }
 
-    /// Returns the commit that an argument names, without checking that it exists.
+    /// Returns a handle for the commit named by the argument `key`, without checking that the
+    /// commit exists.
     fn commit_of(&self, step: &Value, key: &str) -> Result<D::Commit> {
         Ok(self.db.commit_with_id(self.text(step, key).parse()?))
     }
@@ -374,12 +375,13 @@ fn parse_path(value: &Value) -> Result<Path> {
     }
 }
 
-/// Represents bytes as text, or as a list of numbers if they are not valid UTF-8.
+/// Returns the bytes as a JSON string, or as a list of numbers if they are not valid UTF-8.
 fn content(bytes: &[u8]) -> Value {
     str::from_utf8(bytes).map_or_else(|_| json!(bytes), |text| json!(text))
 }
 
-/// Returns the bytes that a content stands for, or `None` if the value is not a content.
+/// Returns the bytes that a JSON value describes, or `None` if the value does not describe file
+/// content.
 fn bytes_of(value: &Value) -> Option<Vec<u8>> {
     if let Some(text) = value.as_str() {
         return Some(text.as_bytes().to_vec());

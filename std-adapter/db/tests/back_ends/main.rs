@@ -1,4 +1,4 @@
-//! The operations of the trait `Database`, on a server, in a repository and in memory.
+//! Tests the operations of the `Database` trait on a server, in a repository and in memory.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! A repository that other programs use at the same time, and the URLs of databases.
+//! Tests with a repository that other programs use at the same time, and tests for database URLs.
 
 use std::path::Path;
 use std::process::Command;
@@ -78,7 +78,7 @@ async fn urls_name_servers_and_repositories() {
     let url = format!("git://{}", dir.path().display());
     let db = AnyDb::connect(&url).await.unwrap();
     assert!(matches!(db, AnyDb::Direct(_)));
-    // The same repository cannot be opened twice.
+    // A repository cannot be opened twice.
     assert!(matches!(AnyDb::connect(&url).await, Err(Error::Backend(_))));
     let head = put(&db.branch("master").await.unwrap(), "f", "1").await;
     drop(db);

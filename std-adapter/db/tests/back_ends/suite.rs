@@ -1,4 +1,4 @@
-//! The databases on which the generic tests run.
+//! Creates the databases that the generic tests use.
 
 #![allow(dead_code)]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// The time limit for each step of a test.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An empty database, with what must exist as long as it is used.
+/// An empty database, with the URL of its server or the directory of its repository.
 pub(crate) struct Fixture<D> {
     pub(crate) db: D,
     pub(crate) url: Option<Url>,
@@ -29,7 +29,7 @@ impl<D> Fixture<D> {
     }
 }
 
-/// A server with a database in memory.
+/// Starts a server with an in-memory database and connects to it.
 pub(crate) async fn server() -> Fixture<Db> {
     let url = serve(Database::new(Arc::new(MemoryStore::new())).unwrap()).await;
     Fixture { db: Db::connect(&url).await.unwrap(), url: Some(url), dir: None }
@@ -47,31 +47,31 @@ pub(crate) async fn serve(database: Database) -> Url {
     url
 }
 
-/// A Git repository.
+/// Opens a database in a new Git repository.
 pub(crate) async fn repository() -> Fixture<DirectDb> {
     let dir = tempfile::tempdir().unwrap();
     let db = DirectDb::open(dir.path().join("repository")).await.unwrap();
     Fixture { db, url: None, dir: Some(dir) }
 }
 
-/// A database in memory.
+/// Creates an in-memory database.
 pub(crate) async fn memory() -> Fixture<DirectDb> {
     Fixture { db: DirectDb::in_memory().unwrap(), url: None, dir: None }
 }
 
-/// A server, behind the type that can also hold a repository.
+/// Like [`server`], but returns an [`AnyDb`].
 pub(crate) async fn any_server() -> Fixture<AnyDb> {
     server().await.map(AnyDb::from)
 }
 
-/// A Git repository, behind the type that can also hold a server.
+/// Like [`repository`], but returns an [`AnyDb`].
 pub(crate) async fn any_repository() -> Fixture<AnyDb> {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("git://{}", dir.path().join("repository").display());
     Fixture { db: AnyDb::connect(&url).await.unwrap(), url: None, dir: Some(dir) }
 }
 
-/// Runs generic functions as tests on every kind of database.
+/// Defines tests that run generic functions on every kind of database.
 macro_rules! on_every_database {
     ($module:ident: $($case:ident),* $(,)?) => {
         on_every_database!(@ server $module $($case)*);
@@ -86,7 +86,7 @@ macro_rules! on_every_database {
                 #[tokio::test]
                 async fn $case() {
                     let fixture = crate::suite::$kind().await;
-                    // A spawned task, because the futures of generic functions must be `Send`.
+                    // Spawn a task to check that the futures of generic functions are `Send`.
                     let case = tokio::spawn(crate::$module::$case(fixture.db.clone()));
                     tokio::time::timeout(crate::suite::TIMEOUT, case).await.unwrap().unwrap();
                 }

@@ -1,4 +1,4 @@
-//! Transactions: changes, their end, and retries.
+//! Tests for transactions, including changes, commits, aborts and retries.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ pub(crate) async fn files_are_created_changed_and_removed<D: Database>(db: D) {
     assert_eq!(head.tree().read_file(&deep).await.unwrap().len(), 300_000);
     assert_eq!(head.message().await.unwrap(), "Several things\n\nand a body");
 
-    // A stored file can be changed, too.
+    // A file that has already been committed can be changed.
     let tx = master.transaction().await.unwrap();
     tx.truncate(&deep, 3).await.unwrap();
     tx.remove(&path("f")).await.unwrap();
@@ -250,7 +250,7 @@ pub(crate) async fn many_files_are_written_and_read<D: Database>(db: D) {
     assert_eq!(head.tree().read_all(&one).await.unwrap().len(), 1);
     assert_eq!(head.tree().read_all(&path("none")).await, Err(Error::NotFound));
 
-    // A failure ends the other writes with the same error.
+    // If one write fails, the whole call fails with that error.
     let tx = master.transaction().await.unwrap();
     files.insert(path("dir/link/below"), Content::File(Vec::new()));
     assert_eq!(tx.write_files(&files).await, Err(Error::NotDirectory));

@@ -24,7 +24,7 @@ pub(crate) async fn heads_and_moves_are_watched<D: Database>(db: D) {
     let mut heads = master.watch_head().await.unwrap();
     let mut moves = master.reflog().await.unwrap();
     assert_eq!(next(&mut heads).await, None);
-    // Dropping the future of `next` loses nothing.
+    // Dropping the future returned by `next` does not lose a value.
     assert!(tokio::time::timeout(Duration::from_millis(10), heads.next()).await.is_err());
     assert!(tokio::time::timeout(Duration::from_millis(10), moves.next()).await.is_err());
     let first = put(&master, "f", "1").await;
@@ -53,7 +53,7 @@ pub(crate) async fn values_at_a_path_are_watched<D: Database>(db: D) {
     put(&master, "d/f", "1").await;
     assert_eq!(show(next(&mut values).await).await, "Some(File(\"1\"))");
     assert_eq!(show(next(&mut root).await).await, "[\"d\"]");
-    // A change elsewhere is not reported.
+    // A change at another path is not reported.
     put(&master, "elsewhere", "1").await;
     assert_eq!(show(next(&mut root).await).await, "[\"d\", \"elsewhere\"]");
     let change = |change: usize| {
