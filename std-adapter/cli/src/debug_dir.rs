@@ -77,8 +77,8 @@ fn database_counters(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// Formats one line per received message type, with its name, number of replies, and number of
-/// error replies.
+/// Formats one line for each message type received, with the type's name, number of replies and
+/// number of error replies.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {

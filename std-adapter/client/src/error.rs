@@ -157,19 +157,19 @@ impl Error {
         }
     }
 
-    /// Returns `true` if the file does not exist.
+    /// Returns `true` if the request failed because the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno() == Some(2)
     }
 
-    /// Returns `true` if the name already exists.
+    /// Returns `true` if the request failed because the name already exists.
     pub(crate) fn is_exists(&self) -> bool {
         self.errno() == Some(17)
     }
 
-    /// Returns `true` if the operation is not supported. The caller may then try a different
-    /// request.
+    /// Returns `true` if the request failed because the operation is not supported. The caller may
+    /// then try a different request.
     pub(crate) fn is_not_supported(&self) -> bool {
         matches!(self.errno(), Some(38 | 95)) || matches!(self, Error::Unsupported(_))
     }

@@ -191,13 +191,13 @@ fn quoted(text: &str) -> Option<(String, String)> {
 }
 
 impl Error {
-    /// Returns `true` if the server is too old to support the command.
+    /// Returns `true` if the error means that the server is too old to support the command.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
-    /// Returns `true` if nothing exists at the path, or if a component other than the last is a
-    /// file.
+    /// Returns `true` if the error means that nothing exists at the path or that a component other
+    /// than the last is a file.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self, Error::NotFound | Error::NotDirectory)

@@ -39,7 +39,7 @@ pub trait BranchExt: BranchOps {
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
     ///
-    /// Concurrent commits that change other files or make the same change do not conflict, and are
+    /// Concurrent commits that change other files or make the same change do not conflict and are
     /// merged. If `f` reads files that must not change before the commit, use
     /// [`TransactionOps::commit_fast_forward`].
     ///

@@ -51,7 +51,7 @@
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] stops it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
-//! - Programs that are generic over the trait [`Database`] also run without a server, directly on a
+//! - Programs that are generic over the [`Database`] trait also run without a server, directly on a
 //!   Git repository or in memory. See the `datakit-db` crate.
 //! - The client also works with the original server, which is written in OCaml. The documentation
 //!   of each method notes where the original server behaves differently. The original server cannot

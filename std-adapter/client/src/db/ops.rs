@@ -280,7 +280,7 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
-/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. They fail with
+/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods fail with
 /// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist,
 /// and with [`Error::IsDirectory`](super::Error::IsDirectory) if a file is required and the path is
 /// a directory.

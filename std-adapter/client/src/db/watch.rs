@@ -99,7 +99,7 @@ struct Unfold<S, F, N> {
     pending: Option<Pin<Box<N>>>,
 }
 
-/// Unpinning is safe, because neither the state nor the function is ever pinned.
+/// Implementing `Unpin` is sound, because neither the state nor the function is ever pinned.
 impl<S, F, N> Unpin for Unfold<S, F, N> {}
 
 impl<T, S, F, N> Stream for Unfold<S, F, N>
