@@ -29,8 +29,7 @@ func Dial(ctx context.Context, network, address string) (*Client, error) {
 // NewClient returns the database at the root of a connection.
 //
 // The dialect should be 9P2000.u. The errors of 9P2000.L have no texts, so ErrConflict,
-// ErrOpenConflicts, ErrNotFastForward and ErrMoved cannot be told apart. 9P2000 has no symbolic
-// links.
+// ErrOpenConflicts and ErrNotFastForward cannot be told apart. 9P2000 has no symbolic links.
 func NewClient(files *p9.Client) *Client {
 	return &Client{files: files}
 }

@@ -12,8 +12,8 @@ import (
 
 // CommitOptions change what a commit does.
 type CommitOptions struct {
-	// FastForwardOnly makes the commit fail with ErrMoved if the branch is not where the
-	// transaction began. Of all such transactions, exactly one succeeds.
+	// FastForwardOnly makes the commit fail with ErrNotFastForward if the branch is not where
+	// the transaction began. Of all such transactions, exactly one succeeds.
 	FastForwardOnly bool
 	// IfChanged makes no commit if the files have not changed.
 	IfChanged bool
@@ -44,8 +44,8 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	}
 	head, err := tx.client.files.CommandReply(ctx, tx.dir+"/ctl", command)
 	var refused *p9.Error
-	if command == "commit id" && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
-		// The original server does not reply with the new head.
+	if !options.FastForwardOnly && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
+		// The original server has no options and does not reply with the new head.
 		head, err = "", tx.client.files.Command(ctx, tx.dir+"/ctl", "commit")
 	}
 	if err != nil {

@@ -24,10 +24,9 @@ var (
 	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The
 	// transaction is still open.
 	ErrOpenConflicts = errors.New("conflicts of a merge are not resolved")
-	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit.
+	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit, or that
+	// the branch has moved since a transaction began that must not be merged.
 	ErrNotFastForward = errors.New("not a fast-forward")
-	// ErrMoved means that the branch has moved since the transaction began.
-	ErrMoved = errors.New("the branch has moved")
 	// ErrInvalidHash means that a text is not a hash, which has 40 lower-case hex digits.
 	ErrInvalidHash = errors.New("invalid hash")
 	// ErrInvalidBranch means that a text is not a valid branch name of Git.
@@ -109,8 +108,6 @@ func kindOf(text string) error {
 		return ErrInvalidBranch
 	case strings.HasSuffix(text, " is not a directory"):
 		return ErrNotDir
-	case strings.HasPrefix(text, "branch ") && strings.Contains(text, " moved from "):
-		return ErrMoved
 	}
 	return nil
 }
