@@ -30,9 +30,11 @@ class Server:
         return int(self.address.rsplit(":", 1)[1])
 
     def stop(self) -> None:
-        """Kills the server."""
+        """Kills the server. Again it does nothing."""
+        assert self._process.stdout is not None
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._process.stdout.close()
 
     def __enter__(self) -> "Server":
         return self
