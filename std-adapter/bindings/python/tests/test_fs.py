@@ -21,26 +21,27 @@ from datakit.fs import DatakitFileSystem
 from server import Server
 
 
+@pytest.fixture(scope="class")
+def class_fs(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Starts a server for all tests of a class, whose `target` says where they write."""
+    target = request.cls.target
+    with Server(*(["--scratch"] if target == "scratch" else [])) as server:
+        fs = fsspec.filesystem("datakit", host="127.0.0.1", port=server.port)
+        if target != "scratch":
+            fs.makedirs("/branch/master", exist_ok=True)
+            fs.mkdir("/branch/master/transactions/t", create_parents=False)
+        yield fs
+        fs.close()
+
+
 class Fixtures(AbstractFixtures):
     """Fixtures of fsspec's tests. `target` is scratch, transaction or branch."""
 
     target = "scratch"
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls) -> Iterator[Server]:
-        with Server(*(["--scratch"] if cls.target == "scratch" else [])) as server:
-            yield server
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def fs(cls, server: Server) -> Iterator[Any]:
-        fs = fsspec.filesystem("datakit", host="127.0.0.1", port=server.port)
-        if cls.target != "scratch":
-            fs.makedirs("/branch/master", exist_ok=True)
-            fs.mkdir("/branch/master/transactions/t", create_parents=False)
-        yield fs
-        fs.close()
+    @pytest.fixture
+    def fs(self, class_fs: Any) -> Any:
+        return class_fs
 
     @pytest.fixture
     def fs_path(self) -> str:
