@@ -3,13 +3,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rsa::KeyPair;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::auth::{Actor, covers};
-use super::json::{self, Urls, node, time};
-use super::reply::{self, Answer, Reply};
+use super::actor::Actor;
+use super::auth::covers;
+use super::call::Call;
+use super::json::app::installation as installation_json;
+use super::json::{self, time};
+use super::pages;
+use super::reply::{Answer, Reply};
 use super::repo::Repo;
-use super::routes::Call;
 use super::state::{App, Installation, Token, TokenOwner, World, most};
 
 /// The private key of the apps, in the form of PKCS#1. It protects nothing.
@@ -37,7 +40,7 @@ fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
 /// `GET /app`.
 pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
     let app = caller(world, call)?;
-    let mut value = json(world, &call.urls, app.id);
+    let mut value = json::app::app(world, &call.urls, app.id);
     let count = world.installations.values().filter(|found| found.app == app.id).count();
     value["installations_count"] = count.into();
     Reply::ok(value)
@@ -47,7 +50,7 @@ pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
 pub(crate) fn installations(world: &mut World, call: &Call) -> Answer {
     let app = caller(world, call)?;
     let found: Vec<_> = world.installations.values().filter(|found| found.app == app.id).collect();
-    reply::list(world, call, &found, |found| installation_json(world, &call.urls, app, found))
+    pages::list(world, call, &found, |found| installation_json(world, &call.urls, app, found))
 }
 
 /// `GET /app/installations/{installation_id}`.
@@ -104,7 +107,7 @@ pub(crate) fn repositories(world: &mut World, call: &Call) -> Answer {
         return Err(Reply::error(status, message));
     };
     let repos: Vec<&Repo> = world.repos.values().filter(|repo| covers(world, id, repo)).collect();
-    let answer = reply::counted(world, call, "repositories", &repos, |repo| {
+    let answer = pages::counted(world, call, "repositories", &repos, |repo| {
         json::repo(world, &call.urls, repo)
     });
     let all = world.installations.get(&id).is_none_or(|found| found.repos.is_none());
@@ -113,31 +116,5 @@ pub(crate) fn repositories(world: &mut World, call: &Call) -> Answer {
             body["repository_selection"] = if all { "all" } else { "selected" }.into();
         }
         reply
-    })
-}
-
-/// An app as others see it, or `null` if there is none.
-pub(crate) fn json(world: &World, urls: &Urls, id: u64) -> Value {
-    let Some(app) = world.apps.get(&id) else { return Value::Null };
-    json!({
-        "id": app.id, "slug": app.slug, "node_id": node("A", app.id), "name": app.slug,
-        "client_id": format!("Iv1.{:016x}", app.id), "owner": json::user(world, urls, &app.owner),
-        "description": null, "external_url": urls.web, "html_url": format!("{}/apps/{}", urls.web, app.slug),
-        "created_at": time(app.created), "updated_at": time(app.created),
-        "permissions": app.permissions, "events": app.events,
-    })
-}
-
-fn installation_json(world: &World, urls: &Urls, app: &App, found: &Installation) -> Value {
-    let account = json::user(world, urls, &found.account);
-    json!({
-        "id": found.id, "target_id": account["id"], "target_type": "User", "account": account,
-        "repository_selection": if found.repos.is_some() { "selected" } else { "all" },
-        "access_tokens_url": format!("{}/app/installations/{}/access_tokens", urls.api, found.id),
-        "repositories_url": format!("{}/installation/repositories", urls.api),
-        "html_url": format!("{}/settings/installations/{}", urls.web, found.id),
-        "app_id": app.id, "app_slug": app.slug, "permissions": app.permissions, "events": app.events,
-        "created_at": time(found.created), "updated_at": time(found.created),
-        "single_file_name": null, "suspended_by": null, "suspended_at": null,
     })
 }

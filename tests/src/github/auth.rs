@@ -1,4 +1,4 @@
-//! Who calls: tokens of people and installations, and the signed tokens of GitHub Apps.
+//! Authentication and access: tokens of people and installations, and the signed tokens of GitHub Apps.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -7,6 +7,7 @@ use hyper::header::AUTHORIZATION;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::Value;
 
+use super::actor::Actor;
 use super::reply::Reply;
 use super::repo::Repo;
 use super::state::{TokenOwner, World};
@@ -16,19 +17,6 @@ const LONGEST: i64 = 600;
 
 /// The tolerance for the client's clock, in seconds.
 const TOLERANCE: i64 = 60;
-
-/// The caller of the API.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Actor {
-    /// A caller without a token.
-    Anonymous,
-    /// A person, and whether the token may only read.
-    User(String, bool),
-    /// A GitHub App in one account.
-    Installation(u64),
-    /// A GitHub App that speaks for itself.
-    App(u64),
-}
 
 impl Actor {
     /// The login that answers and events show.
@@ -45,7 +33,7 @@ impl Actor {
     }
 }
 
-/// Finds out who calls. Accepts `token T`, `Bearer T` and `Basic` with the token as the password.
+/// Identifies the caller. Accepts `token T`, `Bearer T` and `Basic` with the token as the password.
 pub(crate) fn actor(world: &World, headers: &HeaderMap) -> Result<Actor, Reply> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(Actor::Anonymous) };
     let bad = || Reply::error(401, "Bad credentials");

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::auth::Actor;
+use super::actor::Actor;
+use super::call::{Call, required, text};
 use super::commits::resolve;
-use super::json::{self, Urls, node, roots, time};
-use super::reply::{self, Answer, Reply};
-use super::repo::{Repo, Run, Suite};
-use super::routes::{Call, required, text};
+use super::events;
+use super::json::check::{run as json, suite as suite_json};
+use super::pages;
+use super::reply::{Answer, Reply};
+use super::repo::{Run, Suite};
 use super::state::{World, most};
-use super::{apps, events};
 
 /// The runs of one name and suite that GitHub keeps.
 const KEPT: usize = 1000;
@@ -181,7 +182,7 @@ pub(crate) fn rerequest(world: &mut World, call: &Call) -> Answer {
     let run = world.repo(call.repo).runs.get(&id).cloned().ok_or_else(Reply::not_found)?;
     let sender = call.actor.login(world);
     events::check_run(world, call.repo, &run, "rerequested", &sender);
-    Ok(Reply::new(201, Some(json!({}))))
+    Ok(Reply::new(201, Some(Value::Object(Map::new()))))
 }
 
 /// `GET /repos/{owner}/{repo}/commits/{ref}/check-runs`.
@@ -221,7 +222,7 @@ fn runs(world: &World, call: &Call, wanted: impl Fn(&Run) -> bool) -> Answer {
             .collect(),
     };
     found.sort_by_key(|run| std::cmp::Reverse(run.id));
-    reply::counted(world, call, "check_runs", &found, |run| {
+    pages::counted(world, call, "check_runs", &found, |run| {
         json(world, &call.urls, repo, run, false)
     })
 }
@@ -263,68 +264,7 @@ pub(crate) fn suites(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let commit = resolve(repo, call.param("ref")).ok_or_else(Reply::not_found)?;
     let found: Vec<_> = repo.suites.values().filter(|suite| suite.sha == commit.sha).collect();
-    reply::counted(world, call, "check_suites", &found, |suite| {
+    pages::counted(world, call, "check_suites", &found, |suite| {
         suite_json(world, &call.urls, repo, suite)
-    })
-}
-
-fn suite_json(world: &World, urls: &Urls, repo: &Repo, suite: &Suite) -> Value {
-    let (api, _) = roots(urls, repo);
-    let url = format!("{api}/check-suites/{}", suite.id);
-    let runs: Vec<_> = repo.runs.values().filter(|run| run.suite == suite.id).collect();
-    let done = runs.iter().all(|run| run.status == "completed");
-    let bad = runs.iter().any(|run| run.conclusion.as_deref() != Some("success"));
-    let (status, conclusion) = match (runs.is_empty(), done) {
-        (true, _) => ("queued", Value::Null),
-        (_, false) => ("in_progress", Value::Null),
-        (_, true) => ("completed", if bad { "failure" } else { "success" }.into()),
-    };
-    let commit = &repo.commits[&suite.sha];
-    let person = json::signature(&commit.author, commit.at);
-    json!({
-        "id": suite.id, "node_id": node("CS", suite.id), "url": url,
-        "head_branch": branch(repo, &suite.sha), "head_sha": suite.sha,
-        "status": status, "conclusion": conclusion, "before": null, "after": suite.sha,
-        "pull_requests": [], "app": apps::json(world, urls, suite.app),
-        "repository": json::repo(world, urls, repo),
-        "created_at": time(suite.created), "updated_at": time(suite.created),
-        "head_commit": {
-            "id": commit.sha, "tree_id": commit.tree, "message": commit.message,
-            "timestamp": time(commit.at), "author": person, "committer": person,
-        },
-        "latest_check_runs_count": runs.len(), "check_runs_url": format!("{url}/check-runs"),
-    })
-}
-
-/// A branch with this head.
-fn branch(repo: &Repo, sha: &str) -> Option<String> {
-    let mut heads = repo
-        .refs
-        .iter()
-        .filter(|(name, object)| name.starts_with("refs/heads/") && object.sha == sha);
-    heads.next().map(|(name, _)| name.trim_start_matches("refs/heads/").to_string())
-}
-
-/// A check run. Events contain its whole suite, answers only the suite's number.
-pub(crate) fn json(world: &World, urls: &Urls, repo: &Repo, run: &Run, whole: bool) -> Value {
-    let (api, web) = roots(urls, repo);
-    let url = format!("{api}/check-runs/{}", run.id);
-    let html = format!("{web}/runs/{}", run.id);
-    let suite = match repo.suites.get(&run.suite).filter(|_| whole) {
-        Some(suite) => suite_json(world, urls, repo, suite),
-        None => json!({ "id": run.suite }),
-    };
-    let [title, summary, text] = &run.output;
-    json!({
-        "id": run.id, "node_id": node("CR", run.id), "name": run.name, "head_sha": run.sha,
-        "external_id": run.external_id, "url": url, "html_url": html,
-        "details_url": run.details_url.as_ref().unwrap_or(&html),
-        "status": run.status, "conclusion": run.conclusion,
-        "started_at": time(run.started), "completed_at": run.completed.map(time),
-        "output": {
-            "title": title, "summary": summary, "text": text, "annotations_count": 0,
-            "annotations_url": format!("{url}/annotations"),
-        },
-        "check_suite": suite, "app": apps::json(world, urls, run.app), "pull_requests": [],
     })
 }

@@ -1,10 +1,10 @@
 //! Commits and annotated tags.
 
 use super::actions::EMPTY_TREE;
+use super::call::{Call, required};
 use super::json;
 use super::reply::{Answer, Reply};
 use super::repo::{Commit, Object, Repo};
-use super::routes::{Call, required};
 use super::state::{World, most};
 
 /// The fewest digits of an abbreviated hash.

@@ -1,4 +1,4 @@
-//! The control interface: JSON over HTTP for programs that are not tests in Rust.
+//! The control interface: JSON over HTTP, for programs in other languages.
 //!
 //! `POST /NAME` with an object of arguments runs the command NAME and answers with its result.
 
@@ -11,9 +11,13 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 
+use super::faults::Fault;
+use super::handle::{BOT, GitHub};
+use super::outbox::DeliveryFault;
+use super::person::Repository;
 use super::repo::Object;
 use super::server::{Answers, Payload, read};
-use super::{BOT, DeliveryFault, Fault, GitHub, Repository, Shared};
+use super::shared::Shared;
 
 /// The control interface of a fake.
 #[derive(Clone)]

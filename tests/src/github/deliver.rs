@@ -1,6 +1,5 @@
-//! The delivery of events to webhooks, and its faults.
+//! The delivery of events to webhooks.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,119 +13,15 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Shared;
+use super::outbox::{Delivered, Delivery, DeliveryFault};
 use super::reply::hex;
-
-/// The events that wait for their delivery. Further ones are lost.
-const WAITING: usize = 10_000;
-
-/// The deliveries that the fake remembers.
-const REMEMBERED: usize = 10_000;
+use super::shared::Shared;
 
 /// The delayed deliveries at the same time.
 const DELAYED: usize = 64;
 
 /// How long a receiver may take, as on GitHub.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What goes wrong with a delivery.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum DeliveryFault {
-    /// The event is lost.
-    Drop,
-    /// The event is delivered twice with the same delivery identifier.
-    Double,
-    /// The event is delivered after the next event. If there is none, it waits for
-    /// [`GitHub::settle`](super::GitHub::settle).
-    Swap,
-    /// The event is delivered after this time. Later events do not wait.
-    Delay(Duration),
-    /// The signature is that of another secret.
-    BadSignature,
-}
-
-/// An event for one webhook.
-#[derive(Clone, Debug)]
-pub(crate) struct Delivery {
-    pub(crate) repo: u64,
-    /// The webhook of the repository, or 0 for that of an app.
-    pub(crate) hook: u64,
-    pub(crate) url: String,
-    pub(crate) secret: Option<String>,
-    pub(crate) json: bool,
-    pub(crate) event: String,
-    pub(crate) id: String,
-    pub(crate) body: String,
-}
-
-/// A delivery that was made or failed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Delivered {
-    /// The webhook, or 0 for that of an app.
-    pub hook: u64,
-    /// The name of the event.
-    pub event: String,
-    /// The delivery identifier.
-    pub id: String,
-    /// The event as JSON.
-    pub body: String,
-    /// The status of the receiver's answer, or why there is none.
-    pub outcome: Result<u16, String>,
-}
-
-/// The events to deliver, and those that were delivered.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    waiting: VecDeque<Delivery>,
-    /// The deliveries that are on their way.
-    running: usize,
-    held: Vec<Delivery>,
-    faults: Vec<(String, DeliveryFault, u32)>,
-    pub(crate) delivered: VecDeque<Delivered>,
-    /// The events that were lost because too many were waiting.
-    pub(crate) lost: u64,
-}
-
-impl Outbox {
-    pub(crate) fn push(&mut self, delivery: Delivery) {
-        if self.waiting.len() < WAITING { self.waiting.push_back(delivery) } else { self.lost += 1 }
-    }
-
-    pub(crate) fn fault(&mut self, event: &str, fault: DeliveryFault, times: u32) {
-        self.faults.push((event.into(), fault, times));
-    }
-
-    /// Puts the events that wait for a later one back into the queue. Returns whether there were
-    /// any.
-    pub(crate) fn release(&mut self) -> bool {
-        self.waiting.extend(self.held.drain(..));
-        !self.waiting.is_empty()
-    }
-
-    pub(crate) fn clear_faults(&mut self) {
-        self.faults.clear();
-    }
-
-    /// Whether nothing waits and nothing is on its way, except for events that are held.
-    pub(crate) fn settled(&self) -> bool {
-        self.waiting.is_empty() && self.running == 0
-    }
-
-    fn next(&mut self) -> Option<(Delivery, Option<DeliveryFault>)> {
-        let delivery = self.waiting.pop_front()?;
-        let hit = |(event, _, times): &&mut (String, DeliveryFault, u32)| {
-            *times > 0 && (*event == delivery.event || event == "*")
-        };
-        let fault = self.faults.iter_mut().find(hit).map(|(_, fault, times)| {
-            *times -= 1;
-            fault.clone()
-        });
-        self.faults.retain(|(_, _, times)| *times > 0);
-        Some((delivery, fault))
-    }
-}
 
 /// Delivers events in order until the future is dropped.
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -196,11 +91,7 @@ async fn send(shared: &Shared, delivery: &Delivery, good: bool) {
     if let Some(hook) = hook {
         hook.last = Some(*outcome.as_ref().unwrap_or(&502));
     }
-    let delivered = &mut world.outbox.delivered;
-    if delivered.len() == REMEMBERED {
-        delivered.pop_front();
-    }
-    delivered.push_back(Delivered {
+    world.outbox.remember(Delivered {
         hook: delivery.hook,
         event: delivery.event.clone(),
         id: delivery.id.clone(),
@@ -267,7 +158,7 @@ mod tests {
 
     /// The example of GitHub's documentation.
     #[test]
-    fn the_signature_is_that_of_the_documentation() {
+    fn signs_the_documented_example() {
         assert_eq!(
             signature("It's a Secret to Everybody", b"Hello, World!"),
             "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"

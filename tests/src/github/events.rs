@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::deliver::Delivery;
+use super::auth;
 use super::json::{self, node, time};
+use super::outbox::Delivery;
 use super::reply::hex;
 use super::repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status};
 use super::state::World;
-use super::{auth, checks, comments, hooks, pulls};
 
 /// The hash that stands for no commit.
 const NONE: &str = "0000000000000000000000000000000000000000";
@@ -88,7 +88,7 @@ pub(crate) fn ping(world: &mut World, id: u64, hook: u64, sender: &str) {
     let body = json!({
         "zen": "Keep it logically awesome.",
         "hook_id": hook.id,
-        "hook": hooks::json(&world.urls, repo, &hook),
+        "hook": json::hook::json(&world.urls, repo, &hook),
         "repository": json::repo(world, &world.urls, repo),
         "sender": json::user(world, &world.urls, sender),
     });
@@ -210,7 +210,7 @@ pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender
 
 fn pull_body(world: &World, id: u64, number: u64, action: &str) -> Value {
     let repo = world.repo(id);
-    let mut pull = pulls::full(world, &world.urls, repo, &repo.pulls[&number]);
+    let mut pull = json::pull::full(world, &world.urls, repo, &repo.pulls[&number]);
     // GitHub computes it later, so events never have it.
     pull["mergeable"] = Value::Null;
     pull["mergeable_state"] = "unknown".into();
@@ -247,8 +247,8 @@ pub(crate) fn comment(world: &mut World, id: u64, comment: &Comment, action: &st
     let repo = world.repo(id);
     let body = json!({
         "action": action,
-        "issue": comments::issue(world, &world.urls, repo, comment.number),
-        "comment": comments::json(world, &world.urls, repo, comment),
+        "issue": json::comment::issue(world, &world.urls, repo, comment.number),
+        "comment": json::comment::json(world, &world.urls, repo, comment),
     });
     emit(world, id, "issue_comment", sender, body);
 }
@@ -277,7 +277,6 @@ pub(crate) fn status(world: &mut World, id: u64, sha: &str, status: &Status) {
 /// An event of a check run: `created`, `completed` or `rerequested`.
 pub(crate) fn check_run(world: &mut World, id: u64, run: &Run, action: &str, sender: &str) {
     let repo = world.repo(id);
-    let body =
-        json!({ "action": action, "check_run": checks::json(world, &world.urls, repo, run, true) });
+    let body = json!({ "action": action, "check_run": json::check::run(world, &world.urls, repo, run, true) });
     emit(world, id, "check_run", sender, body);
 }

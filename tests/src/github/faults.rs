@@ -1,8 +1,8 @@
-//! Faults of the API: which calls they hit and what happens to these calls.
+//! Faults of the API, and the rules that choose the calls.
 
 use std::time::Duration;
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -45,7 +45,7 @@ pub(crate) struct Faults {
     rules: Vec<Rule>,
 }
 
-/// More rules than a test needs.
+/// The limit of the number of rules.
 const MOST_RULES: usize = 1_000;
 
 impl Faults {

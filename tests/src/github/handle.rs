@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::Actor;
+use super::actor::Actor;
+use super::faults::Fault;
+use super::log::Record;
+use super::outbox::{Delivered, DeliveryFault};
+use super::person::Repository;
+use super::shared::Shared;
 use super::state::{App, Installation, Token, TokenOwner};
-use super::{Delivered, DeliveryFault, Fault, Record, Repository, Shared, apps, server};
+use super::{apps, server};
 use crate::TIMEOUT;
 
 /// The login that tokens have and that may write to every repository, unless the test says
@@ -31,7 +36,7 @@ impl GitHub {
         format!("{}{}", self.url(), server::ENTERPRISE)
     }
 
-    /// The root of the control interface, by which other programs do what this type does.
+    /// The root of the control interface, which offers these methods to other programs.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.shared.control)
     }

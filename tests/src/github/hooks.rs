@@ -1,12 +1,13 @@
 //! Webhooks of repositories.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::call::{Call, text};
 use super::events;
-use super::json::{Urls, roots, time};
-use super::reply::{self, Answer, Reply};
+use super::json::hook::json;
+use super::pages;
+use super::reply::{Answer, Reply};
 use super::repo::{Hook, Repo};
-use super::routes::{Call, text};
 use super::state::World;
 
 /// The webhooks that a repository may have for one event.
@@ -16,7 +17,7 @@ const MOST: usize = 20;
 pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let hooks: Vec<_> = repo.hooks.values().collect();
-    reply::list(world, call, &hooks, |hook| json(&call.urls, repo, hook))
+    pages::list(world, call, &hooks, |hook| json(&call.urls, repo, hook))
 }
 
 /// `GET /repos/{owner}/{repo}/hooks/{hook_id}`.
@@ -177,31 +178,4 @@ pub(crate) fn ping(world: &mut World, call: &Call) -> Answer {
     let sender = call.actor.login(world);
     events::ping(world, call.repo, id, &sender);
     Reply::empty()
-}
-
-/// A webhook. Its secret is never shown.
-pub(crate) fn json(urls: &Urls, repo: &Repo, hook: &Hook) -> Value {
-    let (api, _) = roots(urls, repo);
-    let url = format!("{api}/hooks/{}", hook.id);
-    let mut config = json!({
-        "url": hook.url,
-        "content_type": if hook.json { "json" } else { "form" },
-        "insecure_ssl": hook.insecure,
-    });
-    if hook.secret.is_some() {
-        config["secret"] = "********".into();
-    }
-    let (status, message) = match hook.last {
-        None => ("unused", None),
-        Some(code) if code < 300 => ("active", Some("OK")),
-        Some(_) => ("misconfigured", Some("Invalid HTTP Response")),
-    };
-    json!({
-        "type": "Repository", "id": hook.id, "name": "web", "active": hook.active,
-        "events": hook.events, "config": config,
-        "updated_at": time(hook.updated), "created_at": time(hook.created),
-        "url": url, "test_url": format!("{url}/test"), "ping_url": format!("{url}/pings"),
-        "deliveries_url": format!("{url}/deliveries"),
-        "last_response": { "code": hook.last, "status": status, "message": message },
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::auth::Actor;
+use super::actor::Actor;
 use super::reply::Reply;
 
 /// The calls an hour of a token, and of callers without one.

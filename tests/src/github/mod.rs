@@ -8,8 +8,10 @@
 //! The judges in `tests/github` compare the answers with the clients and the schemas of others.
 
 mod actions;
+mod actor;
 mod apps;
 mod auth;
+mod call;
 mod checks;
 mod comments;
 mod commits;
@@ -22,6 +24,8 @@ mod hooks;
 mod json;
 mod limits;
 mod log;
+mod outbox;
+mod pages;
 mod person;
 mod pulls;
 mod refs;
@@ -30,20 +34,22 @@ mod repo;
 mod repos;
 mod routes;
 mod server;
+mod shared;
 mod state;
 mod statuses;
+mod urls;
 
-pub use deliver::{Delivered, DeliveryFault, signature};
+pub use deliver::signature;
 pub use faults::Fault;
 pub use handle::{BOT, GitHub};
 pub use log::Record;
+pub use outbox::{Delivered, DeliveryFault};
 pub use person::Repository;
 pub use repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status, Suite, Tag};
 pub use state::User;
 
-use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -52,34 +58,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 
 use crate::TIMEOUT;
-use json::Urls;
+use shared::Shared;
 use state::World;
-
-/// The state, and what the tasks of the fake share.
-pub(crate) struct Shared {
-    pub(crate) addr: SocketAddr,
-    pub(crate) control: SocketAddr,
-    pub(crate) world: Mutex<World>,
-    /// Wakes those who wait for a change.
-    pub(crate) changed: Notify,
-    /// Wakes the task that delivers events.
-    pub(crate) outgoing: Notify,
-    requests: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn request_id(&self) -> u64 {
-        self.requests.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Changes the state and delivers the events.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
-        let result = change(&mut self.world.lock());
-        self.outgoing.notify_one();
-        self.changed.notify_waiters();
-        result
-    }
-}
+use urls::Urls;
 
 /// A running fake of GitHub. Dropping it closes all connections and stops its thread.
 ///

@@ -1,9 +1,10 @@
-//! What a person does on the web site. Each change emits its events.
+//! The changes that a person makes on the web site. Each change emits its events.
 
 use std::sync::Arc;
 
 use super::repo::{Hook, Object, Pull, Repo, Status};
-use super::{Shared, pulls, repos};
+use super::shared::Shared;
+use super::{pulls, repos};
 
 /// A repository of the fake.
 #[derive(Clone)]

@@ -1,9 +1,10 @@
 //! Refs of the Git database.
 
+use super::call::{Call, required};
 use super::json;
-use super::reply::{Answer, Page, Reply};
+use super::pages::Page;
+use super::reply::{Answer, Reply};
 use super::repo::{Object, Repo};
-use super::routes::{Call, required};
 use super::state::{World, most};
 
 /// `GET /repos/{owner}/{repo}/git/matching-refs/{ref}`: the refs that start with a text, in order.

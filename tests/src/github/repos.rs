@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::auth::Actor;
+use super::actor::Actor;
+use super::call::{Call, text};
 use super::json;
 use super::reply::{Answer, Reply};
-use super::routes::{Call, text};
 use super::state::World;
 
 /// `GET /rate_limit`. It counts as no call.

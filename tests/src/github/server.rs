@@ -18,13 +18,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Shared;
-use super::auth::Actor;
+use super::actor::Actor;
+use super::call::Call;
 use super::faults::Fault;
-use super::json::Urls;
 use super::log::Record;
 use super::reply::{Reply, hex};
-use super::routes::{self, Call};
+use super::routes;
+use super::shared::Shared;
+use super::urls::Urls;
 
 /// The connections that are served at the same time. Further ones wait.
 const CONNECTIONS: usize = 512;

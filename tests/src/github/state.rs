@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::deliver::Outbox;
 use super::faults::Faults;
-use super::json::Urls;
 use super::limits::Limits;
 use super::log::Log;
+use super::outbox::Outbox;
 use super::repo::Repo;
+use super::urls::Urls;
 
-/// Bounds on what a test may create, so that a client in a loop cannot exhaust the memory.
+/// Bounds on the number of objects, so a client in a loop cannot exhaust the memory.
 pub(crate) mod most {
     pub(crate) const REPOS: usize = 1_000;
     pub(crate) const REFS: usize = 50_000;
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// The time in seconds since 1970, moved by what the test has added.
+    /// The time in seconds since 1970, moved forward by the test.
     pub(crate) fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second() + self.skew
     }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use super::call::{Call, required, text};
 use super::commits::resolve;
 use super::json::{self, roots};
-use super::reply::{self, Answer, Page, Reply};
+use super::pages::{self, Page};
+use super::reply::{Answer, Reply};
 use super::repo::Status;
-use super::routes::{Call, required, text};
 use super::state::World;
 
 /// The statuses of one commit and context that GitHub accepts.
@@ -51,7 +52,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let commit = resolve(repo, call.param("ref")).ok_or_else(Reply::not_found)?;
     let statuses: Vec<_> = repo.statuses.get(&commit.sha).into_iter().flatten().rev().collect();
-    reply::list(world, call, &statuses, |status| {
+    pages::list(world, call, &statuses, |status| {
         let mut value = json::status(&call.urls, repo, &commit.sha, status);
         value["creator"] = json::user(world, &call.urls, &status.creator);
         value

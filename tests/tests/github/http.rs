@@ -1,4 +1,4 @@
-//! An HTTP client without cleverness, and a receiver of webhooks.
+//! A plain HTTP client, and a receiver of webhooks.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,18 +1,17 @@
-//! The JSON of accounts, repositories and commits, which other answers contain.
+//! The JSON of all objects. This file has accounts, repositories and commits, which the JSON of
+//! the other objects contains.
+
+pub(crate) mod app;
+pub(crate) mod check;
+pub(crate) mod comment;
+pub(crate) mod hook;
+pub(crate) mod pull;
 
 use serde_json::{Map, Value, json};
 
 use super::repo::{Commit, Object, Repo, Status, Tag};
 use super::state::{User, World};
-
-/// The addresses that answers contain.
-#[derive(Clone, Debug)]
-pub(crate) struct Urls {
-    /// The root of the API, without a slash at the end.
-    pub(crate) api: String,
-    /// The root of the web site, without a slash at the end.
-    pub(crate) web: String,
-}
+use super::urls::Urls;
 
 /// The links of an account, relative to its own address.
 const USER_LINKS: [(&str, &str); 9] = [

@@ -1,0 +1,35 @@
+//! The state and the signals that the tasks of the fake share.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::state::World;
+
+/// The state and the signals of a fake.
+pub(crate) struct Shared {
+    pub(crate) addr: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) world: Mutex<World>,
+    /// Notifies about every change of the state.
+    pub(crate) changed: Notify,
+    /// Wakes the task that delivers events.
+    pub(crate) outgoing: Notify,
+    pub(crate) requests: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn request_id(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes the state and delivers the events.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = change(&mut self.world.lock());
+        self.outgoing.notify_one();
+        self.changed.notify_waiters();
+        result
+    }
+}
