@@ -33,6 +33,9 @@ describe("pages, entity tags and limits", () => {
     const statuses = await octokit.paginate(octokit.repos.getCombinedStatusForRef, { ...repo, ref: sha }, (page) => page.data.statuses);
     assert.equal(statuses.length, 65);
     assert.equal((await octokit.git.listMatchingRefs({ ...repo, ref: "heads/" })).data.length, 66);
+    // All refs, among them those of the pull requests. Only the answer to `per_page` has pages.
+    const refs = await octokit.paginate("GET /repos/{owner}/{repo}/git/matching-refs/", { ...repo, per_page: 100 });
+    assert.equal(refs.length, 66 + 65);
     assert.equal((await octokit.pulls.list({ ...repo, page: 9 })).data.length, 0);
   });
 

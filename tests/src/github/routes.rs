@@ -94,6 +94,10 @@ pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
         segments.splice(0..2, ["repos".into(), repo.owner.clone(), repo.name.clone()]);
         call.path = format!("/{}", segments.join("/"));
     }
+    // All refs are listed without a ref, with and without the slash in front of it.
+    if segments.len() == 5 && segments.ends_with(&["git".into(), "matching-refs".into()]) {
+        segments.push(String::new());
+    }
     ROUTES.iter().find(|route| {
         let template: Vec<&'static str> = route.path.split('/').skip(1).collect();
         let found = (route.method == call.method).then(|| matched(&template, &segments)).flatten();
