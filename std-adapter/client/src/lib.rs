@@ -3,6 +3,7 @@
 #![warn(missing_debug_implementations)]
 
 mod byte_string;
+pub mod config;
 mod connect;
 mod connection;
 pub mod db;

@@ -18,7 +18,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::Config;
+use config::Settings;
 use datakit_client::Url;
 use datakit_client::db::Db;
 use datakit_db::store::MemoryStore;
@@ -73,27 +73,10 @@ async fn watch_prints_heads_and_values() {
 }
 
 #[tokio::test]
-async fn config_has_defaults_settings_and_notifications() {
-    let url = serve_database().await;
-    let dir = "app".parse().unwrap();
-    let config = Config::open(&url, &["master", "defaults"], "defaults", dir).await.unwrap();
-    let mut mtu = config.field("net/mtu", 1500).await.unwrap();
-    let ipv6 = config.field("net/ipv6", true).await.unwrap();
-    assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (1500, true));
-
-    // Setting the same value again or changing a different field does not produce a new value.
-    assert!(tokio::time::timeout(Duration::from_millis(50), mtu.next()).await.is_err());
-    ipv6.set(&false, "not yet").await.unwrap();
-    mtu.set(&9000, "jumbo frames").await.unwrap();
-    assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (9000, false));
-
-    // If the text cannot be parsed, the field has its default value.
-    let master = Db::connect(&url).await.unwrap().branch("master").await.unwrap();
-    let broken = master.with_transaction(async |transaction| {
-        let path = "app/net/mtu".parse()?;
-        transaction.replace_file(&path, b"large\n").await?;
-        transaction.commit("Break it").await
-    });
-    broken.await.unwrap();
-    assert_eq!(mtu.next().await.unwrap(), 1500);
+async fn config_shows_settings_and_changes() {
+    let settings = Settings::open(serve_database().await).await.unwrap();
+    assert_eq!(settings.show(), "MTU 1500, IPv6 true, proxy none");
+    settings.record.set("jumbo frames", &settings.mtu, 9000).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), settings.record.wait()).await.unwrap().unwrap();
+    assert_eq!(settings.show(), "MTU 9000, IPv6 true, proxy none");
 }

@@ -19,8 +19,8 @@ pub use branch::{Branch, BranchLock, BranchWatch};
 pub use database::{Database, TRANSACTION_MEMORY};
 pub use datakit_client::db::{BranchName, Id};
 pub use direct::{
-    AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree, DirectBranch, DirectCommit, DirectDb,
-    DirectTransaction, DirectTree,
+    AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree, AnyUrl, DirectBranch, DirectCommit,
+    DirectDb, DirectTransaction, DirectTree,
 };
 pub use error::{Error, Fault, Result, StoreError};
 pub use files::tree as file_tree;

@@ -11,7 +11,7 @@ const CONCURRENCY: usize = 32;
 /// Runs the futures, at most [`CONCURRENCY`] at a time, and returns their results in the order of
 /// the futures. If a future fails, or if the returned future is dropped, the remaining futures are
 /// dropped.
-pub(super) async fn try_join_all<T, F>(futures: impl IntoIterator<Item = F>) -> Result<Vec<T>>
+pub(crate) async fn try_join_all<T, F>(futures: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>>,
 {

@@ -196,6 +196,13 @@ impl Error {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
+    /// Returns `true` if the connection could not be established or was lost. Connecting again may
+    /// succeed.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Error::Client(crate::Error::Lost(_)))
+    }
+
     /// Returns `true` if the error means that nothing exists at the path or that a component other
     /// than the last is a file.
     #[must_use]

@@ -60,7 +60,7 @@
 mod branch;
 mod branch_name;
 mod commit;
-mod concurrent;
+pub(crate) mod concurrent;
 mod error;
 mod escape;
 mod ext;

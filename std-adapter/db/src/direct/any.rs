@@ -1,5 +1,6 @@
 //! A database that is opened by URL, either on a server or in a local repository.
 
+use datakit_client::config::Connect;
 use datakit_client::db::{
     BackendError, BranchOps, Change, CommitOps, Content, Database, Db, Details, Error, Id,
     MergeResult, Path, PathValue, Result, Stat, TransactionOps, TreeOps, Watch,
@@ -123,6 +124,33 @@ impl AnyDb {
                 Db::connect(&url).await.map(AnyDb::Server)
             }
         }
+    }
+}
+
+/// The URL of a server or a repository, for a configuration that connects to it. See
+/// [`AnyDb::connect`].
+///
+/// ```no_run
+/// use datakit_client::config::ConfigReader;
+/// use datakit_db::AnyUrl;
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = ConfigReader::follow(AnyUrl("git:///srv/notes".to_owned()), "master")?;
+/// let level = config.value("log/level".parse()?, "info".to_owned());
+/// # let _ = level;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnyUrl(
+    /// The text of the URL.
+    pub String,
+);
+
+impl Connect for AnyUrl {
+    type Database = AnyDb;
+
+    async fn connect(&self) -> Result<AnyDb> {
+        AnyDb::connect(&self.0).await
     }
 }
 

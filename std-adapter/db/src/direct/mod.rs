@@ -19,7 +19,7 @@ use datakit_client::db::{self, Result};
 use datakit_core::vfs::User;
 use parking_lot::Mutex;
 
-pub use any::{AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree};
+pub use any::{AnyBranch, AnyCommit, AnyDb, AnyTransaction, AnyTree, AnyUrl};
 pub use branch::DirectBranch;
 pub use commit::DirectCommit;
 pub use transaction::DirectTransaction;

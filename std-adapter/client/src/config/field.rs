@@ -1,0 +1,199 @@
+//! The fields of a configuration and the types of their values.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::db::Path;
+
+/// A type of configuration values: strings, integers, floating-point numbers, `bool`, and `Option`
+/// of these.
+pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
+    /// Parses the text of a value. White space around the text has been removed. Returns `None` if
+    /// the text is not a value of this type.
+    fn parse(text: &str) -> Option<Self>;
+
+    /// Formats the value. Returns `None` if the key must be absent.
+    fn format(&self) -> Option<String>;
+
+    /// Returns the value of a key that does not exist.
+    #[must_use]
+    fn absent(default: &Self) -> Self {
+        default.clone()
+    }
+
+    /// Returns the value of a text that may be absent or not a value of this type.
+    #[must_use]
+    fn read(text: Option<&str>, default: &Self) -> Self {
+        match text {
+            Some(text) => Self::parse(text).unwrap_or_else(|| default.clone()),
+            None => Self::absent(default),
+        }
+    }
+}
+
+macro_rules! parsed {
+    ($($type:ty)*) => {
+        $(impl FieldType for $type {
+            fn parse(text: &str) -> Option<$type> {
+                text.parse().ok()
+            }
+
+            fn format(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        })*
+    };
+}
+
+parsed!(String bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
+
+/// A key that may be absent. If the key does not exist, the value is `None`, even if the default is
+/// not.
+impl<T: FieldType> FieldType for Option<T> {
+    fn parse(text: &str) -> Option<Option<T>> {
+        T::parse(text).map(Some)
+    }
+
+    fn format(&self) -> Option<String> {
+        self.as_ref()?.format()
+    }
+
+    fn absent(_: &Option<T>) -> Option<T> {
+        None
+    }
+}
+
+/// A value of a [`Record`](super::Record). Clones refer to the same field.
+#[derive(Debug)]
+pub struct Field<T>(Arc<FieldState<T>>);
+
+impl<T> Clone for Field<T> {
+    fn clone(&self) -> Field<T> {
+        Field(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct FieldState<T> {
+    /// The path in the branches.
+    path: Path,
+    default: T,
+    current: Mutex<Current<T>>,
+}
+
+#[derive(Debug)]
+struct Current<T> {
+    value: T,
+    /// The version of the record in which the value changed last.
+    version: u64,
+}
+
+impl<T: FieldType> Field<T> {
+    pub(super) fn new(path: Path, default: T) -> Field<T> {
+        let current = Mutex::new(Current { value: default.clone(), version: 0 });
+        Field(Arc::new(FieldState { path, default, current }))
+    }
+
+    pub(super) fn shared(&self) -> Arc<dyn AnyField> {
+        Arc::clone(&self.0) as Arc<dyn AnyField>
+    }
+
+    /// Returns the value and its version, as of the last time that the record was read.
+    #[must_use]
+    pub fn get(&self) -> (T, u64) {
+        let current = self.0.current.lock();
+        (current.value.clone(), current.version)
+    }
+
+    /// Returns whether the value has changed since [`get`](Field::get) returned `version`.
+    #[must_use]
+    pub fn has_changed(&self, version: u64) -> bool {
+        self.0.current.lock().version > version
+    }
+
+    /// Returns the assignment of a new value, for [`Record::set_multiple`](super::Record::set_multiple).
+    #[must_use]
+    pub fn assign(&self, value: T) -> Assignment {
+        Assignment { path: self.0.path.clone(), text: value.format() }
+    }
+}
+
+/// A new value for a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    pub(super) path: Path,
+    /// The text to write, or `None` to remove the key.
+    pub(super) text: Option<String>,
+}
+
+/// A field with a value of any type.
+pub(super) trait AnyField: Send + Sync {
+    fn path(&self) -> &Path;
+
+    /// Returns the assignment of the default.
+    fn default(&self) -> Assignment;
+
+    /// Returns the assignment of the current value.
+    fn current(&self) -> Assignment;
+
+    /// Sets the value to that of a text from the database. Returns whether the value has changed.
+    fn update(&self, text: Option<&str>, version: u64) -> bool;
+}
+
+impl<T: FieldType> AnyField for FieldState<T> {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn default(&self) -> Assignment {
+        Assignment { path: self.path.clone(), text: self.default.format() }
+    }
+
+    fn current(&self) -> Assignment {
+        let text = self.current.lock().value.format();
+        Assignment { path: self.path.clone(), text }
+    }
+
+    fn update(&self, text: Option<&str>, version: u64) -> bool {
+        let value = T::read(text, &self.default);
+        let mut current = self.current.lock();
+        let changed = current.value != value;
+        if changed {
+            *current = Current { value, version };
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_defaults_and_texts() {
+        assert_eq!(i64::read(Some("42"), &7), 42);
+        assert_eq!((i64::read(Some("4 2"), &7), i64::read(None, &7)), (7, 7));
+        assert_eq!(
+            (bool::read(Some("true"), &false), bool::read(Some("yes"), &false)),
+            (true, false)
+        );
+        assert_eq!(String::read(Some(""), &"x".to_owned()), "");
+        let default = Some("x".to_owned());
+        assert_eq!(Option::<String>::read(None, &default), None);
+        assert_eq!(Option::<u8>::read(Some("300"), &Some(1)), Some(1));
+        assert_eq!((None::<u8>.format(), Some(2u8).format()), (None, Some("2".to_owned())));
+    }
+
+    #[test]
+    fn versions_tell_changes() {
+        let field = Field::new("mtu".parse().unwrap(), 1500);
+        let (value, version) = field.get();
+        assert_eq!(value, 1500);
+        assert!(!field.shared().update(Some("1500"), 1) && !field.has_changed(version));
+        assert!(field.shared().update(Some("9000"), 2) && field.has_changed(version));
+        assert_eq!(field.get(), (9000, 2));
+        assert!(!field.has_changed(2));
+    }
+}

@@ -1,0 +1,325 @@
+//! A typed configuration with defaults, in several branches.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::field::{AnyField, Assignment, Field, FieldType};
+use super::session::{Session, fill_in, write};
+use super::{Connect, RETRY_INTERVAL};
+use crate::db::{BackendError, Error, Path, Result};
+
+/// The branches and the directory of a [`Record`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub(super) lookup: Vec<String>,
+    pub(super) defaults: String,
+    pub(super) state: String,
+    pub(super) dir: Path,
+}
+
+impl Layout {
+    /// Returns the usual layout: values are looked up in the branches `master` and `defaults`, in
+    /// this order, defaults are written to `defaults`, and the values in effect to `state`. In all
+    /// branches, the keys are below the directory `dir`.
+    #[must_use]
+    pub fn new(dir: Path) -> Layout {
+        let [master, defaults, state] = ["master", "defaults", "state"].map(str::to_owned);
+        Layout { lookup: vec![master, defaults.clone()], defaults, state, dir }
+    }
+
+    /// Sets the branches in which values are looked up. [`Record::set`] writes to the first one.
+    #[must_use]
+    pub fn lookup<N: Into<String>>(self, branches: impl IntoIterator<Item = N>) -> Layout {
+        Layout { lookup: branches.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Sets the branch to which defaults are written.
+    #[must_use]
+    pub fn defaults(self, branch: impl Into<String>) -> Layout {
+        Layout { defaults: branch.into(), ..self }
+    }
+
+    /// Sets the branch to which the values in effect are written.
+    #[must_use]
+    pub fn state(self, branch: impl Into<String>) -> Layout {
+        Layout { state: branch.into(), ..self }
+    }
+}
+
+/// A typed configuration. Its fields take their values from the first lookup branch that has their
+/// key. Clones refer to the same record.
+///
+/// The program declares the fields with their defaults, which are written to a branch so that users
+/// see all keys. Users override them in the first lookup branch, which the program can also do
+/// itself. Whenever the record is read, the values in effect are written to another branch.
+///
+/// ```no_run
+/// use datakit_client::Url;
+/// use datakit_client::config::{Layout, Record};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let url: Url = "tcp://127.0.0.1:5640".parse()?;
+/// let record = Record::open(url, Layout::new("app".parse()?)).await?;
+/// let mtu = record.field("net/mtu", 1500).await?;
+/// let proxy = record.field("net/proxy", None::<String>).await?;
+/// record.seal().await?;
+/// let (value, version) = mtu.get();
+/// println!("MTU {value}, proxy {:?}", proxy.get().0);
+/// loop {
+///     record.wait().await?;
+///     if mtu.has_changed(version) {
+///         println!("MTU {}", mtu.get().0);
+///     }
+/// }
+/// # }
+/// ```
+///
+/// [`wait`](Record::wait) survives a lost connection if the record was opened with something that
+/// can [connect](Connect) again. Other calls fail with the error of the connection, and the next
+/// call connects again.
+pub struct Record<C: Connect>(Arc<RecordState<C>>);
+
+struct RecordState<C: Connect> {
+    connector: C,
+    layout: Layout,
+    schema_version: Field<i64>,
+    fields: Mutex<Vec<Arc<dyn AnyField>>>,
+    /// The number of times that the record was read.
+    version: AtomicU64,
+    session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
+    /// Held while the record is read, so that values and versions belong together.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl<C: Connect> Record<C> {
+    /// Opens a record, creating missing branches. Also declares the field `schema-version`, whose
+    /// default is 1.
+    ///
+    /// # Errors
+    /// Returns the error of the connection if the database cannot be used, and an error if there is
+    /// no lookup branch.
+    pub async fn open(connector: C, layout: Layout) -> Result<Record<C>> {
+        if layout.lookup.is_empty() {
+            let reason = "a record needs at least one lookup branch, for example `master`";
+            return Err(Error::Backend(BackendError::new(reason)));
+        }
+        let path = layout.dir.clone().join("schema-version")?;
+        let schema_version = Field::new(path, 1);
+        let record = Record(Arc::new(RecordState {
+            connector,
+            layout,
+            fields: Mutex::new(Vec::new()),
+            version: AtomicU64::new(0),
+            session: tokio::sync::Mutex::new(None),
+            reading: tokio::sync::Mutex::new(()),
+            schema_version: schema_version.clone(),
+        }));
+        record.declare(schema_version.shared()).await?;
+        Ok(record)
+    }
+
+    /// Declares a field. `key` may contain slashes. Writes the default to the defaults branch if the
+    /// branch does not have the key. If the default is `None`, removes the key there.
+    ///
+    /// # Errors
+    /// Returns [`Error::InvalidPath`] if the key is not a path, and the error of the connection if
+    /// the database cannot be used.
+    pub async fn field<T: FieldType>(&self, key: &str, default: T) -> Result<Field<T>> {
+        let path = self.0.layout.dir.clone().concat(&key.parse()?);
+        let field = Field::new(path, default);
+        self.declare(field.shared()).await?;
+        Ok(field)
+    }
+
+    async fn declare(&self, field: Arc<dyn AnyField>) -> Result<()> {
+        let session = self.session().await?;
+        let declared = async {
+            fill_in(&session.defaults, &[field.default()]).await?;
+            let texts = session.read(&[field.path().clone()]).await?;
+            let text = texts.into_iter().next().flatten();
+            field.update(text.as_deref(), self.0.version.load(Relaxed));
+            Ok(())
+        };
+        self.finish(&session, declared.await).await?;
+        self.0.fields.lock().push(field);
+        Ok(())
+    }
+
+    /// Writes a new value for a field to the first lookup branch. The field has the new value after
+    /// the next [`wait`](Record::wait) or [`seal`](Record::seal).
+    ///
+    /// # Errors
+    /// Returns the error of the connection if the value cannot be written.
+    pub async fn set<T: FieldType>(
+        &self,
+        description: &str,
+        field: &Field<T>,
+        value: T,
+    ) -> Result<()> {
+        self.set_multiple(description, [field.assign(value)]).await
+    }
+
+    /// Writes new values for several fields to the first lookup branch in one commit.
+    ///
+    /// # Errors
+    /// Returns the error of the connection if the values cannot be written.
+    pub async fn set_multiple(
+        &self,
+        description: &str,
+        assignments: impl IntoIterator<Item = Assignment>,
+    ) -> Result<()> {
+        let assignments: Vec<_> = assignments.into_iter().collect();
+        let keys: Vec<_> =
+            assignments.iter().map(|assignment| self.key(&assignment.path)).collect();
+        let message = format!("Unconditionally set [{}]: {description}", keys.join(" "));
+        let session = self.session().await?;
+        let Some(first) = session.lookup.first() else { return Ok(()) };
+        let written = write(first, &assignments, &message).await;
+        self.finish(&session, written).await
+    }
+
+    /// Returns the key of a field.
+    fn key(&self, path: &Path) -> String {
+        let names = path.names().skip(self.0.layout.dir.names().len());
+        Path::from_names(names).unwrap_or_default().to_string()
+    }
+
+    /// Reads all fields now, and writes their values to the state branch. Returns the new version.
+    ///
+    /// # Errors
+    /// Returns the error of the connection if the database cannot be used.
+    pub async fn seal(&self) -> Result<u64> {
+        let session = self.session().await?;
+        let read = self.read(&session).await;
+        Ok(self.finish(&session, read).await?.0)
+    }
+
+    /// Waits until the record's directory changes in one of the lookup branches. Then reads all
+    /// fields and writes their values to the state branch. Returns the new version.
+    ///
+    /// After a lost connection, connects again every [`RETRY_INTERVAL`] until it succeeds, and
+    /// returns if a field has changed meanwhile.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the next call may miss a change that was being read. Values that
+    /// were read before remain.
+    ///
+    /// # Errors
+    /// Returns the error of the connection if it is lost and the record was opened with a database
+    /// that cannot connect again. Returns other errors of the database.
+    pub async fn wait(&self) -> Result<u64> {
+        loop {
+            match self.wait_once().await {
+                Ok(Some(version)) => return Ok(version),
+                Ok(None) => {}
+                // The watch can be opened again on the same connection.
+                Err(Error::StreamEnded) => {}
+                Err(error) if C::RECONNECTS && error.is_lost() => {
+                    tracing::debug!("configuration: connecting again: {error}");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for one change. Returns `None` if the session is new and no field has changed.
+    async fn wait_once(&self) -> Result<Option<u64>> {
+        let session = self.session().await?;
+        let waited = async {
+            let is_unread = session.is_unread.load(Relaxed);
+            if !is_unread {
+                session.changed().await?;
+            }
+            let (version, changed) = self.read(&session).await?;
+            Ok((changed || !is_unread).then_some(version))
+        };
+        let waited = waited.await;
+        self.finish(&session, waited).await
+    }
+
+    /// Compares `version` with the field `schema-version`. If `version` is larger, writes it and
+    /// the defaults of all fields to the defaults branch in one commit, and reads all fields.
+    /// Returns whether it did so. The first lookup branch is not changed, so users keep their
+    /// settings.
+    ///
+    /// # Errors
+    /// Returns the error of the connection if the database cannot be used.
+    pub async fn upgrade(&self, version: i64) -> Result<bool> {
+        if version <= self.0.schema_version.get().0 {
+            return Ok(false);
+        }
+        let schema = self.0.schema_version.assign(version);
+        let mut defaults: Vec<_> =
+            self.0.fields.lock().iter().map(|field| field.default()).collect();
+        defaults.retain(|default| default.path != schema.path);
+        defaults.push(schema);
+        let message = format!("Upgrade to schema version {version}");
+        let session = self.session().await?;
+        let upgraded = async {
+            write(&session.defaults, &defaults, &message).await?;
+            self.read(&session).await
+        };
+        let upgraded = upgraded.await;
+        self.finish(&session, upgraded).await?;
+        Ok(true)
+    }
+
+    /// Reads all fields and publishes their values. Returns the new version, and whether a field
+    /// has changed.
+    async fn read(&self, session: &Session<C::Database>) -> Result<(u64, bool)> {
+        let _reading = self.0.reading.lock().await;
+        let fields = self.0.fields.lock().clone();
+        let paths: Vec<_> = fields.iter().map(|field| field.path().clone()).collect();
+        let texts = session.read(&paths).await?;
+        let version = self.0.version.fetch_add(1, Relaxed).saturating_add(1);
+        let mut changed = false;
+        for (field, text) in fields.iter().zip(&texts) {
+            changed |= field.update(text.as_deref(), version);
+        }
+        session.is_unread.store(false, Relaxed);
+        let values: Vec<_> = fields.iter().map(|field| field.current()).collect();
+        write(&session.state, &values, "Updating state branch").await?;
+        Ok((version, changed))
+    }
+
+    /// Returns the current session, or connects.
+    async fn session(&self) -> Result<Arc<Session<C::Database>>> {
+        let mut session = self.0.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let db = self.0.connector.connect().await?;
+        let opened = Arc::new(Session::open(&db, &self.0.layout).await?);
+        // The database may have been replaced by an empty one.
+        let defaults: Vec<_> = self.0.fields.lock().iter().map(|field| field.default()).collect();
+        fill_in(&opened.defaults, &defaults).await?;
+        Ok(Arc::clone(session.insert(opened)))
+    }
+
+    /// Ends the session if its connection is lost or its watch has ended.
+    async fn finish<T>(&self, session: &Arc<Session<C::Database>>, result: Result<T>) -> Result<T> {
+        if result.as_ref().is_err_and(|error| error.is_lost() || *error == Error::StreamEnded) {
+            let mut current = self.0.session.lock().await;
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+                *current = None;
+            }
+        }
+        result
+    }
+}
+
+impl<C: Connect> Clone for Record<C> {
+    fn clone(&self) -> Record<C> {
+        Record(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Connect> Debug for Record<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("layout", &self.0.layout).finish_non_exhaustive()
+    }
+}
