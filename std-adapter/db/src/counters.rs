@@ -12,12 +12,12 @@ pub struct DbCounters {
     pub commits: Counter,
     /// Commits that failed with a conflict.
     pub conflicts: Counter,
-    /// Compare-and-swap retries, which are needed if another program moves a branch during a
-    /// commit.
+    /// Compare-and-swap operations that were retried because another program moved a branch during
+    /// a commit.
     pub retries: Counter,
     /// Open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes, counted across all connections.
+    /// Remotes of all connections.
     pub remotes: Gauge,
 }
 
@@ -37,7 +37,7 @@ impl Counter {
     }
 }
 
-/// A number that can increase and decrease.
+/// A number that can go up and down.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 

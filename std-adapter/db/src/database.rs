@@ -22,12 +22,12 @@ pub struct Database(Arc<DatabaseState>);
 
 struct DatabaseState {
     objects: ObjectCache,
-    /// Limits the memory used by all uncommitted changes.
+    /// Limits the total memory used by uncommitted changes.
     memory: Arc<Budget>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
-    /// Sends the name of every branch that changes, and `None` if another program may have changed
-    /// any branch.
+    /// Sends the name of each branch that changes, or `None` if another program may have changed
+    /// any of the branches.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
     /// Tracks commits in flight, each of which holds a receiver.
@@ -45,14 +45,14 @@ impl fmt::Debug for Database {
 }
 
 /// The maximum number of bytes that a task may copy or hash on a runtime thread. Processing this
-/// many bytes blocks the thread, and the connections it serves, for about half a millisecond.
+/// many bytes blocks the thread and the connections that it serves for about half a millisecond.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
 /// The maximum number of bytes that a task may unpack on a runtime thread. Unpacking is slower than
 /// copying or hashing.
 const MAX_INLINE_UNPACK: u64 = 64 << 10;
 
-/// The default memory limit, in bytes, for all uncommitted changes.
+/// The default limit, in bytes, on the total memory used by uncommitted changes.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
 /// The maximum number of concurrent fetches.
@@ -70,7 +70,7 @@ impl Database {
         Database::with_memory(store, TRANSACTION_MEMORY)
     }
 
-    /// Opens a database that limits the memory used by uncommitted changes to `memory` bytes.
+    /// Opens a database that allows uncommitted changes to use at most `memory` bytes in total.
     ///
     /// # Errors
     /// Returns [`Error::Store`] if the store cannot watch its branches.
@@ -159,13 +159,13 @@ impl Database {
         self.0.in_flight.subscribe()
     }
 
-    /// Waits until no commit or fetch is in flight. Afterwards, the process can exit without
-    /// leaving any work unfinished.
+    /// Waits until no commit or fetch is in flight. The process can then exit without leaving any
+    /// work unfinished.
     pub async fn drain(&self) {
         self.0.in_flight.closed().await;
     }
 
-    /// Returns the branch `name`, which need not have any commits. All users of a branch share one
+    /// Returns the branch `name`, even if it has no commits. All users of a branch share one
     /// [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
@@ -190,8 +190,8 @@ impl Database {
     }
 
     /// Subscribes to branch updates. The receiver yields the name of each updated branch, in the
-    /// order of the updates. The receiver yields `None` if another program may have updated any
-    /// branch, and `RecvError::Lagged` if it falls too far behind.
+    /// order of the updates. The receiver yields `None` if another program may have updated any of
+    /// the branches, and `RecvError::Lagged` if the receiver falls too far behind.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
@@ -220,8 +220,8 @@ impl Database {
         }
     }
 
-    /// Reads the heads of watched branches that `changes` may affect, and notifies the watchers of
-    /// each branch that moved. No other branches are read.
+    /// Reads the heads of all watched branches that `changes` may affect and notifies the watchers
+    /// of each branch that moved. Does not read any other branches.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())
@@ -231,7 +231,7 @@ impl Database {
             }
         }
         if *changes != RefChanges::Poll {
-            // Branches without watchers may also have moved.
+            // Branches that have no watchers may have moved too.
             let _ = self.0.moved.send(None);
         }
     }
@@ -288,7 +288,7 @@ impl Database {
     ) -> Result<T> {
         let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // Hold the permit until the work is finished, even if the caller has been cancelled.
+            // Hold the permit until the work is finished, even if the caller is cancelled.
             let _permit = permit;
             work(database)
         };

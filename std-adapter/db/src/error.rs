@@ -65,7 +65,7 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// The store refused an operation that Git would refuse too. The string explains why.
+    /// The store refused an operation that Git would also refuse. The string gives the reason.
     #[error("{0}")]
     Refused(String),
     /// The name is not valid in a Git tree.
@@ -89,15 +89,15 @@ pub enum Error {
         /// The reason.
         #[source]
         fault: Fault,
-        /// The path at which the object was expected, or an empty path if it is unknown.
+        /// The path at which the object was expected, or an empty path if the path is unknown.
         path: Vec<u8>,
     },
     /// The branch is not at the expected commit, or the new commit does not descend from the
     /// branch's head. [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
-    /// The branch was removed after the transaction began, and the commit would restore the
-    /// branch's history.
+    /// The branch was removed after the transaction began, so the commit would restore the history
+    /// of a removed branch.
     #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
     /// The commit and the branch's head contain conflicting changes.
@@ -128,7 +128,7 @@ pub enum Error {
         /// The reason why the call failed.
         source: IoError,
     },
-    /// The store failed, but not because of a failed system call.
+    /// The store failed for a reason other than a failed system call.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -177,8 +177,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes a broken object. The description begins with the fault rather than the path, because a
-/// long message may be truncated before it is sent to the client.
+/// Describes a broken object. The fault comes before the path, because a long message may be
+/// truncated before it is sent to the client.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -191,7 +191,7 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 
 impl Error {
     /// Returns the complete explanation as lines of text. A 9P error reply has room for only part
-    /// of the explanation, and in 9P2000.L an error reply contains no text at all.
+    /// of the explanation, and a 9P2000.L error reply contains no text at all.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {

@@ -12,11 +12,11 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Tree;
 use crate::{Database, Error, Id, Result};
 
-/// The maximum number of compare-and-swap attempts. An attempt fails only if another program
-/// changes the branch at the same time, because this process locks the branch.
+/// The maximum number of compare-and-swap attempts. This process locks the branch, so an attempt
+/// fails only if another program changes the branch at the same time.
 const MAX_RETRIES: u32 = 1000;
 
-/// The way in which a commit is handled if the branch has moved since the transaction began.
+/// How to handle a commit if the branch has moved since the transaction began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergePolicy {
@@ -28,11 +28,11 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
-/// Returns the new head. The other objects in `new` are the objects that the commit needs but that
+/// Returns the new head. The other objects in `new` are the objects that the commit needs and that
 /// are not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
-/// Concurrent commits to a branch are serialized by the lock on the branch. A merge therefore
-/// cannot become obsolete because of another commit while it is being computed.
+/// Concurrent commits to a branch are serialized by the lock on the branch. Another commit
+/// therefore cannot make a merge obsolete while the merge is being computed.
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
@@ -55,9 +55,9 @@ pub(crate) fn integrate(
     }
 }
 
-/// Moves the branch from `start` to `commit` by compare-and-swap. The commit must descend from
-/// `start` and differ from it. If several transactions began at `start`, only one succeeds, even if
-/// their commits are identical.
+/// Moves the branch from `start` to `commit` with a compare-and-swap operation. The commit must
+/// descend from `start` and differ from it. If several transactions began at `start`, only one
+/// succeeds, even if their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -150,7 +150,7 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass the commit to the store again even though it has already been written, because the
+        // Pass the commit to the store again, although it has already been written, because the
         // reflog entry contains the commit's message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
@@ -172,10 +172,9 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     }
 }
 
-/// Moves the branch without a merge, if the head is a parent of the commit and no other thread
-/// holds the lock on the branch. Because no merge is needed, the store can write the objects and
-/// update the ref in a single call, which saves time. Returns `None` if the caller has to merge
-/// instead.
+/// Fast-forwards the branch if its head is a parent of the commit and no other thread holds the
+/// lock on the branch. The store then writes the objects and updates the ref in a single call,
+/// which saves time. Otherwise, returns `None`, and the caller must merge.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
@@ -211,16 +210,15 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
-            // Only log the error, because the branch has already been updated, and objects are
-            // rarely missing.
+            // Log the error but do not return it, because the branch has already been updated.
             tracing::warn!("cannot check that all objects of a commit exist: {error}");
         }
     }
 }
 
 /// Returns a commit whose history contains both `head` and `commit`. The result is one of these two
-/// commits or a new merge commit. If a merge commit is created, the new objects that it needs are
-/// returned too.
+/// commits or a new merge commit. If the result is a new merge commit, also returns the new objects
+/// that the merge commit needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -256,7 +254,7 @@ fn merge_with_head(
     Ok((id, batch))
 }
 
-/// Writes a commit to the store, after the objects that the commit needs.
+/// Writes a commit and the objects that it needs to the store.
 pub(super) fn store_commit(
     objects: &ObjectCache,
     mut batch: NewObjects,
@@ -267,7 +265,7 @@ pub(super) fn store_commit(
     objects.store().write(&batch)
 }
 
-/// Moves `branch` forward to an existing commit.
+/// Fast-forwards `branch` to an existing commit.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if there is no such commit. Returns [`Error::NotFastForward`] if the

@@ -1,4 +1,4 @@
-//! The recent moves of a branch, kept for readers of its reflog.
+//! Keeps the recent moves of a branch for readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// The maximum number of moves by which a reader may lag behind before it is cut off.
+/// A reader that lags behind by more moves than this receives [`Lagged`].
 const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves. An empty log allocates no memory.
@@ -28,7 +28,7 @@ struct Moves {
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that receives every move since its creation.
+/// A reader that receives every move made after the reader was created.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so the log needs to keep moves only while there are clones.
+        // Readers hold the only clones, so no moves need to be kept when there are no clones.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

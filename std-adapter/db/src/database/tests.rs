@@ -6,7 +6,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate};
 
-/// A store that counts the reads of branch heads.
+/// A store that counts how often branch heads are read.
 #[derive(Default)]
 struct Counting {
     store: MemoryStore,
@@ -121,7 +121,8 @@ async fn concurrent_remote_work_is_limited() {
     // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // A task that is still waiting for a permit receives this message once the task runs.
+        // If the task is still waiting for a permit, it receives this message after the permit is
+        // granted.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -9,9 +9,9 @@ use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The `author` file, which contains the author of the commit in the form `NAME <MAIL>` with an
-/// optional date. A write at offset 0 replaces the text. The text is validated when it ends with a
-/// newline and when the file is closed. Invalid text is discarded. If the file is empty, the author
-/// is the user who attached to the tree.
+/// optional date. A write at offset 0 replaces the text. The text is validated when a write ends
+/// with a newline and when the file is closed. Invalid text is discarded. If the file is empty, the
+/// author is the user who attached to the tree.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 
@@ -23,7 +23,7 @@ struct AuthorState {
 #[derive(Default)]
 struct AuthorText {
     now: Vec<u8>,
-    /// The most recent text that was valid.
+    /// The most recent valid text.
     right: Vec<u8>,
 }
 
@@ -47,7 +47,7 @@ impl Author {
         }
     }
 
-    /// Validates the text, and restores the previous valid text if validation fails.
+    /// Validates the text and restores the previous valid text if validation fails.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

@@ -1,4 +1,4 @@
-//! Handles to the branches that the files of a connection refer to.
+//! Handles to the branches that a connection's files refer to.
 
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The directory of the branch, if any fid uses it.
+    /// The directory of the branch, if at least one fid uses it.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -67,8 +67,8 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the directory of the branch. Calls `make` to create the directory unless a fid
-    /// already uses it.
+    /// Returns the directory of the branch. If no fid uses the directory yet, calls `make` to
+    /// create it.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -95,9 +95,8 @@ impl BranchHandle {
         kept.unwrap_or_default()
     }
 
-    /// Removes the transactions that have ended, and then calls `work` with the remaining
-    /// transactions. The connection's [`BranchTable`] keeps the list of transactions alive until
-    /// the list is empty.
+    /// Removes the transactions that have ended and then calls `work` with the remaining ones. The
+    /// connection's [`BranchTable`] keeps the list of transactions alive until the list is empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

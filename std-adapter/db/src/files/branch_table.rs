@@ -23,7 +23,8 @@ const MAX_REFUSALS: usize = 64;
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
 /// Information that a connection keeps about branches in addition to the data in the store. Listing
-/// the branches does not add entries to the table, so unused branches take up no memory.
+/// the branches does not add entries to the table, so the table uses no memory for branches that
+/// are only listed.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -40,11 +41,11 @@ struct State {
     /// are derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
-    /// Open transactions, keyed by the inode number of their branch. A transaction can outlive the
-    /// fids that refer to its branch.
+    /// Open transactions, keyed by the inode number of their branch. A transaction is kept even
+    /// when no fid refers to its branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
-    /// The reasons why the last `fast-forward` of each branch failed, with the inode numbers of the
-    /// branches. A reason can outlive the fids that refer to its branch.
+    /// The inode number of each branch whose last `fast-forward` failed, together with the reason
+    /// for the failure. The reason is kept even when no fid refers to the branch.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -201,8 +202,8 @@ impl BranchTable {
 
     /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
-        // Drop the transactions only after releasing the lock. Dropping a transaction can drop a
-        // branch handle, which acquires the same lock.
+        // Drop the transactions after releasing the lock, because dropping a transaction can drop a
+        // branch handle, and dropping the handle acquires the same lock.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // The name never gets its old inode number back, no matter how many other branches are
+        // The name never gets its old inode number again, no matter how many other branches are
         // removed.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);

@@ -1,5 +1,5 @@
-//! The `diff/` directory, which contains a file for each commit. Each file lists the changes
-//! between its commit and a tree.
+//! A `diff/` directory, which contains a file for each commit. The file lists the changes from the
+//! commit's tree to the tree of the branch, commit or transaction that the directory belongs to.
 
 use datakit_core::vfs::{Name, Result, Time};
 
@@ -41,8 +41,8 @@ impl Directory for DiffDir {
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             let (id, (new, since)) = (parse_name(name)?, (self.new)()?);
-            // The comparison computes the hashes of all content that is not stored yet, so large
-            // content must not be compared on this thread.
+            // Comparing trees requires the hashes of all content that is not stored yet, so trees
+            // with large content must not be compared on this thread.
             let bytes = new.top().weight().1;
             let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);

@@ -53,8 +53,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // A read that was cancelled may still be running on a blocking thread and holding the
-            // lock.
+            // A cancelled read may still be running on a blocking thread and holding the lock.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -64,8 +63,8 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // Start over if the client reads earlier text again. The history of a commit
-                    // never changes, so the new text is identical to the old text.
+                    // If the client reads earlier text again, start over. The history of a commit
+                    // never changes, so the text will be the same.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -84,7 +83,8 @@ const READ_AHEAD: usize = 16 << 10;
 struct Reader {
     /// The commits that have not been formatted yet, or `None` at the end of the history.
     log: Option<Log>,
-    /// The text that has been generated but not read yet. The text starts at offset `begin`.
+    /// The text that has been generated but has not been read yet. The text starts at offset
+    /// `begin`.
     text: Vec<u8>,
     begin: u64,
     failed: Option<Error>,

@@ -1,9 +1,9 @@
 //! The file tree through which clients access the database. The top-level directories are `branch`,
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
-//! Each connection has its own tree. The transactions, the remotes and the branches without a
-//! commit that belong to one connection are invisible to other connections. The rest of the crate
-//! does not depend on this module.
+//! Each connection has its own tree. A connection cannot see the transactions and remotes of other
+//! connections, or their branches that have no commit yet. The rest of the crate does not depend on
+//! this module.
 
 mod author;
 mod branch;

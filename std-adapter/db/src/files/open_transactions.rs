@@ -1,4 +1,4 @@
-//! The transactions on a branch that a connection has open.
+//! The open transactions of one connection on a branch.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use datakit_server::tree::Entry;
 /// Open transactions, keyed by name.
 pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 
-/// The open transactions on one branch. Use [`BranchHandle::with_transactions`] to access them.
+/// The connection's open transactions on one branch. Use [`BranchHandle::with_transactions`] to
+/// access them.
 ///
 /// [`BranchHandle::with_transactions`]: super::branch_handle::BranchHandle::with_transactions
 #[derive(Default)]

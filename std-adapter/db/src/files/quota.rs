@@ -19,10 +19,10 @@ const MAX_REMOTES: usize = 256;
 const MAX_WATCHES: usize = 4096;
 
 /// A connection can use at most `1 / MEMORY_SHARE` of the memory that is available for uncommitted
-/// changes. The remaining memory is left for other connections.
+/// changes. The rest is left for other connections.
 const MEMORY_SHARE: u64 = 4;
 
-/// The limits on one connection, and the resources that the connection currently uses.
+/// The limits on one connection and the resources that the connection currently uses.
 pub(super) struct Quota {
     /// The memory budget for the connection's transactions and for text that the client writes.
     pub(super) memory: Arc<Budget>,

@@ -1,5 +1,5 @@
-//! The `/remotes` directory, which contains a directory for each repository that branches can be
-//! fetched from.
+//! The `/remotes` directory, which contains a directory for each repository from which branches can
+//! be fetched.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
-    /// A semaphore that limits the concurrent fetches of this connection, so that other connections
-    /// can fetch too.
+    /// A semaphore that limits the number of concurrent fetches by this connection, so that other
+    /// connections can also fetch.
     turns: Arc<Semaphore>,
 }
 
@@ -106,8 +106,7 @@ struct Remote {
     _permit: Permit,
 }
 
-/// A guard that keeps fetched objects alive. The remote holds the guard, and so does each fetch
-/// from the remote while it is running.
+/// A guard that keeps fetched objects alive. The remote and its running fetches hold the guard.
 struct FetchedRefs {
     database: Database,
     /// The name of the refs that keep the fetched objects alive. No other connection uses this
@@ -189,11 +188,11 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Keep the process from exiting before the fetch has stopped. The delay is short,
-            // because fetches are cancelled before the process exits.
+            // Do not let the process exit before the fetch has stopped. The exit is not delayed for
+            // long, because all fetches are cancelled first.
             let _in_flight = in_flight;
-            // Hold the permit until the fetch has stopped. A cancelled fetch keeps running for a
-            // short time after its request was cancelled.
+            // Hold the permit until the fetch has stopped. A cancelled fetch does not stop
+            // immediately.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
         });
@@ -214,8 +213,8 @@ impl Remote {
     }
 }
 
-/// Logs and returns the reason why nothing was fetched from `url`. A 9P error reply may truncate
-/// the reason, but the command file returns the complete text.
+/// Logs and returns the reason why the fetch from `url` failed. The reason may be truncated in a 9P
+/// error reply, but can be read in full from the command file.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");
@@ -244,7 +243,8 @@ impl Drop for FetchedRefs {
             }
         };
         // Use a separate thread, because the connection's thread also serves other connections. An
-        // async task would be dropped if the runtime were shutting down.
+        // async task could not be used either, because it would be dropped while the runtime is
+        // shutting down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"

@@ -23,17 +23,17 @@ pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)>
 pub(super) struct RoTree {
     database: Database,
     top: Lookup,
-    /// A number from which the inode numbers of all nodes in the tree are derived.
+    /// The number from which the inode numbers of all nodes in the tree are derived.
     number: u64,
     attributes: Attributes,
 }
 
-/// The way in which a directory is found.
+/// How to find a directory.
 enum Lookup {
     /// The directory itself, if the tree never changes.
     Found(TreeDir),
-    /// The source of the current tree, if the tree can change. The directory is then looked up by
-    /// its path.
+    /// The source of the current tree, if the tree can change. The directory is looked up by its
+    /// path in that tree.
     Path(TreeSource),
 }
 
@@ -57,20 +57,20 @@ impl RoTree {
         }
     }
 
-    /// Sets the modification time of the tree, which never changes.
+    /// Sets the modification time to report for a tree that never changes.
     pub(super) fn since(mut self, time: Time) -> RoTree {
         self.attributes.since = Some(time);
         self
     }
 
-    /// Makes removals succeed without any effect. Tools such as `rm -r` can then remove the
+    /// Makes removals succeed without any effect, so that tools such as `rm -r` can remove the
     /// directory that contains the tree.
     pub(super) fn ignoring_removal(mut self) -> RoTree {
         self.attributes.ignores_removal = true;
         self
     }
 
-    /// Returns the top directory as an entry with this name.
+    /// Returns an entry with the given name for the root directory of the tree.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = inode_numbers::hash_of(("ro", self.number));
         let RoTree { database, top: lookup, attributes, .. } = self;
@@ -99,7 +99,7 @@ impl RoTree {
 /// A directory of a read-only tree.
 struct RoDir(Arc<DirRef>);
 
-/// The location of a directory. The entries of the directory share this value.
+/// The location of a directory, which is shared by the entries of the directory.
 struct DirRef {
     database: Database,
     lookup: Lookup,
@@ -160,9 +160,9 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node. Does not read any objects below the node, so that a missing
-    /// object affects only clients that read that object. Returns `None` for a submodule and for a
-    /// name that exceeds the maximum length of a file name.
+    /// Returns the entry for a node. Does not read any objects below the node, so a missing object
+    /// affects only clients that read that object. Returns `None` for a submodule and for a name
+    /// that exceeds the maximum length of a file name.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -235,7 +235,7 @@ struct RoFile {
     link: bool,
 }
 
-/// The way in which a file is found. The corresponding type for directories is [`Lookup`].
+/// How to find a file. The corresponding type for directories is [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,

@@ -149,8 +149,8 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs. The name of an entry is a line that
-/// can be read from a `tree.live` file.
+/// The `/trees` directory, which contains all trees and blobs. The names of the entries have the
+/// same form as the lines of a `tree.live` file.
 pub(super) struct Trees(Database);
 
 impl Trees {

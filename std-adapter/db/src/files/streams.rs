@@ -1,4 +1,4 @@
-//! Streams that report changes of a branch: its head, its reflog, and the node at a path.
+//! Streams that report changes to the head of a branch, to its reflog, or to the node at a path.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
 /// The resources that an open stream holds: a subscription to the branch, a permit, and a guard
-/// that counts the stream as open.
+/// that keeps the stream in the count of open streams.
 struct StreamGuards {
     branch: BranchWatch,
     _counted: GaugeGuard,
@@ -22,8 +22,8 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch, and publishes any earlier changes by other programs that have not
-    /// been noticed yet.
+    /// Subscribes to the branch and publishes any changes made by other programs that have not been
+    /// detected yet.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;
@@ -57,8 +57,8 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The `reflog` file: a stream of all heads that the branch gets after the file was opened. The
-/// stream ends if the reader falls too far behind.
+/// The `reflog` file: a stream of every new head of the branch after the file is opened. The stream
+/// ends if the reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
@@ -74,7 +74,7 @@ impl Leaf for Reflog {
     }
 }
 
-/// The heads that can be read from an open `reflog` file.
+/// The source of the heads that are read from an open `reflog` file.
 struct Heads {
     moves: branch::LogReader,
     _guards: StreamGuards,

@@ -26,7 +26,8 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
     entries: [Entry; 8],
-    /// The `conflicts` file, which is visible after a merge or a conflict.
+    /// The `conflicts` file, which is visible after a merge or a commit that failed with a
+    /// conflict.
     conflicts: Entry,
     /// The directories that are visible after a merge.
     merged: [Entry; 3],
@@ -174,7 +175,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// Closes the transaction, and waits until its memory has been freed.
+    /// Closes the transaction and waits until its memory has been freed.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
@@ -287,7 +288,7 @@ impl TransactionFiles {
     }
 }
 
-/// Returns whether the last word of a command could be incomplete.
+/// Returns whether the last word of a command may be incomplete.
 fn is_partial_word(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));

@@ -1,5 +1,5 @@
-//! The `watch/` directory. For each path component `X`, there is a nested `X.node` directory, which
-//! contains a `tree.live` file.
+//! The `watch/` directory. For each component `X` of a path, there is a nested directory `X.node`
+//! that contains a `tree.live` file.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the names that currently exist. Any other name can be looked up too.
+    /// Lists the names that currently exist. Names that do not exist can be looked up too.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {

@@ -10,9 +10,10 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as in Git. Only the tree and the parents that follow the tree
-//! must be valid, because the other lines of an existing commit can contain arbitrary bytes. If a
-//! part of the commit cannot be decoded, it is left empty, as in `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
+//! it must be valid, because the other lines of an existing commit can contain arbitrary bytes. If
+//! a part of the commit cannot be decoded, it is left empty, as in `git log --format='%an %ae
+//! %aI'`.
 
 use std::borrow::Cow;
 
@@ -30,8 +31,8 @@ pub struct Commit {
     pub tree: Id,
     /// The parents. The first parent is the previous commit on the branch.
     pub parents: Vec<Id>,
-    /// The author, in the form `NAME <EMAIL>` in UTF-8. If the commit does not contain the name or
-    /// the email address, the missing part is omitted.
+    /// The author, in the form `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email
+    /// address, the missing part is omitted.
     pub author: String,
     /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
@@ -123,7 +124,7 @@ fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // Git sorts commits by the committer date. To find this date, Git looks only at the second line
+    // Git sorts commits by the committer date, and looks for this date only in the second line
     // after the parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
@@ -195,8 +196,7 @@ impl<'c> Person<'c> {
         let (name, rest) = line.split_at(open);
         let rest = rest.get(1..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
-        // Look for the time after the last `>`, because the email address can contain this
-        // character.
+        // Look for the time after the last `>`, because the email address can contain `>`.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
         Person { name: name.trim_ascii(), mail: rest.get(..end), time: behind.and_then(parse_time) }
@@ -232,8 +232,8 @@ fn parse_time(text: &[u8]) -> Option<Time> {
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
-/// Parses a time zone offset of the form `+HHMM` or `-HHMM`, and returns the offset in seconds.
-/// Returns `None` if the offset is a day or more.
+/// Parses a time zone offset of the form `+HHMM` or `-HHMM` and returns the offset in seconds.
+/// Returns `None` if the offset is 24 hours or more.
 fn parse_offset(zone: &str) -> Option<i32> {
     let (sign, digits) = match zone.as_bytes().first()? {
         b'+' => (60, zone.get(1..)?),
@@ -252,8 +252,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
     };
-    // Git uses Latin-1 for these labels, whereas the `encoding_rs` crate uses windows-1252, as
-    // browsers do.
+    // Git uses Latin-1 for these labels, whereas the `encoding_rs` crate, like a browser, uses
+    // windows-1252.
     const LATIN_1: [&[u8]; 6] =
         [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
     if LATIN_1.contains(&&*label) {
@@ -275,8 +275,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for each ASCII character. Even if the message of a
-/// commit uses such an encoding, the headers are ASCII.
+/// Returns whether the encoding uses two bytes for each ASCII character. The headers of a commit
+/// are ASCII even if the message uses such an encoding.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }

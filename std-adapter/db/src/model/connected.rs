@@ -1,11 +1,11 @@
-//! Finds the objects that must be rewritten before a branch can refer to a commit. The command `git
-//! rev-list --objects COMMIT --not --all` lists the same objects.
+//! Finds the objects that must be written to the store again before a branch can refer to a commit.
+//! The command `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
-//! Git keeps the objects that are reachable from a ref. Git may prune any other object at any time.
-//! For example, Git may prune the objects of a removed branch, objects written by a merge, and old
-//! objects that a transaction reuses. The search therefore skips objects that are reachable from a
-//! ref, and looks up all other objects in the store rather than in a cache. Rewriting the objects
-//! keeps `git gc` from pruning them, because they appear to be new.
+//! Git keeps the objects that are reachable from a ref, but may prune any other object at any time,
+//! such as an object of a removed branch, an object written by a merge, or an old object that a
+//! transaction reuses. The search therefore skips objects that are reachable from a ref, and looks
+//! up all other objects in the store rather than in a cache. Objects that are written again appear
+//! to be new, so `git gc` does not prune them.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::model::tree_entry::order_of;
 use crate::model::tree_text::{RawEntry, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// The maximum number of objects that are rewritten without checking whether a rename merely moved
-/// them within the tree.
+/// The maximum number of objects that are rewritten without first checking whether they were only
+/// moved within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
 /// Objects in memory, keyed by hash.
@@ -31,7 +31,7 @@ pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 /// Returns the objects that must be rewritten before a branch is moved from `head` to a commit with
 /// this `tree` and these `parents`. Each object comes after the objects that it refers to. The
 /// result does not include the objects in `new`, which the caller must write afterwards. `kept`
-/// contains further objects that are still in memory and need not be read from the store.
+/// contains additional objects that are still in memory, so they need not be read from the store.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if a parent does not exist. Returns [`Error::Broken`] if another
@@ -129,8 +129,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of `tree` that are not in any of the trees in `others`. All objects of
-    /// these other trees must be in the store.
+    /// Finds the objects of `tree` that are not in any of the trees in `others`. All objects of the
+    /// trees in `others` must be in the store.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
@@ -173,8 +173,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // The entries of a tree are sorted, so a single pass is enough. If a damaged tree
-                // is not sorted, more entries than necessary are looked up in the store.
+                // The entries of a tree are sorted, so a single pass is enough. If a tree is
+                // damaged and not sorted, more entries than necessary are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -277,8 +277,8 @@ fn unreached(
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {
-        // Ignore an error, which means that the root is a tag or a damaged ref. Objects that are
-        // reachable only from such a root are looked up in the store instead of being skipped.
+        // Ignore the error, because it means that the root is a tag or a damaged ref. Objects that
+        // are reachable only from such a root are looked up in the store instead of being skipped.
         if let Ok(commit) = objects.commit(*root) {
             seen.insert(*root, Seen { reached: true, done: false });
             queue.push((commit.time, *root));

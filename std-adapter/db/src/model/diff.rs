@@ -59,7 +59,7 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
 struct Diff<'o> {
     objects: &'o ObjectCache,
     changes: Vec<Change>,
-    /// The pairs of directories that have yet to be compared.
+    /// The pairs of directories that have not been compared yet.
     left: Vec<(Vec<u8>, [TreeDir; 2])>,
 }
 

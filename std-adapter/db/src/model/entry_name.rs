@@ -1,7 +1,7 @@
-//! Rejects names that Git does not allow in a tree because some file systems treat them as names of
-//! Git's own files.
+//! Rejects tree entry names that Git does not allow because some file systems treat them as the
+//! names of Git's own files.
 //!
-//! The rules of all platforms always apply, because a repository can be moved to another platform.
+//! The rules for all platforms always apply, because a repository can be moved to another platform.
 //! Git applies the same rules in its function `verify_path` and in `git fsck --strict`. HFS+
 //! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
 //! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
@@ -212,7 +212,7 @@ mod tests {
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
                 // For a directory entry, `git fsck` reports only the hash of the directory.
-                // Therefore, give each directory unique content, so that its hash identifies the
+                // Therefore, give each directory unique content, so that the hash identifies the
                 // test case.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };

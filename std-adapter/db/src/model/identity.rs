@@ -17,10 +17,10 @@ pub const MAX_AUTHOR_BYTES: usize = 1024;
 const MAX_NAME_CHARS: usize = 128;
 /// The end of the year 9999, the latest time that Git's tools can display.
 const MAX_TIME: i64 = 253_402_300_799;
-/// User names that clients send if they do not know who the user is.
+/// The user names that clients send for an unknown user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// An error that explains why a text is not a valid name and email address.
+/// The error returned if a name, an email address or a date is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);
@@ -61,7 +61,7 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// Returns [`InvalidIdentity`] if the name is empty, or if the name or the email address
+    /// Returns [`InvalidIdentity`] if the name is empty or if the name or the email address
     /// contains a character that Git does not allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());

@@ -1,5 +1,5 @@
-//! Formats a commit as one line, which is the escaped output of `git log
-//! --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'`.
+//! Formats a commit as a single line: the output of `git log --format='%H%x09%P%x09%aI%x09%an
+//! <%ae>%x09%B'` with special characters escaped.
 //!
 //! In the author and the message, a backslash is written as `\\`, a newline as `\n`, a tab as `\t`,
 //! and any other control character as `\xHH`. All other bytes are copied verbatim.

@@ -16,7 +16,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// Converts the kind to a gix kind.
+    /// Converts the kind to the corresponding gix kind.
     pub(crate) fn as_git(self) -> gix::objs::Kind {
         match self {
             ObjectKind::Blob => gix::objs::Kind::Blob,
@@ -57,10 +57,10 @@ pub struct Object {
 }
 
 impl Object {
-    /// Creates an object, and returns it along with its hash.
+    /// Creates an object and returns it along with its hash.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if the content is part of a SHA-1 collision attack.
+    /// Returns [`Error::Store`] if the content shows signs of a SHA-1 collision attack.
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
@@ -72,13 +72,13 @@ impl Object {
 /// New objects to be written to the store. Each object comes after the objects that it refers to.
 pub type NewObjects = Vec<(Id, Object)>;
 
-/// Converts an id to a gix id.
+/// Converts an [`Id`] to a gix object id.
 pub(crate) fn object_id(id: Id) -> gix::ObjectId {
     gix::ObjectId::Sha1(*id.as_bytes())
 }
 
-/// Converts a gix id to an id. A gix id always has 20 bytes, because only SHA-1 repositories are
-/// opened.
+/// Converts a gix object id to an [`Id`]. The gix id always has 20 bytes, because only SHA-1
+/// repositories are opened.
 pub(crate) fn id_of(id: &gix::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);

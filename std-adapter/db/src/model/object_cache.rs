@@ -1,4 +1,4 @@
-//! Reads and decodes objects, and caches recently read ones.
+//! Reads, decodes and caches objects.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -20,18 +20,18 @@ use crate::{Error, Fault, Id, Result};
 /// use little memory even if its repository is large.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// The maximum size of a cached blob, in bytes. A larger blob would evict many small ones.
+/// The maximum size of a cached blob, in bytes. A larger blob would evict many small blobs.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
 /// The maximum number of bytes that a cached tree can take up in memory. A larger tree would evict
 /// all other trees or exceed the capacity of a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
-/// The number of shards in each cache. Each shard has its own lock, and an entry must fit into one
-/// shard.
+/// The number of shards in each cache. Each shard has its own lock, and each entry must fit into
+/// one shard.
 const CACHE_SHARDS: usize = 8;
 
-/// A [`Store`] with a cache. All clones share one cache.
+/// A [`Store`] with a cache. Clones share the same cache.
 #[derive(Clone)]
 pub struct ObjectCache(Arc<CacheState>);
 
@@ -39,8 +39,8 @@ struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
     /// The two most recently read trees that are too large for the cache. When a client lists a
-    /// large directory, every file is looked up in the same tree, so the tree must not be read
-    /// again for each file.
+    /// large directory, every file is looked up in the same tree, so reading the tree again for
+    /// each file would be slow.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
@@ -106,8 +106,8 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // Building the options fails only if one of the capacities is not set, so this case
-                // does not occur.
+                // Building the options cannot fail, because it fails only if one of the capacities
+                // is not set.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }
@@ -140,7 +140,7 @@ impl ObjectCache {
             return Ok(blob);
         }
         let blob = self.read(id, ObjectKind::Blob)?;
-        // Objects in an in-memory store do not have to be cached.
+        // Objects in an in-memory store need not be cached.
         if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
@@ -151,10 +151,10 @@ impl ObjectCache {
         Ok(blob)
     }
 
-    /// Shares a large blob with other clients that open it.
+    /// Makes a large blob available to other clients that open it.
     fn share(&self, id: Id, blob: &Arc<[u8]>) {
         let mut shared = self.0.shared.lock();
-        // Before the table grows, remove the blobs that no client has open.
+        // Before the table grows, remove blobs that no client has open.
         if shared.len() == shared.capacity() {
             shared.retain(|_, blob| blob.strong_count() > 0);
         }
@@ -199,7 +199,7 @@ impl ObjectCache {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
-            // As in Git, the empty tree exists even if no program has written it.
+            // As in Git, the empty tree exists even if it was never written.
             return Ok(Arc::default());
         }
         let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)

@@ -8,11 +8,11 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 use crate::model::tree_entry::TreeEntry;
 use crate::model::tree_text::TreeEntries;
 
-/// A name, together with the node that has this name in each of the directories.
+/// A name and the node that has this name in each of the directories.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. Returns each name at which these two directories
-/// differ, together with the node that has this name in each of `dirs`.
+/// Compares the last two directories in `dirs`. For each name at which these two directories
+/// differ, returns the name and the node that has this name in each directory in `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -24,7 +24,7 @@ pub(crate) fn side_by_side<const N: usize>(
             TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
-    // All lists are sorted in the same way, so a single pass is enough.
+    // All lists are sorted in the same order, so a single pass is enough.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
     while let Some(name) =

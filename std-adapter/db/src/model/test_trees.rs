@@ -52,7 +52,7 @@ pub(crate) fn stored(objects: &ObjectCache, files: &Files) -> Tree {
     Tree::stored(write_tree(objects, &edited(objects, files)))
 }
 
-/// Returns all files in a tree, and checks that no directory contains a name twice.
+/// Returns all files in a tree and checks that no directory contains the same name twice.
 pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     fn add(objects: &ObjectCache, path: &[u8], dir: &TreeDir, files: &mut Files) {
         for (name, node) in dir.list(objects).unwrap() {
@@ -74,8 +74,8 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of the given paths. If one generated path is below another, it is left
-/// out.
+/// Generates files at some of the given paths. If one generated path is below another, the lower
+/// path is left out.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(

@@ -22,7 +22,7 @@ pub enum EntryMode {
 }
 
 impl EntryMode {
-    /// Returns the octal form of the mode, which is used in an encoded tree.
+    /// Returns the mode in octal, as it is written in an encoded tree.
     pub(crate) fn octal(self) -> &'static [u8] {
         match self {
             EntryMode::Normal => b"100644",
@@ -74,8 +74,8 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names, as [`order`] does for entries. Each name is given together with a flag,
-/// which is `true` for a directory.
+/// Compares two names, as [`order`] does for entries. Each name is paired with a flag that is
+/// `true` for a directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =

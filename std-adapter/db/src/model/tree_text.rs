@@ -4,10 +4,10 @@
 //! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Trees are decoded as leniently as in Git. Other programs may have written entries in a different
-//! order or with unusual modes. When a tree is decoded, its entries are sorted, and their modes are
-//! normalized. Duplicate names are hidden, and so are names such as `..`, because a path cannot
-//! refer to them. Such names can be attacks on programs that check out the tree.
+//! Trees are decoded as leniently as Git decodes them. Other programs may have written entries in a
+//! different order or with unusual modes, so the entries of a decoded tree are sorted and their
+//! modes are normalized. Duplicate names are hidden, and so are names such as `..`, because a path
+//! cannot refer to them. Such names can be used to attack programs that check out the tree.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -40,8 +40,8 @@ impl TreeEntries {
     /// # Errors
     /// Returns [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // Assume that an entry has 40 bytes on average. The minimum is 24 bytes, but most names are
-        // several bytes long.
+        // Assume that an entry takes up 40 bytes on average. The minimum is 24 bytes, but most
+        // names have several characters.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -99,7 +99,7 @@ impl TreeEntries {
         )
     }
 
-    /// Returns the approximate number of bytes that the entries take up in memory.
+    /// Returns the approximate number of bytes of memory that the entries use.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
@@ -107,8 +107,8 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // Sort the entries only if there is a directory, because Git's order differs from the byte
-        // order only for directories.
+        // If there are no directories, the entries need not be sorted, because Git's order differs
+        // from the byte order only for directories.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
@@ -161,8 +161,8 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalizes a mode, as Git does. Of a file's permissions, only the executable bit is significant.
-/// If the mode is unknown or malformed, the entry is treated as a submodule and is therefore
+/// Normalizes a mode, as Git does. The only significant permission bit of a file is the executable
+/// bit. If the mode is unknown or malformed, the entry is treated as a submodule and is therefore
 /// hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
@@ -178,12 +178,12 @@ fn mode_of(octal: &[u8]) -> EntryMode {
     }
 }
 
-/// Returns whether a path can contain this name.
+/// Returns whether the name can be a component of a path.
 fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
 
-/// Encodes a tree from `entries`, which may be in any order.
+/// Encodes a tree that consists of `entries`, which may be in any order.
 ///
 /// # Errors
 /// Returns [`Error::Store`] if a name is not valid in a tree.

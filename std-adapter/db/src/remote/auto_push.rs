@@ -19,7 +19,7 @@ pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 /// The maximum time between two attempts to push a branch.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Pushes all branches to `url`, and then keeps pushing every branch that changes.
+/// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
 /// Changes that occur within `debounce` of the first change are pushed together. After each round
 /// in which a branch was pushed, `on_push` is called with the duration of the round. Failures are
@@ -50,8 +50,8 @@ pub async fn auto_push(
             () = branch_changed(&mut changes) => tokio::time::sleep(debounce).await,
             () = sleep_until(retry) => {}
         }
-        // Discard the notifications received so far, because the next round reads the heads of all
-        // branches anyway.
+        // Discard all pending notifications, because the next round reads the heads of all branches
+        // anyway.
         changes = changes.resubscribe();
     }
 }
@@ -90,16 +90,16 @@ struct RemoteBranch {
     retry: Option<Retry>,
 }
 
-/// The next attempt to push a branch after a push has failed.
+/// The next attempt to push a branch whose last push failed.
 struct Retry {
     at: Instant,
-    /// The delay before the next attempt, which is doubled after every failure.
+    /// The delay before the next attempt. The delay is doubled after every failure.
     backoff: Duration,
 }
 
 impl Pusher {
-    /// Pushes all branches that have changed since their last push, and all branches for which a
-    /// retry is due. Returns whether at least one branch was pushed.
+    /// Pushes all branches that have changed since they were last pushed and all branches that are
+    /// due for a retry. Returns whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
         // Forget branches that exist neither in this repository nor on the remote.
@@ -129,8 +129,8 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. If the remote rejects some of the branches, the list is bisected.
-    /// Returns whether at least one branch was pushed.
+    /// Pushes branches together. If the remote rejects some of the branches, bisects the list to
+    /// push the others. Returns whether at least one branch was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
         while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
@@ -172,7 +172,7 @@ impl Pusher {
         );
     }
 
-    /// Schedules another attempt to push a branch, and returns the delay before the attempt.
+    /// Schedules another attempt to push a branch and returns the delay before the attempt.
     fn schedule_retry(&mut self, name: &BranchName) -> Duration {
         let debounce = self.debounce;
         let branch = self.branches.entry(name.clone()).or_default();
@@ -290,7 +290,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // The delay is long enough for the test to detect that one branch waits for another.
+        // The delay is long enough for the test to detect whether one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),
@@ -308,8 +308,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Because of the backoff, the rejected branch was pushed less often than the accepted
-        // branch.
+        // Because of the backoff, there were fewer attempts to push the rejected branch than to
+        // push the accepted branch.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

@@ -14,11 +14,11 @@ use super::subprocess::{self, GitError, TIMEOUT};
 use super::url::{Scheme, UrlError};
 use crate::{BranchName, Error};
 
-/// The default maximum number of bytes that a fetch can receive, which is 4 GiB.
+/// The default maximum number of bytes that a fetch can receive: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// The settings of the served repository that also apply to fetches. These settings determine how
-/// other repositories are reached.
+/// The settings that fetches inherit from the served repository. They determine how other
+/// repositories are reached.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
@@ -49,7 +49,7 @@ const MEMORY: u64 = 1 << 30;
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 
-/// The limits on a single fetch. A limit of `None` means that there is no limit.
+/// The limits on a single fetch. `None` means that there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchLimits {
@@ -90,7 +90,7 @@ pub enum FetchError {
     /// The URL was rejected.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The remote sent more bytes than allowed. The value is the limit.
+    /// The remote sent more bytes than this limit.
     #[error("more than {0} bytes (--remote-limit)")]
     TooLarge(u64),
     /// The `git` program failed.
@@ -101,12 +101,12 @@ pub enum FetchError {
     Store(#[from] Error),
 }
 
-/// A flag that cancels a fetch on another thread. Clones share one flag.
+/// A flag for cancelling a fetch that runs on another thread. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Cancels the fetch. The fetch then soon fails with [`GitError::Cancelled`].
+    /// Cancels the fetch. Soon afterwards, the fetch fails with [`GitError::Cancelled`].
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -128,8 +128,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Fetches `branch` from the repository at `url` into the branch with the same name in the
-/// repository at `dir`. Uses the transport settings of the repository `served`.
+/// Fetches `branch` from the repository at `url` into the branch of the same name in the repository
+/// at `dir`, using the transport settings of the repository `served`.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,
@@ -155,7 +155,7 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // Check the size again, because `git` may have reached its `ulimit` after the last check.
+    // Check the size once more, because `git` may have exceeded its `ulimit` since the last check.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));
@@ -223,7 +223,7 @@ fn settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns the values that the served repository has for the settings in [`TRANSPORT_SETTINGS`].
+/// Returns the served repository's values for the settings in [`TRANSPORT_SETTINGS`].
 fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     let config = served.config_snapshot();
     let mut settings = Vec::new();

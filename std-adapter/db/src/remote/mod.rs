@@ -1,8 +1,8 @@
-//! Fetches from other repositories and pushes to other repositories, using the `git` program.
+//! Fetches from and pushes to other repositories with the `git` program.
 //!
 //! The `git` program handles transports, credentials, proxies and the ssh configuration. If `git`
-//! is not installed, fetches and pushes fail with [`GitError::NotInstalled`], but the rest of the
-//! database works.
+//! is not installed, fetches and pushes fail with [`GitError::NotInstalled`], but everything else
+//! works.
 
 mod auto_push;
 pub(crate) mod fetch;

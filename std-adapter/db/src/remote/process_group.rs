@@ -11,8 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 /// A subprocess in its own process group. The children of the subprocess, such as an `ssh` process
 /// started by `git`, belong to the same group. Dropping the `ProcessGroup` kills the whole group.
 ///
-/// The processes in the group do not receive signals from the terminal and cannot prompt on the
-/// terminal.
+/// The processes in the group do not receive signals from the terminal and cannot prompt the user.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
     leader: Child,
@@ -24,7 +23,7 @@ impl ProcessGroup {
         Ok(ProcessGroup { leader: command.process_group(0).spawn()?, ended: false })
     }
 
-    /// Waits until the subprocess exits. Does not kill the children of the subprocess.
+    /// Waits until the subprocess exits, but does not kill its children.
     pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.leader.wait()?;
         self.ended = true;
@@ -54,7 +53,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // Ignore errors, because the call fails if the group is empty.
+            // Ignore the error that the call returns if the group is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     /// Starts a shell and waits for the first byte of its output. The returned stream reaches EOF
-    /// when all processes that inherited its other end have exited.
+    /// when all processes that inherited the other end of the stream have exited.
     fn shell(script: &str) -> (ProcessGroup, impl Read) {
         let mut command = Command::new("sh");
         let mut group =

@@ -7,7 +7,7 @@ use super::subprocess::{self, GitError, TIMEOUT};
 use crate::{BranchName, Id};
 
 /// The maximum number of branches per `git push` command. The number is limited because Linux
-/// limits the length of a command.
+/// limits the length of a command line.
 const MAX_BRANCHES_PER_PUSH: usize = 250;
 
 /// The time between SIGTERM and SIGKILL when a push has timed out.
@@ -18,9 +18,9 @@ const REJECTED: &str = "rejected]";
 
 /// A type that can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Force-pushes each branch to the repository at `url`, so that its head becomes the given
-    /// commit. Removes a branch from that repository if its commit is `None`. Blocks on network
-    /// access.
+    /// Force-pushes each branch to the repository at `url`, so that the head of the branch becomes
+    /// the given commit. If the commit is `None`, removes the branch from that repository. Blocks
+    /// on network access.
     ///
     /// # Errors
     /// Returns [`PushError`] if a branch cannot be pushed. Other branches may have been pushed even
@@ -41,7 +41,7 @@ pub enum PushError {
     Git(#[from] GitError),
 }
 
-/// Pushes from a Git directory with the `git` program.
+/// Pushes branches from a Git directory with the `git` program.
 #[derive(Debug, Clone)]
 pub struct GitPush {
     dir: PathBuf,
@@ -89,7 +89,7 @@ impl GitPush {
 
 impl Push for GitPush {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Push every part of the list, even if pushing an earlier part fails.
+        // Push all parts of the list, even if pushing one part fails.
         let parts = branches.chunks(MAX_BRANCHES_PER_PUSH);
         let failed = parts.filter_map(|part| self.push_part(url, part).err());
         failed.reduce(|first, _| first).map_or(Ok(()), Err)
@@ -110,7 +110,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(500);
 
-    /// A repository with one commit, which the tests push to the branch `master`.
+    /// A repository with a single commit, which the tests push to the branch `master`.
     struct PushSource {
         dir: tempfile::TempDir,
         push: GitPush,
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_silent_remote_times_out() {
         let source = PushSource::with_timeout(SHORT);
-        // The system accepts connections even though no thread calls `accept`.
+        // The kernel accepts connections even though no thread calls `accept`.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for scheme in ["git", "http"] {
             let url = format!("{scheme}://{}/x", listener.local_addr().unwrap());
@@ -201,7 +201,7 @@ mod tests {
             String::from_utf8(output.unwrap().stdout).unwrap()
         };
         git(&["init", "-q", "--bare", "."]);
-        // Together, these names exceed the maximum length of a command.
+        // Together, these names exceed the maximum length of a command line.
         let dir = format!("{}/", "d".repeat(250)).repeat(9);
         let name = |n| BranchName::new(format!("{dir}{n}")).unwrap();
         let branches: Vec<_> = (0..1000).map(|n| (name(n), Some(source.id))).collect();

@@ -1,11 +1,11 @@
-//! Makes text from other programs and repositories safe for logs and for clients.
+//! Makes text from other programs and repositories safe to log and to send to clients.
 
 /// The maximum number of characters in a failure message.
 const MAX_MESSAGE_CHARS: usize = 1000;
 /// The maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// The number of bytes to keep from the end of standard error, because the end contains the reason
-/// for a failure.
+/// The number of bytes to keep from the end of standard error, where `git` prints the reason for a
+/// failure.
 const TAIL_BYTES: usize = 4096;
 /// The text that identifies a line of a `GIT_TRACE_PACKET` trace.
 const TRACE_MARK: &str = " pkt-line.c:";
@@ -16,7 +16,7 @@ const TRACE_MARK: &str = " pkt-line.c:";
 pub(super) struct StderrTail {
     /// Complete lines.
     lines: Vec<u8>,
-    /// The line that has not ended yet.
+    /// The last line, which has not been terminated yet.
     partial: Vec<u8>,
 }
 
@@ -59,8 +59,8 @@ impl StderrTail {
     }
 }
 
-/// Removes passwords from a URL and escapes control characters. The text can also be a message that
-/// contains URLs.
+/// Removes passwords from URLs and escapes control characters. The text can be a URL or a message
+/// that contains URLs.
 pub(crate) fn sanitize_url(url: &str) -> String {
     sanitize(url, MAX_URL_CHARS)
 }

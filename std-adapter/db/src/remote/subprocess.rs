@@ -12,12 +12,12 @@ use crate::io_error::IoError;
 
 /// The default time after which a fetch or push that makes no progress fails.
 ///
-/// Git's own servers do not cause a timeout while they are busy, because they send a keep-alive
-/// packet every five seconds.
+/// A busy Git server does not cause a timeout, because it sends a keep-alive packet every five
+/// seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Environment variables that select another repository or configuration. Git sets these variables
-/// for hooks and aliases, which may have started the server.
+/// when it runs hooks and aliases, and a hook or alias may have started the server.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -42,10 +42,10 @@ const READ_SIZE: usize = 8192;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
-    /// The program with this name, which is `git` or the shell `sh`, is not in `PATH`.
+    /// The named program, which is either `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// The subprocess could not be started, or waiting for the subprocess failed.
+    /// Starting the subprocess or waiting for it failed.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this amount of time.
@@ -80,7 +80,7 @@ pub(super) fn isolate(command: &mut Command) {
         command.env_remove(variable);
     }
     // Most programs look for trusted certificates in the locations given by these two variables,
-    // but the libcurl library, which `git` uses, ignores them.
+    // but libcurl, the library that `git` uses, ignores them.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
         if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty()) {
             command.env(to, value);
@@ -94,9 +94,9 @@ pub(super) fn isolate(command: &mut Command) {
 /// Runs `command` until it exits. Returns the exit status and the end of the text that was written
 /// to standard error.
 ///
-/// `check` is called at least once per [`TICK`]. Its argument is the number of bytes that have been
-/// read from standard error, and its result is a number that measures progress. The timeout is
-/// restarted whenever this number changes and whenever the subprocess writes to standard error.
+/// `check` is called at least once per [`TICK`]. `check` receives the number of bytes that have
+/// been read from standard error and returns a measure of progress. The timeout is restarted
+/// whenever this measure changes and whenever the subprocess writes to standard error.
 ///
 /// # Errors
 /// Returns [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run. Returns
@@ -147,7 +147,7 @@ fn read_stderr<E: From<GitError>>(
             bytes_read += count as u64;
             last_progress = Instant::now();
         } else if matches!(group.try_wait(), Ok(Some(_))) {
-            // Do not wait for EOF, because a background child may still have standard error open.
+            // Do not wait for EOF, because a background process may still have standard error open.
             return Ok(tail);
         }
         if last_check.elapsed() < tick {
@@ -164,8 +164,7 @@ fn read_stderr<E: From<GitError>>(
     }
 }
 
-/// Waits until `stream` is readable or at EOF. Returns `false` if this does not happen within
-/// `timeout`.
+/// Waits until `stream` is readable or at EOF. Returns `false` if `timeout` elapses first.
 fn is_readable(stream: &impl std::os::fd::AsFd, timeout: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(timeout).ok();
     let mut streams = [PollFd::new(stream, PollFlags::IN)];

@@ -73,7 +73,7 @@ impl fmt::Display for Scheme {
 }
 
 impl Scheme {
-    /// Returns the scheme of a URL. The rules for determining the scheme are the same as in `git`.
+    /// Returns the scheme of a URL, which is determined as in `git`.
     ///
     /// # Errors
     /// Returns any [`UrlError`] except [`UrlError::NotAllowed`] if the URL is rejected.
@@ -112,7 +112,7 @@ fn check_host(text: &str) -> Result<(), UrlError> {
     if is_option { Err(UrlError::HostIsOption) } else { Ok(()) }
 }
 
-/// The set of schemes that clients can use. By default, all schemes are in the set.
+/// The set of schemes that clients can use. By default, the set contains all schemes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schemes(BTreeSet<Scheme>);
 
@@ -129,14 +129,14 @@ impl FromIterator<Scheme> for Schemes {
 }
 
 impl Schemes {
-    /// Returns the set of all schemes except [`Scheme::File`], because that scheme gives access to
-    /// repositories on the server's machine.
+    /// Returns the set of all schemes except [`Scheme::File`], which gives access to repositories
+    /// on the server's machine.
     #[must_use]
     pub fn remote() -> Schemes {
         Schemes::default().0.into_iter().filter(|scheme| *scheme != Scheme::File).collect()
     }
 
-    /// Returns an error unless the URL is well-formed and its scheme is in the set.
+    /// Checks that the URL is well-formed and that its scheme is in the set.
     ///
     /// # Errors
     /// Returns [`UrlError::NotAllowed`] if the scheme is not in the set. Otherwise, returns the

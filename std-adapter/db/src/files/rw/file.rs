@@ -67,7 +67,7 @@ fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// A wrapper that lets a closure return a file-tree error through a database method.
+/// A wrapper that allows a closure called by a database method to return a file-tree error.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
@@ -144,8 +144,8 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Large content is read on a blocking thread. If large content is about to be
-/// changed, it is also copied on a blocking thread.
+/// An open file. Large content is read on a blocking thread, and is also copied on a blocking
+/// thread before it is changed.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
@@ -204,7 +204,7 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Loads a large blob into memory before it is changed. Uses a blocking thread, so that other
+/// Loads a large blob into memory before the file is changed. Uses a blocking thread, so that other
 /// requests do not have to wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
@@ -223,7 +223,7 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// Checks an offset or a file length that a client has sent, and returns it if it is valid.
+/// Validates an offset or file length sent by a client.
 fn checked(offset: u64) -> Result<u64> {
     check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }

@@ -1,5 +1,5 @@
-//! The inode table of a transaction's tree. For each inode, the table records the inode number, the
-//! modification time, and whether the inode is in use.
+//! The inode table of a transaction's tree. For each inode, the table records its number, its
+//! modification time, and whether it is in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -14,18 +14,18 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components in a path. The depth is limited because the inode table is
+/// The maximum number of components in a path. The number is limited because the inode table is
 /// traversed recursively.
 const MAX_DEPTH: usize = 1024;
 
 /// The minimum number of entries at which unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
-/// The inodes of one transaction. To change the transaction's tree, lock this table before the
-/// transaction, and keep the table locked during the change.
+/// The inodes of one transaction. To change the transaction's tree, lock this table before locking
+/// the transaction, and keep the table locked during the change.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// A number on which every derived inode number depends. The number changes when a reset or a
+    /// A number that every derived inode number depends on. The number changes when a reset or a
     /// merge replaces the tree.
     epoch: u64,
     /// The modification time of nodes that the transaction has not changed.
@@ -39,8 +39,8 @@ pub(super) struct InodeTable {
 /// An entry of the inode table, which records the state of one name in a directory.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number, if a node was created with this name or moved to this name. All other
-    /// inode numbers are derived from names.
+    /// The inode number, if a node was created with this name or moved to this name. Otherwise, the
+    /// inode number is derived from the name.
     number: Option<u64>,
     /// The modification time, if the node has changed.
     changed: Option<Time>,
@@ -62,7 +62,7 @@ pub(super) struct Inode {
 
 /// The location of an inode in the tree.
 enum Location {
-    /// The top directory.
+    /// The root directory.
     Top,
     /// A name in a directory.
     In(Arc<Inode>, Name),
@@ -91,7 +91,7 @@ impl InodeTable {
         }
     }
 
-    /// Returns the inode of the top directory.
+    /// Returns the inode of the root directory.
     pub(super) fn top(&mut self, rw: &Weak<RwTree>) -> Arc<Inode> {
         if let Some(top) = self.top.inode.upgrade() {
             return top;
@@ -166,8 +166,8 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode`, along with everything below it, was moved to `name` in the directory
-    /// `dir`. The caller must have removed any existing node at the path `to`.
+    /// Records that `inode` and everything below it were moved to `name` in the directory `dir`.
+    /// The caller must have removed any existing node at the path `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -186,8 +186,8 @@ impl InodeTable {
     }
 
     /// Records that another tree has replaced the transaction's tree. Inodes for which `stays`
-    /// returns `true` keep their paths. All other inodes are returned. The arguments of `stays` are
-    /// the path of an inode and a flag, which is `true` if the inode is a directory.
+    /// returns `true` keep their paths, and all other inodes are returned. `stays` receives the
+    /// path of an inode and a flag that is `true` if the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -236,7 +236,7 @@ fn epoch() -> u64 {
 }
 
 impl NameEntry {
-    /// Removes unused entries below this entry, and returns the number of entries that remain.
+    /// Removes unused entries below this entry and returns the number of remaining entries.
     fn sweep(&mut self) -> usize {
         let mut left: usize = 0;
         self.below.retain(|_, known| {
@@ -296,7 +296,7 @@ impl Inode {
         Ok(names.join(&b'/'))
     }
 
-    /// Returns the parent directory and the name of the inode, or `None` for the top directory.
+    /// Returns the parent directory and the name of the inode, or `None` for the root directory.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
         match &*self.location.lock() {
             Location::Top => Ok(None),
@@ -344,7 +344,7 @@ impl Inode {
 }
 
 impl Drop for Inode {
-    /// Discards the content of a removed file. Parent directories are dropped in a loop, because
+    /// Discards the content of a removed file. Drops the parent directories in a loop, because
     /// dropping them recursively could overflow the stack.
     fn drop(&mut self) {
         let location = self.location.get_mut();

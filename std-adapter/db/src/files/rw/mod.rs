@@ -1,9 +1,9 @@
 //! The `rw` directory, which contains the modifiable tree of a transaction.
 //!
-//! An open file refers to an inode, not to a name. A removed or replaced file continues to exist
-//! without a name while a client has it open. If a new file is created with the same name, it is a
-//! different file. When a reset or a merge replaces the tree, existing files get the content that
-//! they have in the new tree. A file that does not exist in the new tree is removed.
+//! An open file refers to an inode, not to a name. A file that was removed or replaced continues to
+//! exist without a name while a client has it open. A new file with the same name is a different
+//! file. When a reset or a merge replaces the tree, existing files get the content that they have
+//! in the new tree. A file that does not exist in the new tree is removed.
 
 mod dir;
 mod file;
@@ -53,7 +53,7 @@ impl RwTree {
         })
     }
 
-    /// Returns the top directory.
+    /// Returns the root directory.
     pub(super) fn top(&self) -> Entry {
         let top = self.names.lock().top(&self.me);
         entry(&top)
@@ -134,7 +134,7 @@ impl RwTree {
         self.transaction.forget(number);
     }
 
-    /// Calls `work` with the current location of a file, while the inode table is locked.
+    /// Calls `work` with the current location of a file while holding the lock on the inode table.
     fn with_file<R>(
         &self,
         inode: &Inode,
@@ -180,7 +180,7 @@ fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // Remove only the entries of the top directory, not the directory itself.
+    // Remove only the entries of the root directory, not the directory itself.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;

@@ -1,4 +1,4 @@
-//! Iterates over the history of a commit, from the newest commit to the oldest.
+//! Iterates over the history of a commit, newest commit first.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};

@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether the commit `of` descends from `ancestor` or is the same commit.
+/// Returns whether the commit `of` is `ancestor` or one of its descendants.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
@@ -92,12 +92,12 @@ const SECOND: u8 = 2;
 /// A mark for commits that are ancestors of a common ancestor.
 const STALE: u8 = 4;
 
-/// A walk from two sets of commits, called sides, to their common ancestors. The algorithm is the
-/// same as in `git merge-base`.
+/// A walk from two sets of commits, called sides, to their common ancestors. `git merge-base` uses
+/// the same algorithm.
 ///
 /// The walk ends when all queued commits are stale. At that point, all lowest common ancestors have
-/// been found, even if commit times are wrong. A lowest common ancestor does not become stale
-/// before it is visited, and neither does any commit on the way to it.
+/// been found, even if commit times are wrong. Neither a lowest common ancestor nor any commit on
+/// the way to it becomes stale before it is visited.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -115,8 +115,8 @@ struct Walk<'o> {
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
 /// was queued. The newest commit is taken from the queue first. If commits have the same time, the
 /// commit with the most marks is taken first, so that stale commits are recognized early. If the
-/// number of marks is also the same, the commit that was queued first is taken first, so that the
-/// walk advances evenly on both sides.
+/// commits also have the same number of marks, they are taken in the order in which they were
+/// queued, so that the walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
@@ -180,7 +180,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Adds marks to a commit, and queues the commit if any of the marks are new.
+    /// Adds marks to a commit and queues the commit if any of the marks are new.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let before = self.marks(id);
         let marks = before | how;
@@ -209,8 +209,8 @@ impl<'o> Walk<'o> {
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // If the parents have already been taken, the queue entry is obsolete, because the commit
-        // was queued again with more marks and has already been visited.
+        // If the parents have already been taken, the queue entry is obsolete: the commit was
+        // queued again with more marks and has already been visited.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

@@ -1,4 +1,4 @@
-//! Functions on the commit graph, which list the history of a commit and find common ancestors.
+//! Functions that list the history of a commit and find the common ancestors of commits.
 
 mod log;
 mod merge_base;

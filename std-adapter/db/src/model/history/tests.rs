@@ -12,7 +12,7 @@ use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
-/// Stores commits. Each commit is given by the indices of its parents and its commit time.
+/// Stores commits. Each commit is described by the indices of its parents and by its commit time.
 fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for (number, (parents, time)) in commits.iter().enumerate() {

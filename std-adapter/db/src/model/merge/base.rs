@@ -29,8 +29,8 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The results of earlier merges, which are reused because a history with criss-cross merges
-    /// reaches the same bases repeatedly.
+    /// The results of earlier merges, which are reused because criss-cross merges can lead to the
+    /// same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
@@ -48,8 +48,8 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Find the merge base of `other` and all commits merged so far, not only of `other` and
-            // the first commit.
+            // Find the merge base of `other` and all commits merged so far, not just the merge base
+            // of `other` and the first commit.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));

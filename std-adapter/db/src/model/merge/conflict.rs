@@ -20,7 +20,7 @@ pub enum ConflictKind {
     RemovedAndChanged,
     /// Both sides created the file, with different content or modes.
     MadeTwice,
-    /// Both sides changed the file in different ways.
+    /// Each side changed the file in a different way.
     ChangedTwice,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for ConflictKind {
     }
 }
 
-/// The conflicts that prevent a commit.
+/// The conflicts that made a commit fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
     /// The conflicts. The list is never empty.

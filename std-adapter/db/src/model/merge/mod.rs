@@ -1,4 +1,4 @@
-//! Merges trees with a three-way merge.
+//! Three-way merges of trees.
 
 mod base;
 mod conflict;
@@ -25,8 +25,8 @@ pub struct Merged {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Merges `ours` and `theirs`, which both derive from `base`. Directories that are identical on
-/// both sides are not read. Directories that become empty are removed.
+/// Merges `ours` and `theirs`, which are both derived from `base`. Does not read directories that
+/// are identical on both sides. Removes directories that become empty.
 ///
 /// # Errors
 /// Returns [`Error::Broken`] if a tree is missing or cannot be read. Returns [`Error::InvalidName`]
@@ -35,7 +35,7 @@ pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> 
     merge_with(NameCheck::Check, objects, base, ours, theirs)
 }
 
-/// Determines whether a merge checks the names that it adds to our tree.
+/// Whether a merge checks the names that it adds to our tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
@@ -84,9 +84,8 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // If only one side has the directory, a path below it cannot be a file on one side and a
-        // directory on the other side. If both sides have the directory, a file can conflict with a
-        // directory even if one of the sides has not changed.
+        // If both sides have the directory, a file can conflict with a directory even if one side
+        // has not changed. No such conflict is possible if only one side has the directory.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
@@ -165,7 +164,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Puts `node` at `path` and creates missing parent directories.
+    /// Puts `node` at `path`, creating missing parent directories.
     fn put_node(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == NameCheck::Check {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;

@@ -38,7 +38,7 @@ fn merges_each_case_of_the_table() {
         (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
         (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
         (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
-        // Changes to the mode of a file conflict just like changes to its content.
+        // A change to a file's mode can cause a conflict, just like a change to its content.
         (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
         (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
         (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
@@ -170,7 +170,7 @@ fn merges_repeated_criss_cross_of_three_branches() {
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
 
-/// Computes the expected result of a merge, looking at each path separately.
+/// Computes the expected result of a merge separately for each path.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
     let has_below = |files: &Files, path: &str| {

@@ -26,7 +26,7 @@ pub struct Pending(pub(super) Arc<SparseBytes>);
 impl FileContent {
     /// Creates uncommitted content without a memory limit.
     pub(super) fn of(bytes: &[u8]) -> FileContent {
-        // Because the budget is unlimited, the copy fails only if the process is out of memory.
+        // The budget is unlimited, so the copy fails only if the process is out of memory.
         let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))
             .unwrap_or_else(|_| SparseBytes::new(Budget::new(u64::MAX)));
         FileContent::Pending(Pending(Arc::new(content)))
@@ -60,8 +60,8 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes so that they can be changed, and charges them to `space`. If the content
-    /// is a blob, the blob is loaded into memory first.
+    /// Returns the bytes for modification and charges them to `space`. If the content is a blob,
+    /// the blob is loaded into memory first.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns
@@ -126,7 +126,7 @@ impl Pending {
     }
 }
 
-/// Converts an error that a budget has returned.
+/// Converts an error returned by a memory budget.
 pub(crate) fn no_space(error: vfs::Error) -> Error {
     Error::NoMemory(match error {
         vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),

@@ -10,7 +10,7 @@ use crate::model::tree_entry::find;
 use crate::model::tree_entry::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
-/// The maximum number of components in the path of a changed node. The depth is limited, because
+/// The maximum number of components in the path of a changed node. The number is limited because
 /// changed directories are written and dropped recursively.
 pub const MAX_DEPTH: usize = 512;
 
@@ -65,7 +65,7 @@ impl TreeNode {
         TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
-    /// Returns the mode that the node has as an entry of a tree.
+    /// Returns the mode of the tree entry for the node.
     #[must_use]
     pub fn mode(&self) -> EntryMode {
         match self {
@@ -83,7 +83,7 @@ impl TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// Returns the node with the name `name`, or `None` if there is no such node.
+    /// Returns the node called `name`, or `None` if there is no such node.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -125,7 +125,7 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Checks whether the directory can be placed at a path with `names` components.
+    /// Checks that the directory can be placed at a path with `names` components.
     ///
     /// # Errors
     /// Returns [`Error::TooDeep`] if a changed directory would be nested too deeply.
@@ -154,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns the approximate number of bytes that uncommitted names take up in memory, and the
-    /// total length of uncommitted files. Both numbers include all subdirectories.
+    /// Returns the approximate number of bytes of memory used by uncommitted names, and the total
+    /// length of uncommitted files. Both numbers include all subdirectories.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];

@@ -1,7 +1,7 @@
 //! Changed directories. The changes are kept separate from the stored entries.
 //!
-//! Changing an entry is fast, even in a very large directory. Only writing the directory takes time
-//! that is proportional to its size.
+//! Changing an entry is fast even in a very large directory. The only operation that takes time
+//! proportional to the size of the directory is writing it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct EditedDir {
 }
 
 impl EditedDir {
-    /// Creates a copy of a stored directory, which has no changes yet.
+    /// Creates a copy of a stored directory. The copy has no changes yet.
     pub(crate) fn of(before: Arc<TreeEntries>) -> EditedDir {
         EditedDir { count: before.len(), before, changes: BTreeMap::new() }
     }
@@ -154,7 +154,7 @@ mod tests {
             before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
             changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
         ) {
-            // Leave out names that an entry cannot have.
+            // Leave out names that are not valid for an entry.
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();

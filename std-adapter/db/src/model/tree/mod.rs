@@ -20,8 +20,8 @@ use crate::{Error, Id, Result};
 /// A directory tree. Cloning a tree takes little time. When a node is changed, only its parent
 /// directories are copied. Directories are read on demand.
 ///
-/// A path consists of names joined by `/`, without a leading `/`. The empty path refers to the top
-/// directory.
+/// A path consists of components joined by `/`, without a leading `/`. The empty path refers to the
+/// root directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree(TreeDir);
 
@@ -43,13 +43,13 @@ impl Tree {
         }))
     }
 
-    /// Creates a tree with this top directory.
+    /// Creates a tree with this root directory.
     #[must_use]
     pub fn of(top: TreeDir) -> Tree {
         Tree(top)
     }
 
-    /// Returns the top directory.
+    /// Returns the root directory.
     #[must_use]
     pub fn top(&self) -> &TreeDir {
         &self.0
@@ -58,8 +58,8 @@ impl Tree {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
-    /// `path` leads through a file. Returns [`Error::Broken`] if a directory cannot be read.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if a
+    /// parent of `path` is a file. Returns [`Error::Broken`] if a directory cannot be read.
     pub fn get(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let mut node = TreeNode::Dir(self.0.clone());
         for (depth, name) in names(path).enumerate() {
@@ -82,24 +82,24 @@ impl Tree {
         }
     }
 
-    /// Puts `node` at `path`, and replaces any existing node. The parent directory must exist.
+    /// Puts `node` at `path`, replacing any existing node. The parent directory must exist.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// Returns [`Error::IsDirectory`] if `path` is the top directory. Returns [`Error::TooDeep`] if
-    /// the path has too many components.
+    /// Returns [`Error::IsDirectory`] if `path` is the root directory. Returns [`Error::TooDeep`]
+    /// if the path has too many components.
     pub fn put_node(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
         Ok(())
     }
 
-    /// Removes and returns the node at `path`. If the parent directory becomes empty, it is not
-    /// removed until the tree is written.
+    /// Removes and returns the node at `path`. A parent directory that becomes empty is not removed
+    /// until the tree is written.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
-    /// `path` leads through a file. Returns [`Error::IsDirectory`] if `path` is the top directory.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if a
+    /// parent of `path` is a file. Returns [`Error::IsDirectory`] if `path` is the root directory.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Check first that the node exists, so that a failed removal does not mark the directory as
@@ -164,8 +164,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the approximate number of additional bytes that the parent directories will take up
-    /// in memory if the node at `path` is changed.
+    /// Returns the approximate number of additional bytes of memory that the parent directories
+    /// will use if the node at `path` is changed.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if a directory cannot be read.
@@ -181,7 +181,7 @@ impl Tree {
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
                 Some(TreeNode::Dir(dir)) => dir,
-                // Do not report an error here, because the change itself will fail with the
+                // Ignore an error here, because the change itself will then fail with the
                 // appropriate error.
                 _ => return Ok(growth),
             };

@@ -1,11 +1,11 @@
-//! Functions on paths. A path consists of names that are joined by `/`.
+//! Functions on paths. A path consists of components that are joined by `/`.
 
-/// Returns the names in a path, in order.
+/// Returns the components of a path in order.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// Returns the part of a path that consists of its first `depth` names.
+/// Returns the part of a path that consists of its first `depth` components.
 pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     let mut ends = path
         .iter()
@@ -19,7 +19,7 @@ pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     }
 }
 
-/// Splits a path into the path of its parent and its last name. Returns `None` for the top
+/// Splits a path into the path of the parent and the final component. Returns `None` for the root
 /// directory.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
