@@ -24,7 +24,7 @@ use crate::{Database, Error, Id, Result};
 use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
 
-/// The commit message that is used if the client does not set a message.
+/// The default commit message, which is used if the client does not set one.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
 /// A transaction on one branch. The transaction ends when it is committed,
@@ -44,7 +44,7 @@ impl fmt::Debug for Transaction {
 }
 
 impl Drop for Transaction {
-    /// Frees a large tree on another thread, so that other connections do not have to wait.
+    /// Drops a large tree on another thread, so that other connections do not have to wait.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -70,7 +70,7 @@ impl Drop for BusyGuard<'_> {
 pub(crate) enum FileAt<'a> {
     /// The file at this path.
     Path(&'a [u8]),
-    /// The file that was [detached](Transaction::detach) with this number.
+    /// The [detached](Transaction::detach) file with this number.
     Detached(u64),
 }
 
@@ -130,8 +130,8 @@ impl CommitOptions {
 }
 
 impl Transaction {
-    /// Begins a transaction. The initial tree is the tree of the commit `head`, or the empty tree
-    /// if `head` is `None`.
+    /// Begins a transaction. The transaction starts with the tree of the commit `head`, or with the
+    /// empty tree if `head` is `None`.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if `head` is missing or cannot be read.
@@ -169,8 +169,8 @@ impl Transaction {
         self.open().is_ok()
     }
 
-    /// Ends the transaction and discards uncommitted changes. If a commit is in progress, it is
-    /// still completed.
+    /// Ends the transaction and discards uncommitted changes. Does not stop a commit that is in
+    /// progress.
     pub fn close(&self) {
         self.state.lock().discard();
     }
@@ -180,14 +180,14 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// Locks the state of the transaction, so that the state can be changed.
+    /// Locks the state of the transaction for modification.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }
     }
 
-    /// Marks the transaction as busy and returns its tree. While a commit or merge uses the
-    /// returned tree, the state is not locked, so other requests do not have to wait.
+    /// Marks the transaction as busy and returns its tree. The state is not locked while a commit
+    /// or merge uses the tree, so other requests do not have to wait.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -201,11 +201,11 @@ impl Transaction {
         self.database.objects()
     }
 
-    /// Returns the approximate number of bytes that a commit has to write.
+    /// Returns the approximate number of bytes that a commit must write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // A hole in a file takes up no memory, but its zeros must be written. A transaction that
-        // uses little memory can therefore write many bytes.
+        // A hole in a file takes up no memory, but its zeros must be written. Therefore, a commit
+        // may write many bytes even if the transaction uses little memory.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -230,7 +230,7 @@ impl Transaction {
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such node or the transaction has ended. Returns
-    /// [`Error::NotDirectory`] if `path` leads through a file. Returns [`Error::Broken`] if a
+    /// [`Error::NotDirectory`] if a parent of `path` is a file. Returns [`Error::Broken`] if a
     /// directory cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
         // Use a clone of the tree, because the store must not be read while the state is locked.
@@ -264,9 +264,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file that a client still has open, and identifies it by `number`. The file
-    /// is not visible and is never committed. It is kept until it is
-    /// [forgotten](Transaction::forget) or until the transaction ends.
+    /// Keeps a removed file that a client still has open and identifies it by `number`. The file is
+    /// not visible and is never committed. It is kept until it is [forgotten](Transaction::forget)
+    /// or until the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -296,9 +296,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the paths with unresolved conflicts. These conflicts come from the last merge or
-    /// from the last attempt to commit. Returns `None` if no merge was made and no commit has
-    /// failed because of a conflict.
+    /// Returns the paths with unresolved conflicts. The conflicts were found by the last merge or
+    /// the last attempt to commit. Returns `None` if there was no merge and no commit failed
+    /// because of a conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -312,7 +312,7 @@ impl Transaction {
         Ok(Some(paths.into_iter().collect()))
     }
 
-    /// Returns the inputs of the last merge, or `None` if no merge was made.
+    /// Returns the inputs of the last merge, or `None` if there was no merge.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -334,8 +334,8 @@ impl Transaction {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge) without changing the tree. Calling
-    /// [`apply`](Prepared::apply) on the result then changes the tree, which takes little time.
+    /// Computes a [`merge`](Transaction::merge) without changing the tree. To change the tree, call
+    /// [`apply`](Prepared::apply) on the result, which takes little time.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).
@@ -360,9 +360,9 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // The merge used the written form of the transaction's tree, which contains no empty
-            // directories. Create the empty directories again, along with any parent directories
-            // that the merge removed.
+            // The merge used the stored form of the transaction's tree, which contains no empty
+            // directories. Recreate the empty directories and any of their parents that the merge
+            // removed.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -378,7 +378,7 @@ impl Transaction {
     /// - Returns [`Error::OpenConflicts`] if conflicts from a merge are unresolved.
     /// - Returns [`Error::Busy`] if another commit or merge is in progress.
     /// - Returns [`Error::NotFound`] if a parent does not exist.
-    /// - Returns [`Error::Conflict`] if the changes conflict with those on the branch.
+    /// - Returns [`Error::Conflict`] if the changes conflict with changes on the branch.
     /// - Returns [`Error::NotFastForward`] if the branch has moved and `options` does not allow a
     ///   merge.
     /// - Returns [`Error::Removed`] if the branch was removed.
@@ -404,7 +404,7 @@ impl Transaction {
         match &committed {
             Ok(_) => self.close(),
             Err(Error::Conflict(refused)) => {
-                // Do nothing if the transaction was closed during the commit.
+                // The transaction may have been closed during the commit.
                 if let Ok(mut state) = self.open() {
                     state.refused = Some(
                         refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect(),
@@ -446,9 +446,9 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files, which are required for hashing and
-    /// writing. The memory limit of the connection does not apply, because a connection must be
-    /// able to commit everything that it has written.
+    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
+    /// writing. The reservation is not charged to the connection's budget, because a connection
+    /// must be able to commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;
@@ -464,7 +464,7 @@ impl Transaction {
     }
 }
 
-/// The data from which a commit is created.
+/// The data for creating a commit.
 struct Made<'m> {
     rw: &'m Tree,
     kept: &'m NewObjects,

@@ -45,8 +45,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // The tasks of the forward. When the last client has closed the `ctl` file, the set is replaced
-    // with `None`. Dropping the set stops the forward and closes its connections.
+    // The tasks that forward the data. After the last client has closed the `ctl` file, the set is
+    // replaced with `None`, which stops the tasks and closes their connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());
     let ctl = Command::new(move |text| match start(&mut task.lock(), &spec, text) {
@@ -62,8 +62,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
     ports.try_insert(Entry::dir(dir, ReadOnly(Dir::from_iter([Entry::file("ctl", ctl)]))))
 }
 
-/// Starts the forward that the directory `name` represents. The client must have written the name
-/// of the directory to the `ctl` file.
+/// Starts the forward that the directory name `name` describes. Returns an error if `text`, which
+/// the client wrote to the `ctl` file, is not the same name.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],
@@ -88,8 +88,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // `accept` usually fails because too many files are open. Wait for some files
-                    // to be closed.
+                    // `accept` usually fails because too many files are open, so wait until some
+                    // files may have been closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

@@ -8,12 +8,12 @@ use datakit_core::vfs::{Error, Result, StatFs};
 use crate::memory;
 
 /// The fixed number of bytes that is charged for each inode, name or extended attribute in addition
-/// to its content. This number is an estimate of the space that tables and headers take up.
+/// to its content, as an estimate of the space used by tables and headers.
 const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;
 
-/// A memory limit in bytes. The budget also keeps track of the number of bytes in use.
+/// A memory limit, together with the number of bytes in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -97,7 +97,7 @@ impl Budget {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of inodes, including inodes that were removed but are still open.
+    /// Returns the number of inodes, including removed inodes that are still open.
     pub(crate) fn inodes(&self) -> u64 {
         self.inodes.load(Ordering::Relaxed)
     }
@@ -117,8 +117,7 @@ impl Budget {
     }
 }
 
-/// A number of bytes that are reserved from a [`Budget`]. Dropping the reservation releases the
-/// bytes.
+/// A reservation of bytes from a [`Budget`]. Dropping the reservation releases the bytes.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,

@@ -1,8 +1,8 @@
-//! Inode numbers that are unique in the process, even if there are several trees.
+//! Inode numbers that are unique within the process, even if there are several trees.
 //!
-//! An inode number is either taken from a counter or computed as a hash, which is keyed with a
-//! random secret. The most significant bit of a hash is set, so a hash never equals a number from
-//! the counter. Two hashes collide with a probability of about 1 in 2^63.
+//! An inode number is either taken from a counter or computed as a hash that is keyed with a random
+//! secret. The most significant bit of a hash is set, so a hash never equals a number from the
+//! counter. Two hashes collide with a probability of about 1 in 2^63.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::OnceLock;
@@ -23,14 +23,12 @@ pub fn next() -> u64 {
 pub fn hash_of_child(dir: u64, kind: u8, name: &[u8]) -> u64 {
     let mut hasher = state().build_hasher();
     hasher.write(name);
-    // The hash of the name already depends on the secret, so `dir` and `kind` do not have to be
-    // hashed.
+    // The hash of the name already depends on the secret, so `dir` and `kind` need not be hashed.
     let mixed = hasher.finish() ^ dir.rotate_left(kind.into());
     (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }
 
-/// Returns the inode number of `key`. During the lifetime of the process, equal keys have equal
-/// numbers.
+/// Returns the inode number of `key`. Equal keys have equal numbers until the process exits.
 pub fn hash_of(key: impl Hash) -> u64 {
     state().hash_one(key) | 1 << 63
 }

@@ -5,7 +5,7 @@
 //! server became idle after a burst of requests, it would keep its freed memory. Therefore, code
 //! that frees a lot of memory calls [`report_freed`], and the future [`return_freed_memory`] then
 //! repeatedly allocates and frees some memory until the pages have been returned. If the program
-//! uses the allocator of the C library, the two functions are useless but harmless.
+//! uses the C library's allocator instead, these functions are harmless but have no benefit.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -24,12 +24,12 @@ const THRESHOLD: u64 = 4 << 20;
 /// the page.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after a burst of freed memory. Several prods are needed, because pages in
-/// the cache of a thread are returned one prod later than other pages.
+/// The number of prods after memory was freed. Several prods are needed, because pages in a
+/// thread's cache are returned one prod later than other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes that a prod allocates and frees. This number is larger than the cache of a
-/// thread.
+/// The number of bytes that a prod allocates and frees. This number exceeds the size of a thread's
+/// cache.
 const PROD_BYTES: usize = 8 << 20;
 
 /// The estimated number of bytes that are freed when a connection is closed.
@@ -56,7 +56,7 @@ pub async fn return_freed_memory() {
         for _ in 0..PRODS {
             tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // Ignore a panic, because the next prod may succeed.
+            // Ignore a panic in the prod, because the next prod may succeed.
             let _ = tokio::task::spawn_blocking(|| {
                 drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
             })
@@ -65,8 +65,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. If the value is large, it is dropped in the background, so that its last owner
-/// does not have to wait for the system to unmap the memory.
+/// Shared bytes. Large values are dropped in the background, so that the last owner does not have
+/// to wait for the system to unmap the memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// A value that reports on which thread it is dropped, by sending the id of the thread.
+    /// A value that sends the id of the thread on which it is dropped.
     struct SendsThreadId(Sender<ThreadId>);
 
     impl Drop for SendsThreadId {

@@ -73,7 +73,7 @@ impl fmt::Display for Scheme {
 }
 
 impl Scheme {
-    /// Returns the scheme of a URL, which is determined as in `git`.
+    /// Returns the scheme of a URL, using the same rules as `git`.
     ///
     /// # Errors
     /// Returns any [`UrlError`] except [`UrlError::NotAllowed`] if the URL is rejected.

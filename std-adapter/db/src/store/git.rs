@@ -44,19 +44,18 @@ use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
 use server_lock::ServerLock;
 
-/// The maximum number of packs, including packs that are added and removed when other programs
-/// repack the repository.
+/// The maximum number of packs, including packs that other programs add and remove by repacking the
+/// repository.
 const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
 ///
 /// If a branch is checked out in a work tree, the index and files of that work tree are updated
-/// along with the branch. If updating the work tree would overwrite local changes, the branch is
-/// not updated.
+/// along with the branch. If local changes would be overwritten, the branch is not updated.
 ///
 /// Other programs may use the repository at the same time, including `git gc`. When a method
 /// returns, its changes are as durable as [`Fsync`] specifies. Each file is written under a
-/// temporary name, synced and renamed. Then its directory is synced.
+/// temporary name, synced and renamed, and then the file's directory is synced.
 ///
 /// Only one `GitStore` can have a repository open at a time. [`GitStore::open`] fails while another
 /// `GitStore` for the same repository exists in this or another process. Opening a repository
@@ -79,10 +78,9 @@ impl fmt::Debug for GitStore {
 }
 
 impl GitStore {
-    /// Opens the repository at `path`, or creates a repository if none exists. The repository's
-    /// directory is `path/.git`, the directory that the file `path/.git` points to, or `path`
-    /// itself. If `path` is a linked work tree, the repository to which the work tree belongs is
-    /// opened.
+    /// Opens the repository at `path`, creating it if it does not exist. The repository is in
+    /// `path/.git`, in the directory that the file `path/.git` points to, or in `path` itself. If
+    /// `path` is a linked work tree, opens the repository that the work tree belongs to.
     ///
     /// Removing abandoned branch locks can take up to one second.
     ///
@@ -166,7 +164,7 @@ impl GitStore {
         GitStore { fetch_limits, ..self }
     }
 
-    /// Sets the identity that is recorded in the reflog when an update does not write a commit.
+    /// Sets the identity to record in the reflog when a branch is updated without writing a commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> GitStore {
         GitStore { identity, ..self }
@@ -206,8 +204,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options that ignore the settings of the user and the system, so that a server behaves in
-/// the same way for all users and on all machines.
+/// Returns options that ignore the settings of the user and the system, so that the server behaves
+/// the same for all users and on all machines.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.
@@ -218,8 +216,7 @@ fn open_options() -> gix::open::Options {
         .config_overrides(["init.defaultBranch=master", "core.useReplaceRefs=false"])
 }
 
-/// Creates an empty repository in `path/.git` that every version of `git` accepts. The repository
-/// is bare, because it has no work tree.
+/// Creates an empty bare repository in `path/.git` that every version of `git` accepts.
 fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), error))?;
@@ -326,8 +323,8 @@ impl Store for GitStore {
         match self.handles.get().commit_graph_if_enabled() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
-                // Continue without the commit graph, because the commits themselves contain the
-                // same information.
+                // Continue without the commit graph, because the commits contain the same
+                // information.
                 tracing::warn!("{}: commit-graph: {error}", self.dir().display());
                 None
             }

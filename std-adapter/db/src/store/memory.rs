@@ -58,8 +58,8 @@ impl Default for MemoryStore {
     }
 }
 
-/// A hasher that returns the first bytes of an id. Ids do not have to be hashed again, because they
-/// are hashes themselves.
+/// A hasher that returns the first bytes of an id. Ids need not be hashed again, because they are
+/// hashes themselves.
 #[derive(Debug, Default)]
 struct PrefixHasher(u64);
 
@@ -143,7 +143,7 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    /// Fetches into a temporary Git repository, and then copies the objects to this store.
+    /// Fetches into a temporary Git repository and then copies the objects to this store.
     fn fetch_cancellable(
         &self,
         remote: &str,
@@ -192,7 +192,7 @@ fn check_no_conflict(
     })
 }
 
-/// The prefix of the directory names of temporary repositories, which fetches use.
+/// The name prefix of the directories for temporary repositories, which fetches use.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
 /// Returns [`FETCH_PREFIX`], followed by the id of this process.
@@ -256,7 +256,7 @@ mod tests {
         std::fs::write(dir.join("d/f"), "far").unwrap();
         git(dir, &["add", "d"]);
         let second = commit("second");
-        // Pack the objects, so that the next fetch reads them from a pack.
+        // Pack the objects, so that the next fetch reads the objects from a pack.
         git(dir, &["gc", "-q"]);
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));

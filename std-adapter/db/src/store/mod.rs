@@ -27,8 +27,8 @@ pub trait CommitGraph: Send + Sync {
 /// A store can be used by many threads at the same time. If [`may_block`](Store::may_block) returns
 /// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether the methods of the store can block on disk access. The method
-    /// [`fetch`](Store::fetch) can always block on network access.
+    /// Returns whether the methods of the store can block on disk access. Regardless of the result,
+    /// [`fetch`](Store::fetch) can block on network access.
     fn may_block(&self) -> bool;
 
     /// Reads an object. Returns `None` if the object does not exist or if the database does not
@@ -67,11 +67,11 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Writes objects. An object must come after the objects that it refers to, unless those are
+    /// Writes objects. An object must come after the objects that it refers to, unless they are
     /// already stored.
     ///
-    /// When this method returns, the objects are as durable as the store can make them. After that,
-    /// a branch can be set to one of the objects.
+    /// When this method returns, the objects are as durable as the store can make them, and a
+    /// branch can be set to one of them.
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an
@@ -105,13 +105,13 @@ pub trait Store: Send + Sync + 'static {
     /// or none of them. Returns `false` and leaves all branches unchanged if any branch is not at
     /// its expected commit. Even if no branch is updated, the objects may have been written.
     ///
-    /// Because both steps are combined in one call, a store spends less time waiting for the disk.
+    /// Combining both steps in one call reduces the time that a store waits for the disk.
     ///
     /// # Errors
     /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
     /// [`Error::Store`](crate::Error::Store) if the update fails. If an error is returned, each
-    /// branch has either its old head or its new head.
+    /// branch is at either its old head or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns an existing branch that prevents the creation of `branch`. For example, a branch `a`
@@ -124,8 +124,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Renames a branch in a single step. Returns `false` if `old` is not at `head` or if `new`
-    /// already exists.
+    /// Renames a branch atomically. Returns `false` if `old` is not at `head` or if `new` already
+    /// exists.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).
@@ -148,7 +148,7 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Watches the branches, and calls `changed` shortly after another program may have changed a
+    /// Watches the branches and calls `changed` shortly after another program may have changed a
     /// branch. All calls come from the same thread. Dropping the returned guard stops the calls.
     /// Returns `None` if no other program can change branches.
     ///
@@ -163,8 +163,8 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Fetches a branch from the repository at `url` and returns its head. The fetched objects are
-    /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`.
-    /// Branches of the store are not changed.
+    /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. The
+    /// branches of the store do not change.
     ///
     /// Blocks until the fetch is complete, is cancelled with `cancel`, or times out because it
     /// makes no progress.
@@ -192,7 +192,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Allows the objects that were fetched with the name `remote` to be removed.
+    /// Allows the objects that were fetched under the name `remote` to be removed.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).
@@ -216,7 +216,8 @@ pub struct RefUpdate<'a> {
 /// A set of branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// The branches with these names, and all branches whose names are below these names.
+    /// The branches with these names, and all branches below them, such as `a/b` if the name is
+    /// `a`.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,

@@ -36,8 +36,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a directory. If the directory is empty when the transaction is committed, the commit
-    /// does not contain it.
+    /// Creates a directory. A directory that is empty when the transaction is committed is not part
+    /// of the commit.
     ///
     /// # Errors
     /// - Returns [`Error::Exists`] if `path` exists.
@@ -64,8 +64,8 @@ impl Transaction {
     ///
     /// # Errors
     /// - Returns [`Error::NotFound`] if there is no such node.
-    /// - Returns [`Error::NotDirectory`] if `path` leads through a file.
-    /// - Returns [`Error::IsDirectory`] if `path` is the top directory.
+    /// - Returns [`Error::NotDirectory`] if a parent of `path` is a file.
+    /// - Returns [`Error::IsDirectory`] if `path` is the root directory.
     /// - Returns [`Error::Busy`] if a commit or merge is in progress.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         self.take_node(path).map(drop)
@@ -75,8 +75,8 @@ impl Transaction {
     /// only an empty directory, and a file can replace only a file.
     ///
     /// # Errors
-    /// - Returns [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two paths is
-    ///   a directory.
+    /// - Returns [`Error::IsDirectory`] or [`Error::NotDirectory`] if exactly one of the two paths
+    ///   is a directory.
     /// - Returns [`Error::NotEmpty`] if `to` is a directory that is not empty.
     /// - Returns [`Error::IntoItself`] if `to` is below `from`.
     /// - Returns [`Error::TooDeep`] if a node would end up at a path with too many components.
@@ -89,8 +89,8 @@ impl Transaction {
     /// Like [`remove`](Transaction::remove), but returns the removed node.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if
-    /// `path` leads through a file. Returns [`Error::IsDirectory`] if `path` is the top directory.
+    /// Returns [`Error::NotFound`] if there is no such node. Returns [`Error::NotDirectory`] if a
+    /// parent of `path` is a file. Returns [`Error::IsDirectory`] if `path` is the root directory.
     pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -185,8 +185,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces the content of a file, which is the stored blob `of`, with `content`, a copy of the
-    /// blob in memory. Does nothing if the file no longer refers to that blob.
+    /// Replaces a file's reference to the stored blob `of` with `content`, a copy of the blob in
+    /// memory. Does nothing if the file no longer refers to that blob.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
@@ -200,8 +200,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sets the mode of a file. If a symbolic link is changed to a regular file, the content of the
-    /// file is the target of the link.
+    /// Sets the mode of a file. If a symbolic link is changed to a regular file, the target of the
+    /// link becomes the content of the file.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the
@@ -217,8 +217,8 @@ impl Transaction {
     }
 }
 
-/// Returns the number of bytes that are reserved for the names of the node at `path` and all nodes
-/// below it.
+/// Returns the number of bytes reserved for the name of the node at `path` and the names of all
+/// nodes below it.
 fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {

@@ -20,19 +20,20 @@ pub(super) struct State {
     pub(super) start: Option<Id>,
     /// Removed files that clients still have open, keyed by number.
     pub(super) detached: HashMap<u64, TreeFile>,
-    /// Paths at which a merge has left an unresolved conflict.
+    /// The paths at which a merge has left an unresolved conflict.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths at which the last commit conflicted, except for paths that were changed after the
-    /// commit. The value is `None` if no commit has conflicted.
+    /// The paths at which the last commit conflicted, except for paths that have changed since that
+    /// commit, or `None` if no commit has conflicted.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that were written by merges and that are not reachable from a branch yet. Another
+    /// Objects that merges have written and that are not reachable from a branch yet. Another
     /// program may prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. The tree must not change during the operation,
+    /// Whether a commit or merge is in progress. The tree must not change during such an operation,
     /// because the operation uses a copy of the tree.
     pub(super) busy: bool,
-    /// A guard that counts the transaction as open.
+    /// A guard that keeps the transaction in the count of open transactions until the transaction
+    /// ends.
     pub(super) counted: Option<GaugeGuard>,
 }
 

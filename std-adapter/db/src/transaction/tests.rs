@@ -34,7 +34,7 @@ fn transaction_can_be_read_but_not_changed_during_a_commit() {
     std::thread::scope(|scope| {
         let lock = branch.lock();
         let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
-        // Try until the commit has begun.
+        // Retry until the commit has begun.
         while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::Busy) {
             std::thread::yield_now();
         }

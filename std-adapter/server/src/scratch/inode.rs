@@ -1,5 +1,5 @@
-//! Inodes and dentries. An inode contains the attributes and the content of a file. A dentry is a
-//! name of an inode.
+//! Inodes and dentries. An inode contains the attributes and the content of a file, and a dentry is
+//! a name of an inode.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -28,9 +28,9 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry. Both change only while the namespace lock is held. In the
-/// locking order, the lock on a location comes last. A thread never holds locks on two locations at
-/// the same time.
+/// The name and the parent of a dentry. Both change only while the namespace lock is held. The lock
+/// on a location comes last in the locking order, and a thread never locks two locations at the
+/// same time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. The pointer is dangling if the dentry is the root or if its name was
@@ -62,15 +62,15 @@ impl Dentry {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
 
-    /// Returns whether this dentry is the same as `other` or an ancestor of `other`.
+    /// Returns whether this dentry is `other` or an ancestor of `other`.
     pub(super) fn contains(&self, other: &Dentry) -> bool {
         std::iter::successors(Some(other.clone()), Dentry::parent)
             .any(|ancestor| Arc::ptr_eq(&ancestor.0, &self.0))
     }
 }
 
-/// A file of any type, including directories. The fields `number`, `kind` and `version` are not
-/// protected by a lock, because walks and listings read them for every name.
+/// A file of any type, including directories. No lock protects the fields `number`, `kind` and
+/// `version`, because walks and listings read these fields for every name.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,
@@ -96,7 +96,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names that the inode has. This field is not used for directories.
+    /// The number of names of the inode, which is not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -105,7 +105,7 @@ struct Metadata {
     ctime: Time,
 }
 
-/// The entries of a directory, in the order of their creation.
+/// The entries of a directory in the order of their creation.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     /// The entries, keyed by cookie. A cookie is the position of an entry in a listing. Cookies are
@@ -137,7 +137,7 @@ impl Inode {
         budget.add_inode();
         let now = now();
         // Use 0o777 for every symbolic link, as Linux does, because a 9P2000.u request to create a
-        // link contains no permissions.
+        // symbolic link contains no permissions.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };
@@ -194,8 +194,8 @@ impl Inode {
         self.kind == FileType::Dir
     }
 
-    /// Reads from the content, beginning at `offset`. As in 9P2000, the content of a symbolic link
-    /// is its target.
+    /// Reads the content, beginning at `offset`. As in 9P2000, the content of a symbolic link is
+    /// its target.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.body {
             Body::File(content) => Ok(content.read().read(offset, buf)),
@@ -213,7 +213,7 @@ impl Inode {
         }
     }
 
-    /// Writes `data` at `offset`, or at the end of the file if `append` is `true`.
+    /// Writes `data` at `offset`, or to the end of the file if `append` is `true`.
     pub(super) fn write(
         &self,
         offset: u64,
@@ -243,7 +243,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because this is the only step that can fail.
+    /// Sets attributes. The size is set first, because no other step can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -254,8 +254,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. Otherwise, the program
-        // would run as the new owner.
+        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. If the bits stayed set,
+        // the program would run with the privileges of the new owner.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }
@@ -326,8 +326,8 @@ impl Entries {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
 
-    /// Returns the entries starting at `cookie`. Each entry is returned with the cookie from which
-    /// a listing continues after that entry.
+    /// Returns the entries starting at `cookie`. Each entry is paired with the cookie at which a
+    /// listing continues after that entry.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
         self.by_cookie
             .range(cookie..)

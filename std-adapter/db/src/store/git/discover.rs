@@ -33,8 +33,7 @@ pub(super) enum MainWorkTree {
     /// The repository is bare.
     None,
     At(PathBuf),
-    /// The work tree exists at an unknown path, because only the work tree's `.git` file records
-    /// the connection to the repository.
+    /// The work tree exists, but its path is not known, because the repository does not record it.
     Unknown,
 }
 
@@ -63,14 +62,14 @@ impl Discovered {
 /// points to, and `path` itself. Returns `None` if there is no repository.
 ///
 /// # Errors
-/// Returns [`Error::Store`] if a `.git` file points to a missing directory, or if the directory is
-/// not a repository.
+/// Returns [`Error::Store`] if a `.git` file points to a directory that is missing or is not a
+/// repository.
 pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
     let dir = if dot_git.is_file() {
-        // The directory at `path` is a linked work tree, a submodule, or a work tree created by
-        // `git init --separate-git-dir`.
+        // The directory `path` is a linked work tree, a submodule, or a work tree created by `git
+        // init --separate-git-dir`.
         linked_from = Some(path.to_owned());
         read_link_file(&dot_git, b"gitdir:")?
     } else if dot_git.exists() {
@@ -97,8 +96,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
 }
 
 fn is_repository(dir: &Path) -> bool {
-    // Do not follow symbolic links, because `HEAD` can be a link to a branch that does not exist
-    // yet.
+    // Do not follow symbolic links, because `HEAD` can be a symbolic link to a branch that does not
+    // exist yet.
     let is_file =
         |name: &str| fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_dir());
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
@@ -118,7 +117,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 }
 
 /// Checks the format version and extensions of a repository. A repository with an unsupported
-/// format must not be used, because it could be damaged.
+/// format must not be used, because using it could damage it.
 ///
 /// # Errors
 /// Returns [`Error::Store`] if the format is not supported.

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// acknowledged.
 ///
 /// At every level, all data survives if the process is killed, because the kernel already has the
-/// data. The levels differ in the data that a power failure can destroy.
+/// data. The levels differ in what a power failure can destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
     /// Syncs files and directories. No acknowledged commit is lost in a power failure.
@@ -36,8 +36,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. If the files are synced concurrently, a disk
-/// needs about the same time for many files as for a single file.
+/// Syncs files concurrently, with one thread per file. In this way, syncing many files takes a disk
+/// about as long as syncing a single file.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -53,7 +53,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
                 Ok(thread) => {
                     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
                 }
-                // The thread could not be started, so sync the file on the current thread.
+                // If the thread could not be started, sync the file on the current thread.
                 Err(file) => file.sync_all(),
             });
         }
@@ -71,15 +71,15 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 pub(super) struct FilePolicy {
     pub(super) fsync: Fsync,
     sharing: Sharing,
-    /// The user and group that own new files, if this process runs as root and the repository
-    /// belongs to another user.
+    /// The owner and group of new files, if this process runs as root and the repository belongs to
+    /// another user.
     owner: Option<(u32, u32)>,
 }
 
 /// The setting `core.sharedRepository`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sharing {
-    /// The permissions of new files are determined only by the umask.
+    /// New files have the default permissions, which depend only on the umask.
     #[default]
     Umask,
     /// New files get these permission bits in addition to the bits that the umask allows.
@@ -111,8 +111,8 @@ impl FilePolicy {
         FilePolicy { fsync, ..self }
     }
 
-    /// Returns the user and group to use for subprocesses that work in the repository. Returns
-    /// `None` if subprocesses should inherit the user and group of this process.
+    /// Returns the user and group for subprocesses that access the repository. Returns `None` if
+    /// subprocesses should inherit the user and group of this process.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.owner
     }
@@ -147,8 +147,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program has already removed the empty directory. The caller will get an
-                // error when it uses the directory.
+                // Ignore the error if another program has already removed the empty directory. The
+                // caller will get an error when it uses the directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },
@@ -166,8 +166,8 @@ impl FilePolicy {
 }
 
 impl Sharing {
-    /// Parses the value of `core.sharedRepository` as `git` does. The value can be a word, a number
-    /// or permissions in octal.
+    /// Parses the value of `core.sharedRepository` as `git` does. The value can be a word, a
+    /// number, or a mode in octal.
     fn parse(text: &str) -> Option<Sharing> {
         match text.to_ascii_lowercase().as_str() {
             "umask" | "false" | "no" | "off" | "0" | "" => return Some(Sharing::Umask),
@@ -180,8 +180,8 @@ impl Sharing {
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode to set on a new file. `mode` is the mode that the file has after the umask
-    /// was applied.
+    /// Returns the mode to set on a new file. `mode` is the mode of the file after the umask has
+    /// been applied.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };

@@ -13,7 +13,7 @@ use super::open_options;
 use crate::Result;
 
 /// A pool of handles for threads that use a repository. An idle handle keeps the data that it has
-/// read from disk, so that the next thread does not have to read the data again.
+/// read from disk, so the next thread does not have to read the data again.
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
@@ -48,15 +48,15 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read the generation before the repository. In the opposite order, a handle to the old
-        // repository could be tagged with the new generation and stay in the pool.
+        // Read the generation before the repository. Otherwise, a handle to the old repository
+        // could be tagged with the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.read().to_thread_local();
         let loose = LooseWriter::new(repository.objects.store_ref().path());
         IdleHandle { generation, repository, loose }
     }
 
-    /// Returns the result of `lookup`. The lookup succeeds even if another program repacks the
+    /// Returns the result of `lookup`. Objects are found even if another program repacks the
     /// repository at the same time.
     pub(super) fn find<T>(
         &self,
@@ -81,8 +81,8 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old object store remains in use. Every lookup that finds nothing is therefore
-            // repeated with a new store.
+            // The old object store remains in use, so every lookup that finds nothing is repeated
+            // with a new store.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

@@ -1,5 +1,5 @@
-//! Lock files that are compatible with Git's lock files. To update `NAME`, a program creates
-//! `NAME.lock`, writes the new content to that file and renames it to `NAME`.
+//! Lock files that are compatible with Git's lock files. To update `NAME`, a program creates the
+//! file `NAME.lock`, writes the new content to it and renames it to `NAME`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -28,7 +28,7 @@ pub(super) struct LockFile {
 /// An error returned by [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// There is a file at this path, but a directory is required.
+    /// This path is a file, but a directory is required.
     NotADirectory(PathBuf),
     /// Another program held the lock file at this path until the deadline.
     Timeout(PathBuf),
@@ -59,7 +59,7 @@ impl Backoff {
 }
 
 impl LockFile {
-    /// Locks the file `target`, which is below the directory `top`. Creates missing parent
+    /// Locks the file `target`, which is below the directory `top`, and creates missing parent
     /// directories.
     ///
     /// Retries if another program creates or removes a parent directory at the same time. For
@@ -108,8 +108,8 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. If there is a directory at the
-    /// target's path that contains only empty directories, removes that directory first.
+    /// Renames the lock file to its target, which releases the lock. If the target's path is a
+    /// directory that contains only empty directories, removes that directory first.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {
@@ -135,7 +135,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // The lock file exists, because only the holder of a lock removes it.
+            // The lock file still exists, because only the holder of a lock removes it.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }
@@ -158,7 +158,7 @@ fn is_race(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the topmost ancestor of `path` below `top` that exists but is not a directory.
+/// Returns the topmost ancestor of `path` that is below `top` and exists but is not a directory.
 fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
     let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
     parents
@@ -173,7 +173,7 @@ pub(super) fn remove_empty_dirs(dir: &Path) {
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // Ignore the error, because this call fails if the directory is not empty.
+    // Ignore the error that this call returns if the directory is not empty.
     let _ = fs::remove_dir(dir);
 }
 

@@ -1,4 +1,4 @@
-//! Writes loose objects, and makes each object durable before anything can refer to it.
+//! Writes loose objects and makes each object durable before anything can refer to it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects, and syncs all objects and `files`. Existing objects are synced
+    /// Writes missing objects and syncs all objects and `files`. Existing objects are synced
     /// because the program that wrote them may not have synced them.
     pub(super) fn write(
         &self,
@@ -80,7 +80,7 @@ impl LooseWriter {
         self.objects.try_header(&object_id(id)).is_ok_and(|found| found.is_some())
     }
 
-    /// Writes missing objects. Does not sync existing objects, because an earlier call to
+    /// Writes missing objects. Existing objects are not synced, because an earlier call to
     /// [`write`](LooseWriter::write) has already synced them.
     pub(super) fn rewrite_missing(
         &self,
@@ -93,9 +93,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Calls `write`, and repeats the call while it fails because a directory is missing. A
-    /// directory is missing if the staging directory has not been created yet, or if `git gc` has
-    /// removed the staging directory or an empty object directory.
+    /// Calls `write`, and repeats the call while it fails because of a missing directory. The
+    /// staging directory may not have been created yet, or `git gc` may have removed the staging
+    /// directory or an empty object directory.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -136,13 +136,13 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // Publish the objects in the given order. An object must be published after the objects
-        // that it refers to.
+        // Publish the objects in the given order, because an object must be published after the
+        // objects that it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. The file's name is a number. If the name were
-    /// derived from the hash, the files would be spread over 256 directories.
+    /// Writes an object to the staging directory. Names the file after a number rather than the
+    /// object's hash, which would spread the files over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -167,8 +167,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The object directory does not exist, either because no object was ever written to it
-            // or because `git gc` has packed all of its objects.
+            // The object directory does not exist, because no object was ever written to it or
+            // because `git gc` has packed all of its objects.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());
@@ -183,8 +183,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // Ignore the error, because the directory may never have been created. If files remain,
-        // `git gc` removes them later.
+        // Ignore an error, because the directory may never have been created, and `git gc` later
+        // removes any files that remain.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -219,7 +219,7 @@ fn io_cause(error: &gix::Error) -> io::Error {
 /// Opens the loose file of an object and sets the file's modification time to the current time, so
 /// that `git gc` does not remove the object before anything refers to it.
 ///
-/// Does not look for the object in packs, because `git repack -d` can remove a pack at any time.
+/// Objects in packs are ignored, because `git repack -d` can remove a pack at any time.
 fn open_and_touch(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.set_modified(SystemTime::now()).ok()?;

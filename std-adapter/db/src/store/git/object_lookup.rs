@@ -1,13 +1,13 @@
-//! Looks up objects reliably while other programs repack or remove objects.
+//! Looks up objects reliably even while other programs repack or remove objects.
 //!
 //! A gix object store caches information about the packs on disk. Outdated information can cause
 //! two kinds of errors:
 //!
 //! - If a repack moves an object during a lookup, gix may not find the object at all. If gix has
 //!   failed to open an index, it never tries to open that index again. Therefore,
-//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until a lookup is
-//!   completed without a change to the list of packs. The name of a pack is a hash of its content,
-//!   so the list changes whenever an object is moved to another pack.
+//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
+//!   packs does not change during a lookup. The name of a pack is a hash of its content, so the
+//!   list changes whenever an object is moved to another pack.
 //! - gix continues to read from a pack after `git gc` has removed it. Therefore, [`ExistenceCache`]
 //!   opens a new store whenever a pack directory or a list of alternates has changed.
 
@@ -31,9 +31,9 @@ use crate::{Error, Id, Result};
 /// tens of milliseconds, which is enough time for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
-/// The minimum age of a modification time that is used to detect changes. A more recent
-/// modification time is unreliable, because the file system's clock ticks only every few
-/// milliseconds, and a second change within one tick does not change the modification time.
+/// The minimum age of a modification time that is used to detect changes. A more recent time is
+/// unreliable, because the file system's clock ticks only every few milliseconds, so a second
+/// change within one tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
 /// Calls `lookup` with a new store for the `objects` directory. Repeats the call if `lookup` finds
@@ -81,7 +81,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the directory `objects` and the object directories of its alternates.
+/// Returns the path `objects` and the object directories of its alternates.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());
@@ -92,8 +92,8 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// A cache that is used to check whether objects currently exist. The underlying store is reopened
-/// whenever the files on disk have changed.
+/// Checks whether objects currently exist, using an object store that is reopened whenever the
+/// files on disk have changed.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 
@@ -128,7 +128,7 @@ impl ExistenceCache {
 impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
         let handle = gix::odb::at(objects, Sha1)?;
-        // Read the modification times before the first lookup, so that every later change is
+        // Read the modification times before the first lookup, so that all later changes are
         // detected.
         let watched = object_dirs(&handle, objects)?
             .iter()

@@ -1,5 +1,5 @@
-//! Reads and writes the `packed-refs` file, which can contain many refs and is rewritten for every
-//! change.
+//! Reads and writes the `packed-refs` file. The file can contain many refs, and is rewritten for
+//! every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -73,8 +73,8 @@ pub(super) struct PackedRefsLock<'p> {
     _lock: LockFile,
 }
 
-/// The lines of `packed-refs`, keyed by the name of their ref. A ref has a line with its target
-/// and, if it is a tag, a line with the peeled object.
+/// The lines of `packed-refs`, keyed by the name of their ref. Each ref has a line with its target,
+/// and a ref to an annotated tag has a second line with the object that the tag refers to.
 type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'p> PackedRefsLock<'p> {
@@ -90,7 +90,7 @@ impl<'p> PackedRefsLock<'p> {
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes and sets refs in a single step. Does not write the file if no ref changes.
+    /// Removes and sets refs atomically. Does not write the file if no ref changes.
     pub(super) fn change(
         &self,
         remove: &BTreeSet<&[u8]>,
@@ -117,8 +117,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // Remove any existing temporary file. Because this process holds the lock, the file was
-        // left behind by a program that was killed.
+        // Remove any existing temporary file. This process holds the lock, so the temporary file
+        // was left behind by a program that was killed.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;
@@ -139,8 +139,8 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Parses the content of `packed-refs`. Returns the header to use when the file is rewritten, and
-/// the lines of each ref.
+/// Parses the content of `packed-refs`. Returns the header for the rewritten file and the lines of
+/// each ref.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

@@ -1,9 +1,9 @@
-//! Fetches branches into a quarantine.
+//! Fetches branches into a temporary quarantine repository.
 //!
-//! The quarantine is a temporary repository that uses the store's repository as an alternate. `git`
-//! fetches objects into the quarantine, checks every object (`fetch.fsckObjects`), and verifies
-//! that no object is missing. The objects are moved to the store's repository only if `git`
-//! succeeds, so a partial fetch is never visible.
+//! The quarantine uses the store's repository as an alternate. `git` fetches objects into the
+//! quarantine, checks every object (`fetch.fsckObjects`), and verifies that no object is missing.
+//! The objects are moved to the store's repository only if `git` succeeds, so a partial fetch is
+//! never visible.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,8 +29,7 @@ pub(super) fn fetch(
     cancel: &CancelFlag,
 ) -> std::result::Result<Id, FetchError> {
     let quarantine = Quarantine::new(refs)?;
-    // Open the repository again to read its settings, which may have changed since the server was
-    // started.
+    // Reopen the repository to read its settings, which may have changed since the server started.
     let dir = refs.repository.git_dir();
     let served = gix::open_opts(dir, open_options()).map_err(|error| open_error(dir, error))?;
     fetch::fetch(&quarantine.dir, &served, url, branch, limits, cancel)?;
@@ -61,8 +60,8 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // If this server is killed, the next server that starts removes the directory, because the
-        // directory's name has this prefix.
+        // The prefix of the directory's name causes the next server to remove the directory if this
+        // server is killed.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
@@ -80,8 +79,8 @@ impl Quarantine {
         fs::write(self.dir.join("config"), config)?;
         let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(self.dir.join("objects/info/alternates"), alternates)?;
-        // Copy the list of shallow commits, so that `git` does not look for their parents, which
-        // are not stored.
+        // Copy the list of shallow commits, so that `git` does not look for the parents of these
+        // commits, which are not stored.
         match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

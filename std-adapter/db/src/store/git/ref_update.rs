@@ -1,8 +1,8 @@
 //! Updates, renames and removes branches while holding their locks.
 //!
-//! Other programs see either the old state or the new state of a branch. To update a branch, its
-//! lock file is renamed. To rename a branch, the file `packed-refs` is replaced. At any time, the
-//! file contains exactly one of the two names.
+//! Other programs see either the old state or the new state of a branch. A branch is updated by
+//! renaming its lock file. A branch is renamed by replacing the file `packed-refs`, which contains
+//! exactly one of the two names at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ impl Refs<'_> {
     /// Applies either all of the updates or none of them. Returns `false` if a branch is not at its
     /// expected commit.
     ///
-    /// The function `write` must store the objects and sync the files that are passed to it. These
+    /// The function `write` must store the objects and sync the files that are passed to it. The
     /// files are the lock files, which contain the new values of the refs. If a branch is not at
     /// its expected commit, `write` is not called.
     pub(super) fn update(
@@ -135,8 +135,8 @@ impl Refs<'_> {
         self.conflicting_ref(name, except)?.map_or(Ok(()), |other| Err(conflict(name, &other)))
     }
 
-    /// Renames a branch. The new name can be a parent or a child of the old name. Returns `false`
-    /// if the branch is not at `head` or if the new name already exists.
+    /// Renames a branch. The new name can be a parent or a child of the old name, such as `a` and
+    /// `a/b`. Returns `false` if the branch is not at `head` or if the new name already exists.
     pub(super) fn rename(
         &self,
         old: &BranchName,
@@ -158,8 +158,8 @@ impl Refs<'_> {
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
         // Pack the branch and remove its loose file, so that the branch can be renamed with a
-        // single change to `packed-refs`. The loose file must also be removed because the new name
-        // may require a directory with the same name.
+        // single change to `packed-refs`. Another reason to remove the loose file is that the new
+        // name may require a directory at its path.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -174,7 +174,8 @@ impl Refs<'_> {
                 .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
                 .map_err(failed)
         })?;
-        // From here on, failures are only logged, because the branch has already been renamed.
+        // From here on, errors are logged but not returned, because the branch has already been
+        // renamed.
         for tree in &work_trees {
             if let Err(error) = self.set_head(tree, &new, deadline) {
                 tracing::error!(
@@ -193,7 +194,7 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// Renames the reflog of a branch. Failures are logged but not returned.
+    /// Renames the reflog of a branch. Errors are logged but not returned.
     fn move_log(&self, old: &[u8], new: &[u8]) {
         let [from, to, temporary] = [old, new, b"refs/.datakit-renamed"]
             .map(|name| self.common().join("logs").join(OsStr::from_bytes(name)));
@@ -213,7 +214,7 @@ impl Refs<'_> {
     }
 
     /// Renames or removes the section `[branch "NAME"]` in the configuration, as `git branch` does.
-    /// Failures are logged but not returned.
+    /// Errors are logged but not returned.
     fn move_settings(&self, old: &[u8], new: Option<&[u8]>) {
         let config = self.common().join("config");
         let title = format!("[branch \"{}\"]", short_name(old).replace('"', "\\\""));
@@ -267,8 +268,8 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // Ignore the error if the ref has no loose file, because the ref may be packed. There
-            // can even be a directory at the path of a packed ref.
+            // Ignore the error if the ref has no loose file, because the ref may be packed. The
+            // path of a packed ref can even be a directory.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
@@ -300,8 +301,8 @@ impl Refs<'_> {
     }
 }
 
-/// Updates work trees and then calls `update_refs`. If either step fails, reverts the updates of
-/// the work trees.
+/// Updates work trees and then calls `update_refs`. Reverts the updates of the work trees if either
+/// step fails.
 fn with_work_trees(
     updates: &[WorkTreeUpdate],
     update_refs: impl FnOnce() -> Result<()>,

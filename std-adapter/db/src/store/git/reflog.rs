@@ -19,10 +19,10 @@ use crate::Id;
 use crate::model::identity::{Authorship, Identity};
 use crate::model::object::{Object, ObjectKind};
 
-/// The data from which the author and the message of a reflog entry are derived.
+/// The data that determines the author and the message of a reflog entry.
 pub(super) struct ReflogReason<'a> {
-    /// The objects that were written for the update. If the new head of the branch is among these
-    /// objects, the reflog entry contains the committer and the subject of that commit.
+    /// The objects that were written for the update. If they include the new head of the branch,
+    /// the reflog entry contains the committer and the subject of that commit.
     pub(super) objects: &'a [(Id, Object)],
     /// The author of reflog entries for updates that do not write a commit.
     pub(super) identity: &'a Identity,
@@ -131,7 +131,8 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // Removed branches have left empty directories at the path of the reflog.
+                    // The path of the reflog is a directory that contains only empty directories,
+                    // which removed branches have left behind.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

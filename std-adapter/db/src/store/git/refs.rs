@@ -22,7 +22,7 @@ use crate::{BranchName, Error, Id, Result};
 /// The prefix of all full branch names.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// The maximum length of a chain of symbolic refs. The program `git` has the same limit.
+/// The maximum length of a chain of symbolic refs. `git` has the same limit.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.
@@ -139,7 +139,7 @@ impl Refs<'_> {
             let id = match target {
                 RefTarget::Missing => None,
                 RefTarget::Object(id) => Some(id),
-                // Leave out symbolic branches whose target is broken or missing.
+                // Leave out symbolic branches whose target is damaged or missing.
                 RefTarget::Symbolic(_) => self.resolve(&name).ok().and_then(|(_, id)| id),
             };
             heads.extend(id.map(|id| (branch, id)));
@@ -158,8 +158,8 @@ impl Refs<'_> {
             .filter(|(target, _)| *target != RefTarget::Missing)
             .map(|(target, name)| (name, target))
             .collect();
-        // Read the packed refs after the loose refs, because a loose ref can be packed while the
-        // refs are being read.
+        // Read the packed refs after the loose refs, because a loose ref can be packed in the
+        // meantime.
         if let Some(packed) = self.packed_refs()? {
             let packed =
                 packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
@@ -174,8 +174,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in the `shallow` file.
     ///
-    /// Does not use gix's `Repository::shallow_commits`, which caches the list and does not notice
-    /// a new file unless the modification time has increased.
+    /// The `Repository::shallow_commits` function of gix cannot be used, because it caches the list
+    /// and does not detect a new file unless the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -185,8 +185,8 @@ impl Refs<'_> {
         }
     }
 
-    /// Returns the existing branch that prevents the creation of `branch`. Returns `None` if there
-    /// is no such branch, or if `branch` itself exists.
+    /// Returns the name of the existing branch that prevents the creation of `branch`. Returns
+    /// `None` if there is no such branch, or if `branch` itself exists.
     pub(super) fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let (name, head) = self.resolve(&branch.full())?;
         if head.is_some() {
@@ -195,8 +195,8 @@ impl Refs<'_> {
         Ok(self.conflicting_ref(&name, None)?.map(|other| short_name(&other)))
     }
 
-    /// Returns the ref that prevents the creation of `name`. For example, `a` and `a/b` prevent
-    /// each other's creation. Ignores the ref `except`, which is about to be removed.
+    /// Returns the name of the ref that prevents the creation of `name`. For example, `a` and `a/b`
+    /// prevent each other's creation. Ignores the ref `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -250,9 +250,8 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. Such an error means that the
-/// file is missing, that a parent directory is a file, or that there is a directory at the path of
-/// the ref.
+/// Returns whether an error means that a loose ref does not exist. Such an error occurs if the file
+/// is missing, if a parent directory is a file, or if the path of the ref is a directory.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

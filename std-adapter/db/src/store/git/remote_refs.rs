@@ -15,8 +15,8 @@ const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
     /// Returns a variant of the name `remote` for which the ref of `branch` does not conflict with
-    /// any other ref. Appends a `+` to the name for each conflict. For example, the ref of a branch
-    /// `a/b` conflicts with the ref of a branch `a` that was fetched earlier.
+    /// any existing ref. Appends `+` to the name until there is no conflict. For example, the ref
+    /// of a branch `a/b` conflicts with the ref of a branch `a` that was fetched earlier.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {
@@ -59,8 +59,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of all remotes for whose names `matches` returns `true`. The refs do not
-    /// have to be locked, because no program other than this server updates them.
+    /// Removes the refs of all remotes whose names `matches` accepts. The refs need not be locked,
+    /// because no other program updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

@@ -1,16 +1,16 @@
-//! Gives a server exclusive use of a repository, and removes lock files that were left behind by a
-//! killed server.
+//! Gives a server exclusive use of a repository and removes lock files left behind by a killed
+//! server.
 //!
 //! A branch is locked while the file `BRANCH.lock` exists. If a server is killed or the power
-//! fails, the lock file remains, and the branch could never be changed again. The lock file does
-//! not record which program created it. Therefore, every server holds an flock on the file
-//! `datakit.lock` while it is running. The kernel releases the flock when the process exits. A
-//! server that has acquired the flock knows that no other server is running, and can remove old
-//! lock files. The file `datakit.lock` itself is never removed.
+//! fails, the lock file remains and prevents all later changes to the branch. A lock file does not
+//! record which program created it. Therefore, every server holds an flock on the file
+//! `datakit.lock` while it is running. The kernel releases the flock when the process exits. After
+//! a server has acquired the flock, no other server can be running, so old lock files can be
+//! removed. The file `datakit.lock` itself is never removed.
 //!
-//! The program `git` does not use `datakit.lock`, but it locks a branch only for a very short time.
-//! A lock file that has not changed for the time [`GRACE`] is therefore considered abandoned. The
-//! program `git` waits for `packed-refs.lock` for the same time.
+//! `git` does not use `datakit.lock`, but it locks a branch only for a very short time. A lock file
+//! that has not changed for [`GRACE`] is therefore considered abandoned. `git` waits for
+//! `packed-refs.lock` for the same length of time.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -40,7 +40,7 @@ impl Drop for ServerLock {
 impl ServerLock {
     /// Locks the repository at `dir`, whose common Git directory is `common`, and removes abandoned
     /// lock files. Returns `None` if the file system is read-only, because a read-only repository
-    /// does not have to be locked.
+    /// need not be locked.
     ///
     /// # Errors
     /// Returns [`Error::Store`] if another server holds the lock.
@@ -88,9 +88,8 @@ fn remove_abandoned(common: &Path) -> io::Result<()> {
     collect_locks(&common.join("refs"), &mut locks)?;
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
-    // The file `packed-refs.new` exists only while `packed-refs.lock` is held. The list does not
-    // include `index.lock`, because `git commit` holds that lock while the user writes the commit
-    // message.
+    // `packed-refs.new` exists only while a program holds `packed-refs.lock`. `index.lock` is not
+    // listed, because `git commit` holds that lock while the user writes the commit message.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {
@@ -114,7 +113,7 @@ fn is_old(found: &Metadata) -> bool {
     found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
 }
 
-/// Returns metadata from which it can be determined whether a file was replaced or modified.
+/// Returns the metadata that changes when a file is replaced or modified.
 fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
@@ -134,8 +133,8 @@ fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result
     Ok(())
 }
 
-/// Converts a "not found" error to `None`. Such an error can occur at any time, because other
-/// programs remove files.
+/// Converts a "not found" error to `None`. This error can occur at any time, because other programs
+/// remove files.
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

@@ -240,7 +240,7 @@ fn every_fsync_level_writes_objects_before_the_branch() {
     for fsync in [Fsync::All, Fsync::Files, Fsync::None] {
         let repository = TempRepository::new(&format!("{fsync:?}"));
         let store = GitStore::open(&repository.0).unwrap().with_fsync(fsync);
-        // Write more objects than a batch can contain.
+        // Write more objects than fit into one batch.
         let mut objects: Vec<_> =
             (0..50).map(|n: u8| Object::new(ObjectKind::Blob, [n]).unwrap()).collect();
         let (tree, empty) = encode_tree([]).unwrap();

@@ -15,14 +15,14 @@ use crate::store::{RefChanges, WatchGuard};
 /// branch causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// The minimum time between two polls, which detect changes that the system did not report.
+/// The minimum time between two polls. A poll detects changes that the system did not report.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The time between two polls of all branches, if the system reports changes to files.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The watcher spends at most 1/`POLL_SHARE` of the time on polls. If there are many branches,
-/// polls are therefore less frequent.
+/// The watcher spends at most 1/`POLL_SHARE` of the time polling, so polls are less frequent if
+/// there are many branches.
 const POLL_SHARE: u32 = 100;
 
 /// A watcher for `refs/heads` and `packed-refs`. Dropping the `Watcher` stops it.
@@ -46,8 +46,7 @@ impl Watcher {
         let full_interval = if notifier.is_ok() { FULL_POLL_INTERVAL } else { POLL_INTERVAL };
         let poller = Poller { changed, full_interval };
         std::thread::spawn(move || poller.run(&events));
-        // The notifier holds a clone of the sender, which is dropped at the same time as the
-        // sender.
+        // The notifier holds a clone of the sender, so it must be dropped together with the sender.
         Watcher { _sender: sender, _notifier: notifier.ok() }
     }
 }
@@ -79,7 +78,7 @@ impl RefPaths {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
             _ if event.need_rescan() => return Some(RefChanges::Any),
-            // Ignore read events, because the watcher itself reads the branches and would trigger
+            // Ignore read events, because the watcher reads the branches itself and would trigger
             // itself in an endless loop.
             EventKind::Access(_) => return None,
             // Report that any branch may have changed, because files may have been created in a new
@@ -106,7 +105,7 @@ impl RefPaths {
     }
 }
 
-/// A poller, which calls `changed` after events and at regular intervals.
+/// A poller that calls `changed` after events and at regular intervals.
 struct Poller {
     changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
     /// The time between two polls of all branches.

@@ -35,7 +35,7 @@ pub(super) struct WorkTree {
     dir: Option<PathBuf>,
 }
 
-/// The way in which a work tree uses a branch.
+/// How a work tree uses a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BranchUse {
     /// `HEAD` points to the branch.
@@ -200,8 +200,8 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // An exit status of 1 means that there may be changes. The next two commands check whether
-        // a file has actually changed.
+        // An exit status of 1 means that there may be changes. The next two commands then check
+        // whether a file has actually changed.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -223,8 +223,8 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates the index and the files of the work tree. If an error is returned, both are
-    /// unchanged.
+    /// Updates the index and the files of the work tree. If an error is returned, neither has
+    /// changed.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
@@ -242,13 +242,13 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`, and retries while another program, such as `git status`, holds the lock on the
+    /// Runs `git`, retrying while another program, such as `git status`, holds the lock on the
     /// index.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
             let output = self.git_once(args)?;
-            // If `git update-index -q` fails, it does not print a message.
+            // `git update-index -q` does not print a message when it fails.
             let silent = output.status.code() == Some(128) && output.stderr.is_empty();
             let locked =
                 String::from_utf8_lossy(&output.stderr).contains("index.lock': File exists");
@@ -270,8 +270,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error. The message begins with the reason, because a long message is truncated
-    /// before it is sent to the client.
+    /// Returns an error. The reason comes first, because a long message is truncated before it is
+    /// sent to the client.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");

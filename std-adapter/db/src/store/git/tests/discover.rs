@@ -1,4 +1,4 @@
-//! Tests that open repositories of every layout and format.
+//! Tests for opening repositories of every layout and format.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

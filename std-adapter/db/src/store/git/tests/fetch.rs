@@ -1,5 +1,5 @@
-//! Tests that fetch from local paths and over `ssh`. The settings of the repository replace `ssh`
-//! with a script.
+//! Tests for fetches from local paths and over `ssh`. In the settings of each repository, a script
+//! replaces `ssh`.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -71,7 +71,7 @@ fn a_silent_server_times_out() {
     let here = TempRepository::new("silent");
     let store =
         GitStore::open(&here.0).unwrap().with_fetch_limits(limits_with_timeout(Some(SHORT)));
-    // The system accepts connections even though no thread calls `accept`.
+    // The kernel accepts connections even though no thread calls `accept`.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     for scheme in ["git", "http", "https"] {
@@ -230,7 +230,7 @@ fn cancelling_kills_everything_that_git_started() {
     let (cancel, url) = (CancelFlag::default(), pair.url());
     std::thread::scope(|scope| {
         let fetch = scope.spawn(|| store.fetch_cancellable("r", &url, &master(), &cancel));
-        // Opening the FIFO blocks until the script has opened it too.
+        // Opening the FIFO blocks until the script has also opened it.
         let far = fs::File::open(&fifo).unwrap();
         cancel.cancel();
         assert_eq!(fetch.join().unwrap(), Err(FetchError::Git(GitError::Cancelled)));

@@ -1,4 +1,4 @@
-//! Tests that fetch over HTTP.
+//! Tests for fetches over HTTP.
 
 #[path = "../../../../tests/common/http_backend.rs"]
 mod http_backend;

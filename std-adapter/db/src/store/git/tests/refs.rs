@@ -1,5 +1,5 @@
-//! Tests that compare the store with `git`: the names that are valid for branches, and the names
-//! that conflict with each other.
+//! Tests that the store and `git` agree on which branch names are valid and which branch names
+//! conflict with each other.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ fn names(store: &dyn Store) -> Vec<String> {
     store.heads().unwrap().iter().map(|(name, _)| name.to_string()).collect()
 }
 
-/// Returns unusual branch names. The program `git` rejects about half of them.
+/// Returns unusual branch names, about half of which `git` rejects.
 fn odd_names() -> Vec<String> {
     let mut odd: Vec<String> = (1..=127).map(|byte| format!("a{}b", char::from(byte))).collect();
     let parts =
@@ -185,7 +185,7 @@ fn a_rename_is_atomic_and_keeps_the_reflog() {
     let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     repository.git(&["-c", "core.logAllRefUpdates=always", "branch", "a", &id.to_string()]);
-    // All following renames affect only `packed-refs`.
+    // All subsequent renames affect only `packed-refs`.
     repository.git(&["pack-refs", "--all"]);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -224,9 +224,9 @@ fn updates_succeed_while_git_removes_empty_directories() {
                 scope.spawn(move || {
                     for number in 0..100 {
                         let branch = format!("deep/{worker}/down");
-                        // Use new commits in every iteration. Otherwise, `git pack-refs` could
-                        // remove a loose file that was written again after the branch had been
-                        // packed, because the file contains the packed commit.
+                        // Use new commits in every iteration. If a commit were reused, `git
+                        // pack-refs` could remove a loose file that was written after the branch
+                        // had been packed, because the file would contain the packed commit.
                         let [a, b] = ["a", "b"]
                             .map(|side| write_commit(store, &format!("{worker} {number} {side}")));
                         assert!(set_branch(store, &branch, None, Some(a)), "{number}");

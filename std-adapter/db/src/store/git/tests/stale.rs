@@ -24,7 +24,7 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
         .map(|entry| entry.unwrap().path())
         .collect();
     let index = packs.iter().find(|path| path.extension().is_some_and(|end| end == "idx")).unwrap();
-    // After this read, gix has listed the packs but has not opened any of them.
+    // After this read, gix has listed the packs but has opened none of them.
     let loose = write_commit(&store, "loose");
     assert!(store.read(loose).unwrap().is_some());
     let away = index.with_extension("away");

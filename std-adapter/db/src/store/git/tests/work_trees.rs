@@ -1,4 +1,4 @@
-//! Tests that update branches that are checked out in work trees.
+//! Tests for updates of branches that are checked out in work trees.
 
 use std::fs;
 use std::path::PathBuf;
