@@ -35,7 +35,7 @@ func (b *Branch) Remove(ctx context.Context) error {
 // fails with ErrNotFastForward if the commit is not a descendant, for example because somebody else
 // has moved the branch.
 func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
-	err := b.client.files.Command(ctx, b.dir+"/fast-forward", string(commit.hash))
+	err := b.client.command(ctx, b.dir+"/fast-forward", string(commit.hash))
 	return failed("fast-forward", b.name, err)
 }
 

@@ -26,10 +26,8 @@ func Dial(ctx context.Context, network, address string) (*Client, error) {
 	return NewClient(files), nil
 }
 
-// NewClient returns the database at the root of a connection.
-//
-// The dialect should be 9P2000.u. The errors of 9P2000.L have no texts, so ErrConflict,
-// ErrOpenConflicts and ErrNotFastForward cannot be told apart. 9P2000 has no symbolic links.
+// NewClient returns the database at the root of a connection. In the dialect 9P2000, symbolic links
+// cannot be created.
 func NewClient(files *p9.Client) *Client {
 	return &Client{files: files}
 }
@@ -110,14 +108,15 @@ func (c *Client) Tree(id string) *Tree {
 // only until Fetch returns, so let a branch point to it soon.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
 	dir := "remotes/" + uniqueName()
+	// The directory may exist even if the next request is cancelled. The original server cannot
+	// remove it.
+	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
 	if err := c.files.Mkdir(ctx, dir, 0o755); err != nil {
 		return nil, failed("fetch", url, err)
 	}
-	// The original server cannot remove remotes.
-	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
 	err := c.files.WriteFile(ctx, dir+"/url", []byte(url))
 	if err == nil {
-		err = c.files.Command(ctx, dir+"/fetch", branch)
+		err = c.command(ctx, dir+"/fetch", branch)
 	}
 	var head string
 	if err == nil {

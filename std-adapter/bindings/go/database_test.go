@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -270,4 +271,36 @@ func TestGoroutinesShareOneConnection(t *testing.T) {
 		t.Fatalf("the directories are %v, %v", names, err)
 	}
 	noLeaks(t, client.Files())
+}
+
+func TestFetchBringsCommitsOfAnotherRepository(t *testing.T) {
+	ctx := within(t)
+	client := connect(t, p9.DialectU)
+	dir := t.TempDir()
+	script := `git init -q -b main . && echo hello >motd && git add motd &&
+		git -c user.name=Test -c user.email=test@example.org commit -q -m First`
+	git := exec.Command("sh", "-c", script)
+	git.Dir = dir
+	if output, err := git.CombinedOutput(); err != nil {
+		t.Fatalf("git: %v: %s", err, output)
+	}
+	head, err := client.Fetch(ctx, dir, "main")
+	check(t, err)
+	check(t, masterOf(t, client).FastForward(ctx, head))
+	content, err := head.Tree().ReadFile(ctx, "motd")
+	check(t, err)
+	if string(content) != "hello\n" {
+		t.Fatalf("the file has %q", content)
+	}
+	if _, err := client.Fetch(ctx, dir, "nope"); err == nil {
+		t.Fatal("a branch that does not exist was fetched")
+	}
+	noRemotes := func() bool {
+		entries, err := client.Files().ReadDir(ctx, "remotes")
+		return err == nil && len(entries) == 0
+	}
+	for !noRemotes() {
+		check(t, ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
 }

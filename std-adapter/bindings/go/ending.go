@@ -46,10 +46,10 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	var refused *p9.Error
 	if !options.FastForwardOnly && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
 		// The original server has no options and does not reply with the new head.
-		head, err = "", tx.client.files.Command(ctx, tx.dir+"/ctl", "commit")
+		head, err = "", tx.client.command(ctx, tx.dir+"/ctl", "commit")
 	}
 	if err != nil {
-		return nil, failed("commit", tx.branch.name, err)
+		return nil, failed("commit", tx.branch.name, tx.client.explain(ctx, tx.dir+"/ctl", err))
 	}
 	tx.ended.Store(true)
 	if strings.TrimSpace(head) != "" {
@@ -111,7 +111,7 @@ func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error
 	if tx.Ended() {
 		return nil, failed("merge", theirs.String(), ErrTransactionEnded)
 	}
-	err := tx.client.files.Command(ctx, tx.dir+"/merge", string(theirs.hash))
+	err := tx.client.command(ctx, tx.dir+"/merge", string(theirs.hash))
 	if err != nil {
 		return nil, failed("merge", theirs.String(), err)
 	}

@@ -1,6 +1,7 @@
 package datakit
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strings"
@@ -98,9 +99,9 @@ func kindOf(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Merge conflict: "):
 		return ErrConflict
-	case text == "conflicts file is not empty":
+	case strings.HasPrefix(text, "conflicts file is not empty"):
 		return ErrOpenConflicts
-	case text == "not-fast-forward":
+	case strings.HasPrefix(text, "not-fast-forward"):
 		return ErrNotFastForward
 	case strings.HasPrefix(text, "invalid-hash "):
 		return ErrInvalidHash
@@ -110,6 +111,30 @@ func kindOf(text string) error {
 		return ErrNotDir
 	}
 	return nil
+}
+
+// explain adds the reason to an error in 9P2000.L, where an error reply has only a number. The
+// server keeps the reason in the file of the command.
+func (c *Client) explain(ctx context.Context, path string, err error) error {
+	var reply *p9.Error
+	if c.files.Dialect() != p9.DialectL || !errors.As(err, &reply) {
+		return err
+	}
+	text, readErr := c.readText(ctx, path)
+	if readErr != nil {
+		return err
+	}
+	for _, line := range lines(text) {
+		if kindOf(line) != nil {
+			return &p9.Error{Errno: reply.Errno, Text: line}
+		}
+	}
+	return err
+}
+
+// command writes a command to a file of the database.
+func (c *Client) command(ctx context.Context, path, command string) error {
+	return c.explain(ctx, path, c.files.Command(ctx, path, command))
 }
 
 // invalid returns an error about an argument, for which no request was sent.

@@ -163,8 +163,7 @@ func (tx *Transaction) CreateFile(ctx context.Context, path string, content []by
 		if len(content) == 0 {
 			return nil
 		}
-		_, err = file.WriteContext(ctx, content, 0)
-		return err
+		return file.WriteAll(ctx, content)
 	})
 }
 
@@ -198,8 +197,15 @@ func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) e
 
 // ReplaceFile replaces the content of a file that exists. An executable file stays executable.
 func (tx *Transaction) ReplaceFile(ctx context.Context, path string, content []byte) error {
-	return tx.change("replace", path, func(remote string) error {
-		return tx.client.files.WriteFile(ctx, remote, content)
+	return tx.changeFile(ctx, "replace", path, func(file *p9.File) error {
+		// A request of its own, because the original server ignores the flag of Topen.
+		if err := file.SetSize(ctx, 0); err != nil {
+			return err
+		}
+		if err := file.Open(ctx, p9.WriteOnly); err != nil {
+			return err
+		}
+		return file.WriteAll(ctx, content)
 	})
 }
 

@@ -77,6 +77,8 @@ type entry struct {
 	file *p9.File
 	stat *p9.Stat
 	kind Kind
+	// changes is set if the file belongs to a transaction.
+	changes bool
 }
 
 // find walks to a path. The caller must release the file.
@@ -96,7 +98,7 @@ func (t *Tree) find(ctx context.Context, op, path string) (*entry, error) {
 		file.Release()
 		return nil, failed(op, path, err)
 	}
-	return &entry{file: file, stat: stat, kind: kindOfMode(stat.Mode())}, nil
+	return &entry{file: file, stat: stat, kind: kindOfMode(stat.Mode()), changes: t.tx != nil}, nil
 }
 
 func join(dir, path string) string {
@@ -111,7 +113,10 @@ func (e *entry) content(ctx context.Context) ([]byte, error) {
 	if err := e.file.Open(ctx, p9.ReadOnly); err != nil {
 		return nil, err
 	}
-	return e.file.ReadAll(ctx, math.MaxInt32, e.stat)
+	if e.changes {
+		return e.file.ReadAll(ctx, math.MaxInt32)
+	}
+	return e.file.ReadKnown(ctx, math.MaxInt32, e.stat)
 }
 
 // names lists a directory.

@@ -43,7 +43,7 @@ func (f *fid) readLink(ctx context.Context, s *Stat) (string, error) {
 	if err := f.open(ctx, ReadOnly); err != nil {
 		return "", err
 	}
-	target, err := f.readAll(ctx, math.MaxUint16, s)
+	target, err := f.readAll(ctx, math.MaxUint16)
 	return string(target), err
 }
 

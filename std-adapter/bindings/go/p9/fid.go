@@ -25,7 +25,7 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, rest := split(names)
+	first, rest := c.split(names)
 	settle := func(reply []byte) { c.settleWalk(number, len(first), reply) }
 	qids, err := c.walkOnce(ctx, f.number, number, first, settle)
 	if err == nil && len(qids) < len(first) {
@@ -41,7 +41,7 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	walked := &fid{conn: c, number: number, qid: f.qid}
 	walked.moved(qids)
 	for len(rest) > 0 {
-		first, rest = split(rest)
+		first, rest = c.split(rest)
 		qids, err := c.walkOnce(ctx, number, number, first, nil)
 		if err == nil && len(qids) < len(first) {
 			err = shortWalk(qids)
@@ -55,11 +55,17 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	return walked, nil
 }
 
-func split(names []string) (first, rest []string) {
-	if len(names) <= maxWalk {
-		return names, nil
+// split returns the names that fit into one Twalk, at least one, and the rest.
+func (c *conn) split(names []string) (first, rest []string) {
+	// The request has the header, two fids, the number of names and the names.
+	room := int(c.msize) - headerSize - 10
+	for i, name := range names {
+		room -= 2 + len(name)
+		if i == maxWalk || (i > 0 && room < 0) {
+			return names[:i], names[i:]
+		}
 	}
-	return names[:maxWalk], names[maxWalk:]
+	return names, nil
 }
 
 func (f *fid) moved(qids []Qid) {

@@ -50,13 +50,22 @@ func (f *File) Open(ctx context.Context, mode Mode) error {
 }
 
 // ReadAll reads an open file from its start until an empty read. If the file has more than limit
-// bytes, the error is ErrTooLong. If s is not nil, it has the attributes of the file, and the last
-// read is omitted for a file that has a version and this length.
-func (f *File) ReadAll(ctx context.Context, limit int, s *Stat) ([]byte, error) {
+// bytes, the error is ErrTooLong.
+func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err
 	}
-	data, err := f.fid.readAll(ctx, limit, s)
+	data, err := f.fid.readAll(ctx, limit)
+	return data, f.wrap("read", err)
+}
+
+// ReadKnown reads an open file that does not change, with several reads in flight. The attributes
+// have its length. If it has more than limit bytes, the error is ErrTooLong.
+func (f *File) ReadKnown(ctx context.Context, limit int, s *Stat) ([]byte, error) {
+	if err := f.check("read", 0); err != nil {
+		return nil, err
+	}
+	data, err := f.fid.readKnown(ctx, limit, s.size)
 	return data, f.wrap("read", err)
 }
 
@@ -98,10 +107,19 @@ func (f *File) WriteContext(ctx context.Context, p []byte, offset int64) (int, e
 	if err := f.check("write", offset); err != nil {
 		return 0, err
 	}
-	if err := f.fid.writeAll(ctx, p, offset); err != nil {
+	if err := f.fid.writeAll(ctx, p, offset, 1); err != nil {
 		return 0, f.wrap("write", err)
 	}
 	return len(p), nil
+}
+
+// WriteAll writes all of p from the start of an ordinary file, with several writes in flight. After
+// an error, any part of p may have been written.
+func (f *File) WriteAll(ctx context.Context, p []byte) error {
+	if err := f.check("write", 0); err != nil {
+		return err
+	}
+	return f.wrap("write", f.fid.writeAll(ctx, p, 0, window))
 }
 
 // ReadAt implements io.ReaderAt. It reads until p is full or the file ends.

@@ -204,7 +204,7 @@ func (c *Client) ReadFileLimit(ctx context.Context, path string, limit int) ([]b
 			return errorOf(21)
 		}
 		if err = file.open(ctx, ReadOnly); err == nil {
-			data, err = file.readAll(ctx, limit, nil)
+			data, err = file.readAll(ctx, limit)
 		}
 		return err
 	})
@@ -224,7 +224,7 @@ func (c *Client) WriteFile(ctx context.Context, path string, data []byte) error 
 		if err := file.open(ctx, WriteOnly); err != nil {
 			return err
 		}
-		if err := file.writeAll(ctx, data, 0); err != nil {
+		if err := file.writeAll(ctx, data, 0, 1); err != nil {
 			return err
 		}
 		return file.closeAndWait(ctx)
@@ -246,7 +246,7 @@ func (c *Client) CommandReply(ctx context.Context, path, command string) (string
 	var reply []byte
 	err := c.with(ctx, "write", path, func(file *fid) (err error) {
 		if err = file.command(ctx, command, ReadWrite); err == nil {
-			reply, err = file.readAll(ctx, maxDelivery, nil)
+			reply, err = file.readAll(ctx, maxDelivery)
 		}
 		return err
 	})
@@ -260,5 +260,5 @@ func (f *fid) command(ctx context.Context, command string, mode Mode) error {
 	if err := f.open(ctx, mode); err != nil {
 		return err
 	}
-	return f.writeAll(ctx, []byte(command), 0)
+	return f.writeAll(ctx, []byte(command), 0, 1)
 }

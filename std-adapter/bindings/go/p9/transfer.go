@@ -9,12 +9,9 @@ import (
 const window = 8
 
 // readAll reads an open file from its start until an empty read. A file that has more than limit
-// bytes is an error.
-//
-// A file with a version has ordinary content, so several reads can be in flight, and the length in
-// s, which may be nil, can be relied on. The others may be streams or commands, of which each read
+// bytes is an error. One read at a time is in flight, because each read of a stream or of a reply
 // depends on the one before.
-func (f *fid) readAll(ctx context.Context, limit int, s *Stat) ([]byte, error) {
+func (f *fid) readAll(ctx context.Context, limit int) ([]byte, error) {
 	var all []byte
 	for {
 		data, err := f.readData(ctx, msgTread, int(f.iounit), int64(len(all)))
@@ -27,24 +24,19 @@ func (f *fid) readAll(ctx context.Context, limit int, s *Stat) ([]byte, error) {
 		if all = append(all, data...); len(all) > limit {
 			return nil, tooLong("a file", limit, "bytes")
 		}
-		if f.qid.Version == 0 {
-			continue
-		}
-		if s != nil && s.Qid == f.qid && s.size == uint64(len(all)) {
-			return all, nil
-		}
-		if len(data) == int(f.iounit) {
-			rest, err := f.readAhead(ctx, limit-len(all), int64(len(all)))
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, rest...)
-		}
 	}
 }
 
-// readAhead reads with several reads in flight. It stops at the first read that is not full.
-func (f *fid) readAhead(ctx context.Context, limit int, offset int64) ([]byte, error) {
+// readKnown reads an open file that does not change and has this size, with several reads in
+// flight.
+func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, error) {
+	if size > uint64(limit) {
+		return nil, tooLong("a file", limit, "bytes")
+	}
+	unit, end := int64(f.iounit), int64(size)
+	if end <= unit {
+		return f.readPiece(ctx, 0, end)
+	}
 	// Reads that are not needed anymore are flushed.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -52,59 +44,77 @@ func (f *fid) readAhead(ctx context.Context, limit int, offset int64) ([]byte, e
 		data []byte
 		err  error
 	}
-	var all []byte
 	pieces := make(chan chan piece, window)
+	next := int64(0)
 	submit := func() {
 		done := make(chan piece, 1)
 		pieces <- done
-		at := offset
-		offset += int64(f.iounit)
+		start, stop := next, next+unit
+		if stop > end {
+			stop = end
+		}
+		next = stop
 		go func() {
-			data, err := f.readData(ctx, msgTread, int(f.iounit), at)
+			data, err := f.readPiece(ctx, start, stop)
 			done <- piece{data, err}
 		}()
 	}
-	for i := 0; i < window; i++ {
-		submit()
-	}
-	for {
+	var all []byte
+	for int64(len(all)) < end {
+		for next < end && len(pieces) < window {
+			submit()
+		}
 		p := <-<-pieces
 		if p.err != nil {
 			return nil, p.err
 		}
-		if all = append(all, p.data...); len(all) > limit {
-			return nil, tooLong("a file", limit, "bytes")
-		}
-		if len(p.data) < int(f.iounit) {
+		all = append(all, p.data...)
+	}
+	return all, nil
+}
+
+// readPiece reads the bytes from start to stop.
+func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) {
+	var all []byte
+	for {
+		at := start + int64(len(all))
+		if at == stop {
 			return all, nil
 		}
-		submit()
+		data, err := f.readData(ctx, msgTread, int(stop-at), at)
+		if err != nil {
+			return nil, err
+		}
+		if len(data) == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if all == nil {
+			all = data
+		} else {
+			all = append(all, data...)
+		}
 	}
 }
 
-// writeAll writes all of p. Several writes to ordinary files are in flight, so after an error any
-// part of p may have been written.
-func (f *fid) writeAll(ctx context.Context, p []byte, offset int64) error {
+// writeAll writes all of p, with up to this many writes in flight. If there are several, any part
+// of p may have been written after an error.
+func (f *fid) writeAll(ctx context.Context, p []byte, offset int64, atOnce int) error {
+	if len(p) <= int(f.iounit) {
+		return f.writePiece(ctx, p, offset)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	limit := window
-	if f.qid.Version == 0 {
-		limit = 1
-	}
-	errs := make(chan error, limit)
+	errs := make(chan error, atOnce)
 	flying := 0
 	var first error
 	for (len(p) > 0 && first == nil) || flying > 0 {
-		if len(p) > 0 && first == nil && flying < limit {
+		if len(p) > 0 && first == nil && flying < atOnce {
 			n := len(p)
 			if n > int(f.iounit) {
 				n = int(f.iounit)
 			}
 			piece, at := p[:n], offset
 			p, offset = p[n:], offset+int64(n)
-			if flying == 0 && len(p) == 0 {
-				return f.writePiece(ctx, piece, at)
-			}
 			flying++
 			go func() { errs <- f.writePiece(ctx, piece, at) }()
 			continue
