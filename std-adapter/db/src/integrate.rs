@@ -150,8 +150,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass the commit to the store again, although it has already been written, because the
-        // reflog entry contains the commit's message.
+        // The commit has already been written, but pass it to the store again, because the reflog
+        // entry contains the commit's message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {

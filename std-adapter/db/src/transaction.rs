@@ -478,7 +478,7 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended. Returns [`Error::NoMemory`] if the
-    /// merged tree exceeds the limit.
+    /// merged tree exceeds the memory limit.
     pub(crate) fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;
         let mut state = busy.0.open()?;

@@ -24,7 +24,7 @@ const THRESHOLD: u64 = 4 << 20;
 /// the page.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after memory was freed. Several prods are needed, because pages in a
+/// The number of prods after memory has been freed. Several prods are needed, because pages in a
 /// thread's cache are returned one prod later than other pages.
 const PRODS: u32 = 4;
 

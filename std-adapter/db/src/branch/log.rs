@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// A reader that lags behind by more moves than this receives [`Lagged`].
+/// The maximum number of moves by which a reader may lag behind. A slower reader receives
+/// [`Lagged`].
 const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves. An empty log allocates no memory.

@@ -13,8 +13,8 @@ use crate::model::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// A handle to a branch. Renaming the branch redirects the handle to the new name. On each
-/// connection, all files of a branch share one handle.
+/// A handle to a branch. Renaming the branch redirects the handle to the new name. All files of a
+/// branch on the same connection share one handle.
 pub(super) struct BranchHandle {
     pub(super) database: Database,
     pub(super) quota: Arc<Quota>,

@@ -34,7 +34,7 @@ pub(super) struct BranchTable {
 struct State {
     /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
-    /// Branches that are visible even if they have no commit.
+    /// The branches that are visible even if they have no commit.
     made: BTreeSet<BranchName>,
     /// The inode numbers to use for the names of renamed or removed branches, so that a new branch
     /// does not get the inode number of an old branch with the same name. All other inode numbers
@@ -200,7 +200,7 @@ impl BranchTable {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
-    /// Stops keeping the transactions of a branch alive.
+    /// Allows the transactions of a branch to be dropped.
     pub(super) fn drop_transactions(&self, number: u64) {
         // Drop the transactions after releasing the lock, because dropping a transaction can drop a
         // branch handle, and dropping the handle acquires the same lock.

@@ -191,7 +191,7 @@ impl Remote {
             // Do not let the process exit before the fetch has stopped. The exit is not delayed for
             // long, because all fetches are cancelled first.
             let _in_flight = in_flight;
-            // Hold the permit until the fetch has stopped. A cancelled fetch does not stop
+            // Hold the permit until the fetch has stopped, because a cancelled fetch does not stop
             // immediately.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
@@ -243,8 +243,8 @@ impl Drop for FetchedRefs {
             }
         };
         // Use a separate thread, because the connection's thread also serves other connections. An
-        // async task could not be used either, because it would be dropped while the runtime is
-        // shutting down.
+        // async task is not suitable either, because the runtime drops its tasks when it shuts
+        // down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"

@@ -36,8 +36,8 @@ pub(super) struct TransactionDir {
 /// The state that is shared by the files of a transaction.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// The table of open transactions, which contains this transaction while it is open. The
-    /// reference is weak, because the table owns the files of the transaction.
+    /// The table of open transactions, which contains this transaction while the transaction is
+    /// open. The reference is weak, because the table owns the files of the transaction.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,
@@ -130,8 +130,8 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Returns `true` for every entry except `rw`. Removals of these entries succeed without
-    /// effect, because `rm -r` has to remove all entries before it can remove the directory.
+    /// Returns `true` for every entry except `rw`. Removing such an entry succeeds without effect,
+    /// because `rm -r` must remove all entries before it can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }

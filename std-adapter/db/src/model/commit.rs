@@ -11,9 +11,8 @@
 //! ```
 //!
 //! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
-//! it must be valid, because the other lines of an existing commit can contain arbitrary bytes. If
-//! a part of the commit cannot be decoded, it is left empty, as in `git log --format='%an %ae
-//! %aI'`.
+//! it must be valid, because the other lines of an existing commit can contain arbitrary bytes. A
+//! part of the commit that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 

@@ -106,8 +106,7 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // Building the options cannot fail, because it fails only if one of the capacities
-                // is not set.
+                // Building the options cannot fail, because all capacities are set.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }

@@ -71,7 +71,7 @@ impl Listed {
 }
 
 impl Side<'_> {
-    /// Returns `true` if the entries are known to be equal without reading their content.
+    /// Returns `true` if the entries can be recognized as equal without reading their content.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
@@ -94,7 +94,7 @@ pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     }
 }
 
-/// Returns `true` if the directories are known to be equal without reading their entries.
+/// Returns `true` if the directories can be recognized as equal without reading their entries.
 pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
         (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,

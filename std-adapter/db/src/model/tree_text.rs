@@ -86,8 +86,8 @@ impl TreeEntries {
         }
     }
 
-    /// Returns whether a file and a directory may have the same name. If two such entries are not
-    /// adjacent, the names of all entries between them begin with that name.
+    /// Returns whether the entries include a file and a directory with the same name. If the two
+    /// entries are not adjacent, the names of all entries between them begin with the shared name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {

@@ -17,7 +17,7 @@ use crate::{BranchName, Error};
 /// The default maximum number of bytes that a fetch can receive: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// The settings that fetches inherit from the served repository. They determine how other
+/// The settings that fetches inherit from the served repository. These settings determine how other
 /// repositories are reached.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
@@ -162,7 +162,7 @@ pub(crate) fn fetch(
     }
     let failure = stderr.failure();
     Err(match status.code() {
-        // The shell could not find `git`.
+        // The shell exits with status 127 if it cannot find `git`.
         Some(127) => GitError::NotInstalled("git".to_owned()).into(),
         _ if failure.contains("couldn't find remote ref refs/heads/") => FetchError::NoSuchBranch,
         _ if failure.is_empty() => GitError::Failed(format!("git fetch: {status}")).into(),

@@ -45,7 +45,7 @@ pub enum GitError {
     /// The named program, which is either `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// Starting the subprocess or waiting for it failed.
+    /// The subprocess could not be started or waited for.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this amount of time.

@@ -106,7 +106,7 @@ impl Scheme {
     }
 }
 
-/// Checks `USER@HOST`.
+/// Checks the `USER@HOST` part of a URL.
 fn check_host(text: &str) -> Result<(), UrlError> {
     let is_option = text.split('@').any(|part| part.starts_with('-'));
     if is_option { Err(UrlError::HostIsOption) } else { Ok(()) }

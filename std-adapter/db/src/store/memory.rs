@@ -192,7 +192,7 @@ fn check_no_conflict(
     })
 }
 
-/// The name prefix of the directories for temporary repositories, which fetches use.
+/// The name prefix of the temporary repositories that fetches use.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
 /// Returns [`FETCH_PREFIX`], followed by the id of this process.

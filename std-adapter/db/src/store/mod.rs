@@ -209,7 +209,7 @@ pub struct RefUpdate<'a> {
     pub branch: &'a BranchName,
     /// The expected head, or `None` if the branch must not exist.
     pub from: Option<Id>,
-    /// The new head, or `None` if the branch is to be removed.
+    /// The new head, or `None` to remove the branch.
     pub to: Option<Id>,
 }
 
@@ -237,5 +237,5 @@ impl RefChanges {
     }
 }
 
-/// A guard that is returned by [`Store::watch`]. Dropping the guard stops watching.
+/// A guard that is returned by [`Store::watch`]. Dropping the guard stops the watch.
 pub trait WatchGuard: Send + Sync {}

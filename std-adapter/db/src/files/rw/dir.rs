@@ -82,7 +82,7 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // If the file already exists, only truncate it, as `open` does with `O_TRUNC`.
+            // If the file already exists, truncate it instead, as `open` does with `O_TRUNC`.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {

@@ -18,7 +18,7 @@ use datakit_server::tree::{Entry, WeakEntry};
 /// traversed recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// The minimum number of entries at which unused entries are removed.
+/// The minimum number of entries in the table before unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
 /// The inodes of one transaction. To change the transaction's tree, lock this table before locking

@@ -61,7 +61,8 @@ impl RwTree {
 
     /// Resets the tree, as [`Transaction::reset`] does, and updates the inodes.
     pub(super) fn reset(&self, to: Id) -> crate::Result<()> {
-        // Read the commit before acquiring the lock.
+        // Read the commit before acquiring the lock, so that the lock is not held while the store
+        // is read.
         self.database.objects().named_commit(to)?;
         self.replace(|transaction| transaction.reset(to))
     }

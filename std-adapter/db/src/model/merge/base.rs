@@ -54,8 +54,8 @@ impl Bases<'_> {
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
             // At a conflicting path, the merged tree contains a file that neither side of the outer
-            // merge contains. The outer merge therefore conflicts too if its sides differ at that
-            // path.
+            // merge contains. Therefore, the outer merge also has a conflict if its sides differ at
+            // that path.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }

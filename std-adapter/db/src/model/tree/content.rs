@@ -65,7 +65,7 @@ impl FileContent {
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns
-    /// [`Error::NoMemory`] if the limit is reached.
+    /// [`Error::NoMemory`] if `space` is exhausted.
     pub(crate) fn edit(
         &mut self,
         objects: &ObjectCache,

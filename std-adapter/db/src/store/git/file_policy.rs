@@ -61,7 +61,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     })
 }
 
-/// Syncs the entries of a directory to the disk.
+/// Syncs the entries of a directory to disk.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -141,8 +141,8 @@ impl LooseWriter {
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. Names the file after a number rather than the
-    /// object's hash, which would spread the files over 256 directories.
+    /// Writes an object to the staging directory. Uses a number as the name of the file, because
+    /// names derived from hashes would spread the files over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,

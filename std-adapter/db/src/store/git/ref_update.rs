@@ -135,8 +135,9 @@ impl Refs<'_> {
         self.conflicting_ref(name, except)?.map_or(Ok(()), |other| Err(conflict(name, &other)))
     }
 
-    /// Renames a branch. The new name can be a parent or a child of the old name, such as `a` and
-    /// `a/b`. Returns `false` if the branch is not at `head` or if the new name already exists.
+    /// Renames a branch. The new name can be a parent or a child of the old name. For example, `a`
+    /// can be renamed to `a/b`. Returns `false` if the branch is not at `head` or if the new name
+    /// already exists.
     pub(super) fn rename(
         &self,
         old: &BranchName,

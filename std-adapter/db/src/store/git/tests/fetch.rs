@@ -1,5 +1,5 @@
-//! Tests for fetches from local paths and over `ssh`. In the settings of each repository, a script
-//! replaces `ssh`.
+//! Tests for fetches from local paths and over `ssh`. The repository's settings make `git` run a
+//! script instead of `ssh`.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;

@@ -54,8 +54,8 @@ fn branch_names_are_valid_if_git_accepts_them() {
         let theirs = git(&repository, &["check-ref-format", "--branch", &odd]).status.success();
         assert_eq!(BranchName::new(&odd).is_ok(), theirs, "{odd:?}");
     }
-    // With a longer component, the name of the lock file would exceed the maximum length of a file
-    // name.
+    // If a component were longer, the name of the lock file would exceed the maximum length of a
+    // file name.
     BranchName::new("x".repeat(250)).unwrap();
     assert!(BranchName::new(format!("a/{}", "x".repeat(251))).is_err());
 }
