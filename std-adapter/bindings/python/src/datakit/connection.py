@@ -274,6 +274,7 @@ class Connection(asyncio.Protocol):
         request = self._requests.get(tag)
         if request is None:
             return
+
         # If there is no tag for a Tflush, the request goes on until its reply arrives.
         def flushed(_: Optional[Reader]) -> None:
             left = self._requests.pop(tag, None)

@@ -7,7 +7,6 @@ import enum
 from types import TracebackType
 from typing import Coroutine, Iterable, Optional, TypeVar
 
-from . import wire
 from .connection import Connection
 from .errors import ProtocolError, ServerError, TooLong
 from .listing import MAX_LISTING, MAX_NAMES, Entry, read_entries, read_stats

@@ -128,7 +128,7 @@ class DatakitFileSystem(AsyncFileSystem):
     def unstrip_protocol(self, name: str) -> str:
         """Returns the URL of a path."""
         if isinstance(self.address, Tcp):
-            return f"{PREFIX}{str(self.address)[len('tcp://'):]}{self._strip_protocol(name)}"
+            return f"{PREFIX}{str(self.address)[len('tcp://') :]}{self._strip_protocol(name)}"
         return f"{PREFIX}{self._strip_protocol(name)}"
 
     @staticmethod
@@ -147,7 +147,7 @@ class DatakitFileSystem(AsyncFileSystem):
     async def _client(self) -> Client:
         """Returns the connection, which all callers share."""
         task = self._connecting
-        if task is None or (task.done() and (task.exception() or task.result().closed)):
+        if task is None or (task.done() and not is_usable(task)):
             task = asyncio.ensure_future(Client.connect(self.address, uname=self.uname))
             self._connecting = task
         return await asyncio.shield(task)
@@ -489,6 +489,11 @@ class DatakitFile(AbstractBufferedFile):
     def discard(self) -> None:
         """Forgets the content."""
         self._content.clear()
+
+
+def is_usable(done: "asyncio.Task[Client]") -> bool:
+    """Tells whether an attempt to connect succeeded and the connection still exists."""
+    return not done.cancelled() and done.exception() is None and not done.result().closed
 
 
 def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
