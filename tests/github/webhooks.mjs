@@ -20,7 +20,7 @@ describe("webhooks", () => {
 
   /** The events since the last call of this function. */
   async function settled() {
-    await fake.run("settle");
+    assert.equal((await fake.run("settle")).lost, 0);
     return received.splice(0);
   }
 

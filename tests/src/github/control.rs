@@ -32,7 +32,7 @@ impl Answers for Control {
         let result = match arguments {
             Ok(_) if command == "settle" => {
                 github.settle().await;
-                Ok(Value::Null)
+                Ok(json!({ "lost": github.lost() }))
             }
             Ok(arguments) => run(&github, &command, &Arguments(arguments)),
             Err(error) => Err(format!("the body is not JSON: {error}")),

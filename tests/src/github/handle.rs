@@ -232,6 +232,12 @@ impl GitHub {
         self.shared.world.lock().outbox.delivered.iter().cloned().collect()
     }
 
+    /// The number of events that were lost because too many waited for their delivery. A test that
+    /// expects all events checks that it is 0.
+    pub fn lost(&self) -> u64 {
+        self.shared.world.lock().outbox.lost
+    }
+
     /// Waits until all events are delivered, including those that wait for a later event.
     pub async fn settle(&self) {
         self.until("all events are delivered", |github| {

@@ -9,6 +9,9 @@ const WAITING: usize = 10_000;
 /// The deliveries that the fake remembers.
 const REMEMBERED: usize = 10_000;
 
+/// The limit of the number of faults.
+const MOST_FAULTS: usize = 1_000;
+
 /// A fault of a delivery.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -75,6 +78,7 @@ impl Outbox {
     }
 
     pub(crate) fn fault(&mut self, event: &str, fault: DeliveryFault, times: u32) {
+        assert!(self.faults.len() < MOST_FAULTS, "more than {MOST_FAULTS} faults");
         self.faults.push((event.into(), fault, times));
     }
 

@@ -15,6 +15,9 @@ use super::state::World;
 /// The statuses of one commit and context that GitHub accepts.
 pub(crate) const MOST: usize = 1000;
 
+/// The statuses of one commit that the fake keeps.
+const MOST_OF_COMMIT: usize = 100_000;
+
 /// The characters of the longest description.
 const LONGEST: usize = 140;
 
@@ -89,8 +92,9 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
         let message = "target_url must use http(s) scheme";
         return Err(Reply::invalid("Status", "target_url", "custom", Some(message)));
     }
-    let all = repo.statuses.get(sha).into_iter().flatten();
-    if all.filter(|status| status.context == context).count() >= MOST {
+    let all = repo.statuses.get(sha).map_or(&[][..], Vec::as_slice);
+    let same = all.iter().filter(|status| status.context == context).count();
+    if same >= MOST || all.len() >= MOST_OF_COMMIT {
         let message = "This SHA and context has reached the maximum number of statuses.";
         return Err(Reply::invalid("Status", "", "custom", Some(message)));
     }
