@@ -40,7 +40,7 @@ impl SparseBytes {
         SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
 
-    /// Creates content that consists of a copy of `bytes`.
+    /// Creates content from a copy of `bytes`.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the

@@ -10,7 +10,7 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 use crate::budget::{Budget, Reservation};
 
 /// The maximum number of locked ranges per file. Without a limit, a client could create any number
-/// of ranges by locking every second byte.
+/// of ranges by locking every other byte.
 const MAX_RANGES: usize = 4096;
 /// The number of bytes that are reserved for each range.
 const RANGE_COST: u64 = 512;
@@ -33,8 +33,8 @@ struct LockTable {
 
 #[derive(Debug, Clone)]
 struct LockedRange {
-    /// The number of the open file with which the lock was acquired. When the open file is closed,
-    /// the lock is released.
+    /// The number of the open file through which the lock was acquired. When the open file is
+    /// closed, the lock is released.
     open: u64,
     write: bool,
     start: u64,
@@ -45,8 +45,8 @@ struct LockedRange {
 }
 
 impl Locks {
-    /// Acquires or releases a lock. Returns `false` if the lock conflicts with another lock. If a
-    /// part in the middle of a range is released, the range is split.
+    /// Acquires or releases a lock. Returns `false` if the lock conflicts with another lock.
+    /// Releasing the middle of a range splits the range.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, budget: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -72,7 +72,7 @@ impl Locks {
         Ok(true)
     }
 
-    /// Finds the first lock that conflicts with `lock`, and calls `with` with the result.
+    /// Finds the first lock that conflicts with `lock`, and passes the result to `with`.
     pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,
@@ -83,7 +83,7 @@ impl Locks {
         with(found.as_ref().map(LockedRange::to_lock))
     }
 
-    /// Releases the locks that were acquired with the open file `open`.
+    /// Releases the locks that were acquired through the open file `open`.
     pub(super) fn close(&self, open: u64) {
         if self.used.load(Ordering::Relaxed) {
             let mut table = self.table.lock();

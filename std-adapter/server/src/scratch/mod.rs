@@ -1,9 +1,9 @@
 //! A writable tree in memory, similar to a RAM disk.
 //!
 //! The tree supports files with holes, directories, symbolic links, hard links, owners, times,
-//! extended attributes and advisory locks. Named pipes and devices are only recorded, because the
-//! host of the client implements them. The memory that the tree uses is limited. The time of the
-//! last read is not recorded.
+//! extended attributes and advisory locks. The tree stores only the metadata of named pipes and
+//! devices, because the client's host implements them. The tree's memory usage is limited. Reads do
+//! not update access times.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links

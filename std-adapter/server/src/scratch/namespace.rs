@@ -81,7 +81,7 @@ impl Scratch {
 }
 
 impl Dentry {
-    /// Moves the dentry from the directory `from` to `dir`, renames it to `name` and removes
+    /// Moves the dentry from the directory `from` to `dir`, renames it to `name`, and removes
     /// `replaced`.
     fn move_to(
         &self,
@@ -104,7 +104,7 @@ impl Dentry {
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
         // An entry that stays in its directory keeps its cookie. If each rename assigned a new
-        // cookie, a client that lists the directory might never reach its end.
+        // cookie, a client that lists the directory might never reach the end of the listing.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())
@@ -142,7 +142,7 @@ impl Dentry {
         dir.inode().content_changed();
     }
 
-    /// Removes the name from `dir` permanently. Only empty directories can be removed.
+    /// Removes the name from `dir` permanently. Fails if the name refers to a non-empty directory.
     fn remove_from(&self, dir: &Dentry) -> Result<()> {
         if let Ok(entries) = self.inode().entries() {
             let mut entries = entries.write();

@@ -1,5 +1,5 @@
-//! Writes to an extended attribute. The writes take effect when the client closes the file that
-//! represents the attribute.
+//! Collects writes to an extended attribute. The writes take effect when the client closes the file
+//! that represents the attribute.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

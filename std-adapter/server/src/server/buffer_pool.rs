@@ -9,9 +9,9 @@ use datakit_core::serve::Buffer;
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// The size for blocking reads from streams, and for most listings and text files.
+/// The buffer size for blocking reads from streams, most listings and most text files.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
-/// The size for requests without data, and for most replies.
+/// The buffer size for requests without data and for most replies.
 const SMALL: usize = 256;
 
 /// The offset within a page at which a large buffer starts. Buffers from the C library's allocator

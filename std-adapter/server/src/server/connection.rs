@@ -36,7 +36,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason why a connection ended.
+/// The reason a connection ended.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The peer closed the connection, the transport failed, or a message was invalid.
@@ -110,7 +110,7 @@ impl ConnectionEntry {
         ConnectionEntry { state, number, peer, span }
     }
 
-    /// Serves the connection until it is closed, and logs both its start and its end.
+    /// Serves the connection until it is closed, and logs when it opens and when it closes.
     pub(super) async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
         let (peer, stats) = (&self.peer, &self.state.stats);
         info!(peer = peer.name, "connected");
@@ -214,7 +214,7 @@ fn serve<'c, V: Vfs>(
     }
 }
 
-/// A timer that measures how long the connection has had no requests.
+/// A timer that measures how long the connection has had no requests in flight.
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
@@ -229,8 +229,8 @@ impl IdleTimer {
         IdleTimer { timeout, timer, requests: 0, since: Instant::now() }
     }
 
-    /// Returns `Ready` after the timeout. A blocked read of a stream is in flight, so it keeps the
-    /// connection alive.
+    /// Returns `Ready` once the timeout has expired. A blocked read from a stream counts as a
+    /// request in flight, so it keeps the connection alive.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
@@ -275,8 +275,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls all workers, and adds another if all of them are busy. While more than `max_buffered`
-    /// bytes are buffered, further requests that would block on a file are refused.
+    /// Polls all workers and adds another worker if all of them are busy. While more than
+    /// `max_buffered` bytes are buffered, further requests that would block on a file are refused.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;
@@ -308,8 +308,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates a list of at most `max` slots, but at least two. While the request in the first slot
-    /// waits, the second slot is needed for the next request.
+    /// Creates a list with room for `max` slots, or for two if `max` is smaller. The second slot is
+    /// needed for the next request while the request in the first slot waits.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

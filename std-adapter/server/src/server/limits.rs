@@ -82,7 +82,7 @@ limits! {
 /// `git` processes, metrics and standard output.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// The number of descriptors used by the reactor of a serving thread.
+/// The number of descriptors that the reactor of each serving thread uses.
 const DESCRIPTORS_PER_THREAD: u64 = 4;
 
 /// The maximum number of serving threads.

@@ -120,8 +120,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, so log only the first of several
-                // consecutive failures.
+                // Accepting can fail a hundred times a second, so log only the first of consecutive
+                // failures.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -149,8 +149,8 @@ impl Listener {
         }
     }
 
-    /// Accepts a connection using the spare descriptor, and closes it immediately. Otherwise, the
-    /// client would have to wait until a descriptor is free.
+    /// Closes the spare descriptor in order to accept a connection, and then closes the connection
+    /// immediately. Otherwise, the client would have to wait until a descriptor is free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -224,7 +224,7 @@ pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?)
 }
 
-/// Adds the address to an error from binding a TCP listener, and a hint if the port is in use.
+/// Adds the address, and a hint if the port is in use, to an error from binding a TCP listener.
 pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
@@ -260,8 +260,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file if no process listens on it. If the path refers to a socket in use or to
-/// another type of file, leaves it in place, so binding to the path fails.
+/// Removes a socket file if no process listens on it. Leaves a socket that is in use, or a file of
+/// another type, in place, so that binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -274,7 +274,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the inherited listening socket with the descriptor number `number`. The original
+/// Returns the inherited listening socket whose descriptor has the number `number`. The original
 /// descriptor stays open when the listener is dropped.
 fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);

@@ -183,8 +183,8 @@ impl Server {
         shutdown.cancel();
         while accepting.join_next().await.is_some() {}
         drop(workers);
-        // Every connection closes within the grace period, and each thread exits after its last
-        // connection. The timeout is needed only if a thread is blocked.
+        // Every connection closes within the grace period, and each thread exits when its last
+        // connection closes. The timeout is needed only if a thread is blocked.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, running.closed()).await;
         result
     }
@@ -286,8 +286,8 @@ impl WorkerThreads {
 }
 
 /// Spawns a thread that has its own reactor and serves the connections sent to it. Once the sender
-/// has been dropped, the thread exits after its last connection. The thread drops `running` last,
-/// after the tree.
+/// has been dropped, the thread exits when its last connection closes. The thread drops `running`
+/// last, after the tree.
 fn spawn_worker<V, M>(
     tree: M,
     state: Arc<ServerState>,

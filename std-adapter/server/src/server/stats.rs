@@ -136,7 +136,7 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns an item for each type of request that has been answered at least once. The item
+    /// Returns an item for each type of request that has been answered at least once. Each item
     /// contains the message type, the number of requests answered, and the number of failed
     /// requests.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
@@ -196,7 +196,7 @@ impl Stats {
         &self.events
     }
 
-    /// Adds a connection to the list, and returns its number and its statistics.
+    /// Adds a connection to the list and returns the connection's number and statistics.
     pub(super) fn add_connection(&self, name: String) -> (u64, Arc<Peer>) {
         let peer = Arc::new(Peer {
             name,

@@ -172,7 +172,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Waits for `progress` to complete, and fails if the timeout expires first.
+    /// Waits for `progress` to complete. Fails if the timeout expires first.
     async fn with_timeout<T>(
         timeout: Duration,
         progress: impl Future<Output = io::Result<T>>,

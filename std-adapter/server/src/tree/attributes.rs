@@ -34,8 +34,7 @@ impl Attributes {
         Attributes::default()
     }
 
-    /// Sets the permission bits, which are the lowest twelve bits of `mode`. Higher bits are
-    /// ignored.
+    /// Sets the permission bits to the lowest twelve bits of `mode`. Higher bits are ignored.
     #[must_use]
     pub fn mode(self, mode: u32) -> Attributes {
         Attributes { mode: Some(mode & 0o7777), ..self }

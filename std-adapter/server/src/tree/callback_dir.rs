@@ -75,13 +75,13 @@ pub struct CallbackDir {
 }
 
 impl CallbackDir {
-    /// Creates a directory without callbacks. The directory is empty and refuses every change.
+    /// Creates a directory that has no callbacks. The directory is empty and refuses every change.
     #[must_use]
     pub fn new() -> CallbackDir {
         CallbackDir::default()
     }
 
-    /// Creates a directory without callbacks that passes all operations to `base`.
+    /// Creates a directory that has no callbacks and passes all operations to `base`.
     #[must_use]
     pub fn over(base: impl Directory + 'static) -> CallbackDir {
         CallbackDir { base: Some(Box::new(base)), ..CallbackDir::default() }

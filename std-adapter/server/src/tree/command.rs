@@ -14,10 +14,10 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. A command is complete, and runs,
-/// at a write that ends with a newline, a write at a non-consecutive offset, a read, or the clunk.
-/// With [`complete_unless`](Command::complete_unless), a command without a newline can run
-/// immediately. A write of zero bytes has no effect.
+/// A command may arrive in several writes at consecutive offsets. The command runs when it is
+/// completed by a write that ends with a newline, a write at a non-consecutive offset, a read, or
+/// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
+/// run immediately. A write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
 /// opens it again to read the reply. Reading the reply consumes it.
@@ -49,7 +49,7 @@ type CommandResult<T> = std::result::Result<T, CommandError>;
 type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
 type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// The failure of a command, with an error for the client and an explanation.
+/// The error and the explanation that a failed command reports to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
     /// The error to return for the request that completed the command.

@@ -1,4 +1,4 @@
-//! An adapter for core files, which lets a desktop server serve a device's files unchanged.
+//! An adapter with which a desktop server can serve a device's files unchanged.
 
 use std::collections::HashMap;
 use std::fmt;

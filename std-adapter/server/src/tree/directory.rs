@@ -59,7 +59,7 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of this tree. On success, the tree
+    /// Moves `child` to `name` in `dir`, another directory of the same tree. On success, the tree
     /// changes the entry's name.
     ///
     /// # Errors
@@ -102,8 +102,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if removing `child` alone succeeds but has no effect. Returning `true` lets
-    /// `rm -r` remove a directory whose entries can be removed only together with the directory.
+    /// Returns `true` if a request to remove `child` succeeds without removing it. Such entries
+    /// disappear together with their directory, so `rm -r` can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false

@@ -129,7 +129,7 @@ impl Entry {
         changes.get().map_or_else(|| name.clone(), |changes| changes.read().name.clone())
     }
 
-    /// Passes the current name to `with`, without copying the name.
+    /// Passes the current name to `with` without copying the name.
     pub(super) fn with_name<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         let (_, name, changes) = self.header();
         match changes.get() {

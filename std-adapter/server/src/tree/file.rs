@@ -86,15 +86,15 @@ pub trait Leaf: Send + Sync {
 /// The tree runs reads one at a time and writes one at a time, each in order of arrival. A read and
 /// a write may run concurrently.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf` and returns the number of bytes read. A return value of 0
-    /// indicates the end of the file or a stream's flush mark. This method waits only until some
-    /// bytes are available, not until `buf` is full.
+    /// Reads into `buf`, starting at `offset` in the file, and returns the number of bytes read. A
+    /// return value of 0 indicates the end of the file or a stream's flush mark. This method waits
+    /// only until some bytes are available, not until `buf` is full.
     ///
     /// # Cancel safety
     /// Dropping the future does not lose any data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may have to wait for an event, like reads from a stream. The server
+    /// Returns `true` if reads may have to wait for an event, as reads from a stream do. The server
     /// uses a small buffer for reads that may wait.
     fn may_block(&self) -> bool {
         false
@@ -113,7 +113,7 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Applies buffered writes. The tree calls this method at a clunk, but not when the connection
+    /// Applies buffered writes. The tree calls this method on a clunk, but not when the connection
     /// is lost. If this method fails, the clunk fails with the same error.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))

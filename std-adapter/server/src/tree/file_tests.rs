@@ -1,4 +1,4 @@
-//! Tests of text files, status files, commands and values.
+//! Tests for text files, status files, commands and values.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

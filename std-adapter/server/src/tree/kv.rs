@@ -45,9 +45,9 @@ pub trait Value: Send + Sync {
 /// A file backed by a [`Value`]. Every read request reads the whole value. A change to the file
 /// reads the value, replaces the bytes at the given offset, and writes the whole value back.
 ///
-/// The file collects writes at consecutive offsets and changes the value only once. The value
-/// changes at a write that ends with a newline, a write at a non-consecutive offset, a read, or the
-/// clunk. A write of zero bytes has no effect.
+/// The file collects writes at consecutive offsets and changes the value only once. The change
+/// takes effect on a write that ends with a newline, a write at a non-consecutive offset, a read,
+/// or the clunk. A write of zero bytes has no effect.
 pub struct Kv(Arc<KvInner>);
 
 struct KvInner {
@@ -159,7 +159,7 @@ impl Leaf for Kv {
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             if mode.truncate {
-                // Truncation at open is ignored if the file is read-only.
+                // Truncation on open is ignored if the file is read-only.
                 self.0.truncate(0).await.or_else(|error| {
                     if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
                 })?;

@@ -1,11 +1,11 @@
 //! Values and commands that arrive in several writes.
 //!
-//! A program's buffering or a small iounit may split a text at any point. For example, `12` at
-//! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
-//! with a newline, a write that does not start where the previous write ended, a read, or the
-//! clunk. A value is also complete if the text cannot be the start of a longer value. If the value
-//! is invalid, the request that completes it fails. If the connection is lost, an incomplete value
-//! is discarded.
+//! A program's buffering or a small iounit may split text at any point. For example, `12` at offset
+//! 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends with a
+//! newline, a write that does not start where the previous write ended, a read, or the clunk. A
+//! value is also complete if the text cannot be the start of a longer value. If the value is
+//! invalid, the request that completes it fails. If the connection is lost, an incomplete value is
+//! discarded.
 
 use datakit_core::vfs::{Error, Result};
 use parking_lot::Mutex;
@@ -45,12 +45,12 @@ impl Pieces {
         if continues { None } else { piece.take() }
     }
 
-    /// Adds a write, and returns the text if the write completes it. If the text does not end with
-    /// a newline, `may_continue` returns whether the text may be incomplete. The second argument of
-    /// `may_continue` is `true` if the text consists of a single write.
+    /// Adds a write and returns the text if the write completes it. If the text does not end with a
+    /// newline, calls `may_continue` to find out whether the text may be incomplete. The second
+    /// argument of `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`], and discards the text, if the text would be longer than
+    /// Returns [`Error::TooLarge`] and discards the text if the text would be longer than
     /// [`TEXT_MAX`].
     pub(super) fn add(
         &self,
@@ -76,8 +76,7 @@ impl Pieces {
         Ok(if complete { piece.take() } else { None })
     }
 
-    /// Takes and returns the text, if any. A read or a clunk calls this method to complete the
-    /// text.
+    /// Takes and returns the text, if any. This method completes the text on a read or a clunk.
     pub(super) fn finish(&self) -> Option<Piece> {
         self.0.lock().take()
     }

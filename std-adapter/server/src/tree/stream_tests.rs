@@ -1,4 +1,4 @@
-//! Tests of deliveries, flush marks and blocking reads of streams.
+//! Tests for deliveries, flush marks and blocking reads from streams.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! Tests of directories, names, inode numbers and log levels.
+//! Tests for directories, names, inode numbers and log levels.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
-/// Writes a file the way `printf TEXT > PATH` does.
+/// Writes a file with the same requests as `printf TEXT > PATH`.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
     let written = tree.write(&open, 0, text.as_bytes()).await?;

@@ -77,7 +77,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// Text, with a reservation for its memory if the text is charged to a budget.
+/// Text, and the reservation for its memory if the text is charged to a budget.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -232,8 +232,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Creates a file whose text is the result of `evaluate`. The closure is called at each open
-    /// and, to determine the length, at each stat.
+    /// Creates a file whose text is the result of `evaluate`. The closure is called on each open
+    /// and, to determine the length, on each stat.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {

@@ -1,4 +1,4 @@
-//! Tests of attributes, extended attributes and locks.
+//! Tests for attributes, extended attributes and locks.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of limits on memory and on counts.
+//! Tests for limits on memory and on the number of objects.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of renames.
+//! Tests for renames.
 
 use super::*;
 
@@ -71,7 +71,7 @@ fn now<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-/// Returns the number of entries below `dir`, and checks that each entry has the correct parent.
+/// Checks that each entry below `dir` has the correct parent, and returns the number of entries.
 fn count(tree: &Scratch, dir: &Dentry) -> u64 {
     let open = now(tree.open(dir, OpenMode::READ)).unwrap();
     let mut below = Vec::new();
@@ -107,7 +107,7 @@ fn concurrent_renames_never_create_a_cycle() {
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { CreateKind::File } else { CreateKind::Dir };
-                // Most of these random operations fail, so ignore the errors.
+                // Ignore errors, because most of these random operations fail.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
                     1 => drop(now(tree.remove(&known[one]))),
