@@ -182,7 +182,7 @@ impl Board {
         }
     }
 
-    /// Opens a connection for sending individual messages, and attaches fid 0 to the root.
+    /// Opens a connection for sending individual messages and attaches fid 0 to the root.
     ///
     /// # Panics
     /// Panics if the board does not accept the connection within [`TIMEOUT`].
@@ -197,8 +197,7 @@ impl Board {
         }
     }
 
-    /// Makes the processor continue in the handler of an interrupt that the firmware does not
-    /// expect.
+    /// Makes the processor execute the handler of an interrupt that the firmware does not expect.
     ///
     /// # Panics
     /// Panics if QEMU cannot start a gdb server or resume the processor.
@@ -248,7 +247,7 @@ impl Board {
         Duration::from_millis(hundredths * 10)
     }
 
-    /// Waits until the board stops on its own, and returns QEMU's exit status.
+    /// Waits until the board stops on its own. Returns QEMU's exit status.
     ///
     /// # Panics
     /// Panics if the board does not stop within [`TIMEOUT`].

@@ -201,8 +201,8 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Opens a file once, reads the given pieces, and returns their concatenation. Each piece is an
-    /// offset and a number of bytes.
+    /// Opens a file once, reads the given pieces, and returns their concatenation. Each piece is
+    /// given by its offset and the number of bytes.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =
@@ -216,7 +216,7 @@ impl Connection {
         })
     }
 
-    /// Opens a file for writing, and writes `text` at the start of the file in one message.
+    /// Opens a file for writing and writes `text` at the start of the file in one message.
     ///
     /// # Errors
     /// Returns any error returned by the server when opening, writing or closing the file.
@@ -493,7 +493,7 @@ impl Transaction<'_> {
         self.connection.stat(&self.path).is_ok()
     }
 
-    /// Creates or replaces a file, and creates any missing parent directories.
+    /// Creates or replaces a file and creates any missing parent directories.
     pub fn write(&self, path: &str, text: &str) {
         self.write_as(path, 0o644, text);
     }

@@ -34,7 +34,7 @@ pub const FATAL: &[(&str, &[u8])] = &[
     ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
 ];
 
-/// Sends requests of every type with random bodies, and expects a reply to each.
+/// Sends requests of every type with random bodies and expects a reply to each request.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
     // The loop covers all requests of 9P2000 except Tversion, which would restart the session. No
     // request uses type 106.

@@ -89,7 +89,7 @@ impl Remote {
         })))
     }
 
-    /// Returns an open directory's entry at `cookie`, and the cookie of the next entry.
+    /// Returns the entry at `cookie` in an open directory, and the cookie of the next entry.
     async fn entry(
         &self,
         open: &RemoteFile,

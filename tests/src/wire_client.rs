@@ -172,7 +172,7 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message, and returns its tag with either the frame or the reported error.
+    /// Receives the next message and returns its tag with either the frame or the reported error.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -198,7 +198,7 @@ impl WireClient {
         Ok(reply)
     }
 
-    /// Sends a request that must fail, and returns the error text.
+    /// Sends a request that must fail and returns the error text.
     pub fn refused(&mut self, request: &T<'_>) -> String {
         self.rpc(request).expect_err("the request must fail").0
     }
@@ -216,7 +216,7 @@ impl WireClient {
         }
     }
 
-    /// Walks from `fid` to `newfid` along the `/`-separated names in `path`, and returns the qids.
+    /// Walks from `fid` to `newfid` along the `/`-separated names in `path` and returns the qids.
     pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Refusal> {
         let names: Vec<Str<'_>> =
             path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
@@ -263,7 +263,7 @@ impl WireClient {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
 
-    /// Removes the file that `fid` refers to, and clunks `fid`.
+    /// Removes the file that `fid` refers to and clunks `fid`.
     pub fn remove(&mut self, fid: u32) -> Result<(), Refusal> {
         self.rpc(&T::Remove { fid: Fid(fid) }).map(drop)
     }

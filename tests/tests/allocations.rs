@@ -92,7 +92,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`. If the tree needs a future to answer, does nothing.
+    /// Reads through `try_answer_now`. Does nothing if the tree can answer only with a future.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }

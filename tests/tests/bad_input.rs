@@ -1,4 +1,4 @@
-//! Tests of malformed messages, misbehaving clients, and clients that disconnect abruptly.
+//! Tests for malformed messages, misbehaving clients, and clients that disconnect abruptly.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

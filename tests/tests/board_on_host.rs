@@ -1,4 +1,4 @@
-//! Tests of the firmware's tree, served on the host. If a test fails in QEMU but not on the host,
+//! Tests for the firmware's tree, served on the host. If a test fails in QEMU but not on the host,
 //! the board is at fault, not the tree.
 
 use datakit_client::{Client, Options};

@@ -1,5 +1,5 @@
-//! Tests of overlapping requests: flushes, clunks and version negotiation while other requests
-//! wait.
+//! Tests for overlapping requests: flushes, clunks and version negotiation while other requests are
+//! waiting.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -33,7 +33,7 @@ struct Both<'v> {
 }
 
 impl Both<'_> {
-    /// Sends a message to the session and to the model, and then compares their states.
+    /// Sends a message to the session and to the model and then compares their states.
     fn check(&mut self, message: &Message) {
         // Skip a Tversion that removes several files, because the order of the removals is
         // unspecified. The order matters if one removed file is the parent of another.

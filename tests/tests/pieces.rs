@@ -1,4 +1,4 @@
-//! Tests of parameters and commands that arrive in several writes, and of zero-byte writes. The
+//! Tests for parameters and commands that arrive in several writes, and for zero-byte writes. The
 //! tests access a board's tree and the database over a socket, in every dialect.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -1,4 +1,4 @@
-//! Tests of the `ports` example. A port forward stops when its `ctl` file is closed.
+//! Tests for the `ports` example. A port forward stops when its `ctl` file is closed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

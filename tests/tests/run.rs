@@ -1,11 +1,11 @@
-//! Tests of `tests/run` on a machine without the required programs.
+//! Tests for `tests/run` on a machine without the required programs.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `tests/run fmt clippy` with only the given programs installed, and returns the exit status
-/// and output.
+/// Runs `tests/run fmt clippy` with only the given programs installed. Returns the exit status and
+/// the output.
 fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
     let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     let _ = std::fs::remove_dir_all(&bin);

@@ -1,4 +1,4 @@
-//! Tests of the memory that a connection's workers hold while they wait. The tests use no sockets.
+//! Tests for the memory that a connection's workers hold while they wait. The tests use no sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! Tests that start and stop servers, and tests of the addresses that a server listens on.
+//! Tests that start and stop servers, and tests for the addresses that a server listens on.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -143,7 +143,7 @@ struct Can {
     errors: Errors,
 }
 
-/// The part of an error that the dialect can carry.
+/// The part of an error that an error reply contains in this dialect.
 #[derive(Clone, Copy)]
 enum Errors {
     /// The whole error.
@@ -167,8 +167,8 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Panics unless `result` is the error `due`. Compares only the part of the error that the
-    /// dialect can carry.
+    /// Panics unless `result` is the error `due`. Compares only the part of the error that an error
+    /// reply contains in this dialect.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("expected {due:?}") };

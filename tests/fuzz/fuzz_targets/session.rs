@@ -67,7 +67,7 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
 }
 
 /// Submits a request in the same way as the server. If the session cannot answer immediately, polls
-/// the future of the answer once and then drops it.
+/// the answer's future once and then drops the future.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {

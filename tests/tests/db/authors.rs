@@ -1,4 +1,4 @@
-//! Tests of commit authors and of branch reflogs.
+//! Tests for commit authors and branch reflogs.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{Connection, Repository, TestDb, refused};

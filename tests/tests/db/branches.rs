@@ -1,4 +1,4 @@
-//! Tests of the root directory and of branches.
+//! Tests for the root directory and for branches.
 
 use datakit_tests::db::{TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;

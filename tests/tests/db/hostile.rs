@@ -1,4 +1,4 @@
-//! Tests of remote repositories that contain malicious objects.
+//! Tests for remote repositories that contain malicious objects.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! Tests of memory limits for uncommitted changes, and of slow requests, which must not block other
-//! connections.
+//! Tests for the memory limits on uncommitted changes, and for slow requests, which must not block
+//! other connections.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ on_both! {
 const MIB: u64 = 1 << 20;
 const ENOSPC: &str = "out of memory for uncommitted changes";
 
-/// Starts the transaction `t` on `master`, and walks fid 1 to the transaction's `rw` directory.
+/// Starts the transaction `t` on `master` and walks fid 1 to the transaction's `rw` directory.
 fn begin(db: &TestDb) -> WireClient {
     db.connect().master();
     let mut raw = db.raw(Dialect::Unix);
@@ -237,8 +237,8 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// Runs `work`, and returns the number of requests from another connection that are answered while
-/// it runs.
+/// Runs `work` and returns the number of requests that the server answers on another connection in
+/// the meantime.
 fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
@@ -252,8 +252,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies during work that does not block the server's thread. Work that
-/// blocks the thread leaves time for only one or two replies, whereas other work leaves time for
+/// The minimum number of replies during work that does not block the server's thread. If the work
+/// blocks the thread, there is time for only one or two replies. Otherwise, there is time for
 /// dozens.
 const MANY: usize = 3;
 

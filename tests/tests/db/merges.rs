@@ -1,4 +1,4 @@
-//! Tests of merges within a transaction.
+//! Tests for merges within a transaction.
 
 use datakit_tests::db::{Branch, Connection, TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;

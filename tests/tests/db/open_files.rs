@@ -1,5 +1,5 @@
-//! Tests of open files whose names are removed, replaced or moved. The files are in a transaction's
-//! `rw` directory. A fid refers to a file, not to a name.
+//! Tests for open files whose names are removed, replaced or moved. The files are in a
+//! transaction's `rw` directory. A fid refers to a file, not to a name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Tests of repositories that outlive the server and are used by other programs.
+//! Tests for repositories that outlive the server and are used by other programs.
 
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,11 @@
-//! Tests of objects that another program has removed from the repository. New commits must not
+//! Tests for objects that another program has removed from the repository. New commits must not
 //! refer to the removed objects.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// Serves a repository, and returns a commit that `git` pruned after the server had read it. The
+/// Serves a repository and returns a commit that `git` pruned after the server had read it. The
 /// commit was stored in a pack if `packed` is set, and as a loose object otherwise.
 fn with_pruned(packed: bool) -> (TestDb, String) {
     let db = TestDb::on(Repository::bare());

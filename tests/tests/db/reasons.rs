@@ -1,4 +1,4 @@
-//! Tests that read the reason for a failed command from the command's file.
+//! Tests that read the reason why a command failed from the command's file.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

@@ -1,4 +1,5 @@
-//! Tests of snapshots, trees and commits that are named by hash, and of remotes and log levels.
+//! Tests for snapshots, for trees and commits that are addressed by hash, and for remotes and log
+//! levels.
 
 use datakit_client::FileType;
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};

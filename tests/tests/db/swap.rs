@@ -1,4 +1,4 @@
-//! Tests of `commit ff-only`, a compare-and-swap of the head, and of the plain `commit`, which
+//! Tests for `commit ff-only`, a compare-and-swap of the head, and for plain `commit`, which
 //! merges.
 
 use datakit_tests::db::{Repository, TestDb, refused};

@@ -1,4 +1,4 @@
-//! Tests of the requests that a mounted database receives from `cp -a`, `tar xp`, `rsync -a`,
+//! Tests for the requests that a mounted database receives from `cp -a`, `tar xp`, `rsync -a`,
 //! `mkdir -m` and `rm -rf`.
 
 use std::time::{SystemTime, UNIX_EPOCH};

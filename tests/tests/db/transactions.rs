@@ -1,4 +1,4 @@
-//! Tests of changes made in a transaction.
+//! Tests for changes made in a transaction.
 
 use datakit_client::FileType;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

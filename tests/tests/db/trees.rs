@@ -1,4 +1,4 @@
-//! Tests of trees that Git can read but would never write.
+//! Tests for trees that Git can read but would never write.
 
 use datakit_client::FileType;
 use datakit_tests::db::{Repository, TestDb, refused};

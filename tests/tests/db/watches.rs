@@ -1,4 +1,4 @@
-//! Tests of streams that follow a branch.
+//! Tests for streams that follow a branch.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Tests of repositories with work trees that are also used with `git`.
+//! Tests for repositories with work trees that are also used with `git`.
 
 use datakit_tests::db::{Repository, TestDb, refused};
 

@@ -1,4 +1,4 @@
-//! Tests of modes, times, sizes and link counts, and of the changes that update them.
+//! Tests for modes, times, sizes and link counts, and for the changes that update them.
 
 use datakit_core::files::{Param, Value};
 use datakit_core::vfs::{self, StaticTree};

@@ -1,4 +1,4 @@
-//! Tests of symlink targets that are longer than a message.
+//! Tests for symlink targets that are longer than a message.
 
 use datakit_core::vfs::{Create, CreateKind, Name, Vfs};
 use datakit_core::wire::{DMDEVICE, Dialect, Fid, Rmessage as R, Tmessage as T};

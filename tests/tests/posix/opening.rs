@@ -1,4 +1,4 @@
-//! Tests of open modes, and of the operations that each mode allows.
+//! Tests for open modes and for the operations that each mode allows.
 
 use datakit_core::wire::{Dialect, Fid, Tmessage as T};
 use datakit_tests::db::TestDb;

@@ -1,4 +1,4 @@
-//! Tests of reads that are waiting for a stream when another request clunks or removes their fid.
+//! Tests for reads that are waiting for a stream when another request clunks or removes their fid.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -29,7 +29,7 @@ fn a_waiting_read_fails_when_its_fid_is_clunked() {
             let wnames = [Str(b""), Str(b"")];
             let ways = [
                 T::Clunk { fid: Fid(1) },
-                // The file cannot be removed, but even a failing Tremove clunks the fid.
+                // The file cannot be removed, but even a failed Tremove clunks the fid.
                 T::Remove { fid: Fid(1) },
                 T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
             ];

@@ -1,4 +1,4 @@
-//! Tests of extended attributes (`xattr(7)`) in 9P2000.L.
+//! Tests for extended attributes (`xattr(7)`) in 9P2000.L.
 
 use datakit_core::wire::{Dialect, Fid, Rmessage as R, Tmessage as T};
 

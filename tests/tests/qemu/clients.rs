@@ -1,4 +1,4 @@
-//! Tests of client slots, quotas, timeouts and restarts.
+//! Tests for client slots, quotas, timeouts and restarts.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};

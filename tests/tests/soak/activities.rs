@@ -148,7 +148,7 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Starts blocking reads on three streams, and flushes them in a different order. The board may
+/// Starts blocking reads on three streams and flushes them in a different order. The board may
 /// answer a read before it answers the flush, but not afterwards.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
@@ -205,7 +205,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Parses the time at the start of a line, and returns the time in milliseconds.
+/// Parses the time at the start of a line and returns the time in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }

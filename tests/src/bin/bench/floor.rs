@@ -1,10 +1,11 @@
-//! The floor is a responder that answers requests without doing the work of a 9P server.
+//! The baseline server, which answers requests without doing the work of a real 9P server. The
+//! command `bench floor` runs only the baseline server.
 //!
-//! The floor answers every request with prepared bytes of the correct length. The floor has no fids
-//! or files, and allocates no memory per message. After each read, the floor answers all received
-//! requests with one write. If the client and the CPU are the same, no server can be much faster
-//! than the floor. A server's result is therefore expressed as its speed divided by the floor's
-//! speed.
+//! The baseline server answers every request with prepared bytes of the correct length. It has no
+//! fids or files and allocates no memory per message. After each read, it answers all received
+//! requests with one write. With the same client on the same CPU, no server can be much faster than
+//! the baseline server. A server's result is therefore expressed as its speed divided by the speed
+//! of the baseline server.
 
 use std::{
     collections::HashMap,
@@ -29,10 +30,10 @@ const MSIZE: u32 = (1 << 20) + OVERHEAD;
 /// copied.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
-/// The number of entries in the floor's only directory.
+/// The number of entries in the only directory of the baseline server.
 const ENTRIES: usize = 1000;
 
-/// Prints the floor's address and serves until this process or its parent exits.
+/// Prints the address of the baseline server, and serves until this process or its parent exits.
 pub(crate) fn run(single: bool) -> Res<()> {
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| format!("floor: {error}"))?;
@@ -114,7 +115,7 @@ impl Peer {
     }
 }
 
-/// Appends a reply for the request in `frame` to `out`. If the reply's data can be sent without
+/// Appends a reply to the request in `frame` to `out`. If the reply's data can be sent without
 /// being copied, returns the data instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);

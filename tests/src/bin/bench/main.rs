@@ -1,8 +1,8 @@
-//! `bench` compares the server with the floor, a responder that does no work.
+//! `bench` compares the server with a baseline server (the "floor"), which does no real work.
 //!
-//! The server and the floor are measured alternately, pinned to one CPU. Every budget is a share:
-//! the server's speed divided by the floor's speed, both measured with the same client. Absolute
-//! speeds would depend too much on the machine. The program requires Linux.
+//! The server and the baseline server are measured alternately, pinned to one CPU. Every budget is
+//! a share: the server's speed divided by the speed of the baseline server, both measured with the
+//! same client. Absolute speeds would depend too much on the machine. The program requires Linux.
 
 mod client;
 mod db;
@@ -224,7 +224,7 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     Ok(workloads.iter().zip(done).map(row).collect())
 }
 
-/// Measures the server and the floor once, in the order given by `server_first`.
+/// Measures the server and the baseline server once, in the order given by `server_first`.
 fn turns(
     options: &Options,
     workload: &Workload,

@@ -1,4 +1,4 @@
-//! The processes under test, their CPU, and their memory usage.
+//! Starts the processes under test, pins them to a CPU, and reads their memory usage.
 
 use std::{
     env, fs,
@@ -67,7 +67,7 @@ impl ServerProcess {
         Self::start(Command::new(program).args(["serve", "-q", "--listen-9p", url]).args(options))
     }
 
-    /// Starts this program as the floor.
+    /// Starts this program as the baseline server.
     pub(crate) fn floor(single: bool) -> Res<Self> {
         Self::start(Command::new(own_path()?).arg("floor").args(single.then_some("--single")))
     }
@@ -142,7 +142,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Reads lines until a line contains an address, and returns the address.
+/// Reads lines until a line contains an address and returns the address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
@@ -168,7 +168,7 @@ fn own_path() -> Res<PathBuf> {
     env::current_exe().map_err(|error| format!("own path: {error}"))
 }
 
-/// Pins this process and its future children to one CPU, and returns the number of this CPU.
+/// Pins this process and its future children to one CPU and returns the number of the CPU.
 ///
 /// The CPU is `wanted` or, by default, the last CPU that the process may use. If the processes ran
 /// on several CPUs, waking up an idle CPU would take longer than handling a request.

@@ -51,8 +51,8 @@ impl Ready {
         timerfd_settime(&self.late, TimerfdTimerFlags::empty(), &timer).map(drop).map_err(failed)
     }
 
-    /// Waits until at least one socket is readable, and returns the numbers of all readable
-    /// sockets. Fails if the deadline is reached first.
+    /// Waits until at least one socket is readable and returns the numbers of all readable sockets.
+    /// Fails if the deadline is reached first.
     pub(crate) fn wait(&mut self) -> Res<impl Iterator<Item = usize> + '_> {
         epoll::wait(&self.poll, spare_capacity(&mut self.events), None).map_err(failed)?;
         if self.events.iter().any(|event| event.data.u64() == LATE) {

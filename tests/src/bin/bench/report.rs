@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{load::Measured, workload::Operation, workload::Workload};
 
-/// The measurements of the server and the floor in one round.
+/// The measurements of the server and the baseline server in one round.
 pub(crate) struct Pair {
     pub(crate) server: Measured,
     pub(crate) floor: Measured,
@@ -26,8 +26,8 @@ impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
     /// The reported share is the median of the shares in the individual rounds. In each round, the
-    /// server and the floor run within seconds of each other, so the machine is in a similar state
-    /// for both.
+    /// server and the baseline server run within seconds of each other, so the machine is in a
+    /// similar state for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };

@@ -7,18 +7,18 @@ use crate::{
 };
 
 /// A workload and its budget. A budget consists of a required share and a desired share of the
-/// floor's speed.
+/// baseline server's speed.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
     pub(crate) connections: usize,
     /// The number of operations in flight on each connection.
     pub(crate) depth: u16,
-    /// Whether the floor serves all connections on one thread.
+    /// Whether the baseline server serves all connections on one thread.
     pub(crate) single: bool,
-    /// The share of the floor's speed that the `release` profile must reach.
+    /// The share of the baseline server's speed that the `release` profile must reach.
     pub(crate) must: f64,
-    /// The share of the floor's speed that the `dist` profile should reach.
+    /// The share of the baseline server's speed that the `dist` profile should reach.
     pub(crate) aim: f64,
     /// The required and the desired limits on the 99th-percentile latency, as multiples of the
     /// median.
@@ -36,7 +36,7 @@ pub(crate) enum Operation {
     /// Walks to a small file, and opens, reads and clunks it. Each message is sent only after the
     /// reply to the previous message has arrived.
     Cycle,
-    /// Sends the same four messages as `Cycle`, without waiting for replies between them.
+    /// Sends the same four messages as `Cycle`, but all together, without waiting for replies.
     Burst,
     /// Reads a large file from start to end, using messages of the maximum size. The speed is
     /// measured in bytes per second.
@@ -267,7 +267,7 @@ fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
         .ok_or_else(|| format!("{len} bytes of data in a message of {} bytes", frame.len()))
 }
 
-/// Counts the entries in an Rreaddir, and stores the offset at which the next read starts.
+/// Counts the entries in an Rreaddir and stores the offset at which the next read starts.
 fn count_entries(frame: &[u8], slot: &mut InFlight) -> Res<usize> {
     let end = 11 + data_len(frame, kind::RREADDIR)? as usize;
     let (mut at, mut entries) = (11, 0);

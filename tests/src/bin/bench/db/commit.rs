@@ -145,7 +145,7 @@ impl CommitDriver {
         sent.map_err(|error| format!("send: {error}"))
     }
 
-    /// Reads once from the socket, and starts the next step if all replies have arrived. The client
+    /// Reads once from the socket and starts the next step if all replies have arrived. The client
     /// stops when it completes a commit at or after `end`. Returns 1 if the client has stopped, and
     /// 0 otherwise.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {

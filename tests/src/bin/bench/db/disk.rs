@@ -20,7 +20,7 @@ const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 /// A directory for repositories. Dropping this value removes the directory.
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// `Ok` if a new file system is mounted on `dir`, or otherwise the reason why not.
+    /// `Ok` if a new file system is mounted on `dir`, or the reason why mounting failed.
     mounted: Res<()>,
 }
 
@@ -69,7 +69,7 @@ impl Disk {
     }
 }
 
-/// Executes this program again in a new mount namespace, if the system permits this. Mounts in the
+/// Executes this program again in a new mount namespace if the system permits it. Mounts in the
 /// namespace disappear when the process exits, even if the process is killed.
 pub(crate) fn enter_mount_namespace() {
     if env::var_os(IN_NAMESPACE).is_none()

@@ -46,7 +46,7 @@ impl Watchers {
         Ok(came.into_iter().map(|came| came.saturating_duration_since(acknowledged)).collect())
     }
 
-    /// Waits until each connection has received one delivery, and then sends the next reads.
+    /// Waits until each connection has received one delivery and then sends the next reads.
     fn wait(&mut self) -> Res<Vec<Instant>> {
         self.ready.set_deadline(TIMEOUT)?;
         let mut came = Vec::with_capacity(self.clients.len());

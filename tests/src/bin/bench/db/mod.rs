@@ -218,8 +218,8 @@ impl Bench<'_> {
     }
 
     /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// If only one blob is in flight, all four messages are sent together, because `git` also needs
-    /// only one round trip per blob.
+    /// If only one blob is in flight, all four messages are sent together, so that the server needs
+    /// one round trip per blob, as `git` does.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -241,8 +241,7 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Lists a directory of 1000 entries, and compares the speed in a snapshot to the speed in the
-    /// scratch tree.
+    /// Benchmarks listing a directory of 1000 entries, both in a snapshot and in the scratch tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;

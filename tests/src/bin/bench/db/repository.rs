@@ -1,4 +1,4 @@
-//! The repositories that are measured. `git` creates them.
+//! The repositories that the benchmark uses. `git` creates them.
 
 use std::{
     fs,
