@@ -201,6 +201,10 @@ def test_removing_a_new_file_in_a_transaction_drops_it(fs: DatakitFileSystem) ->
         fs.pipe({"/branch/master/ro/d/a": b"1", "/branch/master/ro/b": b"2"})
         fs.rm("/branch/master/ro/kept")
         fs.pipe("/branch/master/ro/kept", b"2")
+        fs.rm("/branch/master/ro/d", recursive=True)
+        with pytest.raises(FileNotFoundError):
+            fs.rm("/branch/master/ro/d", recursive=True)
+    assert fs.find("/branch/master/ro") == ["/branch/master/ro/b", "/branch/master/ro/kept"]
     assert fs.cat("/branch/master/ro/kept") == b"2"
     assert len(messages(fs, "master")) == 2
 

@@ -8,12 +8,12 @@ until the server has answered the Tflush, and what its reply would have created 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Deque, Optional, cast
+from typing import Callable, Optional, cast
 
 from . import wire
 from .errors import ConnectionLost, Error, ProtocolError, Unsupported, server_error
+from .number_pool import NumberPool
 from .wire import Dialect, Reader, T
 
 # The number of bytes that may wait to be written before callers wait as well.
@@ -33,55 +33,6 @@ class Request:
     # Called with the reply, or with None if there is none, when nobody waits for it.
     abandoned: Optional[Callable[[Optional[Reader]], None]] = None
     flushing: bool = False
-
-
-class NumberPool:
-    """Numbers below a limit. If all are in use, callers wait for one in the order of arrival."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._next = 0
-        self._free: list[int] = []
-        self._waiting: Deque["asyncio.Future[int]"] = deque()
-
-    def take_now(self) -> Optional[int]:
-        """Returns a number, or None if a caller would have to wait."""
-        if self._free:
-            return self._free.pop()
-        if self._next < self._limit:
-            self._next += 1
-            return self._next - 1
-        return None
-
-    async def take(self) -> int:
-        """Returns a number that nobody uses."""
-        number = self.take_now()
-        if number is not None:
-            return number
-        waiting: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
-                self.give_back(waiting.result())
-            raise
-
-    def give_back(self, number: int) -> None:
-        """Passes a number to the first waiting caller, or keeps it for a later one."""
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(number)
-                return
-        self._free.append(number)
-
-    def fail(self, error: Error) -> None:
-        """Makes all waiting callers fail."""
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(error)
-        self._waiting.clear()
 
 
 class Connection(asyncio.Protocol):

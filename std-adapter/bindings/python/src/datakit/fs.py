@@ -2,8 +2,7 @@
 
 Paths are those of the server's tree. Files of a branch, below ``branch/NAME/ro``, can be written as
 well: each call that writes is a commit, and all writes in ``with fs.transaction`` are one commit
-per branch.
-The server itself shows ``ro`` as read-only; it is this file system that makes the commits.
+per branch. The server itself shows ``ro`` as read-only; this file system makes the commits.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ import asyncio
 import contextvars
 import io
 import os
-from dataclasses import dataclass, field
 from typing import Any, Awaitable, Optional, Union
 
 from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.spec import AbstractBufferedFile
 from fsspec.transaction import Transaction
 from fsspec.utils import stringify_path
 
@@ -25,40 +22,15 @@ from .address import DEFAULT_PORT, Tcp, parse_address
 from .client import Client
 from .database import Database, NewFile
 from .errors import AlreadyExists, DoesNotExist, IsDirectory, NotDirectory, ServerError
-from .metadata import FileType, Metadata
-from .names import branch_of_file_name, branch_to_file_name
+from .fs_changes import Changes, split_branch_path
+from .fs_file import DatakitFile, entry_info
+from .metadata import FileType
+from .names import branch_to_file_name
 
 PREFIX = "datakit://"
 ENOTEMPTY = 39
 # Bytes that are read or written between two calls of a callback.
 STEP = 1 << 20
-
-
-@dataclass
-class Changes:
-    """Changes of one branch that wait for the end of a transaction."""
-
-    files: dict[str, NewFile] = field(default_factory=dict)
-    removed: list[str] = field(default_factory=list)
-
-    def write(self, file: NewFile) -> None:
-        self.files[file.path] = file
-
-    def remove(self, path: str, exists: bool) -> None:
-        """Drops new files at and below the path, and removes what the branch has there."""
-        for name in [name for name in self.files if f"{name}/".startswith(f"{path}/")]:
-            del self.files[name]
-        if exists and not any(f"{path}/".startswith(f"{known}/") for known in self.removed):
-            self.removed.append(path)
-
-    def message(self) -> str:
-        """Returns the message of a commit for which the user gave none."""
-        parts = []
-        for verb, paths in (("Write", list(self.files)), ("Remove", self.removed)):
-            if paths:
-                parts.append(f"{verb} " + (paths[0] if len(paths) == 1 else f"{len(paths)} files"))
-        return ", ".join(parts)
-
 
 # The changes of the call that this task belongs to, such as a `put` of many files.
 _call_changes: contextvars.ContextVar[Optional[dict[str, Changes]]] = contextvars.ContextVar(
@@ -78,14 +50,6 @@ class DatakitTransaction(Transaction):
                 sync(fs.loop, fs._commit_changes, fs._changes)
         finally:
             fs._changes.clear()
-
-
-def split_branch_path(path: str) -> Optional[tuple[str, str]]:
-    """Returns the branch and the path of a file in it, or None for other files."""
-    names = path.strip("/").split("/")
-    if len(names) > 3 and names[0] == "branch" and names[2] == "ro":
-        return branch_of_file_name(names[1]), "/".join(names[3:])
-    return None
 
 
 class DatakitFileSystem(AsyncFileSystem):
@@ -298,7 +262,8 @@ class DatakitFileSystem(AsyncFileSystem):
         changes = pending.setdefault(branch, Changes())
         for path in remove:
             at = f"/branch/{branch_to_file_name(branch)}/ro/{path}"
-            changes.remove(path, exists=await self._exists(at))
+            if not changes.remove(path, exists=await self._exists(at)):
+                raise DoesNotExist(2, "No such file or directory", at)
         for file in files:
             changes.write(file)
 
@@ -454,61 +419,9 @@ class DatakitFileSystem(AsyncFileSystem):
         raise NotImplementedError("9P has no times of creation; use modified")
 
 
-class DatakitFile(AbstractBufferedFile):
-    """An open file. What is written is kept in memory until the file is closed or committed."""
-
-    fs: DatakitFileSystem
-
-    def __init__(self, fs: DatakitFileSystem, path: str, mode: str, *args: Any, **options: Any):
-        self._content = bytearray()
-        if mode == "xb":
-            sync(fs.loop, fs._check_absent, path)
-        elif mode == "ab" and fs.exists(path):
-            self._content += fs.cat_file(path)
-        super().__init__(fs, path, mode, *args, **options)
-        self.loc = len(self._content)
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        data: bytes = sync(self.fs.loop, self.fs._cat_file, self.path, start, end)
-        return data
-
-    def _initiate_upload(self) -> None:
-        pass
-
-    def _upload_chunk(self, final: bool = False) -> bool:
-        self._content += self.buffer.getvalue()
-        if final and self.autocommit:
-            self.commit()
-        return True
-
-    def commit(self) -> None:
-        """Writes the content."""
-        exclusive = self.mode == "xb"
-        sync(self.fs.loop, self.fs._write, self.path, bytes(self._content), exclusive)
-
-    def discard(self) -> None:
-        """Forgets the content."""
-        self._content.clear()
-
-
 def is_usable(done: "asyncio.Task[Client]") -> bool:
     """Tells whether an attempt to connect succeeded and the connection still exists."""
     return not done.cancelled() and done.exception() is None and not done.result().closed
-
-
-def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
-    """Returns the attributes of an entry as fsspec describes them."""
-    types = {FileType.FILE: "file", FileType.DIR: "directory", FileType.LINK: "link"}
-    info: dict[str, Any] = {
-        "name": path,
-        "size": 0 if metadata.type is FileType.DIR else metadata.length,
-        "type": types.get(metadata.type, "other"),
-        "mode": metadata.mode,
-        "mtime": metadata.mtime,
-    }
-    if metadata.target is not None:
-        info["destination"] = metadata.target
-    return info
 
 
 __all__ = ["DatakitFile", "DatakitFileSystem", "DatakitTransaction"]

@@ -1,0 +1,51 @@
+"""Changes of branches that the file system has not committed yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from .database import NewFile
+from .names import branch_of_file_name
+
+
+def split_branch_path(path: str) -> Optional[tuple[str, str]]:
+    """Returns the branch and the path of a file in it, or None for other files."""
+    names = path.strip("/").split("/")
+    if len(names) > 3 and names[0] == "branch" and names[2] == "ro":
+        return branch_of_file_name(names[1]), "/".join(names[3:])
+    return None
+
+
+@dataclass
+class Changes:
+    """Changes of one branch that wait for the end of a transaction."""
+
+    files: dict[str, NewFile] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+
+    def write(self, file: NewFile) -> None:
+        """Adds a new file, or replaces it."""
+        self.files[file.path] = file
+
+    def remove(self, path: str, exists: bool) -> bool:
+        """Drops new files at and below the path, and removes what the branch has there.
+
+        ``exists`` tells whether the branch has something there. Returns False if nothing is left to
+        remove.
+        """
+        new = [name for name in self.files if f"{name}/".startswith(f"{path}/")]
+        for name in new:
+            del self.files[name]
+        exists = exists and not any(f"{path}/".startswith(f"{known}/") for known in self.removed)
+        if exists:
+            self.removed.append(path)
+        return exists or bool(new)
+
+    def message(self) -> str:
+        """Returns the message of a commit for which the user gave none."""
+        parts = []
+        for verb, paths in (("Write", list(self.files)), ("Remove", self.removed)):
+            if paths:
+                parts.append(f"{verb} " + (paths[0] if len(paths) == 1 else f"{len(paths)} files"))
+        return ", ".join(parts)
