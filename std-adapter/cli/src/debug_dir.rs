@@ -10,7 +10,7 @@ use datakit_server::Stats;
 use datakit_server::tree::log::LogSources;
 use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
-use crate::metrics::LogCounters;
+use datakit_program::LogCounters;
 
 /// Returns the `debug` directory, which contains `src` and `server`.
 pub(crate) fn entry(

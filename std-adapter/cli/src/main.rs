@@ -10,7 +10,6 @@ mod db;
 mod debug_dir;
 mod error;
 mod external;
-mod log;
 mod manual;
 mod metrics;
 mod operand;

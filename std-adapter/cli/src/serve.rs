@@ -1,7 +1,5 @@
 //! The `datakit serve` command.
 
-mod signals;
-
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,6 +15,7 @@ use datakit_db::remote::{
 };
 use datakit_db::store::{Fsync, GitStore, MemoryStore, Store, remove_stale_fetch_dirs};
 use datakit_db::{self, Database};
+use datakit_program::{APP, Endpoint, HttpAddress, LogArgs, LogCounters, Source};
 use datakit_server::Url;
 use datakit_server::memory;
 use datakit_server::scratch::Scratch;
@@ -25,8 +24,22 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::byte_count::at_least;
 use crate::debug_dir;
-use crate::log::{self, APP, LogArgs};
-use crate::metrics::{Counters, Endpoint, HttpAddress, LogCounters, Metrics, PushSummary};
+use crate::metrics::{Counters, Metrics, PushSummary};
+
+/// The sources of log messages.
+const SOURCES: [Source; 3] = [
+    Source {
+        name: "db",
+        target: "datakit_db",
+        doc: "the database: changes by other programs, fetches and pushes",
+    },
+    Source {
+        name: "server",
+        target: "datakit_server",
+        doc: "connections: opened, closed and refused ones",
+    },
+    Source { name: "program", target: "datakit", doc: "everything else" },
+];
 
 /// The options of `datakit serve`.
 #[derive(Args, Debug, Clone)]
@@ -177,7 +190,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
 
 async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let logs = LogCounters::default();
-    let sources = args.log.start(logs.clone())?;
+    let sources = args.log.start(&SOURCES, logs.clone())?;
     let remote_timeout =
         (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
     let (database, git_dir) = open_database(&args, remote_timeout)?;
@@ -186,7 +199,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         Some(address) => Some(Endpoint::bind(address).await?),
         None => None,
     };
-    let signal = signals::end()?;
+    let signal = datakit_program::end_signal()?;
     // Log the start after everything that can fail, so that a server that fails to start prints
     // only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
@@ -215,7 +228,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(endpoint) = endpoint {
         let database = database.counters().clone();
         let counters = Counters { server: server.stats(), database, logs: logs.clone(), pushes };
-        tokio::spawn(endpoint.serve(Metrics::new(&counters)));
+        let metrics = Metrics::new(&counters);
+        tokio::spawn(endpoint.serve(move || metrics.render()));
     }
     tokio::spawn(memory::return_freed_memory());
     let mut status = ExitCode::SUCCESS;
@@ -232,7 +246,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
         tracing::error!("gave up a commit that takes longer than {COMMIT_TIMEOUT:?}");
     }
-    log::flush();
+    datakit_program::flush();
     served?;
     Ok(status)
 }

@@ -1,8 +1,8 @@
-//! Collectors that read the counters of the process, the server and the database.
+//! Collectors that read the counters of the server and the database.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use datakit_core::wire::KindName;
 use datakit_db::counters::DbCounters;
@@ -15,45 +15,6 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use rustix::time::{ClockId, clock_gettime};
-
-/// Collects the standard metrics of a process.
-#[derive(Debug)]
-pub(super) struct ProcessCollector {
-    /// The start time of the process, measured from the Unix epoch.
-    started: Duration,
-}
-
-impl ProcessCollector {
-    pub(super) fn started_now() -> ProcessCollector {
-        // Use 0 if the clock is set to a time before 1970.
-        ProcessCollector {
-            started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        }
-    }
-}
-
-impl Collector for ProcessCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let to = &mut encoder;
-        gauge(
-            to,
-            "process_start_time_seconds",
-            "Start of the process, in seconds since 1970.",
-            self.started.as_secs_f64(),
-        )?;
-        counter(
-            to,
-            "process_cpu_seconds",
-            "Processor time used by all threads.",
-            processor_time().as_secs_f64(),
-        )
-    }
-}
-
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
-}
 
 /// Collects metrics of connections and requests.
 #[derive(Debug)]

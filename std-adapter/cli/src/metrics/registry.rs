@@ -1,18 +1,17 @@
-//! The metrics registry, and the counters for pushes and log messages.
+//! The metrics registry, and the summary of pushes.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use datakit_db::counters::DbCounters;
+use datakit_program::{LogCounters, ProcessCollector};
 use datakit_server::Stats;
 use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_text;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
+use super::collect::{DatabaseCollector, ServerCollector};
 
 /// The counters from which the metrics are read. Clones share the counters.
 #[derive(Debug, Default, Clone)]
@@ -25,41 +24,6 @@ pub(crate) struct Counters {
     pub(crate) pushes: Arc<PushSummary>,
     /// Log messages.
     pub(crate) logs: LogCounters,
-}
-
-/// Counters of log messages. Clones share the counters.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct LogCounters {
-    messages: Family<[(&'static str, &'static str); 2], Counter>,
-    lost: Counter,
-    suppressed: Counter,
-}
-
-impl LogCounters {
-    /// Counts a message with the given level and source.
-    pub(crate) fn count_message(&self, level: &'static str, source: &'static str) {
-        self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
-    }
-
-    /// Counts a line that was lost because standard error was not read in time.
-    pub(crate) fn count_lost(&self) {
-        self.lost.inc();
-    }
-
-    /// Returns the number of lost lines.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lost.get()
-    }
-
-    /// Counts a line that was suppressed because there were too many similar lines.
-    pub(crate) fn count_suppressed(&self) {
-        self.suppressed.inc();
-    }
-
-    /// Returns the number of suppressed lines.
-    pub(crate) fn suppressed(&self) -> u64 {
-        self.suppressed.get()
-    }
 }
 
 /// A summary without quantiles. The metrics library does not provide summaries.
@@ -101,11 +65,7 @@ impl Metrics {
         registry.register_collector(Box::new(ProcessCollector::started_now()));
         registry.register_collector(Box::new(ServerCollector(server)));
         registry.register_collector(Box::new(DatabaseCollector(database)));
-        registry.register("datakit_logs_messages", "Messages logged", logs.messages);
-        let help = "Lines lost because standard error was not read";
-        registry.register("datakit_logs_lost", help, logs.lost);
-        let help = "Lines suppressed because there were many like them";
-        registry.register("datakit_logs_left_out", help, logs.suppressed);
+        logs.register(&mut registry);
         Metrics { registry, pushes }
     }
 

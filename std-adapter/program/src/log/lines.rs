@@ -16,7 +16,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::metrics::LogCounters;
+use crate::LogCounters;
 
 /// The capacity of the queue, in lines.
 const QUEUE_LENGTH: usize = 1024;
@@ -164,8 +164,8 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits at most [`FLUSH_TIMEOUT`] for the queue to drain.
-pub(crate) fn flush() {
+/// Waits at most one second until the lines in the queue have been written.
+pub fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()
         && writer.try_send(Item::Flush(done)).is_ok()

@@ -1,4 +1,4 @@
-//! The server's log on standard error.
+//! The log on standard error.
 
 mod lines;
 
@@ -15,18 +15,22 @@ use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
 
 use self::lines::Lines;
-pub(crate) use self::lines::flush;
-use crate::metrics::LogCounters;
+pub use self::lines::flush;
+use crate::LogCounters;
 
-/// The name, event target and description of each source of log messages.
-const SOURCES: [(&str, &str, &str); 3] = [
-    ("db", "datakit_db", "the database: changes by other programs, fetches and pushes"),
-    ("server", "datakit_server", "connections: opened, closed and refused ones"),
-    ("program", "datakit", "everything else"),
-];
+/// A part of a program that logs messages. Its level can be set on its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// The name, for `RUST_LOG` and for directories with level files.
+    pub name: &'static str,
+    /// The first letters of the targets of its events.
+    pub target: &'static str,
+    /// A description for users.
+    pub doc: &'static str,
+}
 
 /// The name that marks events at the `app` level, because `tracing` has no such level.
-pub(crate) const APP: &str = "app";
+pub const APP: &str = "app";
 
 /// The environment variables that set the log level, in order of precedence.
 const DATAKIT_VERBOSE: &str = "DATAKIT_VERBOSE";
@@ -35,7 +39,7 @@ const RUST_LOG: &str = "RUST_LOG";
 /// The logging options.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Log")]
-pub(crate) struct LogArgs {
+pub struct LogArgs {
     /// Log more (`-vv` for debug)
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -122,15 +126,15 @@ impl LogArgs {
     /// # Errors
     /// Returns an error if the destination is not available on this system, or if an environment
     /// variable names an unknown level.
-    pub(crate) fn start(&self, logs: LogCounters) -> Result<LogSources, String> {
+    pub fn start(&self, of: &'static [Source], logs: LogCounters) -> Result<LogSources, String> {
         let sources = LogSources::new();
         let mut table: Vec<(&str, LogSource)> = Vec::new();
-        for (name, target, doc) in SOURCES {
+        for Source { name, target, doc } in of {
             table.push((target, sources.register(name, doc, self.level(name, target)?)));
         }
         let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
         let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
-        let counted = CountLayer(logs)
+        let counted = CountLayer(of, logs)
             .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
         // If a test has already installed a subscriber, that subscriber remains in use.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
@@ -233,14 +237,15 @@ impl<S> Filter<S> for LineFilter {
 }
 
 /// A layer that counts every message, including those that are not written as lines.
-struct CountLayer(LogCounters);
+struct CountLayer(&'static [Source], LogCounters);
 
 impl<S: Subscriber> Layer<S> for CountLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let source = SOURCES.iter().find(|(_, target, _)| metadata.target().starts_with(target));
-        if let Some((name, _, _)) = source {
-            self.0.count_message(level_of(metadata).as_str(), name);
+        let CountLayer(sources, logs) = self;
+        let source = sources.iter().find(|source| metadata.target().starts_with(source.target));
+        if let Some(source) = source {
+            logs.count_message(level_of(metadata).as_str(), source.name);
         }
     }
 }

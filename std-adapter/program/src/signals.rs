@@ -1,4 +1,4 @@
-//! The signals that shut down a server.
+//! The signals that end a program.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Returns a future that completes on the first SIGINT, SIGTERM or SIGHUP. The future's output is a
 /// failure status for SIGINT and a success status for SIGTERM and SIGHUP. Under nohup(1), SIGHUP
 /// remains ignored.
-pub(super) fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
+///
+/// # Errors
+/// Returns an error if the signals cannot be caught.
+pub fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };

@@ -21,8 +21,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::registry::Metrics;
-
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
 /// The content type, which is the same as in the original server. The text is ASCII, so no charset
@@ -38,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A listening socket. The [`Display`] implementation writes the URL of the metrics.
 #[derive(Debug)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     socket: TcpListener,
     address: HttpAddress,
 }
@@ -55,7 +53,7 @@ impl Endpoint {
     /// # Errors
     /// Returns an error if, for example, the port is in use or the name cannot be resolved. The
     /// error message includes the URL.
-    pub(crate) async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
+    pub async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
         let HttpAddress { host, port } = address;
         let socket = match host {
             Some(host) => TcpListener::bind((host.as_str(), *port)).await,
@@ -72,10 +70,11 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves until the future is dropped. Dropping the future does not close connections that are
+    /// Serves the text that `render` returns, in version 0.0.4 of the Prometheus text format, until
+    /// the future is dropped. Dropping the future does not close connections that are
     /// already open.
-    pub(crate) async fn serve(self, metrics: Metrics) {
-        let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    pub async fn serve(self, render: impl Fn() -> String + Send + Sync + 'static) {
+        let (render, permits) = (Arc::new(render), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();
         // Acquiring a permit cannot fail, because the semaphore is never closed.
         while let Ok(permit) = permits.clone().acquire_owned().await {
@@ -85,9 +84,9 @@ impl Endpoint {
                     else {
                         continue;
                     };
-                    let metrics = metrics.clone();
+                    let render = render.clone();
                     tokio::spawn(async move {
-                        serve_connection(socket, &metrics).await;
+                        serve_connection(socket, &*render).await;
                         drop((permit, slot));
                     });
                 }
@@ -104,17 +103,17 @@ impl Endpoint {
 
 /// Serves one request. Keep-alive is disabled to avoid idle connections. A scraper needs a new
 /// connection only every few seconds.
-async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
-    let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
+async fn serve_connection(socket: TcpStream, render: &(impl Fn() -> String + Sync)) {
+    let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, render)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
     // Ignore errors, because a client that has disconnected or is too slow cannot receive a reply.
     let _ = timeout(TIMEOUT, connection).await;
 }
 
-fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, render: &impl Fn() -> String) -> Response<Full<Bytes>> {
     let (status, kind, text) = if request.method() == Method::GET && request.uri().path() == PATH {
-        (StatusCode::OK, TEXT_FORMAT, metrics.render())
+        (StatusCode::OK, TEXT_FORMAT, render())
     } else {
         (StatusCode::BAD_REQUEST, "text/plain", format!("only GET {PATH}\n"))
     };
@@ -126,7 +125,7 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Byte
 
 /// An address to listen on: a host and a port, or a port on all interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HttpAddress {
+pub struct HttpAddress {
     /// A host name, an IPv4 address, or an IPv6 address without brackets. `None` means all
     /// interfaces.
     host: Option<String>,
@@ -136,7 +135,7 @@ pub(crate) struct HttpAddress {
 
 /// The error returned for text that is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InvalidAddress;
+pub struct InvalidAddress;
 
 impl Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

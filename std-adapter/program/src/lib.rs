@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod counters;
+mod http;
+mod log;
+mod process;
+mod signals;
+
+pub use counters::LogCounters;
+pub use http::{Endpoint, HttpAddress, InvalidAddress};
+pub use log::{APP, LogArgs, Source, flush};
+pub use process::ProcessCollector;
+pub use signals::end as end_signal;
