@@ -1,0 +1,169 @@
+//! A repository that is published.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use datakit_github::Repo;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::error::SourceError;
+use crate::refs::{self, Branches};
+use crate::repository::{self, Identity};
+use crate::wakes::Wakes;
+
+/// How often a repository is read although no change was reported: while the file system reports
+/// changes, and otherwise.
+const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
+const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
+/// When a repository is read again after a change. A new directory is not watched at once, so changes
+/// in it may not be reported.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
+/// The next read is delayed by this multiple of the time that a read took, so reading takes a small
+/// part of the processor's time.
+const DUTY: u32 = 20;
+
+/// A repository that is published, and the watch on it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) repo: Repo,
+    pub(crate) path: PathBuf,
+    index: usize,
+    /// The repository of the last successful read. `None` after a failure.
+    identity: Option<Identity>,
+    watch: Option<(Identity, RecommendedWatcher)>,
+    /// The text of the last failure, which is logged only once.
+    failure: Option<String>,
+    /// When the repository is read again, at the latest.
+    pub(crate) next_read: Instant,
+}
+
+/// The result of a read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) branches: Branches,
+    /// Whether this is certainly the repository of the previous read. If it is not, it may be one
+    /// that is still being created, for example by `git clone`.
+    pub(crate) is_same: bool,
+}
+
+impl Source {
+    /// Creates a source. `index` identifies the source in [`Wakes`].
+    ///
+    /// # Errors
+    /// Returns an error if the path is not a repository.
+    pub(crate) fn new(index: usize, repo: Repo, path: PathBuf) -> Result<Source, SourceError> {
+        repository::find(&path)?;
+        let next_read = Instant::now();
+        Ok(Source { repo, path, index, identity: None, watch: None, failure: None, next_read })
+    }
+
+    /// Reads the branches and watches for changes. Blocks while it reads. Returns `None` after a
+    /// failure, which is logged.
+    pub(crate) fn read(&mut self, wakes: &Wakes) -> Option<Reading> {
+        let start = Instant::now();
+        let is_due = self.next_read <= start;
+        let result = self.try_read(wakes);
+        let interval = match (&result, &self.watch) {
+            (Ok(_), Some(_)) if is_due => WATCHED_INTERVAL,
+            (Ok(_), Some(_)) => SETTLE_INTERVAL,
+            _ => UNWATCHED_INTERVAL,
+        };
+        let busy = start.elapsed().saturating_mul(DUTY);
+        self.next_read = Instant::now() + interval.max(busy);
+        match result {
+            Ok(reading) => {
+                if self.failure.take().is_some() {
+                    tracing::info!(repo = %self.repo, "the repository can be read again");
+                }
+                Some(reading)
+            }
+            Err(error) => {
+                (self.identity, self.watch) = (None, None);
+                let text = error.to_string();
+                if self.failure.as_ref() != Some(&text) {
+                    tracing::warn!(repo = %self.repo, %error, "the published branches are kept");
+                    self.failure = Some(text);
+                }
+                None
+            }
+        }
+    }
+
+    fn try_read(&mut self, wakes: &Wakes) -> Result<Reading, SourceError> {
+        let common = repository::find(&self.path)?;
+        let identity = Identity::of(&common)?;
+        // The watch starts before the read, so no change is missed.
+        if self.watch.as_ref().is_none_or(|(watched, _)| *watched != identity) {
+            self.watch = self.watch(&common, wakes).map(|watch| (identity.clone(), watch));
+        }
+        let branches = refs::read(&common)?;
+        if Identity::of(&common)? != identity {
+            return Err(SourceError::Unstable(self.path.clone()));
+        }
+        let is_same = self.identity.as_ref() == Some(&identity);
+        self.identity = Some(identity);
+        Ok(Reading { branches, is_same })
+    }
+
+    /// Watches the refs. Returns `None` if the system cannot do so, for example because there are
+    /// too many watches.
+    fn watch(&self, common: &Path, wakes: &Wakes) -> Option<RecommendedWatcher> {
+        let (wakes, index) = (wakes.clone(), self.index);
+        let dir = common.to_owned();
+        let on_event = move |event: notify::Result<notify::Event>| {
+            let is_of_ref = |path: &PathBuf| is_of_ref(&dir, path);
+            match event {
+                Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+                Ok(event) if !event.need_rescan() && !event.paths.iter().any(is_of_ref) => {}
+                _ => wakes.wake(index),
+            }
+        };
+        let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
+            watcher.watch(common, RecursiveMode::NonRecursive)?;
+            watcher.watch(&common.join("refs"), RecursiveMode::Recursive)?;
+            let reftable = common.join("reftable");
+            if reftable.is_dir() {
+                watcher.watch(&reftable, RecursiveMode::NonRecursive)?;
+            }
+            Ok(watcher)
+        });
+        watched
+            .inspect_err(|error| {
+                let interval = UNWATCHED_INTERVAL;
+                tracing::warn!(repo = %self.repo, %error, ?interval, "cannot watch, polling instead");
+            })
+            .ok()
+    }
+}
+
+/// Returns whether a change of this path may change a branch.
+fn is_of_ref(common: &Path, path: &Path) -> bool {
+    match path.strip_prefix(common) {
+        Ok(inner) => {
+            let name = inner.as_os_str().to_string_lossy();
+            let is_lock = name.ends_with(".lock");
+            let is_heads = name == "refs" || inner.starts_with("refs/heads");
+            !is_lock && (name.is_empty() || name == "packed-refs" || is_heads)
+                || inner.starts_with("reftable")
+        }
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_of_branches_wake() {
+        let common = Path::new("/x/.git");
+        for path in ["refs/heads/a/b", "refs/heads", "packed-refs", "reftable/tables.list", "refs"]
+        {
+            assert!(is_of_ref(common, &common.join(path)), "{path}");
+        }
+        for path in ["index", "index.lock", "refs/remotes/o/x", "refs/heads/a.lock", "HEAD"] {
+            assert!(!is_of_ref(common, &common.join(path)), "{path}");
+        }
+        assert!(is_of_ref(common, common));
+    }
+}

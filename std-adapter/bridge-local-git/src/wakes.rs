@@ -1,0 +1,34 @@
+//! Signals that repositories may have changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The set of the sources to be read. Clones share the set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wakes(Arc<(Mutex<BTreeSet<usize>>, Notify)>);
+
+impl Wakes {
+    /// Adds a source.
+    pub(crate) fn wake(&self, index: usize) {
+        let (indexes, notify) = &*self.0;
+        if indexes.lock().insert(index) {
+            notify.notify_one();
+        }
+    }
+
+    /// Waits until the set has a source. Dropping the future has no effect.
+    pub(crate) async fn wait(&self) {
+        let (indexes, notify) = &*self.0;
+        while indexes.lock().is_empty() {
+            notify.notified().await;
+        }
+    }
+
+    /// Empties the set and returns its sources.
+    pub(crate) fn take(&self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.0.0.lock())
+    }
+}

@@ -1,0 +1,64 @@
+//! Thousands of branches.
+
+mod common;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Repository, Server, wait_for};
+
+/// The number of branches. Debug builds are an order of magnitude slower.
+const BRANCHES: u32 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
+/// The maximum times until all branches are published, and until a change is.
+const FIRST: Duration = Duration::from_secs(10);
+const CHANGE: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_branches_are_published_quickly() {
+    let (server, source) = (Server::in_memory(), Repository::new(&[]));
+    let hash = source.heads().into_values().next().unwrap();
+    let mut update =
+        source.command().args(["update-ref", "--stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = update.stdin.take().unwrap();
+    for number in 0..BRANCHES {
+        writeln!(input, "create refs/heads/topic/{number} {hash}").unwrap();
+    }
+    drop(input);
+    assert!(update.wait().unwrap().success());
+    let branch = server.branch().await;
+    let heads = source.heads();
+
+    let start = Instant::now();
+    let _bridge = source.bridge(&server.address);
+    // The branches arrive in one commit, after the first commit of the branch.
+    let mut watch = branch.watch_head().await.unwrap();
+    let path = "me/x/ref/heads/topic/0/head".parse().unwrap();
+    loop {
+        let head = tokio::time::timeout(common::TIMEOUT, watch.next()).await.unwrap();
+        if let Some(head) = head.unwrap().unwrap()
+            && head.tree().exists(&path).await.unwrap()
+        {
+            break;
+        }
+    }
+    let first = start.elapsed();
+    wait_for(&branch, &heads).await;
+
+    let mut slowest = Duration::ZERO;
+    for number in 0..5 {
+        let path = "me/x/ref/heads/topic/7/head".parse().unwrap();
+        let start = Instant::now();
+        let commit = source.commit("topic/7", &format!("change {number}"));
+        loop {
+            let head = tokio::time::timeout(common::TIMEOUT, watch.next()).await.unwrap();
+            let head = head.unwrap().unwrap().unwrap();
+            if head.tree().read_file(&path).await.unwrap().starts_with(commit.as_bytes()) {
+                break;
+            }
+        }
+        slowest = slowest.max(start.elapsed());
+    }
+    println!("{BRANCHES} branches: published in {first:?}, a change in at most {slowest:?}");
+    assert!(first < FIRST && slowest < CHANGE, "{first:?} {slowest:?}");
+}
