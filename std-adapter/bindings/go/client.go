@@ -3,6 +3,7 @@ package datakit
 import (
 	"context"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
@@ -94,13 +95,15 @@ func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 
 // Tree returns the tree with an id: "D-" and the hash of a tree, or "F-", "X-" or "L-" and the hash
 // of a blob, of which the root is a file. It sends no request, so a wrong id is an error of the
-// calls that read.
+// calls that read. Text that is not an id is ErrInvalidHash.
 func (c *Client) Tree(id string) *Tree {
-	if strings.Contains(id, "/") {
-		// An id with a slash would lead elsewhere.
-		id = escaper.Replace(id)
+	t := &Tree{client: c, root: "trees/" + id}
+	if len(id) < 2 || strings.IndexByte("DFXL", id[0]) < 0 || id[1] != '-' {
+		t.err = invalid("tree", strconv.Quote(id), "an id begins with D-, F-, X- or L-", ErrInvalidHash)
+	} else if _, err := ParseHash(id[2:]); err != nil {
+		t.err = err
 	}
-	return &Tree{client: c, root: "trees/" + id}
+	return t
 }
 
 // Fetch makes the server fetch a branch of another repository. It waits for the end of the fetch

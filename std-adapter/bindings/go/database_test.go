@@ -222,6 +222,38 @@ func TestWatchSaysThatTheConnectionIsLost(t *testing.T) {
 	}
 }
 
+func TestCancelledReadOfAStreamLosesNothing(t *testing.T) {
+	client := connect(t, p9.DialectU)
+	master := masterOf(t, client)
+	file, err := client.Files().Open(within(t), "branch/master/head.live", p9.ReadOnly)
+	check(t, err)
+	defer file.Release()
+	stream := file.Deliveries()
+	if first, err := stream.Next(within(t)); err != nil || string(first) != "\n" {
+		t.Fatalf("the first delivery is %q, %v", first, err)
+	}
+	for i := 0; i < 20; i++ {
+		short, cancel := context.WithTimeout(context.Background(), time.Duration(i*200)*time.Microsecond)
+		if text, err := stream.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("a delivery without a change: %q, %v", text, err)
+		}
+		cancel()
+		head := commit(t, master, map[string]string{"n": fmt.Sprint(i)})
+		if text, err := stream.Next(within(t)); err != nil || string(text) != head.String()+"\n" {
+			t.Fatalf("delivery %d is %q, %v", i, text, err)
+		}
+	}
+}
+
+func TestTextThatIsNoIDIsNoTree(t *testing.T) {
+	client := connect(t, p9.DialectU)
+	for _, id := range []string{"", "D-", "../branch", "Z-ce013625030ba8dba906f756967f9e9ca394464a"} {
+		if _, err := client.Tree(id).ReadDir(within(t), ""); !errors.Is(err, datakit.ErrInvalidHash) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
 func TestReflogHasEveryHead(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)

@@ -70,6 +70,8 @@ type Tree struct {
 	root string
 	// tx is the transaction that the tree belongs to, or nil.
 	tx *Transaction
+	// err is set if the id of the tree is not valid.
+	err error
 }
 
 // An entry is a file of a tree that has been found.
@@ -83,6 +85,9 @@ type entry struct {
 
 // find walks to a path. The caller must release the file.
 func (t *Tree) find(ctx context.Context, op, path string) (*entry, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
 	if err := checkPath(op, path); err != nil {
 		return nil, err
 	}

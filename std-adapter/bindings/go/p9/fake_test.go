@@ -94,6 +94,28 @@ func stat(ctx context.Context, client *Client) <-chan error {
 	return errs
 }
 
+func TestRequestsDoNotWaitForEachOther(t *testing.T) {
+	client, server := fake(t, Options{})
+	const callers = 100
+	var all []<-chan error
+	for i := 0; i < callers; i++ {
+		all = append(all, stat(context.Background(), client))
+	}
+	var walks []message
+	for i := 0; i < callers; i++ {
+		walks = append(walks, server.expect(msgTwalk))
+	}
+	// The replies come in the opposite order.
+	for i := callers - 1; i >= 0; i-- {
+		server.send(msgRerror, walks[i].tag, append(newRequest(0).str("gone").frame[headerSize:], 2, 0, 0, 0))
+	}
+	for _, errs := range all {
+		if err := <-errs; !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTagIsNotUsedBeforeRflush(t *testing.T) {
 	client, server := fake(t, Options{MaxRequests: 1})
 	ctx, cancel := context.WithCancel(context.Background())

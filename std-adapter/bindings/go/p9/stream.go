@@ -5,6 +5,9 @@ import (
 	"io"
 )
 
+// streamBuffer is how many bytes one read of a stream requests. Longer deliveries take several reads.
+const streamBuffer = 8 << 10
+
 // maxDelivery is the largest size of a delivery in bytes.
 const maxDelivery = 1 << 24
 
@@ -13,6 +16,7 @@ const maxDelivery = 1 << 24
 type Deliveries struct {
 	file   *File
 	offset int64
+	buffer []byte
 	// text is the part of the next delivery that has been read.
 	text []byte
 	// marked is set if the last read was empty.
@@ -22,16 +26,18 @@ type Deliveries struct {
 // Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx ends, no
 // delivery is lost, and a later call continues.
 func (d *Deliveries) Next(ctx context.Context) ([]byte, error) {
-	buffer := make([]byte, d.file.fid.iounit)
+	if d.buffer == nil {
+		d.buffer = make([]byte, streamBuffer)
+	}
 	for {
-		n, err := d.file.ReadContext(ctx, buffer, d.offset)
+		n, err := d.file.ReadContext(ctx, d.buffer, d.offset)
 		if err != nil && err != io.EOF {
 			return nil, err
 		}
 		if n > 0 {
 			d.offset += int64(n)
 			d.marked = false
-			if d.text = append(d.text, buffer[:n]...); len(d.text) > maxDelivery {
+			if d.text = append(d.text, d.buffer[:n]...); len(d.text) > maxDelivery {
 				d.text = nil
 				return nil, tooLong("a delivery of "+d.file.name, maxDelivery, "bytes")
 			}
