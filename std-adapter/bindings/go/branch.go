@@ -32,8 +32,8 @@ func (b *Branch) Remove(ctx context.Context) error {
 }
 
 // FastForward moves the branch to a descendant of its head, or to any commit if it has no head. It
-// fails with ErrNotFastForward if the commit is not a descendant, for example because somebody else
-// has moved the branch.
+// fails with ErrNotFastForward if the commit is not a descendant, for example because another
+// client has moved the branch.
 func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
 	err := b.client.command(ctx, b.dir+"/fast-forward", string(commit.hash))
 	return failed("fast-forward", b.name, err)
@@ -58,13 +58,13 @@ func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
 }
 
 // WatchHead watches the head. The first value is the present head, and later values are new heads.
-// A value is nil if the branch has no commits. Heads are skipped while nobody receives.
+// A value is nil if the branch has no commits. The watch skips heads while no goroutine receives.
 func (b *Branch) WatchHead(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "head.live")
 }
 
 // Reflog watches every move of the head from now on. A value is nil if the branch was removed. If
-// nobody receives for long, the server ends the stream.
+// no goroutine receives for a long time, the server ends the stream.
 func (b *Branch) Reflog(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "reflog")
 }
@@ -75,9 +75,8 @@ func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit]
 	return w, failed("watch", b.name, err)
 }
 
-// WatchPath watches a path. The first value is what is there now, and later values are what is
-// there after a change. A value is nil if nothing is there. Values are skipped while nobody
-// receives.
+// WatchPath watches a path. The first value is the present entry, and later values are new entries.
+// A value is nil if the path does not exist. The watch skips values while no goroutine receives.
 func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
 	if err := checkPath("watch", path); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func (c *Client) Files() *p9.Client { return c.files }
 // Close closes the connection, which ends all transactions and watches.
 func (c *Client) Close() error { return c.files.Close() }
 
-// Branches returns the sorted names of the branches that have commits, and of those that this
+// Branches returns the sorted names of all branches with commits and of all branches that this
 // connection has created.
 func (c *Client) Branches(ctx context.Context) ([]string, error) {
 	entries, err := c.files.ReadDir(ctx, "branch")
@@ -54,8 +54,8 @@ func (c *Client) Branches(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Branch returns a branch. If it does not exist, the server creates it for this connection; others
-// see it after the first commit.
+// Branch returns a branch. If the branch does not exist, the server creates it for this connection.
+// Other clients see it after the first commit.
 func (c *Client) Branch(ctx context.Context, name string) (*Branch, error) {
 	if err := checkBranch(name); err != nil {
 		return nil, err

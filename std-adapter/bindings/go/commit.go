@@ -45,7 +45,7 @@ func (c *Commit) Parents(ctx context.Context) ([]*Commit, error) {
 	return c.client.parseCommits(text)
 }
 
-// Diff returns what changed from an older commit to this commit, sorted by path.
+// Diff returns the changes from another commit to this commit, sorted by path.
 func (c *Commit) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 	text, err := c.client.files.ReadFile(ctx, c.path("diff/"+string(old.hash)))
 	if err != nil {
@@ -66,7 +66,7 @@ type Details struct {
 	Parents []*Commit
 }
 
-// Details reads all fields at once. The original server sends only some of them.
+// Details reads all fields with one request for a file. The original server sends only some fields.
 func (c *Commit) Details(ctx context.Context) (*Details, error) {
 	text, err := c.client.files.ReadFileLimit(ctx, "commits/"+string(c.hash), maxText)
 	if err != nil {

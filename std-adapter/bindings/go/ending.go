@@ -10,7 +10,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// CommitOptions change what a commit does.
+// CommitOptions change the effect of a commit.
 type CommitOptions struct {
 	// FastForwardOnly makes the commit fail with ErrNotFastForward if the branch is not where
 	// the transaction began. Of all such transactions, exactly one succeeds.
@@ -97,8 +97,8 @@ func (tx *Transaction) SetAuthor(ctx context.Context, author string) error {
 // A Merge is the result of a merge into a transaction. Its trees can be read until the next merge
 // or the end of the transaction.
 type Merge struct {
-	// Ours has the files of the transaction before the merge, Theirs those of the merged commit,
-	// and Base those of their common ancestor, which is empty if there is none.
+	// Ours is the tree of the transaction before the merge, Theirs is the tree of the merged commit,
+	// and Base is the tree of their common ancestor. Base is empty if there is no common ancestor.
 	Ours, Theirs, Base *Tree
 	// Conflicts has the sorted paths of the files in conflict. Write or remove each of them before
 	// the commit.

@@ -71,8 +71,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is returns true if target is the kind of the error.
 func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
 
-// failed adds the operation and its object to an error of the connection. Other errors, such as
-// those of a context, stay in the chain.
+// failed adds the operation and its object to an error. The error stays in the chain, without the
+// path on the server.
 func failed(op, object string, err error) error {
 	if err == nil {
 		return nil

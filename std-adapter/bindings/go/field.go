@@ -128,8 +128,8 @@ type recordField interface {
 	// The caller of the other methods holds the record's lock.
 	defaultText() *string
 	currentText() *string
-	// update sets the value to a text from the database, or to the default if it is nil. If the
-	// value differs from the one before, the field gets the version.
+	// update sets the value to a text from the database, or to the default if the text is nil. If
+	// the value changes, the field gets the version.
 	update(text *string, version Version) bool
 }
 

@@ -15,8 +15,8 @@ import (
 // fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. All calls of the
 // file system and its files end with ctx.
 //
-// Like os.DirFS, it follows symbolic links, but not those that lead out of the tree. The errors are
-// of the type *fs.PathError.
+// Like os.DirFS, the file system follows symbolic links. A link that leads out of the tree is an
+// error. The errors are of the type *fs.PathError.
 func (t *Tree) FS(ctx context.Context) *FS {
 	return &FS{ctx: ctx, tree: t}
 }
@@ -182,7 +182,7 @@ type fsFile struct {
 	file   *p9.File
 	info   fileInfo
 	offset int64
-	// ahead is what has been read from the offset on, but not returned yet.
+	// ahead has the bytes at the offset that have been received and not returned yet.
 	ahead []byte
 	// entries are the rest of a directory that is being listed.
 	entries []*p9.DirEntry

@@ -8,9 +8,10 @@ import (
 	"sync"
 )
 
-// A Record is a typed configuration in a database. The value of a field is the one of the first
-// lookup branch that has its key. A program writes its defaults to one branch, so users see all
-// keys, and overrides them in others; it writes the values in effect to a third.
+// A Record is a typed configuration in a database. A field takes its value from the first lookup
+// branch that has its key. The record writes the defaults of the program to the defaults branch, so
+// users see all keys and can override them in another branch. It writes the values in effect to the
+// state branch.
 //
 //	record, err := datakit.NewRecord(ctx, client, datakit.RecordOptions{
 //		Lookup: []string{"master", "defaults"}, Defaults: "defaults", State: "state", Path: "app",
@@ -40,8 +41,8 @@ type Record struct {
 	endErr  error
 	// busy has an element while a goroutine re-reads the fields.
 	busy chan struct{}
-	// written has what the last re-read wrote to the state branch. Only the goroutine that
-	// re-reads uses it.
+	// written has the values that this record has written to the state branch. Only the goroutine
+	// that re-reads the fields uses it.
 	written map[string]*string
 
 	mu      sync.Mutex
@@ -119,7 +120,7 @@ func (r *Record) open(ctx context.Context, options RecordOptions) (err error) {
 			return err
 		}
 		r.watches = append(r.watches, watch)
-		// The first value is the present one, and those after it are changes.
+		// The first value is the present one. Later values are changes.
 		if _, err := watch.Next(ctx); err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ func (r *Record) heads(ctx context.Context) ([]*Commit, error) {
 	heads := make([]*Commit, len(r.lookup))
 	for i, branch := range r.lookup {
 		head, err := branch.Head(ctx)
-		// A branch that somebody has removed has no keys.
+		// A branch that another client has removed has no keys.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -77,8 +77,8 @@ func (r *Record) writeDefault(ctx context.Context, key string, text *string) err
 	return r.write(ctx, r.defaults, "fill-in default for "+key, []Setting{{record: r, key: key, text: text}})
 }
 
-// write writes values in one commit. If somebody else changes the same keys at the same time, it
-// starts again, so the last writer wins.
+// write writes values in one commit. If another client changes the same keys at the same time,
+// write starts again, so the last writer wins.
 func (r *Record) write(ctx context.Context, branch *Branch, message string, settings []Setting) error {
 	for try := 1; ; try++ {
 		err := branch.Update(ctx, func(tx *Transaction) error {

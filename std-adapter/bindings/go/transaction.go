@@ -11,9 +11,9 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A Transaction is a set of changes to a branch that are committed together or not at all. Nobody
-// else sees them before the commit. It starts from the head of the branch, and the commit merges
-// it with what has changed on the branch since.
+// A Transaction is a set of changes to a branch that are committed together or not at all. Other
+// clients do not see the changes before the commit. A transaction starts from the head of the
+// branch. The commit merges it with later changes of the branch.
 //
 // End a transaction with Commit or Abort. After its end, calls fail with ErrTransactionEnded. A
 // transaction also ends with the connection.
@@ -41,8 +41,8 @@ func (b *Branch) Begin(ctx context.Context) (*Transaction, error) {
 		err error
 	}
 	results := make(chan result)
-	// The request is not cancelled with ctx, because then nobody would know whether the server
-	// has a transaction that must be aborted.
+	// The request is not cancelled with ctx, because a cancelled request may have created a
+	// transaction, which must be aborted.
 	go func() {
 		tx, err := b.begin(context.Background())
 		select {
@@ -92,8 +92,8 @@ func (tx *Transaction) Read(ctx context.Context, path string) ([]byte, error) {
 	return tx.Tree().ReadFile(ctx, path)
 }
 
-// Write creates or replaces a file, and creates the directories that are missing above it. An
-// executable file stays executable.
+// Write creates or replaces a file, and creates its missing parent directories. An executable file
+// stays executable.
 func (tx *Transaction) Write(ctx context.Context, path string, content []byte) error {
 	err := tx.CreateOrReplaceFile(ctx, path, content)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -127,8 +127,8 @@ func (tx *Transaction) CreateDir(ctx context.Context, path string) error {
 	})
 }
 
-// MakeDirs creates a directory and those that are missing above it. It fails with ErrNotDir if one
-// of them exists and is not a directory. It accepts the root.
+// MakeDirs creates a directory and its missing parents. It fails with ErrNotDir if one of them
+// exists and is not a directory. It accepts the root.
 func (tx *Transaction) MakeDirs(ctx context.Context, path string) error {
 	if path == "" {
 		if tx.Ended() {
@@ -249,14 +249,14 @@ func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*
 	})
 }
 
-// Remove removes a file, a link, or a directory with all that is in it.
+// Remove removes a file, a link, or a directory with its entries.
 func (tx *Transaction) Remove(ctx context.Context, path string) error {
 	return tx.change("remove", path, func(remote string) error {
 		return tx.client.files.Remove(ctx, remote)
 	})
 }
 
-// Diff returns what differs between a commit and the transaction, sorted by path.
+// Diff returns the changes from a commit to the transaction, sorted by path.
 func (tx *Transaction) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 	text, err := tx.readControl(ctx, "diff", "diff/"+string(old.hash))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A Kind says what an entry of a tree is, as far as Git distinguishes it.
+// A Kind is the type of an entry of a tree, as Git distinguishes it.
 type Kind int
 
 // The kinds.
@@ -60,8 +60,8 @@ type Stat struct {
 	Size int64
 }
 
-// A Tree gives read access to files: to a commit's, to those of a transaction as they are now, or
-// to those with an id. If the root of a tree is not a directory, its path is "".
+// A Tree gives read access to the files of a commit or a transaction, or to an object with an id.
+// If the root of a tree is not a directory, its path is "".
 //
 // The trees of a transaction fail with ErrTransactionEnded after its end.
 type Tree struct {
@@ -137,7 +137,7 @@ func (e *entry) names(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// Content is what an entry has. Which field is set depends on the kind.
+// Content holds the content of an entry. Only the field for its kind is set.
 type Content struct {
 	Kind Kind
 	// File has the bytes of a file.

@@ -111,9 +111,9 @@ func deliver[T any](ctx context.Context, stream *p9.Deliveries, values chan<- T,
 	}
 }
 
-// A Value is what is at a path. It is a file, a symbolic link or a directory.
+// A Value is the entry at a path: a file, a symbolic link or a directory.
 type Value struct {
-	// Kind says which.
+	// Kind is the type of the entry.
 	Kind Kind
 	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts it.
 	ID string

@@ -60,7 +60,7 @@ func (c *conn) flush(tag uint16, call *call) bool {
 	return true
 }
 
-// newFlush is the call of every Tflush, because nobody waits for an Rflush.
+// newFlush is the call of every Tflush. No goroutine waits for an Rflush.
 var newFlush = &call{kind: msgTflush}
 
 // fields checks the type of a reply. An error reply becomes an *Error.
@@ -103,8 +103,8 @@ func (c *conn) done(d *decoder, request byte) error {
 	return c.malformed(request)
 }
 
-// drop sends a Tclunk or a Tremove, both of which free the fid, whatever the reply is. Nobody can
-// cancel it. The reply goes to the channel.
+// drop sends a Tclunk or a Tremove. Both free the fid, even if they fail, so they are not
+// cancelled. The reply goes to the channel.
 func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 	replies := make(chan []byte, 1)
 	tag := uint16(2*c.options.MaxRequests) + uint16(fid)

@@ -45,11 +45,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// FidsInUse returns how many fids are in use, without the root. A fid is in use until the server
+// FidsInUse returns the number of fids in use, except the root. A fid is in use until the server
 // has answered the request that frees it.
 func (c *Client) FidsInUse() int { return c.conn.fids.inUse() }
 
-// RequestsInFlight returns how many requests wait for their replies, without those that free fids.
+// RequestsInFlight returns the number of requests without a reply, except Tclunk, Tremove and
+// Tflush.
 func (c *Client) RequestsInFlight() int { return c.conn.tags.inUse() }
 
 // Names splits a path into its names. It fails if a name is "." or "..", or has a NUL byte.

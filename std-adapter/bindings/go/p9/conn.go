@@ -12,8 +12,7 @@ import (
 // A conn sends requests and matches replies with them. Any number of goroutines may use it. No lock
 // is held while a goroutine waits for a reply or for the network.
 //
-// The numbers of the tags say what they are for, so neither a flush nor a clunk ever waits for a
-// free tag:
+// The tags are divided into ranges, so neither a flush nor a clunk ever waits for a free tag:
 //
 //	0 to M-1       requests
 //	M to 2M-1      the Tflush of the request with the tag minus M
@@ -50,12 +49,12 @@ type conn struct {
 // A call is a request without a reply.
 type call struct {
 	kind byte
-	// reply gets the reply, if somebody waits for it.
+	// reply receives the reply. It is nil if no goroutine waits for it.
 	reply chan []byte
-	// settle is called once if nobody takes the reply, with the reply or, if the request was
-	// flushed before it had an effect, with nil. It must not block.
+	// settle is called once if no goroutine takes the reply. Its argument is the reply, or nil if
+	// the request was flushed before it had an effect. It must not block.
 	settle func(reply []byte)
-	// flushing is set once nobody waits anymore and a Tflush has been sent.
+	// flushing is set when the caller has returned and a Tflush has been queued.
 	flushing bool
 	// late is a reply that arrived before the Rflush.
 	late []byte

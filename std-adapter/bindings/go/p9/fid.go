@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A fid refers to a file on the server. Whoever gets a fid must close it or remove its file.
+// A fid refers to a file on the server. Its owner must close it or remove its file.
 type fid struct {
 	conn   *conn
 	number uint32
@@ -82,7 +82,7 @@ func shortWalk(qids []Qid) error {
 	return errorOf(2)
 }
 
-// settleWalk frees the number of a new fid after a walk that nobody waits for.
+// settleWalk frees the number of a new fid after an abandoned walk.
 func (c *conn) settleWalk(number uint32, names int, reply []byte) {
 	if len(reply) >= headerSize+2 && reply[4] == msgTwalk+1 {
 		if d := (&decoder{rest: reply[headerSize:]}); int(d.u16()) == names {

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// A Mode says what an open file is for.
+// A Mode is the access for which a file is opened.
 type Mode byte
 
 // The modes. Truncate can be added to WriteOnly and ReadWrite.
@@ -88,8 +88,8 @@ func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 	return target, f.wrap("readlink", err)
 }
 
-// ReadContext reads from a file at an offset. It sends one request and returns what the server
-// answers, which may be less than len(p). At the end of the file, it returns io.EOF. A read of a
+// ReadContext reads from a file at an offset. It sends one request. The server may return fewer
+// bytes than len(p). At the end of the file, it returns io.EOF. A read of a
 // stream waits for news.
 func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("read", offset); err != nil || len(p) == 0 {
@@ -177,8 +177,8 @@ func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
 	return f.wrap("chmod", f.fid.setMode(ctx, perm))
 }
 
-// Deliveries returns the deliveries of a stream file from its start. Only one goroutine may use
-// the result, and nobody may read the file at the same time.
+// Deliveries returns the deliveries of a stream file from its start. Only one goroutine may use the
+// result, and no other goroutine may read the file at the same time.
 func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }

@@ -75,7 +75,7 @@ func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.Fi
 		return pathError("mkdir", path, err)
 	}
 	at := func(depth int) string { return dir + "/" + strings.Join(names[:depth], "/") }
-	// Find the deepest directory that exists or can be created, then create those below it.
+	// Find the deepest directory that exists or can be created, then create its descendants.
 	depth := len(names)
 	for ; depth > 0; depth-- {
 		err := c.Mkdir(ctx, at(depth), perm)
@@ -91,7 +91,7 @@ func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.Fi
 	}
 	for depth++; depth <= len(names); depth++ {
 		err := c.Mkdir(ctx, at(depth), perm)
-		// Somebody else may have created it in the meantime.
+		// Another client may have created it in the meantime.
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -190,8 +190,8 @@ func (c *Client) ReadDir(ctx context.Context, path string) ([]*DirEntry, error) 
 	return entries, nil
 }
 
-// ReadFile reads a file from its start until an empty read. Of a stream, it reads what the server
-// delivers first.
+// ReadFile reads a file from its start until an empty read. From a stream, it reads the first
+// delivery.
 func (c *Client) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return c.ReadFileLimit(ctx, path, maxFile)
 }

@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// streamBuffer is how many bytes one read of a stream requests. Longer deliveries take several reads.
+// streamBuffer is how many bytes one read of a stream requests. Longer deliveries take several
+// reads.
 const streamBuffer = 8 << 10
 
 // maxDelivery is the largest size of a delivery in bytes.
