@@ -1,4 +1,4 @@
-//! What a bridge may do, as text such as `*:r,status[ci/datakit]:x`.
+//! The operations that a bridge may perform, written as text such as `*:r,status[ci/datakit]:x`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,8 +9,8 @@ use crate::ElementId;
 /// An operation on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    /// The branch owns the resource: when the bridge starts, GitHub is changed to match the branch.
-    /// Implies the other two operations.
+    /// Own the resource: when the bridge starts, it changes GitHub to match the branch. Implies the
+    /// other two operations.
     Exclusive,
     /// Read from GitHub.
     Read,
@@ -33,7 +33,8 @@ impl Op {
     }
 }
 
-/// A set of operations. A set with [`Op::Exclusive`] also contains the other two.
+/// A set of operations. A set that contains [`Op::Exclusive`] also contains the other two
+/// operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Ops {
     exclusive: bool,
@@ -84,17 +85,17 @@ impl fmt::Display for Ops {
     }
 }
 
-/// What operations apply to.
+/// A kind of object to which operations apply.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Resource {
-    /// Repositories. The prefix is empty, `USER` or `USER/REPO`, as components.
+    /// Repositories. The prefix consists of no components, of `USER`, or of `USER` and `REPO`.
     Repo(Prefix),
     /// Pull requests.
     Pr,
-    /// Commits. Statuses are only read if commits may be read.
+    /// Commits. Reading statuses requires permission to read commits.
     Commit,
-    /// Statuses whose context begins with these components.
+    /// Statuses whose context begins with the prefix.
     Status(Prefix),
     /// Branches and tags.
     Ref,
@@ -102,13 +103,13 @@ pub enum Resource {
     Webhook,
 }
 
-/// The first components of a name. The empty prefix stands for all names.
+/// The first components of a name. Every name begins with the empty prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Prefix(Vec<String>);
 
 impl Prefix {
-    /// Parses components separated by slashes. Returns `None` if a component is empty, or if the
-    /// text contains a bracket.
+    /// Parses components separated by slashes. Returns `None` if a component is empty or the text
+    /// contains a bracket.
     #[must_use]
     pub fn parse(text: &str) -> Option<Prefix> {
         let components: Vec<String> = text.split('/').map(str::to_owned).collect();
@@ -165,9 +166,10 @@ impl fmt::Display for Resource {
 ///
 /// The text form is a list of `RESOURCE:OPS`, separated by commas. RESOURCE is `*` (the default),
 /// `repo`, `repo[USER/REPO]`, `pr`, `commit`, `status`, `status[CONTEXT]`, `ref` or `webhook`. OPS
-/// are any of the letters `r` (read from GitHub), `w` (write to GitHub) and `x` (the branch owns the
-/// resource; implies `r` and `w`), or none. The longest prefix decides. A resource that is not
-/// mentioned has the default, and without a default nothing is allowed.
+/// consists of any of the letters `r` (read from GitHub), `w` (write to GitHub) and `x` (the branch
+/// owns the resource; implies `r` and `w`), and may be empty. If several prefixes match, the
+/// longest prefix applies. Resources that are not listed have the default operations. If the list
+/// contains no default, no operations are allowed for these resources.
 ///
 /// ```
 /// # use datakit_github::Capabilities;
@@ -194,7 +196,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns capabilities that allow these operations for every resource.
+    /// Returns capabilities that allow the given operations for every resource.
     #[must_use]
     pub fn all(ops: Ops) -> Capabilities {
         Capabilities { default: ops, others: BTreeMap::new() }
@@ -246,7 +248,7 @@ impl Capabilities {
         self.others.get(resource).copied().unwrap_or(self.default)
     }
 
-    /// Returns the operations of the resource with the longest prefix among those that match.
+    /// Returns the operations of the matching resource with the longest prefix.
     fn longest<'c>(&'c self, matching: impl Fn(&'c Resource) -> Option<&'c Prefix>) -> Ops {
         let matches =
             self.others.iter().filter_map(|(resource, ops)| Some((matching(resource)?, ops)));
@@ -255,7 +257,7 @@ impl Capabilities {
     }
 }
 
-/// The error returned when text does not describe capabilities.
+/// The error returned if text does not describe valid capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidCapabilities {
@@ -302,7 +304,7 @@ impl FromStr for Capabilities {
     }
 }
 
-/// Splits a list at the commas that are not in brackets, and removes white space around entries.
+/// Splits a list at commas outside brackets and removes white space around the entries.
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     let mut in_brackets = false;
     let entries = text.split(move |letter| {

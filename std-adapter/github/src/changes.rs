@@ -8,10 +8,10 @@ use datakit_client::db::Change;
 use crate::layout::{Location, locate};
 use crate::{ElementId, PrId, RefId, Repo};
 
-/// What a `.dirty` file asks the bridge to read again.
+/// An object that a `.dirty` file asks the bridge to read again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirtyId {
-    /// Everything in a repository, which need not be monitored.
+    /// Everything in a repository. The repository need not be monitored.
     Repo(Repo),
     /// A pull request.
     Pr(PrId),
@@ -31,17 +31,18 @@ impl DirtyId {
     }
 }
 
-/// The elements that may differ between two commits of the branch, and the new `.dirty` files.
+/// The elements that may differ between two commits on the branch, and the new `.dirty` files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// The elements with a file that was added, removed or changed.
+    /// The elements for which a file was added, removed or changed.
     pub ids: BTreeSet<ElementId>,
     /// The `.dirty` files that were added.
     pub dirty: BTreeSet<DirtyId>,
 }
 
 impl Changes {
-    /// Finds the elements to which changed files belong. Other files are ignored.
+    /// Finds the elements to which the changed files belong. Files that belong to no element are
+    /// ignored.
     ///
     /// ```
     /// # use datakit_client::db::Change;

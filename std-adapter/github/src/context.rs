@@ -7,14 +7,14 @@ use std::sync::Arc;
 use crate::InvalidName;
 use crate::name::broken_component_rule;
 
-/// The names of a status's files. The file `state` marks its directory as a status, and the other
-/// two exist in the same directory.
+/// The names of the files that represent a status. A directory represents a status if it contains
+/// the file `state`. The other two files are in the same directory.
 pub(crate) const STATUS_FILES: [&str; 3] = [STATE, "description", "target_url"];
 /// The name of the file that contains the state of a status.
 pub(crate) const STATE: &str = "state";
 
-/// The context of a status, for example `ci/datakit/build`. It tells the statuses of one commit
-/// apart. Clones are cheap.
+/// The context of a status, for example `ci/datakit/build`. The context distinguishes the statuses
+/// of a commit. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::Context;
@@ -28,14 +28,14 @@ pub(crate) const STATE: &str = "state";
 pub struct Context(Arc<str>);
 
 impl Context {
-    /// Creates a context. The components are separated by slashes. The empty text stands for the
-    /// context `default`.
+    /// Creates a context from components separated by slashes. An empty text yields the context
+    /// `default`.
     ///
     /// # Errors
     /// Returns [`InvalidName`] if a component is empty, `.`, `..` or longer than 250 bytes, or
-    /// contains a NUL byte. The component `state` is an error because the file `state` of a shorter
-    /// context would have the same path. For the same reason, `description` and `target_url` are
-    /// errors except as the first component.
+    /// contains a NUL byte. The component `state` is not allowed, because its directory would have
+    /// the same path as the file `state` of a shorter context. For the same reason, `description`
+    /// and `target_url` are allowed only as the first component.
     pub fn new(text: &str) -> Result<Context, InvalidName> {
         if text.is_empty() {
             return Ok(Context::default());
@@ -46,7 +46,7 @@ impl Context {
         }
     }
 
-    /// The context that is less than all others. It delimits ranges in sorted maps.
+    /// The context that sorts before all others, used as the lower bound of ranges in sorted maps.
     pub(crate) fn min() -> Context {
         Context("".into())
     }
@@ -76,7 +76,7 @@ fn broken_rule(text: &str) -> Option<String> {
     })
 }
 
-/// Returns the context `default`, which stands for no context.
+/// Returns the context `default`, which GitHub uses for statuses without a context.
 impl Default for Context {
     fn default() -> Context {
         Context("default".into())

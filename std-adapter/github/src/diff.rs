@@ -24,8 +24,8 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Returns the changes that turn `found` into `wanted`. An element with the same id and other
-    /// content is only an update.
+    /// Returns the changes that turn `found` into `wanted`. If an element has the same id but
+    /// different content, the diff contains an update and no removal.
     #[must_use]
     pub fn between(wanted: &Snapshot, found: &Snapshot) -> Diff {
         let updates = updates(wanted, found).map(|element| (element.id(), element)).collect();
@@ -33,7 +33,7 @@ impl Diff {
         Diff { updates, removals }
     }
 
-    /// Creates a diff. An id that is both removed and updated is only updated.
+    /// Creates a diff. If an id is both removed and updated, the removal is ignored.
     #[must_use]
     pub fn new(
         updates: impl IntoIterator<Item = Element>,
@@ -45,17 +45,17 @@ impl Diff {
         Diff { updates, removals }
     }
 
-    /// Returns the elements that are new or have other content, sorted by id.
+    /// Returns the new and changed elements, sorted by id.
     pub fn updates(&self) -> impl ExactSizeIterator<Item = &Element> {
         self.updates.values()
     }
 
-    /// Returns the ids of the elements that do not exist any more, sorted.
+    /// Returns the sorted ids of the removed elements.
     pub fn removals(&self) -> impl ExactSizeIterator<Item = &ElementId> {
         self.removals.iter()
     }
 
-    /// Returns whether nothing changes.
+    /// Returns whether the diff contains no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.removals.is_empty()
@@ -68,13 +68,14 @@ impl Diff {
         self.removals.retain(|id| keep(id, None));
     }
 
-    /// Applies the changes to a snapshot: first the removals, as [`Snapshot::remove`] does, then the
-    /// updates.
+    /// Applies the changes to a snapshot: first the removals, as [`Snapshot::remove`] does, and
+    /// then the updates.
     ///
     /// For all `x` and `y`, `Diff::between(&x, &y).apply(y) == x`.
     #[must_use]
     pub fn apply(&self, mut to: Snapshot) -> Snapshot {
-        // A head stays in the snapshot while its ref has it, so commits are removed at the end.
+        // Remove commits again at the end, because a commit stays in the snapshot while it is the
+        // head of a ref.
         to.remove(self.removals.iter());
         self.updates.values().cloned().for_each(|element| to.insert(element));
         let is_commit = |id: &&ElementId| matches!(id, ElementId::Commit(_));
@@ -83,7 +84,8 @@ impl Diff {
     }
 }
 
-/// Returns the elements of `wanted` that are not equal in `found`. Compares without cloning.
+/// Returns the elements of `wanted` that are missing or different in `found`. Clones only these
+/// elements.
 fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item = Element> + 's {
     let repos = wanted.repos().difference(found.repos()).cloned().map(Element::Repo);
     let commits = wanted.commits().difference(found.commits()).cloned().map(Element::Commit);
@@ -98,7 +100,7 @@ fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item 
         .chain(statuses.map(|(_, status)| status.clone().into()))
 }
 
-/// Returns the ids of the elements of `found` that `wanted` does not have.
+/// Returns the ids of the elements in `found` that are missing in `wanted`.
 fn missing<'s>(found: &'s Snapshot, wanted: &'s Snapshot) -> impl Iterator<Item = ElementId> + 's {
     let repos = found.repos().difference(wanted.repos()).cloned().map(ElementId::Repo);
     let commits = found.commits().difference(wanted.commits()).cloned().map(ElementId::Commit);

@@ -53,7 +53,7 @@ pub struct Pr {
     pub title: Text,
     /// The author.
     pub owner: Text,
-    /// The name of the branch into which the commits should be merged.
+    /// The name of the branch into which the commits are to be merged.
     pub base: Text,
     /// The description, whose id is 0, and the comments.
     pub comments: Vec<Comment>,
@@ -66,7 +66,7 @@ pub struct Comment {
     pub id: u64,
     /// The author.
     pub user: Text,
-    /// The text, which is stored without any change.
+    /// The text, which is stored unchanged.
     pub body: String,
 }
 
@@ -79,16 +79,16 @@ pub struct Ref {
     pub head: Hash,
 }
 
-/// The result of a check of a commit.
+/// The result of checking a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The commit and the context.
     pub id: StatusId,
     /// The state.
     pub state: StatusState,
-    /// A text for users.
+    /// A description for users.
     pub description: Option<Description>,
-    /// A URL with details.
+    /// The URL of a page with details.
     pub target_url: Option<Text>,
 }
 
@@ -111,7 +111,7 @@ impl PrState {
         }
     }
 
-    /// Parses the state. All texts except `open` mean closed.
+    /// Parses the state. Any text other than `open` means closed.
     #[must_use]
     pub fn parse(text: &str) -> PrState {
         if text == PrState::Open.as_str() { PrState::Open } else { PrState::Closed }
@@ -127,7 +127,7 @@ pub enum StatusState {
     Success,
     /// The check failed.
     Failure,
-    /// The check could not be carried out.
+    /// The check could not be performed.
     Error,
 }
 
@@ -147,7 +147,7 @@ impl StatusState {
         }
     }
 
-    /// Parses the state. Unknown texts mean failure.
+    /// Parses the state. Any unknown text means failure.
     #[must_use]
     pub fn parse(text: &str) -> StatusState {
         let known = StatusState::ALL.into_iter().find(|state| state.as_str() == text);
@@ -156,10 +156,10 @@ impl StatusState {
 }
 
 impl Pr {
-    /// The base of a pull request that does not specify one.
+    /// The base of a pull request that does not specify a base.
     pub const DEFAULT_BASE: &str = "master";
 
-    /// Returns the head as an element.
+    /// Returns the head commit as an element.
     #[must_use]
     pub fn commit(&self) -> Commit {
         Commit { repo: self.id.repo.clone(), hash: self.head }
@@ -167,14 +167,14 @@ impl Pr {
 }
 
 impl Ref {
-    /// Returns the head as an element.
+    /// Returns the head commit as an element.
     #[must_use]
     pub fn commit(&self) -> Commit {
         Commit { repo: self.id.repo.clone(), hash: self.head }
     }
 }
 
-/// Identifies an element. The text form is the path of the element in the branch.
+/// Identifies an element. The text form is the element's path in the branch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ElementId {

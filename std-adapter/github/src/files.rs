@@ -12,7 +12,7 @@ use crate::{
     Snapshot, State, Status, StatusId, StatusState, Text,
 };
 
-/// Files by path.
+/// The contents of files, keyed by path.
 pub type Files = BTreeMap<Path, Vec<u8>>;
 
 /// Returns the files of a snapshot. Commits without statuses have no files.
@@ -52,8 +52,8 @@ pub(crate) fn files_of(element: &Element) -> Vec<(Path, Option<Vec<u8>>)> {
     }
 }
 
-/// Returns the paths of the files that may represent an element, except those in directories of a
-/// pull request.
+/// Returns the paths of the files that may represent an element. Excludes files in the directories
+/// of a pull request.
 pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     let file = |name: &&str| layout::dir(id).concat(&path([name]));
     match id {
@@ -65,7 +65,7 @@ pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Returns the directory with the comments of a pull request.
+/// Returns the directory that contains the comments of a pull request.
 pub(crate) fn comments_dir(pr: &PrId) -> Path {
     layout::pr(pr).concat(&path(["comments"]))
 }
@@ -88,7 +88,7 @@ fn line(text: &str) -> Option<Vec<u8>> {
     Some(format!("{text}\n").into_bytes())
 }
 
-/// What files of the branch represent.
+/// The objects that files in the branch represent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Parsed {
@@ -101,8 +101,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Parses files. Files that represent nothing are ignored. Pull requests, refs and statuses
-    /// that lack a required file or have an invalid head are left out.
+    /// Parses files. Ignores files that do not represent an object. Leaves out pull requests, refs
+    /// and statuses that lack a required file or have an invalid head.
     #[must_use]
     pub fn new(files: &Files) -> Parsed {
         let mut parsed = Parsed::default();
@@ -111,7 +111,8 @@ impl Parsed {
         for (path, content) in files {
             let names: Vec<ByteString> = path.names().cloned().collect();
             match locate(&names) {
-                // The directory of a repository has two names, `.monitor` has three.
+                // The path of a repository's directory has two components. The path of `.monitor`
+                // has three.
                 Some(Location::Repo(repo)) if names.len() > 2 => {
                     parsed.all.insert(repo.clone());
                     parsed.monitored.insert(repo);
@@ -141,8 +142,8 @@ impl Parsed {
         parsed
     }
 
-    /// Leaves out what belongs to repositories that are not monitored, except `.dirty` files of
-    /// repositories.
+    /// Removes everything that belongs to repositories that are not monitored, except the `.dirty`
+    /// files of these repositories themselves.
     #[must_use]
     pub fn into_state(self) -> State {
         let Parsed { all: mut snapshot, monitored, mut dirty } = self;
@@ -154,7 +155,7 @@ impl Parsed {
     }
 }
 
-/// Returns the content without white space at its ends. Invalid UTF-8 is replaced with U+FFFD.
+/// Returns the content as text without surrounding white space. Replaces invalid UTF-8 with U+FFFD.
 fn text(content: &[u8]) -> String {
     String::from_utf8_lossy(content).trim().to_owned()
 }
@@ -167,7 +168,7 @@ struct PrFiles<'f> {
 }
 
 impl<'f> PrFiles<'f> {
-    /// Adds the file whose path below the directory of the pull request is `names`.
+    /// Adds the file at the path `names`, relative to the directory of the pull request.
     fn add(&mut self, names: &[ByteString], content: &'f [u8]) {
         match names {
             [file] => drop(self.own.insert(file.as_bytes().to_vec(), content)),
@@ -304,7 +305,7 @@ mod tests {
         assert_eq!(comments, [(0, "me", " verbatim\n\n"), (12, "you", "")]);
         let status = parsed.all.statuses().values().next().unwrap();
         assert_eq!((status.state, &status.description), (StatusState::Failure, &None));
-        // The repository is not monitored.
+        // The state is empty, because the repository is not monitored.
         assert_eq!(parsed.into_state(), State::default());
     }
 

@@ -7,23 +7,22 @@ use crate::InvalidName;
 
 /// The hash of a Git commit: 40 hexadecimal digits (SHA-1) or 64 (SHA-256), in lower case.
 ///
-/// The commits are those of the described repositories, so they usually do not exist in the
-/// database.
+/// The commits belong to the repositories on GitHub, so they usually do not exist in the database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash {
     bytes: [u8; 32],
-    /// The length in bytes: 20 or 32.
+    /// The length in bytes, which is 20 or 32.
     len: u8,
 }
 
 impl Hash {
-    /// The hash that is less than all others. It delimits ranges in sorted maps.
+    /// The hash that sorts before all others, used as the lower bound of ranges in sorted maps.
     pub(crate) const MIN: Hash = Hash { bytes: [0; 32], len: 0 };
 
-    /// Parses a hash. White space is not skipped.
+    /// Parses a hash. The text must not contain white space.
     ///
     /// # Errors
-    /// Returns [`InvalidName`] if the text does not have 40 or 64 digits, or has other characters.
+    /// Returns [`InvalidName`] if the text does not consist of exactly 40 or 64 hexadecimal digits.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Hash, InvalidName> {
         let text = text.as_ref();
         let invalid = |reason| InvalidName::new("hash", text, reason);
@@ -46,7 +45,7 @@ impl Hash {
         Ok(hash)
     }
 
-    /// Returns the bytes, 20 or 32.
+    /// Returns the 20 or 32 bytes of the hash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()

@@ -9,7 +9,7 @@
 //! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |
 //! | `ref/KIND/NAME/head` | a branch (`heads`) or a tag (`tags`) |
 //!
-//! NAME and CONTEXT have one directory for each component.
+//! Each component of NAME and CONTEXT is a directory.
 
 use datakit_client::ByteString;
 use datakit_client::db::Path;
@@ -23,7 +23,7 @@ use crate::{
 pub const MONITOR: &str = ".monitor";
 /// The name of the file that asks the bridge to read a repository, pull request or ref again.
 pub const DIRTY: &str = ".dirty";
-/// The name of the file with the hash of a ref.
+/// The name of the file that contains the hash of a ref's head.
 pub(crate) const HEAD: &str = "head";
 
 /// Returns the directory of a repository.
@@ -32,7 +32,7 @@ pub fn repo(repo: &Repo) -> Path {
     path([repo.user(), repo.name()])
 }
 
-/// Returns the file that marks a repository as monitored.
+/// Returns the path of the file that marks a repository as monitored.
 #[must_use]
 pub fn monitor(of: &Repo) -> Path {
     path([of.user(), of.name(), MONITOR])
@@ -63,7 +63,7 @@ pub fn status(status: &StatusId) -> Path {
     commit(&status.commit).concat(&path(["status"])).concat(&path(status.context.components()))
 }
 
-/// Returns the directory of an element. A status may have other statuses in its directory.
+/// Returns the directory of an element. The directory of a status may contain other statuses.
 #[must_use]
 pub fn dir(id: &ElementId) -> Path {
     match id {
@@ -75,7 +75,8 @@ pub fn dir(id: &ElementId) -> Path {
     }
 }
 
-/// Returns the file that asks the bridge to read a repository, pull request or ref again.
+/// Returns the path of the file that asks the bridge to read a repository, pull request or ref
+/// again.
 #[must_use]
 pub fn dirty(id: &DirtyId) -> Path {
     let dir = match id {
@@ -86,20 +87,21 @@ pub fn dirty(id: &DirtyId) -> Path {
     dir.concat(&path([DIRTY]))
 }
 
-/// Creates a path from names that are valid components. All types with names check this.
+/// Creates a path from names that are valid components. The types that hold names have already
+/// checked this.
 pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
     Path::from_names(names).unwrap_or_default()
 }
 
-/// The meaning of a file in the branch.
+/// The object to which a file in the branch belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location<'p> {
-    /// `.monitor`, or a file in place of the repository's directory.
+    /// The file `.monitor`, or a file in place of the repository's directory.
     Repo(Repo),
     Dirty(DirtyId),
-    /// A file of a pull request, with its path below the directory of the pull request.
+    /// A file of a pull request, with its path relative to the directory of the pull request.
     Pr(PrId, &'p [ByteString]),
-    /// The head of a ref, or a file beside it.
+    /// The file `head` of a ref, or another file in the same directory.
     Ref(RefId, &'p ByteString),
     /// A file in the directory of a status.
     Status(StatusId, &'p ByteString),
@@ -107,11 +109,13 @@ pub(crate) enum Location<'p> {
     Commit(Commit),
 }
 
-/// Returns the meaning of a file, or `None` if it has none.
+/// Returns the object to which the file at the path `names` belongs, or `None` if the file belongs
+/// to no object.
 pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {
     let [user, name, rest @ ..] = names else { return None };
     let repo = Repo::new(user.to_str()?, name.to_str()?).ok()?;
-    // The constructor removes white space, which must not make two directories the same.
+    // The constructor removes white space, so reject names that it changes. Otherwise, two
+    // directories could represent the same repository.
     if repo.user() != user.to_str()? || repo.name() != name.to_str()? {
         return None;
     }
@@ -139,7 +143,7 @@ fn locate_pr(repo: Repo, names: &[ByteString]) -> Option<Location<'_>> {
     }
 }
 
-/// Parses a number as it is printed, without a sign or leading zeros.
+/// Parses a decimal number without a sign or leading zeros.
 pub(crate) fn number_of(name: &ByteString) -> Option<u64> {
     let number: u64 = name.to_str()?.parse().ok()?;
     (number.to_string() == name.to_str()?).then_some(number)

@@ -11,8 +11,8 @@ pub const CLEAN_MESSAGE: &str = "Cleaning up .dirty files";
 const MAX_LISTED: usize = 100;
 
 impl Diff {
-    /// Returns a commit message: the number of elements that change, and a list of up to 100 of
-    /// them.
+    /// Returns a commit message that contains the number of changed elements and lists up to 100 of
+    /// these elements.
     ///
     /// ```
     /// # use datakit_github::{Diff, Repo};
@@ -35,7 +35,7 @@ impl Diff {
         let updates = self.updates().map(|element| ("update", element.id()));
         let removals = self.removals().map(|id| ("remove", id.clone()));
         for (verb, id) in updates.chain(removals).take(MAX_LISTED) {
-            // Writing to a string cannot fail.
+            // Ignore the result, because writing to a string cannot fail.
             let _ = writeln!(message, "{verb} {id}");
         }
         if let Some(more) = count.checked_sub(MAX_LISTED).filter(|more| *more > 0) {

@@ -1,19 +1,19 @@
-//! The error for names that have no place in the metadata branch.
+//! The error for names that cannot be stored in the metadata branch.
 
 use std::fmt;
 
 /// The maximum length of a path component, in bytes.
 pub(crate) const MAX_COMPONENT: usize = 250;
 
-/// The error returned for text that is not a valid name, hash or context.
+/// The error returned if text is not a valid name, hash or context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidName {
-    /// What the text should name, for example `ref name`.
+    /// The expected kind of name, for example `ref name`.
     pub kind: &'static str,
-    /// The text. Invalid UTF-8 is replaced with U+FFFD.
+    /// The invalid text. Invalid UTF-8 is replaced with U+FFFD.
     pub text: String,
-    /// The rule that the text breaks.
+    /// The rule that the text violates.
     pub reason: String,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// Returns the rule that a path component breaks, or `None` if the component is allowed.
+/// Returns the rule that a path component violates, or `None` if the component is allowed.
 pub(crate) fn broken_component_rule(component: &[u8]) -> Option<String> {
     let rule = match component {
         b"" => "a component is empty",

@@ -1,4 +1,4 @@
-//! Reading snapshots from a tree of the database.
+//! Reads snapshots from a tree in the database.
 
 use std::collections::BTreeSet;
 
@@ -8,23 +8,24 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::layout::{self, DIRTY, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
 
-/// The number of files that are read or written at a time. The server processes up to 64 requests of
-/// a connection at a time by default.
+/// The number of files that are read or written concurrently. By default, a server processes up to
+/// 64 requests per connection concurrently.
 pub(crate) const CONCURRENCY: usize = 64;
 
-/// What the branch contains at one commit.
+/// The state of the branch at one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// The elements of the monitored repositories.
     pub snapshot: Snapshot,
-    /// The `.dirty` files. Those of repositories need not be in a monitored repository.
+    /// The `.dirty` files. The `.dirty` file of a repository is included even if the repository is
+    /// not monitored.
     pub dirty: BTreeSet<DirtyId>,
 }
 
 /// Reads the whole tree. Only monitored repositories are read in full.
 ///
 /// # Errors
-/// Returns the first error of the database, for example if the connection is lost.
+/// Returns the first error that the database reports, for example if the connection is lost.
 pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
     let mut repos = Vec::new();
     for user in tree.read_dir(&Path::ROOT).await? {
@@ -44,31 +45,32 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
     Ok(Parsed::new(&found).into_state())
 }
 
-/// Returns the directories with the contents of a repository.
+/// Returns the directories that hold the contents of a repository.
 fn contents(repo: &Repo) -> impl Iterator<Item = Path> {
     let dirs = [&["pr"][..], &["commit"], &["ref", "heads"], &["ref", "tags"]];
     dirs.into_iter().map(|names| layout::repo(repo).concat(&path(names)))
 }
 
-/// Reads the branches and tags of a repository, which need not be monitored.
+/// Reads the branches and tags of a repository. The repository need not be monitored.
 ///
 /// # Errors
-/// Returns the first error of the database, for example if the connection is lost.
+/// Returns the first error that the database reports, for example if the connection is lost.
 pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
     let dir = layout::repo(repo).concat(&path(["ref"]));
     let parsed = Parsed::new(&read_files(tree, vec![dir]).await?);
     Ok(parsed.all.refs().values().cloned().collect())
 }
 
-/// Reads the elements that changed since `old` was read. The result is the same as with [`read`],
-/// except that [`State::dirty`] contains only the `.dirty` files that were added since then.
+/// Reads the elements that changed since `old` was read. Returns the same result as [`read`],
+/// except that [`State::dirty`] contains only the `.dirty` files that were added since `old` was
+/// read.
 ///
 /// `changes` are the changes from the commit of `old` to the commit of `tree`.
 ///
 /// # Errors
-/// Returns the first error of the database, for example if the connection is lost.
+/// Returns the first error that the database reports, for example if the connection is lost.
 pub async fn update<T: TreeOps>(old: &Snapshot, tree: &T, changes: &Changes) -> Result<State> {
-    // `.monitor` may have changed, so everything in these repositories is read.
+    // Read everything in these repositories, because their `.monitor` files may have changed.
     let reread: BTreeSet<&Repo> = changes.ids.iter().filter_map(as_repo).collect();
     let marks = reread.iter().map(|repo| layout::monitor(repo));
     let mut found = read_files(tree, marks.collect()).await?;
@@ -108,7 +110,8 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Reads files and everything in directories, many at a time. Paths that do not exist are left out.
+/// Reads files, and all files in directories, with many concurrent requests. Leaves out paths that
+/// do not exist.
 async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
     let mut running = FuturesUnordered::new();
     let mut files = Files::new();
@@ -131,7 +134,7 @@ async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<File
     }
 }
 
-/// Reads one entry. The content is `None` if the entry does not exist.
+/// Reads a single entry. The content is `None` if the entry does not exist.
 async fn read_entry<T: TreeOps>(tree: &T, path: Path) -> Result<(Path, Option<Content>)> {
     match tree.read(&path).await {
         Ok(content) => Ok((path, Some(content))),

@@ -26,16 +26,16 @@ impl RefKind {
         }
     }
 
-    /// Returns the kind called `name`, or `None` if there is none.
+    /// Returns the kind called `name`, or `None` if no kind has this name.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<RefKind> {
         [RefKind::Heads, RefKind::Tags].into_iter().find(|kind| kind.as_str().as_bytes() == name)
     }
 }
 
-/// The name of a branch or a tag without the prefix `refs/`, for example `heads/master`. All names
-/// that Git allows are allowed, including those that are not UTF-8, unless a component is longer
-/// than 250 bytes. Clones are cheap.
+/// The name of a branch or a tag without the prefix `refs/`, for example `heads/master`. Any name
+/// that Git allows is valid, even if it is not UTF-8, unless a component is longer than 250 bytes.
+/// Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::{RefKind, RefName};
@@ -51,11 +51,11 @@ pub struct RefName {
 }
 
 impl RefName {
-    /// Creates the name of a ref from its kind and the name below it, for example `master`.
+    /// Creates the name of a ref from its kind and its short name, for example `master`.
     ///
     /// # Errors
-    /// Returns [`InvalidName`] if the name breaks a rule of `git check-ref-format`, or if a
-    /// component is longer than 250 bytes.
+    /// Returns [`InvalidName`] if the name violates a rule of `git check-ref-format` or a component
+    /// is longer than 250 bytes.
     pub fn new(kind: RefKind, short: impl AsRef<[u8]>) -> Result<RefName, InvalidName> {
         let short = short.as_ref();
         match broken_rule(short) {
@@ -67,8 +67,8 @@ impl RefName {
     /// Parses a name that begins with `heads/` or `tags/`.
     ///
     /// # Errors
-    /// Returns [`InvalidName`] if the name begins with anything else, or for the reasons given for
-    /// [`RefName::new`].
+    /// Returns [`InvalidName`] if the name begins with anything else, or if [`RefName::new`] would
+    /// refuse the rest of the name.
     pub fn parse(name: impl AsRef<[u8]>) -> Result<RefName, InvalidName> {
         let name = name.as_ref();
         let mut parts = name.splitn(2, |byte| *byte == b'/');
@@ -83,7 +83,7 @@ impl RefName {
         }
     }
 
-    /// The name that is less than all others. It delimits ranges in sorted maps.
+    /// The name that sorts before all others, used as the lower bound of ranges in sorted maps.
     pub(crate) fn min() -> RefName {
         RefName { kind: RefKind::Heads, short: Arc::default() }
     }
@@ -112,7 +112,7 @@ impl RefName {
     }
 }
 
-/// Returns the first rule of git-check-ref-format(1) that the name breaks.
+/// Returns the first rule of git-check-ref-format(1) that the name violates, if any.
 fn broken_rule(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());
     let forbidden = |byte: &&u8| matches!(byte, 0..=b' ' | 127) || b"~^:?*[\\".contains(byte);
@@ -146,7 +146,7 @@ impl FromStr for RefName {
     }
 }
 
-/// Displays invalid UTF-8 as U+FFFD.
+/// Replaces invalid UTF-8 with U+FFFD.
 impl fmt::Display for RefName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.as_str(), String::from_utf8_lossy(&self.short))

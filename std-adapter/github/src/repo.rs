@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::InvalidName;
 use crate::name::broken_component_rule;
 
-/// A repository, named by its owner and its name. Clones are cheap.
+/// The full name of a repository, which consists of the owner and the name. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::Repo;
@@ -27,7 +27,7 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Creates the name of a repository. White space around both parts is removed.
+    /// Creates the full name of a repository. Removes white space around both parts.
     ///
     /// # Errors
     /// Returns [`InvalidName`] if a part is empty, `.`, `..` or longer than 250 bytes, or contains
@@ -43,7 +43,7 @@ impl Repo {
         Ok(Repo { user: part(user)?, name: part(name)? })
     }
 
-    /// Returns the owner, a user or an organisation.
+    /// Returns the owner, which is a user or an organization.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
@@ -64,13 +64,14 @@ fn broken_rule(part: &str) -> Option<String> {
     part.chars().find(forbidden).map(|c| format!("it contains {c:?}"))
 }
 
-/// The error returned when text is not the name of a repository.
+/// The error returned if text is not the full name of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidRepo {
-    /// The text.
+    /// The invalid text.
     pub text: String,
-    /// The rule that one of the parts breaks. `None` if the text does not have two parts.
+    /// The rule that one of the parts violates, or `None` if the text does not consist of two
+    /// parts.
     pub part: Option<InvalidName>,
 }
 

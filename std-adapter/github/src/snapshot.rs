@@ -1,4 +1,4 @@
-//! Snapshots: sets of elements.
+//! Snapshots, which are sets of elements.
 
 use std::collections::BTreeMap;
 use std::collections::{BTreeSet, HashSet};
@@ -8,11 +8,12 @@ use crate::{
     Status, StatusId,
 };
 
-/// The repositories, commits, pull requests, refs and statuses at one time.
+/// The repositories, commits, pull requests, refs and statuses that exist at one point in time.
 ///
 /// A snapshot is complete: it contains the repository of each element, the heads of all pull
-/// requests and refs, and the commits of all statuses. Inserting an element adds what is missing,
-/// and removing an element removes what would be incomplete without it.
+/// requests and refs, and the commits of all statuses. Inserting an element also inserts any of
+/// these elements that are missing. Removing an element also removes the elements that depend on
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     repos: BTreeSet<Repo>,
@@ -84,7 +85,7 @@ impl Snapshot {
         self.commits.range(first..).take_while(move |commit| commit.repo == *repo)
     }
 
-    /// Returns the element with an id.
+    /// Returns the element with the given id, if any.
     #[must_use]
     pub fn get(&self, id: &ElementId) -> Option<Element> {
         match id {
@@ -96,7 +97,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether there is an element with this id.
+    /// Returns whether the snapshot contains an element with the given id.
     #[must_use]
     pub fn contains(&self, id: &ElementId) -> bool {
         match id {
@@ -108,7 +109,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns all elements. Repositories come before commits, and both before the rest.
+    /// Returns all elements. Repositories come first, followed by commits and then by all other
+    /// elements.
     pub fn elements(&self) -> impl Iterator<Item = Element> {
         let repos = self.repos.iter().cloned().map(Element::Repo);
         let commits = self.commits.iter().cloned().map(Element::Commit);
@@ -118,7 +120,7 @@ impl Snapshot {
         repos.chain(commits).chain(prs).chain(refs).chain(statuses)
     }
 
-    /// Inserts an element, replacing an element with the same id.
+    /// Inserts an element. Replaces any element with the same id.
     pub fn insert(&mut self, element: impl Into<Element>) {
         match element.into() {
             Element::Repo(repo) => {
@@ -147,9 +149,9 @@ impl Snapshot {
         self.commits.insert(commit);
     }
 
-    /// Removes elements. Removing a repository also removes everything in it. Removing a commit also
-    /// removes its statuses, but the commit stays if it is the head of a pull request or ref that
-    /// is not removed. Ids without an element are ignored.
+    /// Removes elements. Removing a repository also removes everything in it. Removing a commit
+    /// also removes its statuses, but the commit itself stays if it is the head of a pull request
+    /// or ref that is not removed. Ignores ids that no element has.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
         let mut heads_needed = BTreeSet::new();
         for id in ids {
@@ -194,8 +196,8 @@ impl Snapshot {
         self.prs_of(repo).map(Pr::commit).chain(self.refs_of(repo).map(Ref::commit))
     }
 
-    /// Removes closed pull requests, the commits that are the head of neither an open pull request
-    /// nor a ref, and the statuses of these commits.
+    /// Removes closed pull requests, commits that are not the head of an open pull request or a
+    /// ref, and the statuses of these commits.
     #[must_use]
     pub fn prune(mut self) -> Snapshot {
         self.prs.retain(|_, pr| pr.state == PrState::Open);
@@ -219,7 +221,7 @@ impl Snapshot {
         }
     }
 
-    /// Adds everything in `other`, replacing elements with the same ids.
+    /// Inserts all elements of `other`. Replaces elements with the same ids.
     pub fn extend(&mut self, other: Snapshot) {
         self.repos.extend(other.repos);
         self.commits.extend(other.commits);

@@ -1,4 +1,5 @@
-//! Random snapshots for property tests. The names are few, so that random snapshots overlap.
+//! Random snapshots for property tests. Only a few names are used, so that random snapshots
+//! overlap.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -91,12 +92,12 @@ fn element() -> impl Strategy<Value = Element> {
     ]
 }
 
-/// Snapshots, including those with commits that have neither a ref nor a status.
+/// Generates any snapshot, including snapshots with commits that have neither a ref nor a status.
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
     vec(element(), 0..12).prop_map(|elements| elements.into_iter().collect())
 }
 
-/// Snapshots that files can represent.
+/// Generates only snapshots that files can represent.
 pub(crate) fn stored_snapshot() -> impl Strategy<Value = Snapshot> {
     snapshot().prop_map(|mut snapshot| {
         for repo in snapshot.repos().clone() {

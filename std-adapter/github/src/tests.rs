@@ -1,4 +1,4 @@
-//! Tests against a real server, with a database in memory.
+//! Tests that use a real server with a database in memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn changes(old: &DbCommit, new: &DbCommit) -> Changes {
     Changes::of(&new.diff(old).await.unwrap())
 }
 
-/// Writes each snapshot over the previous one, and reads it back in both ways.
+/// Replaces each snapshot with the next and reads the result with both `read` and `update`.
 async fn check_sequence(db: &Db, number: usize, snapshots: Vec<Snapshot>) {
     let branch = ensure_branch(db, &format!("metadata-{number}")).await.unwrap();
     let mut head = branch.head().await.unwrap().unwrap();
@@ -143,7 +143,7 @@ async fn dirty_files_are_found_and_removed() {
 
     let transaction = branch.transaction().await.unwrap();
     remove_dirty(&transaction, &whole.dirty).await.unwrap();
-    // Files that are already gone are ignored.
+    // Files that have already been removed are ignored.
     remove_dirty(&transaction, &whole.dirty).await.unwrap();
     let clean = transaction.commit(CLEAN_MESSAGE).await.unwrap();
     let changed = changes(&new, &clean).await;
@@ -206,7 +206,8 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
     }
 }
 
-/// The number of refs. Debug builds are an order of magnitude slower.
+/// The number of refs. The number is smaller in debug builds, which are an order of magnitude
+/// slower.
 const REFS: u32 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,6 +228,6 @@ async fn thousands_of_refs_are_written_and_read_quickly() {
     let read = start.elapsed().saturating_sub(written);
     println!("{REFS} refs: written in {written:?}, read in {read:?}");
     assert_eq!(found, wanted);
-    // Generous, because the machine may be busy.
+    // The limit is generous, because the machine may be busy.
     assert!(start.elapsed() < Duration::from_secs(30), "{written:?} + {read:?}");
 }

@@ -1,9 +1,9 @@
-//! Texts that are stored as one line.
+//! Text that is stored as one line.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// A text without white space at its ends. Files store it followed by a newline.
+/// Text without surrounding white space. In files, the text is followed by a newline.
 ///
 /// ```
 /// # use datakit_github::Text;
@@ -44,8 +44,8 @@ impl fmt::Debug for Text {
     }
 }
 
-/// The description of a status: a [`Text`] of at most [`Description::MAX_LEN`] bytes. GitHub refuses
-/// longer ones.
+/// The description of a status: a [`Text`] of at most [`Description::MAX_LEN`] bytes. GitHub
+/// refuses longer descriptions.
 ///
 /// ```
 /// # use datakit_github::Description;
@@ -55,8 +55,7 @@ impl fmt::Debug for Text {
 pub struct Description(Text);
 
 impl Description {
-    /// The maximum length in bytes. Longer texts are cut before the last character that does not
-    /// fit.
+    /// The maximum length in bytes. Longer text is truncated at a character boundary.
     pub const MAX_LEN: usize = 140;
 }
 
@@ -68,8 +67,8 @@ impl From<&str> for Description {
     }
 }
 
-/// Returns the largest index that is at most `index` and on a character boundary. Rust 1.88 has no
-/// stable `str::floor_char_boundary`.
+/// Returns the largest character boundary that is at most `index`. In Rust 1.88,
+/// `str::floor_char_boundary` is not stable.
 fn char_boundary(text: &str, index: usize) -> usize {
     let index = index.min(text.len());
     (0..=index).rev().find(|index| text.is_char_boundary(*index)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Writing changes into a transaction.
+//! Writes changes to a transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,18 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::read::CONCURRENCY;
 use crate::{Diff, DirtyId, Element, ElementId, Pr, Repo, StatusId, files, layout};
 
-/// The name of the metadata branch unless another is chosen.
+/// The default name of the metadata branch.
 pub const DEFAULT_BRANCH: &str = "github-metadata";
 
-/// The content of `README.md`, which the first commit of the branch contains.
+/// The content of the `README.md` file in the first commit of the branch.
 const README: &[u8] = b"### DataKit -- GitHub bridge\n";
 
-/// Returns a handle for the metadata branch. If the branch has no commits, the first one is made
-/// with a `README.md` that tells what the branch is for.
+/// Returns a handle for the metadata branch. If the branch has no commits, creates a first commit
+/// with a `README.md` that describes the purpose of the branch.
 ///
 /// # Errors
-/// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error of the database.
+/// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error that the database
+/// reports.
 pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {
@@ -33,16 +34,17 @@ pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch>
     Ok(branch)
 }
 
-/// Writes the files of a diff, many at a time. First everything that the diff removes is removed.
-/// `.dirty` files and files without a meaning are kept, except those in the directories of removed
-/// commits and pull requests.
+/// Applies a diff to the files in a transaction, with many concurrent requests. Removes files
+/// before writing any. Keeps `.dirty` files and unknown files, unless they are in the directory of
+/// a removed commit or pull request.
 ///
 /// # Errors
-/// Returns the first error of the database. Some of the files may have been written by then, so
-/// abort the transaction.
+/// Returns the first error that the database reports. Abort the transaction after an error, because
+/// some of the files may have been written.
 pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()> {
     remove_all(transaction, removed_paths(diff)).await?;
-    // A closure over these references would not be general enough for a future that is `Send`.
+    // This is a loop, because a future that contains a closure over these references would not be
+    // `Send`.
     let mut reads = Vec::new();
     for element in diff.updates() {
         if let Element::Pr(pr) = element {
@@ -64,10 +66,11 @@ pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()
     write_all(transaction, written).await
 }
 
-/// Adds the `.monitor` files of repositories that do not have one. Returns how many were added.
+/// Adds a `.monitor` file to each of the repositories that does not have one. Returns the number of
+/// files added.
 ///
 /// # Errors
-/// Returns the first error of the database.
+/// Returns the first error that the database reports.
 pub async fn add_monitors<T: TransactionOps>(transaction: &T, repos: &[Repo]) -> Result<usize> {
     let mut missing = Vec::new();
     for path in repos.iter().map(layout::monitor).collect::<BTreeSet<Path>>() {
@@ -80,10 +83,10 @@ pub async fn add_monitors<T: TransactionOps>(transaction: &T, repos: &[Repo]) ->
     Ok(count)
 }
 
-/// Removes `.dirty` files. Files that do not exist are ignored.
+/// Removes `.dirty` files. Ignores files that do not exist.
 ///
 /// # Errors
-/// Returns the first error of the database.
+/// Returns the first error that the database reports.
 pub async fn remove_dirty<T: TransactionOps>(
     transaction: &T,
     dirty: impl IntoIterator<Item = &DirtyId>,
@@ -96,7 +99,7 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
         diff.removals().filter(|id| matches!(id, ElementId::Commit(_))).cloned().collect();
     diff.removals().flat_map(move |id| match id {
         ElementId::Commit(_) | ElementId::Pr(_) => vec![layout::dir(id)],
-        // The directory of the commit is removed.
+        // The status is removed together with the directory of its commit.
         ElementId::Status(StatusId { commit, .. }) if commits.contains(&commit.clone().into()) => {
             Vec::new()
         }
@@ -105,7 +108,7 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
     })
 }
 
-/// Returns the directories of comments that the pull request does not have any more.
+/// Returns the directories of comments that are no longer part of the pull request.
 async fn surplus_comments<T: TransactionOps>(transaction: &T, pr: &Pr) -> Result<Vec<Path>> {
     let dir = files::comments_dir(&pr.id);
     let names = match transaction.tree().read_dir(&dir).await {
@@ -150,8 +153,9 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
     }
     let files = files.into_iter().map(|(path, content)| async move {
         match transaction.create_file(&path, &content, false).await {
-            // Only a name that no longer exists has a directory here, for example the ref `x/head`
-            // where the file is the head of the ref `x`.
+            // A directory at this path belongs to an element that no longer exists. For example,
+            // the directory of the ref `x/head` is at the same path as the head file of the ref
+            // `x`.
             Err(Error::IsDirectory) => {
                 transaction.remove(&path).await?;
                 transaction.create_file(&path, &content, false).await

@@ -1,4 +1,4 @@
-//! Synchronisation with random changes on both sides, as the bridges carry it out.
+//! Tests that the bridges' synchronization converges after random changes on both sides.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What a source holds, and what the branch holds.
+/// The contents of a source and of the branch.
 #[derive(Debug, Clone, Default)]
 struct Sides {
     source: Snapshot,
@@ -19,11 +19,11 @@ struct Sides {
 }
 
 impl Sides {
-    /// One round: the branch is pushed to the source where `capabilities` allow it, then the branch
-    /// takes over the source.
+    /// Performs one round: pushes the branch to the source as far as `capabilities` allow, and then
+    /// updates the branch from the source.
     fn round(&mut self, capabilities: &Capabilities) -> usize {
         let mut push = Diff::between(&self.branch, &self.source);
-        // A monitored repository is not something that a push creates or removes.
+        // A push never creates or removes a repository.
         push.retain(|id, _| !matches!(id, ElementId::Repo(_)) && capabilities.allow(Op::Write, id));
         self.source = push.apply(std::mem::take(&mut self.source)).prune();
         let pull = Diff::between(&self.source, &self.branch);
@@ -91,7 +91,7 @@ proptest! {
         }
         sides.round(&capabilities);
         prop_assert_eq!(&sides.branch, &sides.source);
-        // Once nothing changes, rounds change nothing.
+        // After the sides have converged, another round changes nothing.
         let before = sides.clone();
         prop_assert_eq!(sides.round(&capabilities), 0);
         prop_assert_eq!(sides.branch, before.branch);

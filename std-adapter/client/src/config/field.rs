@@ -7,23 +7,24 @@ use parking_lot::Mutex;
 
 use crate::db::Path;
 
-/// A type of configuration values: strings, integers, floating-point numbers, `bool`, and `Option`
-/// of these.
+/// A type that configuration values can have: a string, an integer, a floating-point number,
+/// `bool`, or an `Option` of one of these types.
 pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
-    /// Parses the text of a value. White space around the text has been removed. Returns `None` if
-    /// the text is not a value of this type.
+    /// Parses a value from text without surrounding white space. Returns `None` if the text is not
+    /// a value of this type.
     fn parse(text: &str) -> Option<Self>;
 
-    /// Formats the value. Returns `None` if the key must be absent.
+    /// Formats the value as text. Returns `None` if the value is represented by a missing key.
     fn format(&self) -> Option<String>;
 
-    /// Returns the value of a key that does not exist.
+    /// Returns the value to use if the key does not exist.
     #[must_use]
     fn absent(default: &Self) -> Self {
         default.clone()
     }
 
-    /// Returns the value of a text that may be absent or not a value of this type.
+    /// Parses the text of a key, or uses `default` if the text is invalid. `text` is `None` if the
+    /// key does not exist.
     #[must_use]
     fn read(text: Option<&str>, default: &Self) -> Self {
         match text {
@@ -49,8 +50,8 @@ macro_rules! parsed {
 
 parsed!(String bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
 
-/// A key that may be absent. If the key does not exist, the value is `None`, even if the default is
-/// not.
+/// The value of an optional key. If the key does not exist, the value is `None`, even if the
+/// default is `Some`.
 impl<T: FieldType> FieldType for Option<T> {
     fn parse(text: &str) -> Option<Option<T>> {
         T::parse(text).map(Some)
@@ -65,7 +66,7 @@ impl<T: FieldType> FieldType for Option<T> {
     }
 }
 
-/// A value of a [`Record`](super::Record). Clones refer to the same field.
+/// A field of a [`Record`](super::Record). Clones refer to the same field.
 #[derive(Debug)]
 pub struct Field<T>(Arc<FieldState<T>>);
 
@@ -77,7 +78,7 @@ impl<T> Clone for Field<T> {
 
 #[derive(Debug)]
 struct FieldState<T> {
-    /// The path in the branches.
+    /// The path of the field's key in every branch.
     path: Path,
     default: T,
     current: Mutex<Current<T>>,
@@ -86,7 +87,7 @@ struct FieldState<T> {
 #[derive(Debug)]
 struct Current<T> {
     value: T,
-    /// The version of the record in which the value changed last.
+    /// The version of the record in which the value last changed.
     version: u64,
 }
 
@@ -100,7 +101,8 @@ impl<T: FieldType> Field<T> {
         Arc::clone(&self.0) as Arc<dyn AnyField>
     }
 
-    /// Returns the value and its version, as of the last time that the record was read.
+    /// Returns the value that was current when the record was last read, and the version in which
+    /// the value last changed.
     #[must_use]
     pub fn get(&self) -> (T, u64) {
         let current = self.0.current.lock();
@@ -113,14 +115,15 @@ impl<T: FieldType> Field<T> {
         self.0.current.lock().version > version
     }
 
-    /// Returns the assignment of a new value, for [`Record::set_multiple`](super::Record::set_multiple).
+    /// Returns an assignment of a new value, to be passed to
+    /// [`Record::set_multiple`](super::Record::set_multiple).
     #[must_use]
     pub fn assign(&self, value: T) -> Assignment {
         Assignment { path: self.0.path.clone(), text: value.format() }
     }
 }
 
-/// A new value for a field.
+/// An assignment of a new value to a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     pub(super) path: Path,
@@ -132,13 +135,14 @@ pub struct Assignment {
 pub(super) trait AnyField: Send + Sync {
     fn path(&self) -> &Path;
 
-    /// Returns the assignment of the default.
+    /// Returns an assignment of the default.
     fn default(&self) -> Assignment;
 
-    /// Returns the assignment of the current value.
+    /// Returns an assignment of the current value.
     fn current(&self) -> Assignment;
 
-    /// Sets the value to that of a text from the database. Returns whether the value has changed.
+    /// Sets the value to the result of parsing text from the database. Returns whether the value
+    /// has changed.
     fn update(&self, text: Option<&str>, version: u64) -> bool;
 }
 

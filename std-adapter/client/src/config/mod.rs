@@ -1,8 +1,8 @@
-//! Configuration in a database that a program reads, changes and follows.
+//! Reads, changes and follows a program's configuration in a database.
 //!
-//! [`ConfigReader`] follows values in one branch. [`Record`] adds defaults that users can see and
-//! override, changes by the program, and a branch that shows the values in effect. Both reconnect
-//! if they lose the connection to a server.
+//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also store defaults that users
+//! can see and override, change values, and publish the effective values in a separate branch. Both
+//! types reconnect after losing the connection to a server.
 //!
 //! ```no_run
 //! use datakit_client::Url;
@@ -33,24 +33,24 @@ pub use record::{Layout, Record};
 use crate::Url;
 use crate::db::{Database, Db, Result};
 
-/// The time between two attempts to connect.
+/// The delay between attempts to connect.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A way to get a connected database.
 ///
-/// A [`Url`] connects to a server, and connects again when the connection is lost. A database is
-/// used as it is, so a lost connection is final.
+/// A [`Url`] connects to a server and reconnects if the connection is lost. A [`Database`] is
+/// already connected and cannot reconnect.
 pub trait Connect: Send + Sync + 'static {
-    /// The database.
+    /// The type of the database.
     type Database: Database;
 
-    /// Whether connecting again can succeed after the connection was lost.
+    /// Whether reconnecting after a lost connection can succeed.
     const RECONNECTS: bool = true;
 
-    /// Connects.
+    /// Connects to the database.
     ///
     /// # Errors
-    /// Returns the reason why the database cannot be used.
+    /// Returns an error if the database cannot be used.
     fn connect(&self) -> impl Future<Output = Result<Self::Database>> + Send;
 }
 

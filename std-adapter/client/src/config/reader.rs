@@ -15,13 +15,13 @@ use crate::db::{BranchName, Error, InvalidBranchName, Path, PathValue, Result};
 
 /// Follows the values of keys in one branch.
 ///
-/// A background task connects, and tries again every [`RETRY_INTERVAL`] until it succeeds. It reads
-/// all keys whenever the branch changes. If the connection is lost, it connects again, and the
-/// values stay as they were in the meantime. The task ends when the reader and all of its values
-/// have been dropped.
+/// A background task connects to the database, retrying every [`RETRY_INTERVAL`] until it succeeds.
+/// The task reads all keys whenever the branch changes. If the connection is lost, the task
+/// reconnects, and the values stay unchanged in the meantime. The task stops when the reader and
+/// all of its values have been dropped.
 ///
-/// The branch need not exist. Keys that do not exist, that are not files, or whose text is not a
-/// value of the type have the default.
+/// The branch need not exist. A key has its default value if the key does not exist, is not a file,
+/// or contains text that is not a valid value.
 #[derive(Debug, Clone)]
 pub struct ConfigReader(Arc<Following>);
 
@@ -52,12 +52,12 @@ impl Debug for Keys {
     }
 }
 
-/// A key with a value of any type.
+/// A key whose value can have any type.
 trait AnyKey: Send + Sync {
     fn path(&self) -> &Path;
 
-    /// Delivers the value if it differs from the last one. Returns `false` if nobody is left to
-    /// deliver it to.
+    /// Delivers the value if it differs from the last value delivered. Returns `false` if all
+    /// receivers have been dropped.
     fn deliver(&self, text: Option<&str>) -> bool;
 }
 
@@ -93,10 +93,10 @@ pub struct WatchedValue<T> {
 }
 
 impl ConfigReader {
-    /// Starts to follow a branch. Must be called on a tokio runtime.
+    /// Starts following a branch. Must be called from within a tokio runtime.
     ///
     /// # Errors
-    /// Returns [`InvalidBranchName`] if the name is not a valid Git branch name.
+    /// Returns [`InvalidBranchName`] if the name is not valid for a Git branch.
     pub fn follow<C: Connect>(
         connector: C,
         branch: impl AsRef<[u8]>,
@@ -107,7 +107,7 @@ impl ConfigReader {
         Ok(ConfigReader(Arc::new(Following { keys, read, task })))
     }
 
-    /// Returns the value at `path`, which is the default until the branch has been read.
+    /// Returns the value at `path`. Until the branch has been read, the value is `default`.
     #[must_use]
     pub fn value<T: FieldType>(&self, path: Path, default: T) -> WatchedValue<T> {
         let (sender, value) = watch::channel(default.clone());
@@ -120,7 +120,7 @@ impl ConfigReader {
 
     /// Waits until the branch has been read for the first time.
     pub async fn ready(&self) {
-        // The sender is dropped only when the task ends, which it does not do before.
+        // The task keeps the sender until this reader is dropped, so the error can be ignored.
         let _ = self.0.read.clone().wait_for(|read| *read).await;
     }
 }
@@ -132,14 +132,15 @@ impl<T: FieldType> WatchedValue<T> {
         self.value.borrow().clone()
     }
 
-    /// Waits until the value differs from the last one that this method returned, or from the
-    /// default in the first call. Returns the new value.
+    /// Waits for the value to change, and returns the new value. The first call waits until the
+    /// value differs from the default, and later calls wait until it differs from the value last
+    /// returned.
     ///
     /// # Cancel safety
-    /// No change is lost if the future is dropped.
+    /// Dropping the future does not lose a change.
     pub async fn changed(&mut self) -> T {
         if self.value.changed().await.is_err() {
-            // The runtime is shutting down, so there are no more changes.
+            // The runtime is shutting down, so the value will not change any more.
             std::future::pending::<()>().await;
         }
         self.value.borrow_and_update().clone()
@@ -160,7 +161,7 @@ async fn follow<C: Connect>(
     }
 }
 
-/// Connects and follows the branch until an error ends the connection.
+/// Connects and follows the branch until an error occurs.
 async fn follow_connected<C: Connect>(
     connector: &C,
     branch: &BranchName,

@@ -1,4 +1,4 @@
-//! A typed configuration with defaults, in several branches.
+//! A typed configuration with defaults, stored in several branches.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::session::{Session, fill_in, write};
 use super::{Connect, RETRY_INTERVAL};
 use crate::db::{BackendError, Error, Path, Result};
 
-/// The branches and the directory of a [`Record`].
+/// The branches and the directory that a [`Record`] uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(super) lookup: Vec<String>,
@@ -21,16 +21,17 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Returns the usual layout: values are looked up in the branches `master` and `defaults`, in
-    /// this order, defaults are written to `defaults`, and the values in effect to `state`. In all
-    /// branches, the keys are below the directory `dir`.
+    /// Returns the default layout. Values are looked up first in the branch `master` and then in
+    /// the branch `defaults`. Defaults are written to `defaults`, and the effective values are
+    /// written to `state`. In all branches, the keys are below the directory `dir`.
     #[must_use]
     pub fn new(dir: Path) -> Layout {
         let [master, defaults, state] = ["master", "defaults", "state"].map(str::to_owned);
         Layout { lookup: vec![master, defaults.clone()], defaults, state, dir }
     }
 
-    /// Sets the branches in which values are looked up. [`Record::set`] writes to the first one.
+    /// Sets the branches in which values are looked up, in the given order. [`Record::set`] writes
+    /// to the first of these branches.
     #[must_use]
     pub fn lookup<N: Into<String>>(self, branches: impl IntoIterator<Item = N>) -> Layout {
         Layout { lookup: branches.into_iter().map(Into::into).collect(), ..self }
@@ -42,19 +43,19 @@ impl Layout {
         Layout { defaults: branch.into(), ..self }
     }
 
-    /// Sets the branch to which the values in effect are written.
+    /// Sets the branch to which the effective values are written.
     #[must_use]
     pub fn state(self, branch: impl Into<String>) -> Layout {
         Layout { state: branch.into(), ..self }
     }
 }
 
-/// A typed configuration. Its fields take their values from the first lookup branch that has their
-/// key. Clones refer to the same record.
+/// A typed configuration. Each field takes its value from the first lookup branch that contains the
+/// field's key. Clones refer to the same record.
 ///
-/// The program declares the fields with their defaults, which are written to a branch so that users
-/// see all keys. Users override them in the first lookup branch, which the program can also do
-/// itself. Whenever the record is read, the values in effect are written to another branch.
+/// The program declares the fields and their defaults. The defaults are written to a branch so that
+/// users can see all keys. Both users and the program can override the defaults in the first lookup
+/// branch. Whenever the record is read, the effective values are written to a third branch.
 ///
 /// ```no_run
 /// use datakit_client::Url;
@@ -77,9 +78,9 @@ impl Layout {
 /// # }
 /// ```
 ///
-/// [`wait`](Record::wait) survives a lost connection if the record was opened with something that
-/// can [connect](Connect) again. Other calls fail with the error of the connection, and the next
-/// call connects again.
+/// If the connection is lost, [`wait`](Record::wait) reconnects, provided that the record was
+/// opened with a [connector](Connect) that can reconnect. Other calls return an error, and the next
+/// call reconnects.
 pub struct Record<C: Connect>(Arc<RecordState<C>>);
 
 struct RecordState<C: Connect> {
@@ -87,20 +88,20 @@ struct RecordState<C: Connect> {
     layout: Layout,
     schema_version: Field<i64>,
     fields: Mutex<Vec<Arc<dyn AnyField>>>,
-    /// The number of times that the record was read.
+    /// The number of times that the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
-    /// Held while the record is read, so that values and versions belong together.
+    /// A lock that is held while the record is read, so that all values of a version are from the
+    /// same read.
     reading: tokio::sync::Mutex<()>,
 }
 
 impl<C: Connect> Record<C> {
-    /// Opens a record, creating missing branches. Also declares the field `schema-version`, whose
+    /// Opens a record and creates any missing branches. Declares the field `schema-version`, whose
     /// default is 1.
     ///
     /// # Errors
-    /// Returns the error of the connection if the database cannot be used, and an error if there is
-    /// no lookup branch.
+    /// Returns an error if the database cannot be used or if the layout has no lookup branch.
     pub async fn open(connector: C, layout: Layout) -> Result<Record<C>> {
         if layout.lookup.is_empty() {
             let reason = "a record needs at least one lookup branch, for example `master`";
@@ -121,12 +122,13 @@ impl<C: Connect> Record<C> {
         Ok(record)
     }
 
-    /// Declares a field. `key` may contain slashes. Writes the default to the defaults branch if the
-    /// branch does not have the key. If the default is `None`, removes the key there.
+    /// Declares a field. `key` may contain slashes. If the key does not exist in the defaults
+    /// branch, writes the default there. If the default is `None`, removes the key from the
+    /// defaults branch.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidPath`] if the key is not a path, and the error of the connection if
-    /// the database cannot be used.
+    /// Returns [`Error::InvalidPath`] if the key is not a valid path, or another error if the
+    /// database cannot be used.
     pub async fn field<T: FieldType>(&self, key: &str, default: T) -> Result<Field<T>> {
         let path = self.0.layout.dir.clone().concat(&key.parse()?);
         let field = Field::new(path, default);
@@ -148,11 +150,11 @@ impl<C: Connect> Record<C> {
         Ok(())
     }
 
-    /// Writes a new value for a field to the first lookup branch. The field has the new value after
-    /// the next [`wait`](Record::wait) or [`seal`](Record::seal).
+    /// Writes a new value for a field to the first lookup branch. [`Field::get`] returns the new
+    /// value after the next [`wait`](Record::wait) or [`seal`](Record::seal).
     ///
     /// # Errors
-    /// Returns the error of the connection if the value cannot be written.
+    /// Returns an error if the value cannot be written.
     pub async fn set<T: FieldType>(
         &self,
         description: &str,
@@ -165,7 +167,7 @@ impl<C: Connect> Record<C> {
     /// Writes new values for several fields to the first lookup branch in one commit.
     ///
     /// # Errors
-    /// Returns the error of the connection if the values cannot be written.
+    /// Returns an error if the values cannot be written.
     pub async fn set_multiple(
         &self,
         description: &str,
@@ -181,41 +183,42 @@ impl<C: Connect> Record<C> {
         self.finish(&session, written).await
     }
 
-    /// Returns the key of a field.
+    /// Returns the key of the field at `path`.
     fn key(&self, path: &Path) -> String {
         let names = path.names().skip(self.0.layout.dir.names().len());
         Path::from_names(names).unwrap_or_default().to_string()
     }
 
-    /// Reads all fields now, and writes their values to the state branch. Returns the new version.
+    /// Reads all fields immediately and writes their values to the state branch. Returns the new
+    /// version.
     ///
     /// # Errors
-    /// Returns the error of the connection if the database cannot be used.
+    /// Returns an error if the database cannot be used.
     pub async fn seal(&self) -> Result<u64> {
         let session = self.session().await?;
         let read = self.read(&session).await;
         Ok(self.finish(&session, read).await?.0)
     }
 
-    /// Waits until the record's directory changes in one of the lookup branches. Then reads all
-    /// fields and writes their values to the state branch. Returns the new version.
+    /// Waits until the record's directory changes in a lookup branch, reads all fields, and writes
+    /// their values to the state branch. Returns the new version.
     ///
-    /// After a lost connection, connects again every [`RETRY_INTERVAL`] until it succeeds, and
-    /// returns if a field has changed meanwhile.
+    /// If the connection is lost, tries to reconnect every [`RETRY_INTERVAL`]. After reconnecting,
+    /// returns immediately if a field has changed in the meantime.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the next call may miss a change that was being read. Values that
-    /// were read before remain.
+    /// If the future is dropped while it reads a change, the next call may not report that change.
+    /// The fields keep the values that have already been read.
     ///
     /// # Errors
-    /// Returns the error of the connection if it is lost and the record was opened with a database
-    /// that cannot connect again. Returns other errors of the database.
+    /// Returns the connection's error if the connection is lost and the connector cannot reconnect.
+    /// Returns any other error of the database.
     pub async fn wait(&self) -> Result<u64> {
         loop {
             match self.wait_once().await {
                 Ok(Some(version)) => return Ok(version),
                 Ok(None) => {}
-                // The watch can be opened again on the same connection.
+                // A new watch can be opened on the same connection.
                 Err(Error::StreamEnded) => {}
                 Err(error) if C::RECONNECTS && error.is_lost() => {
                     tracing::debug!("configuration: connecting again: {error}");
@@ -226,7 +229,7 @@ impl<C: Connect> Record<C> {
         }
     }
 
-    /// Waits for one change. Returns `None` if the session is new and no field has changed.
+    /// Waits for a single change. Returns `None` if the session is new and no field has changed.
     async fn wait_once(&self) -> Result<Option<u64>> {
         let session = self.session().await?;
         let waited = async {
@@ -241,13 +244,13 @@ impl<C: Connect> Record<C> {
         self.finish(&session, waited).await
     }
 
-    /// Compares `version` with the field `schema-version`. If `version` is larger, writes it and
-    /// the defaults of all fields to the defaults branch in one commit, and reads all fields.
-    /// Returns whether it did so. The first lookup branch is not changed, so users keep their
-    /// settings.
+    /// Upgrades the record if `version` is greater than the value of the field `schema-version`. An
+    /// upgrade writes `version` and the defaults of all fields to the defaults branch in one
+    /// commit, and then reads all fields. Returns whether an upgrade was needed. The first lookup
+    /// branch is not changed, so users keep their settings.
     ///
     /// # Errors
-    /// Returns the error of the connection if the database cannot be used.
+    /// Returns an error if the database cannot be used.
     pub async fn upgrade(&self, version: i64) -> Result<bool> {
         if version <= self.0.schema_version.get().0 {
             return Ok(false);
@@ -268,8 +271,8 @@ impl<C: Connect> Record<C> {
         Ok(true)
     }
 
-    /// Reads all fields and publishes their values. Returns the new version, and whether a field
-    /// has changed.
+    /// Reads all fields and writes their values to the state branch. Returns the new version and
+    /// whether a field has changed.
     async fn read(&self, session: &Session<C::Database>) -> Result<(u64, bool)> {
         let _reading = self.0.reading.lock().await;
         let fields = self.0.fields.lock().clone();
@@ -286,7 +289,7 @@ impl<C: Connect> Record<C> {
         Ok((version, changed))
     }
 
-    /// Returns the current session, or connects.
+    /// Returns the current session, or connects and opens a new session.
     async fn session(&self) -> Result<Arc<Session<C::Database>>> {
         let mut session = self.0.session.lock().await;
         if let Some(session) = &*session {
@@ -294,13 +297,13 @@ impl<C: Connect> Record<C> {
         }
         let db = self.0.connector.connect().await?;
         let opened = Arc::new(Session::open(&db, &self.0.layout).await?);
-        // The database may have been replaced by an empty one.
+        // Write the defaults again, because the new database may be empty.
         let defaults: Vec<_> = self.0.fields.lock().iter().map(|field| field.default()).collect();
         fill_in(&opened.defaults, &defaults).await?;
         Ok(Arc::clone(session.insert(opened)))
     }
 
-    /// Ends the session if its connection is lost or its watch has ended.
+    /// Closes the session if its connection was lost or its watch has ended.
     async fn finish<T>(&self, session: &Arc<Session<C::Database>>, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(|error| error.is_lost() || *error == Error::StreamEnded) {
             let mut current = self.0.session.lock().await;

@@ -1,4 +1,4 @@
-//! The branches and watches of a record while it is connected.
+//! The branches and watches that a record uses while it is connected.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ use crate::db::concurrent::try_join_all;
 use crate::db::prelude::*;
 use crate::db::{Error, Path, PathValue, Result, Watch};
 
-/// A watch of a directory whose trees have the type `T`.
+/// A watch on a directory. Each value is a tree of type `T`.
 type DirWatch<T> = Watch<Option<PathValue<T>>>;
 
 /// The branches of a connected database that a record uses.
@@ -21,20 +21,20 @@ pub(super) struct Session<D: Database> {
     pub(super) lookup: Vec<D::Branch>,
     pub(super) defaults: D::Branch,
     pub(super) state: D::Branch,
-    /// The watches of the record's directory in the lookup branches.
+    /// The watches on the record's directory, one for each lookup branch.
     watches: Mutex<Vec<DirWatch<D::Tree>>>,
-    /// Whether the record has not been read since this session began.
+    /// Whether the record has not been read since this session was opened.
     pub(super) is_unread: AtomicBool,
 }
 
 impl<D: Database> Session<D> {
-    /// Opens the branches, each of which gets a commit if it has none.
+    /// Opens the branches. Creates a first commit in each branch that has no commits.
     pub(super) async fn open(db: &D, layout: &Layout) -> Result<Session<D>> {
         let (mut lookup, mut watches) = (Vec::new(), Vec::new());
         for name in &layout.lookup {
             let branch = open_branch(db, name).await?;
             let mut watch = branch.watch_path(&layout.dir).await?;
-            // The first value is not a change.
+            // Skip the first value, because it is the current state and not a change.
             watch.next().await.ok_or(Error::StreamEnded)??;
             lookup.push(branch);
             watches.push(watch);
@@ -48,7 +48,7 @@ impl<D: Database> Session<D> {
         })
     }
 
-    /// Waits until the record's directory changes in one of the lookup branches.
+    /// Waits until the record's directory changes in a lookup branch.
     pub(super) async fn changed(&self) -> Result<()> {
         let mut watches = self.watches.lock().await;
         std::future::poll_fn(|cx| {
@@ -62,7 +62,7 @@ impl<D: Database> Session<D> {
         .await
     }
 
-    /// Reads the texts at `paths`, each from the first lookup branch that has it.
+    /// Reads the files at `paths`, each from the first lookup branch that contains the file.
     pub(super) async fn read(&self, paths: &[Path]) -> Result<Vec<Option<String>>> {
         let mut trees = Vec::new();
         for branch in &self.lookup {
@@ -92,7 +92,8 @@ async fn tree_of<B: BranchOps>(branch: &B) -> Result<Option<B::Tree>> {
     Ok(branch.head().await?.map(|head| head.tree()))
 }
 
-/// Reads a file as text. Returns `None` if the path does not exist or is not a file.
+/// Reads a file as text and removes surrounding white space. Returns `None` if the path does not
+/// exist or is not a file.
 pub(super) async fn text_at<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<String>> {
     let bytes = tree.read_file_if_present(path).await?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
@@ -107,7 +108,7 @@ async fn first_text<T: TreeOps>(trees: &[T], path: &Path) -> Result<Option<Strin
     Ok(None)
 }
 
-/// Commits those of the assignments that change something.
+/// Commits the assignments, unless none of them changes anything.
 pub(super) async fn write<B: BranchOps>(
     branch: &B,
     assignments: &[Assignment],
@@ -135,7 +136,8 @@ pub(super) async fn write<B: BranchOps>(
     branch.update(message, write).await.map(drop)
 }
 
-/// Commits the defaults of fields that the branch lacks. A default that is absent removes the key.
+/// Commits the defaults of the keys that the branch does not contain. If a default is `None`,
+/// removes the key.
 pub(super) async fn fill_in<B: BranchOps>(branch: &B, defaults: &[Assignment]) -> Result<()> {
     let Some(tree) = &tree_of(branch).await? else { return Ok(()) };
     let mut missing = Vec::new();

@@ -1,4 +1,4 @@
-//! A database that is opened by URL, either on a server or in a local repository.
+//! A database that is opened by its URL and is either on a server or in a local repository.
 
 use datakit_client::config::Connect;
 use datakit_client::db::{
@@ -68,7 +68,7 @@ pub enum AnyTree {
     Direct(DirectTree),
 }
 
-/// Evaluates `$call` with the value of either variant bound to `$inner`.
+/// Evaluates `$call` with `$inner` bound to the value of the variant.
 macro_rules! either {
     ($this:expr, $inner:ident => $call:expr) => {
         match $this {
@@ -88,8 +88,8 @@ macro_rules! wrap {
     };
 }
 
-/// Like `either!`, but also binds the value of the same variant of a commit to `$of`. Fails if the
-/// commit belongs to the other variant.
+/// Like `either!`, but also binds `$of` to the value of a commit. Returns an error if the commit is
+/// of the other variant.
 macro_rules! with_commit {
     ($this:expr, $commit:expr, $inner:ident, $of:ident => $call:expr) => {
         match ($this, $commit) {

@@ -33,8 +33,8 @@ impl DirectBranch {
         &self.branch
     }
 
-    /// Runs `work` with the head of the branch. The head is `None` if the branch was created but
-    /// has no commits.
+    /// Runs `work` with the head of the branch, or with `None` if the branch was created but has no
+    /// commits.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.

@@ -1,11 +1,11 @@
-//! Converts database errors to the error type that all back ends share.
+//! Converts database errors to the error type that all backends share.
 
 use datakit_client::db::{self, BackendError, InvalidBranchName, InvalidId};
 
 use crate::Error;
 
-/// Returns the same variant as a connection to a server would, if there is one. All other errors
-/// become [`db::Error::Backend`], whose cause is the original [`Error`].
+/// Returns the variant that a client of a server would get for this error, if any. Converts all
+/// other errors to [`db::Error::Backend`], whose source is the original [`Error`].
 impl From<Error> for db::Error {
     fn from(error: Error) -> db::Error {
         match error {

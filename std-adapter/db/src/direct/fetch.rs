@@ -1,4 +1,4 @@
-//! Fetches a branch of another repository.
+//! Fetches a branch from another repository.
 
 use datakit_client::db::{BackendError, Error, Result};
 use datakit_server::inode_numbers;
@@ -26,8 +26,8 @@ pub(super) async fn fetch(database: &Database, url: &str, branch: &str) -> Resul
     let _cancel_on_drop = CancelOnDrop(cancel.clone());
     let in_flight = database.in_flight();
     let fetched = database.run_remote(move |database| {
-        // Make [`db::Database::close`] wait until the fetch has finished. After a cancellation, the
-        // fetch finishes soon.
+        // Make [`db::Database::close`] wait until the fetch has finished. A cancelled fetch
+        // finishes soon.
         let _in_flight = in_flight;
         let store = database.store();
         let fetched = store.fetch_cancellable(&name, &url, &branch, &cancel);

@@ -29,7 +29,7 @@ use crate::identity::Identity;
 use crate::store::{GitStore, MemoryStore};
 use crate::{BranchName, Database, Id};
 
-/// A database that this process reads and writes directly, without a server.
+/// A database that this process accesses directly, without a server.
 ///
 /// Programs that are generic over [`db::Database`] work both with this type and with a server.
 /// Clones share the database.
@@ -57,27 +57,27 @@ use crate::{BranchName, Database, Id};
 ///   such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
 ///   transaction work in memory but may read directories from the disk.
-/// - A commit whose future is dropped may still be completed. [`db::Database::close`] waits for such
-///   commits.
+/// - If the future of a commit is dropped, the commit may still be completed.
+///   [`db::Database::close`] waits for such commits.
 #[derive(Clone)]
 pub struct DirectDb {
     database: Database,
     author: Identity,
-    /// The branches for which handles were created. These branches are listed even if they have no
-    /// commits.
+    /// The branches for which handles have been created. These branches are listed even if they
+    /// have no commits.
     created: Arc<Mutex<BTreeSet<BranchName>>>,
 }
 
 impl DirectDb {
-    /// Wraps an open database. The author of commits is the author that the database assigns to
-    /// anonymous users, which is `datakit <datakit@mobyproject.org>` by default.
+    /// Wraps an open database. Commits have the author that the database assigns to anonymous
+    /// users, which is `datakit <datakit@mobyproject.org>` by default.
     #[must_use]
     pub fn new(database: Database) -> DirectDb {
         let author = database.authors().of(User::default());
         DirectDb { database, author, created: Arc::default() }
     }
 
-    /// Opens the Git repository at `path`, or creates a bare repository if there is none. See
+    /// Opens the Git repository at `path`, or creates a bare repository if none exists. See
     /// [`GitStore::open`].
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl DirectDb {
         &self.database
     }
 
-    /// Runs `work`, which may wait for the disk.
+    /// Runs `work` on a thread that may wait for the disk.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> crate::Result<T> + Send + 'static,

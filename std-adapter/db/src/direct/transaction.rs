@@ -93,7 +93,7 @@ impl DirectTransaction {
         Ok(DirectCommit::new(self.database(), committed.head.ok_or(Error::NotFound)?))
     }
 
-    /// Loads a stored file into memory, so that changing the file does not wait for the disk.
+    /// Loads a stored file into memory, so that later changes to the file do not wait for the disk.
     async fn load(&self, transaction: &Transaction, path: &[u8]) -> Result<()> {
         let FileContent::Stored(id) = transaction.file(FileAt::Path(path))?.content else {
             return Ok(());
@@ -211,7 +211,8 @@ impl TransactionOps for DirectTransaction {
             let old = Tree::stored(database.objects().named_commit(old)?.tree);
             changes(database, &old, &new)
         };
-        // The comparison hashes all content that has not been stored yet, which may take a while.
+        // The comparison may take a while, because it hashes all content that has not been stored
+        // yet.
         let compared = self.database().run_sized(self.transaction.weight(), compare);
         to_changes(compared.await?)
     }

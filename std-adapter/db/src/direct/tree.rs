@@ -23,7 +23,7 @@ pub struct DirectTree {
 enum Root {
     Node(TreeNode),
     Commit(Id),
-    /// The given id is not valid, so the tree has no root.
+    /// The tree has no root, because the given id is invalid.
     Absent,
     Transaction(Arc<Transaction>, Side),
 }
@@ -32,7 +32,7 @@ enum Root {
 #[derive(Clone, Copy)]
 pub(super) enum Side {
     Current,
-    /// One of the inputs of the last merge.
+    /// One of the inputs to the last merge.
     Merged(fn(&MergeInputs) -> &Tree),
 }
 
@@ -59,7 +59,7 @@ impl DirectTree {
         DirectTree { database: database.clone(), root }
     }
 
-    /// Returns the tree with the given id, which has the same form as in the `tree.live` file.
+    /// Returns the tree with the given id. The id has the same form as in a `tree.live` file.
     pub(super) fn named(database: &Database, id: &[u8]) -> DirectTree {
         DirectTree {
             database: database.clone(),
@@ -103,8 +103,8 @@ impl DirectTree {
         }
     }
 
-    /// Returns the file or directory at a path. Reads the tree of a transaction on the calling
-    /// thread, because the directories are usually in memory.
+    /// Returns the file or directory at a path. Reads a transaction's tree on the calling thread,
+    /// because the tree's directories are usually in memory.
     async fn node(&self, path: &Path) -> Result<TreeNode> {
         let (tree, path) = (self.clone(), join(path));
         let find = move |_: &Database| Ok(tree.find(&path));

@@ -1,4 +1,4 @@
-//! Watches the heads and moves of a branch and the values at a path in it.
+//! Watches the heads of a branch, every move of the branch, and the value at a path in the branch.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Path, PathValue, Result, Watch};
@@ -12,12 +12,12 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// The heads of a branch. Skips heads that are replaced before they are read.
+/// A stream of the heads of a branch. Skips heads that are replaced before they are read.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,
     last: Option<Option<Id>>,
-    /// The subscription that keeps `heads` up to date.
+    /// The subscription, which updates `heads` until it is dropped.
     _branch: BranchWatch,
     _counted: GaugeGuard,
 }
@@ -65,7 +65,7 @@ pub(super) fn moves(database: &Database, branch: BranchWatch) -> Watch<Option<Di
     })
 }
 
-/// The values at a path in a branch.
+/// A stream of the values at a path in a branch.
 struct Values {
     heads: Heads,
     path: Vec<u8>,
