@@ -151,6 +151,26 @@ def test_pandas_reads_and_writes_a_branch(server: Server, fs: DatakitFileSystem)
     assert list(pd.read_csv(url)["value"]) == [10, 20]
 
 
+def test_duckdb_reads_and_writes_a_branch(server: Server, fs: DatakitFileSystem) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    url = f"datakit://127.0.0.1:{server.port}/branch/master/ro"
+    with duckdb.connect() as connection:
+        connection.register_filesystem(fs)
+        connection.sql(f"copy (select range as n from range(100)) to '{url}/n.parquet'")
+        found = connection.sql(f"select sum(n) from read_parquet('{url}/n.parquet')").fetchall()
+    assert found == [(4950,)]
+    assert messages(fs, "master") == ["Write n.parquet"]
+
+
+def test_dask_reads_and_writes_a_branch(server: Server, fs: DatakitFileSystem) -> None:
+    dask = pytest.importorskip("dask.dataframe")
+    url = f"datakit://127.0.0.1:{server.port}/branch/master/ro/parts"
+    table = pd.DataFrame({"n": range(100)})
+    dask.from_pandas(table, npartitions=3).to_parquet(url)
+    assert len(fs.ls("/branch/master/ro/parts", detail=False)) == 3
+    assert dask.read_parquet(url)["n"].sum().compute() == 4950
+
+
 def test_a_transaction_is_one_commit(fs: DatakitFileSystem) -> None:
     fs.pipe("/branch/master/ro/old", b"1")
     with fs.transaction:
