@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import struct
 import unittest
+from random import Random
 from typing import Awaitable, Callable
 
-from datakit import Client, ConnectionLost, Dialect, ProtocolError, Unsupported
+from datakit import Client, ConnectionLost, Dialect, Error, ProtocolError, Unsupported
 
 Answer = Callable[[int, int, bytes], bytes]
 
@@ -160,6 +161,39 @@ class Hostile(unittest.TestCase):
                     await client.entries("/d")
 
         asyncio.run(asyncio.wait_for(with_server(answer, test), 20))
+
+    def test_random_bodies_raise_only_errors_of_the_package(self) -> None:
+        async def run(seed: int) -> None:
+            random = Random(seed)
+            answers = 0
+
+            def answer(kind: int, tag: int, body: bytes) -> bytes:
+                nonlocal answers
+                answers += 1
+                if answers > 30:
+                    # A frame that ends the connection.
+                    return b"\0" * 7
+                if kind == 100:
+                    version = list(Dialect)[seed % 3].value
+                    return message(101, tag, struct.pack("<I", 8192) + text(version))
+                if kind == 104 or random.random() < 0.5:
+                    return well_behaved(kind, tag, body)
+                reply = random.choice((kind + 1, kind + 1, 107, 7))
+                return message(reply, tag, random.randbytes(random.randrange(80)))
+
+            async def test(address: str) -> None:
+                async with await Client.connect(address) as client:
+                    for call in (client.read, client.stat, client.list, client.read_link):
+                        try:
+                            await call("/a/b")
+                        except Error:
+                            pass
+
+            await with_server(answer, test)
+
+        for seed in range(200):
+            with self.subTest(seed):
+                asyncio.run(asyncio.wait_for(run(seed), 20))
 
 
 if __name__ == "__main__":
