@@ -19,6 +19,7 @@ pub struct Commit {
 
 /// The fields of a commit object. `C` is the commit type of the back end.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Details<C = Commit> {
     /// The hash.
     pub id: Id,
@@ -32,6 +33,23 @@ pub struct Details<C = Commit> {
     pub date: String,
     /// The unmodified commit message.
     pub message: String,
+}
+
+impl<C> Details<C> {
+    /// Returns the details of a commit with this id, which has no parents and whose other fields
+    /// are empty. Back ends set the fields afterwards.
+    #[must_use]
+    pub fn new(id: Id) -> Details<C> {
+        let (author, date, message) = Default::default();
+        Details { id, parents: Vec::new(), author, date, message }
+    }
+
+    /// Converts the parents.
+    #[must_use]
+    pub fn map_commits<U>(self, f: impl FnMut(C) -> U) -> Details<U> {
+        let Details { id, parents, author, date, message } = self;
+        Details { id, parents: parents.into_iter().map(f).collect(), author, date, message }
+    }
 }
 
 /// A file that differs between two trees. Directories are not reported.

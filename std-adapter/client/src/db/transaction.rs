@@ -34,6 +34,7 @@ pub struct Transaction {
 /// The result of a merge into a transaction. The trees can be read until the next merge or the end
 /// of the transaction. `T` is the tree type of the back end.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct MergeResult<T = Tree> {
     /// The tree of the transaction before the merge.
     pub ours: T,
@@ -44,6 +45,21 @@ pub struct MergeResult<T = Tree> {
     /// The paths of the files in conflict. Each file contains a description of its conflict, and
     /// must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
+}
+
+impl<T> MergeResult<T> {
+    /// Returns the result of a merge, for back ends.
+    #[must_use]
+    pub fn new(ours: T, theirs: T, base: T, conflicts: Vec<Path>) -> MergeResult<T> {
+        MergeResult { ours, theirs, base, conflicts }
+    }
+
+    /// Converts the trees.
+    #[must_use]
+    pub fn map_trees<U>(self, mut f: impl FnMut(T) -> U) -> MergeResult<U> {
+        let MergeResult { ours, theirs, base, conflicts } = self;
+        MergeResult { ours: f(ours), theirs: f(theirs), base: f(base), conflicts }
+    }
 }
 
 /// The maximum number of names to try for a new transaction.

@@ -25,6 +25,7 @@ use super::{DirectBranch, DirectCommit, DirectDb, DirectTransaction, DirectTree}
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AnyDb {
     /// A database on a server.
     Server(Db),
@@ -34,6 +35,7 @@ pub enum AnyDb {
 
 /// A branch in an [`AnyDb`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AnyBranch {
     /// A branch on a server.
     Server(Branch),
@@ -43,6 +45,7 @@ pub enum AnyBranch {
 
 /// A commit in an [`AnyDb`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AnyCommit {
     /// A commit on a server.
     Server(Commit),
@@ -52,6 +55,7 @@ pub enum AnyCommit {
 
 /// A transaction in an [`AnyDb`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum AnyTransaction {
     /// A transaction on a server.
     Server(Transaction),
@@ -61,6 +65,7 @@ pub enum AnyTransaction {
 
 /// A readable tree in an [`AnyDb`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AnyTree {
     /// A tree on a server.
     Server(Tree),
@@ -278,16 +283,6 @@ fn any_commits<C>(commits: Vec<C>, any: fn(C) -> AnyCommit) -> Vec<AnyCommit> {
     commits.into_iter().map(any).collect()
 }
 
-fn any_details<C>(details: Details<C>, any: fn(C) -> AnyCommit) -> Details<AnyCommit> {
-    let Details { id, parents, author, date, message } = details;
-    Details { id, parents: any_commits(parents, any), author, date, message }
-}
-
-fn any_merge<T>(merge: MergeResult<T>, any: fn(T) -> AnyTree) -> MergeResult<AnyTree> {
-    let MergeResult { ours, theirs, base, conflicts } = merge;
-    MergeResult { ours: any(ours), theirs: any(theirs), base: any(base), conflicts }
-}
-
 impl CommitOps for AnyCommit {
     type Tree = AnyTree;
 
@@ -319,8 +314,8 @@ impl CommitOps for AnyCommit {
 
     async fn details(&self) -> Result<Details<AnyCommit>> {
         Ok(match self {
-            AnyCommit::Server(commit) => any_details(commit.details().await?, AnyCommit::Server),
-            AnyCommit::Direct(commit) => any_details(commit.details().await?, AnyCommit::Direct),
+            AnyCommit::Server(commit) => commit.details().await?.map_commits(AnyCommit::Server),
+            AnyCommit::Direct(commit) => commit.details().await?.map_commits(AnyCommit::Direct),
         })
     }
 }
@@ -433,10 +428,10 @@ impl TransactionOps for AnyTransaction {
     async fn merge(&self, theirs: &AnyCommit) -> Result<MergeResult<AnyTree>> {
         match (self, theirs) {
             (AnyTransaction::Server(transaction), AnyCommit::Server(theirs)) => {
-                Ok(any_merge(transaction.merge(theirs).await?, AnyTree::Server))
+                Ok(transaction.merge(theirs).await?.map_trees(AnyTree::Server))
             }
             (AnyTransaction::Direct(transaction), AnyCommit::Direct(theirs)) => {
-                Ok(any_merge(transaction.merge(theirs).await?, AnyTree::Direct))
+                Ok(transaction.merge(theirs).await?.map_trees(AnyTree::Direct))
             }
             _ => Err(other_database()),
         }

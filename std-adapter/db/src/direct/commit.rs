@@ -84,13 +84,12 @@ impl CommitOps for DirectCommit {
 
     async fn details(&self) -> Result<Details<DirectCommit>> {
         let commit = self.read().await?;
-        Ok(Details {
-            id: self.id,
-            parents: self.parents().await?,
-            author: commit.author.clone(),
-            date: commit.date(),
-            message: String::from_utf8_lossy(&commit.message).into_owned(),
-        })
+        let mut details = Details::new(self.id);
+        details.parents = self.parents().await?;
+        details.author.clone_from(&commit.author);
+        details.date = commit.date();
+        details.message = String::from_utf8_lossy(&commit.message).into_owned();
+        Ok(details)
     }
 }
 

@@ -223,12 +223,12 @@ impl TransactionOps for DirectTransaction {
         let merge = move |_: &Database| transaction.merge(theirs, &parents, b"", &by);
         self.database().run_sized(self.transaction.weight(), merge).await?;
         self.parents.lock().push(theirs);
-        Ok(MergeResult {
-            ours: self.side(Side::Merged(|inputs| &inputs.ours)),
-            theirs: self.side(Side::Merged(|inputs| &inputs.theirs)),
-            base: self.side(Side::Merged(|inputs| &inputs.base)),
-            conflicts: self.conflicts().await?,
-        })
+        Ok(MergeResult::new(
+            self.side(Side::Merged(|inputs| &inputs.ours)),
+            self.side(Side::Merged(|inputs| &inputs.theirs)),
+            self.side(Side::Merged(|inputs| &inputs.base)),
+            self.conflicts().await?,
+        ))
     }
 
     async fn conflicts(&self) -> Result<Vec<Path>> {

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use datakit_client::config::ConfigReader;
 use datakit_client::db::Error;
 use datakit_client::db::prelude::*;
 use datakit_db::store::GitStore;
-use datakit_db::{AnyDb, Database as Opened, DirectDb};
+use datakit_db::{AnyDb, AnyUrl, Database as Opened, DirectDb};
 
 use crate::suite::{self, TIMEOUT, path, put};
 
@@ -46,6 +47,24 @@ async fn watches_see_commits_by_git() {
     assert_eq!(head.parents().await.unwrap(), [first]);
     let value = tokio::time::timeout(TIMEOUT, values.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(value.unwrap().into_file().unwrap(), b"by git");
+}
+
+#[tokio::test]
+async fn a_configuration_follows_a_repository_by_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = AnyUrl(format!("git://{}", dir.path().display()));
+    let config = ConfigReader::follow(url, "master").unwrap();
+    let mut level = config.value(path("level"), "info".to_owned());
+    tokio::time::timeout(TIMEOUT, config.ready()).await.unwrap();
+    assert_eq!(level.get(), "info");
+
+    let work = tempfile::tempdir().unwrap();
+    git(work.path(), &["init", "-q", "."]);
+    std::fs::write(work.path().join("level"), "debug\n").unwrap();
+    git(work.path(), &["add", "."]);
+    git(work.path(), &["commit", "-q", "-m", "By git"]);
+    git(work.path(), &["push", "-q", dir.path().to_str().unwrap(), "HEAD:master"]);
+    assert_eq!(tokio::time::timeout(TIMEOUT, level.changed()).await.unwrap(), "debug");
 }
 
 #[tokio::test]
