@@ -22,7 +22,8 @@ impl Hash {
     /// Parses a hash. The text must not contain white space.
     ///
     /// # Errors
-    /// Returns [`InvalidName`] if the text does not consist of exactly 40 or 64 hexadecimal digits.
+    /// Returns [`InvalidName`] if the text does not consist of exactly 40 or 64 hexadecimal digits
+    /// in lower case.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Hash, InvalidName> {
         let text = text.as_ref();
         let invalid = |reason| InvalidName::new("hash", text, reason);

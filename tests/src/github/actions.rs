@@ -1,4 +1,5 @@
-//! The changes of a repository, each with its events. The REST API and the tests both use them.
+//! Changes repositories and emits the corresponding events. Both the REST API and the tests use
+//! these methods.
 
 use ring::digest;
 
@@ -10,7 +11,7 @@ use super::state::{World, most};
 /// The hash of git's empty tree.
 pub(crate) const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
-/// A hash as git computes it.
+/// Computes the hash of an object in the same way as Git.
 fn git_hash(kind: &str, text: &str) -> String {
     let object = format!("{kind} {}\0{text}", text.len());
     hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, object.as_bytes()).as_ref())
@@ -61,7 +62,7 @@ impl World {
         id
     }
 
-    /// Adds a commit without moving a ref.
+    /// Adds a commit without changing any ref.
     pub(crate) fn add_commit(
         &mut self,
         repo: u64,
@@ -119,7 +120,7 @@ impl World {
         tag
     }
 
-    /// Creates or moves a ref, and updates the pull requests of a branch.
+    /// Creates or moves a ref. If the ref is a branch, also updates its pull requests.
     pub(crate) fn set_ref(&mut self, id: u64, name: &str, object: Object, sender: &str) {
         let now = self.now();
         let repo = self.repo_mut(id);
@@ -143,7 +144,7 @@ impl World {
         }
     }
 
-    /// Deletes a ref. The open pull requests of the branch are closed.
+    /// Deletes a ref. If the ref is a branch, closes its open pull requests.
     pub(crate) fn delete_ref(&mut self, id: u64, name: &str, sender: &str) -> bool {
         let Some(before) = self.repo_mut(id).refs.remove(name) else { return false };
         events::delete(self, id, name, sender);
@@ -157,7 +158,7 @@ impl World {
         true
     }
 
-    /// The open pull requests from a branch of this repository.
+    /// Returns the numbers of the open pull requests from a branch in this repository.
     fn pulls_from(&self, id: u64, branch: &str) -> Vec<u64> {
         let repo = self.repo(id);
         let from =
@@ -198,7 +199,7 @@ impl World {
         events::pull(self, id, number, "reopened", sender);
     }
 
-    /// Changes the title, the description or the base branch.
+    /// Changes the title, the description or the base branch of a pull request.
     pub(crate) fn edit_pull(
         &mut self,
         id: u64,
@@ -240,7 +241,7 @@ impl World {
         comment
     }
 
-    /// Adds a status. The caller has checked the limit of one context.
+    /// Adds a status. The caller must have checked the limit on statuses per context.
     pub(crate) fn add_status(&mut self, id: u64, sha: &str, mut status: Status) -> Status {
         (status.id, status.at) = (self.id(), self.now());
         self.repo_mut(id).statuses.entry(sha.into()).or_default().push(status.clone());

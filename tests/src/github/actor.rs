@@ -1,14 +1,14 @@
-//! The callers of the API.
+//! The identity of API callers.
 
-/// The caller of the API.
+/// A caller of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Actor {
     /// A caller without a token.
     Anonymous,
-    /// A person, and whether the token may only read.
+    /// A person, and whether the person's token is read-only.
     User(String, bool),
-    /// A GitHub App in one account.
+    /// An installation of a GitHub App in an account.
     Installation(u64),
-    /// A GitHub App that speaks for itself.
+    /// A GitHub App that authenticates with its own token.
     App(u64),
 }

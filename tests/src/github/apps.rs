@@ -15,20 +15,20 @@ use super::reply::{Answer, Reply};
 use super::repo::Repo;
 use super::state::{App, Installation, Token, TokenOwner, World, most};
 
-/// The private key of the apps, in the form of PKCS#1. It protects nothing.
+/// The private key of all apps, in PKCS#1 format. The key is not secret, because only tests use it.
 pub(crate) const KEY: &str = include_str!("app-key.pem");
 
-/// The life of an installation's token, in seconds.
+/// The lifetime of an installation's token, in seconds.
 const LIFE: i64 = 3_600;
 
-/// The public half of a private key.
+/// Returns the public key that belongs to a private key.
 pub(crate) fn public_key(pem: &str) -> Vec<u8> {
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let key = KeyPair::from_der(&STANDARD.decode(text).expect("base64")).expect("an RSA key");
     key.public().as_ref().to_vec()
 }
 
-/// The app that calls with its own token.
+/// Returns the app that calls with its own token.
 fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
     let app = match &call.actor {
         Actor::App(id) => world.apps.get(id),
@@ -65,8 +65,8 @@ fn own<'a>(world: &'a World, call: &Call, app: &App) -> Result<&'a Installation,
     found.filter(|found| found.app == app.id).ok_or_else(Reply::not_found)
 }
 
-/// `POST /app/installations/{installation_id}/access_tokens`. The token has all permissions of the
-/// app.
+/// `POST /app/installations/{installation_id}/access_tokens`. The new token has all permissions of
+/// the app.
 pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
     let app = caller(world, call)?;
     let found = own(world, call, app)?;
@@ -84,7 +84,7 @@ pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
     ))
 }
 
-/// Adds a token, and forgets the expired ones.
+/// Adds a token and removes expired tokens.
 pub(crate) fn new_token(world: &mut World, kind: &str, token: Token) -> String {
     let now = world.now();
     world.tokens.retain(|_, old| old.expires.is_none_or(|end| end > now));

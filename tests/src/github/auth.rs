@@ -1,4 +1,5 @@
-//! Authentication and access: tokens of people and installations, and the signed tokens of GitHub Apps.
+//! Authenticates callers and checks their access. Accepts tokens of people and installations, and
+//! signed tokens of GitHub Apps.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,14 +13,14 @@ use super::reply::Reply;
 use super::repo::Repo;
 use super::state::{TokenOwner, World};
 
-/// The longest life of an app's own token, in seconds.
+/// The maximum lifetime of an app's own token, in seconds.
 const LONGEST: i64 = 600;
 
-/// The tolerance for the client's clock, in seconds.
+/// The maximum difference between the client's clock and the server's clock, in seconds.
 const TOLERANCE: i64 = 60;
 
 impl Actor {
-    /// The login that answers and events show.
+    /// Returns the login that responses and events contain.
     pub(crate) fn login(&self, world: &World) -> String {
         let app = match self {
             Actor::User(login, _) => return login.clone(),
@@ -111,7 +112,7 @@ fn times(now: i64, claims: &Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a caller sees that a repository exists.
+/// Returns whether a repository is visible to a caller.
 pub(crate) fn sees(world: &World, actor: &Actor, repo: &Repo) -> bool {
     match actor {
         Actor::Installation(id) if repo.private => covers(world, *id, repo),
@@ -120,7 +121,7 @@ pub(crate) fn sees(world: &World, actor: &Actor, repo: &Repo) -> bool {
     }
 }
 
-/// Whether an installation has access to a repository.
+/// Returns whether an installation has access to a repository.
 pub(crate) fn covers(world: &World, installation: u64, repo: &Repo) -> bool {
     world.installations.get(&installation).is_some_and(|found| {
         found.account == repo.owner && found.repos.as_ref().is_none_or(|ids| ids.contains(&repo.id))
@@ -165,7 +166,7 @@ fn installation_allows(
     let app = world.installations.get(&id).and_then(|found| world.apps.get(&found.app));
     let granted =
         |name: &str| app.and_then(|app| app.permissions.get(name)).map_or("", String::as_str);
-    // The comments of a pull request are reached by either permission.
+    // Either of two permissions gives access to the comments on a pull request.
     let levels = match permission {
         "issues" => [granted("issues"), granted("pull_requests")],
         other => [granted(other), ""],

@@ -1,4 +1,4 @@
-//! A call to the API, and the values in its body.
+//! A call to the API, with functions that parse its body.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -11,7 +11,7 @@ use super::urls::Urls;
 /// A call to the API.
 pub(crate) struct Call {
     pub(crate) method: String,
-    /// The path in the API, without the base path of an Enterprise server.
+    /// The path of the call, without the base path of an Enterprise server.
     pub(crate) path: String,
     pub(crate) queries: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) urls: Urls,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) actor: Actor,
-    /// The repository's number, or 0 if the route has no repository.
+    /// The repository's number, or 0 if the route does not refer to a repository.
     pub(crate) repo: u64,
 }
 
@@ -28,7 +28,7 @@ impl Call {
         self.params.iter().find(|(param, _)| *param == name).map_or("", |(_, value)| value)
     }
 
-    /// A parameter of the path that is a number. Every other text names nothing.
+    /// Returns a numeric parameter of the path. Returns the error 404 if the text is not a number.
     pub(crate) fn number(&self, name: &str) -> Result<u64, Reply> {
         self.param(name).parse().map_err(|_| Reply::not_found())
     }
@@ -37,7 +37,7 @@ impl Call {
         self.queries.iter().find(|(query, _)| query == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body, which must be a JSON object. No body is an empty object.
+    /// Parses the body, which must be a JSON object. Treats a missing body as an empty object.
     pub(crate) fn json(&self) -> Result<Map<String, Value>, Reply> {
         if self.body.is_empty() {
             return Ok(Map::new());
@@ -50,7 +50,7 @@ impl Call {
     }
 }
 
-/// A text of the body. A missing one and `null` are both `None`.
+/// Returns a string from the body, or `None` if the string is missing or `null`.
 pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Reply> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -61,7 +61,7 @@ pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<Strin
     }
 }
 
-/// A text of the body that must be there.
+/// Returns a required string from the body.
 pub(crate) fn required(body: &Map<String, Value>, name: &str) -> Result<String, Reply> {
     text(body, name)?.ok_or_else(|| {
         Reply::unprocessable(&format!("Invalid request.\n\n\"{name}\" wasn't supplied."))

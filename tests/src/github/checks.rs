@@ -14,10 +14,10 @@ use super::reply::{Answer, Reply};
 use super::repo::{Run, Suite};
 use super::state::{World, most};
 
-/// The runs of one name and suite that GitHub keeps.
+/// The maximum number of runs with the same name that GitHub keeps in a suite.
 const KEPT: usize = 1000;
 
-/// The bytes of the longest summary and text.
+/// The maximum length of a summary or text, in bytes.
 const LONGEST: usize = 65_535;
 
 const STATES: [&str; 3] = ["queued", "in_progress", "completed"];
@@ -32,7 +32,7 @@ const CONCLUSIONS: [&str; 8] = [
     "timed_out",
 ];
 
-/// The app that calls.
+/// Returns the calling app.
 fn app(world: &World, call: &Call) -> Result<u64, Reply> {
     match &call.actor {
         Actor::Installation(id) => {
@@ -85,7 +85,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(json(world, &call.urls, world.repo(call.repo), &run, false))
 }
 
-/// Sends the events of a run that was created or has just been completed.
+/// Emits the events for a run that was created or completed.
 fn announce(world: &mut World, call: &Call, run: &Run, new: bool) {
     let sender = call.actor.login(world);
     if new {
@@ -96,7 +96,7 @@ fn announce(world: &mut World, call: &Call, run: &Run, new: bool) {
     }
 }
 
-/// Writes the values of a body into a run.
+/// Updates a run with the values in a body.
 fn change(run: &mut Run, body: &Map<String, Value>, now: i64) -> Result<(), Reply> {
     run.name = text(body, "name")?.unwrap_or(run.name.clone());
     run.details_url = text(body, "details_url")?.or(run.details_url.take());
@@ -155,7 +155,7 @@ pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
     Reply::ok(json(world, &call.urls, repo, run, false))
 }
 
-/// `PATCH /repos/{owner}/{repo}/check-runs/{check_run_id}`. An app changes its own runs only.
+/// `PATCH /repos/{owner}/{repo}/check-runs/{check_run_id}`. An app can change only its own runs.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let (app, body, now) = (app(world, call)?, call.json()?, world.now());
     let id = call.number("check_run_id")?;
@@ -201,7 +201,8 @@ pub(crate) fn of_suite(world: &mut World, call: &Call) -> Answer {
     runs(world, call, |run| run.suite == id)
 }
 
-/// The runs that a call asks for, newest first: by default the newest of each app and name.
+/// Returns the runs that a call requests, newest first. By default, returns only the newest run for
+/// each app and name.
 fn runs(world: &World, call: &Call, wanted: impl Fn(&Run) -> bool) -> Answer {
     let repo = world.repo(call.repo);
     let app = call.query("app_id").and_then(|id| id.parse::<u64>().ok());
@@ -227,7 +228,7 @@ fn runs(world: &World, call: &Call, wanted: impl Fn(&Run) -> bool) -> Answer {
     })
 }
 
-/// Finds or creates the suite of an app and a commit, and says whether it is new.
+/// Finds or creates the suite for an app and a commit. Returns its id and whether the suite is new.
 fn suite_of(world: &mut World, repo: u64, app: u64, sha: &str) -> (u64, bool) {
     let found = world.repo(repo).suites.values().find(|suite| suite.app == app && suite.sha == sha);
     if let Some(suite) = found {

@@ -7,10 +7,10 @@ use super::reply::{Answer, Reply};
 use super::repo::{Commit, Object, Repo};
 use super::state::{World, most};
 
-/// The fewest digits of an abbreviated hash.
+/// The minimum number of digits in an abbreviated hash.
 const SHORTEST: usize = 7;
 
-/// Finds a commit by its hash, an unambiguous start of it, a branch or a tag.
+/// Finds a commit by its hash, an unambiguous prefix of its hash, a branch or a tag.
 pub(crate) fn resolve<'a>(repo: &'a Repo, name: &str) -> Option<&'a Commit> {
     if let Some(commit) = repo.commits.get(name) {
         return Some(commit);
@@ -52,8 +52,8 @@ pub(crate) fn git_commit(world: &mut World, call: &Call) -> Answer {
     Reply::ok(json::git_commit(&call.urls, repo, commit))
 }
 
-/// `POST /repos/{owner}/{repo}/git/commits`. The fake has no trees except the empty one and those
-/// of its commits.
+/// `POST /repos/{owner}/{repo}/git/commits`. The tree must be the empty tree or the tree of an
+/// existing commit.
 pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     let (message, tree) = (required(&body, "message")?, required(&body, "tree")?);
@@ -84,7 +84,7 @@ pub(crate) fn tag(world: &mut World, call: &Call) -> Answer {
     Reply::ok(json::git_tag(&call.urls, repo, tag))
 }
 
-/// `POST /repos/{owner}/{repo}/git/tags`. As on GitHub, it creates the object but no ref.
+/// `POST /repos/{owner}/{repo}/git/tags`. As on GitHub, the call creates the tag object but no ref.
 pub(crate) fn create_tag(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     let (name, message) = (required(&body, "tag")?, required(&body, "message")?);

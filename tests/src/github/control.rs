@@ -1,6 +1,7 @@
-//! The control interface: JSON over HTTP, for programs in other languages.
+//! The control interface, which offers JSON over HTTP to programs in other languages.
 //!
-//! `POST /NAME` with an object of arguments runs the command NAME and answers with its result.
+//! The request `POST /NAME`, whose body is an object of arguments, runs the command NAME. The
+//! response contains the command's result.
 
 use std::io;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ fn run(github: &GitHub, command: &str, arguments: &Arguments) -> Outcome {
     })
 }
 
-/// Runs a command that a person could run on the page of a repository.
+/// Runs a command that corresponds to an action on a repository's web page.
 fn on_repository(repo: &Repository, command: &str, a: &Arguments) -> Outcome {
     Ok(match command {
         "commit" => {

@@ -1,4 +1,4 @@
-//! The delivery of events to webhooks.
+//! Delivers events to webhooks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::outbox::{Delivered, Delivery, DeliveryFault};
 use super::reply::hex;
 use super::shared::Shared;
 
-/// The delayed deliveries at the same time.
+/// The maximum number of concurrent delayed deliveries.
 const DELAYED: usize = 64;
 
-/// How long a receiver may take, as on GitHub.
+/// The maximum time that a receiver may take to respond, as on GitHub.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers events in order until the future is dropped.
@@ -79,7 +79,7 @@ fn done(shared: &Shared) {
     shared.changed.notify_waiters();
 }
 
-/// Delivers an event and remembers the outcome.
+/// Delivers an event and logs the outcome.
 async fn send(shared: &Shared, delivery: &Delivery, good: bool) {
     let outcome = match tokio::time::timeout(TIMEOUT, post(delivery, good)).await {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
@@ -100,7 +100,7 @@ async fn send(shared: &Shared, delivery: &Delivery, good: bool) {
     });
 }
 
-/// The value of `X-Hub-Signature-256`.
+/// Returns the value of the `X-Hub-Signature-256` header.
 pub fn signature(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     format!("sha256={}", hex(hmac::sign(&key, body).as_ref()))
@@ -156,7 +156,7 @@ async fn post(
 mod tests {
     use super::*;
 
-    /// The example of GitHub's documentation.
+    /// The example is from GitHub's documentation.
     #[test]
     fn signs_the_documented_example() {
         assert_eq!(

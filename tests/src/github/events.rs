@@ -1,4 +1,4 @@
-//! The events that webhooks deliver.
+//! Creates the events that are delivered to webhooks.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use super::reply::hex;
 use super::repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status};
 use super::state::World;
 
-/// The hash that stands for no commit.
+/// The hash that events contain if there is no commit.
 const NONE: &str = "0000000000000000000000000000000000000000";
 
-/// The commits that a push event lists at most.
+/// The maximum number of commits that a push event lists.
 const PUSHED: usize = 20;
 
-/// Puts an event into the queue of each webhook that has subscribed to it, and of the webhooks of
-/// the apps that are installed for the repository.
+/// Queues an event for each webhook that subscribes to it. This includes the webhooks of apps that
+/// are installed for the repository.
 fn emit(world: &mut World, id: u64, event: &str, sender: &str, mut body: Value) {
     let sender = world.user(sender);
     let repo = world.repo(id);
@@ -75,13 +75,13 @@ fn queue(world: &mut World, repo: u64, hook: &Hook, event: &str, body: &Value) {
     world.outbox.push(delivery);
 }
 
-/// A number in the form of a UUID.
+/// Formats a number as a UUID.
 fn delivery_id(world: &mut World) -> String {
     let id = hex(&world.id().to_be_bytes());
     format!("{}-{}-4000-8000-0000{}", &id[8..], &id[4..8], &id[8..])
 }
 
-/// The first event of a new webhook.
+/// Emits the first event for a new webhook.
 pub(crate) fn ping(world: &mut World, id: u64, hook: u64, sender: &str) {
     let repo = world.repo(id);
     let Some(hook) = repo.hooks.get(&hook).cloned() else { return };
@@ -95,7 +95,7 @@ pub(crate) fn ping(world: &mut World, id: u64, hook: u64, sender: &str) {
     queue(world, id, &hook, "ping", &body);
 }
 
-/// The kind of a ref and its short name.
+/// Returns the kind of a ref and its short name.
 fn kind(name: &str) -> (&'static str, &str) {
     match name.strip_prefix("refs/tags/") {
         Some(tag) => ("tag", tag),
@@ -134,7 +134,7 @@ pub(crate) fn push(
     let repo = world.repo(id);
     let sha =
         |object: Option<&Object>| object.map_or(NONE.to_string(), |object| object.sha.clone());
-    // An annotated tag is shown with the commit that it names.
+    // For an annotated tag, the event contains the tagged commit.
     let head = after.and_then(|object| match repo.tags.get(&object.sha) {
         Some(tag) => repo.commits.get(&tag.object.sha),
         None => repo.commits.get(&object.sha),
@@ -162,8 +162,8 @@ pub(crate) fn push(
     emit(world, id, "push", sender, body);
 }
 
-/// The commits that a push brings, oldest first: those before the former head and before the heads
-/// of the other branches. A tag brings none.
+/// Returns the commits that a push adds, oldest first. These commits are reachable neither from the
+/// previous head nor from the heads of other branches. Pushing a tag adds no commits.
 fn new_commits<'a>(
     repo: &'a Repo,
     head: &'a Commit,
@@ -202,7 +202,7 @@ fn pushed(world: &World, repo: &Repo, commit: &Commit) -> Value {
     })
 }
 
-/// An event of a pull request: `opened`, `closed` or `reopened`.
+/// Emits the event `opened`, `closed` or `reopened` for a pull request.
 pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender: &str) {
     let body = pull_body(world, id, number, action);
     emit(world, id, "pull_request", sender, body);
@@ -211,7 +211,7 @@ pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender
 fn pull_body(world: &World, id: u64, number: u64, action: &str) -> Value {
     let repo = world.repo(id);
     let mut pull = json::pull::full(world, &world.urls, repo, &repo.pulls[&number]);
-    // GitHub computes it later, so events never have it.
+    // Events never contain this state, because GitHub computes it later.
     pull["mergeable"] = Value::Null;
     pull["mergeable_state"] = "unknown".into();
     json!({ "action": action, "number": number, "pull_request": pull })
@@ -242,7 +242,7 @@ pub(crate) fn edited(world: &mut World, id: u64, before: &Pull, sender: &str) {
     emit(world, id, "pull_request", sender, body);
 }
 
-/// An event of a comment: `created`, `edited` or `deleted`.
+/// Emits the event `created`, `edited` or `deleted` for a comment.
 pub(crate) fn comment(world: &mut World, id: u64, comment: &Comment, action: &str, sender: &str) {
     let repo = world.repo(id);
     let body = json!({
@@ -274,7 +274,7 @@ pub(crate) fn status(world: &mut World, id: u64, sha: &str, status: &Status) {
     emit(world, id, "status", &status.creator, body);
 }
 
-/// An event of a check run: `created`, `completed` or `rerequested`.
+/// Emits the event `created`, `completed` or `rerequested` for a check run.
 pub(crate) fn check_run(world: &mut World, id: u64, run: &Run, action: &str, sender: &str) {
     let repo = world.repo(id);
     let body = json!({ "action": action, "check_run": json::check::run(world, &world.urls, repo, run, true) });

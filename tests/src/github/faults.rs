@@ -1,36 +1,37 @@
-//! Faults of the API, and the rules that choose the calls.
+//! Faults of the API, and rules that select the calls that fail.
 
 use std::time::Duration;
 
-/// A fault of a call.
+/// A fault that affects a call.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call has no effect and is answered with this status and a page of HTML, as GitHub's
-    /// proxies do for 502, 503 and 504.
+    /// The call has no effect. The response has this status and contains an HTML page, as GitHub's
+    /// proxies send for the statuses 502, 503 and 504.
     Status(u16),
-    /// The call has no effect and is answered by the secondary limit.
+    /// The call has no effect. The response reports that the secondary rate limit was exceeded.
     Abuse {
-        /// 403 or 429.
+        /// The status of the response: 403 or 429.
         status: u16,
-        /// The value of `Retry-After` in seconds, if the answer has this header.
+        /// The value of the `Retry-After` header in seconds, or `None` to omit the header.
         retry_after: Option<u32>,
     },
-    /// The call has no effect, and the connection is closed without an answer.
+    /// The call has no effect, and the connection is closed without a response.
     Close,
-    /// The call has no effect and is never answered.
+    /// The call has no effect, and no response is ever sent.
     Hang,
-    /// The call is made after this time.
+    /// The call takes effect after this delay.
     Slow(Duration),
-    /// The call is made, but the connection is closed without an answer.
+    /// The call takes effect, but the connection is closed without a response.
     Lost,
-    /// The call is made, but the connection is closed in the middle of the body.
+    /// The call takes effect, but the connection is closed in the middle of the response body.
     Cut,
-    /// The call is made. The body is half of the JSON text, and the length says so.
+    /// The call takes effect, but the response body contains only the first half of the JSON text.
+    /// The `Content-Length` header matches the shortened body.
     HalfBody,
 }
 
-/// A fault that hits some calls.
+/// A rule that applies a fault to matching calls.
 #[derive(Clone, Debug)]
 struct Rule {
     pattern: String,
@@ -45,11 +46,11 @@ pub(crate) struct Faults {
     rules: Vec<Rule>,
 }
 
-/// The limit of the number of rules.
+/// The maximum number of rules.
 const MOST_RULES: usize = 1_000;
 
 impl Faults {
-    /// Adds a rule for the calls after the next `skip` that match. After `times` calls it ends.
+    /// Adds a rule that skips the next `skip` matching calls and then applies to `times` calls.
     pub(crate) fn add(&mut self, pattern: &str, fault: Fault, skip: u32, times: u32) {
         assert!(self.rules.len() < MOST_RULES, "more than {MOST_RULES} faults");
         self.rules.push(Rule { pattern: pattern.into(), fault, skip, times });
@@ -59,7 +60,8 @@ impl Faults {
         self.rules.clear();
     }
 
-    /// The fault of a call, which has the form `GET /repos/a/b/pulls?state=open`.
+    /// Returns the fault to apply to a call, if any. The call has the form `GET
+    /// /repos/a/b/pulls?state=open`.
     pub(crate) fn next(&mut self, call: &str) -> Option<Fault> {
         let rule = self.rules.iter_mut().find(|rule| matches(&rule.pattern, call))?;
         if rule.skip > 0 {
@@ -73,7 +75,7 @@ impl Faults {
     }
 }
 
-/// Whether a text has the form of a pattern, in which `*` stands for any text.
+/// Returns whether the text matches the pattern, in which `*` matches any text.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

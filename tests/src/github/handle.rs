@@ -1,4 +1,4 @@
-//! The state, the faults, the limits and the log, as tests use them.
+//! A handle with which tests access the state, faults, limits and log of a fake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,39 +14,39 @@ use super::state::{App, Installation, Token, TokenOwner};
 use super::{apps, server};
 use crate::TIMEOUT;
 
-/// The login that tokens have and that may write to every repository, unless the test says
-/// otherwise.
+/// The default login for tokens. By default, this login has write access to every repository.
 pub const BOT: &str = "datakit-bot";
 
-/// Access to a running fake. Clones share its state. After the fake has stopped, the state can
-/// still be read.
+/// A handle for a running fake. Clones refer to the same fake. The state can still be read after
+/// the fake has stopped.
 #[derive(Clone)]
 pub struct GitHub {
     pub(crate) shared: Arc<Shared>,
 }
 
 impl GitHub {
-    /// The root of the API, without a slash at the end.
+    /// Returns the root URL of the API, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.shared.addr)
     }
 
-    /// The root of the same API as an Enterprise server has it.
+    /// Returns the root URL of the same API in the form that an Enterprise server uses.
     pub fn enterprise_url(&self) -> String {
         format!("{}{}", self.url(), server::ENTERPRISE)
     }
 
-    /// The root of the control interface, which offers these methods to other programs.
+    /// Returns the root URL of the control interface, which offers these methods to other programs.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.shared.control)
     }
 
-    /// A new token of [`BOT`].
+    /// Creates a token for [`BOT`].
     pub fn token(&self) -> String {
         self.token_of(BOT, None, false)
     }
 
-    /// A new token of a person. It ends after `life`, and may only read if `read_only`.
+    /// Creates a token for a person. The token expires after `life`, and is read-only if
+    /// `read_only` is set.
     pub fn token_of(&self, login: &str, life: Option<Duration>, read_only: bool) -> String {
         self.shared.change(|world| {
             let owner = TokenOwner::User(world.user(login));
@@ -55,28 +55,28 @@ impl GitHub {
         })
     }
 
-    /// Makes a token unusable.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) {
         self.shared.change(|world| world.tokens.remove(token));
     }
 
-    /// Creates a repository with the full name `OWNER/NAME`. Its branch `master` has one commit,
-    /// and its owner and [`BOT`] may write.
+    /// Creates a repository with the full name `OWNER/NAME`. The branch `master` contains one
+    /// commit, and the owner and [`BOT`] have write access.
     pub fn create(&self, full_name: &str) -> Repository {
         let (owner, name) = full_name.split_once('/').expect("a name of the form OWNER/NAME");
         let id = self.shared.change(|world| world.create_repo(owner, name, BOT));
         Repository { shared: self.shared.clone(), id }
     }
 
-    /// Finds a repository by its present or former name.
+    /// Finds a repository by its current or former name.
     pub fn repository(&self, full_name: &str) -> Option<Repository> {
         let (owner, name) = full_name.split_once('/')?;
         let id = self.shared.world.lock().find(owner, name)?.id;
         Some(Repository { shared: self.shared.clone(), id })
     }
 
-    /// Registers a GitHub App that may read and write everything that the fake has. Returns its
-    /// number. Its private key is [`GitHub::app_key`].
+    /// Registers a GitHub App with all permissions that the fake supports. Returns the number of
+    /// the app. The private key of the app is [`GitHub::app_key`].
     pub fn create_app(&self, slug: &str) -> u64 {
         let all = [
             "administration",
@@ -101,7 +101,7 @@ impl GitHub {
         })
     }
 
-    /// Sets one permission of an app to `read`, to `write`, or to nothing.
+    /// Sets a permission of an app to `read` or `write`, or removes the permission.
     pub fn set_permission(&self, app: u64, name: &str, level: Option<&str>) {
         self.shared.change(|world| {
             let permissions = &mut world.apps.get_mut(&app).expect("an app").permissions;
@@ -110,7 +110,7 @@ impl GitHub {
         });
     }
 
-    /// Sets the webhook of an app and the events that it gets.
+    /// Sets the webhook of an app and the events that the webhook receives.
     pub fn set_app_hook(&self, app: u64, url: &str, secret: &str, events: &[&str]) {
         self.shared.change(|world| {
             let app = world.apps.get_mut(&app).expect("an app");
@@ -119,7 +119,7 @@ impl GitHub {
         });
     }
 
-    /// Installs an app for some repositories of an account, or for all. Returns the number of the
+    /// Installs an app for some or all repositories of an account. Returns the number of the
     /// installation.
     pub fn install(&self, app: u64, account: &str, repos: Option<&[&Repository]>) -> u64 {
         let repos = repos.map(|repos| repos.iter().map(|repo| repo.id).collect());
@@ -130,7 +130,7 @@ impl GitHub {
         })
     }
 
-    /// Removes an installation. Its tokens stop working.
+    /// Removes an installation and invalidates its tokens.
     pub fn uninstall(&self, installation: u64) {
         self.shared.change(|world| {
             world.installations.remove(&installation);
@@ -139,28 +139,30 @@ impl GitHub {
         });
     }
 
-    /// The private key of every app, in the form of PEM.
+    /// Returns the private key that all apps share, in PEM format.
     pub fn app_key(&self) -> &'static str {
         apps::KEY
     }
 
-    /// Lets a fault hit the next `times` calls that match a pattern, in which `*` stands for any
-    /// text. A call has the form `GET /repos/a/b/pulls?state=open`, also on an Enterprise server.
+    /// Applies a fault to the next `times` calls that match a pattern, in which `*` matches any
+    /// text. A call has the form `GET /repos/a/b/pulls?state=open`, even if it uses the URL of an
+    /// Enterprise server.
     pub fn fault(&self, pattern: &str, fault: Fault, times: u32) {
         self.fault_after(0, pattern, fault, times);
     }
 
-    /// Like [`fault`](Self::fault), but first lets `skip` matching calls pass.
+    /// Like [`fault`](Self::fault), but first skips `skip` matching calls.
     pub fn fault_after(&self, skip: u32, pattern: &str, fault: Fault, times: u32) {
         self.shared.change(|world| world.faults.add(pattern, fault, skip, times));
     }
 
-    /// Lets a fault hit the next `times` deliveries of an event, or of all events with `*`.
+    /// Applies a fault to the next `times` deliveries of an event, or of any event if `event` is
+    /// `*`.
     pub fn fault_delivery(&self, event: &str, fault: DeliveryFault, times: u32) {
         self.shared.change(|world| world.outbox.fault(event, fault, times));
     }
 
-    /// Ends all faults, and delivers the events that wait for a later one.
+    /// Removes all faults and delivers the events that are held back until a later event.
     pub fn heal(&self) {
         self.shared.change(|world| {
             world.faults.clear();
@@ -169,18 +171,19 @@ impl GitHub {
         });
     }
 
-    /// Sets the primary limit in calls an hour of each token.
+    /// Sets the primary rate limit, in calls per hour for each token.
     pub fn limit(&self, hourly: u32) {
         self.shared.change(|world| world.limits.hourly = hourly);
     }
 
-    /// Sets the secondary limit: points a minute, of which a change has 5. There is none at first.
+    /// Sets the secondary rate limit, in points per minute. A call that changes something costs 5
+    /// points. By default, there is no secondary limit.
     pub fn limit_points(&self, points: Option<u32>) {
         self.shared.change(|world| world.limits.points = points);
     }
 
-    /// Uses up the primary limit of all tokens that have made a call, except `left` calls, for some
-    /// time.
+    /// Uses up the primary rate limit of each token that has made a call, except for `left` calls.
+    /// The limit is reset after `time`.
     pub fn exhaust(&self, left: u32, time: Duration) {
         self.shared.change(|world| {
             let now = world.now();
@@ -188,13 +191,13 @@ impl GitHub {
         });
     }
 
-    /// Moves the clock of the fake forward.
+    /// Moves the fake's clock forward.
     pub fn advance(&self, time: Duration) {
         self.shared.change(|world| world.skew += time.as_secs() as i64);
     }
 
-    /// The calls of [`BOT`] that the primary limit has counted in the current hour. An answer of
-    /// 304 does not count.
+    /// Returns the number of calls by [`BOT`] that count against the primary rate limit in the
+    /// current hour. Calls with the response status 304 do not count.
     pub fn used(&self) -> u32 {
         let mut world = self.shared.world.lock();
         let now = world.now();
@@ -202,24 +205,27 @@ impl GitHub {
         tokens.iter().map(|actor| world.limits.used(actor, now)).sum()
     }
 
-    /// The calls since the last [`forget_calls`](Self::forget_calls). Keeps the last 10,000.
+    /// Returns the calls since the last [`forget_calls`](Self::forget_calls), or the last 10,000 of
+    /// them.
     pub fn calls(&self) -> Vec<Record> {
         self.shared.world.lock().log.records.iter().cloned().collect()
     }
 
-    /// The number of calls of each route, such as `GET /repos/{owner}/{repo}/pulls`, since the last
-    /// [`forget_calls`](Self::forget_calls).
+    /// Returns the number of calls to each route since the last
+    /// [`forget_calls`](Self::forget_calls). A route has the form `GET
+    /// /repos/{owner}/{repo}/pulls`.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.shared.world.lock().log.counts.clone()
     }
 
-    /// The most calls that were running at the same time, and the most of those with an effect.
+    /// Returns the peak number of concurrent calls, and the peak number of concurrent calls that
+    /// change something.
     pub fn peaks(&self) -> (usize, usize) {
         let world = self.shared.world.lock();
         (world.log.peak, world.log.peak_writes)
     }
 
-    /// Empties the log of calls and of deliveries.
+    /// Clears the logs of calls and deliveries.
     pub fn forget_calls(&self) {
         self.shared.change(|world| {
             world.log.clear();
@@ -227,18 +233,20 @@ impl GitHub {
         });
     }
 
-    /// The deliveries since the last [`forget_calls`](Self::forget_calls). Keeps the last 10,000.
+    /// Returns the deliveries since the last [`forget_calls`](Self::forget_calls), or the last
+    /// 10,000 of them.
     pub fn deliveries(&self) -> Vec<Delivered> {
         self.shared.world.lock().outbox.delivered.iter().cloned().collect()
     }
 
-    /// The number of events that were lost because too many waited for their delivery. A test that
-    /// expects all events checks that it is 0.
+    /// Returns the number of events that were lost because the queue was full. A test that expects
+    /// all events checks that this number is 0.
     pub fn lost(&self) -> u64 {
         self.shared.world.lock().outbox.lost
     }
 
-    /// Waits until all events are delivered, including those that wait for a later event.
+    /// Waits until all events are delivered, including events that are held back until a later
+    /// event.
     pub async fn settle(&self) {
         self.until("all events are delivered", |github| {
             let mut world = github.shared.world.lock();
@@ -254,8 +262,8 @@ impl GitHub {
         .await;
     }
 
-    /// Waits until a condition holds. Checks it after each call, change and delivery. Fails the
-    /// test after [`TIMEOUT`] with the message `what`.
+    /// Waits until a condition holds. Checks the condition after each call, change and delivery.
+    /// After [`TIMEOUT`], fails the test with the message `what`.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let wait = async {
             loop {

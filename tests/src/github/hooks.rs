@@ -10,7 +10,7 @@ use super::reply::{Answer, Reply};
 use super::repo::{Hook, Repo};
 use super::state::World;
 
-/// The webhooks that a repository may have for one event.
+/// The maximum number of webhooks per event in a repository.
 const MOST: usize = 20;
 
 /// `GET /repos/{owner}/{repo}/hooks`.
@@ -27,7 +27,7 @@ pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
     Reply::ok(json(&call.urls, repo, hook))
 }
 
-/// `POST /repos/{owner}/{repo}/hooks`. The new webhook gets a ping.
+/// `POST /repos/{owner}/{repo}/hooks`. The new webhook receives a ping event.
 pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     if text(&body, "name")?.is_some_and(|name| name != "web") {
@@ -55,7 +55,8 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(json(&call.urls, world.repo(call.repo), &hook))
 }
 
-/// Refuses a webhook that the repository has already, and one too many for an event.
+/// Refuses a webhook if an identical webhook exists or an event already has the maximum number of
+/// webhooks.
 fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     let others = || repo.hooks.values().filter(|other| other.id != hook.id);
     let sorted = |hook: &Hook| {
@@ -76,11 +77,11 @@ fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Writes the values of a body into a webhook.
+/// Updates a webhook with the values in a body.
 fn change(hook: &mut Hook, body: &Map<String, Value>) -> Result<(), Reply> {
     if let Some(config) = body.get("config").and_then(Value::as_object) {
         hook.url = text(config, "url")?.unwrap_or_default();
-        // A new configuration replaces the whole former one, and with it the secret.
+        // A new configuration replaces the entire old configuration, including the secret.
         hook.secret = text(config, "secret")?.filter(|secret| !secret.is_empty());
         hook.json = match text(config, "content_type")?.as_deref() {
             None | Some("form") => false,
@@ -120,7 +121,8 @@ fn change(hook: &mut Hook, body: &Map<String, Value>) -> Result<(), Reply> {
     Ok(())
 }
 
-/// The events that a repository's webhook may ask for, as far as bridges need them.
+/// The events that a repository's webhook can subscribe to. Events that bridges do not need are
+/// omitted.
 const EVENTS: [&str; 17] = [
     "*",
     "check_run",

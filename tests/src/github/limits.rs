@@ -1,4 +1,4 @@
-//! The primary limit of calls an hour and the secondary limit of points a minute.
+//! The primary rate limit, in calls per hour, and the secondary rate limit, in points per minute.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::actor::Actor;
 use super::reply::Reply;
 
-/// The calls an hour of a token, and of callers without one.
+/// The default primary limits, in calls per hour, for each token and for callers without a token.
 const AUTHORISED: u32 = 5_000;
 const ANONYMOUS: u32 = 60;
 
-/// The length of a window of the primary limit, in seconds.
+/// The length of a window for the primary limit, in seconds.
 const WINDOW: i64 = 3_600;
 
-/// The points of a call that changes something. A call that reads has one point.
+/// The cost, in points, of a call that changes something. A call that only reads costs one point.
 const CHANGE: u32 = 5;
 
 #[derive(Clone, Debug, Default)]
@@ -23,12 +23,12 @@ struct Bucket {
     reset: i64,
 }
 
-/// The limits of all callers.
+/// The limits, and the usage of all callers.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    /// The calls an hour of a token.
+    /// The primary limit of each token, in calls per hour.
     pub(crate) hourly: u32,
-    /// The points a minute, or no secondary limit.
+    /// The secondary limit, in points per minute, or `None` for no limit.
     pub(crate) points: Option<u32>,
     buckets: HashMap<Actor, Bucket>,
     recent: HashMap<Actor, VecDeque<(i64, u32)>>,
@@ -76,8 +76,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts a call and adds the headers about the limit. A call that was refused because the
-    /// limit is exhausted does not count.
+    /// Charges `cost` calls to a caller and adds the rate limit headers to the response. The total
+    /// never exceeds the limit.
     pub(crate) fn charged(&mut self, actor: &Actor, now: i64, cost: u32, reply: Reply) -> Reply {
         let limit = self.limit(actor);
         let bucket = self.bucket(actor, now);
@@ -91,8 +91,8 @@ impl Limits {
             .with("x-ratelimit-resource", "core")
     }
 
-    /// Uses up the primary limit of every caller, except `left` calls, until a number of seconds
-    /// have passed.
+    /// Uses up the primary limit of every known caller, except for `left` calls. The limits are
+    /// reset after `seconds` seconds.
     pub(crate) fn exhaust(&mut self, left: u32, now: i64, seconds: i64) {
         for (actor, bucket) in &mut self.buckets {
             let limit = if *actor == Actor::Anonymous { ANONYMOUS } else { self.hourly };
@@ -100,12 +100,12 @@ impl Limits {
         }
     }
 
-    /// The calls that a caller has made in the current window.
+    /// Returns the number of calls that have been charged to a caller in the current window.
     pub(crate) fn used(&mut self, actor: &Actor, now: i64) -> u32 {
         self.bucket(actor, now).used
     }
 
-    /// The body of `/rate_limit`.
+    /// Returns the response body for `/rate_limit`.
     pub(crate) fn overview(&mut self, actor: &Actor, now: i64) -> Value {
         let limit = self.limit(actor);
         let bucket = self.bucket(actor, now);
@@ -117,7 +117,8 @@ impl Limits {
     }
 }
 
-/// The answer of the secondary limit, to which the caller adds `Retry-After`.
+/// Returns the response for an exceeded secondary limit. The caller must add the `Retry-After`
+/// header.
 pub(crate) fn secondary(status: u16) -> Reply {
     Reply::error(
         status,

@@ -1,20 +1,20 @@
-//! The log of calls, from which tests read what a client costs.
+//! The log of calls, from which tests determine how many calls a client makes.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The calls that the log keeps. The counts go on.
+/// The maximum number of calls that the log keeps. The counters also include older calls.
 const MOST: usize = 10_000;
 
-/// A call that was made.
+/// A call in the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Record {
-    /// The method and the route, such as `GET /repos/{owner}/{repo}/pulls`. The route of a path
-    /// that the fake does not know is `?`.
+    /// The method and the route, such as `GET /repos/{owner}/{repo}/pulls`. The route of an unknown
+    /// path is `?`.
     pub route: String,
     /// The path and the query, as sent.
     pub target: String,
-    /// The status of the answer, or `None` if there was no answer.
+    /// The status of the response, or `None` if there was no response.
     pub status: Option<u16>,
     /// The login of the caller.
     pub login: String,
@@ -22,16 +22,16 @@ pub struct Record {
     pub body: String,
 }
 
-/// The calls so far.
+/// The log of the calls so far, with counters.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) records: VecDeque<Record>,
     pub(crate) counts: BTreeMap<String, u64>,
     running: usize,
     running_writes: usize,
-    /// The most calls that were running at the same time.
+    /// The peak number of concurrent calls.
     pub(crate) peak: usize,
-    /// The most calls with an effect that were running at the same time.
+    /// The peak number of concurrent calls that change something.
     pub(crate) peak_writes: usize,
 }
 
@@ -56,7 +56,7 @@ impl Log {
         self.records.push_back(record);
     }
 
-    /// Forgets everything except the calls that are running.
+    /// Clears the log, but still counts the calls that are in progress as running.
     pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.counts.clear();

@@ -1,11 +1,12 @@
-//! A fake of GitHub for the tests of bridges: the REST API of repositories, and webhooks.
+//! A fake GitHub server for testing bridges. The server offers the REST API for repositories, and
+//! webhooks.
 //!
-//! [`Fake::start`] serves the API on a free port. A test changes the state through
-//! [`Repository`], as a person does on the web site, and each change emits the events that GitHub
-//! emits. Faults hit calls ([`GitHub::fault`]) and deliveries ([`GitHub::fault_delivery`]). The log
-//! counts the calls of each route ([`GitHub::counts`]).
+//! [`Fake::start`] serves the API on a free port. A test changes the state through [`Repository`],
+//! as a person would on the website, and each change emits the same events as on GitHub. Tests can
+//! apply faults to calls ([`GitHub::fault`]) and deliveries ([`GitHub::fault_delivery`]). The log
+//! counts the calls to each route ([`GitHub::counts`]).
 //!
-//! The judges in `tests/github` compare the answers with the clients and the schemas of others.
+//! The scripts in `tests/github` check the fake's responses with third-party clients and schemas.
 
 mod actions;
 mod actor;
@@ -62,9 +63,9 @@ use shared::Shared;
 use state::World;
 use urls::Urls;
 
-/// A running fake of GitHub. Dropping it closes all connections and stops its thread.
+/// A running fake of GitHub. Dropping this value closes all connections and stops the thread.
 ///
-/// Everything except starting and stopping is done through [`GitHub`], to which it dereferences.
+/// A `Fake` dereferences to [`GitHub`], which contains the methods for all other tasks.
 pub struct Fake {
     github: GitHub,
     stop: Option<oneshot::Sender<()>>,
@@ -72,16 +73,16 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Starts a fake on free ports of the local host.
+    /// Starts a fake on free local ports.
     pub fn start() -> Self {
         Self::start_at("127.0.0.1:0").expect("a free port")
     }
 
-    /// Starts a fake whose API has this address.
+    /// Starts a fake that serves the API at the given address.
     ///
     /// # Errors
     ///
-    /// The address is not free.
+    /// Returns an error if the address is in use.
     pub fn start_at(addr: &str) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(addr)?;
         let control = std::net::TcpListener::bind("127.0.0.1:0")?;

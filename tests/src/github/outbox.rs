@@ -1,18 +1,18 @@
-//! The events to deliver, the faults of deliveries, and the log of deliveries.
+//! The queue of events to deliver, the faults that affect deliveries, and the log of deliveries.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The events that wait for their delivery. Further ones are lost.
+/// The maximum number of events in the queue. Further events are lost.
 const WAITING: usize = 10_000;
 
-/// The deliveries that the fake remembers.
+/// The maximum number of deliveries in the log.
 const REMEMBERED: usize = 10_000;
 
-/// The limit of the number of faults.
+/// The maximum number of faults.
 const MOST_FAULTS: usize = 1_000;
 
-/// A fault of a delivery.
+/// A fault that affects a delivery.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DeliveryFault {
@@ -20,20 +20,20 @@ pub enum DeliveryFault {
     Drop,
     /// The event is delivered twice with the same delivery identifier.
     Double,
-    /// The event is delivered after the next event. If there is none, it waits for
-    /// [`GitHub::settle`](super::GitHub::settle).
+    /// The event is delivered after the next event, or when
+    /// [`GitHub::settle`](super::GitHub::settle) is called.
     Swap,
-    /// The event is delivered after this time. Later events do not wait.
+    /// The event is delivered after this delay. Later events are not delayed.
     Delay(Duration),
-    /// The signature is made with another secret.
+    /// The signature is computed with a wrong secret.
     BadSignature,
 }
 
-/// An event for one webhook.
+/// An event to be delivered to a webhook.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) repo: u64,
-    /// The webhook of the repository, or 0 for the webhook of an app.
+    /// The number of the repository's webhook, or 0 for the webhook of an app.
     pub(crate) hook: u64,
     pub(crate) url: String,
     pub(crate) secret: Option<String>,
@@ -43,11 +43,11 @@ pub(crate) struct Delivery {
     pub(crate) body: String,
 }
 
-/// A delivery that was made or failed.
+/// A delivery that has succeeded or failed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivered {
-    /// The webhook of the repository, or 0 for the webhook of an app.
+    /// The number of the repository's webhook, or 0 for the webhook of an app.
     pub hook: u64,
     /// The name of the event.
     pub event: String,
@@ -55,20 +55,20 @@ pub struct Delivered {
     pub id: String,
     /// The event as JSON.
     pub body: String,
-    /// The status of the receiver's answer, or the reason why there is none.
+    /// The status of the receiver's response, or the reason why there was no response.
     pub outcome: Result<u16, String>,
 }
 
-/// The events to deliver, and those that were delivered.
+/// The events to deliver and the log of deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<Delivery>,
-    /// The deliveries that are on their way.
+    /// The number of deliveries in progress.
     pub(crate) running: usize,
     pub(crate) held: Vec<Delivery>,
     faults: Vec<(String, DeliveryFault, u32)>,
     pub(crate) delivered: VecDeque<Delivered>,
-    /// The events that were lost because too many were waiting.
+    /// The number of events that were lost because the queue was full.
     pub(crate) lost: u64,
 }
 
@@ -82,8 +82,8 @@ impl Outbox {
         self.faults.push((event.into(), fault, times));
     }
 
-    /// Puts the events that wait for a later one back into the queue. Returns whether there were
-    /// any.
+    /// Puts the events that were held back until a later event back into the queue. Returns whether
+    /// the queue then contains any events.
     pub(crate) fn release(&mut self) -> bool {
         self.waiting.extend(self.held.drain(..));
         !self.waiting.is_empty()
@@ -93,12 +93,13 @@ impl Outbox {
         self.faults.clear();
     }
 
-    /// Whether nothing waits and nothing is on its way, except for events that are held.
+    /// Returns whether the queue is empty and no delivery is in progress. Ignores events that are
+    /// held back.
     pub(crate) fn settled(&self) -> bool {
         self.waiting.is_empty() && self.running == 0
     }
 
-    /// The next event, and the fault that hits it.
+    /// Returns the next event and the fault that affects its delivery, if any.
     pub(crate) fn next(&mut self) -> Option<(Delivery, Option<DeliveryFault>)> {
         let delivery = self.waiting.pop_front()?;
         let hit = |(event, _, times): &&mut (String, DeliveryFault, u32)| {

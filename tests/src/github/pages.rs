@@ -1,4 +1,4 @@
-//! Lists, which arrive in pages.
+//! Divides lists into pages.
 
 use hyper::header::LINK;
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use super::json::roots;
 use super::reply::{Answer, Reply};
 use super::state::World;
 
-/// The items of a page, unless the client asks for another number of up to [`LARGEST_PAGE`].
+/// The default number of items per page. Clients can request any number up to [`LARGEST_PAGE`].
 const PAGE: usize = 30;
 const LARGEST_PAGE: usize = 100;
 
-/// The part of a list that a call asks for, with the links to the other parts.
+/// The page of a list that a call requests, with links to other pages.
 pub(crate) struct Page {
     first: usize,
     size: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads `per_page` and `page`. Like GitHub, replaces values that make no sense.
+    /// Parses `per_page` and `page`. Replaces invalid values, as GitHub does.
     pub(crate) fn of(call: &Call, all: usize) -> Self {
         let number = |name| call.query(name).and_then(|text| text.parse::<usize>().ok());
         let size = number("per_page").filter(|n| *n > 0).unwrap_or(PAGE).min(LARGEST_PAGE);
@@ -33,7 +33,7 @@ impl Page {
         items.skip(self.first).take(self.size).collect()
     }
 
-    /// Adds the header `Link`, unless all items fit on this page.
+    /// Adds the `Link` header, unless all items fit on this page.
     pub(crate) fn link(&self, world: &World, call: &Call, reply: Reply) -> Reply {
         let last = self.all.div_ceil(self.size).max(1);
         let mut links = Vec::new();
@@ -57,7 +57,7 @@ impl Page {
     }
 }
 
-/// The address of another page. As on GitHub, it names the repository by its number.
+/// Returns the URL of another page. As on GitHub, the URL identifies the repository by its number.
 fn address(world: &World, call: &Call, page: usize) -> String {
     let path = match world.repos.get(&call.repo) {
         Some(repo) => {
@@ -79,7 +79,7 @@ fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// A list that is the whole body.
+/// Returns a response whose body is a list.
 pub(crate) fn list<T>(
     world: &World,
     call: &Call,
@@ -91,7 +91,7 @@ pub(crate) fn list<T>(
     Ok(page.link(world, call, Reply::new(200, Some(body))))
 }
 
-/// A list in an object, beside the number of all items.
+/// Returns a response whose body is an object that contains a list and the total number of items.
 pub(crate) fn counted<T>(
     world: &World,
     call: &Call,

@@ -1,4 +1,5 @@
-//! The changes that a person makes on the web site. Each change emits its events.
+//! The changes that a person can make on the website. Each change emits the same events as on
+//! GitHub.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::repo::{Hook, Object, Pull, Repo, Status};
 use super::shared::Shared;
 use super::{pulls, repos};
 
-/// A repository of the fake.
+/// A repository on the fake.
 #[derive(Clone)]
 pub struct Repository {
     pub(crate) shared: Arc<Shared>,
@@ -14,22 +15,22 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// A copy of the present state.
+    /// Returns a copy of the current state.
     pub fn state(&self) -> Repo {
         self.shared.world.lock().repo(self.id).clone()
     }
 
-    /// The owner and the name.
+    /// Returns the full name, which consists of the owner and the name.
     pub fn full_name(&self) -> String {
         self.shared.world.lock().repo(self.id).full_name()
     }
 
-    /// The commit at the head of a branch.
+    /// Returns the hash of the commit at the head of a branch.
     pub fn head(&self, branch: &str) -> Option<String> {
         self.shared.world.lock().repo(self.id).head(branch).map(String::from)
     }
 
-    /// Creates a commit that no ref names. Returns its hash.
+    /// Creates a commit that no ref points to. Returns the hash of the commit.
     pub fn commit(&self, parents: &[&str], message: &str) -> String {
         let parents = parents.iter().map(|sha| sha.to_string()).collect();
         self.shared.change(|world| {
@@ -38,8 +39,8 @@ impl Repository {
         })
     }
 
-    /// Pushes a new commit to a branch, which is created at the default branch if it is missing.
-    /// Returns the hash of the commit.
+    /// Pushes a new commit to a branch. If the branch does not exist, creates it from the default
+    /// branch. Returns the hash of the commit.
     pub fn push(&self, branch: &str, message: &str) -> String {
         let parent = self.head(branch).or_else(|| self.head(&self.state().default_branch));
         let sha = self.commit(&parent.iter().map(String::as_str).collect::<Vec<_>>(), message);
@@ -47,12 +48,12 @@ impl Repository {
         sha
     }
 
-    /// Creates a branch or moves it to any commit.
+    /// Creates a branch, or moves it to any commit.
     pub fn set_branch(&self, branch: &str, sha: &str) {
         self.set_ref(&format!("refs/heads/{branch}"), Object::commit(sha));
     }
 
-    /// Creates a ref or moves it to any object.
+    /// Creates a ref, or moves it to any object.
     pub fn set_ref(&self, name: &str, object: Object) {
         self.shared.change(|world| {
             let owner = world.repo(self.id).owner.clone();
@@ -60,12 +61,12 @@ impl Repository {
         });
     }
 
-    /// Creates a branch or a tag without an event, as if the event had been lost long ago.
+    /// Creates a branch or a tag without emitting an event.
     pub fn set_ref_silently(&self, name: &str, object: Object) {
         self.shared.change(|world| world.repo_mut(self.id).refs.insert(name.into(), object));
     }
 
-    /// Deletes a ref, such as `refs/heads/topic`. Returns whether it existed.
+    /// Deletes a ref, such as `refs/heads/topic`. Returns whether the ref existed.
     pub fn delete_ref(&self, name: &str) -> bool {
         self.shared.change(|world| {
             let owner = world.repo(self.id).owner.clone();
@@ -83,7 +84,8 @@ impl Repository {
         sha
     }
 
-    /// Opens a pull request from a branch of this repository. Returns its number.
+    /// Opens a pull request from a branch in this repository. Returns the number of the pull
+    /// request.
     pub fn open_pull(&self, user: &str, title: &str, branch: &str, base: &str) -> u64 {
         self.shared.change(|world| {
             let (user, now) = (world.user(user), world.now());
@@ -95,7 +97,7 @@ impl Repository {
         })
     }
 
-    /// Opens a pull request from a branch of a fork. Returns its number.
+    /// Opens a pull request from a branch in a fork. Returns the number of the pull request.
     pub fn open_pull_from_fork(&self, user: &str, title: &str, branch: &str, sha: &str) -> u64 {
         self.shared.change(|world| {
             let (user, now) = (world.user(user), world.now());
@@ -107,7 +109,7 @@ impl Repository {
         })
     }
 
-    /// A copy of a pull request.
+    /// Returns a copy of a pull request.
     pub fn pull(&self, number: u64) -> Option<Pull> {
         self.shared.world.lock().repo(self.id).pulls.get(&number).cloned()
     }
@@ -135,12 +137,12 @@ impl Repository {
         self.by_owner(|world, id, owner| world.close(id, number, false, owner));
     }
 
-    /// Opens a closed pull request again.
+    /// Reopens a closed pull request.
     pub fn reopen_pull(&self, number: u64) {
         self.by_owner(|world, id, owner| world.reopen(id, number, owner));
     }
 
-    /// Merges a pull request with a merge commit. Returns the hash of the commit.
+    /// Merges a pull request by creating a merge commit. Returns the hash of the merge commit.
     pub fn merge_pull(&self, number: u64) -> String {
         let pull = self.pull(number).expect("the pull request exists");
         let base = self.head(&pull.base).expect("the base branch exists");
@@ -162,7 +164,7 @@ impl Repository {
         self.shared.change(|world| world.comment(self.id, number, user, body))
     }
 
-    /// Sets a status, as another CI does. Returns its number.
+    /// Sets a status, as another CI system would. Returns the number of the status.
     pub fn set_status(
         &self,
         sha: &str,
@@ -186,28 +188,28 @@ impl Repository {
         })
     }
 
-    /// All statuses of a commit, oldest first.
+    /// Returns all statuses of a commit, oldest first.
     pub fn statuses(&self, sha: &str) -> Vec<Status> {
         self.shared.world.lock().repo(self.id).statuses.get(sha).cloned().unwrap_or_default()
     }
 
-    /// The webhooks.
+    /// Returns the webhooks.
     pub fn hooks(&self) -> Vec<Hook> {
         self.shared.world.lock().repo(self.id).hooks.values().cloned().collect()
     }
 
-    /// Renames the repository. The former name redirects.
+    /// Renames the repository. Requests that use the old name are redirected.
     pub fn rename(&self, name: &str) {
         let renamed = self.shared.change(|world| repos::rename(world, self.id, name));
         assert!(renamed.is_ok(), "`{name}` is not a free and legal name");
     }
 
-    /// Hides the repository from everybody except its members.
+    /// Makes the repository private, so that only its members can see it.
     pub fn set_private(&self, private: bool) {
         self.shared.change(|world| world.repo_mut(self.id).private = private);
     }
 
-    /// Gives a person write access, or takes it away.
+    /// Grants write access to a person, or revokes it.
     pub fn set_member(&self, login: &str, member: bool) {
         self.shared.change(|world| {
             let login = world.user(login);
@@ -226,7 +228,7 @@ impl Repository {
         });
     }
 
-    /// Removes the repository. Other methods panic afterwards.
+    /// Removes the repository. Afterwards, other methods panic.
     pub fn remove(self) {
         self.shared.change(|world| repos::remove(world, self.id));
     }

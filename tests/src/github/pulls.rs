@@ -24,7 +24,8 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let mut pulls: Vec<&Pull> = repo.pulls.values().filter(wanted).collect();
     let updated = call.query("sort") == Some("updated");
     pulls.sort_by_key(|pull| (if updated { pull.updated } else { pull.created }, pull.number));
-    // The newest come first, except with another order than the default and no direction.
+    // The default is the newest first, unless the pull requests are sorted by the time of the last
+    // update.
     let ascending = call.query("direction").map_or(updated, |direction| direction == "asc");
     if !ascending {
         pulls.reverse();
@@ -68,7 +69,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(full(world, &call.urls, repo, &repo.pulls[&number]))
 }
 
-/// A pull request from a branch of the same repository. It has no number yet.
+/// Creates a pull request from a branch in the same repository. The pull request has no number yet.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn new(
     repo: &Repo,
@@ -99,7 +100,7 @@ pub(crate) fn new(
     }
 }
 
-/// Refuses a second open pull request for the same two branches.
+/// Refuses a second open pull request between the same two branches.
 fn unique(repo: &Repo, number: u64, owner: &str, branch: &str, base: &str) -> Result<(), Reply> {
     let same = |pull: &Pull| {
         pull.open
@@ -114,8 +115,8 @@ fn unique(repo: &Repo, number: u64, owner: &str, branch: &str, base: &str) -> Re
     Ok(())
 }
 
-/// `PATCH /repos/{owner}/{repo}/pulls/{pull_number}`: the title, the description, the base branch
-/// and the state.
+/// `PATCH /repos/{owner}/{repo}/pulls/{pull_number}`. Changes the title, the description, the base
+/// branch or the state.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     let (title, text_body) = (text(&body, "title")?, text(&body, "body")?);

@@ -1,4 +1,4 @@
-//! Refs of the Git database.
+//! The part of the Git database API that accesses refs.
 
 use super::call::{Call, required};
 use super::json;
@@ -7,8 +7,8 @@ use super::reply::{Answer, Reply};
 use super::repo::{Object, Repo};
 use super::state::{World, most};
 
-/// `GET /repos/{owner}/{repo}/git/matching-refs/{ref}`: the refs that start with a text, in order.
-/// The list is complete, unless the client asks for pages.
+/// `GET /repos/{owner}/{repo}/git/matching-refs/{ref}`. Returns a sorted list of the refs that
+/// start with the given text. The list is complete unless the client requests pages.
 pub(crate) fn matching(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let start = format!("refs/{}", call.param("ref"));
@@ -23,7 +23,7 @@ pub(crate) fn matching(world: &mut World, call: &Call) -> Answer {
     Ok(page.link(world, call, Reply::new(200, Some(some.into()))))
 }
 
-/// `GET /repos/{owner}/{repo}/git/ref/{ref}`: the ref with exactly this name.
+/// `GET /repos/{owner}/{repo}/git/ref/{ref}`. Returns the ref with exactly this name.
 pub(crate) fn get(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let name = format!("refs/{}", call.param("ref"));
@@ -55,7 +55,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(json::git_ref(&call.urls, world.repo(call.repo), &name, &object))
 }
 
-/// Whether git accepts the name.
+/// Returns whether Git accepts the name.
 fn legal(name: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
@@ -67,7 +67,7 @@ fn legal(name: &str) -> bool {
     name.split('/').all(part) && !name.contains(bad) && !name.contains("..") && !name.contains("@{")
 }
 
-/// Whether a directory of refs would have the same name as a ref.
+/// Returns whether the name of one ref would be a directory in the name of another ref.
 fn conflicts(repo: &Repo, name: &str) -> bool {
     let inside = format!("{name}/");
     let below = repo
@@ -79,7 +79,7 @@ fn conflicts(repo: &Repo, name: &str) -> bool {
     below || above
 }
 
-/// The object with this hash. Branches point to commits only.
+/// Returns the object with the given hash. Branches can point only to commits.
 fn object(repo: &Repo, name: &str, sha: &str) -> Result<Object, Reply> {
     if sha.len() != 40 || !sha.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Reply::unprocessable(
@@ -95,7 +95,8 @@ fn object(repo: &Repo, name: &str, sha: &str) -> Result<Object, Reply> {
     Err(Reply::unprocessable("Object does not exist"))
 }
 
-/// `PATCH /repos/{owner}/{repo}/git/refs/{ref}`. Without `force`, only descendants are accepted.
+/// `PATCH /repos/{owner}/{repo}/git/refs/{ref}`. Without `force`, the new commit must be a
+/// descendant of the old commit.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     let sha = required(&body, "sha")?;
@@ -126,7 +127,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Answer {
     Reply::empty()
 }
 
-/// GitHub itself writes the refs of pull requests.
+/// Only GitHub itself can write the refs of pull requests.
 fn writable(name: &str) -> Result<(), Reply> {
     if name.starts_with("refs/pull/") {
         return Err(Reply::unprocessable("Reference update failed: it is a hidden ref"));

@@ -1,17 +1,17 @@
-//! Answers: statuses, bodies of errors, and entity tags.
+//! Responses to calls, including error bodies and entity tags.
 
 use hyper::HeaderMap;
 use hyper::header::{ETAG, IF_NONE_MATCH};
 use ring::digest;
 use serde_json::{Value, json};
 
-/// The page that error bodies point to.
+/// The URL of the documentation in error bodies.
 const DOCUMENTATION: &str = "https://docs.github.com/rest";
 
-/// The result of a handler. An error is an answer, too.
+/// The result of a handler. Both `Ok` and `Err` contain a response.
 pub(crate) type Answer = Result<Reply, Reply>;
 
-/// An answer to a call.
+/// A response to a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -24,7 +24,7 @@ impl Reply {
         Ok(Self::new(200, Some(body)))
     }
 
-    /// 201 with the address of the new object.
+    /// Returns a response with the status 201 and the URL of the new object.
     pub(crate) fn created(body: Value) -> Answer {
         let location = body["url"].as_str().map(|url| ("location", url.to_string()));
         Ok(Self { status: 201, headers: location.into_iter().collect(), body: Some(body) })
@@ -38,7 +38,7 @@ impl Reply {
         Self { status, headers: Vec::new(), body }
     }
 
-    /// An error with a message only.
+    /// Returns an error that contains only a message.
     pub(crate) fn error(status: u16, message: &str) -> Self {
         let body = json!({
             "message": message, "documentation_url": DOCUMENTATION, "status": status.to_string(),
@@ -50,13 +50,14 @@ impl Reply {
         Self::error(404, "Not Found")
     }
 
-    /// A value in the body that has the wrong form.
+    /// Returns an error for a malformed value in the body.
     pub(crate) fn unprocessable(message: &str) -> Self {
         Self::error(422, message)
     }
 
-    /// A value that is well-formed but not accepted. `code` is `missing`, `missing_field`,
-    /// `invalid`, `already_exists` or `custom`; the last needs a message.
+    /// Returns an error for a well-formed value that is not accepted. `code` is `missing`,
+    /// `missing_field`, `invalid`, `already_exists` or `custom`. The code `custom` requires a
+    /// message.
     pub(crate) fn invalid(resource: &str, field: &str, code: &str, message: Option<&str>) -> Self {
         let mut error = json!({ "resource": resource, "code": code });
         if !field.is_empty() {
@@ -77,8 +78,8 @@ impl Reply {
         self
     }
 
-    /// Adds the entity tag to a successful answer to GET, or turns it into 304 if the client has
-    /// it already.
+    /// Adds an entity tag to a successful response to GET. If the client already has the same
+    /// entity tag, changes the response's status to 304 and removes the body.
     pub(crate) fn tagged(self, method: &str, headers: &HeaderMap) -> Self {
         let Some(body) = self.body.as_ref().filter(|_| method == "GET" && self.status == 200)
         else {
@@ -98,7 +99,7 @@ impl Reply {
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

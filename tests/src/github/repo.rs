@@ -1,4 +1,4 @@
-//! A repository and what it contains.
+//! A repository and the objects that it contains.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,10 +18,10 @@ impl Object {
     }
 }
 
-/// A commit. All commits have the empty tree.
+/// A commit. Every commit has the empty tree.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The hash of the commit, as git computes it.
+    /// The hash of the commit, computed in the same way as in Git.
     pub sha: String,
     /// The hash of the tree.
     pub tree: String,
@@ -29,7 +29,7 @@ pub struct Commit {
     pub parents: Vec<String>,
     /// The message.
     pub message: String,
-    /// Author and committer.
+    /// The author, who is also the committer.
     pub author: String,
     /// The time of the commit in seconds since 1970.
     pub at: i64,
@@ -65,25 +65,26 @@ pub struct Pull {
     pub title: String,
     /// The description.
     pub body: Option<String>,
-    /// Whether it is open.
+    /// Whether the pull request is open.
     pub open: bool,
-    /// Whether it was merged. A merged pull request is closed.
+    /// Whether the pull request has been merged. A merged pull request is closed.
     pub merged: bool,
-    /// The owner of the branch that is to be merged.
+    /// The owner of the repository that contains the branch to be merged.
     pub head_owner: String,
-    /// The branch that is to be merged.
+    /// The branch to be merged.
     pub head_ref: String,
-    /// The commit at its head.
+    /// The hash of the commit at the head of the branch to be merged.
     pub head_sha: String,
-    /// The branch to merge into.
+    /// The base branch, into which the pull request is to be merged.
     pub base: String,
-    /// The commit at the head of the base branch when the request was made or retargeted.
+    /// The hash of the commit that was the head of the base branch when the pull request was opened
+    /// or its base was changed.
     pub base_sha: String,
-    /// When it was opened.
+    /// The time at which the pull request was opened.
     pub created: i64,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated: i64,
-    /// When it was closed.
+    /// The time at which the pull request was closed.
     pub closed: Option<i64>,
 }
 
@@ -98,9 +99,9 @@ pub struct Comment {
     pub user: String,
     /// The text.
     pub body: String,
-    /// When it was written.
+    /// The time at which the comment was written.
     pub created: i64,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated: i64,
 }
 
@@ -113,13 +114,13 @@ pub struct Status {
     pub state: String,
     /// The context, such as `ci/build`.
     pub context: String,
-    /// The text for people.
+    /// The description for users.
     pub description: Option<String>,
-    /// The page with details.
+    /// The URL of a page with details.
     pub target_url: Option<String>,
-    /// The login of its creator.
+    /// The login of the status's creator.
     pub creator: String,
-    /// When it was created.
+    /// The time of creation.
     pub at: i64,
 }
 
@@ -128,11 +129,11 @@ pub struct Status {
 pub struct Suite {
     /// The identifier, which is unique in the fake.
     pub id: u64,
-    /// The app that creates the runs.
+    /// The app that created the suite.
     pub app: u64,
     /// The commit.
     pub sha: String,
-    /// When it was created.
+    /// The time of creation.
     pub created: i64,
 }
 
@@ -141,9 +142,9 @@ pub struct Suite {
 pub struct Run {
     /// The identifier, which is unique in the fake.
     pub id: u64,
-    /// The suite that contains it.
+    /// The check suite that contains the run.
     pub suite: u64,
-    /// The app that created it.
+    /// The app that created the run.
     pub app: u64,
     /// The name.
     pub name: String,
@@ -151,17 +152,17 @@ pub struct Run {
     pub sha: String,
     /// `queued`, `in_progress` or `completed`.
     pub status: String,
-    /// The result of a completed run.
+    /// The conclusion of a completed run.
     pub conclusion: Option<String>,
-    /// The page with details.
+    /// The URL of a page with details.
     pub details_url: Option<String>,
-    /// The creator's own identifier.
+    /// An identifier that the app chose for the run.
     pub external_id: String,
     /// The title, the summary and the text of the output.
     pub output: [Option<String>; 3],
-    /// When it started.
+    /// The time at which the run started.
     pub started: i64,
-    /// When it was completed.
+    /// The time at which the run was completed.
     pub completed: Option<i64>,
 }
 
@@ -170,21 +171,21 @@ pub struct Run {
 pub struct Hook {
     /// The identifier, which is unique in the fake.
     pub id: u64,
-    /// The address that events are sent to.
+    /// The URL to which events are sent.
     pub url: String,
-    /// The key of the signature.
+    /// The key for the signatures of deliveries.
     pub secret: Option<String>,
-    /// Whether the body is JSON instead of a form.
+    /// Whether the body of a delivery is JSON instead of form data.
     pub json: bool,
-    /// `insecure_ssl` of the configuration.
+    /// The configuration's `insecure_ssl` value.
     pub insecure: String,
     /// The names of the events.
     pub events: Vec<String>,
-    /// Whether events are sent.
+    /// Whether the webhook is active, so that events are sent.
     pub active: bool,
-    /// When it was created.
+    /// The time of creation.
     pub created: i64,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated: i64,
     /// The status of the last delivery.
     pub last: Option<u16>,
@@ -193,21 +194,21 @@ pub struct Hook {
 /// A repository.
 #[derive(Clone, Debug)]
 pub struct Repo {
-    /// The number, which survives renames.
+    /// The number, which stays the same when the repository is renamed.
     pub id: u64,
     /// The owner's login.
     pub owner: String,
     /// The name without the owner.
     pub name: String,
-    /// Whether it is hidden from everybody except its members.
+    /// Whether only the members can see the repository.
     pub private: bool,
     /// The logins with write access.
     pub members: BTreeSet<String>,
     /// The default branch.
     pub default_branch: String,
-    /// When it was created.
+    /// The time of creation.
     pub created: i64,
-    /// When it was last pushed to.
+    /// The time of the last push.
     pub pushed: i64,
     /// The commits by hash.
     pub commits: HashMap<String, Commit>,
@@ -232,17 +233,17 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// The owner and the name.
+    /// Returns the full name, which consists of the owner and the name.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// The commit at the head of a branch.
+    /// Returns the hash of the commit at the head of a branch.
     pub fn head(&self, branch: &str) -> Option<&str> {
         self.refs.get(&format!("refs/heads/{branch}")).map(|object| object.sha.as_str())
     }
 
-    /// Whether `ancestor` is `sha` or one of its ancestors.
+    /// Returns whether `ancestor` is `sha` or one of its ancestors.
     pub fn is_ancestor(&self, ancestor: &str, sha: &str) -> bool {
         let (mut seen, mut next) = (BTreeSet::new(), vec![sha]);
         while let Some(sha) = next.pop() {

@@ -1,4 +1,4 @@
-//! Repositories, the caller's own account, and the limits.
+//! The API for repositories, the caller's own account, and the rate limits.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::json;
 use super::reply::{Answer, Reply};
 use super::state::World;
 
-/// `GET /rate_limit`. It counts as no call.
+/// `GET /rate_limit`. This call does not count against the limit.
 pub(crate) fn rate_limit(world: &mut World, call: &Call) -> Answer {
     let now = world.now();
     Reply::ok(world.limits.overview(&call.actor, now))
@@ -59,7 +59,7 @@ fn full(world: &World, call: &Call) -> Value {
     value
 }
 
-/// `PATCH /repos/{owner}/{repo}`: the name, the visibility and the default branch.
+/// `PATCH /repos/{owner}/{repo}`. Changes the name, the visibility or the default branch.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     if let Some(name) = text(&body, "name")? {
@@ -81,7 +81,8 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     Reply::ok(full(world, call))
 }
 
-/// Renames a repository. Its former name redirects until another repository gets the name.
+/// Renames a repository. The old name is redirected to the new name until another repository gets
+/// the old name.
 pub(crate) fn rename(world: &mut World, id: u64, name: &str) -> Result<(), Reply> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 100 || !name.chars().all(legal) {

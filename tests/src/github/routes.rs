@@ -1,4 +1,4 @@
-//! The routes, and the checks of every call: authentication, limits, renames and access.
+//! The routes, and the checks that apply to every call: authentication, limits, renames and access.
 
 use percent_encoding::percent_decode_str;
 use serde_json::json;
@@ -11,7 +11,8 @@ use super::{apps, checks, comments, commits, hooks, pulls, refs, repos, statuses
 
 type Handler = fn(&mut World, &Call) -> Answer;
 
-/// A method, a path as in GitHub's description, the permission that an app needs, and the handler.
+/// A route, which consists of a method, a path template as in GitHub's API description, the
+/// permission that an app needs, and a handler.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
@@ -28,7 +29,7 @@ const fn route(
     Route { method, path, permission, handler }
 }
 
-/// All routes. The first that matches is taken.
+/// All routes. The first matching route is used.
 #[rustfmt::skip]
 pub(crate) static ROUTES: &[Route] = &[
     route("GET", "/rate_limit", "", repos::rate_limit),
@@ -80,8 +81,8 @@ pub(crate) static ROUTES: &[Route] = &[
     route("POST", "/repos/{owner}/{repo}/hooks/{hook_id}/pings", "repository_hooks", hooks::ping),
 ];
 
-/// Finds the route of a call and fills in the call's parameters. A path that names a repository by
-/// its number has the same routes as one with its name.
+/// Finds the route of a call and sets the call's parameters. A path can identify a repository by
+/// its number or by its name.
 pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
     let mut segments: Vec<String> = call
         .path
@@ -94,7 +95,7 @@ pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
         segments.splice(0..2, ["repos".into(), repo.owner.clone(), repo.name.clone()]);
         call.path = format!("/{}", segments.join("/"));
     }
-    // All refs are listed without a ref, with and without the slash in front of it.
+    // Without a ref, the call lists all refs, with or without a trailing slash.
     if segments.len() == 5 && segments.ends_with(&["git".into(), "matching-refs".into()]) {
         segments.push(String::new());
     }
@@ -105,7 +106,8 @@ pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
     })
 }
 
-/// The parameters if the path has the template's form. `{ref}` takes any number of segments.
+/// Returns the parameters if the path matches the template. The parameter `{ref}` matches one or
+/// more segments.
 fn matched(template: &[&'static str], path: &[String]) -> Option<Vec<(&'static str, String)>> {
     let Some((first, rest)) = template.split_first() else {
         return path.is_empty().then(Vec::new);
@@ -126,8 +128,8 @@ fn matched(template: &[&'static str], path: &[String]) -> Option<Vec<(&'static s
     })
 }
 
-/// Answers a call whose route is known: checks the client's identity, the limits, the repository
-/// and the permission, and then runs the handler.
+/// Answers a call to a known route. Checks the client's identity, the limits, the repository and
+/// the permission, and then runs the handler.
 pub(crate) fn answer(world: &mut World, call: &mut Call, route: Option<&Route>) -> Reply {
     let reply = identified(world, call, route)
         .unwrap_or_else(|reply| reply)
@@ -156,7 +158,7 @@ fn identified(world: &mut World, call: &mut Call, route: Option<&Route>) -> Answ
     (route.handler)(world, call)
 }
 
-/// Finds the repository of a call, follows renames and checks access.
+/// Finds the repository of a call, follows renames, and checks access.
 fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
     let (owner, name) = (call.param("owner"), call.param("repo"));
     let repo = world.find(owner, name).ok_or_else(Reply::not_found)?;
@@ -171,8 +173,8 @@ fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Points to the repository by number. Reads may forget the old address; writes must be repeated
-/// with the same method.
+/// Returns a redirect to the URL that identifies the repository by its number. For reads, the
+/// redirect is permanent. For writes, the status requires clients to use the same method again.
 fn moved(call: &Call, id: u64) -> Reply {
     let rest: String = call.path.split('/').skip(4).map(|part| format!("/{part}")).collect();
     let query: Vec<_> =

@@ -1,4 +1,4 @@
-//! The HTTP server: connections, requests, and the faults that hit the connection.
+//! The HTTP server, which handles connections, requests, and the faults that affect connections.
 
 use std::io;
 use std::pin::Pin;
@@ -27,22 +27,22 @@ use super::routes;
 use super::shared::Shared;
 use super::urls::Urls;
 
-/// The connections that are served at the same time. Further ones wait.
+/// The maximum number of concurrent connections. Further connections wait.
 const CONNECTIONS: usize = 512;
 
-/// The longest body of a request.
+/// The maximum size of a request body, in bytes.
 pub(crate) const LARGEST_BODY: usize = 1 << 20;
 
-/// The part of a request's body that the log keeps.
+/// The maximum number of bytes of a request body that the log keeps.
 const LOGGED_BODY: usize = 16 << 10;
 
-/// How long a client may take to send the head of a request.
+/// The maximum time that a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The path below which an Enterprise server has its API.
+/// The base path of the API on an Enterprise server.
 pub(crate) const ENTERPRISE: &str = "/api/v3";
 
-/// Makes an answer of a request. An error closes the connection.
+/// Answers requests. If an error is returned, the connection is closed.
 pub(crate) trait Answers: Clone + Send + 'static {
     fn answer(
         self,
@@ -63,14 +63,15 @@ pub(crate) async fn serve(listener: TcpListener, answers: impl Answers) {
             let service = service_fn(move |request| answers.clone().answer(request));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // A client that breaks HTTP or leaves has its connection closed, which is all it needs.
+            // Ignore errors. If the client violates HTTP or disconnects, it is sufficient to close
+            // the connection.
             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             drop(permit);
         });
     }
 }
 
-/// Reads the body of a request, or `None` if it is too long or does not arrive.
+/// Reads the body of a request. Returns `None` if the body is too long or cannot be received.
 pub(crate) async fn read(body: Incoming) -> Option<Bytes> {
     Limited::new(body, LARGEST_BODY).collect().await.ok().map(|body| body.to_bytes())
 }
@@ -119,7 +120,7 @@ impl Answers for Api {
 }
 
 impl Api {
-    /// Makes the call, unless a fault prevents it, and logs it.
+    /// Performs the call, unless a fault prevents this, and logs the call.
     fn reply(
         &self,
         call: &mut Call,
@@ -159,7 +160,7 @@ impl Api {
     }
 }
 
-/// Counts a call as running until it is dropped.
+/// A guard that counts a call as running until the guard is dropped.
 struct Running(Arc<Shared>, bool);
 
 impl Running {
@@ -175,7 +176,7 @@ impl Drop for Running {
     }
 }
 
-/// The names and values of a query.
+/// Returns the names and values in a query string.
 fn queries(query: &str) -> Vec<(String, String)> {
     let decode =
         |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
@@ -219,7 +220,7 @@ fn response(id: u64, reply: Reply, fault: Option<&Fault>) -> Response<Payload> {
     builder.body(payload).unwrap_or_else(|_| Response::new(Payload { data: None, broken: true }))
 }
 
-/// A body that may break off before its announced end.
+/// A response body, which may be cut off before its announced length.
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) data: Option<Bytes>,

@@ -1,4 +1,4 @@
-//! The state and the signals that the tasks of the fake share.
+//! The state and the signals that the fake's tasks share.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ pub(crate) struct Shared {
     pub(crate) addr: SocketAddr,
     pub(crate) control: SocketAddr,
     pub(crate) world: Mutex<World>,
-    /// Notifies about every change of the state.
+    /// Notifies waiting tasks of each change to the state.
     pub(crate) changed: Notify,
     /// Wakes the task that delivers events.
     pub(crate) outgoing: Notify,
@@ -25,7 +25,7 @@ impl Shared {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Changes the state and delivers the events.
+    /// Changes the state and triggers the delivery of events.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         let result = change(&mut self.world.lock());
         self.outgoing.notify_one();

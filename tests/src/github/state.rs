@@ -1,4 +1,4 @@
-//! Everything that the fake knows: accounts, tokens, apps and repositories.
+//! The state of the fake: accounts, tokens, apps and repositories.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,7 +9,8 @@ use super::outbox::Outbox;
 use super::repo::Repo;
 use super::urls::Urls;
 
-/// Bounds on the number of objects, so a client in a loop cannot exhaust the memory.
+/// The maximum numbers of objects. These limits prevent a client in an endless loop from exhausting
+/// the memory.
 pub(crate) mod most {
     pub(crate) const REPOS: usize = 1_000;
     pub(crate) const REFS: usize = 50_000;
@@ -20,10 +21,10 @@ pub(crate) mod most {
     pub(crate) const TOKENS: usize = 10_000;
 }
 
-/// A user or an organisation.
+/// A user or an organization.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The number that GitHub gives to every account.
+    /// The number that identifies the account.
     pub id: u64,
     /// The name of the account.
     pub login: String,
@@ -49,11 +50,11 @@ pub(crate) struct App {
     pub(crate) id: u64,
     pub(crate) slug: String,
     pub(crate) owner: String,
-    /// The RSA public key, in the form of PKCS#1.
+    /// The RSA public key, in PKCS#1 format.
     pub(crate) key: Vec<u8>,
     pub(crate) permissions: BTreeMap<String, String>,
     pub(crate) events: Vec<String>,
-    /// Where the app's own webhook is, and its secret.
+    /// The URL and the secret of the app's own webhook.
     pub(crate) hook: Option<(String, String)>,
     pub(crate) created: i64,
 }
@@ -64,7 +65,7 @@ pub(crate) struct Installation {
     pub(crate) id: u64,
     pub(crate) app: u64,
     pub(crate) account: String,
-    /// The selected repositories, or all of the account.
+    /// The numbers of the selected repositories, or `None` for all repositories of the account.
     pub(crate) repos: Option<BTreeSet<u64>>,
     pub(crate) created: i64,
 }
@@ -79,7 +80,7 @@ pub(crate) struct World {
     pub(crate) apps: BTreeMap<u64, App>,
     pub(crate) installations: BTreeMap<u64, Installation>,
     pub(crate) repos: BTreeMap<u64, Repo>,
-    /// The current and the former full names in lower case.
+    /// The number of each repository, keyed by its current and former full names in lower case.
     pub(crate) names: HashMap<String, u64>,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,
@@ -106,7 +107,8 @@ impl World {
         }
     }
 
-    /// The time in seconds since 1970, moved forward by the test.
+    /// Returns the time in seconds since 1970, including the time by which tests have moved the
+    /// clock forward.
     pub(crate) fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second() + self.skew
     }
@@ -125,7 +127,7 @@ impl World {
         self.users[&login.to_lowercase()].login.clone()
     }
 
-    /// The repository that has or had this name.
+    /// Returns the repository that has or had the given name.
     pub(crate) fn find(&self, owner: &str, name: &str) -> Option<&Repo> {
         self.names.get(&format!("{owner}/{name}").to_lowercase()).and_then(|id| self.repos.get(id))
     }

@@ -12,16 +12,16 @@ use super::reply::{Answer, Reply};
 use super::repo::Status;
 use super::state::World;
 
-/// The statuses of one commit and context that GitHub accepts.
+/// The maximum number of statuses per commit and context, as on GitHub.
 pub(crate) const MOST: usize = 1000;
 
 /// The statuses of one commit that the fake keeps.
 const MOST_OF_COMMIT: usize = 100_000;
 
-/// The characters of the longest description.
+/// The maximum length of a description, in characters.
 const LONGEST: usize = 140;
 
-/// `GET /repos/{owner}/{repo}/commits/{ref}/status`: the newest status of each context.
+/// `GET /repos/{owner}/{repo}/commits/{ref}/status`. Returns the newest status of each context.
 pub(crate) fn combined(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let commit = resolve(repo, call.param("ref")).ok_or_else(Reply::not_found)?;
@@ -50,7 +50,7 @@ pub(crate) fn combined(world: &mut World, call: &Call) -> Answer {
     Ok(page.link(world, call, Reply::new(200, Some(body))))
 }
 
-/// `GET /repos/{owner}/{repo}/commits/{ref}/statuses`: all statuses, newest first.
+/// `GET /repos/{owner}/{repo}/commits/{ref}/statuses`. Returns all statuses, newest first.
 pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let commit = resolve(repo, call.param("ref")).ok_or_else(Reply::not_found)?;

@@ -1,10 +1,10 @@
-//! The addresses of the fake.
+//! The URLs of the fake.
 
-/// The addresses that answers contain.
+/// The base URLs for links in responses.
 #[derive(Clone, Debug)]
 pub(crate) struct Urls {
-    /// The root of the API, without a slash at the end.
+    /// The root URL of the API, without a trailing slash.
     pub(crate) api: String,
-    /// The root of the web site, without a slash at the end.
+    /// The root URL of the website, without a trailing slash.
     pub(crate) web: String,
 }

@@ -1,4 +1,4 @@
-//! Converts database errors to the error type that all backends share.
+//! Converts database errors to the error type that all back ends share.
 
 use datakit_client::db::{self, BackendError, InvalidBranchName, InvalidId};
 

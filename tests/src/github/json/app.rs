@@ -6,7 +6,7 @@ use super::{node, time, user};
 use crate::github::state::{App, Installation, World};
 use crate::github::urls::Urls;
 
-/// An app as others see it, or `null` if there is none.
+/// Returns the public data of an app, or `null` if the app does not exist.
 pub(crate) fn app(world: &World, urls: &Urls, id: u64) -> Value {
     let Some(app) = world.apps.get(&id) else { return Value::Null };
     json!({
@@ -18,7 +18,7 @@ pub(crate) fn app(world: &World, urls: &Urls, id: u64) -> Value {
     })
 }
 
-/// An installation as its app sees it.
+/// Returns the data of an installation that its app can see.
 pub(crate) fn installation(world: &World, urls: &Urls, app: &App, found: &Installation) -> Value {
     let account = user(world, urls, &found.account);
     json!({

@@ -8,7 +8,7 @@ use crate::github::repo::{Repo, Run, Suite};
 use crate::github::state::World;
 use crate::github::urls::Urls;
 
-/// A check suite.
+/// Returns a check suite.
 pub(crate) fn suite(world: &World, urls: &Urls, repo: &Repo, suite: &Suite) -> Value {
     let (api, _) = roots(urls, repo);
     let url = format!("{api}/check-suites/{}", suite.id);
@@ -37,7 +37,7 @@ pub(crate) fn suite(world: &World, urls: &Urls, repo: &Repo, suite: &Suite) -> V
     })
 }
 
-/// A branch with this head.
+/// Returns a branch with the given head.
 fn branch(repo: &Repo, sha: &str) -> Option<String> {
     let mut heads = repo
         .refs
@@ -46,7 +46,8 @@ fn branch(repo: &Repo, sha: &str) -> Option<String> {
     heads.next().map(|(name, _)| name.trim_start_matches("refs/heads/").to_string())
 }
 
-/// A check run. Events contain its whole suite, answers only the suite's number.
+/// Returns a check run. Events contain the whole check suite, whereas responses contain only its
+/// number.
 pub(crate) fn run(world: &World, urls: &Urls, repo: &Repo, run: &Run, whole: bool) -> Value {
     let (api, web) = roots(urls, repo);
     let url = format!("{api}/check-runs/{}", run.id);

@@ -7,7 +7,7 @@ use crate::github::repo::{Comment, Repo};
 use crate::github::state::World;
 use crate::github::urls::Urls;
 
-/// A comment.
+/// Returns a comment.
 pub(crate) fn json(world: &World, urls: &Urls, repo: &Repo, comment: &Comment) -> Value {
     let (api, web) = roots(urls, repo);
     let url = format!("{api}/issues/comments/{}", comment.id);
@@ -34,7 +34,7 @@ fn reactions(url: &str) -> Value {
     })
 }
 
-/// The issue that GitHub keeps for every pull request.
+/// Returns the issue that GitHub keeps for every pull request.
 pub(crate) fn issue(world: &World, urls: &Urls, repo: &Repo, number: u64) -> Value {
     let Some(pull) = repo.pulls.get(&number) else { return Value::Null };
     let (api, web) = roots(urls, repo);

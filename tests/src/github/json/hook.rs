@@ -6,7 +6,7 @@ use super::{roots, time};
 use crate::github::repo::{Hook, Repo};
 use crate::github::urls::Urls;
 
-/// A webhook. Its secret is never shown.
+/// Returns a webhook without its secret.
 pub(crate) fn json(urls: &Urls, repo: &Repo, hook: &Hook) -> Value {
     let (api, _) = roots(urls, repo);
     let url = format!("{api}/hooks/{}", hook.id);

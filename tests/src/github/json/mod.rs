@@ -1,5 +1,5 @@
-//! The JSON of all objects. This file has accounts, repositories and commits, which the JSON of
-//! the other objects contains.
+//! Formats all objects as JSON. This file covers accounts, repositories and commits, which are
+//! contained in other objects.
 
 pub(crate) mod app;
 pub(crate) mod check;
@@ -13,7 +13,7 @@ use super::repo::{Commit, Object, Repo, Status, Tag};
 use super::state::{User, World};
 use super::urls::Urls;
 
-/// The links of an account, relative to its own address.
+/// The links in an account, relative to the account's URL.
 const USER_LINKS: [(&str, &str); 9] = [
     ("followers_url", "/followers"),
     ("following_url", "/following{/other_user}"),
@@ -26,7 +26,7 @@ const USER_LINKS: [(&str, &str); 9] = [
     ("received_events_url", "/received_events"),
 ];
 
-/// The links of a repository, relative to its own address.
+/// The links in a repository, relative to the repository's URL.
 const REPO_LINKS: [(&str, &str); 37] = [
     ("archive_url", "/{archive_format}{/ref}"),
     ("assignees_url", "/assignees{/user}"),
@@ -67,17 +67,18 @@ const REPO_LINKS: [(&str, &str); 37] = [
     ("url", ""),
 ];
 
-/// A time as GitHub writes it, such as `2026-11-29T04:15:22Z`.
+/// Formats a time in the same way as GitHub, for example `2026-11-29T04:15:22Z`.
 pub(crate) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
-/// The opaque identifier of the GraphQL interface.
+/// Returns the opaque identifier that the GraphQL API uses.
 pub(crate) fn node(kind: &str, id: impl std::fmt::Display) -> String {
     format!("{kind}_{id}")
 }
 
-/// An account as other answers contain it. Unknown logins are written with the number 0.
+/// Returns an account in the short form that other objects contain. An unknown login has the number
+/// 0.
 pub(crate) fn user(world: &World, urls: &Urls, login: &str) -> Value {
     let ghost = User { id: 0, login: login.into() };
     let user = world.users.get(&login.to_lowercase()).unwrap_or(&ghost);
@@ -102,7 +103,7 @@ fn links(value: &mut Value, url: &str, links: &[(&str, &str)]) {
     map.extend(links.iter().map(|(key, end)| ((*key).into(), format!("{url}{end}").into())));
 }
 
-/// A repository with everything that GitHub tells about it.
+/// Returns a repository in full detail.
 pub(crate) fn repo(world: &World, urls: &Urls, repo: &Repo) -> Value {
     let name = repo.full_name();
     let open = repo.pulls.values().filter(|pull| pull.open).count();
@@ -138,7 +139,7 @@ pub(crate) fn repo(world: &World, urls: &Urls, repo: &Repo) -> Value {
     value
 }
 
-/// A person as git records it.
+/// Returns a person in the form that Git records.
 pub(crate) fn signature(login: &str, at: i64) -> Value {
     json!({ "name": login, "email": format!("{login}@users.noreply.github.test"), "date": time(at) })
 }
@@ -147,7 +148,7 @@ fn unsigned() -> Value {
     json!({ "verified": false, "reason": "unsigned", "signature": null, "payload": null, "verified_at": null })
 }
 
-/// A commit of the Git database.
+/// Returns a commit for the Git database API.
 pub(crate) fn git_commit(urls: &Urls, repo: &Repo, commit: &Commit) -> Value {
     let (api, web) = roots(urls, repo);
     let parents = commit.parents.iter().map(|sha| {
@@ -167,7 +168,7 @@ pub(crate) fn git_commit(urls: &Urls, repo: &Repo, commit: &Commit) -> Value {
     })
 }
 
-/// A commit of a repository.
+/// Returns a commit for the repository API.
 pub(crate) fn commit(world: &World, urls: &Urls, repo: &Repo, commit: &Commit) -> Value {
     let (api, web) = roots(urls, repo);
     let url = format!("{api}/commits/{}", commit.sha);
@@ -195,7 +196,7 @@ pub(crate) fn commit(world: &World, urls: &Urls, repo: &Repo, commit: &Commit) -
     })
 }
 
-/// A ref of the Git database.
+/// Returns a ref for the Git database API.
 pub(crate) fn git_ref(urls: &Urls, repo: &Repo, name: &str, object: &Object) -> Value {
     let (api, _) = roots(urls, repo);
     json!({
@@ -206,7 +207,7 @@ pub(crate) fn git_ref(urls: &Urls, repo: &Repo, name: &str, object: &Object) -> 
     })
 }
 
-/// An annotated tag of the Git database.
+/// Returns an annotated tag for the Git database API.
 pub(crate) fn git_tag(urls: &Urls, repo: &Repo, tag: &Tag) -> Value {
     let (api, _) = roots(urls, repo);
     json!({
@@ -227,7 +228,7 @@ fn target(urls: &Urls, repo: &Repo, object: &Object) -> Value {
     json!({ "sha": object.sha, "type": object.kind, "url": url })
 }
 
-/// A commit status.
+/// Returns a commit status.
 pub(crate) fn status(urls: &Urls, repo: &Repo, sha: &str, status: &Status) -> Value {
     let (api, _) = roots(urls, repo);
     json!({
@@ -244,7 +245,7 @@ pub(crate) fn status(urls: &Urls, repo: &Repo, sha: &str, status: &Status) -> Va
     })
 }
 
-/// The addresses of a repository in the API and on the web site.
+/// Returns the URLs of a repository in the API and on the website.
 pub(crate) fn roots(urls: &Urls, repo: &Repo) -> (String, String) {
     let name = repo.full_name();
     (format!("{}/repos/{name}", urls.api), format!("{}/{name}", urls.web))

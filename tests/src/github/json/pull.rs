@@ -7,7 +7,7 @@ use crate::github::repo::{Pull, Repo};
 use crate::github::state::World;
 use crate::github::urls::Urls;
 
-/// A pull request as lists contain it.
+/// Returns a pull request in the form that lists contain.
 pub(crate) fn simple(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
     let (api, web) = roots(urls, repo);
     let (url, html) =
@@ -56,7 +56,7 @@ pub(crate) fn simple(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Va
     value
 }
 
-/// A pull request with everything that GitHub tells about it.
+/// Returns a pull request in full detail.
 pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
     let mut value = simple(world, urls, repo, pull);
     value["merged"] = pull.merged.into();
@@ -74,8 +74,8 @@ pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Valu
     value
 }
 
-/// One of the two branches. A branch of another owner is in a fork, which the fake does not have;
-/// GitHub shows a fork that was deleted in the same way.
+/// Returns one of the two branches. If the branch belongs to another owner, it is in a fork. The
+/// fake has no forks, so the result is the one that GitHub gives for a deleted fork.
 fn end(world: &World, urls: &Urls, repo: &Repo, owner: &str, branch: &str, sha: &str) -> Value {
     let here = owner == repo.owner;
     json!({
