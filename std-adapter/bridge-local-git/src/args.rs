@@ -44,7 +44,7 @@ pub(crate) struct Args {
     pub(crate) log: LogArgs,
 }
 
-/// The error returned when an argument is not `USER/REPO:PATH`.
+/// The error returned if an argument does not have the form `USER/REPO:PATH`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidRepository {
     #[error("{0}: missing path (format should be user/project:path)")]
@@ -53,7 +53,7 @@ pub(crate) enum InvalidRepository {
     Name(#[from] InvalidRepo),
 }
 
-/// Parses `USER/REPO:PATH`. The path may contain colons and bytes that are not UTF-8.
+/// Parses `USER/REPO:PATH`. The path may contain colons and need not be UTF-8.
 fn parse_repository(text: OsString) -> Result<(Repo, PathBuf), InvalidRepository> {
     let bytes = text.as_bytes();
     let mut parts = bytes.splitn(2, |byte| *byte == b':');

@@ -1,4 +1,4 @@
-//! Synchronisation with the database over one connection.
+//! Synchronizes repositories with the database over a single connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,24 +15,24 @@ use crate::plan::{Plan, Published};
 use crate::source::{Reading, Source};
 use crate::wakes::Wakes;
 
-/// The time to wait for further changes before the repositories are read. It is short, because each
-/// change should arrive within a second.
+/// The time to wait for further changes before the repositories are read. The time is short,
+/// because each change should be published within a second.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-/// The maximum time that the server takes to answer a small request.
+/// The maximum time to wait for the reply to a small request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The repositories, and what is needed to publish them.
+/// The repositories, and the state that is needed to publish them.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     pub(crate) sources: Vec<Source>,
     pub(crate) wakes: Wakes,
-    /// The name of the branch in the database.
+    /// The name of the branch to which the bridge publishes.
     pub(crate) branch: String,
     pub(crate) counters: Counters,
 }
 
 impl Bridge {
-    /// Publishes all changes until the database fails.
+    /// Publishes all changes until the database returns an error.
     pub(crate) async fn run<D: Database>(&mut self, db: &D) -> Result<(), BridgeError> {
         let mut branch = ensure_branch(db, &self.branch).await?;
         self.counters.connected.set(1);
@@ -46,7 +46,7 @@ impl Bridge {
                 Err(_) => return Err(BridgeError::Timeout(REPLY_TIMEOUT)),
             };
             let Some(head) = head else {
-                // Another client removed the branch.
+                // Another client has removed the branch.
                 branch = ensure_branch(db, &self.branch).await?;
                 published = State::default();
                 continue;
@@ -73,7 +73,7 @@ impl Bridge {
         self.sources.iter().map(|source| source.repo.clone()).collect()
     }
 
-    /// Reads the repositories that may have changed, and commits the differences.
+    /// Reads the repositories that may have changed and commits the differences.
     async fn publish<D: Database>(
         &mut self,
         db: &D,
@@ -110,7 +110,7 @@ impl Bridge {
         tracing::info!(commit = %committed.id(), changes = count, "published");
         self.counters.commits.inc();
         self.counters.changes.inc_by(count as u64);
-        // A merge may contain changes of others.
+        // A merge may contain changes made by other clients, so read the refs again.
         if committed.parents().await?.as_slice() == std::slice::from_ref(head) {
             published.apply(&diff);
             published.commit = Some(committed);
@@ -120,7 +120,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Reads a repository on a thread on which it may block.
+    /// Reads a repository on a thread that may block.
     async fn read(&mut self, index: usize) -> Option<Reading> {
         let wakes = self.wakes.clone();
         let source = self.sources.get_mut(index)?;
@@ -136,7 +136,7 @@ impl Bridge {
         reading
     }
 
-    /// Refuses a repository whose branches include the branch of the database.
+    /// Refuses a repository that contains the branch to which the bridge publishes.
     async fn check_loop<D: Database>(
         &self,
         db: &D,
@@ -162,7 +162,7 @@ impl Bridge {
 /// The refs that the database contains at a commit.
 #[derive(Debug)]
 struct State<C> {
-    /// `None` if nothing is known.
+    /// The commit that contains `refs`, or `None` if the refs must be read again.
     commit: Option<C>,
     refs: BTreeMap<Repo, Published>,
 }
@@ -174,7 +174,8 @@ impl<C> Default for State<C> {
 }
 
 impl<C: CommitOps> State<C> {
-    /// Reads what changed until `head`. Returns the repositories with changes.
+    /// Reads the refs that changed between the last known commit and `head`. Returns the
+    /// repositories whose refs changed.
     async fn refresh(&mut self, head: &C, repos: &BTreeSet<Repo>) -> Result<BTreeSet<Repo>, Error> {
         let changed: BTreeSet<Repo> = match &self.commit {
             Some(commit) if commit == head => return Ok(BTreeSet::new()),
@@ -194,7 +195,7 @@ impl<C: CommitOps> State<C> {
         Ok(changed)
     }
 
-    /// Applies changes that were committed.
+    /// Applies committed changes to the known refs.
     fn apply(&mut self, diff: &datakit_github::Diff) {
         for id in diff.removals() {
             if let (ElementId::Ref(id), Some(refs)) = (id, self.refs.get_mut(id.repo())) {

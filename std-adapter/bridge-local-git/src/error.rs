@@ -20,12 +20,12 @@ pub(crate) enum SourceError {
     Git { path: PathBuf, reason: String },
 }
 
-/// Returns a function for `map_err` that adds a path.
+/// Returns a function for `map_err` that adds the path to an error.
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |source| SourceError::Io { path: path.to_owned(), source }
 }
 
-/// The reason why the bridge stops publishing until it is connected again, or at all.
+/// The reason why the bridge stops publishing, either until it reconnects or permanently.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BridgeError {
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub(crate) enum BridgeError {
 }
 
 impl BridgeError {
-    /// Returns whether connecting again may help.
+    /// Returns whether the error may disappear after reconnecting.
     pub(crate) fn is_temporary(&self) -> bool {
         !matches!(
             self,

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus.
+//! The metrics for Prometheus.
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -13,15 +13,15 @@ use datakit_program::{LogCounters, ProcessCollector};
 pub(crate) struct Counters {
     /// 1 while the database is connected.
     pub(crate) connected: Gauge,
-    /// Attempts to connect to the database.
+    /// The number of attempts to connect to the database.
     pub(crate) connects: Counter,
-    /// Commits to the database.
+    /// The number of commits to the database.
     pub(crate) commits: Counter,
-    /// Branches that were added, changed or removed in the database.
+    /// The number of branches that were added, changed or removed in the database.
     pub(crate) changes: Counter,
-    /// Reads of a repository, by repository and result.
+    /// The number of reads, by repository and result.
     pub(crate) reads: Family<[(&'static str, String); 2], Counter>,
-    /// Branches at the last successful read, by repository.
+    /// The number of branches at the last successful read, by repository.
     pub(crate) branches: Family<[(&'static str, String); 1], Gauge>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn registry(counters: &Counters, logs: &LogCounters) -> Registry {
 /// Prints the metrics in version 0.0.4 of the Prometheus text format.
 pub(crate) fn render(registry: &Registry) -> String {
     let mut text = String::new();
-    // Writing to a string cannot fail.
+    // Ignore the result, because writing to a string cannot fail.
     let _ = prometheus_text::encode(&mut text, registry);
     text
 }

@@ -1,4 +1,4 @@
-//! What to change in the database so that it matches a repository.
+//! Plans the changes that make the database match a repository.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,12 +22,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Adds the changes that make the published branches equal to those in the repository. Tags are
-    /// not touched.
+    /// Adds the changes that make the published branches equal to those in the repository. Does not
+    /// change tags.
     pub(crate) fn add(&mut self, repo: &Repo, reading: &Reading, published: &Published) {
         let Reading { branches, is_same } = reading;
         let id = |name: &RefName| RefId { repo: repo.clone(), name: name.clone() };
-        // A repository without branches may be one that is being cloned into the place of another.
+        // If the repository has no branches, it may be a new repository that `git clone` is
+        // creating at the same path.
         let is_empty = branches.heads.is_empty() && branches.unreadable.is_empty();
         let may_remove = !is_empty || *is_same;
         for name in published.keys().filter(|name| name.kind() == RefKind::Heads) {
@@ -46,13 +47,13 @@ impl Plan {
         }
     }
 
-    /// Returns the changes, and a message with a line for each of them.
+    /// Returns the changes, and a commit message with one line for each change.
     pub(crate) fn finish(self) -> (Diff, String) {
         let count = self.lines.len();
         let mut message = String::new();
         for (index, line) in self.lines.iter().enumerate() {
             if message.len().saturating_add(line.len()) > MAX_MESSAGE {
-                // Writing to a string cannot fail.
+                // Ignore the result, because writing to a string cannot fail.
                 let _ = writeln!(message, "... and {} more", count.saturating_sub(index));
                 break;
             }
@@ -76,7 +77,7 @@ mod tests {
         list.iter().map(|(name, digit)| (name.parse().unwrap(), hash(*digit))).collect()
     }
 
-    /// Returns the lines of the message.
+    /// Returns the lines of the commit message.
     fn plan(heads: &[(&str, char)], unreadable: &[&str], is_same: bool) -> Vec<String> {
         let unreadable = unreadable.iter().map(|name| name.as_bytes().to_vec()).collect();
         let reading = Reading { branches: Branches { heads: refs(heads), unreadable }, is_same };
@@ -115,7 +116,7 @@ mod tests {
     fn another_repository_without_branches_removes_nothing() {
         assert!(plan(&[], &[], false).is_empty());
         assert_eq!(plan(&[], &[], true).len(), 3);
-        // Once it has a branch, it is complete.
+        // A repository with at least one branch is considered complete.
         assert_eq!(plan(&[("heads/x", '1')], &[], false).len(), 4);
     }
 

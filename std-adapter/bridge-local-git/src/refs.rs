@@ -1,4 +1,4 @@
-//! Reading the branches of a repository, without locks and without changing anything.
+//! Reads the branches of a repository without locking or changing the repository.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,8 +18,7 @@ use crate::repository::is_absent;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Branches {
     pub(crate) heads: BTreeMap<RefName, Hash>,
-    /// Names of branches, and of directories of branches, that exist but cannot be read. Nothing is
-    /// known about these branches.
+    /// The names of branches, and of directories of branches, that exist but cannot be read.
     pub(crate) unreadable: Vec<Vec<u8>>,
 }
 
@@ -36,13 +35,14 @@ impl Branches {
     }
 }
 
-/// The directory of the branches, as part of the full name of a ref.
+/// The prefix of the full names of branches.
 const HEADS: &[u8] = b"refs/heads/";
-/// The maximum length of the file of a ref, in bytes.
+/// The maximum length of a ref's file, in bytes.
 const MAX_FILE: u64 = 4096;
-/// The maximum number of symbolic refs in a row. Git has the same limit.
+/// The maximum length of a chain of symbolic refs. Git has the same limit.
 const MAX_SYMBOLIC: usize = 5;
-/// How often refs are read while `packed-refs` changes, and the time between two attempts.
+/// The maximum number of attempts to read the refs if `packed-refs` keeps changing. The delay
+/// between attempts is `ATTEMPT_DELAY`.
 const ATTEMPTS: u32 = 10;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
@@ -57,8 +57,8 @@ pub(crate) fn read(common: &Path) -> Result<Branches, SourceError> {
         let packed = read_packed(&packed_path)?;
         let mut loose = Loose::default();
         loose.read_dir(&common.join("refs/heads"), b"")?;
-        // `git pack-refs` moves refs from files to `packed-refs`. A ref that is moved in between is in
-        // neither.
+        // `git pack-refs` moves refs from files to `packed-refs`. If `packed-refs` has changed,
+        // start again, because a ref that was moved between the two reads is missing from both.
         if Stamp::of(&packed_path)? == stamp {
             return Ok(merge(common, packed, loose));
         }
@@ -67,7 +67,7 @@ pub(crate) fn read(common: &Path) -> Result<Branches, SourceError> {
     Err(SourceError::Unstable(packed_path))
 }
 
-/// What changes whenever a file is replaced. `None` if the file does not exist.
+/// Metadata that changes whenever a file is replaced, or `None` if the file does not exist.
 #[derive(PartialEq, Eq)]
 struct Stamp(Option<(u64, u64, Option<SystemTime>)>);
 
@@ -81,8 +81,8 @@ impl Stamp {
     }
 }
 
-/// Reads `packed-refs`: lines with a hash and a full name. Returns all refs, because a symbolic
-/// branch may point to any of them.
+/// Reads `packed-refs`, whose lines contain a hash and the full name of a ref. Returns all refs,
+/// because a symbolic branch may point to any ref.
 fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -91,7 +91,8 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     };
     let mut refs = BTreeMap::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        // `#` starts a header, and `^` the commit of the tag in the line before.
+        // A line that starts with `#` is a header. A line that starts with `^` contains the commit
+        // that the tag in the previous line points to.
         if matches!(line, [] | [b'#' | b'^', ..]) {
             continue;
         }
@@ -108,7 +109,7 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     Ok(refs)
 }
 
-/// The content of the file of a ref.
+/// The content of a ref's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Hash(Hash),
@@ -116,8 +117,8 @@ enum Target {
     Symbolic(Vec<u8>),
 }
 
-/// Parses the file of a ref. Returns `None` for anything else, such as the empty file that a crash
-/// may leave.
+/// Parses the content of a ref's file. Returns `None` if the content is invalid, for example if the
+/// file is empty after a crash.
 fn parse_target(text: &[u8]) -> Option<Target> {
     let text = text.trim_ascii_end();
     if let Some(name) = text.strip_prefix(b"ref:") {
@@ -126,7 +127,7 @@ fn parse_target(text: &[u8]) -> Option<Target> {
     Hash::parse(text).ok().map(Target::Hash)
 }
 
-/// The branches with a file of their own, by the name below `refs/heads`.
+/// The branches that are stored in separate files, keyed by their names below `refs/heads`.
 #[derive(Default)]
 struct Loose {
     targets: BTreeMap<Vec<u8>, Target>,
@@ -134,12 +135,12 @@ struct Loose {
 }
 
 impl Loose {
-    /// Reads the branches in a directory. `prefix` is its name below `refs/heads`. Directories that
-    /// cannot be read become unreadable.
+    /// Reads the branches in a directory, whose path below `refs/heads` is `prefix`. Adds
+    /// directories that cannot be read to `unreadable`.
     fn read_dir(&mut self, dir: &Path, prefix: &[u8]) -> Result<(), SourceError> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            // Git removes empty directories.
+            // The directory may be missing, because Git removes empty directories.
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) if prefix.is_empty() => return Err(at(dir)(error)),
             Err(error) => {
@@ -164,13 +165,13 @@ impl Loose {
     }
 
     fn read_file(&mut self, path: &Path, name: Vec<u8>) {
-        // Lock files, for example.
+        // Skip files that are not branches, such as lock files.
         if RefName::new(RefKind::Heads, &name).is_err() {
             return;
         }
         match read_start(path).map(|text| parse_target(&text)) {
             Ok(Some(target)) => drop(self.targets.insert(name, target)),
-            // The branch was deleted, or packed.
+            // The branch has been deleted or packed.
             Err(error) if is_absent(&error) => {}
             Ok(None) => {
                 tracing::debug!(path = %path.display(), "ignored a file that is not a ref");
@@ -186,7 +187,7 @@ impl Loose {
 
 fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    // A FIFO would block.
+    // Skip special files, because opening a FIFO would block.
     if !fs::metadata(path)?.is_file() {
         return Ok(text);
     }
@@ -194,7 +195,8 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Combines both places. A file takes precedence over a line in `packed-refs`.
+/// Combines packed and loose branches. A loose branch takes precedence over a packed branch with
+/// the same name.
 fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branches {
     let mut branches = Branches { heads: BTreeMap::new(), unreadable: loose.unreadable };
     let packed_heads =
@@ -206,7 +208,7 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branch
         let resolved = resolve(common, target, &packed, &loose.targets);
         match resolved {
             Some(hash) => add(&mut branches.heads, name, hash),
-            // A symbolic branch whose target does not exist is not a branch.
+            // If a symbolic ref points to a missing ref, Git does not list it as a branch.
             None => {
                 if let Ok(name) = RefName::new(RefKind::Heads, name) {
                     branches.heads.remove(&name);
@@ -214,7 +216,7 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branch
             }
         }
     }
-    // The old value in `packed-refs` is outdated.
+    // If the file of a branch cannot be read, the value in `packed-refs` is outdated.
     let Branches { heads, unreadable } = &mut branches;
     heads.retain(|name, _| !unreadable.iter().any(|unreadable| **unreadable == *name.short()));
     branches
@@ -251,18 +253,20 @@ fn resolve(
 
 /// Reads the file of a ref that is not a branch, for example `refs/remotes/origin/master`.
 fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
-    // The rules for names keep the path inside of the repository.
+    // The rules for ref names ensure that the path stays inside the repository.
     let short = name.strip_prefix(b"refs/")?;
     RefName::new(RefKind::Heads, short).ok()?;
     let path = common.join(std::ffi::OsStr::from_bytes(name));
     parse_target(&read_start(&path).ok()?)
 }
 
-/// Lists the branches of a repository in the reftable format, which only git reads.
+/// Lists the branches of a repository in the reftable format by running `git`, because this program
+/// cannot read the format.
 fn list_with_git(common: &Path) -> Result<Branches, SourceError> {
     let failed = |reason: String| SourceError::Git { path: common.to_owned(), reason };
     let output = Command::new("git")
-        // The repository may belong to another user. Listing its refs runs none of its programs.
+        // Allow repositories of other users. This is safe, because listing refs runs no programs
+        // that the repository configures.
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--git-dir"])
         .arg(common)
         .args(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"])

@@ -1,4 +1,4 @@
-//! Where a repository keeps its refs.
+//! Finds the directory in which a repository keeps its refs.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use crate::error::{SourceError, at};
 
-/// Returns the directory that contains the refs of a repository. The repository may be bare, have a
-/// work tree, be an additional work tree, or be a submodule.
+/// Returns the directory that contains the refs of a repository. `path` may be a bare repository, a
+/// main work tree, a linked work tree, or a submodule.
 pub(crate) fn find(path: &Path) -> Result<PathBuf, SourceError> {
     let git_dir = git_dir(path)?;
-    // The refs of an additional work tree are those of its main repository.
+    // A linked work tree shares the refs of its main repository.
     let common = match fs::read(git_dir.join("commondir")) {
         Ok(text) => git_dir.join(path_of(&text)),
         Err(_) => git_dir,
@@ -35,7 +35,7 @@ fn git_dir(path: &Path) -> Result<PathBuf, SourceError> {
             }
         }
         Err(error) if is_absent(&error) => {
-            // Report the reason if the directory itself cannot be read.
+            // If the directory itself cannot be read, report that error.
             fs::read_dir(path).map_err(at(path))?;
             Ok(path.to_owned())
         }
@@ -43,7 +43,7 @@ fn git_dir(path: &Path) -> Result<PathBuf, SourceError> {
     }
 }
 
-/// Returns whether a directory looks like a Git directory, by the rules of git itself.
+/// Returns whether a directory looks like a Git directory, using the same rules as Git.
 fn is_git_dir(dir: &Path) -> Result<bool, SourceError> {
     for name in ["HEAD", "objects", "refs"] {
         match fs::symlink_metadata(dir.join(name)) {
@@ -60,12 +60,12 @@ pub(crate) fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// Returns the path in a file such as `commondir`.
+/// Returns the path that a file such as `commondir` contains.
 fn path_of(text: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(text.trim_ascii_end()))
 }
 
-/// What tells a repository from another one that was created in the same place.
+/// Distinguishes a repository from another repository that was created later at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity([(u64, u64, Option<SystemTime>); 2]);
 

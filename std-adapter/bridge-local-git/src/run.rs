@@ -1,4 +1,4 @@
-//! Starts the bridge, and connects to the database again when it fails.
+//! Starts the bridge, and reconnects to the database after an error.
 
 use std::error::Error;
 use std::io::Write;
@@ -21,15 +21,15 @@ const LOG_SOURCES: [LogSource; 2] = [
     LogSource { name: "program", target: "datakit", doc: "everything else" },
 ];
 
-/// The first and the longest time between two attempts to connect.
+/// The delay before the first attempt to reconnect. The delay doubles up to `MAX_DELAY`.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// The maximum time that an attempt to connect takes.
+/// The maximum duration of an attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the bridge until a signal ends it.
+/// Runs the bridge until a signal stops it.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    // Repositories are read on one thread while the other one serves the connection.
+    // One thread can read a repository while the other thread serves the connection.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let status = runtime.block_on(async { tokio::spawn(serve(args)).await });
@@ -48,7 +48,7 @@ async fn serve(args: Args) -> Result<ExitCode, String> {
     let counters = Counters::default();
     if let Some(address) = &args.listen_prometheus {
         let endpoint = Endpoint::bind(address).await.map_err(|error| error.to_string())?;
-        // Nobody may read standard output.
+        // Ignore errors, because standard output may be closed.
         let _ = writeln!(std::io::stdout(), "metrics on {endpoint}");
         let registry = metrics::registry(&counters, &logs);
         tokio::spawn(endpoint.serve(move || metrics::render(&registry)));
@@ -62,7 +62,7 @@ async fn serve(args: Args) -> Result<ExitCode, String> {
     status
 }
 
-/// Publishes until an error occurs that does not go away.
+/// Publishes changes until a permanent error occurs. Reconnects after temporary errors.
 async fn publish(mut bridge: Bridge, url: &datakit_client::Url) -> BridgeError {
     let mut delay = MIN_DELAY;
     loop {

@@ -1,4 +1,4 @@
-//! A repository that is published.
+//! A repository whose branches are published.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,29 +11,29 @@ use crate::refs::{self, Branches};
 use crate::repository::{self, Identity};
 use crate::wakes::Wakes;
 
-/// How often a repository is read although no change was reported: while the file system reports
-/// changes, and otherwise.
+/// The interval at which a watched repository is read even if no change was reported. The interval
+/// for a repository that cannot be watched is `UNWATCHED_INTERVAL`.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
-/// When a repository is read again after a change. A new directory is not watched at once, so changes
-/// in it may not be reported.
+/// The time after which a repository is read again after a change. Changes in a new directory may
+/// not be reported, because the watch on the directory does not start immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
-/// The next read is delayed by this multiple of the time that a read took, so reading takes a small
-/// part of the processor's time.
+/// The minimum delay before the next read, as a multiple of the duration of the last read. The
+/// delay limits the processor time that reading uses.
 const DUTY: u32 = 20;
 
-/// A repository that is published, and the watch on it.
+/// A repository whose branches are published, and the watch on the repository.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) repo: Repo,
     pub(crate) path: PathBuf,
     index: usize,
-    /// The repository of the last successful read. `None` after a failure.
+    /// The identity of the repository at the last read, or `None` if the last read failed.
     identity: Option<Identity>,
     watch: Option<(Identity, RecommendedWatcher)>,
-    /// The text of the last failure, which is logged only once.
+    /// The text of the last failure. Consecutive failures with the same text are logged only once.
     failure: Option<String>,
-    /// When the repository is read again, at the latest.
+    /// The latest time of the next read.
     pub(crate) next_read: Instant,
 }
 
@@ -41,8 +41,8 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) branches: Branches,
-    /// Whether this is certainly the repository of the previous read. If it is not, it may be one
-    /// that is still being created, for example by `git clone`.
+    /// Whether the repository is known to be the same as at the previous read. A different
+    /// repository may still be incomplete, for example while `git clone` is running.
     pub(crate) is_same: bool,
 }
 
@@ -57,8 +57,8 @@ impl Source {
         Ok(Source { repo, path, index, identity: None, watch: None, failure: None, next_read })
     }
 
-    /// Reads the branches and watches for changes. Blocks while it reads. Returns `None` after a
-    /// failure, which is logged.
+    /// Reads the branches and watches the repository for changes. Blocks the thread while reading.
+    /// If reading fails, logs the error and returns `None`.
     pub(crate) fn read(&mut self, wakes: &Wakes) -> Option<Reading> {
         let start = Instant::now();
         let is_due = self.next_read <= start;
@@ -92,7 +92,7 @@ impl Source {
     fn try_read(&mut self, wakes: &Wakes) -> Result<Reading, SourceError> {
         let common = repository::find(&self.path)?;
         let identity = Identity::of(&common)?;
-        // The watch starts before the read, so no change is missed.
+        // Start the watch before reading, so that no change is missed.
         if self.watch.as_ref().is_none_or(|(watched, _)| *watched != identity) {
             self.watch = self.watch(&common, wakes).map(|watch| (identity.clone(), watch));
         }
@@ -105,8 +105,8 @@ impl Source {
         Ok(Reading { branches, is_same })
     }
 
-    /// Watches the refs. Returns `None` if the system cannot do so, for example because there are
-    /// too many watches.
+    /// Watches the refs. Returns `None` if watching fails, for example because the system's limit
+    /// on watches has been reached.
     fn watch(&self, common: &Path, wakes: &Wakes) -> Option<RecommendedWatcher> {
         let (wakes, index) = (wakes.clone(), self.index);
         let dir = common.to_owned();
@@ -136,7 +136,7 @@ impl Source {
     }
 }
 
-/// Returns whether a change of this path may change a branch.
+/// Returns whether a change to this path may change a branch.
 fn is_of_ref(common: &Path, path: &Path) -> bool {
     match path.strip_prefix(common) {
         Ok(inner) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The set of the sources to be read. Clones share the set.
+/// The set of sources to be read. Clones share the set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wakes(Arc<(Mutex<BTreeSet<usize>>, Notify)>);
 
@@ -19,7 +19,7 @@ impl Wakes {
         }
     }
 
-    /// Waits until the set has a source. Dropping the future has no effect.
+    /// Waits until the set contains a source. Dropping the future does not lose a signal.
     pub(crate) async fn wait(&self) {
         let (indexes, notify) = &*self.0;
         while indexes.lock().is_empty() {

@@ -1,4 +1,4 @@
-//! Failures of the repository, the database and the bridge lose nothing.
+//! Tests that no change is lost if the repository, the database or the bridge fails.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ use common::{
 };
 use datakit_client::db::Branch;
 
-/// Starts the bridge, and returns the lines of its log.
+/// Starts the bridge. Returns the process and the lines of its log.
 fn logging(mut command: Command) -> (Process, std::sync::mpsc::Receiver<String>) {
     let mut process = Process::start({
         command.stderr(std::process::Stdio::piped());
@@ -47,13 +47,13 @@ async fn a_repository_may_disappear_and_return() {
     let heads = source.heads();
     wait_for(&branch, &heads).await;
 
-    // Removed, as if the mount were gone.
+    // Move the repository away, as if its file system had been unmounted.
     let aside = source.path().join("aside");
     std::fs::rename(source.path().join(".git"), &aside).unwrap();
     wait_for_line(&log, "the published branches are kept");
     assert_published(&branch, &heads).await;
 
-    // Created again, still without branches.
+    // Create another repository without branches at the same path.
     source.git(&["init", "-q", "-b", "master", "."]);
     wait_for_line(&log, "the repository can be read again");
     assert_published(&branch, &heads).await;
@@ -61,12 +61,12 @@ async fn a_repository_may_disappear_and_return() {
     let new: Heads = [("heads/new".parse().unwrap(), third)].into_iter().collect();
     wait_for(&branch, &new).await;
 
-    // The first one returns.
+    // Restore the first repository.
     std::fs::rename(source.path().join(".git"), source.path().join("aside2")).unwrap();
     wait_for_line(&log, "the published branches are kept");
     std::fs::rename(&aside, source.path().join(".git")).unwrap();
     wait_for(&branch, &heads).await;
-    // All branches of a repository that is known to be the same may be deleted.
+    // If the repository is known to be the same, all of its branches can be deleted.
     source.git(&["update-ref", "-d", "refs/heads/topic"]);
     source.git(&["update-ref", "-d", "refs/heads/master"]);
     wait_for(&branch, &Heads::new()).await;
@@ -82,13 +82,13 @@ async fn damaged_refs_keep_their_values() {
     let mut expected = source.heads();
     wait_for(&branch, &expected).await;
 
-    // A crash may leave an empty file.
+    // A crash may leave an empty file behind.
     let heads = source.path().join(".git/refs/heads");
     std::fs::write(heads.join("a"), "").unwrap();
     expected.insert("heads/d".parse().unwrap(), source.commit("d", "fourth"));
     wait_for(&branch, &expected).await;
 
-    // No branch is known while this file is damaged.
+    // The bridge cannot read any branch while this file is damaged.
     std::fs::write(source.path().join(".git/packed-refs"), "damaged\n").unwrap();
     wait_for_line(&log, "packed-refs: line 1 is not a hash and a name");
     assert_published(&branch, &expected).await;
@@ -111,7 +111,7 @@ async fn the_database_may_restart() {
         server = Server::git(&address, data.path());
         wait_for(&server.branch().await, &source.heads()).await;
     }
-    // A database in memory is empty after a restart.
+    // The new database is in memory, so it is empty.
     let address = server.kill();
     let server = Server::start(&address, &[]);
     wait_for(&server.branch().await, &source.heads()).await;
@@ -120,7 +120,7 @@ async fn the_database_may_restart() {
 #[tokio::test]
 async fn the_bridge_may_start_before_the_database() {
     let source = Repository::new(&[]);
-    // The port is free once the first server is gone.
+    // Start and kill a server in order to find a free port.
     let address = Server::in_memory().kill();
     let (_bridge, log) = logging(bridge(&address, source.path()));
     wait_for_line(&log, "connecting again");
@@ -137,7 +137,7 @@ async fn the_bridge_may_be_killed_at_any_moment() {
         for number in 0..5 {
             source.commit(format!("b{}/x", (round + number) % 7), &format!("{round} {number}"));
         }
-        // From the start of the process to its first commits.
+        // Kill the bridge at different times between its start and its first commits.
         tokio::time::sleep(Duration::from_millis(round * 13)).await;
         process.kill();
     }
@@ -153,7 +153,7 @@ async fn the_repository_of_the_database_is_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("this repository stores the database"), "{error}");
-    // Only the first commit of the branch was made.
+    // The branch contains only the initial commit.
     let head = server.branch().await.head().await.unwrap().unwrap();
     assert_eq!(common::commits(&head).await, 1);
 }

@@ -1,4 +1,4 @@
-//! The bridge publishes what git lists.
+//! Tests that the bridge publishes the branches that `git` lists.
 
 mod common;
 
@@ -18,7 +18,8 @@ async fn changes_of_branches_are_followed() {
     let master = source.heads().into_values().next().unwrap();
     let message = head.message().await.unwrap();
     assert_eq!(message.trim(), format!("Tracking new branch me/x heads/master {master}"));
-    // The branch's first commit, and this one. The bridge does not monitor the repository.
+    // The history consists of the branch's initial commit and this commit. The bridge does not mark
+    // the repository as monitored.
     assert_eq!(commits(&head).await, 2);
     assert!(!head.tree().exists(&"me/x/.monitor".parse().unwrap()).await.unwrap());
 
@@ -39,12 +40,12 @@ async fn changes_of_branches_are_followed() {
     let head = wait_for(&branch, &source.heads()).await;
     assert_eq!(head.message().await.unwrap().trim(), "Removing deleted branch me/x heads/c++");
 
-    // The directory of one branch takes the place of another branch.
+    // Create a branch whose name was previously a directory of branches.
     source.git(&["update-ref", "-d", "refs/heads/a/b/c/d"]);
     source.commit("a/b", "fourth");
     let head = wait_for(&branch, &source.heads()).await;
 
-    // Neither a tag, nor packing, nor a change of the index is a reason for a commit.
+    // Creating a tag, packing refs and changing the index do not cause commits.
     let before = commits(&head).await;
     source.git(&["tag", "v1", &second]);
     source.git(&["pack-refs", "--all"]);
@@ -61,7 +62,7 @@ async fn every_form_of_repository_is_read() {
     let main = Repository::new(&[]);
     main.commit("topic/x", "second");
     main.git(&["pack-refs", "--all"]);
-    // This branch is in both places.
+    // The branch `master` is now both in a file and in `packed-refs`.
     main.commit("master", "third");
     let work_tree = tempfile::TempDir::new().unwrap();
     let path = work_tree.path().join("work");
@@ -74,7 +75,7 @@ async fn every_form_of_repository_is_read() {
     ]);
     let bare = Repository::new(&["--bare"]);
     let sha256 = Repository::new(&["--object-format=sha256"]);
-    // Neither needs the index or the objects.
+    // The bridge needs only the refs of each repository.
     for (path, heads) in
         [(&*path, main.heads()), (bare.path(), bare.heads()), (sha256.path(), sha256.heads())]
     {
@@ -110,7 +111,7 @@ async fn symbolic_branches_are_followed() {
         ("dangling", "refs/heads/missing"),
         ("circle", "refs/heads/circle"),
     ] {
-        // git refuses some of these.
+        // Write the files directly, because `git` refuses to create some of these refs.
         let file = source.path().join(".git/refs/heads").join(name);
         std::fs::write(file, format!("ref: {target}\n")).unwrap();
     }
@@ -147,7 +148,7 @@ async fn refs_of_others_are_kept_and_own_ones_restored() {
     for path in &foreign {
         assert!(head.tree().exists(path).await.unwrap(), "{path}");
     }
-    // Other clients cannot make the branch differ from the repository for long.
+    // The bridge reverts changes that other clients make to the repository's branches.
     put(&"me/x/ref/heads/stray/head".parse().unwrap(), &hash).await;
     wait_for(&branch, &expected).await;
     put(&"me/x/ref/heads/master/head".parse().unwrap(), &"0".repeat(40)).await;
@@ -161,7 +162,7 @@ async fn random_changes_converge() {
     let (server, source) = (Server::in_memory(), Repository::new(&[]));
     let _bridge = source.bridge(&server.address);
     let branch = server.branch().await;
-    // A linear congruential generator: the sequence is the same in each run.
+    // This linear congruential generator returns the same numbers in every run.
     let mut state = 1u32;
     let mut random = |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -185,7 +186,7 @@ async fn repositories_may_be_on_a_read_only_mount() {
     let (server, source) = (Server::in_memory(), Repository::new(&[]));
     let mount = tempfile::TempDir::new().unwrap();
     let bridge = bridge(&server.address, mount.path());
-    // The mount disappears with the bridge's namespace.
+    // The mount is removed together with the bridge's mount namespace.
     let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" || exit 77
         ! touch \"$2/file\" 2>/dev/null || exit 78
         echo mounted; shift 2; exec \"$@\"";
@@ -216,7 +217,7 @@ async fn metrics_show_the_branches() {
     let address = url.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
     wait_for(&server.branch().await, &source.heads()).await;
     let end = std::time::Instant::now() + TIMEOUT;
-    // The counters follow the commit.
+    // Poll, because the counters are updated shortly after the commit.
     loop {
         let mut socket = std::net::TcpStream::connect(address).unwrap();
         socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

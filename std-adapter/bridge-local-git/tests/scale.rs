@@ -1,4 +1,4 @@
-//! Thousands of branches.
+//! Tests that the bridge publishes thousands of branches quickly.
 
 mod common;
 
@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use common::{Repository, Server, wait_for};
 
-/// The number of branches. Debug builds are an order of magnitude slower.
+/// The number of branches. The number is smaller in debug builds, which are an order of magnitude
+/// slower.
 const BRANCHES: u32 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
-/// The maximum times until all branches are published, and until a change is.
+/// The maximum time until all branches are published. The maximum time until a change is published
+/// is `CHANGE`.
 const FIRST: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,7 @@ async fn many_branches_are_published_quickly() {
 
     let start = Instant::now();
     let _bridge = source.bridge(&server.address);
-    // The branches arrive in one commit, after the first commit of the branch.
+    // All branches are published in one commit, which follows the initial commit.
     let mut watch = branch.watch_head().await.unwrap();
     let path = "me/x/ref/heads/topic/0/head".parse().unwrap();
     loop {

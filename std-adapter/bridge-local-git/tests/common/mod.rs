@@ -1,4 +1,5 @@
-//! A server, a repository and the bridge, each a process of its own.
+//! Support code that runs a server and the bridge as separate processes, with a temporary
+//! repository.
 // Each test file uses only part of this module. The Clippy configuration allows panics in tests,
 // but not in other functions.
 #![allow(
@@ -24,12 +25,13 @@ use datakit_github::{RefName, read_refs};
 use tempfile::TempDir;
 
 pub(crate) const BRIDGE: &str = env!("CARGO_BIN_EXE_datakit-bridge-local-git");
-/// Longer than any step takes on a busy machine.
+/// The maximum time that any step takes, even on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BRANCH: &str = "github-metadata";
 pub(crate) const REPO: &str = "me/x";
 
-/// Returns the program `datakit` beside the bridge, building it if it is not there.
+/// Returns the path of the `datakit` program in the bridge's directory. Builds the program if it
+/// does not exist.
 pub(crate) fn datakit() -> PathBuf {
     static BUILD: Once = Once::new();
     let program = Path::new(BRIDGE).with_file_name("datakit");
@@ -92,7 +94,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A server of a database.
+/// A database server.
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: String,
@@ -130,7 +132,7 @@ impl Server {
     }
 }
 
-/// A repository, or a directory for one.
+/// A directory that contains a repository or in which a repository can be created.
 pub(crate) struct Repository {
     pub(crate) dir: TempDir,
 }
@@ -169,7 +171,7 @@ impl Repository {
         String::from_utf8(stdout).unwrap().trim().to_owned()
     }
 
-    /// Sets a branch to a new commit, and returns the commit.
+    /// Creates a commit, points a branch at it, and returns the commit's hash.
     pub(crate) fn commit(&self, branch: impl AsRef<OsStr>, message: &str) -> String {
         let tree = self.git(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
         let commit = self.git(&["commit-tree", "-m", message, &tree]);
@@ -179,7 +181,7 @@ impl Repository {
         commit
     }
 
-    /// Returns the branches as git lists them.
+    /// Returns the branches that `git` lists.
     pub(crate) fn heads(&self) -> Heads {
         let format = "--format=%(objectname) %(refname:lstrip=1)";
         let output = self.command().args(["for-each-ref", format, "refs/heads"]).output().unwrap();
@@ -198,7 +200,7 @@ impl Repository {
     }
 }
 
-/// Branches and their commits.
+/// The names of branches and the hashes of their commits.
 pub(crate) type Heads = BTreeMap<RefName, String>;
 
 pub(crate) fn bridge(address: &str, path: &Path) -> Command {
@@ -214,7 +216,7 @@ pub(crate) async fn published(commit: &Commit) -> Heads {
     refs.into_iter().map(|reference| (reference.id.name, reference.head.to_string())).collect()
 }
 
-/// Waits until the refs in the database are `expected`, and returns the commit.
+/// Waits until the refs in the database are `expected` and returns the commit.
 pub(crate) async fn wait_for(branch: &Branch, expected: &Heads) -> Commit {
     let mut last = None;
     let waiting = branch.wait_for_head(async |head| {
