@@ -186,8 +186,9 @@ pub trait TreeExt: TreeOps {
     /// Reads all files and links at and below a path. Returns each with its path relative to the
     /// root of the tree.
     ///
-    /// Up to 32 entries are read concurrently. Directories are not returned. The result is kept in
-    /// memory, so use this method only for subtrees whose size is known to be small.
+    /// Up to 32 entries are read concurrently. Directories are not returned, and the result does not
+    /// say which files are executable. The result is kept in memory, so use this method only for
+    /// subtrees whose size is known to be small.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.

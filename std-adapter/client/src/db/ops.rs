@@ -20,18 +20,16 @@ use crate::ByteString;
 ///
 /// ```
 /// use datakit_client::db::prelude::*;
-/// use datakit_client::db::{Path, PathValue, Result};
+/// use datakit_client::db::Result;
 ///
 /// /// Copies the directory `data` of one branch to another branch, whenever it changes.
 /// async fn mirror<D: Database>(db: &D) -> Result<()> {
 ///     let (source, mirror) = (db.branch("source").await?, db.branch("mirror").await?);
 ///     let data = &"data".parse()?;
-///     let mut values = source.watch_path(data).await?;
-///     while let Some(value) = values.next().await {
-///         let files = &match value? {
-///             Some(PathValue::Dir(tree)) => tree.read_all(&Path::ROOT).await?,
-///             _ => continue,
-///         };
+///     let mut heads = source.watch_head().await?;
+///     while let Some(head) = heads.next().await {
+///         let Some(head) = head? else { continue };
+///         let files = &head.tree().read_all(data).await?;
 ///         mirror
 ///             .update("Copy", |transaction| async move {
 ///                 transaction.remove_if_present(data).await?;
