@@ -3,6 +3,7 @@
  * @module
  */
 
+import { onAbort } from './abort.js';
 import {
   AbortError,
   ConnectionLostError,
@@ -128,6 +129,11 @@ export class Connection {
     return this.#requestTags.used + this.#streamTags.used;
   }
 
+  /** The number of bytes that are queued for writing. */
+  get queued() {
+    return this.#socket.writableLength;
+  }
+
   /**
    * Sends Tversion, which must be the first request. It cannot be aborted: the caller closes the
    * connection instead.
@@ -159,20 +165,21 @@ export class Connection {
    * @returns {Promise<R>}
    */
   async call(request, options = {}) {
-    return this.#start(await this.#acquireTag(options), request, options);
-  }
-
-  /** @param {CallOptions<any>} options */
-  async #acquireTag({ signal, stream, settled }) {
+    const { signal, stream, settled } = options;
+    const tags = stream ? this.#streamTags : this.#requestTags;
+    let tag;
     try {
       throwIfAborted(signal);
-      while (this.#socket.writableLength > MAX_BACKLOG && !this.lost) await this.#drain(signal);
-      const tags = stream ? this.#streamTags : this.#requestTags;
-      return tags.tryAcquire() ?? (await tags.acquire(signal));
+      tag = tags.tryAcquire() ?? (await tags.acquire(signal));
+      // Nothing is awaited between this check and the write, so callers that resume together do
+      // not pass it together.
+      while (this.queued > MAX_BACKLOG && !this.lost) await this.#drain(signal);
     } catch (error) {
+      if (tag !== undefined) this.#releaseTag(tag);
       settled?.(undefined, false);
       throw error;
     }
+    return this.#start(tag, request, options);
   }
 
   /**
@@ -181,10 +188,9 @@ export class Connection {
    */
   async #drain(signal) {
     const { promise, resolve, reject } = withResolvers();
-    const abort = () => reject(new AbortError(signal?.reason));
-    signal?.addEventListener('abort', abort);
+    const detach = onAbort(signal, () => reject(new AbortError(signal?.reason)));
     this.#backlogged.push(() => resolve(undefined));
-    await promise.finally(() => signal?.removeEventListener('abort', abort));
+    await promise.finally(detach);
   }
 
   #drained() {
@@ -213,11 +219,7 @@ export class Connection {
     const { promise, resolve, reject } = /** @type {typeof withResolvers<R>} */ (withResolvers)();
     const flags = { abandoned: false, answered: false };
     const pending = { request, resolve, reject, settled, detach: () => {}, ...flags };
-    if (signal) {
-      const abort = () => this.#abandon(tag, pending, signal.reason);
-      signal.addEventListener('abort', abort);
-      pending.detach = () => signal.removeEventListener('abort', abort);
-    }
+    pending.detach = onAbort(signal, () => this.#abandon(tag, pending, signal?.reason));
     this.#pending.set(tag, pending);
     this.#write(frame);
     return promise;
@@ -350,10 +352,16 @@ export class Connection {
   }
 
   /**
-   * Makes all requests fail, now and later. Only the first reason counts.
+   * Makes all requests fail, now and later, and closes the socket. Only the first reason counts.
    * @param {{ reason: string, code?: string, cause?: unknown }} why
    */
   lose(why) {
+    this.#fail(why);
+    this.#socket.destroy();
+  }
+
+  /** @param {{ reason: string, code?: string, cause?: unknown }} why */
+  #fail(why) {
     if (this.#lost) return;
     this.#lost = why;
     const all = [...this.#pending.values()];
@@ -367,15 +375,16 @@ export class Connection {
     this.#streamTags.close(() => this.#lostError());
     this.fids.close(() => this.#lostError());
     this.#drained();
-    this.#socket.destroySoon();
   }
 
   /**
    * Sends what is queued and closes the connection. Requests without a reply fail. The server has
-   * one second to close its side.
+   * one second to read the rest and to close its side.
    */
   async close() {
-    this.lose({ reason: 'the client closed the connection' });
+    this.#fail({ reason: 'the client closed the connection' });
+    // The socket is read to its end: closing it with unread replies would reset the connection.
+    this.#socket.end();
     const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
     await this.#closed;
     clearTimeout(timer);

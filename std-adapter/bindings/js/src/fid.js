@@ -223,6 +223,7 @@ export class Fid {
   /**
    * Reads the target of a symbolic link.
    * @param {AbortSignal} [signal]
+   * @returns {Promise<Buffer>}
    */
   async readlink(signal) {
     if (this.dialect === '9P2000') {

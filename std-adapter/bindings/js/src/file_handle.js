@@ -3,6 +3,7 @@
  * @module
  */
 
+import { createInterface } from 'node:readline';
 import { Readable, Writable } from 'node:stream';
 
 import { ServerError } from './errors.js';
@@ -17,6 +18,14 @@ import { MAX_FILE, readOnce, readToEnd, writeAll, writeOnce } from './transfer.j
  *   | AsyncIterable<string | NodeJS.ArrayBufferView>} Content
  */
 
+/**
+ * The arguments of a read.
+ * @typedef {object} ReadOptions
+ * @property {number | null} [offset]
+ * @property {number | null} [length]
+ * @property {number | bigint | null} [position]
+ */
+
 /** @typedef {{ encoding?: null, signal?: AbortSignal, limit?: number }} ReadBufferOptions */
 /** @typedef {{ encoding: BufferEncoding, signal?: AbortSignal, limit?: number }} ReadTextOptions */
 
@@ -25,6 +34,17 @@ import { MAX_FILE, readOnce, readToEnd, writeAll, writeOnce } from './transfer.j
  * @property {BufferEncoding} [encoding] The encoding of strings, UTF-8 by default.
  * @property {AbortSignal} [signal]
  */
+
+/** The length of a buffer that a read allocates, in bytes. */
+const DEFAULT_BUFFER = 16384;
+
+/**
+ * As in `node:fs`, a negative position stands for the current one.
+ * @template {number | bigint} P
+ * @param {P | null | undefined} position
+ * @returns {position is P}
+ */
+const isPosition = (position) => position !== null && position !== undefined && position >= 0;
 
 /**
  * Returns the bytes of a part of a content.
@@ -111,40 +131,91 @@ export class FileHandle {
    * Reads once into `buffer`: at most `length` bytes and at most {@link unit}. Returns 0 bytes at
    * the end of a file and at the end of a delivery of a stream.
    *
-   * Without a position, the read starts where the last one ended.
+   * Without a position, the read starts where the last one ended. The arguments may also be an
+   * object, as in `node:fs`. The buffer has 16384 bytes if there is none.
    * @template {NodeJS.ArrayBufferView} B
+   * @overload
    * @param {B} buffer
-   * @param {number} [offset] Where to put the bytes in `buffer`.
-   * @param {number} [length]
+   * @param {number | null} [offset] Where to put the bytes in `buffer`.
+   * @param {number | null} [length]
    * @param {number | bigint | null} [position]
    * @returns {Promise<{ bytesRead: number, buffer: B }>}
    */
-  async read(buffer, offset = 0, length = buffer.byteLength - offset, position = null) {
-    const to = partToBytes(buffer).subarray(offset, offset + length);
-    const at = position ?? this.#position;
-    const data = await this.#locate('read', readOnce(this.#file, at, to.length));
-    to.set(data);
-    if (position === null) this.#position += data.length;
-    return { bytesRead: data.length, buffer };
+  /**
+   * @template {NodeJS.ArrayBufferView} B
+   * @overload
+   * @param {B} buffer
+   * @param {ReadOptions} options
+   * @returns {Promise<{ bytesRead: number, buffer: B }>}
+   */
+  /**
+   * @template {NodeJS.ArrayBufferView} B
+   * @overload
+   * @param {ReadOptions & { buffer: B }} options
+   * @returns {Promise<{ bytesRead: number, buffer: B }>}
+   */
+  /**
+   * @overload
+   * @param {ReadOptions} [options]
+   * @returns {Promise<{ bytesRead: number, buffer: Buffer }>}
+   */
+  /**
+   * @param {NodeJS.ArrayBufferView | (ReadOptions & { buffer?: NodeJS.ArrayBufferView })} [buffer]
+   * @param {number | ReadOptions | null} [offset]
+   * @param {number | null} [length]
+   * @param {number | bigint | null} [position]
+   * @returns {Promise<{ bytesRead: number, buffer: any }>}
+   */
+  async read(buffer, offset, length, position) {
+    const options = ArrayBuffer.isView(buffer)
+      ? { buffer, ...(typeof offset === 'object' ? offset : { offset, length, position }) }
+      : buffer;
+    const to = options?.buffer ?? Buffer.alloc(DEFAULT_BUFFER);
+    const from = options?.offset ?? 0;
+    const bytes = partToBytes(to).subarray(from, from + (options?.length ?? to.byteLength));
+    const at = isPosition(options?.position) ? options.position : this.#position;
+    const data = await this.#locate('read', readOnce(this.#file, at, bytes.length));
+    bytes.set(data);
+    if (!isPosition(options?.position)) this.#position += data.length;
+    return { bytesRead: data.length, buffer: to };
   }
 
   /**
    * Writes once: at most {@link unit} bytes. Returns the number of bytes that the server took.
    *
    * Without a position, the write starts where the last one ended.
-   * @template {string | NodeJS.ArrayBufferView} B
-   * @param {B} buffer
-   * @param {number} [offset] Where the bytes begin in `buffer`.
-   * @param {number} [length]
+   * @overload
+   * @param {NodeJS.ArrayBufferView} buffer
+   * @param {number | null} [offset] Where the bytes begin in `buffer`.
+   * @param {number | null} [length]
    * @param {number | null} [position]
-   * @returns {Promise<{ bytesWritten: number, buffer: B }>}
+   * @returns {Promise<{ bytesWritten: number, buffer: NodeJS.ArrayBufferView }>}
    */
-  async write(buffer, offset = 0, length = undefined, position = null) {
-    const end = length === undefined ? undefined : offset + length;
-    const from = partToBytes(buffer).subarray(offset, end);
-    const at = position ?? this.#position;
-    const bytesWritten = await this.#locate('write', writeOnce(this.#file, at, from));
-    if (position === null) this.#position += bytesWritten;
+  /**
+   * @overload
+   * @param {string} text
+   * @param {number | null} [position]
+   * @param {BufferEncoding | null} [encoding]
+   * @returns {Promise<{ bytesWritten: number, buffer: string }>}
+   */
+  /**
+   * @param {string | NodeJS.ArrayBufferView} buffer
+   * @param {number | null} [first]
+   * @param {number | BufferEncoding | null} [second]
+   * @param {number | null} [third]
+   * @returns {Promise<{ bytesWritten: number, buffer: any }>}
+   */
+  async write(buffer, first, second, third) {
+    const isText = typeof buffer === 'string';
+    const encoding = typeof second === 'string' ? second : undefined;
+    const all = partToBytes(buffer, encoding);
+    const [offset, length, position] = isText
+      ? [0, all.length, first]
+      : [first ?? 0, typeof second === 'number' ? second : all.length, third];
+    const bytes = all.subarray(offset, offset + length);
+    const at = isPosition(position) ? position : this.#position;
+    const bytesWritten = await this.#locate('write', writeOnce(this.#file, at, bytes));
+    if (!isPosition(position)) this.#position += bytesWritten;
     return { bytesWritten, buffer };
   }
 
@@ -232,6 +303,16 @@ export class FileHandle {
       },
       destroy: (error, callback) => this.#closeStream(autoClose, error, callback),
     });
+  }
+
+  /**
+   * Returns the lines from the current position to the end, and closes the handle behind them
+   * unless `autoClose` is `false`.
+   * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
+   *   highWaterMark?: number }} [options]
+   */
+  readLines(options) {
+    return createInterface({ input: this.createReadStream(options), crlfDelay: Infinity });
   }
 
   /**

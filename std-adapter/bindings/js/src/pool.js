@@ -3,6 +3,7 @@
  * @module
  */
 
+import { onAbort } from './abort.js';
 import { AbortError, throwIfAborted } from './errors.js';
 
 /**
@@ -72,19 +73,14 @@ export class Pool {
     /** @type {PromiseWithResolvers<number[]>} */
     const { promise, resolve, reject } = withResolvers();
     const waiter = { count, resolve, reject };
-    const abort = () => {
+    const detach = onAbort(signal, () => {
       this.#waiters.delete(waiter);
       reject(new AbortError(signal?.reason));
       this.#serve();
-    };
-    signal?.addEventListener('abort', abort);
+    });
     this.#waiters.add(waiter);
     this.#serve();
-    try {
-      return await promise;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
+    return promise.finally(detach);
   }
 
   /** @param {number} number */

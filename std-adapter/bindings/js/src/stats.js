@@ -182,7 +182,10 @@ export class Dirent extends FileType {
     super(mode);
     /** The name. Bytes that are not UTF-8 become U+FFFD here. */
     this.name = name.toString();
-    /** The bytes of the name. */
+    /**
+     * The bytes of the name.
+     * @type {Buffer}
+     */
     this.nameBytes = name;
     /** The identity of the file on the server. */
     this.qid = qid;
@@ -195,6 +198,7 @@ export class Dirent extends FileType {
  * Reads a stat record of 9P2000 or 9P2000.u.
  * @param {Reader} reader
  * @param {Dialect} dialect
+ * @returns {{ name: Buffer, stats: Stats }}
  */
 export function readStat(reader, dialect) {
   const end = reader.u16();

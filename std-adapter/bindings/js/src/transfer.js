@@ -24,6 +24,7 @@ export const MAX_FILE = 1 << 30;
  * @param {number} count
  * @param {AbortSignal} [signal]
  * @param {boolean} [stream] The read may wait for days.
+ * @returns {Promise<Buffer>}
  */
 export async function readOnce(file, offset, count, signal, stream) {
   const most = Math.min(count, file.unit);

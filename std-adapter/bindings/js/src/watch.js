@@ -3,6 +3,7 @@
  * @module
  */
 
+import { onAbort } from './abort.js';
 import { AbortError, ServerError, throwIfAborted } from './errors.js';
 import { readOnce } from './transfer.js';
 
@@ -14,7 +15,7 @@ const MAX_DELIVERY = 1 << 24;
 /**
  * Async iterator over the deliveries of a stream file, or over values made from them.
  *
- * The file is opened by the first `next`. Leaving a `for await` loop, `return` and `await using`
+ * The file is opened by `start` or by the first `next`. Leaving a `for await` loop, `return` and `await using`
  * end it: they cancel the read in flight and wait until the server has closed the file. If the
  * signal is aborted, `next` rejects with an `AbortError`. Calls of `next` wait for each other.
  * @template T
@@ -51,32 +52,58 @@ export class Watch {
   }
 
   /**
+   * Opens the file without waiting for a value, so that later changes are seen. Does nothing if the
+   * file is open.
+   * @returns {Promise<void>}
+   */
+  start() {
+    return this.#inOrder(async () => {
+      this.#file ??= await this.#open(this.#stop.signal);
+    });
+  }
+
+  /**
    * Waits for the next value. After an error, the watch has ended.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
-  next() {
-    const result = this.#last.then(() => this.#next());
+  async next() {
+    const result = await this.#inOrder(async () => {
+      while (!this.#ended && this.#ready.length === 0) await this.#deliver();
+      return this.#ended ? undefined : this.#ready.splice(0, 1);
+    });
+    return result ? { done: false, value: result[0] } : { done: true, value: undefined };
+  }
+
+  /**
+   * Calls `f` after the earlier calls unless the watch has ended. Returns nothing if it ends
+   * meanwhile.
+   * @template R
+   * @param {() => Promise<R>} f
+   * @returns {Promise<R | undefined>}
+   */
+  #inOrder(f) {
+    const result = this.#last.then(() => (this.#ended ? undefined : this.#abortable(f)));
     this.#last = result.catch(() => {});
     return result;
   }
 
-  /** @returns {Promise<IteratorResult<T, undefined>>} */
-  async #next() {
+  /**
+   * @template R
+   * @param {() => Promise<R>} f
+   */
+  async #abortable(f) {
     const signal = this.#signal;
-    const abort = () => this.#stop.abort(signal?.reason);
-    signal?.addEventListener('abort', abort);
+    const detach = onAbort(signal, () => this.#stop.abort(signal?.reason));
     try {
-      if (!this.#ended) throwIfAborted(signal);
-      while (!this.#ended && this.#ready.length === 0) await this.#deliver();
-      const [value] = this.#ready.splice(0, 1);
-      return this.#ended ? { done: true, value: undefined } : { done: false, value };
+      throwIfAborted(signal);
+      return await f();
     } catch (error) {
-      // `return` was called during this `next`.
-      if (this.#ended && error instanceof AbortError) return { done: true, value: undefined };
+      // `return` was called meanwhile.
+      if (this.#ended && error instanceof AbortError) return undefined;
       this.#end();
       throw error;
     } finally {
-      signal?.removeEventListener('abort', abort);
+      detach();
     }
   }
 

@@ -117,6 +117,7 @@ export class Writer {
    * Writes the header and returns the message.
    * @param {number} type
    * @param {number} tag
+   * @returns {Buffer}
    */
   finish(type, tag) {
     this.#buffer.writeUInt32LE(this.#length, 0);
@@ -172,17 +173,26 @@ export class Reader {
     return this.#buffer.readUInt32LE(at) + this.#buffer.readUInt32LE(at + 4) * TWO_32;
   }
 
-  /** Reads the bytes of a string. They share the memory of the message. */
+  /**
+   * Reads the bytes of a string. They share the memory of the message.
+   * @returns {Buffer}
+   */
   text() {
     return this.bytes(this.u16());
   }
 
-  /** Reads data with its length. The data shares the memory of the message. */
+  /**
+   * Reads data with its length. The data shares the memory of the message.
+   * @returns {Buffer}
+   */
   data() {
     return this.bytes(this.u32());
   }
 
-  /** @param {number} count */
+  /**
+   * @param {number} count
+   * @returns {Buffer}
+   */
   bytes(count) {
     const at = this.#take(count);
     return this.#buffer.subarray(at, at + count);

@@ -212,6 +212,20 @@ inDialects('errors have the code, the method and the path', async (client) => {
   await assert.rejects(client.open('/f', /** @type {any} */ ('a')), { code: 'EINVAL' });
 });
 
+inDialects('many calls share a signal without a warning', async (client) => {
+  const warnings = /** @type {Error[]} */ ([]);
+  const warned = (/** @type {Error} */ warning) => warnings.push(warning);
+  process.on('warning', warned);
+  const { signal } = new AbortController();
+  await client.writeFile('/large', Buffer.alloc(3_000_000), { signal });
+  const paths = Array.from({ length: 100 }, () => '/large');
+  await Promise.all(paths.map((path) => client.stat(path, { signal })));
+  await Promise.all(paths.slice(90).map((path) => client.readFile(path, { signal })));
+  await setImmediate();
+  process.off('warning', warned);
+  assert.deepEqual(warnings, []);
+});
+
 inDialects('an aborted transfer frees its file', async (client) => {
   await client.writeFile('/large', Buffer.alloc(4_000_000));
   for (const delay of [0, 1, 5]) {

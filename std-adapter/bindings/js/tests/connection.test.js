@@ -229,6 +229,31 @@ test('requests of one turn are written together', async (t) => {
   await Promise.all(stats);
 });
 
+test('callers wait while a mebibyte is queued for writing', async (t) => {
+  const { server, client } = await connected(t, { maxRequests: 4000 });
+  const opening = client.open('/f', 'r+');
+  await server.serve(T.WALK, walked());
+  await server.serve(T.OPEN, opened);
+  const file = await opening;
+  server.socket?.pause();
+  const data = Buffer.alloc(8000);
+  const writes = Array.from({ length: 4000 }, () => file.write(data).catch(() => {}));
+  // Without a limit, all writes would have been queued in this turn.
+  await setImmediate();
+  const queued = () => client.root.connection.queued;
+  assert(queued() > 0 && queued() < (1 << 20) + 10_000, `${queued()} bytes`);
+
+  // The server reads on: the writes that waited are sent, and the limit holds.
+  let peak = 0;
+  server.socket?.resume();
+  for (let count = 0; count < writes.length; count++) {
+    await server.serve(T.WRITE, (w) => w.u32(data.length));
+    peak = Math.max(peak, queued());
+  }
+  assert(peak < (1 << 20) + 10_000, `${peak} bytes`);
+  await Promise.all(writes);
+});
+
 test('a closed client refuses calls, and closing twice is fine', async (t) => {
   const client = await connect(await serve(t, '--scratch'));
   await client.close();

@@ -4,7 +4,6 @@
  */
 
 import assert from 'node:assert/strict';
-import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 
@@ -24,12 +23,17 @@ test('reads and writes have a position', async (t) => {
   const file = await client.open('/f', 'w+');
   assert.deepEqual(await file.write('hello'), { bytesWritten: 5, buffer: 'hello' });
   await file.write(Buffer.from('[, world]'), 1, 7);
-  await file.write('J', 0, 1, 0);
+  await file.write('4a', 0, 'hex');
   const buffer = Buffer.alloc(20, '.');
   const { bytesRead } = await file.read(buffer, 2, 5, 0);
   assert.equal(buffer.toString('utf8', 0, 10), '..Jello...');
   assert.equal(bytesRead, 5);
   assert.equal((await file.read(buffer, 0, 4, 100n)).bytesRead, 0);
+  assert.equal((await file.read(buffer, { offset: 18, position: 3 })).bytesRead, 2);
+  assert.equal(buffer.toString('utf8', 18), 'lo');
+  const fresh = await file.read({ length: 3, position: 0 });
+  assert.deepEqual([fresh.bytesRead, fresh.buffer.length], [3, 16384]);
+  assert.equal((await file.read()).bytesRead, 0);
   await file.truncate(4);
   await file.chmod(0o600);
   await file.sync();
@@ -84,9 +88,8 @@ test('streams copy files', async (t) => {
 
   await client.writeFile('/lines', 'one\ntwo\n');
   const lines = await client.open('/lines');
-  const input = lines.createReadStream({ autoClose: false });
   const found = [];
-  for await (const line of createInterface({ input })) found.push(line);
+  for await (const line of lines.readLines({ autoClose: false })) found.push(line);
   assert.deepEqual(found, ['one', 'two']);
   assert(lines.fd >= 0);
   await lines.close();

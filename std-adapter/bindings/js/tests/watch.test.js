@@ -72,6 +72,16 @@ test('a signal ends a watch with an AbortError', async (t) => {
   await noLeaks(database);
 });
 
+test('a watch that has only been started is closed', async (t) => {
+  const { database, branch } = await master(t);
+  const watch = branch.watchHead();
+  await watch.start();
+  assert.equal(database.client.root.connection.fids.used, 2);
+  await watch.return();
+  await watch.start();
+  await noLeaks(database);
+});
+
 test('a watch of a path that is not valid fails at once', async (t) => {
   const { branch } = await master(t);
   assert.throws(() => branch.watchPath('/a'), { kind: 'invalid_path' });
@@ -90,14 +100,14 @@ test('a watch of a removed branch fails with ENOENT', async (t) => {
 test('the reflog has every move of the head', async (t) => {
   const { branch } = await master(t);
   const reflog = branch.reflog();
-  const first = reflog.next();
-  // The file is open when the reflog is read.
-  await branch.head();
+  await reflog.start();
+  await reflog.start();
   const expected = [];
   for (const text of ['1', '2', '3']) {
     expected.push((await branch.commitFiles(text, fileA(text))).hash);
   }
-  const seen = [(await first).value, (await reflog.next()).value, (await reflog.next()).value];
+  const seen = [];
+  for (const _ of expected) seen.push((await reflog.next()).value);
   assert.deepEqual(seen.map(String), expected);
   await branch.remove();
   assert.deepEqual(await reflog.next(), { done: false, value: null });

@@ -145,7 +145,7 @@ export class Branch {
    * Follows every move of the head from now on, without gaps. It is `null` when the branch is
    * removed. The watch ends if it is read too slowly.
    *
-   * The watch begins with the first call of `next`.
+   * The watch begins with `start` or the first call of `next`.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */

@@ -85,6 +85,7 @@ export class RemotePath {
   /**
    * Reads a whole file, or the first delivery of a stream.
    * @param {AbortSignal} [signal]
+   * @returns {Promise<Buffer>}
    */
   read(signal) {
     return this.at('read', async (fid) => readOpened(fid, MAX_FILE, signal), signal);

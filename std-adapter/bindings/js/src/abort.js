@@ -1,0 +1,42 @@
+/**
+ * Listens to abort signals.
+ * @module
+ */
+
+/**
+ * The callbacks of each signal. One listener calls them all, because Node warns of a leak when a
+ * signal has more than 10 listeners, and many calls may share a signal.
+ * @type {WeakMap<AbortSignal, { callbacks: Set<() => void>, listener: () => void }>}
+ */
+const signals = new WeakMap();
+
+/**
+ * Calls `callback` when the signal is aborted. Returns a function that stops listening.
+ * @param {AbortSignal | undefined} signal
+ * @param {() => void} callback Each call needs a function of its own.
+ * @returns {() => void}
+ */
+export function onAbort(signal, callback) {
+  if (!signal) return () => {};
+  const entry = signals.get(signal) ?? listen(signal);
+  entry.callbacks.add(callback);
+  return () => {
+    entry.callbacks.delete(callback);
+    if (entry.callbacks.size > 0 || signals.get(signal) !== entry) return;
+    signals.delete(signal);
+    signal.removeEventListener('abort', entry.listener);
+  };
+}
+
+/** @param {AbortSignal} signal */
+function listen(signal) {
+  /** @type {Set<() => void>} */
+  const callbacks = new Set();
+  const listener = () => {
+    for (const callback of callbacks) callback();
+  };
+  const entry = { callbacks, listener };
+  signals.set(signal, entry);
+  signal.addEventListener('abort', listener);
+  return entry;
+}
