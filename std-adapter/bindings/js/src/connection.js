@@ -74,7 +74,9 @@ export class Connection {
    * @type {(() => void)[]}
    */
   #backlogged = [];
-  #corked = false;
+  /** @type {Buffer[]} */
+  #batch = [];
+  #batchLength = 0;
   /** @type {{ reason: string, code?: string, cause?: unknown } | undefined} */
   #lost;
   /**
@@ -131,7 +133,7 @@ export class Connection {
 
   /** The number of bytes that are queued for writing. */
   get queued() {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#batchLength;
   }
 
   /**
@@ -240,19 +242,21 @@ export class Connection {
   }
 
   /**
-   * Queues a message. Messages of one turn of the event loop are written together.
+   * Queues a message. Messages of one turn of the event loop are written with one system call.
    * @param {Buffer} frame
    */
   #write(frame) {
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-      process.nextTick(() => {
-        this.#corked = false;
-        this.#socket.uncork();
-      });
-    }
-    this.#socket.write(frame);
+    if (this.#batch.length === 0) process.nextTick(() => this.#flush());
+    this.#batch.push(frame);
+    this.#batchLength += frame.length;
+  }
+
+  #flush() {
+    if (this.#batch.length === 0) return;
+    const all = this.#batch.length === 1 ? this.#batch[0] : Buffer.concat(this.#batch);
+    [this.#batch, this.#batchLength] = [[], 0];
+    // There is no `drain` event if the system takes everything at once.
+    if (this.#socket.write(all)) this.#drained();
   }
 
   /**
@@ -384,6 +388,7 @@ export class Connection {
   async close() {
     this.#fail({ reason: 'the client closed the connection' });
     // The socket is read to its end: closing it with unread replies would reset the connection.
+    this.#flush();
     this.#socket.end();
     const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
     await this.#closed;
