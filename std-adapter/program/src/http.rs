@@ -133,7 +133,7 @@ pub struct HttpAddress {
     port: u16,
 }
 
-/// The error returned for text that is not a valid address.
+/// The error returned if text is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidAddress;
 

@@ -1,4 +1,4 @@
-//! The signals that end a program.
+//! The signals that terminate a program.
 
 use std::process::ExitCode;
 

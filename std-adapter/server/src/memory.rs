@@ -19,16 +19,15 @@ use tokio::sync::Notify;
 /// The minimum number of freed bytes for which memory is returned to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The time before each prod. A prod is an allocation that makes the allocator return freed pages.
-/// The pause is necessary because the allocator keeps a freed page for some time before it returns
-/// the page.
+/// The delay before each short-lived allocation (a "prod") that makes the allocator return freed
+/// pages. The delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of prods after memory has been freed. Several prods are needed, because pages in a
-/// thread's cache are returned one prod later than other pages.
+/// The number of short-lived allocations after memory has been freed. Several allocations are
+/// needed, because pages in a thread's cache are returned later than other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes that a prod allocates and frees. This number exceeds the size of a thread's
+/// The number of bytes in each short-lived allocation. This number exceeds the size of a thread's
 /// cache.
 const PROD_BYTES: usize = 8 << 20;
 
@@ -56,7 +55,7 @@ pub async fn return_freed_memory() {
         for _ in 0..PRODS {
             tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // Ignore a panic in the prod, because the next prod may succeed.
+            // Ignore a panic in the allocation, because the next allocation may succeed.
             let _ = tokio::task::spawn_blocking(|| {
                 drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
             })

@@ -27,7 +27,7 @@ pub struct SparseBytes {
     budget: Arc<Budget>,
 }
 
-/// A chunk, stored up to the last byte written. The rest of the chunk is a hole.
+/// The content of a chunk, up to the last byte written. The rest of the chunk is a hole.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -246,9 +246,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Allocates memory up to `end`. The first chunk of a file grows by doubling, so that small
-    /// files use little memory. All other chunks are allocated at full size, because a file with
-    /// several chunks is likely to grow.
+    /// Allocates memory for the chunk up to the offset `end`. The first chunk of a file grows by
+    /// doubling, so that small files use little memory. All other chunks are allocated at full
+    /// size, because a file with several chunks is likely to grow.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());

@@ -158,7 +158,7 @@ struct MessageVisitor<'t>(&'t mut String);
 impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            // Writing to a string cannot fail.
+            // Ignore the result, because writing to a string cannot fail.
             let _ = write!(self.0, "{value:?}");
         }
     }

@@ -18,7 +18,7 @@ use self::lines::Lines;
 pub use self::lines::flush;
 use crate::LogCounters;
 
-/// A part of a program that logs messages. Its level can be set on its own.
+/// A part of a program that logs messages. The level can be set separately for each part.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
     /// The name, for `RUST_LOG` and for directories with level files.

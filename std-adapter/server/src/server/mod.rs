@@ -129,8 +129,7 @@ impl Server {
     /// only that connection.
     ///
     /// # Cancel safety
-    /// Dropping the future also shuts down the server, but does not wait for the shutdown to
-    /// complete.
+    /// Dropping the future shuts down the server without waiting for the shutdown to complete.
     pub async fn serve<V, M>(self, tree: M, stop: impl Future<Output = ()>) -> io::Result<()>
     where
         V: Vfs + 'static,

@@ -169,7 +169,7 @@ impl Stats {
     }
 
     /// Returns the durations of requests. To avoid reading the clock unnecessarily, the server
-    /// measures durations only after the first call of this method.
+    /// measures durations only after this method has been called.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }

@@ -275,8 +275,8 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command that arrives in several writes may always be incomplete. For example,
-            // `commit` may be followed by ` ff-only`.
+            // Without a newline, a command that arrives in several writes is always considered
+            // incomplete. For example, `commit` may be followed by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;
                 !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))

@@ -1,4 +1,4 @@
-//! A file that calls a hook whenever its last open fid is closed.
+//! A file that calls a hook whenever the file's last open fid is closed.
 
 use std::any::Any;
 use std::fmt;

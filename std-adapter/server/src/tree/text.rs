@@ -101,8 +101,8 @@ impl Text {
         Text(Arc::new(Mutex::new(TextState { text: Arc::new(text.into()), grant: None })))
     }
 
-    /// Creates a file whose content is charged to the budget `space`. Writes by clients fail if
-    /// they would exceed the budget.
+    /// Creates a file whose content is charged to the memory budget `space`. Writes by clients fail
+    /// if they would exceed the budget.
     pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Budget>) -> Text {
         Text(Arc::new(Mutex::new(TextState {
             text: Arc::new(text.into()),
