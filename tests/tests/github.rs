@@ -1,5 +1,5 @@
-//! The fake of GitHub as tests in Rust use it. The scripts in `tests/github` judge its REST API and
-//! its events with the client libraries of others.
+//! Tests that use the fake of GitHub from Rust. The scripts in `tests/github` check the REST API
+//! and the events with third-party client libraries.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 

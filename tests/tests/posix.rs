@@ -1,4 +1,4 @@
-//! Tests for the guarantees that the Plan 9 manual, POSIX and Linux give for files. The tests send
+//! Tests for the guarantees about files in the Plan 9 manual, POSIX and Linux. The tests send
 //! individual messages, in each dialect that supports the messages.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

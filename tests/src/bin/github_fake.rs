@@ -1,7 +1,7 @@
-//! A fake of GitHub as a program: `github_fake [ADDRESS]`.
+//! A program that runs the fake of GitHub: `github_fake [ADDRESS]`.
 //!
-//! Prints the root of the API and the root of the control interface, one a line, and serves until
-//! its standard input ends.
+//! Prints the root URLs of the API and of the control interface, one per line. Serves until
+//! standard input is closed.
 
 use std::io::Write;
 

@@ -80,7 +80,7 @@ impl Raw {
 
     fn create(&mut self, fid: u32, name: &str) -> Result<(), Refusal> {
         match self.0.dialect {
-            // O_RDWR, O_TRUNC.
+            // The flags are O_RDWR and O_TRUNC.
             Dialect::Linux => {
                 let request = T::Lcreate {
                     fid: Fid(fid),

@@ -1,4 +1,4 @@
-//! A plain HTTP client, and a receiver of webhooks.
+//! A simple HTTP client, and a server that receives webhooks.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
-/// A message with a status, which is 0 for a request.
+/// A request or a response. The status of a request is 0.
 pub struct Message {
     pub status: u16,
     headers: HeaderMap,
@@ -58,7 +58,7 @@ impl Client {
         self.send("POST", path, &[], Some(body.to_string())).await.unwrap()
     }
 
-    /// Sends a request. A header without a value is left out.
+    /// Sends a request. Omits headers whose value is empty.
     pub async fn send(
         &self,
         method: &str,
@@ -90,7 +90,7 @@ impl Client {
     }
 }
 
-/// A receiver of webhooks that answers everything with 200.
+/// A server that receives webhooks and answers every request with the status 200.
 pub struct Receiver {
     url: String,
     received: Arc<Mutex<Vec<Message>>>,
@@ -129,7 +129,7 @@ impl Receiver {
         &self.url
     }
 
-    /// The requests since the last call.
+    /// Returns the requests received since the last call.
     pub fn received(&self) -> Vec<Message> {
         std::mem::take(&mut self.received.lock().unwrap())
     }

@@ -33,7 +33,7 @@ static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
 /// The number of entries in the only directory of the baseline server.
 const ENTRIES: usize = 1000;
 
-/// Prints the address of the baseline server, and serves until this process or its parent exits.
+/// Prints the address of the baseline server and serves until the parent process exits.
 pub(crate) fn run(single: bool) -> Res<()> {
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| format!("floor: {error}"))?;

@@ -14,7 +14,7 @@ use crate::{
 
 const LIVE: u32 = 1;
 
-/// Connections, each of which has a pending read of `head.live`.
+/// Connections, each of which has a pending read from `head.live`.
 pub(crate) struct Watchers {
     clients: Vec<(BenchClient, u64)>,
     ready: Ready,
