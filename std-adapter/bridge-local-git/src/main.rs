@@ -1,5 +1,5 @@
-//! The `datakit-bridge-local-git` program, which publishes the branches of local Git repositories in
-//! a Datakit database.
+//! The `datakit-bridge-local-git` program, which publishes the branches of local Git repositories
+//! in a DataKit database.
 #![forbid(unsafe_code)]
 
 mod args;

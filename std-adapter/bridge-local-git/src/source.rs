@@ -15,8 +15,8 @@ use crate::wakes::Wakes;
 /// for a repository that cannot be watched is `UNWATCHED_INTERVAL`.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
-/// The time after which a repository is read again after a change. Changes in a new directory may
-/// not be reported, because the watch on the directory does not start immediately.
+/// The delay before a repository is read again after a change. Changes in a new directory may not
+/// be reported, because the watch on the directory does not start immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
 /// The minimum delay before the next read, as a multiple of the duration of the last read. The
 /// delay limits the processor time that reading uses.

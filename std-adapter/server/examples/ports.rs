@@ -63,7 +63,7 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
 }
 
 /// Starts the forward that the directory name `name` describes. Returns an error if `text`, which
-/// the client wrote to the `ctl` file, is not the same name.
+/// the client wrote to the `ctl` file, differs from `name`.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],

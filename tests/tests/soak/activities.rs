@@ -27,7 +27,7 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
 
 /// The fid for files that are opened and closed within one function.
 const TEMPORARY: u32 = 90;
-/// The number of bytes to request in each read. No text file on the board is longer than this
+/// The number of bytes to request in each read. No text file on the board is larger than this
 /// number.
 const COUNT: u32 = 900;
 

@@ -1,4 +1,4 @@
-//! The JSON of GitHub Apps and their installations.
+//! Formats GitHub Apps and their installations as JSON.
 
 use serde_json::{Value, json};
 

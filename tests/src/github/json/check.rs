@@ -1,4 +1,4 @@
-//! The JSON of check runs and check suites.
+//! Formats check runs and check suites as JSON.
 
 use serde_json::{Value, json};
 

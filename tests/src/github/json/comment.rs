@@ -1,4 +1,4 @@
-//! The JSON of comments and of the issues that contain them.
+//! Formats comments, and the issues that contain them, as JSON.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The JSON of webhooks.
+//! Formats webhooks as JSON.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The JSON of pull requests.
+//! Formats pull requests as JSON.
 
 use serde_json::{Value, json};
 
