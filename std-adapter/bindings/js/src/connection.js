@@ -1,5 +1,5 @@
 /**
- * A connection: assigns tags to requests and replies to their callers.
+ * Assigns tags to requests and hands replies to their callers.
  * @module
  */
 
@@ -146,7 +146,7 @@ export class Connection {
   }
 
   /**
-   * Sets what client and server have agreed to.
+   * Sets the msize and the dialect that client and server have agreed on.
    * @param {number} msize
    * @param {Dialect} dialect
    */

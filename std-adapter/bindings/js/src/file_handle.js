@@ -76,7 +76,7 @@ export async function writeContent(file, offset, content, { encoding, signal } =
 }
 
 /**
- * Options in which an encoding may stand for the object.
+ * Returns options as an object. An encoding may stand for the object.
  * @template {object} O
  * @param {O | BufferEncoding | null | undefined} options
  * @returns {Partial<O> & { encoding?: BufferEncoding | null }}

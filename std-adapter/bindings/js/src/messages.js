@@ -14,7 +14,7 @@ import { readAttributes, readStat, writeStat } from './stats.js';
 /** @typedef {'9P2000' | '9P2000.u' | '9P2000.L'} Dialect */
 
 /**
- * A request and how to decode its reply.
+ * A request, with the function that decodes its reply.
  * @template R
  * @typedef {object} Request
  * @property {number} type The type byte. A reply has the next one.
@@ -33,10 +33,10 @@ export const RLERROR = 7;
 export const RERROR = 107;
 export const TFLUSH = 108;
 
-/** The tag of an open file of 9P2000.L that is created. */
+/** The flag of Tlcreate that creates the file. */
 const O_CREAT = 0o100;
 
-/** The kind of access that a file is opened for, in both encodings. */
+/** The mode in which a file is opened, in the encodings of both dialect families. */
 export class OpenMode {
   /**
    * @param {number} access 0 to read, 1 to write, 2 for both.

@@ -11,7 +11,7 @@ import { split, splitLast } from './paths.js';
 /** @typedef {import('./paths.js').Path} Path */
 
 /**
- * How to open a file: `r` to read, `r+` to read and write, `w` to replace or create, `wx` to create
+ * The mode in which a file is opened: `r` to read, `r+` to read and write, `w` to replace or create, `wx` to create
  * a new one, `w+` and `wx+` like `w` and `wx` but also to read.
  * @typedef {'r' | 'r+' | 'w' | 'w+' | 'wx' | 'wx+'} OpenFlags
  */

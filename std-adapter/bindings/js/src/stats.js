@@ -75,7 +75,7 @@ function typeOf(qid) {
   return S_IFREG;
 }
 
-/** The questions about the type of a file that `fs.Stats` and `fs.Dirent` answer. */
+/** The methods of `fs.Stats` and `fs.Dirent` that tell the type of a file. */
 class FileType {
   #type;
 

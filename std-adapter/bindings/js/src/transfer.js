@@ -52,7 +52,7 @@ async function readFully(file, offset, count, signal) {
 }
 
 /**
- * The length of the file if reads and writes may rely on it, else 0.
+ * Returns the length of the file if reads and writes may rely on it, else 0.
  * @param {Fid} file
  * @param {AbortSignal} [signal]
  */
@@ -181,7 +181,7 @@ export async function writeAll(file, offset, data, signal) {
 }
 
 /**
- * Whether the length of the file shows that it stores what was written up to `end`.
+ * Returns whether the length of the file shows that it stores the bytes written up to `end`.
  * @param {Fid} file
  * @param {number} end
  * @param {AbortSignal | undefined} signal

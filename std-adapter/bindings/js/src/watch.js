@@ -13,7 +13,7 @@ import { readOnce } from './transfer.js';
 const MAX_DELIVERY = 1 << 24;
 
 /**
- * Async iterator over the deliveries of a stream file, or over values made from them.
+ * An async iterator over the deliveries of a stream file, or over values made from them.
  *
  * The file is opened by `start` or by the first `next`. Leaving a `for await` loop, `return` and `await using`
  * end it: they cancel the read in flight and wait until the server has closed the file. If the

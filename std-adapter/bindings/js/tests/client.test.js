@@ -1,5 +1,5 @@
 /**
- * The methods of the client, against a real server in all dialects.
+ * Tests of the client's methods against a real server in all dialects.
  * @module
  */
 

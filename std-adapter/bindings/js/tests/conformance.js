@@ -12,7 +12,7 @@ import { Commit, DatakitError } from 'datakit';
 /** @typedef {import('datakit').Tree} Tree */
 /** @typedef {Record<string, any>} Arguments */
 
-/** How long `next` waits, in milliseconds. */
+/** The time limit of `next`, in milliseconds. */
 const NEXT_TIMEOUT = 20_000;
 
 /** @param {any} content */

@@ -12,7 +12,7 @@ import { Database } from 'datakit';
 import { Runner } from './conformance.js';
 import { serve } from './server.js';
 
-/** What the dialects offer of the needs of a case. */
+/** The needs of cases that each dialect fulfils. */
 const OFFERS = {
   '9P2000': ['error_texts'],
   '9P2000.u': ['error_texts', 'symlinks'],

@@ -1,5 +1,5 @@
 /**
- * How the client uses tags, fids and Tflush.
+ * Tests of tags, fids, Tflush and the order of requests.
  * @module
  */
 
@@ -80,6 +80,7 @@ test('the tag of an aborted request that was answered is not used before Rflush'
   const reply = client.root.connection.call(toStream, { stream: true });
   await server.serve(T.CLUNK);
   await reply;
+  await setImmediate();
   const ended = once(/** @type {net.Socket} */ (server.socket), 'end');
   const closed = client.close();
   await ended;

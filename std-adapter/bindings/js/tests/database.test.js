@@ -1,5 +1,5 @@
 /**
- * What the conformance table does not cover of the database.
+ * Tests of the database that the conformance table does not contain.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Open files.
+ * Tests of open files.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Replies that violate the protocol, and servers that do not answer as expected.
+ * Tests with replies that violate the protocol and servers that do not answer as expected.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Names, addresses and encodings, without a server.
+ * Tests of names, addresses and encodings, without a server.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Watches.
+ * Tests of watches.
  * @module
  */
 
