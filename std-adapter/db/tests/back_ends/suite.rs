@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datakit_client::db::{self, Db, Path};
-use datakit_client::{ByteString, Url};
+use datakit_client::{ByteString, Client, Dialect, Options, Url};
 use datakit_db::store::MemoryStore;
 use datakit_db::{AnyDb, Database, DirectDb, file_tree};
 use datakit_server::tree::{Dir, Entry};
@@ -31,8 +31,14 @@ impl<D> Fixture<D> {
 
 /// Starts a server with an in-memory database and connects to it.
 pub(crate) async fn server() -> Fixture<Db> {
+    server_in(Dialect::Unix).await
+}
+
+/// Like [`server`], but with a connection in the given dialect.
+pub(crate) async fn server_in(dialect: Dialect) -> Fixture<Db> {
     let url = serve(Database::new(Arc::new(MemoryStore::new())).unwrap()).await;
-    Fixture { db: Db::connect(&url).await.unwrap(), url: Some(url), dir: None }
+    let client = Client::connect(&url, Options::default().dialect(dialect)).await.unwrap();
+    Fixture { db: Db::new(client), url: Some(url), dir: None }
 }
 
 /// Serves a database until the test ends.
