@@ -38,9 +38,11 @@ import { HEADER, Reader, Writer } from './wire.js';
  * @property {AbortSignal} [signal]
  * @property {boolean} [stream] The request may wait for days, so it is not one of those that
  *   `maxRequests` counts.
- * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, when it is
- *   known what the server did: with the reply, or with `undefined` if there is none or it is an
- *   error. `abandoned` says that the caller does not see the reply, because the signal was aborted.
+ * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, at the
+ *   latest when the reply or Rflush arrives: with the reply, or with `undefined` if there is none
+ *   or
+ *   if it is an error. `abandoned` is `true` if the caller does not see the reply, because the
+ *   signal was aborted.
  */
 
 /** The number of tags. The tags above belong to Tflush. */
@@ -53,6 +55,7 @@ export const MAX_FIDS = 0x10000;
 const MAX_BACKLOG = 1 << 20;
 /** The server has this time to close its side, in milliseconds. */
 const CLOSE_TIMEOUT = 1000;
+/** The tag of a Tflush is the tag of its target with this bit. */
 const FLUSH_BIT = 0x8000;
 
 /**

@@ -129,6 +129,8 @@ export class DatakitError extends Error {
       this.syscall = syscall;
       this.path = path;
       this.message += `, ${syscall} '${path}'`;
+      // The reply was received outside of the caller. From here, the stack leads to the caller.
+      Error.captureStackTrace(this, this.locate);
     }
     return this;
   }

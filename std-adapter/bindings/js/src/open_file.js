@@ -11,8 +11,8 @@ import { split, splitLast } from './paths.js';
 /** @typedef {import('./paths.js').Path} Path */
 
 /**
- * The mode in which a file is opened: `r` to read, `r+` to read and write, `w` to replace or create, `wx` to create
- * a new one, `w+` and `wx+` like `w` and `wx` but also to read.
+ * The mode in which a file is opened: `r` to read, `r+` to read and write, `w` to replace or
+ * create, `wx` to create a new one, `w+` and `wx+` like `w` and `wx` but also to read.
  * @typedef {'r' | 'r+' | 'w' | 'w+' | 'wx' | 'wx+'} OpenFlags
  */
 

@@ -15,9 +15,10 @@ const MAX_DELIVERY = 1 << 24;
 /**
  * An async iterator over the deliveries of a stream file, or over values made from them.
  *
- * The file is opened by `start` or by the first `next`. Leaving a `for await` loop, `return` and `await using`
- * end it: they cancel the read in flight and wait until the server has closed the file. If the
- * signal is aborted, `next` rejects with an `AbortError`. Calls of `next` wait for each other.
+ * The file is opened by `start` or by the first `next`. Leaving a `for await` loop, `return` and
+ * `await using` end it: they cancel the read in flight and wait until the server has closed the
+ * file. If the signal is aborted, `next` rejects with an `AbortError`. Calls of `next` wait for
+ * each other.
  * @template T
  * @implements {AsyncIterableIterator<T>}
  */
