@@ -40,8 +40,7 @@ import { HEADER, Reader, Writer } from './wire.js';
  *   `maxRequests` counts.
  * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, at the
  *   latest when the reply or Rflush arrives: with the reply, or with `undefined` if there is none
- *   or
- *   if it is an error. `abandoned` is `true` if the caller does not see the reply, because the
+ *   or it is an error. `abandoned` is `true` if the caller does not see the reply, because the
  *   signal was aborted.
  */
 
