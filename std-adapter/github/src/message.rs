@@ -7,8 +7,10 @@ use crate::Diff;
 /// The message of a commit that removes `.dirty` files.
 pub const CLEAN_MESSAGE: &str = "Cleaning up .dirty files";
 
-/// The maximum number of elements that a message lists.
+/// The maximum number of elements that a message lists, and the maximum length of the list in bytes.
+/// The server refuses messages that are longer than 64 KiB.
 const MAX_LISTED: usize = 100;
+const MAX_LEN: usize = 32 << 10;
 
 impl Diff {
     /// Returns a commit message that contains the number of changed elements and lists up to 100 of
@@ -34,12 +36,14 @@ impl Diff {
         let mut message = format!("{count} {items} {change}\n\n");
         let updates = self.updates().map(|element| ("update", element.id()));
         let removals = self.removals().map(|id| ("remove", id.clone()));
-        for (verb, id) in updates.chain(removals).take(MAX_LISTED) {
-            // Ignore the result, because writing to a string cannot fail.
-            let _ = writeln!(message, "{verb} {id}");
-        }
-        if let Some(more) = count.checked_sub(MAX_LISTED).filter(|more| *more > 0) {
-            let _ = writeln!(message, "... and {more} more");
+        for (listed, (verb, id)) in updates.chain(removals).enumerate() {
+            let line = format!("{verb} {id}\n");
+            if listed == MAX_LISTED || message.len().saturating_add(line.len()) > MAX_LEN {
+                // Ignore the result, because writing to a string cannot fail.
+                let _ = writeln!(message, "... and {} more", count.saturating_sub(listed));
+                break;
+            }
+            message.push_str(&line);
         }
         message
     }
@@ -67,5 +71,12 @@ mod tests {
         let long = message(90, 12);
         assert!(long.ends_with("remove a/099\n... and 2 more\n"), "{long}");
         assert!(!message(50, 50).contains("more"));
+        let name = "x/".repeat(1000) + "x";
+        let long = (0..90u32).map(|number| {
+            let name = format!("heads/{name}{number}").parse().unwrap();
+            ElementId::from(crate::RefId { repo: "a/b".parse().unwrap(), name })
+        });
+        let long = Diff::new([], long).message();
+        assert!(long.len() < MAX_LEN + 100 && long.ends_with(" more\n"), "{}", long.len());
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datakit_client::Url;
-use datakit_client::db::{Branch, Commit as DbCommit, Db, Path};
+use datakit_client::db::prelude::*;
+use datakit_client::db::{self, Branch, Commit as DbCommit, Db, Path};
 use datakit_db::store::MemoryStore;
-use datakit_db::{Database, file_tree};
+use datakit_db::{Database, DirectDb, file_tree};
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Server};
 use proptest::prelude::*;
@@ -32,7 +33,7 @@ async fn branch(name: &str) -> Branch {
     ensure_branch(&db, name).await.unwrap()
 }
 
-async fn commit_diff(branch: &Branch, diff: &Diff) -> DbCommit {
+async fn commit_diff<B: BranchOps>(branch: &B, diff: &Diff) -> B::Commit {
     let transaction = branch.transaction().await.unwrap();
     write(&transaction, diff).await.unwrap();
     transaction.commit(&diff.message()).await.unwrap()
@@ -51,12 +52,12 @@ async fn commit_files(branch: &Branch, added: &[(&str, &str)], removed: &[&str])
     transaction.commit("Change files").await.unwrap()
 }
 
-async fn changes(old: &DbCommit, new: &DbCommit) -> Changes {
+async fn changes<C: CommitOps>(old: &C, new: &C) -> Changes {
     Changes::of(&new.diff(old).await.unwrap())
 }
 
 /// Replaces each snapshot with the next and reads the result with both `read` and `update`.
-async fn check_sequence(db: &Db, number: usize, snapshots: Vec<Snapshot>) {
+async fn check_sequence<D: db::Database>(db: &D, number: usize, snapshots: Vec<Snapshot>) {
     let branch = ensure_branch(db, &format!("metadata-{number}")).await.unwrap();
     let mut head = branch.head().await.unwrap().unwrap();
     let mut found = read(&head.tree()).await.unwrap().snapshot;
@@ -74,12 +75,18 @@ async fn check_sequence(db: &Db, number: usize, snapshots: Vec<Snapshot>) {
 fn what_is_written_is_read_back() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let db = runtime.block_on(async { Db::connect(&serve().await).await.unwrap() });
+    check_sequences(&runtime, &db);
+    let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
+    check_sequences(&runtime, &DirectDb::new(database));
+}
+
+fn check_sequences<D: db::Database>(runtime: &tokio::runtime::Runtime, db: &D) {
     let mut runner = TestRunner::new(ProptestConfig { cases: 20, ..Default::default() });
     let number = std::cell::Cell::new(0);
     let sequences = proptest::collection::vec(stored_snapshot(), 1..4);
     let checked = runner.run(&sequences, |snapshots| {
         number.set(number.get() + 1);
-        runtime.block_on(check_sequence(&db, number.get(), snapshots));
+        runtime.block_on(check_sequence(db, number.get(), snapshots));
         Ok(())
     });
     checked.unwrap();
