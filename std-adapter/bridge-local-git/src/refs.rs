@@ -157,19 +157,22 @@ impl Loose {
             let kind = entry.file_type().map_err(at(dir))?;
             if kind.is_dir() {
                 self.read_dir(&entry.path(), &name)?;
+            } else if kind.is_file() {
+                self.add(&entry.path(), name, read_start);
             } else {
-                self.read_file(&entry.path(), name);
+                // Old versions of git used symbolic links as symbolic refs.
+                self.add(&entry.path(), name, read_start_of_file);
             }
         }
         Ok(())
     }
 
-    fn read_file(&mut self, path: &Path, name: Vec<u8>) {
+    fn add(&mut self, path: &Path, name: Vec<u8>, read: fn(&Path) -> std::io::Result<Vec<u8>>) {
         // Skip files that are not branches, such as lock files.
         if RefName::new(RefKind::Heads, &name).is_err() {
             return;
         }
-        match read_start(path).map(|text| parse_target(&text)) {
+        match read(path).map(|text| parse_target(&text)) {
             Ok(Some(target)) => drop(self.targets.insert(name, target)),
             // The branch has been deleted or packed.
             Err(error) if is_absent(&error) => {}
@@ -187,12 +190,13 @@ impl Loose {
 
 fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    // Skip special files, because opening a FIFO would block.
-    if !fs::metadata(path)?.is_file() {
-        return Ok(text);
-    }
     File::open(path)?.take(MAX_FILE).read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// Reads nothing if the path does not lead to a regular file. Opening a FIFO would block.
+fn read_start_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    if fs::metadata(path)?.is_file() { read_start(path) } else { Ok(Vec::new()) }
 }
 
 /// Combines packed and loose branches. A loose branch takes precedence over a packed branch with
@@ -257,7 +261,7 @@ fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
     let short = name.strip_prefix(b"refs/")?;
     RefName::new(RefKind::Heads, short).ok()?;
     let path = common.join(std::ffi::OsStr::from_bytes(name));
-    parse_target(&read_start(&path).ok()?)
+    parse_target(&read_start_of_file(&path).ok()?)
 }
 
 /// Lists the branches of a repository in the reftable format by running `git`, because this program

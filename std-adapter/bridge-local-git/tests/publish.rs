@@ -115,11 +115,18 @@ async fn symbolic_branches_are_followed() {
         let file = source.path().join(".git/refs/heads").join(name);
         std::fs::write(file, format!("ref: {target}\n")).unwrap();
     }
+    // Old versions of git used symbolic links.
+    let link = source.path().join(".git/refs/heads/link");
+    std::os::unix::fs::symlink("master", link).unwrap();
+    let heads = source.heads();
+    assert_eq!(heads.len(), 6);
+    // A FIFO, which `git` would wait for, is not a branch.
+    let fifo = source.path().join(".git/refs/heads/fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let _bridge = source.bridge(&server.address);
     let branch = server.branch().await;
-    let heads = source.heads();
-    assert_eq!(heads.len(), 5);
     wait_for(&branch, &heads).await;
+    std::fs::remove_file(fifo).unwrap();
     source.commit("master", "third");
     wait_for(&branch, &source.heads()).await;
 }
