@@ -228,6 +228,9 @@ impl World {
         let (comment, now, user) = (self.id(), self.now(), self.user(user));
         let repo = self.repo_mut(id);
         assert!(repo.comments.len() < most::COMMENTS, "more than {} comments", most::COMMENTS);
+        if let Some(pull) = repo.pulls.get_mut(&number) {
+            pull.updated = now;
+        }
         let new = Comment {
             id: comment,
             number,

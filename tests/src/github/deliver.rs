@@ -145,10 +145,14 @@ async fn post(
     let stream = TcpStream::connect((host, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = sender.send_request(request.body(Full::new(Bytes::from(body)))?);
-    tokio::pin!(connection);
+    tokio::pin!(exchange, connection);
     tokio::select! {
-        answer = exchange => Ok(answer?.status().as_u16()),
-        end = &mut connection => end.map_err(Into::into).and(Err("the receiver closed the connection".into())),
+        answer = &mut exchange => Ok(answer?.status().as_u16()),
+        // A receiver that closes the connection after its answer ends both at the same time.
+        end = &mut connection => {
+            end?;
+            Ok(exchange.await?.status().as_u16())
+        }
     }
 }
 

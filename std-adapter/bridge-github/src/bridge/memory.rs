@@ -1,0 +1,274 @@
+//! What the bridge remembers between rounds.
+
+use std::collections::BTreeSet;
+
+use datakit_github::{DirtyId, Element, ElementId, Repo, Snapshot};
+
+use crate::events::Mark;
+use crate::round::{Import, Push, write_back};
+
+/// What the bridge remembers between rounds. See [`crate::round`] for the snapshots.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// What GitHub is believed to hold.
+    pub(super) github: Snapshot,
+    /// What the branch held when both sides were last made equal.
+    pub(super) synced: Snapshot,
+    /// The repositories of which everything was read at least once.
+    known: BTreeSet<Repo>,
+    /// The repositories of which something was read. Others are not written to the branch.
+    imported: BTreeSet<Repo>,
+    /// What must be read from GitHub.
+    marks: BTreeSet<Mark>,
+    /// Reads that failed.
+    failed: BTreeSet<Mark>,
+    /// The `.dirty` files whose removal must follow.
+    dirty: BTreeSet<DirtyId>,
+    /// The elements that could not be sent to GitHub.
+    unsent: BTreeSet<ElementId>,
+    /// Those of `unsent` that are not tried again yet.
+    waiting: BTreeSet<ElementId>,
+    /// The repositories whose webhook is registered.
+    hooked: BTreeSet<Repo>,
+    /// The repositories whose webhook could not be registered.
+    unhooked: BTreeSet<Repo>,
+}
+
+impl Memory {
+    /// Prepares a round: notices new and removed repositories, `.dirty` files and events.
+    pub(super) fn begin(
+        &mut self,
+        datakit: &Snapshot,
+        dirty: BTreeSet<DirtyId>,
+        events: BTreeSet<Mark>,
+    ) {
+        let gone: Vec<Repo> = self.github.repos().difference(datakit.repos()).cloned().collect();
+        gone.iter().for_each(|repo| self.forget_repo(repo));
+        for repo in datakit.repos().difference(&self.github.repos().clone()) {
+            // Until it was read, GitHub is believed to hold what the branch holds.
+            self.github.extend(datakit.of_repo(repo));
+            self.synced.extend(datakit.of_repo(repo));
+            self.marks.insert(Mark::Repo(repo.clone()));
+        }
+        let heads = self.github.commits();
+        let matters = |mark: &Mark| match mark {
+            Mark::Statuses(commit) => heads.contains(commit),
+            _ => self.known.contains(mark.repo()),
+        };
+        self.marks.extend(events.into_iter().filter(matters));
+        self.marks.extend(dirty.iter().cloned().map(Mark::from));
+        self.dirty.extend(dirty);
+        let whole: BTreeSet<Repo> = self.repo_marks().cloned().collect();
+        self.marks.retain(|mark| matches!(mark, Mark::Repo(_)) || !whole.contains(mark.repo()));
+    }
+
+    fn forget_repo(&mut self, repo: &Repo) {
+        let id = [ElementId::Repo(repo.clone())];
+        self.github.remove(&id);
+        self.synced.remove(&id);
+        self.known.remove(repo);
+        self.imported.remove(repo);
+        self.hooked.remove(repo);
+        self.unhooked.remove(repo);
+        self.marks.retain(|mark| mark.repo() != repo);
+        self.failed.retain(|mark| mark.repo() != repo);
+        self.dirty.retain(|id| id.repo() != repo);
+        self.unsent.retain(|id| id.repo() != repo);
+        self.waiting.retain(|id| id.repo() != repo);
+    }
+
+    fn repo_marks(&self) -> impl Iterator<Item = &Repo> {
+        self.marks.iter().filter_map(|mark| match mark {
+            Mark::Repo(repo) => Some(repo),
+            _ => None,
+        })
+    }
+
+    /// Returns whether a round would do anything.
+    pub(super) fn has_work(&self, datakit: &Snapshot) -> bool {
+        !self.marks.is_empty()
+            || !self.dirty.is_empty()
+            || *datakit != self.synced
+            || self.github != self.synced
+            || self.unsent.iter().any(|id| !self.waiting.contains(id))
+    }
+
+    /// Returns whether reads are due.
+    pub(super) fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// Marks all repositories.
+    pub(super) fn mark_all(&mut self) {
+        self.marks.extend(self.github.repos().iter().cloned().map(Mark::Repo));
+    }
+
+    /// Returns the next repository to import.
+    pub(super) fn next_repo(&mut self) -> Option<Repo> {
+        let repo = self.repo_marks().next().cloned()?;
+        self.marks.remove(&Mark::Repo(repo.clone()));
+        Some(repo)
+    }
+
+    /// Removes and returns the marks that do not concern whole repositories.
+    pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
+        let (repos, others) = std::mem::take(&mut self.marks)
+            .into_iter()
+            .partition(|mark| matches!(mark, Mark::Repo(_)));
+        self.marks = repos;
+        others
+    }
+
+    /// Returns whether everything in a repository was read before.
+    pub(super) fn is_known(&self, repo: &Repo) -> bool {
+        self.known.contains(repo)
+    }
+
+    /// Returns what is known about a repository.
+    pub(super) fn old_part(&self, repo: &Repo, datakit: &Snapshot) -> Snapshot {
+        let known = if self.known.contains(repo) { &self.github } else { datakit };
+        known.of_repo(repo)
+    }
+
+    /// Returns the repositories whose webhook is to be registered now.
+    pub(super) fn hooks_due(&self) -> Vec<Repo> {
+        let due = self.known.difference(&self.hooked);
+        due.filter(|repo| !self.unhooked.contains(repo)).cloned().collect()
+    }
+
+    /// Records whether the webhook of a repository was registered.
+    pub(super) fn hooked(&mut self, repo: Repo, done: bool) {
+        if done {
+            self.hooked.insert(repo)
+        } else {
+            self.unhooked.insert(repo)
+        };
+    }
+
+    /// Records the result of an import, or that nothing may be read.
+    pub(super) fn imported(&mut self, repo: &Repo, import: Option<Import>) {
+        let is_monitored = self.github.repos().contains(repo);
+        let complete = import.as_ref().is_none_or(|import| import.complete);
+        if let Some(import) = import
+            && import.found_any
+            && (is_monitored || complete)
+        {
+            self.github.remove([&ElementId::Repo(repo.clone())]);
+            self.github.extend(import.part);
+            self.imported.insert(repo.clone());
+        }
+        if complete {
+            self.known.insert(repo.clone());
+            self.failed.retain(|mark| mark.repo() != repo);
+        } else {
+            self.failed.insert(Mark::Repo(repo.clone()));
+        }
+    }
+
+    /// Records the result of a read.
+    pub(super) fn reread(&mut self, mark: Mark, done: bool) {
+        if done {
+            self.failed.remove(&mark);
+        } else {
+            self.failed.insert(mark);
+        }
+    }
+
+    /// Returns the pushes to make now.
+    pub(super) fn due(&mut self, pushes: Vec<Push>) -> Vec<Push> {
+        let ids: BTreeSet<ElementId> = pushes.iter().map(Push::id).collect();
+        self.unsent.retain(|id| ids.contains(id));
+        self.waiting.retain(|id| ids.contains(id));
+        pushes.into_iter().filter(|push| !self.must_wait(&push.id())).collect()
+    }
+
+    /// Returns whether a push failed and it is not known yet whether it had an effect.
+    fn must_wait(&self, id: &ElementId) -> bool {
+        let is_unread = match id {
+            ElementId::Status(status) => {
+                self.failed.contains(&Mark::Statuses(status.commit.clone()))
+                    || self.failed.contains(&Mark::Repo(id.repo().clone()))
+            }
+            _ => false,
+        };
+        self.waiting.contains(id) || is_unread && self.unsent.contains(id)
+    }
+
+    /// Records what GitHub has after a push.
+    pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
+        self.unsent.remove(id);
+        match element {
+            Some(element) => self.github.insert(element),
+            None => self.github.remove([id]),
+        }
+    }
+
+    /// Records that GitHub refused a push. What is believed about the element may be wrong.
+    pub(super) fn refused(&mut self, push: &Push) {
+        self.unsent.remove(&push.id());
+    }
+
+    /// Records that a push failed. A status is read before it is sent again, because it may have
+    /// arrived. Other pushes have the same effect if they are repeated.
+    pub(super) fn unknown(&mut self, push: &Push) {
+        if let Push::Status(status) = push {
+            self.failed.insert(Mark::Statuses(status.id.commit.clone()));
+        }
+        self.unsent.insert(push.id());
+        self.waiting.insert(push.id());
+    }
+
+    /// Returns the number of reads and writes that must be tried again.
+    pub(super) fn failures(&self) -> usize {
+        [self.failed.len(), self.unsent.len(), self.unhooked.len()].iter().sum()
+    }
+
+    /// Makes failed calls due again.
+    pub(super) fn retry(&mut self) {
+        self.marks.append(&mut self.failed);
+        self.waiting.clear();
+        self.unhooked.clear();
+    }
+
+    /// Returns the changes to write to the branch, and the `.dirty` files to remove. `moved` are
+    /// the elements that changed in the branch during the round.
+    pub(super) fn writes(
+        &self,
+        github: &Snapshot,
+        now: &Snapshot,
+        moved: &BTreeSet<ElementId>,
+    ) -> (datakit_github::Diff, BTreeSet<DirtyId>) {
+        let kept = self.unsent.union(moved).cloned().collect();
+        let mut diff = write_back(github, now, &kept);
+        diff.retain(|id, _| self.imported.contains(id.repo()));
+        let is_done = |id: &&DirtyId| {
+            let mark = Mark::from((*id).clone());
+            let whole = Mark::Repo(id.repo().clone());
+            [mark, whole].iter().all(|m| !self.failed.contains(m) && !self.marks.contains(m))
+        };
+        (diff, self.dirty.iter().filter(is_done).cloned().collect())
+    }
+
+    /// Records that the branch holds `now`.
+    pub(super) fn written(
+        &mut self,
+        now: &Snapshot,
+        datakit: &Snapshot,
+        moved: &BTreeSet<ElementId>,
+        cleaned: &BTreeSet<DirtyId>,
+    ) {
+        let old = std::mem::replace(&mut self.synced, now.clone());
+        // Changes that were not sent are changes in the next round, too.
+        restore(&mut self.synced, &old, &self.unsent);
+        restore(&mut self.synced, datakit, moved);
+        self.dirty.retain(|id| !cleaned.contains(id));
+    }
+}
+
+/// Sets elements of a snapshot to their values in another one.
+fn restore(snapshot: &mut Snapshot, from: &Snapshot, ids: &BTreeSet<ElementId>) {
+    snapshot.remove(ids);
+    for element in ids.iter().filter_map(|id| from.get(id)) {
+        snapshot.insert(element);
+    }
+}

@@ -1,0 +1,409 @@
+//! The calls of the bridge, made with octocrab.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datakit_github::{Commit, Hash, Pr, PrId, Ref, RefId, RefName, Repo, Status};
+use http::{Method, Request, Response, Uri};
+use http_body_util::BodyExt;
+use octocrab::{AuthState, FromResponse, Octocrab, OctocrabBuilder, Page};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::check_runs::RunIds;
+use super::gate::{Account, Gate, GateError};
+use super::json::{Combined, GitObject, GitRef, GitTag, HookJson, IssueComment, Pull, object};
+use super::{Api, ApiError, Hook, List, PrChange, Result};
+
+/// The items of a page. GitHub's maximum.
+pub(super) const PER_PAGE: usize = 100;
+
+/// The maximum number of pages of a list.
+const MAX_PAGES: usize = 10_000;
+
+/// The longest chain of tags that point to tags.
+const MAX_TAG_DEPTH: usize = 8;
+
+/// The maximum number of annotated tags whose commits are remembered.
+const MAX_TAGS: usize = 100_000;
+
+/// The events that a webhook delivers.
+const EVENTS: [&str; 6] = ["create", "delete", "issue_comment", "pull_request", "push", "status"];
+
+/// The API of GitHub or of an Enterprise server.
+#[derive(Debug)]
+pub(crate) struct OctocrabApi {
+    octocrab: Octocrab,
+    pub(super) gate: Gate,
+    /// The root of the API, without a slash at the end.
+    base: String,
+    /// The commits of annotated tags, which never change. `None` for tags of other objects.
+    tags: Mutex<HashMap<String, Option<Hash>>>,
+    pub(super) runs: RunIds,
+}
+
+impl OctocrabApi {
+    /// Creates a client of the API at `base`. Spawns a task on the current tokio runtime.
+    pub(crate) fn new(gate: Gate, base: &Uri) -> OctocrabApi {
+        let builder = OctocrabBuilder::new_empty().with_service(gate.clone());
+        let octocrab = match builder.with_auth(AuthState::None).build() {
+            Ok(octocrab) => octocrab,
+            Err(never) => match never {},
+        };
+        let base = base.to_string().trim_end_matches('/').to_owned();
+        let (tags, runs) = (Mutex::default(), RunIds::default());
+        OctocrabApi { octocrab, gate, base, tags, runs }
+    }
+
+    /// Makes a call and returns its answer if it is a success.
+    async fn send(
+        &self,
+        method: Method,
+        uri: &str,
+        account: &str,
+        body: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<Response<impl http_body::Body<Data = Bytes, Error = octocrab::Error> + Send>> {
+        let path = uri.strip_prefix(&self.base).unwrap_or(uri);
+        let call = format!("{method} {path}");
+        let failed = |error| ApiError::failed(call.clone(), error);
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(http::header::ACCEPT, "application/vnd.github+json")
+            .extension(Account(Arc::from(account)));
+        let request = self.octocrab.build_request(request, body).map_err(failed)?;
+        let response = self.octocrab.execute(request).await.map_err(failed)?;
+        octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
+    }
+
+    /// Makes a call about a repository. `path` is below the path of the repository.
+    pub(super) async fn call<T: FromResponse>(
+        &self,
+        method: Method,
+        repo: &Repo,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T> {
+        let uri = self.uri(repo, path);
+        let response = self.send(method.clone(), &uri, repo.user(), body).await?;
+        let invalid = |error| ApiError::failed(format!("{method} {path}"), error);
+        T::from_response(response).await.map_err(invalid)
+    }
+
+    /// Makes a call whose answer is not needed.
+    async fn act(
+        &self,
+        method: Method,
+        repo: &Repo,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<()> {
+        let uri = self.uri(repo, path);
+        let response = self.send(method, &uri, repo.user(), body).await?;
+        // The gate has read the whole body.
+        let _ = response.into_body().collect().await;
+        Ok(())
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, repo: &Repo, path: &str) -> Result<T> {
+        self.call(Method::GET, repo, path, None).await
+    }
+
+    /// Reads all pages of a list. `path` ends with `?` or `&`.
+    async fn list<T: DeserializeOwned>(&self, repo: &Repo, path: &str) -> Result<List<T>> {
+        let mut page: Page<T> =
+            self.call(Method::GET, repo, &format!("{path}per_page={PER_PAGE}"), None).await?;
+        let mut list = List { items: page.take_items(), pages: 1 };
+        while let Some(next) = page.next.take() {
+            let (call, next) = (format!("GET {}", next.path()), next.to_string());
+            if list.pages >= MAX_PAGES {
+                return Err(ApiError::failed(call, "the list has too many pages"));
+            }
+            let response = self.send(Method::GET, &next, repo.user(), None::<&Value>).await?;
+            page = Page::from_response(response)
+                .await
+                .map_err(|error| ApiError::failed(call, error))?;
+            list.items.extend(page.take_items());
+            list.pages += 1;
+        }
+        Ok(list)
+    }
+
+    fn uri(&self, repo: &Repo, path: &str) -> String {
+        format!("{}/repos/{}/{}{path}", self.base, repo.user(), repo.name())
+    }
+
+    /// Returns `Ok` if the repository is visible.
+    async fn check_visible(&self, repo: &Repo) -> Result<()> {
+        self.act(Method::GET, repo, "", None).await
+    }
+
+    /// Turns "not found" into `None`, unless the whole repository is not visible.
+    async fn optional<T>(&self, repo: &Repo, found: Result<T>) -> Result<Option<T>> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(ApiError::NotFound { .. }) => {
+                self.check_visible(repo).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn with_comments(&self, repo: &Repo, pull: &Pull) -> Result<Option<Pr>> {
+        let comments: Vec<IssueComment> = if pull.may_have_comments() {
+            self.list(repo, &format!("/issues/{}/comments?", pull.number)).await?.items
+        } else {
+            Vec::new()
+        };
+        Ok(pull.to_pr(repo, comments))
+    }
+
+    /// Returns the ref, or `None` if it is not a branch or a tag of a commit.
+    async fn to_ref(&self, repo: &Repo, found: &GitRef) -> Result<Option<Ref>> {
+        let short = found.name.strip_prefix("refs/").unwrap_or(&found.name);
+        if !short.starts_with("heads/") && !short.starts_with("tags/") {
+            return Ok(None);
+        }
+        let Ok(name) = RefName::parse(short) else {
+            tracing::warn!(%repo, name = short, "left out a ref with a name that is too long");
+            return Ok(None);
+        };
+        let id = RefId { repo: repo.clone(), name };
+        Ok(self.commit_of(repo, &found.object).await?.map(|head| Ref { id, head }))
+    }
+
+    /// Returns the commit to which a ref or annotated tag points.
+    async fn commit_of(&self, repo: &Repo, object: &GitObject) -> Result<Option<Hash>> {
+        if let Some(known) = self.tags.lock().get(&object.sha) {
+            return Ok(*known);
+        }
+        let mut current = object.clone();
+        for _ in 0..MAX_TAG_DEPTH {
+            if current.kind != "tag" {
+                break;
+            }
+            let tag: GitTag = self.get(repo, &format!("/git/tags/{}", current.sha)).await?;
+            current = tag.object;
+        }
+        let commit = Hash::parse(&current.sha).ok().filter(|_| current.kind == "commit");
+        if object.kind == "tag" {
+            let mut tags = self.tags.lock();
+            if tags.len() >= MAX_TAGS {
+                tags.clear();
+            }
+            tags.insert(object.sha.clone(), commit);
+        }
+        Ok(commit)
+    }
+
+    /// Reads the refs that start with `prefix`, which ends with a slash unless it is empty.
+    async fn matching_refs(&self, repo: &Repo, prefix: &str) -> Result<List<GitRef>> {
+        self.list(repo, &format!("/git/matching-refs/{prefix}?")).await
+    }
+
+    /// Reads all branches and tags in one call if there are few refs. Most refs of a large
+    /// repository are those of pull requests, so these are not read.
+    async fn all_refs(&self, repo: &Repo) -> Result<List<GitRef>> {
+        let path = format!("/git/matching-refs/?per_page={PER_PAGE}");
+        let page: Result<Page<GitRef>> = self.call(Method::GET, repo, &path, None).await;
+        match page {
+            Ok(Page { items, next: None, .. }) => return Ok(List { items, pages: 1 }),
+            Ok(_) => {}
+            Err(error) if is_too_long(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let mut heads = self.matching_refs(repo, "heads/").await?;
+        let tags = self.matching_refs(repo, "tags/").await?;
+        heads.items.extend(tags.items);
+        heads.pages = heads.pages.max(tags.pages);
+        Ok(heads)
+    }
+}
+
+/// Returns whether the body of the answer could not be read whole.
+fn is_too_long(error: &ApiError) -> bool {
+    let first: &dyn std::error::Error = error;
+    let mut causes = std::iter::successors(Some(first), |error| error.source());
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(GateError::Body(_))))
+}
+
+fn classify(call: String, error: octocrab::Error) -> ApiError {
+    let octocrab::Error::GitHub { source, .. } = &error else {
+        return ApiError::failed(call, error);
+    };
+    let details = source.errors.iter().flatten().filter_map(|error| {
+        error.get("message").or(error.get("field")).and_then(Value::as_str).map(str::to_owned)
+    });
+    let message = std::iter::once(one_line(&source.message)).chain(details);
+    let message = message.collect::<Vec<String>>().join(": ");
+    match source.status_code.as_u16() {
+        404 | 410 => ApiError::NotFound { call },
+        status @ (400 | 405 | 409 | 422) => ApiError::Refused { call, status, message },
+        status => ApiError::failed(call, format!("GitHub answered {status}: {message}")),
+    }
+}
+
+/// Shortens a message, which is a page of HTML if it comes from a proxy.
+fn one_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.chars().take(200).collect()
+}
+
+/// Encodes the name of a ref for a path.
+fn encode(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                text.push(char::from(*byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn full_name(name: &RefName) -> Result<String> {
+    String::from_utf8([&b"refs/"[..], &name.to_bytes()].concat()).map_err(|_| ApiError::Refused {
+        call: format!("write {name}"),
+        status: 422,
+        message: "GitHub's API accepts only names in UTF-8".to_owned(),
+    })
+}
+
+impl Api for OctocrabApi {
+    async fn open_prs(&self, repo: &Repo) -> Result<List<Pr>> {
+        let path = "/pulls?state=open&sort=created&direction=asc&";
+        let pulls: List<Pull> = self.list(repo, path).await?;
+        let mut prs = Vec::with_capacity(pulls.items.len());
+        for pull in &pulls.items {
+            prs.extend(self.with_comments(repo, pull).await?);
+        }
+        Ok(List { items: prs, pages: pulls.pages })
+    }
+
+    async fn pr(&self, id: &PrId) -> Result<Option<Pr>> {
+        let pull = self.get(&id.repo, &format!("/pulls/{}", id.number)).await;
+        let pull: Option<Pull> = self.optional(&id.repo, pull).await?;
+        match pull {
+            Some(pull) => self.with_comments(&id.repo, &pull).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn refs(&self, repo: &Repo) -> Result<List<Ref>> {
+        let found = self.all_refs(repo).await?;
+        let mut refs = Vec::with_capacity(found.items.len());
+        for reference in &found.items {
+            refs.extend(self.to_ref(repo, reference).await?);
+        }
+        Ok(List { items: refs, pages: found.pages })
+    }
+
+    async fn reference(&self, id: &RefId) -> Result<Option<Ref>> {
+        let path = format!("/git/ref/{}", encode(&id.name.to_bytes()));
+        let found = self.get(&id.repo, &path).await;
+        let found: Option<GitRef> = self.optional(&id.repo, found).await?;
+        match found {
+            Some(found) => self.to_ref(&id.repo, &found).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn statuses(&self, commit: &Commit) -> Result<Vec<Status>> {
+        let mut statuses = Vec::new();
+        let mut read = 0;
+        for page in 1..=MAX_PAGES {
+            let path = format!("/commits/{}/status?per_page={PER_PAGE}&page={page}", commit.hash);
+            let found: Combined = self.get(&commit.repo, &path).await?;
+            statuses.extend(found.statuses.iter().filter_map(|status| status.to_status(commit)));
+            read += found.statuses.len();
+            if found.statuses.is_empty() || read >= found.total_count {
+                break;
+            }
+        }
+        statuses.extend(self.check_runs(commit).await?);
+        Ok(statuses)
+    }
+
+    async fn set_pr(&self, change: &PrChange) -> Result<Pr> {
+        let PrChange { id, title, state, base } = change;
+        let body = object([
+            ("title", title.as_deref().map(|title| json!(title))),
+            ("state", state.map(|state| json!(state.as_str()))),
+            ("base", base.as_deref().map(|base| json!(base))),
+        ]);
+        let path = format!("/pulls/{}", id.number);
+        let pull: Pull = self.call(Method::PATCH, &id.repo, &path, Some(&body)).await?;
+        let invalid = || ApiError::failed(format!("PATCH {path}"), "the head is not a hash");
+        self.with_comments(&id.repo, &pull).await?.ok_or_else(invalid)
+    }
+
+    async fn create_ref(&self, reference: &Ref) -> Result<()> {
+        let Ref { id, head } = reference;
+        let body = json!({ "ref": full_name(&id.name)?, "sha": head.to_string() });
+        self.act(Method::POST, &id.repo, "/git/refs", Some(&body)).await
+    }
+
+    async fn move_ref(&self, id: &RefId, head: Hash) -> Result<()> {
+        let body = json!({ "sha": head.to_string(), "force": true });
+        let path = format!("/git/refs/{}", encode(&id.name.to_bytes()));
+        self.act(Method::PATCH, &id.repo, &path, Some(&body)).await
+    }
+
+    async fn delete_ref(&self, id: &RefId) -> Result<()> {
+        let path = format!("/git/refs/{}", encode(&id.name.to_bytes()));
+        self.act(Method::DELETE, &id.repo, &path, None).await
+    }
+
+    async fn set_status(&self, status: &Status) -> Result<()> {
+        if self.set_check_run(status).await? {
+            return Ok(());
+        }
+        let Status { id, state, description, target_url } = status;
+        let body = object([
+            ("state", Some(json!(state.as_str()))),
+            ("context", Some(json!(id.context.as_str()))),
+            ("description", description.as_deref().map(|text| json!(text))),
+            ("target_url", target_url.as_deref().map(|url| json!(url))),
+        ]);
+        let path = format!("/statuses/{}", id.commit.hash);
+        self.act(Method::POST, &id.commit.repo, &path, Some(&body)).await
+    }
+
+    async fn ensure_hook(&self, repo: &Repo, hook: &Hook) -> Result<()> {
+        let hooks: List<HookJson> = self.list(repo, "/hooks?").await?;
+        let body = json!({
+            "name": "web",
+            "active": true,
+            "events": EVENTS,
+            "config": {
+                "url": hook.url, "content_type": "json", "secret": hook.secret.expose(),
+            },
+        });
+        let is_ours = |found: &&HookJson| found.config.url.as_deref() == Some(&*hook.url);
+        match hooks.items.iter().find(is_ours) {
+            // GitHub does not show the secret, so it is always set.
+            Some(found) => {
+                let path = format!("/hooks/{}", found.id);
+                self.act(Method::PATCH, repo, &path, Some(&body)).await
+            }
+            None => self.act(Method::POST, repo, "/hooks", Some(&body)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_refs_are_encoded() {
+        let name = RefName::parse("heads/fix/c++#1@é%").unwrap();
+        assert_eq!(encode(&name.to_bytes()), "heads/fix/c%2B%2B%231%40%C3%A9%25");
+    }
+}

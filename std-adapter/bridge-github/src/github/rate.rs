@@ -1,0 +1,177 @@
+//! GitHub's limits: how long to wait before the next call.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+
+/// The longest wait for a limit. GitHub's longest window is an hour.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// How long to wait if GitHub refuses a call because of a limit and does not say how long.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// The percentages of the primary limit at which calls begin to slow down, and at which they stop
+/// until the window ends. The rest is left to other programs with the same token.
+const SLOW_DOWN_PERCENT: u64 = 60;
+const STOP_PERCENT: u64 = 80;
+
+/// What is known about the limits. Shared by the gate and the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Rate(Mutex<RateState>);
+
+/// The limits as of the last answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RateState {
+    /// The calls in a window, or 0 if unknown.
+    pub(crate) limit: u64,
+    /// The calls that remain in this window.
+    pub(crate) remaining: u64,
+    /// The end of the window, in seconds since 1970.
+    pub(crate) reset: u64,
+    /// No call is made before this time.
+    pub(crate) not_before: Option<Instant>,
+    /// The last call.
+    last: Option<Instant>,
+    /// How often GitHub refused a call because of a limit.
+    pub(crate) refusals: u64,
+}
+
+impl Rate {
+    /// Returns the current state.
+    pub(crate) fn state(&self) -> RateState {
+        *self.0.lock()
+    }
+
+    /// Records the headers of an answer.
+    pub(crate) fn record(&self, headers: &HeaderMap) {
+        let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+        let is_core = headers.get("x-ratelimit-resource").is_none_or(|value| value == "core");
+        let mut state = self.0.lock();
+        state.last = Some(Instant::now());
+        if let (Some(limit), Some(remaining), true) =
+            (number("x-ratelimit-limit"), number("x-ratelimit-remaining"), is_core)
+        {
+            state.limit = limit;
+            state.remaining = remaining;
+            state.reset = number("x-ratelimit-reset").unwrap_or_default();
+        }
+    }
+
+    /// Records a refusal because of a limit. Returns the time to wait, or `None` if the answer is
+    /// not about a limit.
+    pub(crate) fn refused(
+        &self,
+        status: u16,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Option<Duration> {
+        if !matches!(status, 403 | 429) {
+            return None;
+        }
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let after = header("retry-after").and_then(|value| value.trim().parse().ok());
+        let is_exhausted = header("x-ratelimit-remaining") == Some("0");
+        let text = String::from_utf8_lossy(body);
+        let is_limit = status == 429
+            || ["rate limit", "abuse detection"].iter().any(|words| text.contains(words));
+        let wait = match after {
+            Some(seconds) => Duration::from_secs(seconds),
+            None if is_exhausted => until(self.state().reset, SystemTime::now()),
+            None if is_limit => DEFAULT_WAIT,
+            None => return None,
+        };
+        let wait = wait.min(MAX_WAIT);
+        let mut state = self.0.lock();
+        state.refusals = state.refusals.saturating_add(1);
+        state.not_before = Instant::now().checked_add(wait).max(state.not_before);
+        Some(wait)
+    }
+
+    /// Returns how long to wait before the next call.
+    pub(crate) fn wait(&self) -> Duration {
+        self.state().wait(Instant::now(), SystemTime::now())
+    }
+}
+
+impl RateState {
+    fn wait(&self, now: Instant, time: SystemTime) -> Duration {
+        let blocked =
+            self.not_before.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        blocked.max(self.pace(now, time)).min(MAX_WAIT)
+    }
+
+    /// Slows calls down evenly between the two percentages.
+    fn pace(&self, now: Instant, time: SystemTime) -> Duration {
+        let left = until(self.reset, time);
+        let used = self.limit.saturating_sub(self.remaining);
+        let percent = |percent: u64| self.limit.saturating_mul(percent) / 100;
+        if self.limit == 0 || left.is_zero() || used < percent(SLOW_DOWN_PERCENT) {
+            return Duration::ZERO;
+        }
+        let usable = percent(STOP_PERCENT).saturating_sub(used);
+        let Ok(usable) = u32::try_from(usable) else { return Duration::ZERO };
+        let Some(interval) = left.checked_div(usable) else { return left };
+        let since = self.last.map_or(interval, |last| now.saturating_duration_since(last));
+        interval.saturating_sub(since)
+    }
+}
+
+fn until(reset: u64, now: SystemTime) -> Duration {
+    let reset = UNIX_EPOCH.checked_add(Duration::from_secs(reset)).unwrap_or(now);
+    reset.duration_since(now).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_000_000;
+
+    fn wait(limit: u64, used: u64, left: u64) -> u64 {
+        let now = Instant::now();
+        let state = RateState {
+            limit,
+            remaining: limit - used,
+            reset: START + left,
+            last: Some(now),
+            ..RateState::default()
+        };
+        state.wait(now, UNIX_EPOCH + Duration::from_secs(START)).as_secs()
+    }
+
+    #[test]
+    fn calls_slow_down_and_stop_at_80_percent() {
+        assert_eq!(wait(5000, 0, 3600), 0);
+        assert_eq!(wait(5000, 2999, 3600), 0);
+        assert_eq!(wait(5000, 3000, 3000), 3);
+        assert_eq!(wait(5000, 3900, 3000), 30);
+        assert_eq!(wait(5000, 4000, 1234), 1234);
+        assert_eq!(wait(5000, 5000, 1234), 1234);
+        // The window has ended.
+        assert_eq!(wait(5000, 5000, 0), 0);
+        assert_eq!(wait(0, 0, 0), 0);
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn refusals_say_how_long_to_wait() {
+        let rate = Rate::default();
+        let refused = |status, pairs: &[(&'static str, &str)], body: &str| {
+            rate.refused(status, &headers(pairs), body.as_bytes()).map(|wait| wait.as_secs())
+        };
+        assert_eq!(refused(403, &[], "Resource not accessible by integration"), None);
+        assert_eq!(refused(502, &[("retry-after", "5")], ""), None);
+        assert_eq!(refused(403, &[], "You have exceeded a secondary rate limit."), Some(60));
+        assert_eq!(refused(429, &[("retry-after", "5")], ""), Some(5));
+        assert_eq!(refused(403, &[("retry-after", "99999999")], ""), Some(3600));
+        assert!(rate.wait() > Duration::from_secs(3500));
+        assert_eq!(rate.state().refusals, 3);
+    }
+}

@@ -1,0 +1,189 @@
+//! Reading from GitHub. What cannot be read keeps its old value.
+
+use std::collections::BTreeSet;
+
+use datakit_github::{
+    Commit, Element, ElementId, Pr, PrId, PrState, Ref, RefId, Repo, Snapshot, Status,
+};
+
+use super::write_back::Mirror;
+use crate::events::Mark;
+use crate::github::{Api, List, Result};
+
+/// The result of reading a repository.
+#[derive(Debug)]
+pub(crate) struct Import {
+    /// The repository.
+    pub(crate) part: Snapshot,
+    /// Whether everything could be read.
+    pub(crate) complete: bool,
+    /// Whether the pull requests or the refs could be read.
+    pub(crate) found_any: bool,
+}
+
+/// Reads a whole repository. `old` is the part of the repository in the last snapshot of GitHub, or
+/// in the branch if GitHub was not read yet.
+pub(crate) async fn import(
+    api: &impl Api,
+    mirror: &Mirror<'_>,
+    repo: &Repo,
+    old: &Snapshot,
+) -> Import {
+    let mut part = Snapshot::new();
+    part.insert(repo.clone());
+    let reads_prs = mirror.reads(&PrId { repo: repo.clone(), number: 0 }.into());
+    let prs = if reads_prs { open_prs(api, repo, old).await.map(Some) } else { Ok(None) };
+    let mut has_prs = true;
+    for pr in or_old(prs, || old.prs_of(repo).cloned().collect(), &mut has_prs) {
+        part.insert(pr);
+    }
+    let reads_refs = mirror.reads(&any_ref(repo));
+    let refs = if reads_refs { refs(api, repo, old).await.map(Some) } else { Ok(None) };
+    let mut has_refs = true;
+    for reference in or_old(refs, || old.refs_of(repo).cloned().collect(), &mut has_refs) {
+        part.insert(reference);
+    }
+    let heads: Vec<Commit> = part.commits().iter().cloned().collect();
+    let mut complete = has_prs && has_refs;
+    for commit in heads {
+        complete &= read_statuses(api, mirror, &commit, old, &mut part).await;
+    }
+    Import { part, complete, found_any: has_prs || has_refs }
+}
+
+/// Returns the id of some ref. All refs of a repository have the same capabilities.
+fn any_ref(repo: &Repo) -> ElementId {
+    let name = datakit_github::RefName::new(datakit_github::RefKind::Heads, "x");
+    match name {
+        Ok(name) => RefId { repo: repo.clone(), name }.into(),
+        Err(_) => repo.clone().into(),
+    }
+}
+
+/// Returns the elements that were read, or the old ones.
+fn or_old<T>(
+    read: Result<Option<Vec<T>>>,
+    old: impl FnOnce() -> Vec<T>,
+    complete: &mut bool,
+) -> Vec<T> {
+    match read {
+        Ok(Some(new)) => new,
+        Ok(None) => old(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read from GitHub, keeping what is known");
+            *complete = false;
+            old()
+        }
+    }
+}
+
+/// Reads the open pull requests. If the list has several pages, a pull request that was closed
+/// meanwhile may have moved another one from an unread page to a read one, so those that seem to
+/// be missing are read singly.
+async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
+    let List { mut items, pages } = api.open_prs(repo).await?;
+    if pages > 1 {
+        let found: BTreeSet<PrId> = items.iter().map(|pr| pr.id.clone()).collect();
+        for known in old.prs_of(repo).filter(|known| !found.contains(&known.id)) {
+            items.extend(api.pr(&known.id).await?.filter(|pr| pr.state == PrState::Open));
+        }
+    }
+    Ok(items)
+}
+
+/// Reads the branches and tags, like [`open_prs`].
+async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
+    let List { mut items, pages } = api.refs(repo).await?;
+    if pages > 1 {
+        let found: BTreeSet<RefId> = items.iter().map(|reference| reference.id.clone()).collect();
+        for known in old.refs_of(repo).filter(|known| !found.contains(&known.id)) {
+            items.extend(api.reference(&known.id).await?);
+        }
+    }
+    Ok(items)
+}
+
+/// Reads the statuses of a commit into `new`. Returns `false` if the old ones were kept.
+async fn read_statuses(
+    api: &impl Api,
+    mirror: &Mirror<'_>,
+    commit: &Commit,
+    old: &Snapshot,
+    new: &mut Snapshot,
+) -> bool {
+    let readable = mirror.reads(&commit.clone().into());
+    let statuses = if readable { api.statuses(commit).await.map(Some) } else { Ok(None) };
+    let old: Vec<Status> = old.statuses_of(commit).cloned().collect();
+    let mut complete = true;
+    for status in or_old(statuses, || old, &mut complete) {
+        if !readable || mirror.reads(&status.id.clone().into()) {
+            new.insert(status);
+        }
+    }
+    complete
+}
+
+/// Reads what a mark names into `github`. Returns `false` if it must be read again later.
+pub(crate) async fn reread(
+    api: &impl Api,
+    mirror: &Mirror<'_>,
+    mark: &Mark,
+    github: &mut Snapshot,
+    datakit: &Snapshot,
+) -> bool {
+    match mark {
+        // Whole repositories are imported.
+        Mark::Repo(_) => true,
+        Mark::Statuses(commit) => {
+            let old = github.clone();
+            let statuses = old.statuses_of(commit).map(|status| status.id.clone().into());
+            let statuses: Vec<ElementId> = statuses.collect();
+            github.remove(&statuses);
+            read_statuses(api, mirror, commit, &old, github).await
+        }
+        Mark::Pr(pr) => {
+            let id = pr.clone().into();
+            if !mirror.reads(&id) {
+                return true;
+            }
+            let found = api.pr(pr).await.map(|pr| pr.filter(|pr| pr.state == PrState::Open));
+            let found = found.map(|pr| pr.map(|pr| (pr.commit(), pr.into())));
+            replace(api, mirror, &id, found, github, datakit).await
+        }
+        Mark::Ref(reference) => {
+            let id = reference.clone().into();
+            if !mirror.reads(&id) {
+                return true;
+            }
+            let found = api.reference(reference).await;
+            let found = found.map(|found| found.map(|found| (found.commit(), found.into())));
+            replace(api, mirror, &id, found, github, datakit).await
+        }
+    }
+}
+
+/// Replaces an element with what was found, and reads the statuses of a head that is new.
+async fn replace(
+    api: &impl Api,
+    mirror: &Mirror<'_>,
+    id: &ElementId,
+    found: Result<Option<(Commit, Element)>>,
+    github: &mut Snapshot,
+    datakit: &Snapshot,
+) -> bool {
+    match found {
+        Ok(Some((head, element))) => {
+            let is_new = !github.commits().contains(&head);
+            github.insert(element);
+            !is_new || read_statuses(api, mirror, &head, datakit, github).await
+        }
+        Ok(None) => {
+            github.remove([id]);
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot read from GitHub, keeping what is known");
+            false
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Changes of the branch that are sent to GitHub.
+
+use std::collections::BTreeSet;
+
+use datakit_github::capabilities::Op;
+use datakit_github::{
+    Capabilities, Diff, Element, ElementId, Hash, Pr, PrState, Ref, RefId, Repo, Snapshot, Status,
+};
+
+use crate::github::{Api, ApiError, PrChange, Result};
+
+/// A change to make on GitHub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// Change a pull request.
+    Pr(PrChange),
+    /// Create a ref, or move it if GitHub has it at the second commit.
+    SetRef(Ref, Option<Hash>),
+    /// Delete a ref if GitHub has it at this commit.
+    DeleteRef(RefId, Hash),
+    /// Add a status.
+    Status(Status),
+}
+
+impl Push {
+    /// Returns the id of the element that changes.
+    pub(crate) fn id(&self) -> ElementId {
+        match self {
+            Push::Pr(change) => change.id.clone().into(),
+            Push::SetRef(reference, _) => reference.id.clone().into(),
+            Push::DeleteRef(id, _) => id.clone().into(),
+            Push::Status(status) => status.id.clone().into(),
+        }
+    }
+}
+
+/// The result of a push.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// GitHub has the change. For a ref that somebody else moved, GitHub's commit.
+    Now(Option<Element>),
+    /// GitHub refuses the change, so the branch must follow GitHub.
+    Refused(ApiError),
+    /// The change may have been made or not.
+    Unknown(ApiError),
+}
+
+/// Returns the changes of the branch that must be sent to GitHub, deletions first.
+///
+/// In a repository that is in `fresh`, which has just been read for the first time, GitHub has
+/// precedence, except for elements that the branch owns.
+pub(crate) fn pushes(
+    datakit: &Snapshot,
+    synced: &Snapshot,
+    github: &Snapshot,
+    fresh: &BTreeSet<Repo>,
+    capabilities: &Capabilities,
+) -> Vec<Push> {
+    let mut base = synced.clone();
+    for repo in fresh {
+        base.remove([&ElementId::Repo(repo.clone())]);
+        base.extend(github.of_repo(repo));
+    }
+    let mut diff = Diff::between(datakit, &base);
+    diff.retain(|id, _| {
+        let op = if fresh.contains(id.repo()) { Op::Exclusive } else { Op::Write };
+        let is_monitored = |snapshot: &Snapshot| snapshot.repos().contains(id.repo());
+        let has_setter = matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_));
+        if !has_setter || !is_monitored(datakit) || !is_monitored(github) {
+            return false;
+        }
+        let allowed = capabilities.allow(op, id);
+        if !allowed && op == Op::Write {
+            tracing::info!(%id, "a change in the branch is not allowed by the capabilities");
+        }
+        allowed
+    });
+    let removals = diff.removals().filter_map(|id| match id {
+        ElementId::Ref(id) => {
+            github.refs().get(id).map(|found| Push::DeleteRef(id.clone(), found.head))
+        }
+        // GitHub cannot delete pull requests and statuses.
+        _ => None,
+    });
+    let updates = diff.updates().filter_map(|element| match element {
+        Element::Pr(pr) => pr_change(pr, base.prs().get(&pr.id), github.prs().get(&pr.id)),
+        Element::Ref(reference) => {
+            let found = github.refs().get(&reference.id).map(|found| found.head);
+            let push = Push::SetRef(reference.clone(), found);
+            (found != Some(reference.head)).then_some(push)
+        }
+        Element::Status(status) => {
+            let status = without_empty_texts(status.clone());
+            let is_new = github.statuses().get(&status.id) != Some(&status);
+            is_new.then_some(Push::Status(status))
+        }
+        _ => None,
+    });
+    removals.chain(updates).collect()
+}
+
+/// GitHub does not tell an empty text from none.
+fn without_empty_texts(mut status: Status) -> Status {
+    status.description = status.description.filter(|text| !text.is_empty());
+    status.target_url = status.target_url.filter(|text| !text.is_empty());
+    status
+}
+
+/// Returns the fields that changed in the branch and differ on GitHub.
+fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push> {
+    fn changed<T: PartialEq + Clone>(
+        field: impl Fn(&Pr) -> &T,
+        wanted: &Pr,
+        others: [Option<&Pr>; 2],
+    ) -> Option<T> {
+        let wanted = field(wanted);
+        let differs = |other: Option<&Pr>| other.is_none_or(|other| field(other) != wanted);
+        others.into_iter().all(differs).then(|| wanted.clone())
+    }
+    let others = [base, github];
+    let state = changed(|pr| &pr.state, wanted, others);
+    // Only open pull requests are known. Others need not be closed.
+    let state = state.filter(|state| github.is_some() || *state == PrState::Open);
+    let change = PrChange {
+        id: wanted.id.clone(),
+        title: changed(|pr| &pr.title, wanted, others),
+        state,
+        base: changed(|pr| &pr.base, wanted, others),
+    };
+    let is_empty = change.title.is_none() && change.state.is_none() && change.base.is_none();
+    (!is_empty).then_some(Push::Pr(change))
+}
+
+/// Makes a change on GitHub.
+///
+/// Refs are only changed if nobody else has changed them in the meantime, because GitHub's API
+/// moves a ref without comparing.
+pub(crate) async fn apply(api: &impl Api, push: &Push) -> Outcome {
+    let result = match push {
+        Push::Pr(change) => set_pr(api, change).await,
+        Push::SetRef(reference, expected) => set_ref(api, reference, *expected).await,
+        Push::DeleteRef(id, expected) => delete_ref(api, id, *expected).await,
+        Push::Status(status) => api.set_status(status).await.map(|()| Some(status.clone().into())),
+    };
+    match result {
+        Ok(element) => Outcome::Now(element),
+        Err(error @ ApiError::Refused { .. }) => Outcome::Refused(error),
+        Err(error) => Outcome::Unknown(error),
+    }
+}
+
+async fn set_pr(api: &impl Api, change: &PrChange) -> Result<Option<Element>> {
+    match api.set_pr(change).await {
+        Ok(pr) => Ok(Some(pr.into())),
+        // The repository may be invisible for a while, or the pull request does not exist.
+        Err(ApiError::NotFound { .. }) => Ok(api.pr(&change.id).await?.map(Element::Pr)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn set_ref(api: &impl Api, wanted: &Ref, expected: Option<Hash>) -> Result<Option<Element>> {
+    let found = api.reference(&wanted.id).await?;
+    let head = found.as_ref().map(|found| found.head);
+    if head == Some(wanted.head) || head != expected {
+        return Ok(found.map(Element::Ref));
+    }
+    match head {
+        Some(_) => api.move_ref(&wanted.id, wanted.head).await?,
+        None => api.create_ref(wanted).await?,
+    }
+    Ok(Some(wanted.clone().into()))
+}
+
+async fn delete_ref(api: &impl Api, id: &RefId, expected: Hash) -> Result<Option<Element>> {
+    let found = api.reference(id).await?;
+    if found.as_ref().map(|found| found.head) != Some(expected) {
+        return Ok(found.map(Element::Ref));
+    }
+    api.delete_ref(id).await?;
+    Ok(None)
+}

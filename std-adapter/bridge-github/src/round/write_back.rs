@@ -1,0 +1,64 @@
+//! Changes of GitHub that are written to the branch.
+
+use std::collections::BTreeSet;
+
+use datakit_github::capabilities::Op;
+use datakit_github::{Capabilities, Diff, ElementId, Snapshot};
+
+/// Returns what must be written to the branch to make it equal to `github`, except the elements in
+/// `kept`.
+pub(crate) fn write_back(
+    github: &Snapshot,
+    datakit: &Snapshot,
+    kept: &BTreeSet<ElementId>,
+) -> Diff {
+    let mut diff = Diff::between(github, datakit);
+    // The directory of a commit contains its statuses.
+    let with_commits: BTreeSet<ElementId> = kept
+        .iter()
+        .cloned()
+        .chain(kept.iter().filter_map(|id| match id {
+            ElementId::Status(id) => Some(id.commit.clone().into()),
+            _ => None,
+        }))
+        .collect();
+    diff.retain(|id, _| !with_commits.contains(id));
+    diff
+}
+
+/// Returns the elements that differ between two states of the branch.
+pub(crate) fn changed_ids(new: &Snapshot, old: &Snapshot) -> BTreeSet<ElementId> {
+    let diff = Diff::between(new, old);
+    let updates = diff.updates().map(datakit_github::Element::id);
+    updates.chain(diff.removals().cloned()).collect()
+}
+
+/// Treats elements that may not be read from GitHub as equal on both sides.
+#[derive(Debug)]
+pub(crate) struct Mirror<'c>(pub(crate) &'c Capabilities);
+
+impl Mirror<'_> {
+    /// Returns whether an element may be read from GitHub.
+    pub(crate) fn reads(&self, id: &ElementId) -> bool {
+        self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
+    }
+
+    /// Replaces the elements of `github` that may not be read with those of `datakit`.
+    pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
+        let has_files = |id: &ElementId| {
+            matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_))
+        };
+        let hidden: Vec<ElementId> = github
+            .elements()
+            .map(|element| element.id())
+            .filter(|id| has_files(id) && !self.reads(id))
+            .collect();
+        github.remove(&hidden);
+        for element in datakit.elements() {
+            let id = element.id();
+            if has_files(&id) && !self.reads(&id) && github.repos().contains(id.repo()) {
+                github.insert(element);
+            }
+        }
+    }
+}

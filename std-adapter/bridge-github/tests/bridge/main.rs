@@ -1,0 +1,14 @@
+//! The program against the fake of GitHub and a real database.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
+
+mod apps;
+mod expected;
+mod failures;
+mod import;
+mod limits;
+mod push;
+mod random;
+mod secrets;
+mod setup;
+mod webhooks;
