@@ -28,8 +28,8 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
-/// Returns the new head. The other objects in `new` are the objects that the commit needs and that
-/// are not in the store yet. `start` is the head that the branch had when the transaction began.
+/// Returns the new head. The rest of `new` consists of objects that the commit needs and that are
+/// not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
 /// Concurrent commits to a branch are serialized by the lock on the branch. Another commit
 /// therefore cannot make a merge obsolete while the merge is being computed.
@@ -150,8 +150,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // The commit has already been written, but pass it to the store again, because the reflog
-        // entry contains the commit's message.
+        // Pass the commit to the store again even though it has already been written, because the
+        // reflog entry contains the commit's message.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {

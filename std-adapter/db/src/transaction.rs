@@ -264,9 +264,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file that a client still has open and identifies it by `number`. The file is
-    /// not visible and is never committed. It is kept until it is [forgotten](Transaction::forget)
-    /// or until the transaction ends.
+    /// Keeps a removed file while a client still has the file open. `number` identifies the file,
+    /// which is not visible and is never committed. The file is kept until it is
+    /// [forgotten](Transaction::forget) or until the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -297,7 +297,7 @@ impl Transaction {
     }
 
     /// Returns the paths with unresolved conflicts. The conflicts were found by the last merge or
-    /// the last attempt to commit. Returns `None` if there was no merge and no commit failed
+    /// the last attempt to commit. Returns `None` if there was no merge and no commit has failed
     /// because of a conflict.
     ///
     /// # Errors
@@ -335,7 +335,7 @@ impl Transaction {
     }
 
     /// Computes a [`merge`](Transaction::merge) without changing the tree. To change the tree, call
-    /// [`apply`](Prepared::apply) on the result, which takes little time.
+    /// [`apply`](Prepared::apply) on the result. That call takes little time.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).

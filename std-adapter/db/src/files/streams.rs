@@ -22,8 +22,8 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch and publishes any changes made by other programs that have not been
-    /// detected yet.
+    /// Subscribes to the branch, and publishes any undetected changes that other programs have
+    /// made.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;

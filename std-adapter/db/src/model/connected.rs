@@ -1,11 +1,11 @@
 //! Finds the objects that must be written to the store again before a branch can refer to a commit.
 //! The command `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
-//! Git keeps the objects that are reachable from a ref, but may prune any other object at any time,
-//! such as an object of a removed branch, an object written by a merge, or an old object that a
-//! transaction reuses. The search therefore skips objects that are reachable from a ref, and looks
-//! up all other objects in the store rather than in a cache. Objects that are written again appear
-//! to be new, so `git gc` does not prune them.
+//! Git keeps the objects that are reachable from a ref, but may prune any other object at any time.
+//! For example, it may prune an object of a removed branch, an object written by a merge, or an old
+//! object that a transaction reuses. The search therefore skips objects that are reachable from a
+//! ref, and looks up all other objects in the store rather than in a cache. Objects that are
+//! written again appear to be new, so `git gc` does not prune them.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::model::tree_entry::order_of;
 use crate::model::tree_text::{RawEntry, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// The maximum number of objects that are rewritten without first checking whether they were only
+/// The maximum number of objects that are rewritten without a search for objects that were merely
 /// moved within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
@@ -217,8 +217,8 @@ impl Search<'_> {
         }
     }
 
-    /// Removes objects that `trees` contain at other paths, for example because a large directory
-    /// was renamed.
+    /// Removes objects that also occur in `trees` at other paths, for example because a large
+    /// directory was renamed.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());

@@ -73,7 +73,7 @@ fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
     rest.is_some_and(|rest| ends(rest.split(|byte| *byte == b'\\').next().unwrap_or_default()))
 }
 
-/// Returns whether NTFS treats the name as `special` or one of its short names.
+/// Returns whether NTFS treats the name as `special` or as one of the short names of `special`.
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();

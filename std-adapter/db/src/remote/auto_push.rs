@@ -12,7 +12,7 @@ use super::push::{Push, PushError};
 use super::sanitize::sanitize_url;
 use crate::{BranchName, Database, Id, Result};
 
-/// The default delay between the first change of a branch and the push. Changes that occur during
+/// The default delay between the first change to a branch and the push. Changes that occur during
 /// the delay are included in the same push.
 pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 
@@ -247,7 +247,7 @@ mod tests {
         wait_for_branches(&there, "before nested/one new").await;
         set("before", Some(id), None);
         wait_for_branches(&there, "nested/one new").await;
-        // If the remote no longer has a branch, removing the branch is not an error.
+        // Removing a branch that no longer exists on the remote is not an error.
         git(&there, &["update-ref", "-d", "refs/heads/new"]);
         set("new", Some(id), None);
         set("late", None, Some(id));
@@ -308,8 +308,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Because of the backoff, there were fewer attempts to push the rejected branch than to
-        // push the accepted branch.
+        // Because of the backoff, the rejected branch was pushed less often than the accepted
+        // branch.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

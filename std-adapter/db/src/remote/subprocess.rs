@@ -66,8 +66,8 @@ impl From<io::Error> for GitError {
     }
 }
 
-/// Returns a command that runs `git` without prompts and with English messages. Environment
-/// variables that an outer `git` process has set are removed.
+/// Returns a command that runs `git` without prompts and with English messages. Removes environment
+/// variables that an outer `git` process has set.
 pub(crate) fn git() -> Command {
     let mut git = Command::new("git");
     isolate(&mut git);

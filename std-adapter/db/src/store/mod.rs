@@ -50,7 +50,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Returns whether an object currently exists. The result does not rely on earlier reads,
-    /// because another program may have removed the object since then.
+    /// because another program may have removed the object in the meantime.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the object cannot be looked up.
@@ -192,7 +192,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Allows the objects that were fetched under the name `remote` to be removed.
+    /// Permits the removal of the objects that were fetched under the name `remote`.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).

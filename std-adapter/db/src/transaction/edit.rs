@@ -36,8 +36,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a directory. A directory that is empty when the transaction is committed is not part
-    /// of the commit.
+    /// Creates a directory. If the directory is still empty when the transaction is committed, the
+    /// commit does not contain the directory.
     ///
     /// # Errors
     /// - Returns [`Error::Exists`] if `path` exists.
@@ -152,7 +152,8 @@ impl Transaction {
         Ok(replaced)
     }
 
-    /// Calls `change` with the content of a file, which is charged to the transaction's budget.
+    /// Calls `change` with the content of a file. The content is charged to the transaction's
+    /// budget.
     ///
     /// # Errors
     /// Returns any error that `change` returns. Returns [`Error::NotFound`] if there is no such

@@ -22,8 +22,9 @@ pub(super) struct State {
     pub(super) detached: HashMap<u64, TreeFile>,
     /// The paths at which a merge has left an unresolved conflict.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// The paths at which the last commit conflicted, except for paths that have changed since that
-    /// commit, or `None` if no commit has conflicted.
+    /// The conflicting paths of the most recent commit that failed with a conflict, except for
+    /// paths that have changed since that commit. The value is `None` if no commit has failed with
+    /// a conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
     /// Objects that merges have written and that are not reachable from a branch yet. Another

@@ -13,7 +13,7 @@ use crate::suite::{self, Fixture, TIMEOUT, names};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/conformance.json");
 
-/// Runs all cases, each on a new database, except for those that need `missing`.
+/// Runs each case on a new database, but skips the cases that need `missing`.
 async fn run_all<D: Database>(missing: &str, open: impl AsyncFn() -> Fixture<D>) {
     let table: Value = serde_json::from_slice(&std::fs::read(TABLE).unwrap()).unwrap();
     let cases = table["cases"].as_array().unwrap().iter();

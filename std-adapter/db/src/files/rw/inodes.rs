@@ -185,9 +185,9 @@ impl InodeTable {
         self.touch_parent(to, now);
     }
 
-    /// Records that another tree has replaced the transaction's tree. Inodes for which `stays`
-    /// returns `true` keep their paths, and all other inodes are returned. `stays` receives the
-    /// path of an inode and a flag that is `true` if the inode is a directory.
+    /// Records that another tree has replaced the transaction's tree. Keeps the path of each inode
+    /// for which `stays` returns `true`, and returns all other inodes. `stays` receives the path of
+    /// an inode and a flag that is `true` if the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,

@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether the commit `of` is `ancestor` or one of its descendants.
+/// Returns whether the commit `of` is `ancestor` itself or a descendant of `ancestor`.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
@@ -96,8 +96,8 @@ const STALE: u8 = 4;
 /// the same algorithm.
 ///
 /// The walk ends when all queued commits are stale. At that point, all lowest common ancestors have
-/// been found, even if commit times are wrong. Neither a lowest common ancestor nor any commit on
-/// the way to it becomes stale before it is visited.
+/// been found, even if commit times are wrong. Lowest common ancestors, and all commits on the
+/// paths to them, are visited before they can become stale.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,

@@ -85,7 +85,7 @@ impl Merge<'_> {
         theirs: &TreeDir,
     ) -> Result<()> {
         // If both sides have the directory, a file can conflict with a directory even if one side
-        // has not changed. No such conflict is possible if only one side has the directory.
+        // has not changed. If only one side has the directory, no such conflict is possible.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());

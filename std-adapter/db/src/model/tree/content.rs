@@ -60,8 +60,8 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes for modification and charges them to `space`. If the content is a blob,
-    /// the blob is loaded into memory first.
+    /// Returns the bytes so that they can be modified, and charges them to `space`. If the content
+    /// is a blob, the blob is loaded into memory first.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns

@@ -36,8 +36,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. In this way, syncing many files takes a disk
-/// about as long as syncing a single file.
+/// Syncs files concurrently, with one thread per file. This way, syncing many files takes about as
+/// long as syncing a single file.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {

@@ -93,9 +93,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Calls `write`, and repeats the call while it fails because of a missing directory. The
-    /// staging directory may not have been created yet, or `git gc` may have removed the staging
-    /// directory or an empty object directory.
+    /// Calls `write`, and tries again if `write` fails because a directory is missing. The staging
+    /// directory may not have been created yet, or `git gc` may have removed the staging directory
+    /// or an empty object directory.
     fn retry(
         &self,
         policy: &FilePolicy,

@@ -32,8 +32,8 @@ use crate::{Error, Id, Result};
 const MAX_LOOKUPS: u32 = 64;
 
 /// The minimum age of a modification time that is used to detect changes. A more recent time is
-/// unreliable, because the file system's clock ticks only every few milliseconds, so a second
-/// change within one tick leaves the modification time unchanged.
+/// unreliable. The file system's clock ticks only every few milliseconds, so a second change within
+/// the same tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
 /// Calls `lookup` with a new store for the `objects` directory. Repeats the call if `lookup` finds

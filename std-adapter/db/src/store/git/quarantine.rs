@@ -60,8 +60,8 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // The prefix of the directory's name causes the next server to remove the directory if this
-        // server is killed.
+        // If this server is killed, the next server recognizes the directory by this prefix and
+        // removes it.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
@@ -79,8 +79,8 @@ impl Quarantine {
         fs::write(self.dir.join("config"), config)?;
         let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(self.dir.join("objects/info/alternates"), alternates)?;
-        // Copy the list of shallow commits, so that `git` does not look for the parents of these
-        // commits, which are not stored.
+        // Copy the list of shallow commits, so that `git` does not look for the missing parents of
+        // these commits.
         match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

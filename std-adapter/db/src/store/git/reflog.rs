@@ -29,7 +29,7 @@ pub(super) struct ReflogReason<'a> {
 }
 
 impl ReflogReason<'_> {
-    /// Returns the author and the message of the reflog entry to write when a branch is set to the
+    /// Returns the author and the message to record in the reflog when a branch is set to the
     /// commit `to`.
     fn describe(&self, to: Id) -> (Signature, BString) {
         let commits =

@@ -175,7 +175,7 @@ impl Refs<'_> {
     /// Returns the commits listed in the `shallow` file.
     ///
     /// The `Repository::shallow_commits` function of gix cannot be used, because it caches the list
-    /// and does not detect a new file unless the modification time has increased.
+    /// and rereads the file only if the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {

@@ -59,8 +59,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of all remotes whose names `matches` accepts. The refs need not be locked,
-    /// because no other program updates them.
+    /// Removes the refs of each remote if `matches` returns `true` for the name of the remote. The
+    /// refs need not be locked, because no other program updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

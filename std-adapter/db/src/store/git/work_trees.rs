@@ -1,11 +1,10 @@
 //! Updates the work trees in which a branch is checked out, as `git` does with
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
-//! If only the branch were updated, the index would be outdated, and the next `git commit` in the
-//! work tree would revert the update. Therefore, the index and the files of the work tree are
-//! updated along with the branch. If local changes would be overwritten, the branch is not updated.
-//! The index and the files are updated by the `git` program, which is started only if the branch is
-//! checked out.
+//! Updating only the branch would leave the index stale, and the next `git commit` in the work tree
+//! would revert the update. Therefore, the index and the files of the work tree are updated along
+//! with the branch. If local changes would be overwritten, the branch is not updated. The index and
+//! the files are updated by the `git` program, which is started only if the branch is checked out.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -107,7 +107,8 @@ struct SshPair {
 }
 
 impl SshPair {
-    /// Creates the repositories. The script can refer to their paths as `$here` and `$there`.
+    /// Creates the repositories. The script can refer to the paths of the repositories as `$here`
+    /// and `$there`.
     fn new(name: &str, script: &str) -> SshPair {
         let here = TempRepository::new(&format!("{name}-here"));
         let there = TempRepository::new(&format!("{name}-there"));
