@@ -89,7 +89,7 @@ impl fmt::Display for Ops {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Resource {
-    /// Repositories. The prefix consists of no components, of `USER`, or of `USER` and `REPO`.
+    /// Repositories. The prefix is empty, or consists of `USER` or of `USER` and `REPO`.
     Repo(Prefix),
     /// Pull requests.
     Pr,
@@ -210,7 +210,7 @@ impl Capabilities {
     }
 
     /// Returns whether an operation is allowed for an element. Reading a status also requires
-    /// reading commits.
+    /// permission to read commits.
     #[must_use]
     pub fn allow(&self, op: Op, id: &ElementId) -> bool {
         let ops = match id {

@@ -8,7 +8,7 @@ use datakit_client::db::Change;
 use crate::layout::{Location, locate};
 use crate::{ElementId, PrId, RefId, Repo};
 
-/// An object that a `.dirty` file asks the bridge to read again.
+/// An object that the bridge must read again because the object has a `.dirty` file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirtyId {
     /// Everything in a repository. The repository need not be monitored.

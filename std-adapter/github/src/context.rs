@@ -28,7 +28,7 @@ pub(crate) const STATE: &str = "state";
 pub struct Context(Arc<str>);
 
 impl Context {
-    /// Creates a context from components separated by slashes. An empty text yields the context
+    /// Creates a context from components separated by slashes. Empty text yields the context
     /// `default`.
     ///
     /// # Errors

@@ -142,8 +142,8 @@ impl Parsed {
         parsed
     }
 
-    /// Removes everything that belongs to repositories that are not monitored, except the `.dirty`
-    /// files of these repositories themselves.
+    /// Removes everything that belongs to an unmonitored repository, except for the `.dirty` file
+    /// of the repository itself.
     #[must_use]
     pub fn into_state(self) -> State {
         let Parsed { all: mut snapshot, monitored, mut dirty } = self;

@@ -87,8 +87,8 @@ pub fn dirty(id: &DirtyId) -> Path {
     dir.concat(&path([DIRTY]))
 }
 
-/// Creates a path from names that are valid components. The types that hold names have already
-/// checked this.
+/// Creates a path from names. The types that hold the names have already checked that each name is
+/// a valid path component.
 pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
     Path::from_names(names).unwrap_or_default()
 }

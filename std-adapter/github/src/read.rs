@@ -22,7 +22,7 @@ pub struct State {
     pub dirty: BTreeSet<DirtyId>,
 }
 
-/// Reads the whole tree. Only monitored repositories are read in full.
+/// Reads the state of the branch from a tree. Only monitored repositories are read in full.
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
@@ -65,7 +65,7 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
 /// except that [`State::dirty`] contains only the `.dirty` files that were added since `old` was
 /// read.
 ///
-/// `changes` are the changes from the commit of `old` to the commit of `tree`.
+/// `changes` must contain the changes from the commit of `old` to the commit of `tree`.
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
@@ -110,7 +110,7 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Reads files, and all files in directories, with many concurrent requests. Leaves out paths that
+/// Reads files, and directories recursively, using many concurrent requests. Leaves out paths that
 /// do not exist.
 async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
     let mut running = FuturesUnordered::new();

@@ -34,8 +34,8 @@ impl RefKind {
 }
 
 /// The name of a branch or a tag without the prefix `refs/`, for example `heads/master`. Any name
-/// that Git allows is valid, even if it is not UTF-8, unless a component is longer than 250 bytes.
-/// Clones are cheap.
+/// that Git allows is valid, even if it is not UTF-8, but a component must not be longer than 250
+/// bytes. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::{RefKind, RefName};
@@ -68,7 +68,7 @@ impl RefName {
     ///
     /// # Errors
     /// Returns [`InvalidName`] if the name begins with anything else, or if [`RefName::new`] would
-    /// refuse the rest of the name.
+    /// reject the rest of the name.
     pub fn parse(name: impl AsRef<[u8]>) -> Result<RefName, InvalidName> {
         let name = name.as_ref();
         let mut parts = name.splitn(2, |byte| *byte == b'/');

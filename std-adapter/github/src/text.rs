@@ -45,7 +45,7 @@ impl fmt::Debug for Text {
 }
 
 /// The description of a status: a [`Text`] of at most [`Description::MAX_LEN`] bytes. GitHub
-/// refuses longer descriptions.
+/// rejects longer descriptions.
 ///
 /// ```
 /// # use datakit_github::Description;

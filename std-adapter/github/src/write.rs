@@ -34,16 +34,16 @@ pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch>
     Ok(branch)
 }
 
-/// Applies a diff to the files in a transaction, with many concurrent requests. Removes files
-/// before writing any. Keeps `.dirty` files and unknown files, unless they are in the directory of
-/// a removed commit or pull request.
+/// Applies a diff to the files in a transaction, using many concurrent requests. Removes all
+/// obsolete files before writing new files. Keeps `.dirty` files and unknown files, unless they are
+/// in the directory of a removed commit or pull request.
 ///
 /// # Errors
 /// Returns the first error that the database reports. Abort the transaction after an error, because
 /// some of the files may have been written.
 pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()> {
     remove_all(transaction, removed_paths(diff)).await?;
-    // This is a loop, because a future that contains a closure over these references would not be
+    // Use a loop, because a future that contains a closure over these references would not be
     // `Send`.
     let mut reads = Vec::new();
     for element in diff.updates() {
@@ -66,7 +66,7 @@ pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()
     write_all(transaction, written).await
 }
 
-/// Adds a `.monitor` file to each of the repositories that does not have one. Returns the number of
+/// Adds a `.monitor` file to each of the given repositories that lacks one. Returns the number of
 /// files added.
 ///
 /// # Errors
@@ -134,7 +134,7 @@ async fn remove_all<T: TransactionOps>(
 
 /// Writes files and creates missing directories.
 async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>)>) -> Result<()> {
-    // All directories of a level are created before those of the next level.
+    // All directories at one level are created before the directories at the next level.
     let mut levels: BTreeMap<usize, BTreeSet<Path>> = BTreeMap::new();
     for (path, _) in &files {
         let mut dir = path.parent();
