@@ -1,10 +1,10 @@
-//! Counters of log messages.
+//! Counters for log messages.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// Counters of log messages. Clones share the counters.
+/// Counters for log messages. Clones share the counters.
 #[derive(Debug, Default, Clone)]
 pub struct LogCounters {
     messages: Family<[(&'static str, &'static str); 2], Counter>,

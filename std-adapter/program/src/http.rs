@@ -23,8 +23,8 @@ use tracing::warn;
 
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type, which is the same as in the original server. The text is ASCII, so no charset
-/// is specified.
+/// The content type, which matches the original server. The text is ASCII, so no charset is
+/// specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Additional connections wait until an open
 /// connection is closed.
@@ -57,7 +57,7 @@ impl Endpoint {
         let HttpAddress { host, port } = address;
         let socket = match host {
             Some(host) => TcpListener::bind((host.as_str(), *port)).await,
-            // The IPv6 socket also accepts IPv4 connections, but some systems have no IPv6.
+            // The IPv6 socket also accepts IPv4 connections, but some systems do not support IPv6.
             None => {
                 let any: [SocketAddr; 2] =
                     [(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()];

@@ -24,7 +24,7 @@ const QUEUE_LENGTH: usize = 1024;
 const MAX_LINE: usize = 4096;
 /// The minimum interval between two errors or warnings from the same place in the program.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum time that the program waits, before it exits, for the queue to drain.
+/// The maximum time that the program waits for the queue to drain before exiting.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target of messages about the log itself. Messages with this target are never suppressed.
@@ -86,8 +86,8 @@ impl Lines {
             callsite.suppressed = callsite.suppressed.saturating_add(1);
             self.logs.count_suppressed();
             if callsite.suppressed == 1 {
-                // The error can be ignored: if the queue is full, lines are lost, and the report of
-                // lost lines includes the number of suppressed lines.
+                // Ignore the error. If the queue is full, lines are lost, and the report of lost
+                // lines includes the number of suppressed lines.
                 let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;

@@ -23,7 +23,7 @@ use crate::LogCounters;
 pub struct Source {
     /// The name, for `RUST_LOG` and for directories with level files.
     pub name: &'static str,
-    /// The first letters of the targets of its events.
+    /// The prefix of the targets of events from this source.
     pub target: &'static str,
     /// A description for users.
     pub doc: &'static str,
