@@ -7,8 +7,8 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The fixed number of bytes that is charged for each inode, name or extended attribute in addition
-/// to its content, as an estimate of the space used by tables and headers.
+/// The number of bytes that are charged for each inode, name or extended attribute in addition to
+/// its content. This number is an estimate of the space used by tables and headers.
 const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;

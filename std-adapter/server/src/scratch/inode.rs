@@ -96,7 +96,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names of the inode, which is not used for directories.
+    /// The number of names that refer to the inode. Directories do not use this field.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -243,7 +243,8 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because no other step can fail.
+    /// Sets attributes. The size is set first, because setting the size is the only step that can
+    /// fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;

@@ -17,7 +17,7 @@ const SMALL: usize = 256;
 /// The offset within a page at which a large buffer starts. Buffers from the C library's allocator
 /// start shortly after a page boundary, whereas the kernel copies from and to whole pages. On AMD's
 /// Zen 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's
-/// by 1 to 31 bytes.
+/// offset by 1 to 31 bytes.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
 

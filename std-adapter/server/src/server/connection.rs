@@ -30,8 +30,8 @@ use crate::memory;
 /// The time for which in-flight requests may continue after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The maximum time for removing a connection's remove-on-close files when the connection ends.
-/// After this time, the remaining files are closed but not removed.
+/// The time limit for removing remove-on-close files when a connection ends. After this time, the
+/// remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
