@@ -13,7 +13,7 @@ const FEW: usize = 8;
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The remaining entries of the hash map while calls to `pop` empty it.
+    /// The entries of the hash map that `pop` has not returned yet.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// Returns a session that has attached fid 0.
+    /// Returns a session in which fid 0 refers to the root.
     async fn attached(tree: &Scratch) -> TestSession<'_> {
         let session = Session::new(tree, FidMap::new(100_000), Limits::default());
         ask(&session, &T::Version { msize: 8192, version: "9P2000".into() }).await;

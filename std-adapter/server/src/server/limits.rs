@@ -69,8 +69,8 @@ limits! {
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The time that an attached connection may spend without a request in flight, or `None` for no
-    /// limit.
+    /// The maximum time that an attached connection may remain without a request in flight, or
+    /// `None` for no limit.
     idle_timeout: Option<Duration> = None,
     /// The time after which the server closes a connection whose peer accepts no data.
     write_timeout: Duration = Duration::from_secs(60),
@@ -82,7 +82,7 @@ limits! {
 /// `git` processes, metrics and standard output.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// The number of descriptors that the reactor of each serving thread uses.
+/// The number of descriptors that each serving thread uses for its reactor.
 const DESCRIPTORS_PER_THREAD: u64 = 4;
 
 /// The maximum number of serving threads.
@@ -106,7 +106,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
-/// A permit for one connection from a peer. Dropping the permit releases it.
+/// A permit for one connection from a peer. Dropping this value releases the permit.
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,
@@ -149,7 +149,7 @@ impl Drop for PeerPermit {
 }
 
 /// Maps all addresses of a peer to a single address. The last 64 bits of an IPv6 address are
-/// cleared, because a host usually has a whole /64 network.
+/// cleared, because a host is usually assigned a whole /64 network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

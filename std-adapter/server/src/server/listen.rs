@@ -21,7 +21,7 @@ use crate::io_reason::io_reason;
 use crate::url::Url;
 
 /// The pause after a failed accept. Without the pause, the server would retry in a busy loop until
-/// a descriptor is free.
+/// a descriptor became free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
 /// The idle time before the first keep-alive probe.
@@ -67,7 +67,7 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on an endpoint. Removes an existing socket file if no process listens on it.
+    /// Listens on an endpoint. Removes an existing socket file if no process is listening on it.
     pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
         let with_url = |error: io::Error| match url {
             Url::Tcp { .. } => listen_error(url, error),
@@ -120,8 +120,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, so log only the first of consecutive
-                // failures.
+                // Accepting can fail a hundred times a second, so log only the first failure in a
+                // row.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -150,7 +150,7 @@ impl Listener {
     }
 
     /// Closes the spare descriptor in order to accept a connection, and then closes the connection
-    /// immediately. Otherwise, the client would have to wait until a descriptor is free.
+    /// immediately. Otherwise, the client would wait until a descriptor became free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -224,7 +224,8 @@ pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?)
 }
 
-/// Adds the address, and a hint if the port is in use, to an error from binding a TCP listener.
+/// Adds the address to an error from binding a TCP listener, along with a hint if the port is in
+/// use.
 pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
@@ -260,8 +261,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file if no process listens on it. Leaves a socket that is in use, or a file of
-/// another type, in place, so that binding to the path fails.
+/// Removes a socket file if no process is listening on it. A socket that is in use and a file of
+/// any other type are left in place, so that binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -274,7 +275,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the inherited listening socket whose descriptor has the number `number`. The original
+/// Returns the inherited listening socket with the descriptor number `number`. The original
 /// descriptor stays open when the listener is dropped.
 fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);

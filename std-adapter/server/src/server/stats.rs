@@ -309,8 +309,8 @@ impl Buckets {
 
 /// An observer that counts and times the requests of one connection.
 ///
-/// A request starts and ends in the same worker, and workers are polled one at a time. The index of
-/// the worker therefore identifies the request.
+/// Each worker handles one request at a time, from start to finish, and only one worker is polled
+/// at a time. The index of the worker therefore identifies the request.
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,

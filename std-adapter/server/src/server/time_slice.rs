@@ -29,7 +29,7 @@ const RECEIVED_PER_UNIT: usize = 512;
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
-    /// The queue of this thread.
+    /// The current thread's queue.
     static RUN_QUEUE: Rc<RunQueue> = Rc::default();
 }
 
@@ -58,8 +58,8 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // Wake the connection that is now first in the queue, because no other code does. Waking a
-        // task twice is harmless.
+        // Wake the connection that is now first in the queue, because no other code wakes it.
+        // Waking a task twice is harmless.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }

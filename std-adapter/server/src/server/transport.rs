@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // Poll the socket directly, because the future of its `readable` method contains a list
-        // node of 200 bytes. The list is needed only for several readers.
+        // Poll the socket directly, because the future that its `readable` method returns contains
+        // a list node of 200 bytes, which is useful only if several tasks wait for the same socket.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -113,8 +113,8 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream whose readability can be tested only by reading from it, with a small buffer for the
-/// bytes read. A connection that waits for data needs only this small buffer.
+/// A stream, and a small buffer for the bytes that are read to find out whether the stream is
+/// readable. A connection that waits for data needs only this small buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],

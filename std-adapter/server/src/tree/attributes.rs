@@ -5,7 +5,7 @@ use datakit_core::vfs::{Attr, Time};
 
 /// The attributes of an [`Entry`](super::Entry) that the author of the tree has set.
 ///
-/// The file or directory itself provides all attributes that are not set. The server does not
+/// Attributes that are not set are taken from the file or directory itself. The server does not
 /// enforce permission bits, but the client's kernel may.
 ///
 /// ```
@@ -28,7 +28,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Creates an empty set of attributes, which does not override any attribute.
+    /// Creates an empty set, which does not override any attributes.
     #[must_use]
     pub fn new() -> Attributes {
         Attributes::default()

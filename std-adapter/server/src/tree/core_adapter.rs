@@ -1,4 +1,4 @@
-//! An adapter with which a desktop server can serve a device's files unchanged.
+//! An adapter that lets a desktop server serve a device's files unchanged.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -102,8 +102,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if a request to remove `child` succeeds without removing it. Such entries
-    /// disappear together with their directory, so `rm -r` can remove the directory.
+    /// Returns `true` if a request to remove `child` succeeds without removing it. Such an entry
+    /// disappears together with the directory, so `rm -r` can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
@@ -111,7 +111,7 @@ pub trait Directory: Send + Sync {
 
     /// Removes `child` from this directory. The default implementation asks the child to [remove
     /// itself](Entry::remove) and then calls [`unlink`](Directory::unlink). Override this method if
-    /// the directory alone decides whether an entry can be removed.
+    /// the directory, not the child, decides whether an entry can be removed.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             child.remove().await?;
@@ -156,7 +156,7 @@ impl Directory for Empty {
     }
 }
 
-/// A directory that calls a function to get its entries for every listing and lookup.
+/// A directory that calls a function on every listing and lookup to get its entries.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
@@ -179,8 +179,8 @@ impl<F> fmt::Debug for ListDir<F> {
     }
 }
 
-/// A directory whose entries the program adds and removes. Listings are sorted by name. Clones
-/// refer to the same directory.
+/// A directory whose entries are added and removed by the program. Listings are sorted by name.
+/// Clones refer to the same directory.
 ///
 /// Clients cannot create or rename entries in this directory. Clients can remove an entry if its
 /// own `remove` method succeeds.

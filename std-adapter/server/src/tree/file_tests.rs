@@ -435,8 +435,8 @@ async fn a_log_level_in_several_writes_is_set_once() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // A newline that arrives after a complete level name is ignored, but a newline alone is an
-    // unknown level.
+    // A newline that arrives after a complete level name is ignored, but a newline on its own is
+    // refused as an unknown level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

@@ -64,7 +64,7 @@ impl Kv {
         Kv::with_access(value, false)
     }
 
-    /// Creates a file that clients can only read, even if the value is writable.
+    /// Creates a file that clients can read but not write, even if the value is writable.
     pub fn read_only(value: impl Value + 'static) -> Kv {
         Kv::with_access(value, true)
     }

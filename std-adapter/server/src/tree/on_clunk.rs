@@ -17,13 +17,13 @@ pub struct OnClunk<L> {
 }
 
 struct Hook {
-    /// The number of open files that have not been closed yet.
+    /// The number of guards, one for each open file.
     open: AtomicUsize,
     call: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A guard that increments the number of open files, and decrements this number when dropped.
-/// Dropping the last guard calls the hook.
+/// A guard that increments the number of open files when it is created and decrements the number
+/// when it is dropped. Dropping the last guard calls the hook.
 struct OpenGuard(Arc<Hook>);
 
 impl OpenGuard {

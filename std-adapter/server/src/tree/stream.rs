@@ -20,10 +20,10 @@ pub trait TextSource: Send {
 
 /// An open file that delivers the items of a [`TextSource`].
 ///
-/// A read returns bytes from only one item. After the end of an item, a read may return 0 bytes as
-/// a [flush mark](mark_follows) to signal that no more data is ready. The read after a flush mark
-/// waits for the next item. The offset of a read must be the number of bytes delivered since the
-/// file was opened. A read at an unexpected offset fails with [`Error::Seek`].
+/// A read never returns bytes from more than one item. After the end of an item, a read may return
+/// 0 bytes as a [flush mark](mark_follows) to signal that no more data is ready. The read after a
+/// flush mark waits for the next item. The offset of a read must be the number of bytes delivered
+/// since the file was opened. A read at an unexpected offset fails with [`Error::Seek`].
 pub struct OpenStream<S>(Mutex<StreamReader<S>>);
 
 struct StreamReader<S> {

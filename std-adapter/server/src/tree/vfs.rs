@@ -141,8 +141,8 @@ impl EntryPath {
     }
 }
 
-/// Returns the time when the first tree in this process was created. Entries that have no time of
-/// their own report the time of the first tree.
+/// Returns the time at which the first tree in this process was created. Entries that have no time
+/// of their own report this time.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
     *START.get_or_init(clock::now)
@@ -337,8 +337,8 @@ impl Vfs for Tree {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // A request to change both the mode and the length is refused, because the first change
-            // could succeed and the second could fail.
+            // A request to change both the mode and the length is refused, because the second
+            // change could fail after the first has succeeded.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
