@@ -21,7 +21,7 @@ use crate::gdb;
 use crate::wire_client::WireClient;
 use crate::{TIMEOUT, within};
 
-/// The pause between two attempts to connect.
+/// The pause between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;

@@ -202,7 +202,7 @@ impl Connection {
     }
 
     /// Opens a file once, reads the given pieces, and returns their concatenation. Each piece is
-    /// given by its offset and the number of bytes.
+    /// specified by its offset and its length in bytes.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =

@@ -1,4 +1,5 @@
-//! The part of gdb's remote protocol that makes the processor in QEMU continue at another address.
+//! The part of gdb's remote protocol that is needed to make the processor in QEMU continue at
+//! another address.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -29,8 +29,8 @@ const O_RDWR: u32 = 2;
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid of files that
-/// are clunked right after use.
+/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid used for files
+/// that are clunked right after use.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -92,7 +92,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`. Does nothing if the tree can answer only with a future.
+    /// Reads through `try_answer_now`. Does nothing if the tree cannot answer without a future.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }

@@ -150,7 +150,7 @@ fn qemu_flush_cancels_a_blocked_read() {
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
-/// Creates fids, starting with fid 1, until the board refuses to create another one. Returns the
+/// Creates fids, starting with fid 1, until the board refuses to create another fid. Returns the
 /// number of fids created.
 fn use_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {

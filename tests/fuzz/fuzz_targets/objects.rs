@@ -1,6 +1,6 @@
-//! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry of a tree may
-//! refer to a file outside the directory. It must be possible to encode a decoded commit and decode
-//! the result.
+//! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry of a decoded
+//! tree may refer to a file outside the directory that the tree describes. Encoding a decoded
+//! commit must yield a commit that can be decoded again.
 //!
 //! The input consists of two objects, preceded by a two-byte field that contains the length of the
 //! first object. Each object is decoded both as a commit and as a tree. If both objects are valid

@@ -1,4 +1,4 @@
-//! A program that runs the fake of GitHub: `github_fake [ADDRESS]`.
+//! Runs the fake GitHub server: `github_fake [ADDRESS]`.
 //!
 //! Prints the root URLs of the API and of the control interface, one per line. Serves until
 //! standard input is closed.

@@ -20,7 +20,7 @@ const LONGEST: i64 = 600;
 const TOLERANCE: i64 = 60;
 
 impl Actor {
-    /// Returns the login that responses and events contain.
+    /// Returns the login by which responses and events identify this caller.
     pub(crate) fn login(&self, world: &World) -> String {
         let app = match self {
             Actor::User(login, _) => return login.clone(),

@@ -28,7 +28,8 @@ impl Call {
         self.params.iter().find(|(param, _)| *param == name).map_or("", |(_, value)| value)
     }
 
-    /// Returns a numeric parameter of the path. Returns the error 404 if the text is not a number.
+    /// Returns a numeric parameter of the path. Returns a 404 error if the parameter is not a
+    /// number.
     pub(crate) fn number(&self, name: &str) -> Result<u64, Reply> {
         self.param(name).parse().map_err(|_| Reply::not_found())
     }

@@ -1,4 +1,4 @@
-//! Check runs and check suites. Only GitHub Apps may write them.
+//! Check runs and check suites, which only GitHub Apps may create and change.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ fn announce(world: &mut World, call: &Call, run: &Run, new: bool) {
     }
 }
 
-/// Updates a run with the values in a body.
+/// Updates a run with the values in a request body.
 fn change(run: &mut Run, body: &Map<String, Value>, now: i64) -> Result<(), Reply> {
     run.name = text(body, "name")?.unwrap_or(run.name.clone());
     run.details_url = text(body, "details_url")?.or(run.details_url.take());

@@ -10,7 +10,7 @@ use super::state::World;
 /// The maximum length of a comment, in characters.
 const LONGEST: usize = 65_536;
 
-/// `GET /repos/{owner}/{repo}/issues/{issue_number}/comments`, oldest first.
+/// `GET /repos/{owner}/{repo}/issues/{issue_number}/comments`. Lists the comments, oldest first.
 pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let number = call.number("issue_number")?;

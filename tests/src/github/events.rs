@@ -211,7 +211,7 @@ pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender
 fn pull_body(world: &World, id: u64, number: u64, action: &str) -> Value {
     let repo = world.repo(id);
     let mut pull = json::pull::full(world, &world.urls, repo, &repo.pulls[&number]);
-    // Events never contain this state, because GitHub computes it later.
+    // Events never show whether the pull request can be merged, because GitHub computes this later.
     pull["mergeable"] = Value::Null;
     pull["mergeable_state"] = "unknown".into();
     json!({ "action": action, "number": number, "pull_request": pull })

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call has no effect. The response has this status and contains an HTML page, as GitHub's
-    /// proxies send for the statuses 502, 503 and 504.
+    /// The call has no effect. The response has this status and contains an HTML page like the
+    /// pages that GitHub's proxies send with the statuses 502, 503 and 504.
     Status(u16),
     /// The call has no effect. The response reports that the secondary rate limit was exceeded.
     Abuse {

@@ -76,7 +76,7 @@ impl GitHub {
     }
 
     /// Registers a GitHub App with all permissions that the fake supports. Returns the number of
-    /// the app. The private key of the app is [`GitHub::app_key`].
+    /// the app. [`GitHub::app_key`] returns the private key of the app.
     pub fn create_app(&self, slug: &str) -> u64 {
         let all = [
             "administration",
@@ -162,7 +162,7 @@ impl GitHub {
         self.shared.change(|world| world.outbox.fault(event, fault, times));
     }
 
-    /// Removes all faults and delivers the events that are held back until a later event.
+    /// Removes all faults and delivers any events that are being held back.
     pub fn heal(&self) {
         self.shared.change(|world| {
             world.faults.clear();
@@ -182,8 +182,8 @@ impl GitHub {
         self.shared.change(|world| world.limits.points = points);
     }
 
-    /// Uses up the primary rate limit of each token that has made a call, except for `left` calls.
-    /// The limit is reset after `time`.
+    /// Uses up the primary rate limit of each token that has made a call, leaving `left` calls. The
+    /// limit is reset after `time`.
     pub fn exhaust(&self, left: u32, time: Duration) {
         self.shared.change(|world| {
             let now = world.now();
@@ -240,13 +240,12 @@ impl GitHub {
     }
 
     /// Returns the number of events that were lost because the queue was full. A test that expects
-    /// all events checks that this number is 0.
+    /// to receive all events should check that this number is 0.
     pub fn lost(&self) -> u64 {
         self.shared.world.lock().outbox.lost
     }
 
-    /// Waits until all events are delivered, including events that are held back until a later
-    /// event.
+    /// Waits until all events have been delivered, including any events that are being held back.
     pub async fn settle(&self) {
         self.until("all events are delivered", |github| {
             let mut world = github.shared.world.lock();

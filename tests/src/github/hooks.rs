@@ -77,7 +77,7 @@ fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Updates a webhook with the values in a body.
+/// Updates a webhook with the values in a request body.
 fn change(hook: &mut Hook, body: &Map<String, Value>) -> Result<(), Reply> {
     if let Some(config) = body.get("config").and_then(Value::as_object) {
         hook.url = text(config, "url")?.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A fake GitHub server for testing bridges. The server offers the REST API for repositories, and
-//! webhooks.
+//! A fake GitHub server for testing bridges. The server offers the REST API for repositories and
+//! delivers webhooks.
 //!
 //! [`Fake::start`] serves the API on a free port. A test changes the state through [`Repository`],
 //! as a person would on the website, and each change emits the same events as on GitHub. Tests can
@@ -63,9 +63,9 @@ use shared::Shared;
 use state::World;
 use urls::Urls;
 
-/// A running fake of GitHub. Dropping this value closes all connections and stops the thread.
+/// A running fake GitHub server. Dropping this value closes all connections and stops the thread.
 ///
-/// A `Fake` dereferences to [`GitHub`], which contains the methods for all other tasks.
+/// A `Fake` dereferences to [`GitHub`], which provides all other methods.
 pub struct Fake {
     github: GitHub,
     stop: Option<oneshot::Sender<()>>,

@@ -82,8 +82,8 @@ impl Outbox {
         self.faults.push((event.into(), fault, times));
     }
 
-    /// Puts the events that were held back until a later event back into the queue. Returns whether
-    /// the queue then contains any events.
+    /// Moves the events that are being held back into the queue. Returns whether the queue then
+    /// contains any events.
     pub(crate) fn release(&mut self) -> bool {
         self.waiting.extend(self.held.drain(..));
         !self.waiting.is_empty()

@@ -57,7 +57,7 @@ pub struct Tag {
 pub struct Pull {
     /// The identifier, which is unique in the fake.
     pub id: u64,
-    /// The number in the repository.
+    /// The number, which is unique in the repository.
     pub number: u64,
     /// The author's login.
     pub user: String,

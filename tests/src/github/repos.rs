@@ -81,7 +81,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     Reply::ok(full(world, call))
 }
 
-/// Renames a repository. The old name is redirected to the new name until another repository gets
+/// Renames a repository. The old name is redirected to the new name until another repository takes
 /// the old name.
 pub(crate) fn rename(world: &mut World, id: u64, name: &str) -> Result<(), Reply> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -108,7 +108,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Answer {
     Reply::empty()
 }
 
-/// Removes a repository and all its names.
+/// Removes a repository and all of its current and former names.
 pub(crate) fn remove(world: &mut World, id: u64) {
     world.repos.remove(&id);
     world.names.retain(|_, named| *named != id);

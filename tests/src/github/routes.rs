@@ -95,7 +95,8 @@ pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
         segments.splice(0..2, ["repos".into(), repo.owner.clone(), repo.name.clone()]);
         call.path = format!("/{}", segments.join("/"));
     }
-    // Without a ref, the call lists all refs, with or without a trailing slash.
+    // If the path contains no ref, the call lists all refs, whether or not the path ends with a
+    // slash.
     if segments.len() == 5 && segments.ends_with(&["git".into(), "matching-refs".into()]) {
         segments.push(String::new());
     }
@@ -174,7 +175,8 @@ fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
 }
 
 /// Returns a redirect to the URL that identifies the repository by its number. For reads, the
-/// redirect is permanent. For writes, the status requires clients to use the same method again.
+/// redirect is permanent. For writes, the status requires the client to repeat the request with the
+/// same method.
 fn moved(call: &Call, id: u64) -> Reply {
     let rest: String = call.path.split('/').skip(4).map(|part| format!("/{part}")).collect();
     let query: Vec<_> =

@@ -42,7 +42,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The base path of the API on an Enterprise server.
 pub(crate) const ENTERPRISE: &str = "/api/v3";
 
-/// Answers requests. If an error is returned, the connection is closed.
+/// Answers requests. If `answer` returns an error, the connection is closed.
 pub(crate) trait Answers: Clone + Send + 'static {
     fn answer(
         self,
@@ -120,7 +120,7 @@ impl Answers for Api {
 }
 
 impl Api {
-    /// Performs the call, unless a fault prevents this, and logs the call.
+    /// Performs the call, unless a fault prevents it, and writes the call to the log.
     fn reply(
         &self,
         call: &mut Call,

@@ -76,7 +76,7 @@ fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // From one commit to the next, the time stays the same, increases or decreases. Some commits
+    // The time may stay the same, increase or decrease from one commit to the next. Some commits
     // are merges.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;

@@ -1,4 +1,4 @@
-//! Tests that read the reason why a command failed from the command's file.
+//! Tests for the reason that a command file contains after a command has failed.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

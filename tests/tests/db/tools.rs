@@ -299,8 +299,8 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
         );
     }
 
-    // Writable files and directories have write bits. Files and directories in read-only trees also
-    // have write bits, because Git checks them out as writable.
+    // Writable files and directories have write bits. Even in read-only trees, files and
+    // directories have write bits, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

@@ -315,8 +315,8 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An error is allowed only if the reply may have no room for the next entry. Every
-            // entry fits into 100 bytes.
+            // An error is allowed only if the next entry might not fit into the reply. Every entry
+            // fits into 100 bytes.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {

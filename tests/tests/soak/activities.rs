@@ -80,8 +80,8 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // If a value has no newline, the board may not recognize its end until the clunk. In that
-        // case, the clunk returns the error.
+        // If a value has no newline, the board might not recognize the end of the value until the
+        // clunk. In that case, the clunk returns the error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
@@ -189,7 +189,7 @@ fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     }
 }
 
-/// Reads the next `count` deliveries of a stream.
+/// Reads the next `count` deliveries from a stream.
 fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String> {
     client.open_path(1, path, 0);
     let (mut offset, mut texts, mut text) = (0, Vec::new(), Vec::new());
@@ -205,7 +205,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Parses the time at the start of a line and returns the time in milliseconds.
+/// Returns the time at the start of a line, in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }

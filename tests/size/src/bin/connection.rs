@@ -1,5 +1,5 @@
-//! Defines one symbol for each part of a connection's state in RAM. The size of the symbol is the
-//! size of the part. The program itself does nothing.
+//! Defines one symbol for each part of a connection's state in RAM. Each symbol has the same size
+//! as the part that it represents. The program itself does nothing.
 #![no_std]
 #![no_main]
 

@@ -25,7 +25,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// The address of a server, and the paths of the server's files that the benchmark uses.
+/// The address of a server, and the paths of the files on the server that the benchmark uses.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The address in the form HOST:PORT, or the path of a Unix socket.
@@ -83,8 +83,8 @@ impl BenchClient {
         fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Return the frame after the loop, because the borrow checker rejects a loop that returns
-        // it.
+        // Return the frame after the loop, because the borrow checker does not allow returning it
+        // from inside the loop.
         while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }

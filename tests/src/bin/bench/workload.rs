@@ -76,8 +76,8 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The base of the fids that operations walk to. An operation's fid is the sum of this number and
-/// its tag.
+/// The base of the fids that operations walk to. An operation's fid is the sum of this base and the
+/// operation's tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).

@@ -74,8 +74,8 @@ pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Valu
     value
 }
 
-/// Returns one of the two branches. If the branch belongs to another owner, it is in a fork. The
-/// fake has no forks, so the result is the one that GitHub gives for a deleted fork.
+/// Returns the head branch or the base branch. A branch of another owner is in a fork. The fake has
+/// no forks, so this function reports the fork as deleted.
 fn end(world: &World, urls: &Urls, repo: &Repo, owner: &str, branch: &str, sha: &str) -> Value {
     let here = owner == repo.owner;
     json!({
