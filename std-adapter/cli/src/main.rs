@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Rust programs ignore SIGPIPE by default. Terminate with SIGPIPE instead, as other
-            // Unix commands do.
+            // Rust programs ignore SIGPIPE by default. Let SIGPIPE terminate the process instead,
+            // as in other Unix commands.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }

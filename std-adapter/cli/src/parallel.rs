@@ -13,7 +13,7 @@ use crate::error::{CliError, CliResult};
 
 /// The maximum number of files that a command processes concurrently.
 const MAX_FILES: usize = 32;
-/// The maximum number of directories that a command processes concurrently, not counting their
+/// The maximum number of directories that a command processes concurrently, excluding their
 /// parents.
 const MAX_DIRS: usize = 8;
 /// The maximum number of directory fids that a command keeps open.
@@ -32,8 +32,7 @@ pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
 /// An error that may indicate that the server is out of resources.
 pub(crate) trait MaybeExhausted {
-    /// Returns whether the server refused a request because it is out of fids, open files or
-    /// workers.
+    /// Returns whether a request failed because the server is out of fids, open files or workers.
     fn is_exhausted(&self) -> bool;
 }
 
@@ -124,9 +123,9 @@ impl Batch {
         self.spawn(permit, work)
     }
 
-    /// Starts processing a directory in the background, or processes it right away if [`MAX_DIRS`]
-    /// directories are in progress. Waiting for another directory to finish could cause a deadlock,
-    /// because the other directory's task may itself be waiting.
+    /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
+    /// progress, processes it in the calling task instead. Waiting for another directory to finish
+    /// could cause a deadlock, because the other directory's task may itself be waiting.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.

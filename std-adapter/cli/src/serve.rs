@@ -177,8 +177,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// The maximum time that the server waits for commits in progress before it exits. This limit is
-/// longer than a commit waits for other programs.
+/// The maximum time that the server waits for commits in progress before it exits. The limit
+/// exceeds the time that a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status for SIGINT
@@ -284,7 +284,8 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// The maximum time that the server waits for standard output to be read before it starts serving.
+/// The maximum time that the server waits for a reader of its standard output before it starts
+/// serving.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If standard output is not read in time, the server starts serving anyway.

@@ -201,7 +201,7 @@ fn cp_refuses_every_link_in_the_target() {
             refused(":d", &place);
         }
     }
-    // First test a link in the middle of a relative path and then links below the target.
+    // Test a link in the middle of a relative path first, and then links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();

@@ -1,4 +1,4 @@
-//! Tests with repositories that have missing or damaged objects. Every command reports the affected
+//! Tests for repositories with missing or damaged objects. Every command reports the affected
 //! objects and still shows or copies the others.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

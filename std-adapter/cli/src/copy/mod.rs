@@ -115,7 +115,7 @@ impl Copier {
         }
     }
 
-    /// Copies the files and subdirectories of a directory concurrently, and then its links.
+    /// Copies the files and subdirectories in a directory concurrently and then creates its links.
     fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
         Box::pin(async move {
             check_depth(&from)?;
@@ -195,7 +195,8 @@ impl Copier {
         match staging {
             Staging::InPlace(part) => finish(sink.close(&place).await, part, &self.client).await?,
             Staging::Renamed(part) => {
-                // In 9P2000.u, a file can be renamed without another walk only while it is open.
+                // Rename the file before closing it. In 9P2000.u, renaming a closed file requires
+                // another walk.
                 let renamed = to.publish(&self.client, &self.renames, &sink, part.part()).await?;
                 sink.close(&place).await?;
                 if renamed {
@@ -291,8 +292,8 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // Links cannot be read in this dialect. Call `stat` first, so that a damaged link
-                // is reported as such.
+                // The 9P2000 dialect cannot read links. Call `stat` first, because its error
+                // describes a damaged link.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await

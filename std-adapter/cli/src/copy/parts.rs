@@ -50,7 +50,7 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard that holds no file.
+    /// Returns a guard that tracks no file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }
@@ -74,7 +74,7 @@ pub(super) struct PartGuard {
 }
 
 impl PartGuard {
-    /// Returns the guarded file, if any.
+    /// Returns the tracked file, if any.
     pub(super) fn part(&self) -> Option<&Part> {
         self.entry.as_ref().map(|(_, part)| part)
     }

@@ -39,8 +39,7 @@ pub(super) enum TargetDir {
 }
 
 /// The fid of a directory on the server. Keeping the fid avoids a walk to the directory for each
-/// file. The value is `None` if the command or the server has reached its limit on the number of
-/// fids.
+/// file. The value is `None` if the command or the server cannot keep another fid open.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
 /// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
@@ -104,7 +103,7 @@ impl Destination {
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
         Ok(match destination {
-            // A source such as `/` or `..` has no name to give to the copy, so the source's
+            // A source such as `/` or `..` has no final component to name the copy after, so its
             // contents are copied directly into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
@@ -212,8 +211,8 @@ pub(super) enum Staging {
     /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
     /// The file is written in place because it cannot be replaced. For example, the file may be a
-    /// device, or its directory may not allow new files. The guard contains the file if this
-    /// command created the file.
+    /// device, or its directory may not allow new files. The guard tracks the file only if this
+    /// command created it.
     InPlace(PartGuard),
 }
 
@@ -316,7 +315,7 @@ impl Target {
         }
     }
 
-    /// Opens the target itself, which must be on the server, without a temporary name.
+    /// Opens the target itself instead of a temporary file. The target must be on the server.
     pub(super) async fn open_in_place(
         &self,
         client: &Client,

@@ -78,8 +78,8 @@ async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> 
     transaction.create_file(path, &content.bytes, content.executable).await.map_err(at(path))
 }
 
-/// Returns whether the transaction's tree equals the tree of the first parent, or is empty if there
-/// are no parents.
+/// Returns whether the transaction's tree equals the tree of its first parent. If the transaction
+/// has no parents, returns whether the tree is empty.
 async fn is_unchanged(transaction: &Transaction) -> datakit_client::db::Result<bool> {
     match transaction.parents().await?.first() {
         Some(head) => Ok(transaction.diff(head).await?.is_empty()),

@@ -29,8 +29,8 @@ impl Commits {
     }
 }
 
-/// A breadth-first walk through the ancestors. The walk cannot be ordered by date, because servers
-/// that do not provide the history as a file send no dates.
+/// A breadth-first walk through the ancestors. The walk is not ordered by date, because a server
+/// that does not provide the history as a file does not send dates either.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

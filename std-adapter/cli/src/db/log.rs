@@ -73,8 +73,8 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether the commit changes at least one of the paths relative to every parent. Changes
-/// below a path count as changes to that path.
+/// Returns whether the commit differs from each of its parents at or below at least one of the
+/// paths.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

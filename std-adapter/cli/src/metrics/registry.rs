@@ -56,7 +56,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters and makes the server start measuring how long requests take.
+    /// Registers the counters and starts the measurement of request durations in the server.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
         // The first call to `durations` starts the measurement.

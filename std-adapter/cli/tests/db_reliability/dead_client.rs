@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, short_or_full};
 
-/// The first bytes of a Twrite message of 200 bytes.
+/// The first bytes of a 200-byte Twrite message.
 const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
 /// A client whose connection is closed in the middle of a message once `cut` is signalled.

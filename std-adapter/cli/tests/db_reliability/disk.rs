@@ -1,4 +1,4 @@
-//! Tests with full and read-only disks.
+//! Tests for full and read-only disks.
 
 use std::fs::File;
 use std::io::Write;
@@ -40,7 +40,7 @@ impl Disk {
         file.metadata().unwrap().len().next_multiple_of(PAGE)
     }
 
-    /// Shrinks the file that fills the disk to `filled` bytes.
+    /// Truncates the file that fills the disk, leaving `filled` bytes.
     fn shrink(&self, filled: u64) {
         File::options().write(true).open(self.filler()).unwrap().set_len(filled).unwrap();
     }
@@ -101,8 +101,8 @@ async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // Free one more page in each iteration. The disk lacks space first for the file, and later for
-    // its directories, the commit and the branch.
+    // Free one more page in each iteration. At first the file itself does not fit on the disk.
+    // Later the file fits, but its directories, the commit or the branch do not.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;

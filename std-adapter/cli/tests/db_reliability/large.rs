@@ -1,4 +1,4 @@
-//! Tests with repositories that contain 100,000 files or 50,000 commits.
+//! Tests for repositories that contain 100,000 files or 50,000 commits.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! Tests that commit with `git` while clients commit to the same branch and the repository is
-//! repacked.
+//! Tests that use `git` to commit while clients commit to the same branch and the repository is
+//! being repacked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -118,8 +118,8 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Disable cruft packs. With cruft packs, `git gc` would move new unreachable objects to such a
-    // pack, `git repack -ad` would drop the pack, and `git` would lose its own commits.
+    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack,
+    // `git repack -ad` would drop the pack, and `git` would lose its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }

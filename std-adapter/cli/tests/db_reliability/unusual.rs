@@ -1,4 +1,4 @@
-//! Tests with unusual names, entries and repositories.
+//! Tests for unusual names, entries and repositories.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Change, Error, Path};
