@@ -1,8 +1,9 @@
-//! Prints the configuration of a program, and each change to it.
+//! Prints the configuration of a program and every later change.
 //!
-//! A field takes its value from the branch `master`, or from the defaults, which the program writes
-//! to the branch `defaults`. The program shows the values in effect in the branch `state`. It can
-//! be started before the server, and it goes on when the server restarts:
+//! Each field is looked up first in the branch `master` and then in the branch `defaults`, to which
+//! the program writes the default values. The program writes the effective values to the branch
+//! `state`. The program can be started before the server, and it reconnects when the server
+//! restarts:
 //!
 //! ```sh
 //! cargo run -p datakit-client --example config -- tcp://127.0.0.1:5640 &
@@ -21,8 +22,8 @@ use datakit_client::db::Result;
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5640".to_owned());
     let url: Url = url.parse()?;
-    // Wait for the server. Programs that only read their configuration need nothing more than this
-    // reader and its values.
+    // Wait for the server. A program that never changes its configuration needs only a
+    // `ConfigReader` and not a `Record`.
     ConfigReader::follow(url.clone(), "master")?.ready().await;
     let settings = Settings::open(url).await?;
     loop {

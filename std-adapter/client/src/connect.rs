@@ -38,9 +38,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order, and 128 KiB of data
-    /// per message. The time limit for connecting is 10 seconds. The client attaches as the user
-    /// and group of this process if the standard library can determine them.
+    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order. A message can carry
+    /// 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches as the
+    /// user and group of this process if the standard library can determine them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -116,8 +116,9 @@ impl Options {
         self
     }
 
-    /// Sets the time limit for connecting, from the address lookup to the attach. Later requests
-    /// have no time limit. For example, a read from a stream waits until the server replies.
+    /// Sets the time limit for connecting, which covers all steps from the address lookup to the
+    /// attach. Later requests have no time limit. For example, a read from a stream waits until the
+    /// server replies.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Options {
         self.timeout = limit;

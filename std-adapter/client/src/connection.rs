@@ -61,7 +61,7 @@ impl Connection {
         self.submit(message)?.await
     }
 
-    /// Renames the file of `fid` without moving it to another directory.
+    /// Renames the file that `fid` refers to within its directory.
     pub(crate) async fn set_name(self: &Arc<Self>, fid: FidNumber, name: &[u8]) -> Result<()> {
         if self.dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));

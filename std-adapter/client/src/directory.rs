@@ -18,7 +18,7 @@ const MAX_NAMES: usize = 1 << 20;
 /// The maximum encoded size of a listing, in bytes.
 const MAX_LISTING: usize = 1 << 28;
 
-/// A [`Stream`] of a directory's entries, except `.` and `..`, in the server's order.
+/// A [`Stream`] of a directory's entries, except `.` and `..`, in the order sent by the server.
 ///
 /// The stream ends after the first error. The stream yields [`Error::TooLong`] if the listing
 /// exceeds a million names or 256 MiB, and [`Error::Protocol`] if the listing jumps back to an

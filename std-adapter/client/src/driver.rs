@@ -18,7 +18,8 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A buffer size, in bytes, that is large enough for most messages, excluding their data.
+/// A buffer size, in bytes, that is large enough for most messages, not counting the file data they
+/// carry.
 const USUAL_SIZE: usize = 1024;
 
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
@@ -227,8 +228,8 @@ impl DriverState {
         }
     }
 
-    /// Applies the effect of the reply to a request that its caller has dropped. `frame` is `None`
-    /// if the request was flushed before a reply arrived.
+    /// Applies the effect of a reply whose request has been dropped by the caller. `frame` is
+    /// `None` if the request was flushed before a reply arrived.
     pub(super) fn apply(&mut self, on_reply: OnReply, frame: Option<&[u8]>) {
         match on_reply {
             OnReply::Nothing => {}
@@ -257,8 +258,8 @@ impl DriverState {
     }
 }
 
-/// Returns `true` if the reply in `frame` confirms that the new fid was created. The request was a
-/// Tattach or a Twalk with `names` names.
+/// Returns `true` if the reply in `frame` confirms that the new fid was created. The request must
+/// be a Tattach, or a Twalk with `names` names.
 pub(super) fn creates_fid(frame: &[u8], names: u16) -> bool {
     match wire::kind(frame) {
         RATTACH => true,
@@ -351,7 +352,8 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. Imposes no time limit on a slow server while any handle exists.
+/// Writes and flushes `batch`. A slow server is subject to no time limit until the last handle is
+/// dropped.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

@@ -141,7 +141,8 @@ impl File {
         Writes::new(&self.open, offset)
     }
 
-    /// Reads all entries of an open directory, except `.` and `..`, in the server's order.
+    /// Reads all entries of an open directory, except `.` and `..`, in the order sent by the
+    /// server.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
@@ -198,7 +199,7 @@ impl File {
     }
 
     /// Waits for writes in flight, then closes the file and waits for the server's confirmation.
-    /// Writes to some files take effect only when the file is closed.
+    /// For some files, writes take effect only when the file is closed.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refused a pending write or the clunk. The file is

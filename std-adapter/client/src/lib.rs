@@ -228,7 +228,7 @@ impl Client {
         self.walk(path).await?.stat().await
     }
 
-    /// Reads all entries of a directory, except `.` and `..`, in the server's order.
+    /// Reads all entries of a directory, except `.` and `..`, in the order sent by the server.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a

@@ -1,4 +1,4 @@
-//! Requests on an open fid, shared by [`File`](super::File) and all other types that read or write
+//! Requests on an open fid, used by [`File`](super::File) and all other types that read or write
 //! files.
 
 use std::pin::Pin;
@@ -123,8 +123,8 @@ impl OpenFile {
     }
 }
 
-/// Returns the length, in bytes, up to which a file may be read or written ahead. Returns 0 for a
-/// file without a version, because the server generates its content on each read.
+/// Returns the length, in bytes, up to which reads or writes of a file may be pipelined. Returns 0
+/// for a file without a version, because the server generates its content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -67,15 +67,16 @@ impl TagPool {
         Ok(Tag(number))
     }
 
-    /// Marks a request as abandoned and being flushed. The tag remains in use until
-    /// [`TagPool::flushed`] is called.
+    /// Records that the caller has dropped a request and that the request is being flushed. The tag
+    /// remains in use until [`TagPool::flushed`] is called.
     pub(crate) fn start_flush(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Flushing(Some(on_reply)));
         }
     }
 
-    /// Marks a request as having no waiting caller. The tag remains in use until the reply arrives.
+    /// Records that no caller is waiting for the reply to a request. The tag remains in use until
+    /// the reply arrives.
     pub(crate) fn detach(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Background(on_reply));

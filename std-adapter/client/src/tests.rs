@@ -368,7 +368,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as the waker of an executor may.
+/// A waker that owns a request, as an executor's waker may.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

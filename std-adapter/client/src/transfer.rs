@@ -28,7 +28,7 @@ pub(crate) struct ReadAhead {
     pending: VecDeque<PendingRead>,
     /// The offset of the next read.
     next: u64,
-    /// The offset up to which reads may be sent ahead.
+    /// The offset up to which reads may be pipelined.
     length: u64,
     /// The offset and size of the part missing from the last reply, if any. The missing part is
     /// requested before any new data.

@@ -1,4 +1,4 @@
-//! Tests of configurations on a server that restarts.
+//! Tests for configurations on a server that restarts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, future).await.unwrap()
 }
 
-/// A database that is served, possibly by several servers one after the other.
+/// A database and the server that provides it, which can be stopped and replaced by a new server.
 struct Served {
     database: Opened,
     url: Url,
@@ -38,7 +38,7 @@ impl Served {
         served
     }
 
-    /// Starts a server at the same address as the last one.
+    /// Starts a server, reusing the address of the previous server.
     async fn serve(&mut self) {
         let server =
             Server::bind(std::slice::from_ref(&self.url), Limits::default()).await.unwrap();
@@ -98,7 +98,8 @@ async fn watched_values_survive_a_restart_of_the_server() {
 
     write(&master, "slirp/mtu", " 9000\n").await;
     assert_eq!(within(mtu.changed()).await, 9000);
-    // The same value in another spelling, a change elsewhere and a text that is not a number.
+    // Only the last of these writes changes the value. The key then contains invalid text, so the
+    // value is the default.
     write(&master, "slirp/mtu", "9000").await;
     write(&master, "elsewhere", "x").await;
     write(&master, "slirp/mtu", "large").await;
@@ -113,7 +114,7 @@ async fn watched_values_survive_a_restart_of_the_server() {
     write(&served.branch("master").await, "slirp/host", "10.0.0.1").await;
     assert_eq!(within(host.changed()).await, "10.0.0.1");
 
-    // An absent key has the default, and a directory counts as absent.
+    // The default is used if the key does not exist or is a directory.
     remove(&direct, "slirp/mtu").await;
     assert_eq!(within(mtu.changed()).await, 1500);
     write(&direct, "slirp/mtu", "9000").await;
@@ -134,7 +135,7 @@ async fn a_reader_waits_for_a_server_that_starts_later() {
     served.serve().await;
     within(config.ready()).await;
     assert!(enabled.get());
-    // Keys can be added at any time, and the branch may get its first commit later.
+    // A value can be added even if the branch has no commits yet.
     let mut name = config.value(path("name"), String::new());
     write(&served.branch("master").await, "name", "probe").await;
     assert_eq!(within(name.changed()).await, "probe");
@@ -197,7 +198,7 @@ async fn a_record_has_defaults_settings_and_a_state() {
     record.seal().await.unwrap();
     assert_eq!((ipv6.get().0, proxy.get().0.as_deref()), (false, Some("http://proxy")));
 
-    // A text that is not a number counts as the default, and `None` removes the key.
+    // Invalid text is replaced with the default, and setting `None` removes the key.
     write(&master, "app/net/mtu", "large").await;
     record.set("no proxy", &proxy, None).await.unwrap();
     record.seal().await.unwrap();
@@ -220,7 +221,7 @@ async fn an_upgrade_replaces_the_defaults_and_keeps_the_settings() {
     assert_eq!((mtu.get().0, ttl.get().0), (1500, 32));
     assert!(!old.upgrade(1).await.unwrap());
 
-    // A newer program declares other defaults, which count only after the upgrade.
+    // A newer program declares different defaults, which take effect only after the upgrade.
     let new = open().await.unwrap();
     let [mtu, ttl] = [new.field("mtu", 9000).await.unwrap(), new.field("ttl", 255).await.unwrap()];
     assert_eq!((mtu.get().0, ttl.get().0), (1500, 32));

@@ -101,8 +101,8 @@ impl<T: FieldType> Field<T> {
         Arc::clone(&self.0) as Arc<dyn AnyField>
     }
 
-    /// Returns the value that was current when the record was last read, and the version in which
-    /// the value last changed.
+    /// Returns the value from the last time the record was read, and the version in which the value
+    /// last changed.
     #[must_use]
     pub fn get(&self) -> (T, u64) {
         let current = self.0.current.lock();

@@ -1,8 +1,8 @@
 //! Reads, changes and follows a program's configuration in a database.
 //!
-//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also store defaults that users
-//! can see and override, change values, and publish the effective values in a separate branch. Both
-//! types reconnect after losing the connection to a server.
+//! A [`ConfigReader`] follows values in one branch. A [`Record`] also stores defaults, which users
+//! can see and override. It can change values, and it publishes the effective values in a separate
+//! branch. Both types reconnect after losing the connection to a server.
 //!
 //! ```no_run
 //! use datakit_client::Url;
@@ -36,7 +36,7 @@ use crate::db::{Database, Db, Result};
 /// The delay between attempts to connect.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A way to get a connected database.
+/// A source of a connected database.
 ///
 /// A [`Url`] connects to a server and reconnects if the connection is lost. A [`Database`] is
 /// already connected and cannot reconnect.

@@ -20,8 +20,8 @@ use crate::db::{BranchName, Error, InvalidBranchName, Path, PathValue, Result};
 /// reconnects, and the values stay unchanged in the meantime. The task stops when the reader and
 /// all of its values have been dropped.
 ///
-/// The branch need not exist. A key has its default value if the key does not exist, is not a file,
-/// or contains text that is not a valid value.
+/// The branch need not exist. The default is used if the key does not exist, is not a file, or
+/// contains text that is not a valid value.
 #[derive(Debug, Clone)]
 pub struct ConfigReader(Arc<Following>);
 

@@ -212,7 +212,7 @@ impl<C: Connect> Record<C> {
     ///
     /// # Errors
     /// Returns the connection's error if the connection is lost and the connector cannot reconnect.
-    /// Returns any other error of the database.
+    /// Other database errors are returned immediately.
     pub async fn wait(&self) -> Result<u64> {
         loop {
             match self.wait_once().await {

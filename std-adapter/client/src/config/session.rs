@@ -1,4 +1,4 @@
-//! The branches and watches that a record uses while it is connected.
+//! The branches and watches that a connected record uses.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -108,7 +108,7 @@ async fn first_text<T: TreeOps>(trees: &[T], path: &Path) -> Result<Option<Strin
     Ok(None)
 }
 
-/// Commits the assignments, unless none of them changes anything.
+/// Commits the assignments if at least one of them changes a value.
 pub(super) async fn write<B: BranchOps>(
     branch: &B,
     assignments: &[Assignment],

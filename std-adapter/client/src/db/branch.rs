@@ -110,9 +110,9 @@ impl Branch {
         self.watch_commits("head.live").await
     }
 
-    /// Watches every change to the head from now on, in order and without gaps. A head is `None` if
-    /// the branch was removed. If the client reads too slowly, the server ends the stream. The
-    /// original server skips intermediate heads, as it does for [`Branch::watch_head`].
+    /// Watches all later changes to the head, in order and without gaps. A head is `None` if the
+    /// branch was removed. If the client reads too slowly, the server ends the stream. The original
+    /// server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error

@@ -25,19 +25,19 @@ pub struct Details<C = Commit> {
     pub id: Id,
     /// The parents, in the order stored in the commit.
     pub parents: Vec<C>,
-    /// The author in the form `NAME <EMAIL>`. This string is empty for the original server, which
-    /// does not send the author.
+    /// The author in the form `NAME <EMAIL>`. The string is empty if the commit comes from the
+    /// original server, which does not send the author.
     pub author: String,
-    /// The time of the commit in RFC 3339 format. This string is empty for the original server,
-    /// which does not send the time.
+    /// The time of the commit in RFC 3339 format. The string is empty if the commit comes from the
+    /// original server, which does not send the time.
     pub date: String,
     /// The unmodified commit message.
     pub message: String,
 }
 
 impl<C> Details<C> {
-    /// Returns the details of a commit with this id, which has no parents and whose other fields
-    /// are empty. Back ends set the fields afterwards.
+    /// Creates the details of a commit with the given id, leaving all other fields empty. Back ends
+    /// fill in the fields afterwards.
     #[must_use]
     pub fn new(id: Id) -> Details<C> {
         let (author, date, message) = Default::default();

@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name already exists.
+    /// The name is already in use.
     Exists,
     /// The file, branch or commit does not exist.
     NotFound,

@@ -13,8 +13,8 @@ use super::path::Path;
 use super::tree::Content;
 use super::watch::{PathValue, Watch};
 
-/// A boxed future. Unlike the future of an `async fn`, it is known to be `Send` in generic
-/// functions.
+/// A boxed future. The compiler knows that a boxed future is `Send` even in generic functions,
+/// unlike the future of an `async fn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The maximum number of transactions that one call of [`BranchExt::update`] starts.
@@ -97,8 +97,8 @@ pub trait BranchExt: BranchOps {
         F: Future<Output = Result<ControlFlow<T>>> + Send + 'a;
 }
 
-// `with_transaction` has no default body, because the compiler can infer that its future is `Send`
-// only from a body in an implementation.
+// `with_transaction` is implemented here rather than by a default body in the trait, because the
+// compiler cannot infer from a default body that the future is `Send`.
 impl<B: BranchOps> BranchExt for B {
     async fn with_transaction<T, E: From<Error>>(
         &self,
@@ -183,12 +183,12 @@ pub trait TreeExt: TreeOps {
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 
-    /// Reads all files and links at and below a path. Returns each with its path relative to the
-    /// root of the tree.
+    /// Reads all files and links at and below a path. Each path is relative to the root of the
+    /// tree.
     ///
-    /// Up to 32 entries are read concurrently. Directories are not returned, and the result does not
-    /// say which files are executable. The result is kept in memory, so use this method only for
-    /// subtrees whose size is known to be small.
+    /// Up to 32 entries are read concurrently. Directories are omitted, and the result does not
+    /// indicate which files are executable. The result is kept in memory, so use this method only
+    /// for subtrees whose size is known to be small.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.
@@ -239,8 +239,8 @@ impl<T: TreeOps> TreeExt for T {
 
 /// Additional methods for all types of transactions.
 pub trait TransactionExt: TransactionOps {
-    /// Creates or replaces files, links and directories, creating missing parent directories. Up to
-    /// 32 entries are written concurrently. An existing executable file remains executable.
+    /// Creates or replaces files, links and directories. Also creates missing parent directories.
+    /// Up to 32 entries are written concurrently. An existing executable file remains executable.
     ///
     /// The names in a [`Content::Dir`] are ignored.
     ///
@@ -256,8 +256,8 @@ pub trait TransactionExt: TransactionOps {
     /// Returns the same errors as [`write_files`](TransactionExt::write_files).
     fn write_file<'a>(&'a self, path: &'a Path, content: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
-    /// Removes an entry, and everything in it if it is a directory. Returns `false` if the entry
-    /// does not exist.
+    /// Removes an entry. If the entry is a directory, its contents are removed as well. Returns
+    /// `false` if the entry does not exist.
     ///
     /// # Errors
     /// Returns [`Error::TransactionEnded`] if the transaction has ended.

@@ -13,10 +13,11 @@ use crate::ByteString;
 
 /// A Datakit database. Clones share the same database.
 ///
-/// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements it for
-/// Git repositories and in-memory databases, which need no server, and for a database that is
-/// opened by URL and may be either remote or local. A program that is generic over `Database` works
-/// with all of these types. The module [`prelude`](super::prelude) exports all traits.
+/// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements the
+/// trait for Git repositories and in-memory databases, which need no server. The crate also
+/// provides a database that is opened by URL and may be remote or local. A program that is generic
+/// over `Database` works with all of these types. The module [`prelude`](super::prelude) exports
+/// all traits.
 ///
 /// ```
 /// use datakit_client::db::prelude::*;
@@ -112,8 +113,9 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     fn fetch(&self, url: &str, branch: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
     /// Drops this handle and waits until the database is closed. A connection to a server is closed
-    /// when all other handles have been dropped, including those of branches, commits, trees,
-    /// transactions and watches. A database without a server waits for the commits in progress.
+    /// once all other handles have been dropped, including the handles for branches, commits,
+    /// trees, transactions and watches. A database without a server waits for the commits in
+    /// progress.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -176,8 +178,8 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
         path: &Path,
     ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
 
-    /// Watches every change to the head from now on, in order and without gaps. `None` means that
-    /// the branch was removed. The stream ends if the reader falls thousands of changes behind.
+    /// Watches all later changes to the head, in order and without gaps. `None` means that the
+    /// branch was removed. The stream ends if the reader falls thousands of changes behind.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
@@ -224,10 +226,11 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 /// a watch. See also [`TreeExt`](super::TreeExt).
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
-/// belongs to a transaction that has ended. All methods except `stat` and the `exists` methods fail
-/// with [`Error::NotFound`](super::Error::NotFound) if the entry does not exist, and with
+/// belongs to a transaction that has ended. The methods that read an entry fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. They fail with
 /// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
-/// directory.
+/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` do not return these
+/// errors.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
@@ -278,17 +281,17 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
-/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods fail with
+/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. They return
 /// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist,
-/// and with [`Error::IsDirectory`](super::Error::IsDirectory) if a file is required and the path is
-/// a directory.
+/// and [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a directory but a file is
+/// required.
 pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A readable tree.
     type Tree: TreeOps;
 
-    /// Returns the current tree, including all changes made so far and later.
+    /// Returns the current tree, which reflects all earlier and later changes.
     fn tree(&self) -> Self::Tree;
 
     /// Creates a directory. Git does not store empty directories, so the directory is committed
@@ -366,7 +369,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     fn diff(&self, old: &Self::Commit) -> impl Future<Output = Result<Vec<Change>>> + Send;
 
     /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
-    /// are not errors, but are listed in [`MergeResult::conflicts`].
+    /// are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
     /// Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last
@@ -394,7 +397,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     fn commit(&self, message: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
     /// Like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
-    /// transaction started. Of several transactions that started at the same commit, only one
+    /// transaction started. If several transactions start at the same commit, only one of them
     /// succeeds. Use this method for counters and locks: two transactions that make the same change
     /// do not conflict, so `commit` would merge them into one change.
     ///

@@ -43,7 +43,7 @@ impl Served {
         Db::connect(&self.url).await.unwrap()
     }
 
-    /// Returns `true` if each connection's only fid is its root fid.
+    /// Returns `true` if no connection has any fid other than its root fid.
     fn only_the_root(&self) -> bool {
         self.stats.peers().iter().all(|peer| peer.fids() == 1)
     }
@@ -59,8 +59,8 @@ impl Served {
     }
 }
 
-/// Polls until a condition holds. Polling is needed for conditions that the server does not
-/// announce.
+/// Polls until a condition holds. Polling is needed because the server does not report when the
+/// condition becomes true.
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {

@@ -23,8 +23,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// with [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping the future of a method that changes the transaction cancels the request. The change may
-/// or may not have been made, and a file may have been only partially written.
+/// Dropping the future of a method that changes the transaction cancels the request. The server may
+/// already have made the change or written part of a file.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -48,7 +48,7 @@ pub struct MergeResult<T = Tree> {
 }
 
 impl<T> MergeResult<T> {
-    /// Returns the result of a merge, for back ends.
+    /// Creates the result of a merge. Only back ends need this function.
     #[must_use]
     pub fn new(ours: T, theirs: T, base: T, conflicts: Vec<Path>) -> MergeResult<T> {
         MergeResult { ours, theirs, base, conflicts }
@@ -112,7 +112,7 @@ impl Transaction {
         Ok((self.remote_path(&dir)?, name))
     }
 
-    /// Returns the current tree, including all changes made so far.
+    /// Returns the current tree, which reflects all changes made so far.
     #[must_use]
     pub fn tree(&self) -> Tree {
         self.subtree("rw")
@@ -284,7 +284,7 @@ impl Transaction {
     }
 
     /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
-    /// are not errors, but are listed in [`MergeResult::conflicts`].
+    /// are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
     /// Returns [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved, or
@@ -347,7 +347,7 @@ impl Transaction {
     }
 
     /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
-    /// started. Of several transactions that started at the same commit, only one succeeds. Use
+    /// started. If several transactions start at the same commit, only one of them succeeds. Use
     /// this method for counters and locks: two transactions that make the same change do not
     /// conflict, so [`Transaction::commit`] would merge them into one change.
     ///

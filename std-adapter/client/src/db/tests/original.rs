@@ -1,5 +1,5 @@
-//! Tests against a mock server whose few files behave like the original server's files. The dialect
-//! is 9P2000, which sends no error numbers.
+//! Tests against a mock server that imitates a few files of the original server. The dialect is
+//! 9P2000, which sends no error numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -145,7 +145,8 @@ async fn works_with_the_original_server() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // The original server's qids of links lack the link bit, and its error replies carry no number.
+    // In the original server's replies, the qid of a link lacks the link bit, and errors carry no
+    // number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
