@@ -177,8 +177,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes a broken object. The fault comes before the path, because a long message may be
-/// truncated before it is sent to the client.
+/// Describes a broken object. The description states the fault before the path, because the end of
+/// a long message may not reach the client.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {

@@ -132,8 +132,7 @@ impl AnyDb {
     }
 }
 
-/// The URL of a server or a repository, for a configuration that connects to it. See
-/// [`AnyDb::connect`].
+/// The URL of a server or a repository that contains a configuration. See [`AnyDb::connect`].
 ///
 /// ```no_run
 /// use datakit_client::config::ConfigReader;

@@ -27,7 +27,7 @@ pub(super) async fn fetch(database: &Database, url: &str, branch: &str) -> Resul
     let in_flight = database.in_flight();
     let fetched = database.run_remote(move |database| {
         // Make [`db::Database::close`] wait until the fetch has finished. A cancelled fetch
-        // finishes soon.
+        // finishes quickly.
         let _in_flight = in_flight;
         let store = database.store();
         let fetched = store.fetch_cancellable(&name, &url, &branch, &cancel);

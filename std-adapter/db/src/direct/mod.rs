@@ -110,7 +110,7 @@ impl DirectDb {
         &self.database
     }
 
-    /// Runs `work` on a thread that may wait for the disk.
+    /// Runs `work` on a thread that may block on disk I/O.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> crate::Result<T> + Send + 'static,

@@ -32,7 +32,7 @@ enum Root {
 #[derive(Clone, Copy)]
 pub(super) enum Side {
     Current,
-    /// One of the inputs to the last merge.
+    /// An input to the last merge.
     Merged(fn(&MergeInputs) -> &Tree),
 }
 

@@ -1,9 +1,9 @@
 //! The file tree through which clients access the database. The top-level directories are `branch`,
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
-//! Each connection has its own tree. A connection cannot see the transactions and remotes of other
-//! connections, or their branches that have no commit yet. The rest of the crate does not depend on
-//! this module.
+//! Each connection has its own tree. A connection cannot see another connection's transactions or
+//! remotes, or branches that another connection has created but that have no commit yet. The rest
+//! of the crate does not depend on this module.
 
 mod author;
 mod branch;

@@ -109,7 +109,7 @@ struct Remote {
 /// A guard that keeps fetched objects alive. The remote and its running fetches hold the guard.
 struct FetchedRefs {
     database: Database,
-    /// The name of the refs that keep the fetched objects alive. No other connection uses this
+    /// The name under which refs keep the fetched objects alive. No other connection uses this
     /// name.
     name: String,
     /// Whether a fetch has been started.
