@@ -82,8 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default implementations are intended for boards: a read holds a buffer while it waits for
-// data, and a connection never has to yield to others.
+// The default implementations are intended for embedded boards, where a read may hold a buffer
+// while it waits for data, and a connection never has to yield to other connections.
 impl TransportRead for UartRx {}
 
 /// The sending half.

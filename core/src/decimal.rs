@@ -34,7 +34,7 @@ macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {
             fn from(number: $type) -> Decimal {
-                // No integer type passed to this macro has more than 64 bits.
+                // Every integer type passed to this macro has at most 64 bits.
                 Decimal { negative: false, magnitude: number as u64 }
             }
         }

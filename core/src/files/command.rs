@@ -65,8 +65,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be either 0 or the offset at which the last
-    /// read or write of this open file ended.
+    /// Reads the rest of the reply. The read must start either at offset 0 or where the last read
+    /// or write of this open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -100,8 +100,8 @@ impl<const N: usize> File for Bytes<N> {
 /// functions always transfer the entire content. The content can be, for example, a setting in
 /// flash, a register or a row in a store.
 ///
-/// Between calls, the file stores only a value that is being written in pieces. The [module
-/// documentation](super) describes when such a value is complete. In addition, a value is complete
+/// Between calls, the file stores nothing except a value that is still being written in pieces. The
+/// [module documentation](super) describes when such a value is complete. A value is also complete
 /// when the open file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then

@@ -150,7 +150,7 @@ impl<T: ParamType> Param<T> {
         Param { unit, ..self }
     }
 
-    /// Sets the description, which should be only a few words.
+    /// Sets the description, which should be only a few words long.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Param<T> {
         Param { doc, ..self }

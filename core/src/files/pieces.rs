@@ -4,9 +4,9 @@
 //! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
 //! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
 //! also complete when a write does not start where the previous write ended, for example at offset
-//! 0. In addition, a value is complete as soon as it cannot be the beginning of a longer value. A
-//! complete value is set as a whole, and the request that completed the value returns any error. If
-//! the connection is lost, the pending value is not set.
+//! 0. A value that cannot be the beginning of a longer value is complete immediately. A complete
+//! value is set as a whole, and the request that completed the value returns any error. If the
+//! connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -21,14 +21,14 @@ pub(super) trait PieceTarget {
         true
     }
 
-    /// Returns whether a value that does not fit into the open file's buffer may be set in several
-    /// steps.
+    /// Returns whether a value may be set in several steps if it does not fit into the open file's
+    /// buffer.
     fn allows_steps(&self) -> bool {
         false
     }
 }
 
-/// Handles a write of a whole value or of a piece of a value.
+/// Handles the write of a value or of a piece of a value.
 pub(super) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,

@@ -36,7 +36,7 @@ impl Blob {
         Blob { mode, ..self }
     }
 
-    /// Sets the description, which should be only a few words.
+    /// Sets the description, which should be only a few words long.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Blob {
         Blob { doc, ..self }
@@ -108,7 +108,7 @@ impl<F: Fn(&mut dyn Write) -> fmt::Result> File for Status<F> {
     }
 }
 
-/// A file with one constant line.
+/// A file that contains one constant line.
 #[derive(Debug, Clone, Copy)]
 pub struct Doc(&'static str);
 

@@ -32,7 +32,7 @@ impl<T, const WAITERS: usize> Live<T, WAITERS> {
         Live { value: Value::new(initial), waiters: Waiters::new(), format, doc: "" }
     }
 
-    /// Sets the description, which should be only a few words.
+    /// Sets the description, which should be only a few words long.
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
@@ -288,8 +288,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The length of the text does not fit into the `taken` counter. Drop the text so that the
-        // next read delivers the next value.
+        // The text is too long for the `taken` counter. Drop the text so that the next read
+        // delivers the next value.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

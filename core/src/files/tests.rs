@@ -296,8 +296,8 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    // Single-byte reads are not followed by an empty read, which a shell would mistake for the end
-    // of the file.
+    // No empty read follows a single-byte read, because a shell would mistake the empty read for
+    // the end of the file.
     for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }

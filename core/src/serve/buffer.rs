@@ -11,7 +11,7 @@ use super::Disconnect;
 /// buffers saves a copy but costs a system call.
 const DIRECT_MIN: usize = 32 * 1024;
 /// The size, in bytes, to request for the shared buffers. Buffers of this size have room for a
-/// batch of 32 requests of 4 KiB each. Boards use smaller buffers.
+/// batch of 32 requests of 4 KiB each. Embedded boards use smaller buffers.
 const BATCH_SIZE: usize = 136 * 1024;
 
 /// The cost, in units of [`TransportRead::poll_budget`], of a request that is answered in place.
@@ -28,8 +28,8 @@ pub trait TransportRead: Read {
     /// called.
     const COOPERATIVE: bool = false;
 
-    /// Waits until there is data to read. The connection holds no input buffer during the wait. A
-    /// transport that cannot wait without a buffer returns immediately.
+    /// Waits until there is data to read. The connection holds no input buffer during the wait.
+    /// Returns immediately if the transport needs a buffer in order to wait.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }

@@ -3,9 +3,9 @@
 //! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
 //! session answer the frame in place, acquires the writer and sends the reply. While one worker's
 //! request waits for a file, another worker reads the next frame. The server needs no queue, no
-//! separate task for each request, and no memory allocation. On a board, the workers are an array
-//! of futures in one task (see [`serve`]). A desktop server adds workers when all existing workers
-//! are waiting.
+//! separate task for each request, and no memory allocation. On an embedded board, the workers are
+//! an array of futures in one task (see [`serve`]). A desktop server adds workers when all existing
+//! workers are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests. A
 //! batch of pipelined requests therefore costs only one read and one write.
@@ -77,8 +77,8 @@ impl<E: core::error::Error + 'static> core::error::Error for Disconnect<E> {
     }
 }
 
-/// The memory for one connection on a board. The memory has room for `WORKERS` requests in flight,
-/// each in a frame of `FRAME` bytes.
+/// The memory for one connection on an embedded board. The memory has room for `WORKERS` requests
+/// in flight, each in a frame of `FRAME` bytes.
 #[derive(Debug)]
 pub struct Memory<const WORKERS: usize, const FRAME: usize> {
     slots: [RequestSlot; WORKERS],

@@ -54,7 +54,7 @@ pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
 
-    /// Returns the slot at `index`. The slot at a given index is always the same.
+    /// Returns the slot at `index`. A given index always refers to the same slot.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
     /// Returns the existing slots whose indices are less than `count`.
@@ -194,8 +194,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // When a worker moves on to its next request, its slot is no longer marked as
-            // cancelled.
+            // A slot loses its cancellation mark when its worker moves on to the next request.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }

@@ -111,7 +111,7 @@ impl<O> FidState<O> {
     }
 }
 
-/// A table of fids. Boards use [`FidArray`], and servers with many fids use a hash map.
+/// A table of fids. Embedded boards use [`FidArray`], and servers with many fids use a hash map.
 pub trait FidTable<V: Vfs> {
     /// Returns the fid with this number.
     fn get(&self, number: u32) -> Option<&FidEntry<V>>;
@@ -208,7 +208,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         look(&*self.find_fid(fid)?)
     }
 
-    // On boards, this function is not inlined, because a single copy of the code saves flash.
+    // This function is not inlined on embedded boards, because a single copy of the code saves
+    // flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, FidEntry<V>>> {
         let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
@@ -231,7 +232,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns the qid of the inode with this identity.
-    // On boards, this function is not inlined, because a single copy of the code saves flash.
+    // This function is not inlined on embedded boards, because a single copy of the code saves
+    // flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
@@ -304,7 +306,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Err(unknown_fid(fid))
     }
 
-    /// Reserves the number of a fid that a request is about to create.
+    /// Reserves a fid number for a request that is about to create the fid.
     pub(super) fn reserve_fid(
         &self,
         fid: wire::Fid,

@@ -64,8 +64,8 @@ pub const MAX_BLOCKING_READ: usize = 4096;
 pub struct Limits {
     /// The maximum message size, in bytes. A Linux mount needs at least 4096 bytes.
     pub msize: u32,
-    /// The maximum number of bytes of data in one read or write. If this limit is 0, only the
-    /// message size limits the data.
+    /// The maximum number of bytes of data in one read or write. If this limit is 0, the amount of
+    /// data is limited by the message size alone.
     pub iounit: u32,
 }
 
@@ -214,8 +214,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns and clears the flag that is set when a fid is released while its reads may be
-    /// pending. Pending reads of a released fid fail when they are polled again.
+    /// Returns whether a fid was released while its reads may have been pending, and resets the
+    /// flag. Pending reads of a released fid fail when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

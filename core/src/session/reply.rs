@@ -117,7 +117,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // The error text can be too long only if frames are very small, for example on boards. An
+        // The error text can be too long only if frames are very small, as on embedded boards. An
         // error without text always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)

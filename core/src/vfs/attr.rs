@@ -55,7 +55,8 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// The attributes of an inode (`stat(5)`, `stat(2)`). On a board, times and owners are always 0.
+/// The attributes of an inode (`stat(5)`, `stat(2)`). On an embedded board, times and owners are
+/// always 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Attr {
@@ -171,9 +172,9 @@ impl OpenMode {
     }
 }
 
-/// Returns the mode that a file with the given mode has after a user other than root has changed
-/// its content or owner. The set-user-id bit is cleared, and so is the set-group-id bit if the
-/// group may execute the file. If the group may not execute the file, the set-group-id bit is kept,
+/// Returns the mode that results when a user other than root changes the content or owner of a file
+/// with the given mode. The set-user-id bit is cleared, and so is the set-group-id bit if the group
+/// may execute the file. If the group may not execute the file, the set-group-id bit is kept,
 /// because it then enables mandatory locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
@@ -214,8 +215,8 @@ pub struct Create<'a> {
 /// The user who attaches, as claimed by the client. The claim is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The user name. The name is empty if a kernel attaches on behalf of a user that it knows only
-    /// by number.
+    /// The user name. The name is empty if a kernel attaches for a user whose name it does not
+    /// know.
     pub name: &'a [u8],
     /// The user number, which clients can send in 9P2000.u and 9P2000.L.
     pub number: Option<u32>,

@@ -119,8 +119,8 @@ errors! {
     1 OnlyDirectories "Can only contain directories"
     /// A message arrived before Tversion.
     22 TversionFirst "the first message must be Tversion"
-    /// The server needs no authentication. Every Tauth is answered with this error (`auth(5)`).
-    /// Clients written for diod proceed only if they receive this error.
+    /// The server does not require authentication. Every Tauth is answered with this error
+    /// (`auth(5)`). Clients written for diod proceed only if they receive this error.
     2 NoAuthentication "no authentication is needed"
     /// The fid is already open.
     22 AlreadyOpen "Already open"

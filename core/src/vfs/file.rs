@@ -77,10 +77,10 @@ impl fmt::Debug for OpenFile<'_> {
 /// read. The previous read delivered the last `count` bytes of the text into a buffer of `room`
 /// bytes.
 ///
-/// After a short read, a kernel asks for more data. The mark makes the kernel return the data to
-/// the reading program. No mark follows a small read that filled its buffer, because a shell reads
-/// byte by byte and would mistake the mark for the end of the file. A mark always follows a large
-/// read, because the kernel may have shortened the read.
+/// After a short read, a kernel asks for more data. The mark tells the kernel to stop and return
+/// the data to the reading program. No mark follows a small read that filled its buffer, because a
+/// shell reads byte by byte and would mistake the mark for the end of the file. A mark always
+/// follows a large read, because the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024

@@ -1,7 +1,7 @@
 //! The contract between a session and a tree of files.
 //!
 //! Inodes have attributes, and directories map names to inodes. The module is independent of the
-//! access method: the same tree can be served over 9P and walked within the process.
+//! access method: the same tree can be served over 9P or walked within the process.
 //!
 //! [`Vfs`] is the trait for whole trees. This crate implements [`Vfs`] for [`StaticTree`], and the
 //! server crate implements [`Vfs`] for the dynamic tree and the scratch tree. [`File`] is the trait
@@ -100,9 +100,9 @@ pub trait Vfs {
     /// Calls `with` exactly once, passing the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Returns `true` if a walk must fail when any of its names is not found. According to
-    /// `walk(5)`, a walk succeeds partially if its first name is found but a later name is not.
-    /// However, DataKit clients treat every successful reply as a complete walk.
+    /// Returns whether a walk must fail unless every name is found. According to `walk(5)`, a walk
+    /// succeeds partially if its first name is found but a later name is not. However, DataKit
+    /// clients treat every successful reply as a complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
@@ -250,7 +250,7 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes written data to stable storage, if the tree has any. If `data_only` is `true`,
+    /// If the tree uses stable storage, flushes written data to it. If `data_only` is `true`,
     /// attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);

@@ -6,7 +6,7 @@ use super::{Error, Result};
 use crate::Decimal;
 
 /// The buffer into which an open file renders its text. The tree keeps this buffer while the file
-/// is open. The buffer has a fixed size on a board and grows as needed on a desktop.
+/// is open. The buffer has a fixed size on an embedded board and grows as needed on a desktop.
 pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];

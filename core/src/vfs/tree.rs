@@ -54,13 +54,13 @@ impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEX
 pub struct PackedPath(u64);
 
 impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
-    /// Creates the tree below `root`.
+    /// Creates a tree whose root directory is `root`.
     #[must_use]
     pub const fn new(root: &'static Dir) -> Self {
         StaticTree { root, open_files: OpenFiles::new(), strict_walk: false }
     }
 
-    /// Makes a walk fail if any of its names is not found ([`Vfs::strict_walk`]).
+    /// Makes every walk fail unless all of its names are found (see [`Vfs::strict_walk`]).
     #[must_use]
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
@@ -104,7 +104,7 @@ struct Resolved {
     /// The directory that contains the node. `key` is the node's key in this directory.
     dir: Option<&'static dyn EntryTable>,
     key: Key,
-    /// The byte positions at which the key starts and ends in the path.
+    /// The byte positions in the path at which the key starts and ends.
     start: usize,
     end: usize,
 }

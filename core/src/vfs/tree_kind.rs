@@ -1,4 +1,4 @@
-//! The two kinds of trees, which allow a session to make different assumptions.
+//! The two kinds of trees, and the assumptions that each kind allows a session to make.
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -22,7 +22,7 @@ pub trait TreeKind {
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
     /// Starts a request in its own stack frame. If all thirty handlers were inlined into one
-    /// function, its stack frame would take up 5 KiB on a board.
+    /// function, its stack frame would take up 5 KiB on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future for a read that may wait.

@@ -26,8 +26,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the dialect for the reply to a client that offers `version`, or `None` if the reply
-    /// must be `unknown`.
+    /// Returns the dialect to offer in reply to a client that requests `version`, or `None` if the
+    /// server must reply with `unknown`.
     ///
     /// According to version(5), the client's version string may have a suffix after a period. A
     /// server that does not recognize the suffix may ignore it. For example, `9P2000.x` is treated

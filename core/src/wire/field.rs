@@ -50,7 +50,7 @@ impl<'a> Field<'a> for Data<'a> {
     #[inline]
     fn decode(reader: &mut Reader<'a>) -> Self {
         let count = u32::decode(reader);
-        // A count that does not fit into `usize` exceeds the length of every frame.
+        // A count that does not fit into `usize` is larger than any frame.
         Data(reader.take_bytes(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
@@ -85,8 +85,8 @@ impl defmt::Format for Data<'_> {
 /// frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Decoding checks every value. The iterator of a list that was
-    /// not created by decoding stops at the first malformed value.
+    /// The bytes of a decoded frame. Decoding checks every value. If a list was not created by
+    /// decoding, its iterator stops at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,

@@ -1,6 +1,5 @@
-//! Two macros that generate types from rows of fields, along with their `decode`, `encode` and
-//! `Display` implementations. The macros are deliberately flat, without recursion or token
-//! munching.
+//! Two macros that turn rows of fields into types with `decode`, `encode` and `Display`
+//! implementations. The macros are deliberately flat, without recursion or token munching.
 
 /// Generates the two message enums and the constants for the message types from sections of rows.
 ///
@@ -47,8 +46,8 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Its fields have the same names as in the Plan 9 manual. Strings, data and
-        /// lists borrow from the frame.
+        /// A request. The fields have the names used in the Plan 9 manual. Strings, data and lists
+        /// borrow from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -61,7 +60,7 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Its fields have the same names as in the Plan 9 manual. Strings, data and lists
+        /// A reply. The fields have the names used in the Plan 9 manual. Strings, data and lists
         /// borrow from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// Compiling this table is part of the test, because every file in the table is a constant.
+// This table also tests, at compile time, that every kind of parameter file can be a constant.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE).names(&["auto", "manual"])),
@@ -138,7 +138,7 @@ fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
 fn pieces_are_set_as_one_value() {
     let tree = Tree::new(&PIECES);
     let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
-    // `12` alone would be refused, but more digits may follow, so `12` is not parsed yet.
+    // The value `12` is out of range, but it is not refused yet, because more digits may follow.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
     // An empty write neither sets nor completes a value. libixp follows each write with an empty

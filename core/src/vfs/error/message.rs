@@ -1,9 +1,9 @@
 //! Error messages that are formatted at run time.
 //!
-//! Most functions propagate errors, so errors must be small. On a board, an error takes four bytes.
-//! The message is therefore not stored in the error itself. With the `alloc` feature, the message
-//! is stored on the heap. Without `alloc`, a static buffer holds the program's most recent
-//! messages.
+//! Most functions propagate errors, so errors must be small. On an embedded board, an error takes
+//! up four bytes. The message is therefore not stored in the error itself. With the `alloc`
+//! feature, the message is stored on the heap. Without `alloc`, a static buffer holds the program's
+//! most recent messages.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
