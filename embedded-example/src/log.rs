@@ -70,9 +70,9 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
-    // disabled on the only core. Faults cannot be disabled, but the fault handler panics. If a
-    // frame is being written at that time, `IN_FRAME` makes `acquire` exit before accessing the
-    // state.
+    // disabled on the only core. Faults cannot be disabled, but the fault handler panics. If the
+    // fault occurs while a frame is being written, `IN_FRAME` makes `acquire` exit before accessing
+    // the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {
@@ -90,7 +90,8 @@ mod uart {
             // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
             if IN_FRAME.swap(true, Ordering::Relaxed) {
-                // A fault or panic that occurs while a line is being logged cannot be logged.
+                // A fault or panic that occurs while a line is being logged cannot itself be
+                // logged.
                 crate::fault::exit();
             }
             // SAFETY: interrupts are disabled. No other reference exists, because every method

@@ -17,8 +17,8 @@ pub const IRQ: u16 = 42;
 
 /// The maximum length of a frame without its checksum: 1500 bytes plus the Ethernet header.
 const FRAME_MAX: usize = 1514;
-/// The size of a buffer. A buffer has room for the halfword with the length, a frame and its
-/// checksum, rounded up to whole words.
+/// The size of a buffer. A buffer has room for the halfword with the length, the frame and its
+/// checksum, rounded up to a whole number of words.
 const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
@@ -87,8 +87,8 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If there is none, the task that `cx` belongs to is
-/// woken when a frame arrives.
+/// Returns whether there is a frame in the FIFO. If the FIFO is empty, the task that `cx` belongs
+/// to is woken when a frame arrives.
 ///
 /// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
 /// number were checked first, a frame that arrived between the two steps would stay in the FIFO

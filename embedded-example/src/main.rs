@@ -10,8 +10,8 @@
 //! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!
-//! This file contains the executor, the interrupt handlers and the tasks. The tree is in the
-//! library.
+//! This file contains the executor, the interrupt handlers and the tasks. The tree is defined in
+//! the library.
 #![no_std]
 #![no_main]
 #![expect(
@@ -146,7 +146,7 @@ async fn restart() -> ! {
         state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // Leave time for the reply to the write request to be sent.
+    // Leave time to send the reply to the write request.
     Timer::after_millis(100).await;
     state::SHUTTING_DOWN.set(true);
     // Give the clients up to 500 ms to acknowledge that their connections are being closed.
@@ -156,7 +156,7 @@ async fn restart() -> ! {
             break;
         }
     }
-    // Leave time for the last TCP segments to be sent.
+    // Leave time to send the last TCP segments.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }

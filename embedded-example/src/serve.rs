@@ -3,8 +3,8 @@
 //! There is one more socket than there are client slots, so one socket is always listening. A
 //! client that connects while all slots are busy is accepted and waits for a slot. If no slot
 //! becomes free within [`SLOT_TIMEOUT`], the connection is closed. If two clients connect at the
-//! same instant, the second connection is refused, and the client must retry. This limitation
-//! applies to every listener without a backlog.
+//! same instant, the second client is refused and must retry. This limitation applies to every
+//! listener without a backlog.
 //!
 //! A client loses its slot when it has been inactive for `params/net/idle` seconds and has no
 //! request in flight. A client that is waiting for an event is not idle, because its request is in
@@ -47,8 +47,8 @@ const TRANSMIT: usize = 1460;
 /// can wait for events.
 const WORKERS: usize = 4;
 /// The maximum length, in bytes, of a message. The negotiated msize is larger, because Linux
-/// requires an msize of at least one page. Only requests other than reads and writes can exceed the
-/// maximum length, because clients respect the iounit when they read and write.
+/// requires an msize of at least one page. Reads and writes stay within the maximum length, because
+/// clients respect the iounit. Other requests are refused if they are longer.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids per client.

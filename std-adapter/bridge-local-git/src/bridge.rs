@@ -21,7 +21,7 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// The maximum time to wait for the reply to a small request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The repositories, and the state that is needed to publish them.
+/// The repositories and the state needed to publish them.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     pub(crate) sources: Vec<Source>,
@@ -159,7 +159,7 @@ impl Bridge {
     }
 }
 
-/// The refs that the database contains at a commit.
+/// The refs in the database at a particular commit.
 #[derive(Debug)]
 struct State<C> {
     /// The commit that contains `refs`, or `None` if the refs must be read again.

@@ -11,7 +11,7 @@ use datakit_program::{LogCounters, ProcessCollector};
 /// The counters of the bridge. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
-    /// 1 while the database is connected.
+    /// 1 if the bridge is connected to the database, and 0 otherwise.
     pub(crate) connected: Gauge,
     /// The number of attempts to connect to the database.
     pub(crate) connects: Counter,

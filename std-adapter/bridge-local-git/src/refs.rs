@@ -18,7 +18,7 @@ use crate::repository::is_absent;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Branches {
     pub(crate) heads: BTreeMap<RefName, Hash>,
-    /// The names of branches, and of directories of branches, that exist but cannot be read.
+    /// The names of existing branches and branch directories that cannot be read.
     pub(crate) unreadable: Vec<Vec<u8>>,
 }
 
@@ -135,7 +135,7 @@ struct Loose {
 }
 
 impl Loose {
-    /// Reads the branches in a directory, whose path below `refs/heads` is `prefix`. Adds
+    /// Reads the branches in the directory at the path `prefix` below `refs/heads`. Adds
     /// directories that cannot be read to `unreadable`.
     fn read_dir(&mut self, dir: &Path, prefix: &[u8]) -> Result<(), SourceError> {
         let entries = match fs::read_dir(dir) {
@@ -220,7 +220,8 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branch
             }
         }
     }
-    // If the file of a branch cannot be read, the value in `packed-refs` is outdated.
+    // If the file of a branch cannot be read, omit the branch, because its value in `packed-refs`
+    // is outdated.
     let Branches { heads, unreadable } = &mut branches;
     heads.retain(|name, _| !unreadable.iter().any(|unreadable| **unreadable == *name.short()));
     branches
@@ -269,8 +270,8 @@ fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
 fn list_with_git(common: &Path) -> Result<Branches, SourceError> {
     let failed = |reason: String| SourceError::Git { path: common.to_owned(), reason };
     let output = Command::new("git")
-        // Allow repositories of other users. This is safe, because listing refs runs no programs
-        // that the repository configures.
+        // Allow repositories owned by other users. Listing refs is safe, because it does not run
+        // any program configured in the repository.
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--git-dir"])
         .arg(common)
         .args(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"])

@@ -35,7 +35,7 @@ fn git_dir(path: &Path) -> Result<PathBuf, SourceError> {
             }
         }
         Err(error) if is_absent(&error) => {
-            // If the directory itself cannot be read, report that error.
+            // Report an error if the directory itself cannot be read.
             fs::read_dir(path).map_err(at(path))?;
             Ok(path.to_owned())
         }

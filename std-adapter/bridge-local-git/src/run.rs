@@ -21,7 +21,8 @@ const LOG_SOURCES: [LogSource; 2] = [
     LogSource { name: "program", target: "datakit", doc: "everything else" },
 ];
 
-/// The delay before the first attempt to reconnect. The delay doubles up to `MAX_DELAY`.
+/// The delay before the first attempt to reconnect. The delay doubles after each failed attempt, up
+/// to `MAX_DELAY`.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 /// The maximum duration of an attempt to connect.
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the bridge until a signal stops it.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    // One thread can read a repository while the other thread serves the connection.
+    // Use two threads, so that one can serve the connection while the other reads a repository.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let status = runtime.block_on(async { tokio::spawn(serve(args)).await });

@@ -19,7 +19,7 @@ const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// be reported, because the watch on the directory does not start immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
 /// The minimum delay before the next read, as a multiple of the duration of the last read. The
-/// delay limits the processor time that reading uses.
+/// delay limits the share of processor time that is spent on reading.
 const DUTY: u32 = 20;
 
 /// A repository whose branches are published, and the watch on the repository.
@@ -33,7 +33,7 @@ pub(crate) struct Source {
     watch: Option<(Identity, RecommendedWatcher)>,
     /// The text of the last failure. Consecutive failures with the same text are logged only once.
     failure: Option<String>,
-    /// The latest time of the next read.
+    /// The time at which the repository is next read, even if no change is reported.
     pub(crate) next_read: Instant,
 }
 

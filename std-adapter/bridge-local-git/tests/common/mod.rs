@@ -25,13 +25,13 @@ use datakit_github::{RefName, read_refs};
 use tempfile::TempDir;
 
 pub(crate) const BRIDGE: &str = env!("CARGO_BIN_EXE_datakit-bridge-local-git");
-/// The maximum time that any step takes, even on a busy machine.
+/// The maximum time that any step may take, even on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BRANCH: &str = "github-metadata";
 pub(crate) const REPO: &str = "me/x";
 
-/// Returns the path of the `datakit` program in the bridge's directory. Builds the program if it
-/// does not exist.
+/// Returns the path of the `datakit` program, which is in the same directory as the bridge. Builds
+/// the program if it does not exist.
 pub(crate) fn datakit() -> PathBuf {
     static BUILD: Once = Once::new();
     let program = Path::new(BRIDGE).with_file_name("datakit");

@@ -85,8 +85,8 @@ fn mode(file: &Metadata) -> String {
 fn date(time: SystemTime) -> String {
     let seconds = seconds(time);
     let (days, second) = (seconds / 86400, seconds % 86400);
-    // Count the days since 0000-03-01, in eras of 400 years. If years begin in March, the leap day
-    // is the last day of the year.
+    // Count the days since 0000-03-01, and split the count into 400-year eras. If years begin in
+    // March, the leap day is the last day of the year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -173,9 +173,8 @@ impl<'c> Find<'c> {
     }
 }
 
-/// Returns whether a name matches a pattern that may contain `*` and `?`. Because matching
-/// backtracks only to the last `*`, the running time is at most proportional to the product of the
-/// two lengths.
+/// Returns whether a name matches a pattern that may contain `*` and `?`. Matching backtracks only
+/// to the last `*`, so the running time is at most proportional to the product of the two lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at_pattern, mut at_name, mut star) = (0, 0, None);
     while let Some(byte) = name.get(at_name) {
