@@ -446,8 +446,8 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
-    /// writing. The reservation is not charged to the connection's budget, because a connection
+    /// Reserves memory for contiguous copies of the new files. The copies are needed for hashing
+    /// and writing. The reservation is not charged to the connection's budget, because a connection
     /// must be able to commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();

@@ -28,7 +28,7 @@ pub(super) struct RoTree {
     attributes: Attributes,
 }
 
-/// How to find a directory.
+/// A way to find a directory.
 enum Lookup {
     /// The directory itself, if the tree never changes.
     Found(TreeDir),
@@ -235,7 +235,7 @@ struct RoFile {
     link: bool,
 }
 
-/// How to find a file. The corresponding type for directories is [`Lookup`].
+/// A way to find a file. The corresponding type for directories is [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,

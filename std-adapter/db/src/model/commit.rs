@@ -10,9 +10,10 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents that follow
-//! it must be valid, because the other lines of an existing commit can contain arbitrary bytes. A
-//! part of the commit that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as Git decodes them. Decoding requires only that the tree and
+//! the parents that follow it are valid, because the other lines of an existing commit can contain
+//! arbitrary bytes. Any part of a commit that cannot be decoded is left empty, as in
+//! `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 

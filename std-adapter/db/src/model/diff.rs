@@ -8,13 +8,13 @@ use crate::model::tree::{Tree, TreeDir, TreeNode, join};
 /// A file that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// How the file differs.
+    /// The kind of difference.
     pub kind: ChangeKind,
     /// The path of the file.
     pub path: Vec<u8>,
 }
 
-/// How a file differs between an old tree and a new one.
+/// A kind of difference between an old tree and a new tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     /// The file is only in the new tree.

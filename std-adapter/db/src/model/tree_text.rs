@@ -136,7 +136,7 @@ pub(crate) struct RawEntry<'t> {
 }
 
 /// Returns the entries of an encoded tree in their original order, without checking their names.
-/// The iterator ends after the first error.
+/// The iterator stops after the first error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {

@@ -53,7 +53,7 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchLimits {
-    /// The time after which a fetch that makes no progress fails. The default is [`TIMEOUT`].
+    /// The time without progress after which a fetch fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
     /// The maximum number of bytes that the remote can send, including both objects and messages.
     /// The default is [`MAX_FETCH_BYTES`].
@@ -67,7 +67,7 @@ impl Default for FetchLimits {
 }
 
 impl FetchLimits {
-    /// Sets the time after which a fetch that makes no progress fails.
+    /// Sets the time without progress after which a fetch fails.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> FetchLimits {
         FetchLimits { timeout, ..self }

@@ -55,8 +55,8 @@ impl GitPush {
         GitPush { dir, timeout: Some(TIMEOUT) }
     }
 
-    /// Sets the time after which a push that makes no progress fails. The default is [`TIMEOUT`].
-    /// If the timeout is `None`, a push never times out.
+    /// Sets the time without progress after which a push fails. The default is [`TIMEOUT`]. If the
+    /// timeout is `None`, a push never times out.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> GitPush {
         GitPush { timeout, ..self }

@@ -10,7 +10,7 @@ use super::process_group::ProcessGroup;
 use super::sanitize::StderrTail;
 use crate::io_error::IoError;
 
-/// The default time after which a fetch or push that makes no progress fails.
+/// The default time without progress after which a fetch or push fails.
 ///
 /// A busy Git server does not cause a timeout, because it sends a keep-alive packet every five
 /// seconds.
@@ -66,8 +66,8 @@ impl From<io::Error> for GitError {
     }
 }
 
-/// Returns a command that runs `git` without prompts and with English messages. Removes environment
-/// variables that an outer `git` process has set.
+/// Returns a command that runs `git` without prompts and with English messages. The command does
+/// not inherit environment variables that an outer `git` process has set.
 pub(crate) fn git() -> Command {
     let mut git = Command::new("git");
     isolate(&mut git);

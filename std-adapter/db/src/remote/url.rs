@@ -20,7 +20,7 @@ pub enum Scheme {
     File,
 }
 
-/// The reason why a URL cannot be used for a remote.
+/// The reason for rejecting the URL of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {

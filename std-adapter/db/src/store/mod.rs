@@ -216,8 +216,7 @@ pub struct RefUpdate<'a> {
 /// A set of branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// The branches with these names, and all branches below them, such as `a/b` if the name is
-    /// `a`.
+    /// The branches with these names, and all branches below them. For example, `a/b` is below `a`.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,

@@ -80,7 +80,7 @@ impl State {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 
-    /// Removes `path` from the lists of conflicts, because the node at `path` was changed.
+    /// Removes `path` from the lists of conflicts after the node at `path` has changed.
     pub(super) fn resolved(&mut self, path: &[u8]) {
         for list in self.lists() {
             list.remove(path);

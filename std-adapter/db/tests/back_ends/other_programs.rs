@@ -1,4 +1,4 @@
-//! Tests with a repository that other programs use at the same time, and tests for database URLs.
+//! Tests for database URLs and for repositories that other programs use at the same time.
 
 use std::path::Path;
 use std::process::Command;

@@ -8,8 +8,8 @@ use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// Returns an iterator that visits `from` and each of its ancestors once, in the order of
-/// `git log`. The iterator ends after the first error.
+/// Returns an iterator that visits `from` and each ancestor of `from` once, in the order of
+/// `git log`. The iterator stops after the first error.
 #[must_use]
 pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());

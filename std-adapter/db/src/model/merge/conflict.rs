@@ -7,11 +7,11 @@ use std::fmt;
 pub struct Conflict {
     /// The path.
     pub path: Vec<u8>,
-    /// How the changes conflict.
+    /// The kind of conflict.
     pub kind: ConflictKind,
 }
 
-/// How two changes to the same path conflict.
+/// A kind of conflict between two changes to the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKind {
     /// One side has a file at the path, and the other side has a directory.
@@ -35,7 +35,7 @@ impl fmt::Display for ConflictKind {
     }
 }
 
-/// The conflicts that made a commit fail.
+/// The conflicts that caused a commit to fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
     /// The conflicts. The list is never empty.

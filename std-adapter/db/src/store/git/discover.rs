@@ -154,7 +154,7 @@ pub(super) fn check_format(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason why a repository extension is not supported, or `None` if the extension is
+/// Returns the reason for rejecting a repository extension, or `None` if the extension is
 /// supported.
 fn unsupported(version: u64, name: &str, value: &str) -> Option<String> {
     if version == 0 {

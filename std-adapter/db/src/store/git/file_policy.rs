@@ -19,7 +19,7 @@ pub enum Fsync {
     #[default]
     All,
     /// Syncs files before they are renamed to their final names, as `git` does. The latest commits
-    /// can be lost in a power failure, but a commit is never incomplete.
+    /// can be lost in a power failure, but no commit is ever left incomplete.
     Files,
     /// Syncs nothing. After a power failure, the latest commits can be lost, and branches can point
     /// to missing objects.

@@ -81,7 +81,7 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old object store remains in use, so every lookup that finds nothing is repeated
+            // Keep using the old object store. Every lookup that finds nothing in it is repeated
             // with a new store.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }

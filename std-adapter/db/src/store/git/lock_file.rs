@@ -135,7 +135,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // The lock file still exists, because only the holder of a lock removes it.
+            // The lock file still exists, because only the holder of a lock removes the lock file.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }

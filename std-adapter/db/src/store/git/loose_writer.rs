@@ -52,8 +52,8 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects and syncs all objects and `files`. Existing objects are synced
-    /// because the program that wrote them may not have synced them.
+    /// Writes missing objects, and syncs all of the objects and `files`. Existing objects are
+    /// synced too, because the program that wrote them may not have synced them.
     pub(super) fn write(
         &self,
         policy: &FilePolicy,

@@ -3,13 +3,14 @@
 //! A gix object store caches information about the packs on disk. Outdated information can cause
 //! two kinds of errors:
 //!
-//! - If a repack moves an object during a lookup, gix may not find the object at all. If gix has
-//!   failed to open an index, it never tries to open that index again. Therefore,
+//! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
+//!   to open an index, it never tries to open that index again. Therefore,
 //!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
 //!   packs does not change during a lookup. The name of a pack is a hash of its content, so the
 //!   list changes whenever an object is moved to another pack.
-//! - gix continues to read from a pack after `git gc` has removed it. Therefore, [`ExistenceCache`]
-//!   opens a new store whenever a pack directory or a list of alternates has changed.
+//! - gix continues to read from a pack after `git gc` has removed the pack. Therefore,
+//!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
+//!   changed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -95,8 +95,8 @@ impl Refs<'_> {
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // If a symbolic branch is removed, its target is not affected. All other updates of a
-        // symbolic branch change its target.
+        // Removing a symbolic branch does not affect its target. All other updates of a symbolic
+        // branch change its target.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);

@@ -34,7 +34,7 @@ pub(super) struct WorkTree {
     dir: Option<PathBuf>,
 }
 
-/// How a work tree uses a branch.
+/// A way in which a work tree uses a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BranchUse {
     /// `HEAD` points to the branch.

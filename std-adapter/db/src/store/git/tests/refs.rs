@@ -277,7 +277,7 @@ fn updates_follow_symbolic_branches() {
     );
     assert_eq!(repository.git(&["rev-parse", "real", "second"]), format!("{b}\n{b}"));
     assert!(matches!(store.rename(&name("alias"), &name("x"), b), Err(Error::Refused(_))));
-    // If a symbolic branch is removed, its target is not removed.
+    // Removing a symbolic branch does not remove its target.
     assert!(set_branch(&store, "alias", Some(b), None));
     assert_eq!(names(&store), ["real"]);
     repository.git(&["symbolic-ref", "refs/heads/loop", "refs/heads/loop"]);

@@ -151,7 +151,7 @@ fn a_locked_index_blocks_the_update() {
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert!(refused.contains("another git holds index.lock"), "{refused}");
     assert_eq!(head_of(&store, "master"), Some(first));
-    // If the lock on the index is released soon, the update waits for the lock.
+    // The update waits for the lock on the index, and succeeds if the lock is released in time.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(100));
