@@ -103,7 +103,7 @@ pub enum Resource {
     Webhook,
 }
 
-/// The first components of a name. Every name begins with the empty prefix.
+/// The leading components of a name. Every name begins with the empty prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Prefix(Vec<String>);
 
