@@ -120,9 +120,9 @@ impl SparseBytes {
     /// length of `data` only if memory runs out during the write.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. Returns
-    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
-    /// fails. On failure, no bytes have been written.
+    /// Returns [`Error::TooLarge`] if the data would end beyond 2⁶³ - 1. Returns [`Error::NoSpace`]
+    /// if the budget is exhausted, or [`Error::NoMemory`] if the allocation fails. On failure, no
+    /// bytes have been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)

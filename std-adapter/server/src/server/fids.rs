@@ -1,4 +1,4 @@
-//! The fid table of a connection: a vector for a few fids, and a hash map for more.
+//! The fid table of a connection, which is a vector for a few fids and a hash map for more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;

@@ -88,8 +88,8 @@ const DESCRIPTORS_PER_THREAD: u64 = 4;
 /// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the number of threads and the maximum number of connections, both reduced to fit the
-/// process's limit on open descriptors.
+/// Returns the number of threads and the maximum number of connections, both reduced if necessary
+/// to fit the process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half

@@ -226,8 +226,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the histogram buckets. The buckets cover both fast reads of values
-/// in memory and slow reads of streams with rare events.
+/// The inclusive upper bounds of the histogram buckets. The buckets range from fast reads of values
+/// in memory to slow reads of streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),

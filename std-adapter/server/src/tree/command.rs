@@ -275,7 +275,7 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // Without a newline, a command that arrives in several writes is always considered
+            // A command that arrives in several writes without a newline is always considered
             // incomplete. For example, `commit` may be followed by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;

@@ -16,7 +16,8 @@ pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 /// A directory. Implement this trait for directories that the existing types do not cover, or build
 /// a directory from closures with [`CallbackDir`](super::CallbackDir).
 ///
-/// By default, methods that change the directory return an error, as for a read-only directory.
+/// By default, the directory is read-only, because methods that change the directory return an
+/// error.
 pub trait Directory: Send + Sync {
     /// Returns the entries in listing order. The tree calls this method when the directory is
     /// opened.
@@ -268,8 +269,9 @@ impl Directory for Dir {
     }
 }
 
-/// A view of another directory in which nothing can be created or renamed. The mode of the view has
-/// no write permission bits. Entries can be removed if the other directory allows it.
+/// A view of another directory. Clients cannot create or rename entries in the view. The mode of
+/// the view has no write permission bits. Clients can remove an entry if the other directory allows
+/// the removal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 
@@ -303,7 +305,7 @@ impl<D: Directory> Directory for ReadOnly<D> {
     }
 }
 
-/// A view of another directory in which only directories can be created.
+/// A view of another directory. Clients can create directories in the view, but no other entries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DirOnly<D>(pub D);
 

@@ -8,7 +8,7 @@ use super::{BoxFuture, Entry, OnClunk, ready};
 
 /// A file. Implement this trait for files that the existing types do not cover.
 ///
-/// By default, methods that change the file return an error, as for a read-only file.
+/// By default, the file is read-only, because methods that change the file return an error.
 pub trait Leaf: Send + Sync {
     /// Returns the length, the permission bits and the version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;

@@ -32,7 +32,7 @@
 //! | a custom mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
-//! A type in this module behaves like the type of the same name in [`datakit_core::files`]. The
+//! Each type in this module behaves like the type of the same name in [`datakit_core::files`]. The
 //! types in `datakit_core` are meant for `static` items on a device. The types in this module
 //! allocate memory, may wait, and can be shared between threads.
 //!
