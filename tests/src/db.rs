@@ -47,7 +47,7 @@ macro_rules! on_both {
     };
 }
 
-/// A database, the server that exports it, and its repository.
+/// A database, its repository, and the server that exports the database.
 pub struct TestDb {
     served: Served,
     /// The database. Tests can use this field to read the database's counters.

@@ -79,8 +79,8 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // The reply shows how the fid was opened, because reading a directory at the maximum offset
-        // fails.
+        // The reply shows how the fid was opened. For example, reading at the maximum offset fails
+        // for a directory but not for a file.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",

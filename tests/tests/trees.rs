@@ -135,8 +135,7 @@ struct Can {
     /// Whether a file can be moved to another directory. In 9P2000 and 9P2000.u, clients rename
     /// files with Twstat, which cannot specify a directory.
     moves: bool,
-    /// Whether the tree and the dialect support symbolic links. The 9P2000 dialect does not support
-    /// symbolic links.
+    /// Whether the tree and the dialect support symbolic links. 9P2000 has no symbolic links.
     links: bool,
     /// Whether calls pass through a session.
     remote: bool,

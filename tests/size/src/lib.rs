@@ -3,7 +3,7 @@
 #![no_std]
 
 // The modules below belong to the firmware and refer to their crate as `datakit_firmware`, so this
-// crate needs that name too.
+// crate must also be available under that name.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]

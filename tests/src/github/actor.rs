@@ -7,7 +7,7 @@ pub(crate) enum Actor {
     Anonymous,
     /// A person, and whether the person's token is read-only.
     User(String, bool),
-    /// An installation of a GitHub App in an account.
+    /// An installation of a GitHub App on an account.
     Installation(u64),
     /// A GitHub App that authenticates with its own token.
     App(u64),

@@ -1,7 +1,7 @@
 //! The control interface, which offers JSON over HTTP to programs in other languages.
 //!
-//! The request `POST /NAME`, whose body is an object of arguments, runs the command NAME. The
-//! response contains the command's result.
+//! The request `POST /NAME` runs the command NAME. The body of the request is an object that
+//! contains the command's arguments. The response contains the command's result.
 
 use std::io;
 use std::sync::Arc;

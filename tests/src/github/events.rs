@@ -17,8 +17,8 @@ const NONE: &str = "0000000000000000000000000000000000000000";
 /// The maximum number of commits that a push event lists.
 const PUSHED: usize = 20;
 
-/// Queues an event for each webhook that subscribes to it. This includes the webhooks of apps that
-/// are installed for the repository.
+/// Queues an event for each webhook that subscribes to the event, including the webhooks of apps
+/// that are installed for the repository.
 fn emit(world: &mut World, id: u64, event: &str, sender: &str, mut body: Value) {
     let sender = world.user(sender);
     let repo = world.repo(id);

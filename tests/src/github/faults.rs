@@ -1,4 +1,4 @@
-//! Faults of the API, and rules that select the calls that fail.
+//! Faults that affect calls to the API, and rules that select these calls.
 
 use std::time::Duration;
 

@@ -205,8 +205,8 @@ impl GitHub {
         tokens.iter().map(|actor| world.limits.used(actor, now)).sum()
     }
 
-    /// Returns the calls since the last [`forget_calls`](Self::forget_calls), or the last 10,000 of
-    /// them.
+    /// Returns the calls since the last [`forget_calls`](Self::forget_calls), but at most the
+    /// newest 10,000.
     pub fn calls(&self) -> Vec<Record> {
         self.shared.world.lock().log.records.iter().cloned().collect()
     }
@@ -233,8 +233,8 @@ impl GitHub {
         });
     }
 
-    /// Returns the deliveries since the last [`forget_calls`](Self::forget_calls), or the last
-    /// 10,000 of them.
+    /// Returns the deliveries since the last [`forget_calls`](Self::forget_calls), but at most the
+    /// newest 10,000.
     pub fn deliveries(&self) -> Vec<Delivered> {
         self.shared.world.lock().outbox.delivered.iter().cloned().collect()
     }

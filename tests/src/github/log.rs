@@ -1,4 +1,4 @@
-//! The log of calls, from which tests determine how many calls a client makes.
+//! The log of calls, which tests use to determine how many calls a client makes.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -204,12 +204,12 @@ impl Repository {
         assert!(renamed.is_ok(), "`{name}` is not a free and legal name");
     }
 
-    /// Makes the repository private, so that only its members can see it.
+    /// Sets whether the repository is private. Only the members can see a private repository.
     pub fn set_private(&self, private: bool) {
         self.shared.change(|world| world.repo_mut(self.id).private = private);
     }
 
-    /// Grants write access to a person, or revokes it.
+    /// Grants or revokes a person's write access.
     pub fn set_member(&self, login: &str, member: bool) {
         self.shared.change(|world| {
             let login = world.user(login);
@@ -218,7 +218,8 @@ impl Repository {
         });
     }
 
-    /// Adds the repository to an installation with selected repositories, or removes it.
+    /// Adds the repository to an installation with selected repositories, or removes it from the
+    /// installation.
     pub fn set_installed(&self, installation: u64, installed: bool) {
         self.shared.change(|world| {
             let repos =

@@ -43,8 +43,8 @@ fn create(raw: &mut WireClient, fid: u32, name: &str) {
     raw.create(fid, name, 0o644, None).unwrap();
 }
 
-/// Writes until a write fails or `most` bytes are written. Returns the number of bytes written and
-/// any error.
+/// Writes until a write fails or `most` bytes have been written. Returns the number of bytes
+/// written and any error.
 fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
     let (mut at, data) = (0, vec![7; 8000]);
     while at < most {

@@ -33,8 +33,8 @@ fn connect_blocked(board: &Board) -> WireClient {
 fn qemu_closed_connection_frees_its_slot_within_a_second() {
     let board = Board::boot();
     let mut witness = board.wire_client(Dialect::Unix);
-    // The clients open more files than the board can have open at the same time, so the test would
-    // detect a leak.
+    // In total, the clients open more files than the board can have open at the same time, so the
+    // test would detect a leak.
     for _ in 0..6 {
         let closing = connect_blocked(&board);
         // Closing a socket that contains unread data sends RST instead of FIN.

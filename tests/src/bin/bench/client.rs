@@ -1,4 +1,5 @@
-//! A blocking client that sends one request at a time. The client prepares the measured operations.
+//! A blocking client that sends one request at a time. The benchmark uses this client to prepare
+//! the measured operations.
 
 use std::{
     io::{self, Read, Write},

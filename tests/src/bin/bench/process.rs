@@ -186,7 +186,7 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-/// Raises the limit on open files for this process and its children to `files`.
+/// Raises the open-file limit of this process and its children to `files`.
 pub(crate) fn allow_files(files: u64) -> Res<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= files) {

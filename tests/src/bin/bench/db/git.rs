@@ -46,7 +46,7 @@ impl<'r> Plumbing<'r> {
     }
 }
 
-/// A running `git cat-file --batch`.
+/// A running `git cat-file --batch` process.
 pub(crate) struct Cat {
     child: Child,
     to: ChildStdin,

@@ -42,8 +42,8 @@ enum Fsync {
     None,
     /// Both sides sync object files and branch files.
     Files,
-    /// Both sides sync files. The server also syncs directories, as it does by default. `git`
-    /// cannot sync directories.
+    /// Both sides sync object files and branch files. The server also syncs directories, as it does
+    /// by default. `git` cannot sync directories.
     All,
 }
 
@@ -218,8 +218,8 @@ impl Bench<'_> {
     }
 
     /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// If only one blob is in flight, all four messages are sent together, so that the server needs
-    /// one round trip per blob, as `git` does.
+    /// If there is a single blob in flight, all four messages are sent together, so that the server
+    /// needs one round trip per blob, as `git` does.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
