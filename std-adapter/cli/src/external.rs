@@ -66,7 +66,8 @@ pub(crate) fn run(command: &[OsString]) -> CliResult {
     let found = PROGRAMS.iter().find(|(words, _)| {
         command.len() >= words.len() && words.iter().zip(command).all(|(word, given)| given == word)
     });
-    // The command line has already been parsed, so the command is in the table.
+    // The command is always in the table, because the command-line parser accepts only commands
+    // from the table.
     let Some((words, name)) = found else { return Err(CliError::Failed("no command".to_owned())) };
     let words = words.len();
     let arguments = command.get(words..).unwrap_or_default();

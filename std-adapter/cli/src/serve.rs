@@ -200,8 +200,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = datakit_program::end_signal()?;
-    // Log the start after everything that can fail, so that a server that fails to start prints
-    // only the reason.
+    // Log the start only after all steps that can fail. If a step fails, the server prints only the
+    // reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();

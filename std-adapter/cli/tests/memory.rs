@@ -60,7 +60,7 @@ fn removing_many_small_files_returns_their_memory() {
     }
     let write = || client.run(&["cp", "-r", &here.path("files"), ":/files"]);
     let remove = |_| {
-        // Keep an allocation at the end of the heap.
+        // Write a small file, whose memory keeps the end of the heap in use.
         client.run(&["write", "/last", "x"]);
         client.run(&["rm", "-r", "/files"]);
     };

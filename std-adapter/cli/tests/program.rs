@@ -163,7 +163,7 @@ fn cp_r_copies_directories_both_ways() {
     });
 }
 
-/// A server could first report a link and later a directory with the same name.
+/// A malicious server could first report a link and later a directory with the same name.
 #[test]
 fn cp_does_not_write_through_a_link() {
     let (server, dir) = (Server::scratch(), Scratch::new("cp-link"));

@@ -158,8 +158,8 @@ impl Copier {
         })
     }
 
-    /// Copies one file. Reports an error instead of returning it if the other files can still be
-    /// copied.
+    /// Copies one file. If the other files can still be copied, reports an error instead of
+    /// returning it.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;
         result.or_else(|error| self.skip(error))

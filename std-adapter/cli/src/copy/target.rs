@@ -63,8 +63,8 @@ pub(super) enum Target {
         name: OsString,
         path: PathBuf,
     },
-    /// A name on the server. `is_new` is set if this command created the parent directory, which
-    /// means that the name cannot be in use.
+    /// A name on the server. `is_new` is set if this command created the parent directory. In that
+    /// case, the name cannot be in use yet.
     Server {
         dir: KeptFid,
         path: ServerPath,
@@ -210,9 +210,9 @@ pub(super) struct Staged {
 pub(super) enum Staging {
     /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
-    /// The file is written in place because it cannot be replaced. For example, the file may be a
-    /// device, or its directory may not allow new files. The guard tracks the file only if this
-    /// command created it.
+    /// The file is written in place because it cannot be replaced, for example because it is a
+    /// device or because its directory does not allow new files. The guard tracks the file only if
+    /// this command created it.
     InPlace(PartGuard),
 }
 

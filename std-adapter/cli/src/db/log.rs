@@ -22,8 +22,8 @@ pub(super) enum LogFormat {
 /// The number of bytes to buffer before printing.
 const PIECE_SIZE: usize = 1 << 16;
 
-/// Prints a history, newest first. Prints only commits that change one of the `paths`, unless
-/// `paths` is empty.
+/// Prints a history, starting with the newest commit. If `paths` is not empty, prints only commits
+/// that change at least one of the paths.
 pub(super) async fn log(
     db: &Db,
     start: &str,

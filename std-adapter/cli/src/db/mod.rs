@@ -153,8 +153,8 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // The fast-forward gives a new branch its first head and does nothing if the branch already
-    // points to the commit.
+    // If the branch has no head, the fast-forward gives it one. If the branch already points to the
+    // commit, the fast-forward does nothing.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;

@@ -6,8 +6,8 @@ use super::text::{parse_path, subject};
 use crate::error::{CliResult, at};
 use crate::stdio;
 
-/// Prints the head of a branch, or the value at `path` in the branch, and then every change until
-/// SIGINT arrives.
+/// Prints the head of a branch, or the value at `path` in the branch. Then prints every change
+/// until SIGINT arrives.
 pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
     let path = path.map(parse_path).transpose()?;
     let handle = db.branch(branch).await.map_err(at(&branch))?;

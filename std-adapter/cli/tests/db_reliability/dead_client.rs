@@ -14,7 +14,7 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, sho
 /// The first bytes of a 200-byte Twrite message.
 const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
-/// A client whose connection is closed in the middle of a message once `cut` is signalled.
+/// A client whose connection is closed in the middle of a message when `cut` is signalled.
 struct DyingClient {
     db: Db,
     cut: oneshot::Sender<()>,
