@@ -141,7 +141,7 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The minimum msize, in bytes, which is large enough for Tversion and for most errors.
+/// The minimum msize, in bytes. This size is large enough for Tversion and for most errors.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and negotiates the protocol version.

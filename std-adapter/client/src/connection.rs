@@ -272,8 +272,8 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // A reply that has already arrived is treated like a reply that arrives after the request
-        // is dropped.
+        // Handle a reply that has already arrived like a reply that arrives after the request is
+        // dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));
         } else {

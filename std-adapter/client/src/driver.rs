@@ -55,7 +55,7 @@ pub(super) struct DriverState {
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
-    /// `true` once the last handle has been dropped or the connection is lost.
+    /// `true` once the last handle has been dropped or the connection has been lost.
     closing: bool,
     lost: Option<Disconnect>,
 }
@@ -222,8 +222,8 @@ impl DriverState {
                 self.tags.start_flush(oldtag);
                 self.tags.detach(tag);
             }
-            // There is no free tag for a Tflush, so the request's tag remains in use until the
-            // reply arrives.
+            // No tag is free for a Tflush, so the request's tag remains in use until the reply
+            // arrives.
             Err(_) => self.tags.detach(oldtag),
         }
     }
@@ -285,7 +285,7 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
     driver.disconnect(reason);
 }
 
-/// Hands every complete frame in `buffer` to the caller that is waiting for the reply.
+/// Passes each complete frame in `buffer` to the caller that is waiting for it.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
     // The wakers are called after the lock has been released, because waking can drop the last
     // reference to a task, and dropping the task's calls takes the lock.

@@ -227,8 +227,8 @@ impl Debug for File {
     }
 }
 
-/// The position of a file and the transfers that start there. At most one of `reads` and `writes`
-/// is `Some`.
+/// The position in a file, and the transfers that start at this position. At most one of `reads`
+/// and `writes` is `Some`.
 #[derive(Default)]
 struct Cursor {
     position: u64,

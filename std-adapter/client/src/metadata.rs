@@ -100,8 +100,8 @@ impl Metadata {
 
     pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
         let kind = type_of_stat(stat);
-        // In 9P2000.u, the extension field holds a symlink's target, and is empty if the server
-        // cannot read the link.
+        // In 9P2000.u, the extension field holds a symlink's target. The field is empty if the
+        // server cannot read the link.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);

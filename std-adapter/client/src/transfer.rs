@@ -47,7 +47,7 @@ struct PendingRead {
 #[derive(PartialEq, Eq)]
 enum ReadPhase {
     First,
-    /// The first reply was full, so the file's length is needed to read ahead.
+    /// The first reply was full. Reading ahead now requires the file's length.
     Length,
     More,
     End,

@@ -23,7 +23,7 @@ pub(super) struct Session<D: Database> {
     pub(super) state: D::Branch,
     /// The watches on the record's directory, one for each lookup branch.
     watches: Mutex<Vec<DirWatch<D::Tree>>>,
-    /// Whether the record has not been read since this session was opened.
+    /// Whether the record has yet to be read in this session.
     pub(super) is_unread: AtomicBool,
 }
 

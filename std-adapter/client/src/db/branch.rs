@@ -78,7 +78,7 @@ impl Branch {
     /// Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::TransactionOpen`] if `f` returns `Ok` without
+    /// Returns any error from `f`, or [`Error::TransactionOpen`] if `f` returns `Ok` without
     /// committing or aborting the transaction. If an error is returned, the transaction is aborted.
     ///
     /// ```no_run
@@ -144,7 +144,7 @@ impl Branch {
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.
+    /// Returns any error from `f`, or [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_head<T>(
         &self,
         f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
@@ -156,7 +156,7 @@ impl Branch {
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the server ends the stream.
+    /// Returns any error from `f`, or [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_path<T>(
         &self,
         path: &Path,

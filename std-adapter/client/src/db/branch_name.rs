@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The maximum length of a component, in bytes. With `.lock` appended, a component must still be a
-/// valid file name.
+/// The maximum length of a component, in bytes. A component must still be a valid file name after
+/// `.lock` is appended to it.
 const COMPONENT_MAX: usize = 250;
 
 /// A valid Git branch name, without the `refs/heads/` prefix. The name may contain slashes.

@@ -1,4 +1,4 @@
-//! Escape sequences that encode multi-line text as a single log line.
+//! Encodes multi-line text as a single log line by means of escape sequences.
 
 /// Appends `text` to `to`, escaping line breaks and other control characters. A backslash becomes
 /// `\\`, a newline becomes `\n`, a tab becomes `\t`, and any other control character becomes

@@ -27,7 +27,7 @@ pub trait BranchExt: BranchOps {
     /// the transaction.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::TransactionOpen`] if `f` returns `Ok` without
+    /// Returns any error from `f`, or [`Error::TransactionOpen`] if `f` returns `Ok` without
     /// committing or aborting the transaction. If an error is returned, the transaction is aborted.
     fn with_transaction<T, E: From<Error>>(
         &self,
@@ -75,7 +75,7 @@ pub trait BranchExt: BranchOps {
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the watch ends.
+    /// Returns any error from `f`, or [`Error::StreamEnded`] if the watch ends.
     fn wait_for_head<'a, T, F>(
         &'a self,
         f: impl FnMut(Option<Self::Commit>) -> F + Send + 'a,
@@ -87,7 +87,7 @@ pub trait BranchExt: BranchOps {
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
-    /// Returns any error returned by `f`, or [`Error::StreamEnded`] if the watch ends.
+    /// Returns any error from `f`, or [`Error::StreamEnded`] if the watch ends.
     fn wait_for_path<'a, T, F>(
         &'a self,
         path: &'a Path,
@@ -187,8 +187,8 @@ pub trait TreeExt: TreeOps {
     /// tree.
     ///
     /// Up to 32 entries are read concurrently. Directories are omitted, and the result does not
-    /// indicate which files are executable. The result is kept in memory, so use this method only
-    /// for subtrees whose size is known to be small.
+    /// indicate which files are executable. The whole result is held in memory, so use this method
+    /// only for small subtrees.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.

@@ -35,9 +35,9 @@ pub struct Watch<T> {
 }
 
 impl<T: Send + 'static> Watch<T> {
-    /// Creates a watch whose values are computed by `next`. This function takes the current state
-    /// and returns the next value and the new state, or `None` at the end of the stream. Back ends
-    /// of the [`Database`](super::Database) trait create their watches with `unfold`.
+    /// Creates a watch whose values are computed by `next`. The `next` function takes the current
+    /// state. It returns the next value and the new state, or `None` at the end of the stream. Back
+    /// ends of the [`Database`](super::Database) trait create their watches with `unfold`.
     #[must_use]
     pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
     where
@@ -128,7 +128,7 @@ where
 struct Lines {
     client: Client,
     deliveries: crate::Watch,
-    /// Lines that were delivered but have not been returned yet.
+    /// Lines that have been delivered but not yet returned.
     lines: VecDeque<String>,
 }
 
