@@ -21,7 +21,7 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// A lock that is held during a move and until all watchers have been notified, so that
+    /// A lock that is held until a move is complete and all watchers have been notified, so that
     /// watchers see moves in order.
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.

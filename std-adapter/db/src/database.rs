@@ -45,7 +45,7 @@ impl fmt::Debug for Database {
 }
 
 /// The maximum number of bytes that a task may copy or hash on a runtime thread. Processing this
-/// many bytes blocks the thread and the connections that it serves for about half a millisecond.
+/// many bytes takes about half a millisecond, during which the thread cannot serve any connection.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
 /// The maximum number of bytes that a task may unpack on a runtime thread. Unpacking is slower than
@@ -240,7 +240,7 @@ impl Database {
     /// may block, and on the current thread otherwise.
     ///
     /// # Errors
-    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
+    /// Returns any error from `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -256,7 +256,7 @@ impl Database {
     /// otherwise.
     ///
     /// # Errors
-    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
+    /// Returns any error from `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
@@ -281,7 +281,7 @@ impl Database {
     /// calls is limited, so that slow remotes do not occupy all the threads that commits need.
     ///
     /// # Errors
-    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
+    /// Returns any error from `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -298,7 +298,7 @@ impl Database {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// Returns any error returned by `work`, or [`Error::Store`] if `work` panics.
+    /// Returns any error from `work`, or [`Error::Store`] if `work` panics.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,

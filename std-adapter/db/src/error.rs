@@ -81,7 +81,7 @@ pub enum Error {
     /// directory were changed.
     #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
-    /// An object is missing, has the wrong kind, or cannot be read.
+    /// An object is missing, is of the wrong kind, or cannot be read.
     #[error("{}", broken(*.id, .fault, .path))]
     Broken {
         /// The hash of the object.

@@ -57,8 +57,8 @@ use crate::{BranchName, Database, Id};
 ///   such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
 ///   transaction work in memory but may read directories from the disk.
-/// - If the future of a commit is dropped, the commit may still be completed.
-///   [`db::Database::close`] waits for such commits.
+/// - If the future of a commit is dropped, the commit may still complete. [`db::Database::close`]
+///   waits for such commits.
 #[derive(Clone)]
 pub struct DirectDb {
     database: Database,

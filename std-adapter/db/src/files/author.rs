@@ -9,9 +9,9 @@ use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The `author` file, which contains the author of the commit in the form `NAME <MAIL>` with an
-/// optional date. A write at offset 0 replaces the text. The text is validated when a write ends
-/// with a newline and when the file is closed. Invalid text is discarded. If the file is empty, the
-/// author is the user who attached to the tree.
+/// optional date. A write at offset 0 replaces the text. The text is validated whenever a write
+/// ends with a newline and when the file is closed. Invalid text is discarded. If the file is
+/// empty, the author is the user who attached to the tree.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 

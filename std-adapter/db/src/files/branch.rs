@@ -88,7 +88,7 @@ impl Directory for BranchDir {
         ready(Ok(()))
     }
 
-    /// Removes the branch, even though its directory is not empty.
+    /// Removes the branch. The directory need not be empty.
     fn remove(&self) -> BoxFuture<'_, ()> {
         let branch = self.handle.branch();
         Box::pin(async move {

@@ -22,9 +22,9 @@ const MAX_REFUSALS: usize = 64;
 /// The maximum number of renamed or removed branches for which inode numbers are remembered.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// Information that a connection keeps about branches in addition to the data in the store. Listing
-/// the branches does not add entries to the table, so the table uses no memory for branches that
-/// are only listed.
+/// The state that a connection keeps for branches in addition to the data in the store. Listing the
+/// branches does not add entries to the table, so the table uses no memory for branches that are
+/// only listed.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
