@@ -54,7 +54,7 @@ fn setup_waits_for_the_lock_of_dpkg() {
 
 #[test]
 fn setup_waits_for_the_lock_of_the_package_lists() {
-    // Only the first `apt-get` call fails because of the lock.
+    // The lock makes the first `apt-get` call fail. Later calls succeed.
     let apt_get = "[ ! -e $HOME/tried ] || exit 0\n>$HOME/tried\n\
         echo 'E: Could not get lock /var/lib/apt/lists/lock'; exit 100";
     let apt_cache = "[ $2 != linux-image-amd64 ]";

@@ -65,8 +65,8 @@ fn own<'a>(world: &'a World, call: &Call, app: &App) -> Result<&'a Installation,
     found.filter(|found| found.app == app.id).ok_or_else(Reply::not_found)
 }
 
-/// `POST /app/installations/{installation_id}/access_tokens`. The new token has all permissions of
-/// the app.
+/// `POST /app/installations/{installation_id}/access_tokens`. The new token has all of the app's
+/// permissions.
 pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
     let app = caller(world, call)?;
     let found = own(world, call, app)?;

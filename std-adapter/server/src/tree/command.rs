@@ -132,7 +132,7 @@ impl Command {
 
     /// Runs a command immediately if it arrives in a single write without a newline, unless
     /// `may_continue` returns `true` for the command. If the command fails, the write reports the
-    /// error, which helps clients that ignore errors when they close a file.
+    /// error, so even a client that ignores errors when it closes a file notices the failure.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A newly created file has no clones, so `get_mut` succeeds.
