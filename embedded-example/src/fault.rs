@@ -3,8 +3,8 @@
 //!
 //! A semihosting call executes a breakpoint instruction. The firmware cannot determine whether the
 //! breakpoint will be handled: a debugger sets a status bit, but QEMU does not. An unhandled
-//! breakpoint raises a fault, and the fault handler resets the board. A breakpoint within the fault
-//! handler would lock up the processor, so the firmware returns from the handler first.
+//! breakpoint raises a fault, and the fault handler resets the board. Executing a breakpoint within
+//! the fault handler would lock up the processor, so the firmware returns from the handler first.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};

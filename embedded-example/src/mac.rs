@@ -90,9 +90,9 @@ pub fn on_interrupt() {
 /// Returns whether there is a frame in the FIFO. If the FIFO is empty, the task that `cx` belongs
 /// to is woken when a frame arrives.
 ///
-/// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
-/// number were checked first, a frame that arrived between the two steps would stay in the FIFO
-/// until the next frame arrived.
+/// The interrupt is acknowledged and enabled before the number of frames is checked again. In the
+/// opposite order, a frame that arrived between the two steps would stay in the FIFO until the next
+/// frame arrived.
 fn has_frame(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;

@@ -194,8 +194,8 @@ unsafe fn DefaultHandler(irq: i16) {
 }
 
 /// Handles accesses to unmapped memory, invalid instructions and stack overflows.
-// SAFETY: the handler never returns to the interrupted code. The log is the only state that the
-// handler shares with the interrupted code, and the log never starts a line within another line.
+// SAFETY: the handler never returns to the interrupted code. The handler shares only the log with
+// the interrupted code, and the log never starts a line within another line.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     fault::reset_if_exiting();

@@ -76,7 +76,7 @@ pub struct QuotaTree<
 impl<'t, const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize>
     QuotaTree<'t, CLIENTS, OPENS, RESERVED, TEXT>
 {
-    /// Creates the tree for the client with the number `client`.
+    /// Creates the tree for client number `client`.
     pub fn new(
         tree: &'t StaticTree<OPENS, TEXT>,
         quota: &'t OpenQuota<CLIENTS, OPENS, RESERVED>,

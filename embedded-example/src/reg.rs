@@ -5,14 +5,14 @@
 pub struct Reg(*mut u32);
 
 // SAFETY: a register is not memory and has the same address in every context. Accesses cannot tear,
-// because the chip has a single core. Each driver orders its own accesses.
+// because the chip has a single core. Each driver is responsible for the order of its own accesses.
 unsafe impl Sync for Reg {}
 
 impl Reg {
     /// Creates the register at `address`.
     ///
     /// # Safety
-    /// `address` must be the address of a 32-bit register of this chip, and accesses to the
+    /// `address` must be the address of one of this chip's 32-bit registers. Accesses to the
     /// register must not change memory.
     pub const unsafe fn new(address: usize) -> Reg {
         Reg(core::ptr::without_provenance_mut(address))

@@ -117,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// Removes a listener's client from the queue if it is still queued.
+    /// Removes a listener's client from the queue if the client is still queued.
     fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;
@@ -239,7 +239,8 @@ pub async fn client_slot(
     }
 }
 
-/// Serves one client until it disconnects, it is idle for too long, or the board restarts.
+/// Serves one client until the client disconnects, the client is idle for too long, or the board
+/// restarts.
 async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory: &mut SlotMemory) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());

@@ -19,7 +19,7 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 ///
 /// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
 /// through the fid that wrote the command or through a fid opened later. If a command fails, the
-/// request that completed it returns the error, and the previous reply is kept.
+/// request that completed the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,

@@ -1,5 +1,5 @@
-//! Log levels as files. Each log source has a directory that contains a `doc` file and a `level`
-//! file.
+//! Files that show and set log levels. Each log source has a directory that contains a `doc` file
+//! and a `level` file.
 
 use core::fmt::{self, Write};
 use core::str::FromStr;

@@ -15,12 +15,12 @@
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
 //! A value or a command may be written in pieces at consecutive offsets. The value or command is
-//! complete when a write ends with a newline or starts at a non-consecutive offset, when the file
-//! is read, or when the fid is clunked. An empty write has no effect.
+//! complete when a write ends with a newline, when a write starts at a non-consecutive offset, when
+//! the file is read, or when the fid is clunked. An empty write has no effect.
 //!
-//! All methods of a file take `&self`, so a file can be a `static`. Constant parts of a file stay
-//! in flash. Values are protected by critical sections, so an interrupt handler may set a [`Value`]
-//! or publish to a stream.
+//! All methods of a file take `&self`, so a file can be a `static`. The constant parts of a file
+//! stay in flash. Values are protected by critical sections, so an interrupt handler may set a
+//! [`Value`] or publish to a stream.
 
 mod command;
 mod content;

@@ -25,8 +25,8 @@ pub struct Value<T> {
 }
 
 /// The tasks that wait for a value to change. One list serves all values, because a separate list
-/// for each value would triple the RAM that a parameter needs. A task that is woken by a change to
-/// another value compares two version numbers and goes back to waiting.
+/// for each value would triple the RAM that a parameter needs. After a change to another value, a
+/// waiting task is woken, compares two version numbers and goes back to waiting.
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
@@ -103,9 +103,9 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// A file that shows and sets a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
-/// parsed and checked as a whole before the value is set. If the text is refused, the request that
-/// completes the value, such as a write that ends with a newline, returns the error. All parts of a
-/// parameter except the value are constant and stay in flash.
+/// parsed and checked as a whole before the value is set. If the text is refused, the error is
+/// returned by the request that completes the value, such as a write that ends with a newline. All
+/// parts of a parameter except the value are constant and stay in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -125,9 +125,9 @@ pub struct Param<T: ParamType + 'static> {
     read_only: bool,
 }
 
-/// Checks that a parameter takes at most 12 bytes of RAM and, not counting its strings, at most 64
-/// bytes of flash. A nonzero initial value also takes up flash, from which it is copied to RAM at
-/// startup.
+/// Checks that a parameter takes up at most 12 bytes of RAM, and at most 64 bytes of flash
+/// excluding its strings. A nonzero initial value also takes up flash, from which it is copied to
+/// RAM at startup.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(

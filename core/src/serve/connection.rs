@@ -53,7 +53,7 @@ pub struct Connection<
     tx: Handoff<&'a mut Replies<W, O>>,
     slots: Slots<'a, L>,
     /// Whether the reader is waiting for the transport. While the reader waits, a worker that
-    /// completes a reply must flush it.
+    /// completes a reply must flush the reply.
     reader_parked: Cell<bool>,
 }
 
@@ -352,7 +352,7 @@ impl<T> Handoff<T> {
         self.waker.wake();
     }
 
-    /// Calls `f` with the value, unless a worker holds it.
+    /// Calls `f` with the value, unless a worker holds the value.
     fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
         let mut value = self.value.take();
         let result = value.as_mut().map(f);

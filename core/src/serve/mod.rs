@@ -2,10 +2,10 @@
 //!
 //! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
 //! session answer the frame in place, acquires the writer and sends the reply. While one worker's
-//! request waits for a file, another worker reads the next frame. The server needs no queue, no
-//! separate task for each request, and no memory allocation. On an embedded board, the workers are
-//! an array of futures in one task (see [`serve`]). A desktop server adds workers when all existing
-//! workers are waiting.
+//! request waits for a file, another worker reads the next frame. The server needs neither queues,
+//! nor a separate task for each request, nor memory allocation. On an embedded board, the workers
+//! are an array of futures in one task (see [`serve`]). A desktop server adds workers when all
+//! existing workers are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests. A
 //! batch of pipelined requests therefore costs only one read and one write.
@@ -159,9 +159,8 @@ where
 }
 
 /// Returns a future that runs one worker per frame. The frames are borrowed, because an async
-/// function that owned its frame would store the frame twice. This function is not inlined because
-/// the temporaries that it uses would otherwise stay on the caller's stack while the future is
-/// polled.
+/// function that owned its frame would store the frame twice. This function is not inlined, so that
+/// its temporaries do not stay on the caller's stack while the future is polled.
 #[inline(never)]
 fn workers<
     'l,

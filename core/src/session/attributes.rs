@@ -67,9 +67,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. If `first` is `true`, an
-    /// `extension` field that does not fit is left empty, because a later read would not have more
-    /// room for the record.
+    /// Writes the record of a directory entry at the front of `free`. If `first` is `true` and the
+    /// `extension` field does not fit, the field is left empty, because a later read would have no
+    /// more room.
     ///
     /// An error for one entry does not cause the whole listing to fail. The entry is listed without
     /// attributes, and a Tstat for the entry returns the error.

@@ -155,7 +155,7 @@ fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Err
     Some((Fid(u32::from_le_bytes(*fid)), error))
 }
 
-/// Returns the error that an immutable tree sends in reply to requests of this type.
+/// Returns the error with which an immutable tree refuses requests of this type.
 // This function is inlined so that the compiler can evaluate it wherever `kind` is a constant.
 #[inline(always)]
 fn immutable_tree_error(kind: u8) -> Option<Error> {

@@ -357,8 +357,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads that use the released `state` may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // In an immutable tree, another poll is requested after every close, because tracking
-        // whether a read has blocked would take more flash.
+        // In an immutable tree, request another poll after every close, because tracking whether a
+        // read has blocked would take up more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {

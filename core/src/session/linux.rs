@@ -162,8 +162,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// Answers a Tgetattr. This method encodes the reply itself, because an Rgetattr is larger than
-    /// any reply that the other handlers return by value.
+    /// Answers a Tgetattr. This method encodes its reply itself, because an Rgetattr is much larger
+    /// than the replies that the other handlers return by value.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;

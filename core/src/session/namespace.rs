@@ -115,7 +115,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree. The
-    /// parent is outside if `dir` is the attach point, or if `dir` was removed or moved out of the
+    /// parent is outside if `dir` is the attach point, was removed, or was moved out of the
     /// attached tree.
     fn above(&self, dir: &V::Inode, root: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::{Error, OpenMode, Result, Text, Waiter};
 
-/// The attributes of a file that do not depend on the tree that contains it.
+/// The attributes that a file has regardless of the tree that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
@@ -78,8 +78,8 @@ impl fmt::Debug for OpenFile<'_> {
 /// bytes.
 ///
 /// After a short read, a kernel asks for more data. The mark tells the kernel to stop and return
-/// the data to the reading program. No mark follows a small read that filled its buffer, because a
-/// shell reads byte by byte and would mistake the mark for the end of the file. A mark always
+/// the data to the reading program. No mark follows a small read that filled its buffer. A shell,
+/// which reads byte by byte, would mistake such a mark for the end of the file. A mark always
 /// follows a large read, because the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
@@ -89,7 +89,7 @@ pub const fn mark_follows(count: usize, room: usize) -> bool {
 /// A file in a tree. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
 /// When a file with a value is opened, the value is rendered into [`OpenFile::text`]. Reads are
-/// served from this text, so no reader sees parts of two values. A stream waits in
+/// served from this text, so a reader never sees a mixture of two values. A stream waits in
 /// [`poll_read`](File::poll_read).
 pub trait File {
     /// Returns the length, the permissions and the version.

@@ -108,7 +108,7 @@ pub trait Vfs {
     }
 
     /// Returns whether names may contain slashes. Some user-space clients send names with slashes,
-    /// but operating system kernels cannot.
+    /// but operating system kernels never do.
     fn allows_slash(&self) -> bool {
         false
     }

@@ -51,14 +51,15 @@ pub trait TreeKind {
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// A tree with a fixed structure. Only its [`read`](super::Vfs::read) method may wait.
+/// A tree with a fixed structure. Its [`read`](super::Vfs::read) method may wait, but no other
+/// method may.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as
 /// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
 /// refuse the operation. Immutable trees save flash, because the handlers for unsupported requests
-/// are not monomorphized. They also save RAM, because requests that never wait need no state in a
-/// future.
+/// are not monomorphized. Immutable trees also save RAM, because requests that never wait need no
+/// state in a future.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 

@@ -17,8 +17,7 @@ pub enum Malformed {
     Unknown(u8),
     /// The body ends early, or a length or count exceeds the number of bytes that follow.
     Short,
-    /// There are extra bytes after the last field of the message or after the last field of a stat
-    /// record.
+    /// Extra bytes follow the last field of the message or of a stat record.
     Trailing,
     /// A string contains a NUL byte.
     Text,
@@ -37,7 +36,7 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// The error returned when a message does not fit into the buffer, or when a string or list is too
+/// The error for a message that does not fit into the buffer, or for a string or list that is too
 /// long for its length field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -37,11 +37,11 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Polls woken tasks until all tasks sleep. Returns the number of polls, and the index and the
+/// Polls woken tasks until all tasks sleep. Returns the number of polls, along with the index and
 /// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because only tasks that keep waking each other need that many.
+/// Panics after 10,000 polls, because the tasks are then assumed to wake each other forever.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {

@@ -90,8 +90,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Calls `with` like [`with_file`](OpenFiles::with_file), but for a single poll of a read,
-    /// which can register `waiter`. The pool is not borrowed between polls.
+    /// Calls `with` like [`with_file`](OpenFiles::with_file), for a single poll of a read. The poll
+    /// can register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,

@@ -168,8 +168,8 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
 }
 
 /// Rewrites arguments that follow the conventions of other programs. Inserts `serve` if there is no
-/// command, turns `help COMMAND` into `COMMAND --help`, and accepts options of `find` that begin
-/// with a single dash.
+/// command, turns `help COMMAND` into `COMMAND --help`, and adds a second dash to options of `find`
+/// that begin with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {
