@@ -20,7 +20,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     if fid.qid().kind & Qid::DIR != 0 {
         return Err(at(path)("Is a directory: only a stream or a file can be watched"));
     }
-    // Streams have no version, so a file with a version is not a stream.
+    // Streams have version 0, so a file with a nonzero version is not a stream.
     if fid.stat().await.map_err(at(path))?.qid.version != 0 {
         return poll_until_interrupt(client, path, Vec::new()).await;
     }
