@@ -2,7 +2,7 @@
 //! names of Git's own files.
 //!
 //! The rules for all platforms always apply, because a repository can be moved to another platform.
-//! Git applies the same rules in its function `verify_path` and in `git fsck --strict`. HFS+
+//! Git applies the same rules in its `verify_path` function and in `git fsck --strict`. HFS+
 //! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
 //! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
 //! names, as in `.git::$INDEX_ALLOCATION`.

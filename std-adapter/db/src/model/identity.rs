@@ -61,7 +61,7 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// Returns [`InvalidIdentity`] if the name is empty or if the name or the email address
+    /// Returns [`InvalidIdentity`] if the name is empty, or if the name or the email address
     /// contains a character that Git does not allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());

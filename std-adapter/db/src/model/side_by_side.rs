@@ -12,7 +12,7 @@ use crate::model::tree_text::TreeEntries;
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
 /// Compares the last two directories in `dirs`. For each name at which these two directories
-/// differ, returns the name and the node that has this name in each directory in `dirs`.
+/// differ, returns the name and, for each directory in `dirs`, the node with this name.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],

@@ -107,7 +107,7 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // If there are no directories, the entries need not be sorted, because Git's order differs
+        // If there are no directories, the entries are already sorted, because Git's order differs
         // from the byte order only for directories.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));

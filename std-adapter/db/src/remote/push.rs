@@ -63,7 +63,7 @@ impl GitPush {
     }
 
     fn push_part(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Use full ref names, because `git` otherwise cannot remove a branch that does not exist
+        // Use full ref names. With a short name, `git` cannot remove a branch that does not exist
         // locally.
         let refspecs = branches.iter().map(|(branch, head)| {
             let source = head.map(|head| head.to_string()).unwrap_or_default();

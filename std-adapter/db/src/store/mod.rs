@@ -71,7 +71,7 @@ pub trait Store: Send + Sync + 'static {
     /// already stored.
     ///
     /// When this method returns, the objects are as durable as the store can make them, and a
-    /// branch can be set to one of them.
+    /// branch can be set to any commit among them.
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an

@@ -108,7 +108,7 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. If the target's path is a
+    /// Releases the lock by renaming the lock file to its target. If the target's path is a
     /// directory that contains only empty directories, removes that directory first.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);

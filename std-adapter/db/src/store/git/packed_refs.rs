@@ -73,8 +73,8 @@ pub(super) struct PackedRefsLock<'p> {
     _lock: LockFile,
 }
 
-/// The lines of `packed-refs`, keyed by the name of their ref. Each ref has a line with its target,
-/// and a ref to an annotated tag has a second line with the object that the tag refers to.
+/// The lines of `packed-refs`, keyed by ref name. Each ref has a line with its target, and a ref to
+/// an annotated tag has a second line with the object that the tag refers to.
 type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'p> PackedRefsLock<'p> {

@@ -45,7 +45,7 @@ enum BranchUse {
     Bisected,
 }
 
-/// An update of a work tree, which is made along with an update of its branch.
+/// An update of a work tree that accompanies an update of its branch.
 #[derive(Debug)]
 pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,

@@ -20,8 +20,8 @@ fn a_branch_is_fetched_over_http() {
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     let missing = BranchName::new("no").unwrap();
     assert_eq!(store.fetch("r", &url, &missing), Err(FetchError::NoSuchBranch));
-    // Fetch from a path that does not exist, from an `https` URL although the server does not
-    // support TLS, and from a server that requires a password.
+    // Fetch from a path that does not exist, from an `https` URL on a server that does not support
+    // TLS, and from a server that requires a password.
     for url in [
         format!("http://{address}/nowhere"),
         format!("https://{address}/.git"),
