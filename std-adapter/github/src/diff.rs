@@ -84,8 +84,8 @@ impl Diff {
     }
 }
 
-/// Returns the elements of `wanted` that are missing or different in `found`. Clones only these
-/// elements.
+/// Returns the elements of `wanted` that are missing or different in `found`. Clones only the
+/// returned elements.
 fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item = Element> + 's {
     let repos = wanted.repos().difference(found.repos()).cloned().map(Element::Repo);
     let commits = wanted.commits().difference(found.commits()).cloned().map(Element::Commit);

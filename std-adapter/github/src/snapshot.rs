@@ -208,8 +208,8 @@ impl Snapshot {
         self
     }
 
-    /// Removes the commits of a repository that have no statuses and are not the head of a pull
-    /// request or ref. The branch has no files for these commits.
+    /// Removes commits that belong to the repository, have no statuses, and are not the head of a
+    /// pull request or ref. The branch has no files for these commits.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();
         let is_bare = |commit: &&Commit| {
