@@ -28,9 +28,9 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry. Both change only while the namespace lock is held. The lock
-/// on a location comes last in the locking order, and a thread never locks two locations at the
-/// same time.
+/// The name and the parent of a dentry, which change only while the namespace lock is held. The
+/// lock on a location comes last in the locking order, and a thread never locks two locations at
+/// the same time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. The pointer is dangling if the dentry is the root or if its name was
