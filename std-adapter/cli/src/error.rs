@@ -39,7 +39,7 @@ pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
     move |error| CliError::Failed(format!("{subject}: {error}"))
 }
 
-/// Returns the error for a path that names a directory where a file is required.
+/// Returns the error to report if a path refers to a directory but a file is required.
 pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
     CliError::Failed(format!("{path}: Is a directory"))
 }

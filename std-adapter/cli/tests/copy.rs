@@ -152,7 +152,7 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", &dir.path("old")]);
     assert_eq!(fs::read_to_string(&old).unwrap(), "content");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
-    // The device is not replaced by a copy but written in place.
+    // Devices are written in place and not replaced.
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 

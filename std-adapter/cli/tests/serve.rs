@@ -341,7 +341,7 @@ async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let client = connected(&server).await;
     let mut events = client.watch("/debug/server/events").await.unwrap();
-    // The stream is open once its first read has been sent.
+    // Poll once to send the first read, which opens the stream on the server.
     assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
     let address = server.address().to_owned();

@@ -25,8 +25,8 @@ const THROUGH_A_LINK: &str = "will not copy through a link";
 /// The flags for opening a directory without following a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. A local directory is held open so that replacing it with
-/// a link cannot redirect the copy.
+/// A directory into which files are copied. A local directory is held open so that replacing it
+/// with a link cannot redirect the copy.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
@@ -158,7 +158,8 @@ fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     }
 }
 
-/// Opens a directory entry if it is a directory. Fails if the entry is a symbolic link.
+/// Opens a directory entry if the entry is itself a directory. Fails if the entry is a symbolic
+/// link.
 fn existing_dir(
     dir: &Arc<OwnedFd>,
     name: &OsStr,

@@ -22,8 +22,8 @@ fn commit_with_git(repository: &TempRepository, index: &str, path: &str) -> usiz
     done.unwrap_or_else(|| panic!("{path}: the branch changed {MAX_ATTEMPTS} times"))
 }
 
-/// Tries to commit once. Returns `None` if the branch changed in the meantime, or if `git gc`
-/// removed the directory of a new object.
+/// Makes one attempt to commit. Returns `None` if the branch changed in the meantime, or if `git
+/// gc` removed the directory of a new object.
 fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<()> {
     let git = |args: &[&str]| {
         let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
@@ -38,7 +38,7 @@ fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<
     git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
 }
 
-/// A guard that sets a flag when dropped, so that threads also stop if the test fails.
+/// A guard that sets a flag when dropped, so that the threads stop even if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
@@ -48,7 +48,7 @@ impl Drop for SetOnDrop {
 }
 
 /// Packs refs, collects garbage and repacks until `stop` is set. Returns how many times each
-/// command succeeded. A command fails if it finds a lock.
+/// command succeeded. A command fails if another process holds a lock that the command needs.
 fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
