@@ -61,7 +61,7 @@ impl Connection {
         self.submit(message)?.await
     }
 
-    /// Renames the file that `fid` refers to within its directory.
+    /// Renames the file that `fid` refers to, keeping it in the same directory.
     pub(crate) async fn set_name(self: &Arc<Self>, fid: FidNumber, name: &[u8]) -> Result<()> {
         if self.dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));
@@ -272,7 +272,7 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // Handle a reply that has already arrived like a reply that arrives after the request is
+        // Treat a reply that has already arrived as if it had arrived after the request was
         // dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));

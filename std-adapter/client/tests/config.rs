@@ -22,7 +22,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, future).await.unwrap()
 }
 
-/// A database and the server that provides it, which can be stopped and replaced by a new server.
+/// A database and its server. The server can be stopped and replaced with a new server.
 struct Served {
     database: Opened,
     url: Url,

@@ -36,7 +36,7 @@ use crate::db::{Database, Db, Result};
 /// The delay between attempts to connect.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A source of a connected database.
+/// Provides a connected database.
 ///
 /// A [`Url`] connects to a server and reconnects if the connection is lost. A [`Database`] is
 /// already connected and cannot reconnect.

@@ -38,7 +38,7 @@ pub enum Error {
     InvalidHash(InvalidId),
     /// The text is not a valid Git branch name.
     InvalidBranch(InvalidBranchName),
-    /// The text is not a [`Path`](super::Path), or the operation does not accept the root.
+    /// The text is not a valid [`Path`](super::Path), or the operation does not accept the root.
     InvalidPath {
         /// The invalid text.
         path: String,

@@ -13,8 +13,8 @@ use super::path::Path;
 use super::tree::Content;
 use super::watch::{PathValue, Watch};
 
-/// A boxed future. The compiler knows that a boxed future is `Send` even in generic functions,
-/// unlike the future of an `async fn`.
+/// A boxed future. Unlike the future of an `async fn`, a boxed future is known to be `Send` in
+/// generic functions.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The maximum number of transactions that one call of [`BranchExt::update`] starts.
@@ -183,8 +183,8 @@ pub trait TreeExt: TreeOps {
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 
-    /// Reads all files and links at and below a path. Each path is relative to the root of the
-    /// tree.
+    /// Reads all files and links at and below a path. The returned paths are relative to the root
+    /// of the tree.
     ///
     /// Up to 32 entries are read concurrently. Directories are omitted, and the result does not
     /// indicate which files are executable. The whole result is held in memory, so use this method
