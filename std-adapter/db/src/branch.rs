@@ -35,7 +35,7 @@ pub struct Branch {
 pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
 
 impl Branches {
-    /// Removes a branch that is no longer in use from the table.
+    /// Removes an unused branch from the table.
     pub(super) fn forget(&self, branch: &Branch) {
         let mut table = self.0.lock();
         // The table may already contain a new `Branch` with the same name.

@@ -1,9 +1,9 @@
 //! The file tree through which clients access the database. The top-level directories are `branch`,
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
-//! Each connection has its own tree. A connection cannot see another connection's transactions or
-//! remotes, or branches that another connection has created but that have no commit yet. The rest
-//! of the crate does not depend on this module.
+//! Each connection has its own tree. A connection cannot see the transactions and remotes of other
+//! connections. It also cannot see branches that other connections have created but not yet
+//! committed to. The rest of the crate does not depend on this module.
 
 mod author;
 mod branch;
@@ -29,7 +29,7 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// Returns the file tree for one connection. The entry `debug` becomes the tree's `debug`
+/// Returns the file tree for one connection. The `debug` entry becomes the tree's `debug`
 /// directory.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
