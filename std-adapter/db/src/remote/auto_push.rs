@@ -308,8 +308,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Because of the backoff, the rejected branch was pushed less often than the accepted
-        // branch.
+        // Because of the backoff, `auto_push` tried to push the rejected branch less often than the
+        // accepted branch.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");
