@@ -10,9 +10,9 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// A quota that limits the number of files that each of `CLIENTS` clients can have open. The
-/// clients share a pool of `OPENS` open files. Each client can always open `RESERVED` files,
-/// regardless of the others.
+/// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share a
+/// pool of `OPENS` open files. Each client can always open `RESERVED` files, regardless of the
+/// others.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],

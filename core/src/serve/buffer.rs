@@ -14,10 +14,9 @@ const DIRECT_MIN: usize = 32 * 1024;
 /// batch of 32 requests of 4 KiB each. Embedded boards use smaller buffers.
 const BATCH_SIZE: usize = 136 * 1024;
 
-/// The cost, in units of [`TransportRead::poll_budget`], of a request that is answered in place.
+/// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
 pub(super) const COST_IN_PLACE: u32 = 1;
-/// The cost, in units of [`TransportRead::poll_budget`], of a request that is not answered in
-/// place.
+/// The cost of a request that is not answered in place, in units of [`TransportRead::poll_budget`].
 pub(super) const COST_OTHER: u32 = 4;
 
 /// The receiving half of a transport. The methods have default implementations that suit most

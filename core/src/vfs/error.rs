@@ -136,7 +136,7 @@ errors! {
     20 WalkFromFile "Can't walk from a file"
     /// A walk cannot contain `.`, because a 9P directory has no entry for itself (`walk(5)`).
     22 WalkDot "'.' is not valid in 9p"
-    /// The fid of the directory in which to create a file is already open.
+    /// The directory fid passed to Tcreate is already open.
     22 CreateInOpened "Can't create in an opened fid"
     /// A Tcreate for a symbolic link does not specify a target, or a Twstat would turn a file into
     /// a link.

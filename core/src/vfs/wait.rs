@@ -3,8 +3,8 @@
 //! A list has room for the wakers of a few tasks. Additional tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
 //! future**. When a chained task is woken or its future is dropped, the previous task is also
-//! woken. A list is small, needs no allocator and can hold any number of tasks. The tasks in a long
-//! chain are woken one after the other.
+//! woken. The list is therefore small, needs no allocator and still serves any number of tasks. The
+//! tasks in a long chain are woken one after the other.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;

@@ -44,7 +44,7 @@ record! {
         pub ctime: Time,
         /// Time of creation.
         pub btime: Time,
-        /// A number that distinguishes files that have had the same inode number. The protocol
+        /// A number that distinguishes successive files with the same inode number. The protocol
         /// calls this field `gen`.
         pub generation: u64,
         /// A version number that changes whenever the content changes.

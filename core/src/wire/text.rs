@@ -8,7 +8,7 @@ use super::{Field, Malformed, Reader, Writer};
 /// A string in the protocol: `len[2]`, followed by that many bytes.
 ///
 /// A decoded string contains no NUL. The string is not necessarily UTF-8, because file names on a
-/// Unix disk are arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
+/// Unix disk can contain arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 

@@ -1,4 +1,4 @@
-//! Errors of the bridge.
+//! The errors that stop the bridge or a read of a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use datakit_program::{LogCounters, ProcessCollector};
 
-/// The counters of the bridge. Clones share the counters.
+/// The bridge's counters. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
     /// 1 if the bridge is connected to the database, and 0 otherwise.

@@ -156,8 +156,8 @@ fn pieces_are_set_as_one_value() {
         (Ok(3), Ok(3), 400)
     );
     assert_eq!((read(&tree, period, 0, 9), PERIOD.get()), (text("500\n"), 500));
-    // Closing the file without a flush, for example when the connection is lost, does not set the
-    // value.
+    // The value is not set if the file is closed without a flush, for example when the connection
+    // is lost.
     assert_eq!(write(&tree, period, 0, "600"), Ok(3));
     tree.close(&period);
     assert_eq!(PERIOD.get(), 500);

@@ -77,7 +77,8 @@ impl Dir {
     /// Panics if there are more than 255 entries or more than 8 levels, or if two entries have the
     /// same name. Also panics if a name is empty, is longer than 255 bytes, is `.` or `..`, or
     /// contains `/` or NUL. In a `static` or `const`, the panic is a compile error.
-    // The slices are indexed because `slice::get` is not const. Every index is within bounds.
+    // The code indexes slices directly, because `slice::get` is not const. Every index is within
+    // bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {

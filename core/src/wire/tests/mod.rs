@@ -336,7 +336,7 @@ fn decodes_a_walk_of_more_than_sixteen_names() {
     assert_eq!(T::decode(&buf[..length], Dialect::Linux), Ok((Tag(1), message)));
 }
 
-/// File names on a Unix disk are arbitrary bytes.
+/// File names on a Unix disk can contain arbitrary bytes.
 #[test]
 fn strings_need_not_be_utf8() {
     let bytes = frame("15000000 6e 0300 01000000 02000000 0100 0200 ffe9");

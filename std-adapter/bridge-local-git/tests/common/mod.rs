@@ -132,7 +132,7 @@ impl Server {
     }
 }
 
-/// A directory that contains a repository or in which a repository can be created.
+/// A directory for a repository, which may be created later.
 pub(crate) struct Repository {
     pub(crate) dir: TempDir,
 }

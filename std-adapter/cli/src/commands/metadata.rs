@@ -1,4 +1,4 @@
-//! File metadata as text and as JSON.
+//! Formats file metadata as text and as JSON.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
