@@ -7,6 +7,7 @@ use datakit_tests::on_both;
 
 on_both! {
     d46_a_snapshot_has_the_files_of_its_commit,
+    the_version_of_a_committed_file_changes_with_its_content,
     d47_trees_and_blobs_are_found_by_their_ids,
     d48_commits_has_commits_only,
     d49_diff_lists_added_removed_and_changed_paths,
@@ -34,6 +35,20 @@ fn d46_a_snapshot_has_the_files_of_its_commit(db: &TestDb) {
         "Directory is read-only"
     );
     assert_eq!(refused(connection.put(&format!("snapshots/{head}/ro/f"), "x")), "Read-only file");
+}
+
+/// A client reads ahead only in a file whose version is not 0.
+fn the_version_of_a_committed_file_changes_with_its_content(db: &TestDb) {
+    let connection = db.connect();
+    let master = connection.master();
+    let version = |path: &str| connection.stat(path).unwrap().qid.version;
+    let first = master.commit(&[("f", "1"), ("same", "1")]);
+    let of_first = version("branch/master/ro/f");
+    assert_ne!(of_first, 0);
+    assert_eq!(version("branch/master/ro/same"), of_first);
+    master.commit(&[("f", "2")]);
+    assert_ne!(version("branch/master/ro/f"), of_first);
+    assert_eq!(version(&format!("snapshots/{first}/ro/f")), of_first);
 }
 
 fn d47_trees_and_blobs_are_found_by_their_ids(db: &TestDb) {

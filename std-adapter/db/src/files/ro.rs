@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
 
-use crate::Database;
 use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Name as NodeName;
 use crate::model::tree::{FileContent, Tree, TreeDir, TreeFile, TreeNode, join};
 use crate::model::tree_entry::EntryMode;
+use crate::{Database, Id};
 use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
@@ -260,7 +260,12 @@ impl RoFile {
 
     fn stat_and_time(&self) -> Result<(FileStat, Option<Time>)> {
         let (file, since) = self.resolve()?;
-        Ok((stat(file.mode, self.at(file.content.length(self.dir.objects()))?), since))
+        let length = self.at(file.content.length(self.dir.objects()))?;
+        let version = match &file.content {
+            FileContent::Stored(id) => version(id),
+            FileContent::Pending(_) => 0,
+        };
+        Ok((FileStat { version, ..stat(file.mode, length) }, since))
     }
 
     /// Adds the file's path to an error.
@@ -322,4 +327,12 @@ pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
         _ => 0o755,
     };
     FileStat { mode: bits, ..FileStat::new(length) }
+}
+
+/// Returns the qid version of a blob. Equal versions mean equal content, so clients may cache the
+/// content and read ahead. The version is never 0, which would mean that the content can change
+/// without a change of the version.
+fn version(id: &Id) -> u32 {
+    let [a, b, c, d, ..] = *id.as_bytes();
+    u32::from_be_bytes([a, b, c, d]) | 1
 }
