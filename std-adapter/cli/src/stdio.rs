@@ -69,14 +69,16 @@ pub(crate) async fn for_each<T>(
     result
 }
 
-/// Prints every failure.
+/// Prints every failure that has not been printed yet.
 ///
 /// # Errors
 /// Returns [`CliError::Reported`] if there is at least one failure.
 pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliResult {
     let mut result = Ok(());
     for failure in failures {
-        complain(&failure.to_string());
+        if failure != CliError::Reported {
+            complain(&failure.to_string());
+        }
         result = Err(CliError::Reported);
     }
     result

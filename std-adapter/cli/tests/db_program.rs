@@ -180,6 +180,15 @@ fn errors_give_the_reason() {
     ] {
         assert_eq!(db.fail(arguments), format!("datakit: {text}\n"));
     }
+    let missing = ["ls", "none", "master:d/none"];
+    let head = db.client().run(&["cat", "branch/master/head"]);
+    let path = format!("snapshots/{}/ro/d/none", head.trim());
+    assert_eq!(
+        db.fail(&missing),
+        format!(
+            "datakit: {path}: No such file or directory\ndatakit: none: no such branch or commit\n"
+        )
+    );
     assert!(db.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": "));
     assert!(db.fail(&["watch", "master", "a//b"]).starts_with("datakit: `a//b`: "));
     for (file, why) in [
