@@ -11,11 +11,12 @@ use std::time::Duration;
 use datakit_client::db::prelude::*;
 use datakit_client::db::{Error, Result};
 use datakit_github::capabilities::Op;
-use datakit_github::{Capabilities, Repo, Snapshot, ensure_branch};
+use datakit_github::{Capabilities, Commit, Repo, Snapshot, ensure_branch};
 use tokio::time::{Instant, sleep_until};
 
 use self::branch::BranchState;
 use self::memory::Memory;
+use crate::events::Mark;
 use crate::github::{Api, Hook};
 use crate::inbox::Inbox;
 use crate::metrics::RoundCounters;
@@ -156,7 +157,30 @@ impl<A: Api, D: Database> Bridge<A, D> {
         let import = round::import(&self.api, &mirror, &repo, &old).await;
         tracing::info!(%repo, complete = import.complete, "read the repository from GitHub");
         self.memory.imported(&repo, Some(import));
+        if is_fresh {
+            self.read_owned_statuses(&repo, datakit).await;
+        }
         is_fresh.then_some(repo).into_iter().collect()
+    }
+
+    /// Reads the statuses of commits that are no heads any more, if the branch owns statuses of
+    /// these. They were sent before the bridge was restarted, or must be sent now.
+    async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
+        let mirror = Mirror(&self.settings.capabilities);
+        let part = datakit.of_repo(repo);
+        let heads = self.memory.github.of_repo(repo);
+        let owned = part.statuses().keys().filter(|id| {
+            let is_owned = self.settings.capabilities.allow(Op::Exclusive, &(*id).clone().into());
+            is_owned && !heads.commits().contains(&id.commit)
+        });
+        let commits: BTreeSet<Commit> = owned.map(|id| id.commit.clone()).collect();
+        for commit in commits {
+            let mark = Mark::Statuses(commit.clone());
+            let github = &mut self.memory.github;
+            if !round::reread(&self.api, &mirror, &mark, github, datakit).await {
+                self.memory.unread(repo, part.statuses_of(&commit));
+            }
+        }
     }
 
     fn has_hooks_due(&self) -> bool {

@@ -88,7 +88,7 @@ fn token_of(file: &Path) -> Result<Secret, String> {
     Ok(token)
 }
 
-/// Reads a file that only its owner may read.
+/// Reads a file that only its owner and group may read.
 ///
 /// # Errors
 /// Returns the reason if the file cannot be read or others may read it.
@@ -99,9 +99,10 @@ pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     };
     let file = File::open(path).map_err(named)?;
     let mode = file.metadata().map_err(named)?.permissions().mode();
-    if mode & 0o077 != 0 {
+    // Credentials of systemd and secrets of Kubernetes are readable by a group.
+    if mode & 0o007 != 0 {
         return Err(format!(
-            "{}: other users may read the file (mode {:03o}): run `chmod 600` on it",
+            "{}: other users may access the file (mode {:03o}): run `chmod 600` on it",
             path.display(),
             mode & 0o777
         ));
@@ -127,8 +128,10 @@ mod tests {
     #[test]
     fn plain_tokens_and_cookies_are_read() {
         for content in ["ghp_1\n", r#"{"scopes":["repo"],"token":"ghp_1","app":{},"id":1}"#] {
-            let (_dir, file) = written(content, 0o400);
-            assert_eq!(token_of(&file).unwrap().expose(), "ghp_1");
+            for mode in [0o400, 0o640] {
+                let (_dir, file) = written(content, mode);
+                assert_eq!(token_of(&file).unwrap().expose(), "ghp_1");
+            }
         }
     }
 
@@ -140,7 +143,7 @@ mod tests {
             let error = token_of(&file).unwrap_err();
             assert!(!error.contains("ghp"), "{error}");
         }
-        for mode in [0o604, 0o640, 0o644] {
+        for mode in [0o604, 0o644, 0o602] {
             let (_dir, file) = written("ghp_1", mode);
             let error = token_of(&file).unwrap_err();
             assert!(error.contains("chmod 600") && !error.contains("ghp"), "{error}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use datakit_github::{DirtyId, Element, ElementId, Repo, Snapshot};
+use datakit_github::{DirtyId, Element, ElementId, Repo, Snapshot, Status};
 
 use crate::events::Mark;
 use crate::round::{Import, Push, write_back};
@@ -163,6 +163,17 @@ impl Memory {
         } else {
             self.failed.insert(Mark::Repo(repo.clone()));
         }
+    }
+
+    /// Records that statuses of the branch could not be compared with those of GitHub. They are kept
+    /// until the repository is read again.
+    pub(super) fn unread<'s>(&mut self, repo: &Repo, statuses: impl Iterator<Item = &'s Status>) {
+        for status in statuses {
+            self.unsent.insert(status.id.clone().into());
+            self.waiting.insert(status.id.clone().into());
+        }
+        self.known.remove(repo);
+        self.failed.insert(Mark::Repo(repo.clone()));
     }
 
     /// Records the result of a read.

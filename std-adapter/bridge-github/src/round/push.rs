@@ -75,8 +75,10 @@ pub(crate) fn pushes(
         }
         allowed
     });
+    // A branch without any ref of a repository was never in step with it, so nothing was removed.
+    let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {
-        ElementId::Ref(id) => {
+        ElementId::Ref(id) if was_read(&id.repo) => {
             github.refs().get(id).map(|found| Push::DeleteRef(id.clone(), found.head))
         }
         // GitHub cannot delete pull requests and statuses.

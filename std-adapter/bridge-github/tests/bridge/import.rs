@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datakit_tests::github::{Object, Repository};
+use tokio::process::Command;
 
 use crate::expected;
-use crate::setup::{Setup, commit, files, until};
+use crate::setup::{Setup, commit, eventually, files, until};
 
 /// Creates a repository with pull requests, statuses, and refs of all kinds.
 fn full_repository(setup: &Setup, name: &str) -> Repository {
@@ -39,6 +40,33 @@ async fn repositories_arrive_in_the_branch() {
     let expected: BTreeMap<String, String> = repos.iter().flat_map(expected::files).collect();
     until(&setup.branch().await, "both are read", |files| *files == expected).await;
     assert_eq!(expected::writes(&setup.fake), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_enterprise_server_is_read() {
+    let setup = Setup::new();
+    let repo = full_repository(&setup, "alice/hello");
+    let url = setup.fake.enterprise_url();
+    let _bridge = setup.bridge(&["-r", "alice/hello", "--github-url", &url]);
+    let expected = expected::files(&repo);
+    until(&setup.branch().await, "the repository is read", |files| *files == expected).await;
+}
+
+#[tokio::test]
+async fn a_repository_without_a_server_is_written() {
+    let setup = Setup::new();
+    let repo = setup.fake.create("alice/hello");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metadata");
+    let _bridge = setup.bridge(&["-r", "alice/hello", "-d", &format!("git://{}", path.display())]);
+    let master = "github-metadata:alice/hello/ref/heads/master/head";
+    let head = format!("{}\n", repo.head("master").unwrap());
+    eventually("the repository is read", async || {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&path).args(["show", master]);
+        git.output().await.unwrap().stdout == head.as_bytes()
+    })
+    .await;
 }
 
 /// Returns the calls that were counted, without the repositories.

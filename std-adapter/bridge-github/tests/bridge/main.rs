@@ -9,6 +9,8 @@ mod import;
 mod limits;
 mod push;
 mod random;
+mod readme;
 mod secrets;
 mod setup;
+mod status;
 mod webhooks;

@@ -184,6 +184,33 @@ async fn with_exclusive_rights_github_becomes_the_branch() {
 }
 
 #[tokio::test]
+async fn a_status_of_a_former_head_is_not_sent_again() {
+    let setup = Setup::new();
+    let (repo, branch, bridge) = start(&setup, &["-c", "*:x"]).await;
+    let topic = repo.head("topic").unwrap();
+    let state = status_path(&topic, "ci/state");
+    commit(&branch, &[(&state, Some("success"))]).await;
+    setup.until("the status arrives", |_| repo.statuses(&topic).len() == 1).await;
+    bridge.kill();
+    // Both sides forget the commit before the bridge removes its statuses.
+    let master = repo.head("master").unwrap();
+    repo.close_pull(1);
+    repo.set_branch("topic", &master);
+    commit(
+        &branch,
+        &[
+            ("alice/hello/pr/1", None),
+            ("alice/hello/ref/heads/topic/head", Some(&master)),
+            (&state, Some("success")),
+        ],
+    )
+    .await;
+    let _bridge = setup.bridge(&["-c", "*:x"]);
+    until(&branch, "both are equal", |files| *files == expected::files(&repo)).await;
+    assert_eq!(repo.statuses(&topic).len(), 1);
+}
+
+#[tokio::test]
 async fn at_the_start_github_has_precedence() {
     let setup = Setup::new();
     let (repo, branch, bridge) = start(&setup, &["-c", "*:rw,status[ci]:x"]).await;

@@ -1,7 +1,7 @@
 //! A fake of GitHub, a database, and bridges that connect both.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -54,10 +54,12 @@ impl Setup {
     pub(crate) fn bare_bridge(&self, arguments: &[&str]) -> Bridge {
         let datakit = self.database.url();
         let mut command = Command::new(env!("CARGO_BIN_EXE_datakit-bridge-github"));
-        if !arguments.contains(&"--datakit") {
+        if !arguments.iter().any(|argument| ["--datakit", "-d"].contains(argument)) {
             command.args(["--datakit", &datakit]);
         }
-        command.args(["--github-url", &self.fake.url()]);
+        if !arguments.contains(&"--github-url") {
+            command.args(["--github-url", &self.fake.url()]);
+        }
         command.args(arguments).env_remove("GITHUB_TOKEN").env("HOME", self.dir.path());
         Bridge::start(command)
     }
@@ -79,26 +81,26 @@ impl Setup {
 /// A running bridge. Dropping it kills it.
 pub(crate) struct Bridge {
     child: Child,
+    output: Arc<Mutex<String>>,
     log: Arc<Mutex<String>>,
 }
 
 impl Bridge {
     fn start(mut command: Command) -> Bridge {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let (log, lines) = (Arc::<Mutex<String>>::default(), child.stderr.take().unwrap());
-        let shared = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(lines).lines() {
-                let line = line.unwrap();
-                if std::env::var_os("SHOW_LOG").is_some() {
-                    eprintln!("| {line}");
-                }
-                let mut log = shared.lock();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Bridge { child, log }
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (output, log) = (Arc::default(), Arc::default());
+        collect(child.stdout.take().unwrap(), &output);
+        collect(child.stderr.take().unwrap(), &log);
+        Bridge { child, output, log }
+    }
+
+    /// Waits for a line of the output that starts with a text. Returns the rest of the line.
+    pub(crate) async fn printed(&self, start: &str) -> String {
+        let find =
+            || self.output.lock().lines().find_map(|l| Some(l.strip_prefix(start)?.to_owned()));
+        eventually(start, async || find().is_some()).await;
+        find().unwrap()
     }
 
     /// What the bridge has logged so far.
@@ -111,6 +113,22 @@ impl Bridge {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Adds the lines of a stream to a text, on a thread of its own.
+fn collect(stream: impl Read + Send + 'static, text: &Arc<Mutex<String>>) {
+    let text = text.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            if std::env::var_os("SHOW_LOG").is_some() {
+                eprintln!("| {line}");
+            }
+            let mut text = text.lock();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
 }
 
 impl Drop for Bridge {
