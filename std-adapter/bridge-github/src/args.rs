@@ -12,74 +12,75 @@ use datakit_program::HttpAddress;
 use datakit_program::LogArgs;
 use http::Uri;
 
-/// Keep a DataKit branch and GitHub in step
+/// Synchronize a DataKit branch with GitHub
 ///
 /// The bridge copies the open pull requests, branches, tags and commit statuses of the monitored
-/// repositories to files of a branch, and sends changes of these files to GitHub. A repository is
+/// repositories to files of a branch, and sends changes to these files to GitHub. A repository is
 /// monitored if the branch contains USER/REPO/.monitor.
 #[derive(Parser, Debug, Clone)]
 #[command(name = "datakit-bridge-github", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
     /// The database: a server at tcp://HOST:PORT, unix://PATH or file://PATH, or git://PATH for a
-    /// repository that no server uses
+    /// local repository that no server is using
     #[arg(short, long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5640")]
     pub(crate) datakit: DatabaseUrl,
-    /// Do not use a database: only receive webhooks and serve metrics
+    /// Use no database; only receive webhooks and serve metrics
     #[arg(long)]
     pub(crate) no_datakit: bool,
-    /// The branch with the files
+    /// The branch that contains the files
     #[arg(short, long, value_name = "NAME", default_value = DEFAULT_BRANCH)]
     pub(crate) branch: String,
     /// Monitor these repositories
     #[arg(short, long, value_name = "USER/REPO,...", value_delimiter = ',')]
     pub(crate) repositories: Vec<Repo>,
-    /// What the bridge may do: a list of RESOURCE:OPS
+    /// The operations that the bridge may perform, as a list of RESOURCE:OPS
     ///
     /// RESOURCE is `*` for all, `repo`, `repo[USER/REPO]`, `pr`, `commit`, `status`,
-    /// `status[CONTEXT]`, `ref` or `webhook`. OPS are the letters r (read from GitHub), w (send
-    /// changes of the branch to GitHub) and x (like rw, and at the start GitHub is changed to match
-    /// the branch).
+    /// `status[CONTEXT]`, `ref` or `webhook`. OPS consists of the letters r (read from GitHub), w
+    /// (send changes to the branch to GitHub) and x (like rw, but also change GitHub to match the
+    /// branch at the start).
     #[arg(short, long, value_name = "LIST", default_value = "*:rw")]
     pub(crate) capabilities: Capabilities,
-    /// Read everything from GitHub again after this time
+    /// Read everything from GitHub again at this interval
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) resync_interval: u64,
-    /// Never read everything again
+    /// Do not read everything again at regular intervals
     #[arg(long)]
     pub(crate) no_resync: bool,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
-    /// Serve the directory `debug` with log levels and GitHub's limits on these addresses
+    /// Serve a directory `debug` over 9P on these addresses. It shows the log levels and GitHub's
+    /// rate limits
     #[arg(long = "listen-9p", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen_9p: Vec<Url>,
 
-    /// The root of the API; for an Enterprise server https://HOST/api/v3
+    /// The root URL of the API; for GitHub Enterprise Server, https://HOST/api/v3
     #[arg(long, value_name = "URL", default_value = "https://api.github.com", value_parser = parse_api_url, help_heading = "GitHub")]
     pub(crate) github_url: Uri,
-    /// Give up a call to GitHub after this time
+    /// The timeout for a call to GitHub
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = "GitHub")]
     pub(crate) github_timeout: u64,
     /// Read the token from this file [default: $GITHUB_TOKEN, or the file datakit-github-cookie in
     /// ~/.github/jar or /run/secrets]
     #[arg(long, value_name = "FILE", conflicts_with = "app_id", help_heading = "GitHub")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Authenticate as the GitHub App with this number
+    /// Authenticate as the GitHub App with this ID
     #[arg(long, value_name = "NUMBER", requires = "app_key_file", help_heading = "GitHub")]
     pub(crate) app_id: Option<u64>,
-    /// The private key of the GitHub App
+    /// The file with the private key of the GitHub App, in PEM format
     #[arg(long, value_name = "FILE", requires = "app_id", help_heading = "GitHub")]
     pub(crate) app_key_file: Option<PathBuf>,
 
-    /// Register a webhook with this public address in each repository, and receive events on the
-    /// port of the address
+    /// Register a webhook with this public URL in each repository, and receive events on the URL's
+    /// port
     #[arg(long, value_name = "URI", help_heading = "Webhooks")]
     pub(crate) webhook: Option<WebhookUri>,
-    /// Receive events on this address instead, for example behind a proxy
+    /// Receive events on this address instead, for example when behind a proxy
     #[arg(long, value_name = "IP:PORT", requires = "webhook", help_heading = "Webhooks")]
     pub(crate) webhook_listen: Option<SocketAddr>,
-    /// Read the secret of the webhooks from this file [default: a new secret at each start]
+    /// Read the webhook secret from this file [default: a new random secret at each start]
     #[arg(long, value_name = "FILE", requires = "webhook", help_heading = "Webhooks")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
 
@@ -93,12 +94,12 @@ Examples:
   datakit-bridge-github -r alice/hello -c '*:r,status[ci]:x' --webhook https://ci.example.com/hook \\
       --webhook-listen 127.0.0.1:8080";
 
-/// The URL of a server or of a repository.
+/// The URL of a database server or of a local repository.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// Returns the text.
+    /// Returns the URL as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -123,12 +124,12 @@ impl FromStr for DatabaseUrl {
     }
 }
 
-/// The public address of the webhook server.
+/// The public URL of the webhook server.
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookUri(Uri);
 
 impl WebhookUri {
-    /// Returns the port of the address.
+    /// Returns the port of the URL.
     pub(crate) fn port(&self) -> u16 {
         let default = if self.0.scheme_str() == Some("https") { 443 } else { 80 };
         self.0.port_u16().unwrap_or(default)

@@ -1,4 +1,4 @@
-//! The loop of the bridge: waits for triggers and runs rounds.
+//! The main loop of the bridge, which waits for changes and runs rounds.
 
 mod branch;
 mod memory;
@@ -22,11 +22,11 @@ use crate::inbox::Inbox;
 use crate::metrics::RoundCounters;
 use crate::round::{self, Mirror, Outcome};
 
-/// The first and the longest time after which failed calls are made again.
+/// The initial and the maximum delay before failed calls are retried.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(300);
 
-/// What the bridge is told on the command line.
+/// The settings from the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The name of the branch.
@@ -37,11 +37,12 @@ pub(crate) struct Settings {
     pub(crate) capabilities: Capabilities,
     /// The webhook to register.
     pub(crate) hook: Option<Hook>,
-    /// The time between reads of everything. `None` for never.
+    /// The interval at which everything is read again, or `None` to disable these reads.
     pub(crate) resync: Option<Duration>,
 }
 
-/// A bridge between GitHub and a branch. Its memory survives lost connections to the database.
+/// A bridge between GitHub and a branch. It keeps its state if the connection to the database is
+/// lost.
 #[derive(Debug)]
 pub(crate) struct Bridge<A, D: Database> {
     api: A,
@@ -56,7 +57,7 @@ pub(crate) struct Bridge<A, D: Database> {
 }
 
 impl<A: Api, D: Database> Bridge<A, D> {
-    /// Creates a bridge that knows nothing yet.
+    /// Creates a bridge that has not read anything yet.
     pub(crate) fn new(
         api: A,
         settings: Settings,
@@ -80,7 +81,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
     /// Runs rounds until the database fails.
     ///
     /// # Errors
-    /// Returns the error of the database, after which the caller connects again.
+    /// Returns the error of the database. The caller should then reconnect and call `run` again.
     pub(crate) async fn run(&mut self, db: &D) -> Result<Infallible> {
         let branch = ensure_branch(db, &self.settings.branch).await?;
         branch::monitor(&branch, &self.settings.repos).await?;
@@ -117,7 +118,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         self.branch = BranchState::default();
     }
 
-    /// Runs one round. Returns whether another one must follow at once.
+    /// Runs one round. Returns `true` if the next round must follow immediately.
     async fn round(&mut self, branch: &D::Branch) -> Result<bool> {
         let Some(head) = branch.head().await? else {
             self.forget();
@@ -143,7 +144,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         Ok(self.schedule())
     }
 
-    /// Imports the next repository. Returns the repository if this is the first time.
+    /// Imports the next repository. Returns the repository if it was imported for the first time.
     async fn import(&mut self, datakit: &Snapshot) -> BTreeSet<Repo> {
         let Some(repo) = self.memory.next_repo() else { return BTreeSet::new() };
         let mirror = Mirror(&self.settings.capabilities);
@@ -163,8 +164,9 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads the statuses of commits that are no heads any more, if the branch owns statuses of
-    /// these. They were sent before the bridge was restarted, or must be sent now.
+    /// Reads the statuses of commits that are no longer heads and for which the branch owns
+    /// statuses. The bridge may have sent these statuses before it was restarted. Otherwise, they
+    /// must be sent now.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);
@@ -187,7 +189,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         self.settings.hook.is_some() && !self.memory.hooks_due().is_empty()
     }
 
-    /// Registers webhooks.
+    /// Registers the webhooks that are due.
     async fn register(&mut self) {
         let Some(hook) = &self.settings.hook else { return };
         if !self.settings.capabilities.allow_webhook(Op::Write) {
@@ -203,7 +205,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Reads what marks name.
+    /// Reads the marked elements from GitHub.
     async fn reread(&mut self, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         for mark in self.memory.next_marks() {
@@ -213,7 +215,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Sends changes of the branch to GitHub.
+    /// Sends changes made in the branch to GitHub.
     async fn push(&mut self, datakit: &Snapshot, fresh: &BTreeSet<Repo>) {
         let Memory { synced, github, .. } = &self.memory;
         let pushes = round::pushes(datakit, synced, github, fresh, &self.settings.capabilities);
@@ -236,7 +238,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Writes changes of GitHub to the branch.
+    /// Writes changes made on GitHub to the branch.
     async fn write(&mut self, branch: &D::Branch, datakit: &Snapshot) -> Result<()> {
         let github = std::mem::take(&mut self.memory.github);
         self.memory.github = github.prune();
@@ -247,7 +249,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         Ok(())
     }
 
-    /// Plans the next round. Returns whether it must follow at once.
+    /// Schedules the next round. Returns `true` if it must follow immediately.
     fn schedule(&mut self) -> bool {
         if self.memory.failures() == 0 {
             self.retry_delay = MIN_RETRY;

@@ -7,7 +7,7 @@ use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status, Tree};
 
 use crate::metrics::Counters;
 
-/// Returns a tree with the directory `debug`: `src` with the log levels, and `github`.
+/// Returns a tree with the directory `debug`, which contains `src` (the log levels) and `github`.
 pub(crate) fn tree(sources: &LogSources, counters: &Counters) -> Tree {
     let status = |name: &str, text: fn(&Counters) -> String| {
         let counters = counters.clone();
@@ -27,7 +27,7 @@ pub(crate) fn tree(sources: &LogSources, counters: &Counters) -> Tree {
     Tree::new(ReadOnly(root))
 }
 
-/// Formats GitHub's limit, what remains of it, its end, and the wait in seconds.
+/// Formats GitHub's limit, the remaining calls, the end of the window, and the wait in seconds.
 fn budget(counters: &Counters) -> String {
     let state = counters.api.rate.state();
     let wait = state

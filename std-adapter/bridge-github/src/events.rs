@@ -1,17 +1,17 @@
-//! Webhook events as marks of what to read again.
+//! Turns webhook events into marks for elements to read again.
 //!
-//! The bridge never believes the content of an event, because events may be late, doubled or in
-//! another order. An event only marks what may have changed.
+//! The bridge never relies on the content of an event, because events may be late, duplicated or
+//! reordered. An event only marks the element that may have changed.
 
 use std::collections::BTreeSet;
 
 use datakit_github::{Commit, DirtyId, Hash, PrId, RefId, RefName, Repo};
 use serde::Deserialize;
 
-/// The maximum number of marks. With more, whole repositories are marked.
+/// The maximum number of marks. Beyond this number, whole repositories are marked.
 const MAX_MARKS: usize = 10_000;
 
-/// Something that GitHub may have changed.
+/// An element that may have changed on GitHub.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
     /// Everything in a repository.
@@ -25,7 +25,7 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// Returns the repository.
+    /// Returns the repository of the marked element.
     pub(crate) fn repo(&self) -> &Repo {
         match self {
             Mark::Repo(repo) => repo,
@@ -98,7 +98,7 @@ struct CheckRunJson {
     head_sha: String,
 }
 
-/// Returns what an event marks, or `None` if it is of another kind.
+/// Returns the mark for an event, or `None` if the bridge ignores the event.
 ///
 /// # Errors
 /// Returns an error if the payload is not valid for an event of this kind.

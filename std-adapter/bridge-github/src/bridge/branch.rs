@@ -1,4 +1,4 @@
-//! Reading and writing the branch.
+//! Reads and writes the branch.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use datakit_github::{
 use super::memory::Memory;
 use crate::round::{Mirror, changed_ids};
 
-/// How often a commit is tried if the branch moves meanwhile.
+/// The maximum number of attempts to commit while other clients move the branch.
 const COMMIT_ATTEMPTS: u32 = 5;
 
-/// The commits that are searched for the last known one.
+/// The maximum number of ancestors that are searched for the last known commit.
 const MAX_SEARCHED: usize = 200;
 
-/// Adds the `.monitor` files that are missing.
+/// Adds missing `.monitor` files.
 pub(super) async fn monitor<B: BranchOps>(branch: &B, repos: &[Repo]) -> Result<()> {
     if repos.is_empty() {
         return Ok(());
@@ -36,7 +36,7 @@ pub(super) async fn monitor<B: BranchOps>(branch: &B, repos: &[Repo]) -> Result<
 #[derive(Debug)]
 pub(super) struct BranchState<D: Database> {
     last: Option<(D::Commit, Snapshot)>,
-    /// `.dirty` files that were found and not yet returned.
+    /// The `.dirty` files that were found but not yet returned.
     dirty: BTreeSet<DirtyId>,
 }
 
@@ -47,8 +47,9 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Continues on a new connection. Returns `false` if the database does not have the last commit,
-    /// so what is missing in the branch was not removed by anybody.
+    /// Continues on a new connection. Returns `false` if the database does not have the last
+    /// commit. In that case, a file that is missing in the branch was not necessarily removed by a
+    /// user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
         match db.commit(commit.id().to_string()).await {
@@ -59,7 +60,8 @@ impl<D: Database> BranchState<D> {
         Ok(true)
     }
 
-    /// Reads a commit. Returns `None` if it does not descend from the last one.
+    /// Reads a commit. Returns `None` if the commit does not descend from the last one that was
+    /// read.
     pub(super) async fn read(
         &mut self,
         head: &D::Commit,
@@ -80,9 +82,9 @@ impl<D: Database> BranchState<D> {
         Ok(Some((state.snapshot, std::mem::take(&mut self.dirty))))
     }
 
-    /// Writes what differs from GitHub. `datakit` is what the branch held at the start of the
-    /// round. Elements that have changed since then are left to the next round. Returns whether a
-    /// commit was made.
+    /// Writes the differences from GitHub to the branch. `datakit` is the content of the branch at
+    /// the start of the round. Elements that have changed since then are left for the next round.
+    /// Returns `true` if a commit was made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,
@@ -112,7 +114,7 @@ impl<D: Database> BranchState<D> {
         let transaction = branch.transaction().await?;
         let parents = transaction.parents().await?;
         let Some(base) = parents.first() else { return Err(Error::NotFound) };
-        // The new `.dirty` files are for the next round.
+        // Leave new `.dirty` files for the next round.
         let Some((now, dirty)) = self.read(base).await? else { return Ok(false) };
         self.dirty.extend(dirty);
         let moved = changed_ids(&now, datakit);
@@ -139,7 +141,7 @@ impl<D: Database> BranchState<D> {
     }
 }
 
-/// Returns whether one of the latest ancestors of `head` is `old`.
+/// Returns `true` if `old` is among the most recent ancestors of `head`.
 async fn descends<C: CommitOps>(head: &C, old: &C) -> Result<bool> {
     let mut seen = BTreeSet::from([head.id().to_string()]);
     let mut level = vec![head.clone()];

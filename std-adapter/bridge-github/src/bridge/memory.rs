@@ -7,30 +7,31 @@ use datakit_github::{DirtyId, Element, ElementId, Repo, Snapshot, Status};
 use crate::events::Mark;
 use crate::round::{Import, Push, write_back};
 
-/// What the bridge remembers between rounds. See [`crate::round`] for the snapshots.
+/// The state that the bridge keeps between rounds. See [`crate::round`] for the snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// What GitHub is believed to hold.
+    /// The content of GitHub as far as the bridge knows it.
     pub(super) github: Snapshot,
-    /// What the branch held when both sides were last made equal.
+    /// The content of the branch when both sides were last made equal.
     pub(super) synced: Snapshot,
-    /// The repositories of which everything was read at least once.
+    /// The repositories that were read completely at least once.
     known: BTreeSet<Repo>,
-    /// The repositories of which something was read. Others are not written to the branch.
+    /// The repositories that were read at least in part. Other repositories are not written to the
+    /// branch.
     imported: BTreeSet<Repo>,
-    /// What must be read from GitHub.
+    /// The elements that must be read from GitHub.
     marks: BTreeSet<Mark>,
-    /// Reads that failed.
+    /// The reads that failed.
     failed: BTreeSet<Mark>,
-    /// The `.dirty` files whose removal must follow.
+    /// The `.dirty` files that must be removed after the read.
     dirty: BTreeSet<DirtyId>,
     /// The elements that could not be sent to GitHub.
     unsent: BTreeSet<ElementId>,
-    /// Those of `unsent` that are not tried again yet.
+    /// The elements in `unsent` that must not be retried yet.
     waiting: BTreeSet<ElementId>,
-    /// The repositories whose webhook is registered.
+    /// The repositories with a registered webhook.
     hooked: BTreeSet<Repo>,
-    /// The repositories whose webhook could not be registered.
+    /// The repositories for which registering a webhook failed.
     unhooked: BTreeSet<Repo>,
 }
 
@@ -45,7 +46,8 @@ impl Memory {
         let gone: Vec<Repo> = self.github.repos().difference(datakit.repos()).cloned().collect();
         gone.iter().for_each(|repo| self.forget_repo(repo));
         for repo in datakit.repos().difference(&self.github.repos().clone()) {
-            // Until it was read, GitHub is believed to hold what the branch holds.
+            // Until the repository is read, assume that GitHub and the branch have the same
+            // content.
             self.github.extend(datakit.of_repo(repo));
             self.synced.extend(datakit.of_repo(repo));
             self.marks.insert(Mark::Repo(repo.clone()));
@@ -84,7 +86,7 @@ impl Memory {
         })
     }
 
-    /// Returns whether a round would do anything.
+    /// Returns `true` if a round would do anything.
     pub(super) fn has_work(&self, datakit: &Snapshot) -> bool {
         !self.marks.is_empty()
             || !self.dirty.is_empty()
@@ -93,17 +95,17 @@ impl Memory {
             || self.unsent.iter().any(|id| !self.waiting.contains(id))
     }
 
-    /// Returns whether reads are due.
+    /// Returns `true` if anything is marked to be read.
     pub(super) fn has_marks(&self) -> bool {
         !self.marks.is_empty()
     }
 
-    /// Marks all repositories.
+    /// Marks all repositories to be read.
     pub(super) fn mark_all(&mut self) {
         self.marks.extend(self.github.repos().iter().cloned().map(Mark::Repo));
     }
 
-    /// Returns the next repository to import.
+    /// Removes and returns the next repository to import.
     pub(super) fn next_repo(&mut self) -> Option<Repo> {
         let repo = self.repo_marks().next().cloned()?;
         self.marks.remove(&Mark::Repo(repo.clone()));
@@ -119,24 +121,24 @@ impl Memory {
         others
     }
 
-    /// Returns whether everything in a repository was read before.
+    /// Returns `true` if the whole repository was read before.
     pub(super) fn is_known(&self, repo: &Repo) -> bool {
         self.known.contains(repo)
     }
 
-    /// Returns what is known about a repository.
+    /// Returns the last known content of a repository.
     pub(super) fn old_part(&self, repo: &Repo, datakit: &Snapshot) -> Snapshot {
         let known = if self.known.contains(repo) { &self.github } else { datakit };
         known.of_repo(repo)
     }
 
-    /// Returns the repositories whose webhook is to be registered now.
+    /// Returns the repositories in which a webhook must be registered now.
     pub(super) fn hooks_due(&self) -> Vec<Repo> {
         let due = self.known.difference(&self.hooked);
         due.filter(|repo| !self.unhooked.contains(repo)).cloned().collect()
     }
 
-    /// Records whether the webhook of a repository was registered.
+    /// Records that registering the webhook of a repository succeeded or failed.
     pub(super) fn hooked(&mut self, repo: Repo, done: bool) {
         if done {
             self.hooked.insert(repo)
@@ -145,7 +147,8 @@ impl Memory {
         };
     }
 
-    /// Records the result of an import, or that nothing may be read.
+    /// Records the result of an import, or `None` if the capabilities do not allow reading the
+    /// repository.
     pub(super) fn imported(&mut self, repo: &Repo, import: Option<Import>) {
         let is_monitored = self.github.repos().contains(repo);
         let complete = import.as_ref().is_none_or(|import| import.complete);
@@ -165,8 +168,8 @@ impl Memory {
         }
     }
 
-    /// Records that statuses of the branch could not be compared with those of GitHub. They are kept
-    /// until the repository is read again.
+    /// Records that statuses in the branch could not be compared with the statuses on GitHub. They
+    /// are kept in the branch until the repository is read again.
     pub(super) fn unread<'s>(&mut self, repo: &Repo, statuses: impl Iterator<Item = &'s Status>) {
         for status in statuses {
             self.unsent.insert(status.id.clone().into());
@@ -193,7 +196,8 @@ impl Memory {
         pushes.into_iter().filter(|push| !self.must_wait(&push.id())).collect()
     }
 
-    /// Returns whether a push failed and it is not known yet whether it had an effect.
+    /// Returns `true` if an earlier push of the element failed and may nevertheless have had an
+    /// effect.
     fn must_wait(&self, id: &ElementId) -> bool {
         let is_unread = match id {
             ElementId::Status(status) => {
@@ -205,7 +209,7 @@ impl Memory {
         self.waiting.contains(id) || is_unread && self.unsent.contains(id)
     }
 
-    /// Records what GitHub has after a push.
+    /// Records the element that GitHub has after a push.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
         match element {
@@ -214,13 +218,13 @@ impl Memory {
         }
     }
 
-    /// Records that GitHub refused a push. What is believed about the element may be wrong.
+    /// Records that GitHub refused a push, so the change is reverted in the branch.
     pub(super) fn refused(&mut self, push: &Push) {
         self.unsent.remove(&push.id());
     }
 
-    /// Records that a push failed. A status is read before it is sent again, because it may have
-    /// arrived. Other pushes have the same effect if they are repeated.
+    /// Records that a push failed. A status may have arrived, so it is read before it is sent
+    /// again. Other pushes are idempotent.
     pub(super) fn unknown(&mut self, push: &Push) {
         if let Push::Status(status) = push {
             self.failed.insert(Mark::Statuses(status.id.commit.clone()));
@@ -229,20 +233,20 @@ impl Memory {
         self.waiting.insert(push.id());
     }
 
-    /// Returns the number of reads and writes that must be tried again.
+    /// Returns the number of reads and writes that must be retried.
     pub(super) fn failures(&self) -> usize {
         [self.failed.len(), self.unsent.len(), self.unhooked.len()].iter().sum()
     }
 
-    /// Makes failed calls due again.
+    /// Schedules failed calls to be retried now.
     pub(super) fn retry(&mut self) {
         self.marks.append(&mut self.failed);
         self.waiting.clear();
         self.unhooked.clear();
     }
 
-    /// Returns the changes to write to the branch, and the `.dirty` files to remove. `moved` are
-    /// the elements that changed in the branch during the round.
+    /// Returns the changes to write to the branch and the `.dirty` files to remove. `moved`
+    /// contains the elements that changed in the branch during the round.
     pub(super) fn writes(
         &self,
         github: &Snapshot,
@@ -260,7 +264,7 @@ impl Memory {
         (diff, self.dirty.iter().filter(is_done).cloned().collect())
     }
 
-    /// Records that the branch holds `now`.
+    /// Records that the content of the branch is now `now`.
     pub(super) fn written(
         &mut self,
         now: &Snapshot,
@@ -269,14 +273,14 @@ impl Memory {
         cleaned: &BTreeSet<DirtyId>,
     ) {
         let old = std::mem::replace(&mut self.synced, now.clone());
-        // Changes that were not sent are changes in the next round, too.
+        // Restore the old values of unsent elements, so the next round detects the changes again.
         restore(&mut self.synced, &old, &self.unsent);
         restore(&mut self.synced, datakit, moved);
         self.dirty.retain(|id| !cleaned.contains(id));
     }
 }
 
-/// Sets elements of a snapshot to their values in another one.
+/// Sets the elements `ids` of a snapshot to their values in `from`.
 fn restore(snapshot: &mut Snapshot, from: &Snapshot, ids: &BTreeSet<ElementId>) {
     snapshot.remove(ids);
     for element in ids.iter().filter_map(|id| from.get(id)) {

@@ -1,4 +1,4 @@
-//! Statuses as check runs, which GitHub Apps may write.
+//! Reads and writes statuses as check runs, which only GitHub Apps can write.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use super::{ApiError, Result};
 /// The maximum number of check runs whose ids are remembered.
 const MAX_RUNS: usize = 100_000;
 
-/// The maximum number of pages of check runs of one commit.
+/// The maximum number of pages of check runs for one commit.
 const MAX_PAGES: usize = 100;
 
-/// The numbers of the check runs of this app.
+/// The ids of this app's check runs.
 pub(super) type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 
 impl OctocrabApi {
-    /// Returns the number of the app if statuses of this commit are check runs.
+    /// Returns the id of the app if it writes the statuses of this commit as check runs.
     async fn checks_app(&self, commit: &Commit) -> Result<Option<u64>> {
         let app = self.gate.checks_app(commit.repo.user()).await;
         app.map_err(|error| ApiError::failed(format!("token for {}", commit.repo), error))
     }
 
-    /// Reads the check runs of this app, unless it may not write any.
+    /// Reads this app's check runs. Returns an empty list if the app may not write check runs.
     pub(super) async fn check_runs(&self, commit: &Commit) -> Result<Vec<Status>> {
         let Some(app) = self.checks_app(commit).await? else { return Ok(Vec::new()) };
         let mut statuses = Vec::new();
@@ -52,7 +52,7 @@ impl OctocrabApi {
         Ok(statuses)
     }
 
-    /// Writes a status as a check run. Returns `false` if the app may not do that.
+    /// Writes a status as a check run. Returns `false` if the app may not write check runs.
     pub(super) async fn set_check_run(&self, status: &Status) -> Result<bool> {
         let commit = &status.id.commit;
         if self.checks_app(commit).await?.is_none() {
@@ -78,7 +78,7 @@ impl OctocrabApi {
     }
 }
 
-/// Returns the body of a call that creates or changes a run.
+/// Returns the body of a call that creates or updates a check run.
 fn body(status: &Status) -> Value {
     let Status { id, state, description, target_url } = status;
     let conclusion = match state {
@@ -102,8 +102,8 @@ fn body(status: &Status) -> Value {
     ])
 }
 
-/// Returns the marks of the parts that the status does not have. GitHub has texts of its own for
-/// these, and keeps old ones.
+/// Returns marks for the optional fields that the status lacks. GitHub fills these fields with
+/// defaults or keeps their old values, so the marks are needed when the check run is read.
 fn marks(status: &Status) -> String {
     let url = status.target_url.is_none().then_some(CheckRun::NO_URL);
     let description = status.description.is_none().then_some(CheckRun::NO_DESCRIPTION);
@@ -133,7 +133,7 @@ mod tests {
                 if run.get("status").is_none() {
                     run["status"] = json!("completed");
                 }
-                // GitHub shows a URL of the app if none was given.
+                // If no URL was given, GitHub shows a URL of the app.
                 run["details_url"] = json!(target_url.unwrap_or("http://app/"));
                 let run: CheckRun = serde_json::from_value(run).unwrap();
                 assert_eq!(run.to_status(&commit), Some(status));

@@ -1,4 +1,4 @@
-//! Tokens, and the signed tokens of GitHub Apps.
+//! Credentials: personal tokens and GitHub Apps.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,16 +15,16 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::secret::Secret;
 
-/// How long an app's own token is valid. GitHub's limit is ten minutes.
+/// The lifetime of an app's JSON web token, in seconds. GitHub's limit is ten minutes.
 const APP_TOKEN_LIFE: u64 = 540;
 
-/// The tolerance for a clock that is ahead of GitHub's, in seconds.
+/// The number of seconds by which this machine's clock may be ahead of GitHub's clock.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// How long the token of an installation is used. GitHub accepts it for an hour.
+/// The time for which an installation token is used. GitHub accepts it for an hour.
 const INSTALLATION_TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
 
-/// How the bridge authenticates to GitHub.
+/// The credentials with which the bridge authenticates to GitHub.
 #[derive(Debug)]
 pub(crate) enum Credentials {
     /// A personal or OAuth token.
@@ -33,7 +33,7 @@ pub(crate) enum Credentials {
     App(Box<App>),
 }
 
-/// A GitHub App with the tokens of its installations, by lower-case account name.
+/// A GitHub App with its installation tokens, which are keyed by lower-case account name.
 #[derive(Debug)]
 pub(crate) struct App {
     key: AppKey,
@@ -45,48 +45,49 @@ pub(crate) struct App {
 pub(crate) struct InstallationToken {
     /// The token.
     pub(crate) token: Secret,
-    /// Whether the app may write check runs.
+    /// `true` if the app may write check runs.
     pub(crate) writes_checks: bool,
     obtained: Instant,
 }
 
 impl InstallationToken {
-    /// Returns a token that was obtained just now.
+    /// Creates a token that was obtained at the current time.
     pub(crate) fn new(token: &str, writes_checks: bool) -> InstallationToken {
         InstallationToken { token: Secret::new(token), writes_checks, obtained: Instant::now() }
     }
 }
 
 impl App {
-    /// Returns an app that has no tokens yet.
+    /// Creates an app that has no tokens yet.
     pub(crate) fn new(key: AppKey) -> App {
         App { key, tokens: Mutex::default() }
     }
 
-    /// Returns the number and the private key.
+    /// Returns the app's id and private key.
     pub(crate) fn key(&self) -> &AppKey {
         &self.key
     }
 
-    /// Returns the token for the repositories of an account, unless it must be obtained anew.
+    /// Returns the token for the repositories of an account, or `None` if a new token must be
+    /// obtained.
     pub(crate) fn token(&self, account: &str) -> Option<InstallationToken> {
         let tokens = self.tokens.lock();
         let found = tokens.get(&account.to_ascii_lowercase());
         found.filter(|token| token.obtained.elapsed() < INSTALLATION_TOKEN_LIFE).cloned()
     }
 
-    /// Stores the token of an installation.
+    /// Stores the installation token for an account.
     pub(crate) fn set_token(&self, account: &str, token: InstallationToken) {
         self.tokens.lock().insert(account.to_ascii_lowercase(), token);
     }
 
-    /// Forgets a token that GitHub refused.
+    /// Removes a token that GitHub refused.
     pub(crate) fn forget_token(&self, account: &str) {
         self.tokens.lock().remove(&account.to_ascii_lowercase());
     }
 }
 
-/// The number and the private key of a GitHub App.
+/// The id and the private key of a GitHub App.
 pub(crate) struct AppKey {
     id: u64,
     key: RsaKeyPair,
@@ -99,7 +100,7 @@ impl fmt::Debug for AppKey {
 }
 
 impl AppKey {
-    /// Parses a private key in the form of PEM, as GitHub provides it.
+    /// Parses a private key in PEM format, as provided by GitHub.
     ///
     /// # Errors
     /// Returns the reason if the text is not an RSA key. The reason does not contain the text.
@@ -116,15 +117,15 @@ impl AppKey {
         Ok(AppKey { id, key })
     }
 
-    /// Returns the number of the app.
+    /// Returns the id of the app.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Returns a JSON web token with which the app speaks for itself.
+    /// Returns a JSON web token that authenticates the app itself rather than an installation.
     ///
     /// # Errors
-    /// Returns the reason if the system has no random numbers.
+    /// Returns the reason if signing fails because the system cannot provide random numbers.
     pub(crate) fn sign(&self, now: SystemTime) -> Result<Secret, String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (issued, expires) =
@@ -141,10 +142,10 @@ impl AppKey {
     }
 }
 
-/// Returns the value of the header `Authorization`.
+/// Returns the value of the `Authorization` header.
 ///
 /// # Errors
-/// Returns the reason if the token has characters that no header may have.
+/// Returns the reason if the token contains characters that are not allowed in a header.
 pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
         .map_err(|_| "the token contains characters that no token has".to_owned())?;

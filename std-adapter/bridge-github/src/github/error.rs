@@ -6,15 +6,16 @@ use std::fmt;
 /// The result of a call.
 pub(crate) type Result<T> = std::result::Result<T, ApiError>;
 
-/// The reason for which a call to GitHub failed.
+/// The reason why a call to GitHub failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// There is no such thing, or the credentials do not allow to see it.
+    /// The resource does not exist, or the credentials do not grant access to it.
     NotFound {
         /// The method and the path.
         call: String,
     },
-    /// GitHub refuses the request for good, for example because a commit does not exist.
+    /// GitHub refused the request, and a retry would not succeed. For example, a commit does not
+    /// exist.
     Refused {
         /// The method and the path.
         call: String,
@@ -23,7 +24,8 @@ pub(crate) enum ApiError {
         /// GitHub's message.
         message: String,
     },
-    /// The call may succeed later. A change may have been made nevertheless.
+    /// The call failed but may succeed later. GitHub may have made the requested change
+    /// nevertheless.
     Failed {
         /// The method and the path.
         call: String,

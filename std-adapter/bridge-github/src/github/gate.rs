@@ -1,7 +1,7 @@
-//! The one place through which all calls to GitHub pass.
+//! The HTTP service that makes all calls to GitHub.
 //!
-//! Makes one call at a time, waits for limits, adds the credentials, follows renames, repeats calls
-//! that had no effect, and reads bodies whole.
+//! The service makes one call at a time. It waits for rate limits, adds the credentials, follows
+//! redirects, retries failed reads, and reads each body completely.
 
 mod tokens;
 
@@ -28,34 +28,35 @@ use super::http_cache::{Cached, HttpCache};
 use super::rate::Rate;
 use crate::metrics::ApiCounters;
 
-/// The maximum size of an answer.
+/// The maximum size of a response body.
 const MAX_BODY: usize = 32 << 20;
 
-/// How often a call is made that had no effect.
+/// The maximum number of attempts to make a read that fails.
 const ATTEMPTS: u32 = 3;
 
-/// How often a call is made that a limit refused.
+/// The maximum number of attempts to make a call that GitHub refuses because of a rate limit.
 const LIMITED_ATTEMPTS: u32 = 10;
 
-/// The maximum number of redirections of one call.
+/// The maximum number of redirects followed by one call.
 const MAX_REDIRECTS: u32 = 3;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The account whose repository a call concerns. Extends requests.
+/// The account that owns the repository a call concerns. It is stored as an extension of the
+/// request.
 #[derive(Debug, Clone)]
 pub(crate) struct Account(pub(crate) Arc<str>);
 
-/// A failure of a call for other reasons than GitHub's answer.
+/// The reason why a call failed without a usable response from GitHub.
 #[derive(Debug)]
 pub(crate) enum GateError {
-    /// There was no answer in time.
+    /// No response arrived in time.
     TimedOut(Duration),
-    /// GitHub refused the call too often because of a limit.
+    /// GitHub refused the call too many times because of a rate limit.
     Limited,
-    /// The answer is longer than the limit, or ended too early.
+    /// The response body was too long or was truncated.
     Body(BoxError),
-    /// The address is not on GitHub's server, which alone may see the token.
+    /// The URL is on another host. The token may be sent only to GitHub's server.
     ForeignHost(String),
     /// There is no usable token.
     Credentials(String),
@@ -88,7 +89,7 @@ impl Error for GateError {
     }
 }
 
-/// A service that octocrab uses as its HTTP client. Clones share everything.
+/// The service that octocrab uses as its HTTP client. Clones share all state.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate(Arc<Shared>);
 
@@ -100,11 +101,11 @@ struct Shared {
     timeout: Duration,
     rate: Arc<Rate>,
     counters: ApiCounters,
-    /// Held during a call.
+    /// Locked during each call, so calls do not overlap.
     cache: tokio::sync::Mutex<HttpCache>,
 }
 
-/// A call with its whole body.
+/// A call with its complete body.
 #[derive(Debug, Clone)]
 struct Call {
     method: Method,
@@ -118,7 +119,7 @@ impl Gate {
     /// Creates a client of the API at `base`.
     ///
     /// # Errors
-    /// Returns an error if the system has no certificates.
+    /// Returns an error if no root certificates can be loaded from the system.
     pub(crate) fn new(
         base: Uri,
         credentials: Option<Credentials>,
@@ -139,10 +140,10 @@ impl Gate {
         Ok(Gate(Arc::new(Shared { http, base, credentials, timeout, rate, counters, cache })))
     }
 
-    /// Returns the number of the app if statuses of an account's repositories are check runs.
+    /// Returns the id of the app if it may write check runs in the repositories of an account.
     ///
     /// # Errors
-    /// Returns an error if the token of the installation cannot be obtained.
+    /// Returns an error if the installation token cannot be obtained.
     pub(crate) async fn checks_app(&self, account: &str) -> Result<Option<u64>, GateError> {
         let Some(Credentials::App(app)) = &self.0.credentials else { return Ok(None) };
         let _serial = self.0.cache.lock().await;
@@ -191,7 +192,7 @@ impl Shared {
                     Duration::from_secs(u64::from(failures))
                 }
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !renewed => {
-                    // The token of an installation may have ended early.
+                    // The installation token may have been revoked before it expired.
                     let (Some(Credentials::App(app)), Some(account)) =
                         (&self.credentials, &call.account)
                     else {
@@ -214,7 +215,8 @@ impl Shared {
                     }
                     Duration::ZERO
                 }
-                // The caller has already waited long for an answer.
+                // Do not retry: these errors would occur again, or the caller has already waited
+                // for the timeout.
                 Err(
                     error @ (GateError::ForeignHost(_)
                     | GateError::Credentials(_)
@@ -246,7 +248,7 @@ impl Shared {
         }
     }
 
-    /// Makes a call and follows the redirections of renamed repositories.
+    /// Makes a call and follows the redirects of renamed repositories.
     async fn follow(
         &self,
         call: &Call,
@@ -310,7 +312,8 @@ fn redirection(method: &Method, response: &Response<Bytes>) -> Option<Uri> {
     response.headers().get(LOCATION)?.to_str().ok()?.parse().ok()
 }
 
-/// Stores a new answer in the cache, or takes the body of an unchanged one from there.
+/// Stores a new response in the cache, or restores the body of an unchanged response from the
+/// cache.
 fn finished(
     call: &Call,
     response: Response<Bytes>,

@@ -1,8 +1,8 @@
-//! Answers that GitHub need not send again if they did not change.
+//! A cache for responses, which GitHub does not send again unless they have changed.
 //!
-//! GitHub does not count an answer of 304 against the limit. The cache layer of octocrab is not
-//! used, because it also stores bodies that were cut off, and panics if an entry is gone when the
-//! answer comes.
+//! GitHub does not count a response with status 304 against the rate limit. The cache of octocrab
+//! is unsuitable: it stores truncated bodies, and it panics if an entry was evicted before the
+//! response arrives.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,24 +10,24 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::de::IgnoredAny;
 
-/// The maximum size of all bodies.
+/// The maximum total size of the cached bodies.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The maximum size of one body.
+/// The maximum size of a cached body.
 const MAX_ENTRY: usize = 8 << 20;
 
-/// An answer with its entity tag.
+/// A response with its entity tag.
 #[derive(Debug, Clone)]
 pub(crate) struct Cached {
     /// The entity tag.
     pub(crate) etag: HeaderValue,
-    /// The header `Link`.
+    /// The `Link` header.
     pub(crate) link: Option<HeaderValue>,
     /// The body.
     pub(crate) body: Bytes,
 }
 
-/// Answers by URI. The oldest ones are forgotten first.
+/// Responses by URI. The oldest responses are evicted first.
 #[derive(Debug, Default)]
 pub(crate) struct HttpCache {
     entries: HashMap<String, Cached>,
@@ -36,12 +36,12 @@ pub(crate) struct HttpCache {
 }
 
 impl HttpCache {
-    /// Returns the answer for a URI.
+    /// Returns the cached response for a URI.
     pub(crate) fn get(&self, uri: &str) -> Option<&Cached> {
         self.entries.get(uri)
     }
 
-    /// Stores an answer, unless it is too long or not JSON.
+    /// Stores a response unless its body is too long or is not valid JSON.
     pub(crate) fn insert(&mut self, uri: &str, cached: Cached) {
         let is_whole = serde_json::from_slice::<IgnoredAny>(&cached.body).is_ok();
         if cached.body.len() > MAX_ENTRY || !is_whole {

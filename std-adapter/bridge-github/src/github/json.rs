@@ -1,4 +1,4 @@
-//! The parts of GitHub's answers that the bridge uses.
+//! The parts of GitHub's responses that the bridge uses.
 
 use datakit_github::{
     Comment, Commit, Context, Description, Hash, Pr, PrId, PrState, Repo, Status, StatusId,
@@ -7,13 +7,13 @@ use datakit_github::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Returns an object with the fields that have a value.
+/// Returns an object that contains the fields whose value is not `None`.
 pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(present.collect())
 }
 
-/// The name that GitHub shows for accounts that do not exist any more.
+/// The login that GitHub shows for deleted accounts.
 const GHOST: &str = "ghost";
 
 /// An account.
@@ -34,7 +34,7 @@ pub(super) struct Pull {
     base: Base,
     created_at: String,
     updated_at: String,
-    /// The number of comments, which lists do not have.
+    /// The number of comments. GitHub omits it from lists of pull requests.
     comments: Option<u64>,
 }
 
@@ -50,14 +50,14 @@ struct Base {
 }
 
 impl Pull {
-    /// Returns whether there may be comments. A pull request to which nothing has happened since it
-    /// was opened has none.
+    /// Returns `true` if the pull request may have comments. It has none if it was not updated
+    /// after it was opened.
     pub(super) fn may_have_comments(&self) -> bool {
         self.comments.map_or(self.created_at != self.updated_at, |comments| comments > 0)
     }
 
-    /// Returns the pull request with its description and comments, or `None` if the hash is
-    /// invalid.
+    /// Returns the pull request with its description and comments, or `None` if the hash of its
+    /// head is invalid.
     pub(super) fn to_pr(&self, repo: &Repo, comments: Vec<IssueComment>) -> Option<Pr> {
         let owner = login(self.user.as_ref());
         let description =
@@ -99,7 +99,7 @@ pub(super) struct GitRef {
     pub(super) object: GitObject,
 }
 
-/// What a ref or an annotated tag points to.
+/// The object that a ref or an annotated tag points to.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct GitObject {
     #[serde(rename = "type")]
@@ -130,7 +130,7 @@ pub(super) struct CommitStatus {
 }
 
 impl CommitStatus {
-    /// Returns the status, or `None` if no path can express the context.
+    /// Returns the status, or `None` if its context has no valid path.
     pub(super) fn to_status(&self, commit: &Commit) -> Option<Status> {
         let context = parse_context(commit, self.context.as_deref().unwrap_or_default())?;
         Some(Status {
@@ -179,12 +179,14 @@ struct CheckOutput {
 }
 
 impl CheckRun {
-    /// Marks runs for which the bridge chose no URL. GitHub then shows a URL of the app.
+    /// The mark for check runs that the bridge created without a URL. GitHub shows a URL of the app
+    /// instead.
     pub(super) const NO_URL: &str = "no-url";
-    /// Marks runs for which the bridge chose no description. GitHub requires a title.
+    /// The mark for check runs that the bridge created without a description. GitHub requires a
+    /// title.
     pub(super) const NO_DESCRIPTION: &str = "no-description";
 
-    /// Returns the run as a status, or `None` if no path can express the name.
+    /// Returns the check run as a status, or `None` if its name has no valid path.
     pub(super) fn to_status(&self, commit: &Commit) -> Option<Status> {
         let context = parse_context(commit, &self.name)?;
         let state = match (self.status.as_str(), self.conclusion.as_deref()) {

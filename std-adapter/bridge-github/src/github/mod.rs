@@ -1,4 +1,4 @@
-//! GitHub as the bridge sees it.
+//! The interface to GitHub's API.
 
 mod check_runs;
 mod credentials;
@@ -35,8 +35,8 @@ pub(crate) struct PrChange {
 /// A list that GitHub sends in pages.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    /// All items. If there are several pages, items may be missing that existed when reading began
-    /// and still exist, because a removal moves the others to earlier pages.
+    /// All items. A list with several pages may lack items that existed the whole time, because a
+    /// removal during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
     /// The number of pages that were read.
     pub(crate) pages: usize,
@@ -53,30 +53,30 @@ pub(crate) struct Hook {
 
 /// The calls that the bridge makes.
 ///
-/// Lists are complete: a list of which one page could not be read is an error.
+/// A method that reads a list returns an error if any page of the list cannot be read.
 #[allow(async_fn_in_trait, reason = "the bridge is one task")]
 pub(crate) trait Api {
     /// Reads all open pull requests with their comments.
     async fn open_prs(&self, repo: &Repo) -> Result<List<Pr>>;
-    /// Reads one pull request, open or closed. Returns `None` if the repository is visible, but
-    /// the pull request does not exist.
+    /// Reads one pull request, whether open or closed. Returns `None` if the repository is visible
+    /// but the pull request does not exist.
     async fn pr(&self, id: &PrId) -> Result<Option<Pr>>;
-    /// Reads all branches and tags. Refs that point to files or directories are left out.
+    /// Reads all branches and tags, except refs that point to files or directories.
     async fn refs(&self, repo: &Repo) -> Result<List<Ref>>;
-    /// Reads one ref. Returns `None` if the repository is visible, but the ref does not exist.
+    /// Reads one ref. Returns `None` if the repository is visible but the ref does not exist.
     async fn reference(&self, id: &RefId) -> Result<Option<Ref>>;
     /// Reads the latest status of each context.
     async fn statuses(&self, commit: &Commit) -> Result<Vec<Status>>;
-    /// Changes a pull request. Returns the result.
+    /// Changes a pull request. Returns the pull request after the change.
     async fn set_pr(&self, change: &PrChange) -> Result<Pr>;
     /// Creates a ref.
     async fn create_ref(&self, reference: &Ref) -> Result<()>;
-    /// Moves a ref to any commit.
+    /// Moves a ref to a commit, which need not be a descendant of the old one.
     async fn move_ref(&self, id: &RefId, head: Hash) -> Result<()>;
     /// Deletes a ref.
     async fn delete_ref(&self, id: &RefId) -> Result<()>;
     /// Adds a status.
     async fn set_status(&self, status: &Status) -> Result<()>;
-    /// Registers a webhook, or updates the one with the same URL.
+    /// Registers a webhook, or updates the existing webhook with the same URL.
     async fn ensure_hook(&self, repo: &Repo, hook: &Hook) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! The calls of the bridge, made with octocrab.
+//! Implements the bridge's calls with octocrab.
 
 mod calls;
 
@@ -20,13 +20,13 @@ use super::gate::{Account, Gate, GateError};
 use super::json::{GitObject, GitRef, GitTag, IssueComment, Pull};
 use super::{ApiError, List, Result};
 
-/// The items of a page. GitHub's maximum.
+/// The number of items on a page, which is the maximum that GitHub allows.
 pub(super) const PER_PAGE: usize = 100;
 
 /// The maximum number of pages of a list.
 const MAX_PAGES: usize = 10_000;
 
-/// The longest chain of tags that point to tags.
+/// The maximum length of a chain of tags that point to tags.
 const MAX_TAG_DEPTH: usize = 8;
 
 /// The maximum number of annotated tags whose commits are remembered.
@@ -37,9 +37,10 @@ const MAX_TAGS: usize = 100_000;
 pub(crate) struct OctocrabApi {
     octocrab: Octocrab,
     pub(super) gate: Gate,
-    /// The root of the API, without a slash at the end.
+    /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits of annotated tags, which never change. `None` for tags of other objects.
+    /// The commits that annotated tags point to, which never change. The value is `None` for a tag
+    /// that does not point to a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
     pub(super) runs: RunIds,
 }
@@ -57,7 +58,7 @@ impl OctocrabApi {
         OctocrabApi { octocrab, gate, base, tags, runs }
     }
 
-    /// Makes a call and returns its answer if it is a success.
+    /// Makes a call and returns the response if the call succeeded.
     async fn send(
         &self,
         method: Method,
@@ -78,7 +79,7 @@ impl OctocrabApi {
         octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
     }
 
-    /// Makes a call about a repository. `path` is below the path of the repository.
+    /// Makes a call about a repository. `path` is relative to the repository's path.
     pub(super) async fn call<T: FromResponse>(
         &self,
         method: Method,
@@ -92,7 +93,7 @@ impl OctocrabApi {
         T::from_response(response).await.map_err(invalid)
     }
 
-    /// Makes a call whose answer is not needed.
+    /// Makes a call and discards the response.
     async fn act(
         &self,
         method: Method,
@@ -102,7 +103,7 @@ impl OctocrabApi {
     ) -> Result<()> {
         let uri = self.uri(repo, path);
         let response = self.send(method, &uri, repo.user(), body).await?;
-        // The gate has read the whole body.
+        // The gate has already read the whole body, so this neither waits nor fails.
         let _ = response.into_body().collect().await;
         Ok(())
     }
@@ -140,7 +141,8 @@ impl OctocrabApi {
         self.act(Method::GET, repo, "", None).await
     }
 
-    /// Turns "not found" into `None`, unless the whole repository is not visible.
+    /// Converts a "not found" error to `None`. Returns the error if the repository itself is not
+    /// visible.
     async fn optional<T>(&self, repo: &Repo, found: Result<T>) -> Result<Option<T>> {
         match found {
             Ok(found) => Ok(Some(found)),
@@ -161,7 +163,7 @@ impl OctocrabApi {
         Ok(pull.to_pr(repo, comments))
     }
 
-    /// Returns the ref, or `None` if it is not a branch or a tag of a commit.
+    /// Returns the ref, or `None` if it is neither a branch nor a tag that points to a commit.
     async fn to_ref(&self, repo: &Repo, found: &GitRef) -> Result<Option<Ref>> {
         let short = found.name.strip_prefix("refs/").unwrap_or(&found.name);
         if !short.starts_with("heads/") && !short.starts_with("tags/") {
@@ -175,7 +177,8 @@ impl OctocrabApi {
         Ok(self.commit_of(repo, &found.object).await?.map(|head| Ref { id, head }))
     }
 
-    /// Returns the commit to which a ref or annotated tag points.
+    /// Returns the commit that a ref or an annotated tag points to, or `None` if it points to
+    /// another kind of object.
     async fn commit_of(&self, repo: &Repo, object: &GitObject) -> Result<Option<Hash>> {
         if let Some(known) = self.tags.lock().get(&object.sha) {
             return Ok(*known);
@@ -204,8 +207,9 @@ impl OctocrabApi {
         self.list(repo, &format!("/git/matching-refs/{prefix}?")).await
     }
 
-    /// Reads all branches and tags in one call if there are few refs. Most refs of a large
-    /// repository are those of pull requests, so these are not read.
+    /// Reads all branches and tags, with a single call if all refs fit on one page. Otherwise,
+    /// reads branches and tags separately, because most refs of a large repository belong to pull
+    /// requests.
     async fn all_refs(&self, repo: &Repo) -> Result<List<GitRef>> {
         let path = format!("/git/matching-refs/?per_page={PER_PAGE}");
         let page: Result<Page<GitRef>> = self.call(Method::GET, repo, &path, None).await;
@@ -223,7 +227,7 @@ impl OctocrabApi {
     }
 }
 
-/// Returns whether the body of the answer could not be read whole.
+/// Returns `true` if the response body could not be read completely.
 fn is_too_long(error: &ApiError) -> bool {
     let first: &dyn std::error::Error = error;
     let mut causes = std::iter::successors(Some(first), |error| error.source());
@@ -246,7 +250,7 @@ fn classify(call: String, error: octocrab::Error) -> ApiError {
     }
 }
 
-/// Shortens a message, which is a page of HTML if it comes from a proxy.
+/// Shortens an error message to one line. A proxy may send a whole HTML page.
 fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     line.chars().take(200).collect()

@@ -1,39 +1,39 @@
-//! GitHub's limits: how long to wait before the next call.
+//! Computes the wait before the next call from GitHub's rate limits.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-/// The longest wait for a limit. GitHub's longest window is an hour.
+/// The maximum wait for a rate limit. GitHub's longest window is one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// How long to wait if GitHub refuses a call because of a limit and does not say how long.
+/// The wait after GitHub refuses a call because of a rate limit without specifying a wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
-/// The percentages of the primary limit at which calls begin to slow down, and at which they stop
-/// until the window ends. The rest is left to other programs with the same token.
+/// The percentages of the primary rate limit at which calls slow down and at which they stop until
+/// the window ends. The remaining calls are left for other programs that use the same token.
 const SLOW_DOWN_PERCENT: u64 = 60;
 const STOP_PERCENT: u64 = 80;
 
-/// What is known about the limits. Shared by the gate and the metrics.
+/// The known state of the rate limits, which the gate and the metrics share.
 #[derive(Debug, Default)]
 pub(crate) struct Rate(Mutex<RateState>);
 
-/// The limits as of the last answer.
+/// The rate limits at the time of the latest response.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RateState {
-    /// The calls in a window, or 0 if unknown.
+    /// The number of calls allowed in a window, or 0 if unknown.
     pub(crate) limit: u64,
-    /// The calls that remain in this window.
+    /// The number of calls that remain in this window.
     pub(crate) remaining: u64,
-    /// The end of the window, in seconds since 1970.
+    /// The end of the window, as a Unix timestamp in seconds.
     pub(crate) reset: u64,
-    /// No call is made before this time.
+    /// The earliest time of the next call.
     pub(crate) not_before: Option<Instant>,
-    /// The last call.
+    /// The time of the last call.
     last: Option<Instant>,
-    /// How often GitHub refused a call because of a limit.
+    /// The number of calls that GitHub refused because of a rate limit.
     pub(crate) refusals: u64,
 }
 
@@ -43,7 +43,7 @@ impl Rate {
         *self.0.lock()
     }
 
-    /// Records the headers of an answer.
+    /// Records the headers of a response.
     pub(crate) fn record(&self, headers: &HeaderMap) {
         let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
         let is_core = headers.get("x-ratelimit-resource").is_none_or(|value| value == "core");
@@ -58,8 +58,8 @@ impl Rate {
         }
     }
 
-    /// Records a refusal because of a limit. Returns the time to wait, or `None` if the answer is
-    /// not about a limit.
+    /// Records a refusal because of a rate limit. Returns the time to wait, or `None` if the
+    /// response has another cause.
     pub(crate) fn refused(
         &self,
         status: u16,
@@ -88,7 +88,7 @@ impl Rate {
         Some(wait)
     }
 
-    /// Returns how long to wait before the next call.
+    /// Returns the time to wait before the next call.
     pub(crate) fn wait(&self) -> Duration {
         self.state().wait(Instant::now(), SystemTime::now())
     }
@@ -101,7 +101,8 @@ impl RateState {
         blocked.max(self.pace(now, time)).min(MAX_WAIT)
     }
 
-    /// Slows calls down evenly between the two percentages.
+    /// Returns the delay that spreads the remaining calls up to [`STOP_PERCENT`] evenly over the
+    /// rest of the window, or zero if fewer than [`SLOW_DOWN_PERCENT`] are used.
     fn pace(&self, now: Instant, time: SystemTime) -> Duration {
         let left = until(self.reset, time);
         let used = self.limit.saturating_sub(self.remaining);

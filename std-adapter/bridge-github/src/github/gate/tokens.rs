@@ -1,4 +1,4 @@
-//! The tokens with which calls are made.
+//! Obtains the tokens for calls.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use super::super::credentials::{App, Credentials, InstallationToken, bearer};
 use super::{Call, GateError, Shared};
 
 impl Shared {
-    /// Returns the header for calls about the repositories of an account.
+    /// Returns the `Authorization` header for calls about the repositories of an account.
     pub(super) async fn authorization(
         &self,
         account: Option<&str>,
@@ -30,7 +30,7 @@ impl Shared {
         bearer(&token).map(Some).map_err(GateError::Credentials)
     }
 
-    /// Returns the token of the app for an account, which may have to be obtained.
+    /// Returns the app's installation token for an account. Obtains a new token if needed.
     pub(super) async fn installation_token(
         &self,
         app: &App,
@@ -48,7 +48,7 @@ impl Shared {
         Ok(token)
     }
 
-    /// Finds the installation of the app in an account.
+    /// Returns the id of the app's installation in an account.
     async fn installation(&self, app: &App, account: &str) -> Result<u64, GateError> {
         for page in 1.. {
             let path = format!("/app/installations?per_page=100&page={page}");
@@ -86,7 +86,7 @@ impl Shared {
         if !status.is_success() {
             return Err(invalid(format!("GitHub answered {status}")));
         }
-        // The body of the answer has a token, so it is not in the error.
+        // The response body may contain a token, so the error must not quote it.
         serde_json::from_slice(response.body()).map_err(|_| invalid("unexpected answer".to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of [`Api`].
+//! Implements the methods of [`Api`].
 
 use datakit_github::{Commit, Hash, Pr, PrId, Ref, RefId, RefName, Repo, Status};
 use http::Method;
@@ -11,7 +11,7 @@ use crate::github::{Api, ApiError, Hook, List, PrChange, Result};
 /// The events that a webhook delivers.
 const EVENTS: [&str; 6] = ["create", "delete", "issue_comment", "pull_request", "push", "status"];
 
-/// Encodes the name of a ref for a path.
+/// Percent-encodes the name of a ref for use in a URL path.
 fn encode(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name {
@@ -145,7 +145,7 @@ impl Api for OctocrabApi {
         });
         let is_ours = |found: &&HookJson| found.config.url.as_deref() == Some(&*hook.url);
         match hooks.items.iter().find(is_ours) {
-            // GitHub does not show the secret, so it is always set.
+            // GitHub does not reveal the secret, so always set it.
             Some(found) => {
                 let path = format!("/hooks/{}", found.id);
                 self.act(Method::PATCH, repo, &path, Some(&body)).await
