@@ -1,4 +1,4 @@
-//! Marks from webhooks that wait for the next round.
+//! Collects marks from webhooks until the next round.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::events::{Mark, Marks};
 
-/// Marks that webhooks add and the bridge takes.
+/// The marks that webhooks have added since the last round.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     marks: Mutex<Marks>,
@@ -26,7 +26,7 @@ impl Inbox {
         self.marks.lock().take()
     }
 
-    /// Waits until a mark has been added since the last wait.
+    /// Waits until a mark is added. Returns immediately if one was added since the last wait.
     pub(crate) async fn wait(&self) {
         self.added.notified().await;
     }

@@ -17,37 +17,37 @@ use crate::github::Rate;
 /// Counters of calls to GitHub. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiCounters {
-    /// Requests by method.
+    /// The number of requests by method.
     pub(crate) calls: Family<[(&'static str, String); 1], Counter>,
-    /// Requests without an answer.
+    /// The number of requests without a response.
     pub(crate) failures: Counter,
-    /// Answers that refuse a call because of a limit.
+    /// The number of calls that GitHub refused because of a rate limit.
     pub(crate) limited: Counter,
-    /// GitHub's limits.
+    /// The state of GitHub's rate limits.
     pub(crate) rate: Arc<Rate>,
 }
 
 /// Counters of webhook events. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EventCounters {
-    /// Events by kind.
+    /// The number of events by kind.
     pub(crate) events: Family<[(&'static str, String); 1], Counter>,
-    /// Deliveries that were received before.
+    /// The number of deliveries that had been received before.
     pub(crate) repeated: Counter,
-    /// Requests that were refused.
+    /// The number of refused requests.
     pub(crate) refused: Counter,
 }
 
 /// Counters of rounds. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RoundCounters {
-    /// Rounds.
+    /// The number of rounds.
     pub(crate) rounds: Counter,
-    /// Commits to the branch.
+    /// The number of commits to the branch.
     pub(crate) commits: Counter,
-    /// Monitored repositories.
+    /// The number of monitored repositories.
     pub(crate) repos: Gauge<i64, AtomicI64>,
-    /// Reads and writes that must be repeated.
+    /// The number of reads and writes that must be retried.
     pub(crate) failed: Gauge<i64, AtomicI64>,
 }
 
@@ -93,7 +93,7 @@ impl Counters {
     }
 }
 
-/// Reads GitHub's limits on each scrape.
+/// Exports the state of GitHub's rate limits on each scrape.
 #[derive(Debug)]
 struct RateCollector(Arc<Rate>);
 

@@ -1,4 +1,4 @@
-//! Starts the parts of the program and connects to the database again when it fails.
+//! Starts the parts of the program, and reconnects to the database after failures.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,18 +22,18 @@ use crate::secret::Secret;
 use crate::tokens;
 use crate::webhook::WebhookServer;
 
-/// The sources of log messages. Events of other libraries are not logged, because they could show
-/// headers.
+/// The sources of log messages. Events from other libraries are not logged, because they could
+/// reveal headers.
 static SOURCES: [Source; 2] = [
     Source { name: "bridge", target: "datakit_bridge_github", doc: "rounds, calls and events" },
     Source { name: "client", target: "datakit", doc: "the connection to the database" },
 ];
 
-/// The first and the longest time between two attempts to connect to the database.
+/// The initial and the maximum delay between attempts to connect to the database.
 const MIN_RECONNECT: Duration = Duration::from_millis(250);
 const MAX_RECONNECT: Duration = Duration::from_secs(10);
 
-/// Runs the bridge until a signal ends it.
+/// Runs the bridge until the process receives a termination signal.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -74,7 +74,7 @@ async fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// Starts the server of events. Returns the webhook to register.
+/// Starts the webhook server. Returns the webhook to register.
 async fn listen_for_events(
     args: &Args,
     uri: &WebhookUri,
@@ -96,7 +96,7 @@ async fn listen_for_events(
     Ok(Hook { url: uri.to_string(), secret })
 }
 
-/// Returns a new secret. Webhooks get it when they are registered.
+/// Returns a random secret, with which the webhooks are then registered.
 fn random_secret() -> Result<Secret, String> {
     let mut bytes = [0; 20];
     SystemRandom::new()
@@ -127,7 +127,7 @@ fn bridge(
     Ok(Bridge::new(api, settings, inbox, counters.rounds.clone()))
 }
 
-/// Runs the bridge, and connects again after each failure of the database.
+/// Runs the bridge, and reconnects after each failure of the database.
 async fn keep_running(mut bridge: Bridge<OctocrabApi, AnyDb>, datakit: &DatabaseUrl) -> Infallible {
     let mut delay = MIN_RECONNECT;
     loop {

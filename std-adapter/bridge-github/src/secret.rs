@@ -1,18 +1,19 @@
-//! Text that must not be shown.
+//! A type for secret text.
 
 use std::fmt;
 
-/// A token, a key or a password. `Debug` does not show it.
+/// A token, a key or a password. The `Debug` output does not reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Box<str>);
 
 impl Secret {
-    /// Removes white space at both ends, such as the newline of a file.
+    /// Creates a secret. Removes leading and trailing white space, such as the newline at the end
+    /// of a file.
     pub(crate) fn new(text: &str) -> Secret {
         Secret(text.trim().into())
     }
 
-    /// Returns the text. Do not log it.
+    /// Returns the text, which must not be logged.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Where the token comes from.
+//! Finds the credentials in options, environment variables and files.
 
 use std::env;
 use std::fs::File;
@@ -12,20 +12,20 @@ use crate::args::Args;
 use crate::github::{App, AppKey, Credentials};
 use crate::secret::Secret;
 
-/// The environment variable with a token.
+/// The environment variable that contains the token.
 const VARIABLE: &str = "GITHUB_TOKEN";
 
-/// The name of the file that `git jar` of the original's GitHub library writes.
+/// The name of the file that `git jar`, a tool of the original program's GitHub library, writes.
 const COOKIE: &str = "datakit-github-cookie";
 
-/// The maximum size of a file with a secret.
+/// The maximum size of a secret file.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// Finds the credentials that the command line names, or the default ones.
+/// Finds the credentials given on the command line, or else the default credentials.
 ///
 /// # Errors
-/// Returns the reason if there are none or a file is readable by others. The reason never contains
-/// a secret.
+/// Returns the reason if no credentials are found, or if a file is invalid or readable by others.
+/// The reason never contains a secret.
 pub(crate) fn find(args: &Args) -> Result<Credentials, String> {
     if let (Some(id), Some(file)) = (args.app_id, &args.app_key_file) {
         let pem = read(file)?;
@@ -65,7 +65,7 @@ fn missing(files: &[PathBuf]) -> String {
     )
 }
 
-/// A token as the original's GitHub library stores it.
+/// A token in the format of the original program's GitHub library.
 #[derive(Deserialize)]
 struct Cookie {
     token: String,
@@ -75,7 +75,7 @@ fn token_of(file: &Path) -> Result<Secret, String> {
     let text = read(file)?;
     let token = if text.expose().starts_with('{') {
         let cookie = serde_json::from_str::<Cookie>(text.expose());
-        // The cause could quote the file.
+        // Drop the cause, because it could quote the file.
         let invalid = |_| format!("{}: the JSON object has no text `token`", file.display());
         Secret::new(&cookie.map_err(invalid)?.token)
     } else {
@@ -99,7 +99,7 @@ pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     };
     let file = File::open(path).map_err(named)?;
     let mode = file.metadata().map_err(named)?.permissions().mode();
-    // Credentials of systemd and secrets of Kubernetes are readable by a group.
+    // systemd credentials and Kubernetes secrets are group-readable.
     if mode & 0o007 != 0 {
         return Err(format!(
             "{}: other users may access the file (mode {:03o}): run `chmod 600` on it",

@@ -29,16 +29,16 @@ use crate::secret::Secret;
 /// The maximum size of a payload. GitHub sends nothing larger.
 const MAX_BODY: u32 = 25 << 20;
 
-/// The maximum size of all payloads that are being received.
+/// The maximum total size of the payloads that are being received.
 const MAX_BODIES: u32 = 2 * MAX_BODY;
 
-/// The maximum number of connections. More wait until one is closed.
+/// The maximum number of connections. Further connections wait until one closes.
 const MAX_CONNECTIONS: usize = 32;
 
 /// The maximum time for a request and its response. GitHub gives up after ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server of webhook events.
+/// A server that receives webhook events.
 #[derive(Debug)]
 pub(crate) struct WebhookServer {
     socket: TcpListener,
@@ -54,11 +54,11 @@ struct Shared {
     bodies: Semaphore,
 }
 
-/// The reason for which a request is not accepted.
+/// The status and message with which a request is refused.
 type Refusal = (StatusCode, &'static str);
 
 impl WebhookServer {
-    /// Listens on a port of all interfaces, or of one address.
+    /// Listens on `address`, or on a port of all interfaces if it is `None`.
     ///
     /// # Errors
     /// Returns an error if, for example, the port is in use.
@@ -89,7 +89,7 @@ impl WebhookServer {
         self.socket.local_addr()
     }
 
-    /// Serves until the future is dropped.
+    /// Serves requests until the future is dropped.
     pub(crate) async fn serve(self) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         // Acquiring a permit cannot fail, because the semaphore is never closed.

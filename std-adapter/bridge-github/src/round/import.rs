@@ -1,4 +1,4 @@
-//! Reading from GitHub. What cannot be read keeps its old value.
+//! Reads from GitHub. Elements that cannot be read keep their old values.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::github::{Api, List, Result};
 /// The result of reading a repository.
 #[derive(Debug)]
 pub(crate) struct Import {
-    /// The repository.
+    /// The content of the repository.
     pub(crate) part: Snapshot,
-    /// Whether everything could be read.
+    /// `true` if everything could be read.
     pub(crate) complete: bool,
-    /// Whether the pull requests or the refs could be read.
+    /// `true` if at least the pull requests or the refs could be read.
     pub(crate) found_any: bool,
 }
 
-/// Reads a whole repository. `old` is the part of the repository in the last snapshot of GitHub, or
-/// in the branch if GitHub was not read yet.
+/// Reads a whole repository. `old` is the last known content of the repository on GitHub, or its
+/// content in the branch if it was not read yet.
 pub(crate) async fn import(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -51,7 +51,7 @@ pub(crate) async fn import(
     Import { part, complete, found_any: has_prs || has_refs }
 }
 
-/// Returns the id of some ref. All refs of a repository have the same capabilities.
+/// Returns the id of an arbitrary ref. The same capabilities apply to all refs of a repository.
 fn any_ref(repo: &Repo) -> ElementId {
     let name = datakit_github::RefName::new(datakit_github::RefKind::Heads, "x");
     match name {
@@ -60,7 +60,7 @@ fn any_ref(repo: &Repo) -> ElementId {
     }
 }
 
-/// Returns the elements that were read, or the old ones.
+/// Returns the elements that were read, or the old elements if nothing was read.
 fn or_old<T>(
     read: Result<Option<Vec<T>>>,
     old: impl FnOnce() -> Vec<T>,
@@ -77,9 +77,9 @@ fn or_old<T>(
     }
 }
 
-/// Reads the open pull requests. If the list has several pages, a pull request that was closed
-/// meanwhile may have moved another one from an unread page to a read one, so those that seem to
-/// be missing are read singly.
+/// Reads the open pull requests. If a pull request is closed while the pages of a list are read,
+/// another pull request may move from an unread page to one that was already read. Therefore, if
+/// the list has several pages, each known pull request that it lacks is read individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
     let List { mut items, pages } = api.open_prs(repo).await?;
     if pages > 1 {
@@ -91,7 +91,8 @@ async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>
     Ok(items)
 }
 
-/// Reads the branches and tags, like [`open_prs`].
+/// Reads the branches and tags. Like [`open_prs`], reads missing refs individually if the list has
+/// several pages.
 async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     let List { mut items, pages } = api.refs(repo).await?;
     if pages > 1 {
@@ -103,7 +104,8 @@ async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     Ok(items)
 }
 
-/// Reads the statuses of a commit into `new`. Returns `false` if the old ones were kept.
+/// Reads the statuses of a commit into `new`. Returns `false` if reading failed and the old
+/// statuses were kept.
 async fn read_statuses(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -123,7 +125,7 @@ async fn read_statuses(
     complete
 }
 
-/// Reads what a mark names into `github`. Returns `false` if it must be read again later.
+/// Reads the marked element into `github`. Returns `false` if it must be read again later.
 pub(crate) async fn reread(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -132,7 +134,7 @@ pub(crate) async fn reread(
     datakit: &Snapshot,
 ) -> bool {
     match mark {
-        // Whole repositories are imported.
+        // Whole repositories are read by `import`.
         Mark::Repo(_) => true,
         Mark::Statuses(commit) => {
             let old = github.clone();
@@ -162,7 +164,8 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces an element with what was found, and reads the statuses of a head that is new.
+/// Replaces an element with the version on GitHub, and reads the statuses of its head if the head
+/// is new.
 async fn replace(
     api: &impl Api,
     mirror: &Mirror<'_>,

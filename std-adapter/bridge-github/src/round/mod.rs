@@ -1,13 +1,14 @@
-//! One round: compares three snapshots and decides what to change on each side.
+//! Implements a round, which compares three snapshots to find the changes to make on each side.
 //!
 //! | snapshot | content |
 //! |---|---|
-//! | `github` | what GitHub is believed to hold |
-//! | `datakit` | what the branch holds |
-//! | `synced` | what the branch held when both sides were last made equal |
+//! | `github` | the content of GitHub as far as the bridge knows it |
+//! | `datakit` | the content of the branch |
+//! | `synced` | the content of the branch when both sides were last made equal |
 //!
 //! A difference between `datakit` and `synced` is a change that was committed to the branch, so it
-//! is pushed. After that, a difference between `github` and `datakit` is written to the branch.
+//! is sent to GitHub. Then each remaining difference between `github` and `datakit` is written to
+//! the branch.
 
 mod import;
 mod push;

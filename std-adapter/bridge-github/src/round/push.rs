@@ -1,4 +1,4 @@
-//! Changes of the branch that are sent to GitHub.
+//! Sends changes made in the branch to GitHub.
 
 use std::collections::BTreeSet;
 
@@ -14,16 +14,16 @@ use crate::github::{Api, ApiError, PrChange, Result};
 pub(crate) enum Push {
     /// Change a pull request.
     Pr(PrChange),
-    /// Create a ref, or move it if GitHub has it at the second commit.
+    /// Create a ref, or move it if it points to the given commit on GitHub.
     SetRef(Ref, Option<Hash>),
-    /// Delete a ref if GitHub has it at this commit.
+    /// Delete a ref if it points to the given commit on GitHub.
     DeleteRef(RefId, Hash),
     /// Add a status.
     Status(Status),
 }
 
 impl Push {
-    /// Returns the id of the element that changes.
+    /// Returns the id of the element to change.
     pub(crate) fn id(&self) -> ElementId {
         match self {
             Push::Pr(change) => change.id.clone().into(),
@@ -37,18 +37,19 @@ impl Push {
 /// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// GitHub has the change. For a ref that somebody else moved, GitHub's commit.
+    /// The call succeeded. Contains the element that GitHub now has, which differs from the wanted
+    /// one if another user moved the ref.
     Now(Option<Element>),
-    /// GitHub refuses the change, so the branch must follow GitHub.
+    /// GitHub refused the change, so the branch must follow GitHub.
     Refused(ApiError),
-    /// The change may have been made or not.
+    /// The call failed. GitHub may have made the change nevertheless.
     Unknown(ApiError),
 }
 
-/// Returns the changes of the branch that must be sent to GitHub, deletions first.
+/// Returns the changes in the branch that must be sent to GitHub. Deletions come first.
 ///
-/// In a repository that is in `fresh`, which has just been read for the first time, GitHub has
-/// precedence, except for elements that the branch owns.
+/// `fresh` contains the repositories that have just been read for the first time. In these, GitHub
+/// has precedence except for elements that the branch owns.
 pub(crate) fn pushes(
     datakit: &Snapshot,
     synced: &Snapshot,
@@ -75,13 +76,14 @@ pub(crate) fn pushes(
         }
         allowed
     });
-    // A branch without any ref of a repository was never in step with it, so nothing was removed.
+    // If the branch has no ref of a fresh repository, the two were never synchronized, so no refs
+    // were removed.
     let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {
         ElementId::Ref(id) if was_read(&id.repo) => {
             github.refs().get(id).map(|found| Push::DeleteRef(id.clone(), found.head))
         }
-        // GitHub cannot delete pull requests and statuses.
+        // GitHub does not support deleting pull requests or statuses.
         _ => None,
     });
     let updates = diff.updates().filter_map(|element| match element {
@@ -101,7 +103,7 @@ pub(crate) fn pushes(
     removals.chain(updates).collect()
 }
 
-/// GitHub does not tell an empty text from none.
+/// Removes empty texts, because GitHub does not distinguish an empty text from a missing one.
 fn without_empty_texts(mut status: Status) -> Status {
     status.description = status.description.filter(|text| !text.is_empty());
     status.target_url = status.target_url.filter(|text| !text.is_empty());
@@ -121,7 +123,7 @@ fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push
     }
     let others = [base, github];
     let state = changed(|pr| &pr.state, wanted, others);
-    // Only open pull requests are known. Others need not be closed.
+    // A pull request that is not in `github` is not open, so it need not be closed.
     let state = state.filter(|state| github.is_some() || *state == PrState::Open);
     let change = PrChange {
         id: wanted.id.clone(),
@@ -135,8 +137,8 @@ fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push
 
 /// Makes a change on GitHub.
 ///
-/// Refs are only changed if nobody else has changed them in the meantime, because GitHub's API
-/// moves a ref without comparing.
+/// GitHub's API moves refs unconditionally. Therefore, a ref is read first and changed only if no
+/// other user has changed it.
 pub(crate) async fn apply(api: &impl Api, push: &Push) -> Outcome {
     let result = match push {
         Push::Pr(change) => set_pr(api, change).await,
@@ -154,7 +156,7 @@ pub(crate) async fn apply(api: &impl Api, push: &Push) -> Outcome {
 async fn set_pr(api: &impl Api, change: &PrChange) -> Result<Option<Element>> {
     match api.set_pr(change).await {
         Ok(pr) => Ok(Some(pr.into())),
-        // The repository may be invisible for a while, or the pull request does not exist.
+        // The repository may be temporarily invisible, or the pull request may not exist.
         Err(ApiError::NotFound { .. }) => Ok(api.pr(&change.id).await?.map(Element::Pr)),
         Err(error) => Err(error),
     }

@@ -1,19 +1,19 @@
-//! Changes of GitHub that are written to the branch.
+//! Finds the changes to write to the branch.
 
 use std::collections::BTreeSet;
 
 use datakit_github::capabilities::Op;
 use datakit_github::{Capabilities, Diff, ElementId, Snapshot};
 
-/// Returns what must be written to the branch to make it equal to `github`, except the elements in
-/// `kept`.
+/// Returns the changes that make the branch equal to `github`, except for the elements in `kept`.
 pub(crate) fn write_back(
     github: &Snapshot,
     datakit: &Snapshot,
     kept: &BTreeSet<ElementId>,
 ) -> Diff {
     let mut diff = Diff::between(github, datakit);
-    // The directory of a commit contains its statuses.
+    // Keep the commits of kept statuses too, because removing the directory of a commit would
+    // remove its statuses.
     let with_commits: BTreeSet<ElementId> = kept
         .iter()
         .cloned()
@@ -33,17 +33,18 @@ pub(crate) fn changed_ids(new: &Snapshot, old: &Snapshot) -> BTreeSet<ElementId>
     updates.chain(diff.removals().cloned()).collect()
 }
 
-/// Treats elements that may not be read from GitHub as equal on both sides.
+/// Treats elements that the bridge may not read from GitHub as equal on both sides.
 #[derive(Debug)]
 pub(crate) struct Mirror<'c>(pub(crate) &'c Capabilities);
 
 impl Mirror<'_> {
-    /// Returns whether an element may be read from GitHub.
+    /// Returns `true` if the capabilities allow reading an element from GitHub.
     pub(crate) fn reads(&self, id: &ElementId) -> bool {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// Replaces the elements of `github` that may not be read with those of `datakit`.
+    /// Replaces the elements that the bridge may not read in `github` with the elements in
+    /// `datakit`.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {
             matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_))

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 /// The number of identifiers that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// The longest identifier. GitHub's have 36 bytes.
+/// The maximum length of an identifier in characters. GitHub's identifiers have 36 characters.
 const MAX_LEN: usize = 128;
 
 /// The identifiers of the latest deliveries.
@@ -16,7 +16,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Adds an identifier. Returns `false` if it is known.
+    /// Adds an identifier. Returns `false` if it was received before.
     pub(super) fn insert(&mut self, id: &str) -> bool {
         let id: Box<str> = id.chars().take(MAX_LEN).collect();
         if !self.known.insert(id.clone()) {

@@ -14,8 +14,8 @@ impl Key {
         Key(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
     }
 
-    /// Returns whether the value of `X-Hub-Signature-256` is the signature of the payload. Compares
-    /// in constant time.
+    /// Returns `true` if `signature`, the value of `X-Hub-Signature-256`, is the signature of the
+    /// payload. Compares in constant time.
     pub(super) fn verify(&self, signature: &str, payload: &[u8]) -> bool {
         let digits = signature.strip_prefix("sha256=").and_then(decode);
         digits.is_some_and(|tag| hmac::verify(&self.0, payload, &tag).is_ok())

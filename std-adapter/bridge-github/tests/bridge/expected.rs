@@ -1,11 +1,11 @@
-//! The files that the branch must have for a repository of the fake.
+//! Computes the files that the branch must contain for a repository on the fake GitHub.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use datakit_tests::github::{GitHub, Repo, Repository};
 
-/// Returns the files of a repository with all of its refs, open pull requests and the statuses of
-/// their heads.
+/// Returns the files for a repository: all refs, all open pull requests, and the statuses of their
+/// heads.
 pub(crate) fn files(repository: &Repository) -> BTreeMap<String, String> {
     let repo = repository.state();
     let name = format!("{}/{}", repo.owner, repo.name);
@@ -43,7 +43,7 @@ pub(crate) fn files(repository: &Repository) -> BTreeMap<String, String> {
         heads.insert(pull.head_sha.clone());
     }
     for head in heads {
-        // A later status of a context replaces an earlier one.
+        // A later status replaces an earlier status with the same context.
         for status in repo.statuses.get(&head).into_iter().flatten() {
             let dir = format!("{name}/commit/{head}/status/{}", status.context);
             files.insert(format!("{dir}/state"), line(&status.state));
@@ -75,7 +75,7 @@ fn line(text: &str) -> String {
     format!("{text}\n")
 }
 
-/// Returns the calls of the fake that change something.
+/// Returns the calls to the fake that are not reads.
 pub(crate) fn writes(github: &GitHub) -> Vec<String> {
     let calls = github.calls().into_iter().filter(|call| !call.route.starts_with("GET "));
     calls.map(|call| format!("{} {}", call.route, call.body)).collect()

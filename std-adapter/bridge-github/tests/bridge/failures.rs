@@ -1,4 +1,4 @@
-//! Failures of GitHub and of the database never remove data or send anything twice.
+//! Tests that failures of GitHub or the database never remove data or send anything twice.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::expected;
 use crate::setup::{Bridge, Setup, commit, eventually, files, until, until_file};
 
-/// Starts with a repository that has a pull request with a status, and waits until it is read.
+/// Starts a bridge for a repository that has a pull request with a status, and waits until the
+/// bridge has read the repository.
 async fn start(setup: &Setup, arguments: &[&str]) -> (Repository, Branch, Bridge) {
     let repo = setup.fake.create("alice/hello");
     let head = repo.push("topic", "Add a greeting");
@@ -47,7 +48,7 @@ async fn failed_lists_keep_what_is_known() {
         setup.fake.forget_calls();
         setup.until("the lists fail", |fake| fake.calls().len() >= 8).await;
         assert_eq!(files(&branch).await, before, "{fault:?}");
-        // A change of the branch is sent nevertheless.
+        // A change in the branch is sent nevertheless.
         let head = repo.head("topic").unwrap();
         commit(
             &branch,
@@ -140,7 +141,7 @@ async fn an_invisible_repository_keeps_its_files() {
     assert_eq!(files(&branch).await, renamed);
 }
 
-/// Forwards connections to a server that may change.
+/// Forwards connections to a server, which a test can replace.
 struct Forwarder {
     address: String,
     target: watch::Sender<Option<String>>,
@@ -210,7 +211,7 @@ async fn an_empty_database_removes_nothing_on_github() {
     let other = Setup::new();
     forwarder.redirect(Some(&other.database.url()));
     until(&other.branch().await, "the repository is read again", |files| *files == expected).await;
-    // Also if the branch is removed and made again on the same connection.
+    // The bridge also recovers if the branch is removed and created again during a connection.
     other.branch().await.remove().await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     until(&other.branch().await, "and again", |files| *files == expected).await;

@@ -1,4 +1,4 @@
-//! What the bridge reads from GitHub, and what it costs.
+//! Tests that the bridge reads repositories correctly and with few calls.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::expected;
 use crate::setup::{Setup, commit, eventually, files, until};
 
-/// Creates a repository with pull requests, statuses, and refs of all kinds.
+/// Creates a repository with pull requests, statuses and all kinds of refs.
 fn full_repository(setup: &Setup, name: &str) -> Repository {
     let repo = setup.fake.create(name);
     let head = repo.push("topic/c++#1@home", "Add a greeting");
@@ -22,7 +22,7 @@ fn full_repository(setup: &Setup, name: &str) -> Repository {
     repo.set_ref("refs/tags/light", Object::commit(&head));
     repo.set_ref("refs/tags/file", Object { kind: "blob".into(), sha: "1".repeat(40) });
     repo.set_ref("refs/notes/commits", Object::commit(&head));
-    // GitHub's times have no fractions of a second.
+    // Advance the clock because GitHub's timestamps have a resolution of one second.
     setup.fake.advance(Duration::from_secs(1));
     repo.comment(number, "eve", " Looks good\n\n");
     let closed = repo.push("closed", "Another change");
@@ -69,7 +69,7 @@ async fn a_repository_without_a_server_is_written() {
     .await;
 }
 
-/// Returns the calls that were counted, without the repositories.
+/// Returns the number of calls for each route. The routes omit the repository.
 fn calls(setup: &Setup) -> Vec<(String, u64)> {
     let short = |route: &String| route.replace("/repos/{owner}/{repo}", "");
     setup.fake.counts().iter().map(|(route, count)| (short(route), *count)).collect()
@@ -79,7 +79,7 @@ fn calls(setup: &Setup) -> Vec<(String, u64)> {
 async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
     let setup = Setup::new();
     let repo = setup.fake.create("alice/hello");
-    // Two heads: a pull request and a branch share one.
+    // There are two heads, because the pull request and its branch share one.
     repo.push("topic", "Add a greeting");
     repo.open_pull("bob", "Say hello", "topic", "master");
     let branch = setup.branch().await;
@@ -92,10 +92,10 @@ async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
         setup.until("all heads are read", |_| calls(&setup) == cost).await;
         until(&branch, "the repository is read", |files| *files == expected).await;
         let head = branch.head().await.unwrap();
-        // A commit that does not concern the repository causes a quiet round.
+        // A commit that does not concern the repository causes a round without calls.
         commit(&branch, &[("unrelated", Some("text"))]).await;
         commit(&branch, &[("unrelated", None)]).await;
-        // The last commit is the last thing that happens.
+        // The last commit to the branch must be the test's own commit.
         let quiet = branch.head().await.unwrap();
         assert_ne!(head, quiet);
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -136,7 +136,7 @@ async fn dirty_files_cause_reads() {
     let expected_before = expected::files(&repo);
     until(&branch, "the repository is read", |files| *files == expected_before).await;
 
-    // Nothing announces these changes.
+    // The bridge is not notified of these changes.
     repo.set_title(number, "Say hello to all");
     repo.push("topic", "Correct the greeting");
     repo.delete_ref("refs/heads/topic");
@@ -169,7 +169,8 @@ async fn changes_are_found_by_reading_everything_again() {
     until(&branch, "the changes are found", |files| *files == after).await;
     let number = setup.fake.calls().len();
     setup.until("everything is read once more", |fake| fake.calls().len() > number + 8).await;
-    // Unchanged answers do not count: the lists changed once, and there is one new head.
+    // Unchanged responses do not count against the limit. The lists changed once, and there is one
+    // new head.
     assert!(setup.fake.used() <= used + 8, "{} calls", setup.fake.used() - used);
     assert_eq!(expected::writes(&setup.fake), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! GitHub's limits.
+//! Tests for GitHub's rate limits.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ async fn calls_wait_for_the_time_that_github_asks_for() {
         let expected = expected::files(&repo);
         until(&setup.branch().await, "the repository is read", |files| *files == expected).await;
         assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
-        // Nothing was called meanwhile, and only the refused call was repeated.
+        // The bridge made no calls during the wait, and then repeated only the refused call.
         assert_eq!(setup.fake.calls().len(), 4);
     }
 }
@@ -60,6 +60,6 @@ async fn calls_stop_at_80_percent_of_the_limit() {
     .await;
     let used = setup.fake.used();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The rest of the hour remains for ten calls.
+    // The bridge spreads the ten usable calls over the rest of the hour.
     assert!(used <= 31 && setup.fake.used() <= used + 1, "{used} {}", setup.fake.used());
 }

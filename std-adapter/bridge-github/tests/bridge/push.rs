@@ -1,11 +1,12 @@
-//! Changes of the branch that are sent to GitHub.
+//! Tests that changes in the branch are sent to GitHub.
 
 use crate::expected;
 use crate::setup::{Setup, commit, files, until, until_file};
 use datakit_client::db::Branch;
 use datakit_tests::github::Repository;
 
-/// Starts with a repository that has a pull request, and waits until it is read.
+/// Starts a bridge for a repository that has a pull request, and waits until the bridge has read
+/// the repository.
 async fn start(setup: &Setup, arguments: &[&str]) -> (Repository, Branch, crate::setup::Bridge) {
     let repo = setup.fake.create("alice/hello");
     repo.push("topic", "Add a greeting");
@@ -45,7 +46,7 @@ async fn a_status_is_sent_once() {
 
     commit(&branch, &[(&file("state"), Some("success"))]).await;
     setup.until("the change arrives", |_| repo.statuses(&head).len() == 2).await;
-    // Neither another commit nor a restart sends it again.
+    // Neither another commit nor a restart causes the bridge to send the status again.
     commit(&branch, &[("unrelated", Some("text"))]).await;
     bridge.kill();
     let _bridge = setup.bridge(&["-c", "*:x", "--resync-interval", "1"]);
@@ -82,7 +83,7 @@ async fn a_pull_request_is_edited_and_closed() {
         !files.keys().any(|path| path.starts_with("alice/hello/pr/"))
     })
     .await;
-    // A removal cannot be expressed, and neither can a pull request that does not exist.
+    // GitHub does not support removing a pull request or creating one in this way.
     repo.reopen_pull(1);
     commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
     until_file(&branch, "alice/hello/pr/1/title", "Another title\n").await;
@@ -98,7 +99,7 @@ async fn a_pull_request_is_edited_and_closed() {
     )
     .await;
     let mut expected = expected::files(&repo);
-    // The branch `next` was not announced.
+    // The bridge was not notified of the branch `next`.
     expected.retain(|path, _| !path.contains("/next/"));
     until(&branch, "the branch follows GitHub", |files| {
         let mut files = files.clone();
@@ -118,20 +119,20 @@ async fn refs_are_created_moved_and_deleted() {
         .await;
     setup.until("the refs exist", |_| repo.state().refs.contains_key("refs/tags/v1")).await;
     setup.until("the branch exists", |_| repo.head("a/b+c@d") == Some(topic.clone())).await;
-    // To a commit that is no descendant.
+    // Move the ref to a commit that is not a descendant of its old commit.
     commit(&branch, &[(created, Some(&master))]).await;
     setup.until("the branch moves", |_| repo.head("a/b+c@d") == Some(master.clone())).await;
     commit(&branch, &[(created, None)]).await;
     setup.until("the branch is deleted", |_| repo.head("a/b+c@d").is_none()).await;
 
-    // GitHub refuses these, so the branch follows GitHub.
+    // GitHub refuses these refs, so the branch follows GitHub.
     let unknown = "1".repeat(40);
     commit(&branch, &[("alice/hello/ref/heads/x/head", Some(&unknown))]).await;
     commit(&branch, &[("alice/hello/ref/heads/master/head", None)]).await;
     let expected = expected::files(&repo);
     until(&branch, "the branch follows GitHub", |files| *files == expected).await;
 
-    // A branch that somebody else has moved meanwhile is not overwritten.
+    // The bridge does not overwrite a branch that another user has moved in the meantime.
     let pushed = repo.push("topic", "By somebody else");
     commit(&branch, &[("alice/hello/ref/heads/topic/head", Some(&master))]).await;
     until_file(&branch, "alice/hello/ref/heads/topic/head", &format!("{pushed}\n")).await;
@@ -192,7 +193,7 @@ async fn a_status_of_a_former_head_is_not_sent_again() {
     commit(&branch, &[(&state, Some("success"))]).await;
     setup.until("the status arrives", |_| repo.statuses(&topic).len() == 1).await;
     bridge.kill();
-    // Both sides forget the commit before the bridge removes its statuses.
+    // Remove all refs to the commit on both sides, but keep its status in the branch.
     let master = repo.head("master").unwrap();
     repo.close_pull(1);
     repo.set_branch("topic", &master);

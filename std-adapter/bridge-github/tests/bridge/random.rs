@@ -1,4 +1,4 @@
-//! Random changes on both sides, with faults and with bridges that are killed.
+//! Tests random changes on both sides while faults are injected and bridges are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use datakit_tests::random::Random;
 use crate::expected;
 use crate::setup::{Bridge, Setup, TIMEOUT, commit, files};
 
-/// The number of bridges that are killed. All of the contract's with `RELIABILITY=full`.
+/// Returns the number of bridges to kill. The number is larger with `RELIABILITY=full`.
 fn kills() -> usize {
     if std::env::var("RELIABILITY").is_ok_and(|value| value == "full") { 100 } else { 8 }
 }
 
-/// A repository and what users do with it on both sides.
+/// A repository, and users who change it on both sides.
 struct Users<'s> {
     setup: &'s Setup,
     repo: Repository,
     branch: Branch,
     random: Random,
-    /// The number of statuses that were written to the branch.
+    /// The number of statuses written to the branch.
     statuses: usize,
 }
 
@@ -35,7 +35,7 @@ impl Users<'_> {
         from[self.below(from.len())]
     }
 
-    /// Changes something on GitHub.
+    /// Makes a random change on GitHub.
     fn change_github(&mut self) {
         let topic = self.pick(&["a", "b", "c/d", "e+f"]);
         let pulls: Vec<u64> = self
@@ -61,7 +61,7 @@ impl Users<'_> {
             }
             (4, Some(pull)) => self.repo.close_pull(pull),
             (5, Some(pull)) => {
-                // The bridge misses comments in the second in which a pull request is opened.
+                // The bridge misses comments made within the same second as the pull request.
                 self.setup.fake.advance(Duration::from_secs(1));
                 self.repo.comment(pull, "eve", "A comment");
             }
@@ -77,7 +77,7 @@ impl Users<'_> {
         }
     }
 
-    /// Changes something in the branch. Statuses have unique descriptions.
+    /// Makes a random change in the branch. Each status has a unique description.
     async fn change_branch(&mut self) {
         let files = files(&self.branch).await;
         let heads: Vec<&str> = files
@@ -119,7 +119,7 @@ impl Users<'_> {
         }
     }
 
-    /// Makes some calls or deliveries fail.
+    /// Makes some random calls or deliveries fail.
     fn add_fault(&mut self) {
         let call = self.pick(&[
             "GET *pulls*",
@@ -147,13 +147,13 @@ impl Users<'_> {
         self.setup.fake.fault_delivery("*", fault, 1);
     }
 
-    /// Waits until both sides are equal, and checks that no status was sent twice.
+    /// Waits until both sides are equal, and then checks that no status was sent twice.
     async fn check(&self, bridge: &Bridge) {
         self.setup.fake.heal();
         let repo = &self.repo;
         let branch = &self.branch;
         let normal = |mut files: BTreeMap<String, String>| {
-            // The bridge keeps the way in which users wrote values.
+            // Compare trimmed values, because the bridge keeps the white space that users wrote.
             files.values_mut().for_each(|value| *value = value.trim().to_owned());
             files
         };
@@ -186,14 +186,14 @@ impl Users<'_> {
         }
     }
 
-    /// Returns the calls that contain a text.
+    /// Returns the calls whose URL contains a text.
     fn calls_about(&self, text: &str) -> Vec<String> {
         let calls = self.setup.fake.calls().into_iter().filter(|call| call.target.contains(text));
         calls.map(|call| format!("{} {:?} {}", call.target, call.status, call.body)).collect()
     }
 }
 
-/// Replaces the content of a file, unless it was removed meanwhile.
+/// Replaces the content of a file unless the file was removed in the meantime.
 async fn replace(branch: &Branch, path: &str, content: &str) {
     let path = path.parse().unwrap();
     let replaced = branch

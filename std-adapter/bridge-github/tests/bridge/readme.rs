@@ -1,11 +1,11 @@
-//! Replays the transcript of the README at the top.
+//! Replays the transcript in the README of the repository.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::setup::{Setup, until};
 
-/// Returns the commands of the transcript after `heading`, with their output.
+/// Returns the commands in the transcript that follows `heading`, with their output.
 fn transcript(readme: &str, heading: &str) -> Vec<(String, String)> {
     let section = readme.split_once(heading).expect("the heading").1;
     let block = section.split_once("```text\n").unwrap().1.split_once("```").unwrap().0;
@@ -18,7 +18,7 @@ fn transcript(readme: &str, heading: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Returns the directory of the program `datakit`, which is built if it is missing.
+/// Returns the directory that contains the program `datakit`. Builds the program if it is missing.
 fn programs() -> PathBuf {
     let dir = Path::new(env!("CARGO_BIN_EXE_datakit-bridge-github")).parent().unwrap();
     if !dir.join("datakit").exists() {
@@ -28,7 +28,7 @@ fn programs() -> PathBuf {
     dir.to_owned()
 }
 
-/// Replaces hashes, which are different in each run.
+/// Replaces hashes, which differ between runs.
 fn without_hashes(text: &str) -> String {
     let is_hash =
         |word: &str| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,4 +1,4 @@
-//! Tokens, keys and secrets are never shown.
+//! Tests that tokens, keys and secrets are never revealed.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A fake of GitHub, a database, and bridges that connect both.
+//! Sets up a fake GitHub, a database, and bridges between the two.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -13,13 +13,13 @@ use datakit_tests::github::{Fake, GitHub};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-/// The maximum time for what a test waits for.
+/// The maximum time that a test waits for a condition.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The branch of the tests.
+/// The branch that the tests use.
 pub(crate) const BRANCH: &str = "github-metadata";
 
-/// A fake of GitHub and a database.
+/// A fake GitHub and a database.
 pub(crate) struct Setup {
     pub(crate) fake: Fake,
     pub(crate) database: TestDb,
@@ -34,7 +34,7 @@ impl Setup {
         Setup { database: TestDb::memory(), token, fake, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Returns a file with the content that only the owner may read.
+    /// Creates a file that only its owner may read. Returns its path.
     pub(crate) fn secret(&self, name: &str, content: &str) -> String {
         let path = self.dir.path().join(name);
         let mut options = std::fs::OpenOptions::new();
@@ -43,7 +43,7 @@ impl Setup {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Starts a bridge with a token and more arguments.
+    /// Starts a bridge with a token and additional arguments.
     pub(crate) fn bridge(&self, arguments: &[&str]) -> Bridge {
         let token = self.secret("token", &self.token);
         let token = ["--token-file", &token];
@@ -95,7 +95,7 @@ impl Bridge {
         Bridge { child, output, log }
     }
 
-    /// Waits for a line of the output that starts with a text. Returns the rest of the line.
+    /// Waits for a line of output that starts with a text. Returns the rest of the line.
     pub(crate) async fn printed(&self, start: &str) -> String {
         let find =
             || self.output.lock().lines().find_map(|l| Some(l.strip_prefix(start)?.to_owned()));
@@ -103,7 +103,7 @@ impl Bridge {
         find().unwrap()
     }
 
-    /// What the bridge has logged so far.
+    /// Returns everything that the bridge has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().clone()
     }
@@ -115,7 +115,7 @@ impl Bridge {
     }
 }
 
-/// Adds the lines of a stream to a text, on a thread of its own.
+/// Spawns a thread that appends the lines of a stream to a text.
 fn collect(stream: impl Read + Send + 'static, text: &Arc<Mutex<String>>) {
     let text = text.clone();
     std::thread::spawn(move || {
@@ -138,7 +138,7 @@ impl Drop for Bridge {
     }
 }
 
-/// The files of the branch by path, except `README.md`.
+/// Returns the files of the branch by path, except `README.md`.
 pub(crate) async fn files(branch: &Branch) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let Some(head) = branch.head().await.unwrap() else { return files };
@@ -180,7 +180,7 @@ pub(crate) async fn until(
     }
 }
 
-/// Waits until a file has a content.
+/// Waits until a file has the given content.
 pub(crate) async fn until_file(branch: &Branch, path: &str, content: &str) {
     until(branch, &format!("{path} is {content:?}"), |files| {
         files.get(path).is_some_and(|found| found == content)
@@ -188,7 +188,7 @@ pub(crate) async fn until_file(branch: &Branch, path: &str, content: &str) {
     .await;
 }
 
-/// Waits until a condition holds that no event announces.
+/// Polls a condition until it holds. This is for conditions that cause no event.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
@@ -198,7 +198,7 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
     assert!(tokio::time::timeout(TIMEOUT, wait).await.is_ok(), "not within {TIMEOUT:?}: {what}");
 }
 
-/// Commits files. A content of `None` removes the file.
+/// Commits files. Removes each file whose content is `None`.
 pub(crate) async fn commit(branch: &Branch, files: &[(&str, Option<&str>)]) {
     branch
         .with_transaction(async |transaction| {
@@ -206,7 +206,8 @@ pub(crate) async fn commit(branch: &Branch, files: &[(&str, Option<&str>)]) {
                 let path: Path = path.parse()?;
                 match content {
                     Some(content) => {
-                        // The bridge does not change how users end lines.
+                        // End values with a newline as the bridge does, because the bridge keeps
+                        // values as they were written.
                         let is_line = !content.is_empty() && !path.to_string().ends_with("/body");
                         let line = format!("{}\n", content.trim_end());
                         let content = if is_line { &line } else { *content };

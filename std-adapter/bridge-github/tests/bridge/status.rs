@@ -1,4 +1,4 @@
-//! What the bridge shows about itself.
+//! Tests for the metrics and the `debug` directory.
 
 use datakit_client::{Client, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,7 +40,7 @@ async fn the_limit_is_shown_in_metrics_and_in_a_file() {
     let client = Client::connect(&url.parse().unwrap(), Options::default()).await.unwrap();
     let budget = String::from_utf8(client.read("/debug/github/budget").await.unwrap()).unwrap();
     assert!(budget.starts_with("limit 5000\nremaining 4997\n"), "{budget}");
-    // The level of the log can be changed while the bridge runs.
+    // The log level can be changed while the bridge is running.
     client.write("/debug/src/bridge/level", b"debug\n").await.unwrap();
     setup.fake.forget_calls();
     drop(client);

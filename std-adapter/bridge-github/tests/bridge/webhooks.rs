@@ -1,4 +1,4 @@
-//! Webhooks.
+//! Tests for webhooks.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,7 +12,7 @@ use crate::setup::{Bridge, Setup, eventually, until};
 
 const SECRET: &str = "datakit-secret";
 
-/// Returns an address that was free a moment ago.
+/// Returns an address whose port is currently free.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -115,7 +115,7 @@ async fn events_for_a_public_address_arrive_at_another_one() {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
-/// Sends an event as GitHub does. Returns the answer.
+/// Sends an event as GitHub does. Returns the response.
 async fn post(address: &str, event: &str, id: &str, signature: &str, body: &str) -> String {
     let head = format!(
         "POST /hook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -130,7 +130,7 @@ async fn raw(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // The server may close the connection before it has read everything.
+    // The server may close the connection before it has read the whole request.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).unwrap()
 }
