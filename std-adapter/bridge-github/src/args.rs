@@ -12,7 +12,7 @@ use datakit_program::HttpAddress;
 use datakit_program::LogArgs;
 use http::Uri;
 
-/// Synchronize a DataKit branch with GitHub
+/// Keep a DataKit branch and GitHub in step
 ///
 /// The bridge copies the open pull requests, branches, tags and commit statuses of the monitored
 /// repositories to files of a branch, and sends changes to these files to GitHub. A repository is

@@ -13,18 +13,18 @@ use datakit_program::{HttpAddress, LogArgs};
 /// Publish the branches of local Git repositories in a DataKit database
 ///
 /// The bridge writes the commit of each branch to USER/REPO/ref/heads/NAME/head in a branch of the
-/// database, and follows all changes. It never writes to the repositories.
+/// database, and updates it whenever a branch changes. It never writes to the repositories.
 ///
 /// Do not publish the repository in which the database keeps its data: each commit to the database
 /// would cause the next one.
 #[derive(Parser, Debug, Clone)]
 #[command(name = "datakit-bridge-local-git", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// The name under which to publish a repository, and its directory, which is bare or contains
-    /// `.git`
+    /// The name under which to publish a repository, and the path of the repository, which may be
+    /// bare
     #[arg(required = true, value_name = "USER/REPO:PATH", value_parser = OsStringValueParser::new().try_map(parse_repository))]
     pub(crate) repositories: Vec<(Repo, PathBuf)>,
-    /// The server of the database: HOST:PORT, tcp:HOST:PORT or the path of a socket
+    /// The database server: HOST:PORT, tcp:HOST:PORT or the path of a socket
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -33,7 +33,7 @@ pub(crate) struct Args {
         visible_alias = "datakit"
     )]
     pub(crate) metadata_store: Url,
-    /// The branch of the database
+    /// The database branch to which the refs are written
     #[arg(short, long, value_name = "NAME", default_value = DEFAULT_BRANCH)]
     pub(crate) branch: String,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use crate::error::{CliError, CliResult, at, io_reason};
 
-/// The words of each external command and the program that implements it.
+/// The words of each external command, and the program that implements the command.
 const PROGRAMS: [(&[&str], &str); 4] = [
     (&["bridge", "local"], "datakit-bridge-local-git"),
     (&["bridge", "github"], "datakit-bridge-github"),
@@ -25,7 +25,7 @@ const PROGRAMS: [(&[&str], &str); 4] = [
 /// The external commands, as shown in help, manual pages and completions.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ExternalCommand {
-    /// Copy branches, pull requests and statuses of repositories to the database and back
+    /// Copy branches, pull requests and statuses between repositories and the database
     #[command(subcommand)]
     Bridge(BridgeCommand),
     /// Test branches and pull requests, and record the results [program: datakit-ci]
@@ -43,7 +43,7 @@ pub(crate) enum BridgeCommand {
     Github(Arguments),
 }
 
-/// The arguments of another program.
+/// The arguments of an external program.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Arguments {

@@ -19,7 +19,7 @@ import { IO_HEADER } from './wire.js';
 /**
  * @typedef {object} ConnectOptions
  * @property {Dialect} [dialect] The only dialect to offer. By default 9P2000.u is offered first,
- *   because its errors have texts, then 9P2000.L and 9P2000.
+ *   because its errors contain text, then 9P2000.L and 9P2000.
  * @property {number} [msize] The largest message in bytes, from 256 on; 131096 by default. The
  *   server may choose a smaller one.
  * @property {string} [uname] The name of the user, by default the user of this process.

@@ -1,4 +1,4 @@
-//! What the bridge remembers between rounds.
+//! Keeps the state of the bridge between rounds.
 
 use std::collections::BTreeSet;
 

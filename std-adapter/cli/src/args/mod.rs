@@ -230,7 +230,7 @@ pub(crate) struct Connection {
         hide_default_value = true
     )]
     pub(crate) address: Url,
-    /// Use only this dialect [default: any; 9P2000.u is preferred because its errors have texts]
+    /// Use only this dialect [default: any; 9P2000.u is preferred because its errors contain text]
     #[arg(long, hide_short_help = true)]
     pub(crate) dialect: Option<DialectName>,
     /// Fail if connecting takes longer than this [default: 10]

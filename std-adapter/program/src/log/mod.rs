@@ -53,14 +53,14 @@ pub struct LogArgs {
     /// sources or for one: `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
     verbosity: Option<LevelName>,
-    /// Where to log
+    /// Destination of the log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
-    /// Clock to use with the `timestamp` destination
+    /// Clock for the `timestamp` destination
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// When to colour the log; auto colours it if standard error is a terminal and NO_COLOR is not
-    /// set
+    /// Use of colours in the log; auto uses them if standard error is a terminal and NO_COLOR is
+    /// not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
