@@ -17,9 +17,11 @@ extern crate std;
 
 mod decimal;
 pub mod files;
+mod float;
 pub mod serve;
 pub mod session;
 pub mod vfs;
 pub mod wire;
 
 pub use decimal::Decimal;
+pub use float::{Float, parse_f32, parse_f64};

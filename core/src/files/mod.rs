@@ -34,7 +34,7 @@ mod util;
 pub use command::Command;
 pub use content::{Bytes, Kv};
 pub use level::{Level, LevelFile};
-pub use param::{Choice, Number, Param, ParamType, Value};
+pub use param::{Choice, Ipv4, Mac, Micros, Millis, Number, Param, ParamType, Value};
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};
 

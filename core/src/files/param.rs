@@ -5,17 +5,29 @@
 //! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
 //! into a [`Dir`](crate::vfs::Dir).
 
+mod boolean;
+mod choice;
+mod duration;
+mod hex;
+mod ipv4;
+mod line;
+mod mac;
+mod number;
+
 use core::cell::Cell;
 use core::fmt::{self, Write};
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
-use heapless::String;
 
-use super::pieces::{self, PieceTarget, is_prefix_of_any};
+use super::pieces::{self, PieceTarget};
 use super::util::{Count, Plain, Quoted, check_plain_mode, render};
-use crate::Decimal;
+pub use choice::Choice;
+pub use duration::{Micros, Millis};
+pub use ipv4::Ipv4;
+pub use mac::Mac;
+
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
 
 /// A value that is shared by the program and its files. A value can be set from an interrupt
@@ -197,19 +209,6 @@ impl<T: Number> Param<T> {
     }
 }
 
-impl Param<Choice> {
-    /// Sets the names to choose from.
-    ///
-    /// # Panics
-    /// Panics if there are more than 256 names. In the initializer of a `static`, the panic is a
-    /// compile-time error.
-    #[must_use]
-    pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
-        assert!(names.len() <= 256, "a choice has at most 256 names");
-        Param { limits: names, ..self }
-    }
-}
-
 impl<T: ParamType> fmt::Debug for Param<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Param { unit, doc, read_only, .. } = self;
@@ -337,160 +336,3 @@ pub trait ParamType: Clone + Default + Send {
 
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
-
-/// A choice among the names that are set with [`Param::names`]. The field is the index of the
-/// chosen name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Choice(pub u8);
-
-macro_rules! number {
-    ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
-        impl Number for $type {}
-
-        impl ParamType for $type {
-            type Limits = ($type, $type);
-            const ANY: Self::Limits = ($type::MIN, $type::MAX);
-
-            fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
-                // The range check also refuses NaN and infinity because no range contains them. A
-                // number that is too large for the float type is parsed as infinity.
-                $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
-            }
-
-            fn may_continue(text: &[u8], _: &Self::Limits) -> bool {
-                is_numeric(text)
-            }
-
-            fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-                write!(out, "{}", $shown::from(*self))
-            }
-
-            fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-                out.write_str($what)?;
-                let (low, high) = *limits;
-                // Omit the default range of a float because its limits have 39 digits each.
-                if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
-                    return Ok(());
-                }
-                write!(out, " from {} to {}", $shown::from(low), $shown::from(high))
-            }
-        }
-    )*};
-}
-
-number! {
-    u8 "a whole number" unsigned Decimal
-    u16 "a whole number" unsigned Decimal
-    u32 "a whole number" unsigned Decimal
-    u64 "a whole number" unsigned Decimal
-    i8 "a whole number" signed Decimal
-    i16 "a whole number" signed Decimal
-    i32 "a whole number" signed Decimal
-    i64 "a whole number" signed Decimal
-    f32 "a number" float f32
-}
-
-/// Returns whether `text` contains only characters that can occur in a number. A coarse check is
-/// sufficient, because numbers are short and rarely split across writes.
-fn is_numeric(text: &[u8]) -> bool {
-    text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
-}
-
-/// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
-/// `core` would be compiled separately for each width.
-fn unsigned(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
-    let value = digits.iter().try_fold(0u64, |value, byte| {
-        let digit = char::from(*byte).to_digit(10)?;
-        value.checked_mul(10)?.checked_add(digit.into())
-    });
-    value.filter(|_| !digits.is_empty())
-}
-
-fn signed(text: &[u8]) -> Option<i64> {
-    match text.strip_prefix(b"-") {
-        Some([b'+', ..]) => None,
-        Some(magnitude) => 0i64.checked_sub_unsigned(unsigned(magnitude)?),
-        None => unsigned(text)?.try_into().ok(),
-    }
-}
-
-fn float(text: &[u8]) -> Option<f32> {
-    core::str::from_utf8(text).ok()?.parse().ok()
-}
-
-impl ParamType for bool {
-    type Limits = ();
-    const ANY: () = ();
-
-    fn parse(text: &[u8], (): &()) -> Option<bool> {
-        match text {
-            b"1" | b"on" | b"true" => Some(true),
-            b"0" | b"off" | b"false" => Some(false),
-            _ => None,
-        }
-    }
-
-    fn may_continue(text: &[u8], (): &()) -> bool {
-        is_prefix_of_any(["on", "true", "off", "false"], text)
-    }
-
-    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str(if *self { "on" } else { "off" })
-    }
-
-    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str("on or off")
-    }
-}
-
-impl ParamType for Choice {
-    type Limits = &'static [&'static str];
-    const ANY: Self::Limits = &[];
-
-    fn parse(text: &[u8], names: &Self::Limits) -> Option<Choice> {
-        (0..).zip(*names).find(|(_, name)| name.as_bytes() == text).map(|(index, _)| Choice(index))
-    }
-
-    fn may_continue(text: &[u8], names: &Self::Limits) -> bool {
-        is_prefix_of_any(names.iter().copied(), text)
-    }
-
-    fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-        match names.get(usize::from(self.0)) {
-            Some(name) => out.write_str(name),
-            None => write!(out, "{}", Decimal::from(self.0)),
-        }
-    }
-
-    fn allowed(names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str("one of")?;
-        names.iter().try_for_each(|name| write!(out, " {}", Plain(name)))
-    }
-}
-
-/// A line of at most `N` bytes without control characters.
-impl<const N: usize> ParamType for String<N> {
-    type Limits = ();
-    const ANY: () = ();
-
-    fn parse(text: &[u8], (): &()) -> Option<Self> {
-        String::try_from(core::str::from_utf8(text).ok()?)
-            .ok()
-            .filter(|text| !text.contains(char::is_control))
-    }
-
-    fn may_continue(text: &[u8], (): &()) -> bool {
-        // Do not check for valid UTF-8, because a piece may end in the middle of a character.
-        text.len() <= N && !text.iter().any(u8::is_ascii_control)
-    }
-
-    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str(self)
-    }
-
-    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "a line of at most {} bytes", Decimal::from(N))
-    }
-}

@@ -64,18 +64,27 @@ impl Read for SocketReader<'_> {
 
 impl serve::TransportRead for SocketReader<'_> {}
 
-/// Defines a directory of parameters that all have the same type, range, unit and description.
-/// Every image contains the unit and the description exactly once, so these strings do not affect
-/// the difference in size between two images.
+/// Defines a directory of parameters that all have the same type, range, unit and description,
+/// followed by a parameter of another type if a type and an initial value are given. Every image
+/// contains the unit and the description exactly once, so these strings do not affect the
+/// difference in size between two images.
 #[macro_export]
 macro_rules! params {
-    ($root:ident: $($name:ident)*) => {
+    ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)?) => {
         $(static $name: datakit_core::files::Value<u32> = datakit_core::files::Value::new(1000);)*
+        $(static OTHER: datakit_core::files::Value<$type> =
+            datakit_core::files::Value::new($initial);)?
 
-        static $root: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[$(datakit_core::vfs::file(
-            $crate::server::letter(stringify!($name)),
-            &datakit_core::files::Param::new(&$name).range(10, 60_000).unit("ms").doc("one light to the next"),
-        )),*]);
+        static $root: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[
+            $(datakit_core::vfs::file(
+                $crate::server::letter(stringify!($name)),
+                &datakit_core::files::Param::new(&$name).range(10, 60_000).unit("ms").doc("one light to the next"),
+            ),)*
+            $(datakit_core::vfs::file(
+                $crate::server::letter("Z"),
+                &datakit_core::files::Param::<$type>::new(&OTHER).unit("ms").doc("one light to the next"),
+            ))?
+        ]);
     };
 }
 

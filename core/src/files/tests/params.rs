@@ -41,7 +41,7 @@ fn parameter_parses_renders_and_describes_its_values() {
         ("abc\n", "gain", "\"abc\" is not a number from 0 to 10 dB"),
         ("10.5", "gain", "\"10.5\" is not a number from 0 to 10 dB"),
         ("NaN", "gain", "\"NaN\" is not a number from 0 to 10 dB"),
-        ("1e99", "offset", "\"1e99\" is not a number Hz"),
+        ("1e99", "offset", "\"1e99\" is not a number from -3.4028235e38 to 3.4028235e38 Hz"),
         (" ", "gain", "\"\" is not a number from 0 to 10 dB"),
         ("12", "gain", "\"12\" is not a number from 0 to 10 dB"),
         ("0", "port", "\"0\" is not a whole number from 1 to 1024"),

@@ -1,0 +1,172 @@
+//! Integers and floating-point numbers as parameters.
+//!
+//! An integer may be written in hexadecimal (`0x1f`) or binary (`0b101`), and with underscores
+//! between its digits (`60_000`). A floating-point number may have an exponent (`2.5e-3`).
+
+use core::fmt;
+
+use super::{Number, ParamType};
+use crate::{Decimal, Float, parse_f32, parse_f64};
+
+macro_rules! number {
+    ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
+        impl Number for $type {}
+
+        impl ParamType for $type {
+            type Limits = ($type, $type);
+            const ANY: Self::Limits = ($type::MIN, $type::MAX);
+
+            fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
+                $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
+            }
+
+            fn may_continue(text: &[u8], _: &Self::Limits) -> bool {
+                is_numeric(text)
+            }
+
+            fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                write!(out, "{}", $shown::from(*self))
+            }
+
+            fn allowed((low, high): &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                allowed($what, $shown::from(*low), $shown::from(*high), out)
+            }
+        }
+    )*};
+}
+
+number! {
+    u8 "a whole number" unsigned Decimal
+    u16 "a whole number" unsigned Decimal
+    u32 "a whole number" unsigned Decimal
+    u64 "a whole number" unsigned Decimal
+    i8 "a whole number" signed Decimal
+    i16 "a whole number" signed Decimal
+    i32 "a whole number" signed Decimal
+    i64 "a whole number" signed Decimal
+    f32 "a number" parse_f32 Float
+    f64 "a number" parse_f64 Float
+}
+
+/// Writes a description such as `a number from 0 to 10`. Not part of the macro, so it is compiled
+/// once for all integers.
+fn allowed(
+    what: &str,
+    low: impl fmt::Display,
+    high: impl fmt::Display,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    out.write_str(what)?;
+    write!(out, " from {low} to {high}")
+}
+
+/// Returns whether `text` contains only characters that can occur in a number. A coarse check is
+/// sufficient, because numbers are short and rarely split across writes.
+fn is_numeric(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    text.iter().all(|byte| byte.is_ascii_hexdigit() || b"+-._xX".contains(byte))
+}
+
+/// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
+/// `core` would be compiled separately for each width.
+fn unsigned(text: &[u8]) -> Option<u64> {
+    magnitude(text.strip_prefix(b"+").unwrap_or(text))
+}
+
+fn signed(text: &[u8]) -> Option<i64> {
+    match text.strip_prefix(b"-") {
+        Some(digits) => 0i64.checked_sub_unsigned(magnitude(digits)?),
+        None => unsigned(text)?.try_into().ok(),
+    }
+}
+
+/// Parses digits, which may follow a prefix that selects the base. An underscore must be between
+/// two digits.
+fn magnitude(text: &[u8]) -> Option<u64> {
+    let (digits, base) = match text {
+        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
+        [b'0', b'b' | b'B', digits @ ..] => (digits, 2),
+        digits => (digits, 10),
+    };
+    let mut after_digit = false;
+    let value = digits.iter().try_fold(0u64, |value, byte| {
+        if *byte == b'_' && after_digit {
+            after_digit = false;
+            return Some(value);
+        }
+        after_digit = true;
+        let digit = char::from(*byte).to_digit(base)?;
+        value.checked_mul(base.into())?.checked_add(digit.into())
+    });
+    value.filter(|_| after_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::*;
+
+    fn parse<T: ParamType>(text: &str) -> Option<T> {
+        T::parse(text.as_bytes(), &T::ANY)
+    }
+
+    #[test]
+    fn integers_are_read_in_three_bases() {
+        assert_eq!(parse::<u8>("0x1f"), Some(31));
+        assert_eq!(parse::<u8>("0XFF"), Some(255));
+        assert_eq!(parse::<i8>("-0x80"), Some(-128));
+        assert_eq!(parse::<u8>("+0b1010_0101"), Some(0xa5));
+        assert_eq!(parse::<u32>("60_000"), Some(60_000));
+        assert_eq!(parse::<u64>("0xffff_ffff_ffff_ffff"), Some(u64::MAX));
+        assert_eq!(parse::<i64>("-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse::<u16>("007"), Some(7));
+        for refused in [
+            "",
+            "_",
+            "_1",
+            "1_",
+            "1__0",
+            "0x",
+            "0b",
+            "0x_1",
+            "0b2",
+            "0xg",
+            "1f",
+            "-1",
+            "+-1",
+            "0x100",
+            "256",
+            "18446744073709551616",
+            "1.0",
+            "1e1",
+        ] {
+            assert_eq!(parse::<u8>(refused), None, "{refused}");
+        }
+        assert_eq!(
+            (parse::<i8>("0xff"), parse::<i8>("-+1"), parse::<i8>("--1")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_prefix_of_an_integer_waits_for_the_rest() {
+        for prefix in ["0x", "0b1", "0xAf", "1_", " -"] {
+            assert!(u32::may_continue(prefix.as_bytes(), &u32::ANY), "{prefix}");
+        }
+        assert!(!u32::may_continue(b"soon", &u32::ANY));
+    }
+
+    #[test]
+    fn floats_are_limited_to_finite_numbers() {
+        assert_eq!(parse::<f32>("1e-3"), Some(0.001));
+        assert_eq!(parse::<f64>("-1.5"), Some(-1.5));
+        for refused in ["inf", "-inf", "NaN", "1e999", "0x1", "1_0"] {
+            assert_eq!((parse::<f32>(refused), parse::<f64>(refused)), (None, None), "{refused}");
+        }
+        assert_eq!((parse::<f32>("1e39"), parse::<f64>("1e39")), (None, Some(1e39)));
+        let mut text = String::new();
+        f32::allowed(&f32::ANY, &mut text).unwrap();
+        assert_eq!(text, "a number from -3.4028235e38 to 3.4028235e38");
+    }
+}

@@ -1,0 +1,140 @@
+//! Number to text.
+
+use core::fmt::{self, Write};
+
+use super::scale::{Scaled, scale};
+use super::{F32, F64, Format};
+use crate::Decimal;
+
+/// A floating-point number that is displayed with as few digits as distinguish it from its
+/// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) read the same
+/// number back. Numbers below 0.0001 and from 10^16 are displayed with an exponent. Formatting
+/// options such as width, sign and precision are ignored. This type takes up much less flash than
+/// the `Display` implementations of `f32` and `f64`.
+///
+/// ```
+/// use datakit_core::Float;
+/// let shown = [0.1f32, -2.0, f32::MAX].map(|number| Float::from(number).to_string());
+/// assert_eq!(shown, ["0.1", "-2", "3.4028235e38"]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Float {
+    negative: bool,
+    /// The bits without the sign.
+    bits: u64,
+    format: &'static Format,
+}
+
+impl From<f32> for Float {
+    fn from(number: f32) -> Float {
+        let bits = u64::from(number.to_bits());
+        Float { negative: bits >> 31 != 0, bits: bits & !(1 << 31), format: &F32 }
+    }
+}
+
+impl From<f64> for Float {
+    fn from(number: f64) -> Float {
+        let bits = number.to_bits();
+        Float { negative: bits >> 63 != 0, bits: bits & !(1 << 63), format: &F64 }
+    }
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bits > self.format.infinity {
+            return f.write_str("NaN");
+        }
+        if self.negative {
+            f.write_char('-')?;
+        }
+        if self.bits == self.format.infinity {
+            return f.write_str("inf");
+        }
+        let (digits, exponent) = shortest(self.bits, self.format);
+        let places = Decimal::from(digits).len() - 1;
+        let magnitude = places + exponent;
+        if (-4..16).contains(&magnitude) {
+            write_scaled(digits, exponent, f)
+        } else {
+            write_scaled(digits, -places, f)?;
+            write!(f, "e{}", Decimal::from(magnitude))
+        }
+    }
+}
+
+/// Writes `digits` * 10^`exponent` without an exponent. The caller has removed trailing zeros.
+pub(crate) fn write_scaled(digits: u64, exponent: i32, out: &mut dyn fmt::Write) -> fmt::Result {
+    // A power of ten that does not fit into 64 bits is greater than any `digits`.
+    let power = 10u64.checked_pow(exponent.unsigned_abs());
+    let (whole, fraction) = match power {
+        Some(power) if exponent >= 0 => (digits.saturating_mul(power), 0),
+        Some(power) => (digits / power, digits % power),
+        None => (0, digits),
+    };
+    write!(out, "{}", Decimal::from(whole))?;
+    if fraction == 0 {
+        return Ok(());
+    }
+    out.write_char('.')?;
+    let fraction = Decimal::from(fraction);
+    for _ in fraction.len()..-exponent {
+        out.write_char('0')?;
+    }
+    write!(out, "{fraction}")
+}
+
+/// Returns the decimal number `(digits, exponent)` that has the fewest digits of all that are
+/// rounded to the number with these bits. If there are several, returns the nearest.
+fn shortest(bits: u64, format: &Format) -> (u64, i32) {
+    let stored = format.precision - 1;
+    let (field, fraction) = (bits >> stored, bits & ((1 << stored) - 1));
+    if bits == 0 {
+        return (0, 0);
+    }
+    let significand = if field == 0 { fraction } else { fraction | 1 << stored };
+    // The field of a finite number has at most 11 bits.
+    let exponent = format.min_exponent + field.saturating_sub(1) as i32;
+    // The neighbour below the least significand of an exponent is at half the distance.
+    let below = if fraction == 0 && field > 1 { 1 } else { 2 };
+
+    // The greatest power of ten that is not above 2^top is about 10^(top * log10(2)). The factor is
+    // log10(2) * 2^20. Keep 18 digits, which is enough to tell the numbers of both formats apart.
+    let top = exponent + 63 - significand.leading_zeros().cast_signed();
+    let power = ((top * 315_653) >> 20) - 17;
+    let in_decimal = |quarters: u64| floor(&scale(quarters.into(), -power), exponent - 2);
+    let (low, low_exact) = in_decimal(4 * significand - below);
+    let (middle, _) = in_decimal(4 * significand);
+    let (mut high, high_exact) = in_decimal(4 * significand + 2);
+    // A tie is rounded to even, so the ends of the interval belong to an even significand.
+    let inclusive = significand % 2 == 0;
+    if high_exact && !inclusive {
+        high -= 1;
+    }
+    let (digits, removed) = drop_digits(low, low_exact && inclusive, middle, high);
+    (digits, power + removed)
+}
+
+/// Returns `scaled` * 2^`exponent` rounded down to an integer, and whether nothing was rounded off.
+fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
+    // The integer has 57 to 62 bits, so some bits are dropped, but fewer than eight.
+    let dropped = (scaled.exponent + exponent).unsigned_abs();
+    let integer = scaled.mantissa.checked_shr(dropped).unwrap_or(0);
+    (integer, scaled.exact && scaled.mantissa.trailing_zeros() >= dropped)
+}
+
+/// Drops as many digits of `middle` as possible, such that the rounded rest is between `low` and
+/// `high`. Returns the rest and the number of digits dropped. `high` is allowed, and `low` is
+/// allowed if `low_zeros` is set, which means that only zeros follow its digits.
+///
+/// The method is described in "Ryu: fast float-to-string conversion" by Ulf Adams, section 3.
+fn drop_digits(mut low: u64, mut low_zeros: bool, mut middle: u64, mut high: u64) -> (u64, i32) {
+    let (mut removed, mut last) = (0, 0);
+    while high / 10 > low / 10 || (low_zeros && low % 10 == 0 && low != 0) {
+        low_zeros &= low % 10 == 0;
+        last = middle % 10;
+        (low, middle, high) = (low / 10, middle / 10, high / 10);
+        removed += 1;
+    }
+    let up = last >= 5 || (middle == low && !low_zeros);
+    (middle + u64::from(up), removed)
+}

@@ -1,0 +1,100 @@
+//! Exact multiplication of an integer by a power of ten.
+
+/// The size of [`Big`] in words of 32 bits. The longest integers have 849 bits: the product of
+/// 5^341 and the 56 bits from [`print`](super::print), or of 5^310 and 127 bits that were parsed,
+/// each shifted by one bit.
+const WORDS: usize = 28;
+
+/// An integer whose least significant word comes first.
+type Big = [u32; WORDS];
+
+/// The largest and the smallest exponent of ten that [`scale`] accepts.
+pub(super) const POWERS: (i32, i32) = (-363, 310);
+
+/// The number `mantissa` * 2^`exponent`, rounded down to 64 significant bits.
+pub(super) struct Scaled {
+    /// The most significant bit is set, unless the number is zero.
+    pub(super) mantissa: u64,
+    pub(super) exponent: i32,
+    /// Whether nothing was rounded off.
+    pub(super) exact: bool,
+}
+
+/// Returns `integer` * 10^`power`. The power must be in the range [`POWERS`]. The integer must have
+/// at most 127 bits, or at most 56 bits if the power exceeds the upper end.
+pub(super) fn scale(integer: u128, power: i32) -> Scaled {
+    let (mut dividend, mut divisor): (Big, Big) = ([0; WORDS], [0; WORDS]);
+    for (index, word) in dividend.iter_mut().take(4).enumerate() {
+        // The cast keeps the 32 bits of this word.
+        *word = (integer >> (32 * index)) as u32;
+    }
+    multiply(&mut divisor, 0, 1);
+    // 10^n is 5^n * 2^n, and the factor 2^n only changes the exponent.
+    let fives = if power < 0 { &mut divisor } else { &mut dividend };
+    raise(fives, 5, 13, power.unsigned_abs());
+    let (long, short) = (bits(&dividend), bits(&divisor));
+    raise(&mut dividend, 2, 31, short.saturating_sub(long));
+    raise(&mut divisor, 2, 31, long.saturating_sub(short));
+    let mut exponent = power + long.cast_signed() - short.cast_signed();
+
+    // One more word, because a dividend that is not less than the divisor is doubled.
+    let used = long.max(short) as usize / 32 + 2;
+    let dividend = dividend.get_mut(..used).unwrap_or_default();
+    let divisor = divisor.get(..used).unwrap_or_default();
+    if is_less(dividend, divisor) {
+        multiply(dividend, 2, 0);
+        exponent -= 1;
+    }
+    // Divide bit by bit. The dividend is less than twice the divisor throughout.
+    let mut mantissa = 0;
+    for _ in 0..u64::BITS {
+        mantissa <<= 1;
+        if !is_less(dividend, divisor) {
+            subtract(dividend, divisor);
+            mantissa |= 1;
+        }
+        multiply(dividend, 2, 0);
+    }
+    let exact = dividend.iter().all(|word| *word == 0);
+    Scaled { mantissa, exponent: exponent - 63, exact }
+}
+
+/// Multiplies `big` by `base`^`power`. The number `base`^`step` must fit into 32 bits.
+fn raise(big: &mut [u32], base: u32, step: u32, mut power: u32) {
+    while power > 0 {
+        let now = power.min(step);
+        multiply(big, base.wrapping_pow(now), 0);
+        power -= now;
+    }
+}
+
+/// Computes `big` * `factor` + `carry`.
+fn multiply(big: &mut [u32], factor: u32, mut carry: u64) {
+    for word in big {
+        carry += u64::from(*word) * u64::from(factor);
+        // The cast keeps the lower 32 bits.
+        *word = carry as u32;
+        carry >>= 32;
+    }
+}
+
+fn subtract(big: &mut [u32], other: &[u32]) {
+    let mut borrow = false;
+    for (word, other) in big.iter_mut().zip(other) {
+        let (difference, first) = word.overflowing_sub(*other);
+        let (difference, second) = difference.overflowing_sub(borrow.into());
+        *word = difference;
+        borrow = first | second;
+    }
+}
+
+fn is_less(big: &[u32], other: &[u32]) -> bool {
+    big.iter().rev().lt(other.iter().rev())
+}
+
+/// Returns the number of bits without leading zeros.
+fn bits(big: &[u32]) -> u32 {
+    let used = big.iter().rev().skip_while(|word| **word == 0);
+    let leading = used.clone().next().map_or(0, |word| word.leading_zeros());
+    32 * used.count() as u32 - leading
+}
