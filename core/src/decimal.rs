@@ -16,13 +16,6 @@ pub struct Decimal {
     magnitude: u64,
 }
 
-impl Decimal {
-    /// Returns the number of digits. A minus sign is not counted.
-    pub(crate) fn len(self) -> i32 {
-        self.magnitude.checked_ilog10().unwrap_or(0).cast_signed() + 1
-    }
-}
-
 impl fmt::Display for Decimal {
     // Recurses once per digit, at most twenty levels deep.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,20 @@
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
+//! These types can be the value of a parameter:
+//!
+//! | type | a read returns, for example | a write also accepts |
+//! |---|---|---|
+//! | `u8` to `u64`, `i8` to `i64` | `60000` | `60_000`, `0xea60`, `0b101` |
+//! | `f32`, `f64` | `0.1`, `3.4028235e38` | any decimal number |
+//! | `bool` | `on` | `true`, `1` |
+//! | [`Choice`] | `auto` | |
+//! | `heapless::String<N>` | a line of text | |
+//! | `heapless::Vec<u8, N>` | `0aff` | `0A:FF`, `0a-ff`, `0a_ff`, `0a ff` |
+//! | [`Millis`], [`Micros`] | `1.5 s`, `250 ms`, `10 us` | `1500ms`, `2 min`, `0.5 h` |
+//! | [`Ipv4`] | `192.168.0.1` | |
+//! | [`Mac`] | `02:00:00:12:ab:ff` | `02-00-00-12-AB-FF`, `02000012abff` |
+//!
 //! A value or a command may be written in pieces at consecutive offsets. The value or command is
 //! complete when a write ends with a newline, when a write starts at a non-consecutive offset, when
 //! the file is read, or when the fid is clunked. An empty write has no effect.

@@ -51,7 +51,12 @@ impl fmt::Display for Float {
             return f.write_str("inf");
         }
         let (digits, exponent) = shortest(self.bits, self.format);
-        let places = Decimal::from(digits).len() - 1;
+        let mut places = 0;
+        let mut rest = digits / 10;
+        while rest != 0 {
+            places += 1;
+            rest /= 10;
+        }
         let magnitude = places + exponent;
         if (-4..16).contains(&magnitude) {
             write_scaled(digits, exponent, f)
@@ -62,25 +67,28 @@ impl fmt::Display for Float {
     }
 }
 
-/// Writes `digits` * 10^`exponent` without an exponent. The caller has removed trailing zeros.
-pub(crate) fn write_scaled(digits: u64, exponent: i32, out: &mut dyn fmt::Write) -> fmt::Result {
-    // A power of ten that does not fit into 64 bits is greater than any `digits`.
-    let power = 10u64.checked_pow(exponent.unsigned_abs());
-    let (whole, fraction) = match power {
-        Some(power) if exponent >= 0 => (digits.saturating_mul(power), 0),
-        Some(power) => (digits / power, digits % power),
-        None => (0, digits),
-    };
-    write!(out, "{}", Decimal::from(whole))?;
-    if fraction == 0 {
-        return Ok(());
+/// Writes `digits` * 10^`exponent` without an exponent. Recurses once per digit, so the exponent
+/// must be small. A product that does not fit into 64 bits is written as the largest such number.
+pub(crate) fn write_scaled(
+    mut digits: u64,
+    mut exponent: i32,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    while exponent > 0 {
+        digits = digits.saturating_mul(10);
+        exponent -= 1;
     }
-    out.write_char('.')?;
-    let fraction = Decimal::from(fraction);
-    for _ in fraction.len()..-exponent {
-        out.write_char('0')?;
+    let (rest, digit) = (digits / 10, digits % 10);
+    if exponent < 0 {
+        write_scaled(rest, exponent + 1, out)?;
+        if exponent == -1 {
+            out.write_char('.')?;
+        }
+    } else if rest != 0 {
+        write_scaled(rest, 0, out)?;
     }
-    write!(out, "{fraction}")
+    // The digit is less than 10, so the cast does not truncate it.
+    out.write_char(char::from(b'0' + digit as u8))
 }
 
 /// Returns the decimal number `(digits, exponent)` that has the fewest digits of all that are
@@ -106,7 +114,7 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     let (middle, _) = in_decimal(4 * significand);
     let (mut high, high_exact) = in_decimal(4 * significand + 2);
     // A tie is rounded to even, so the ends of the interval belong to an even significand.
-    let inclusive = significand % 2 == 0;
+    let inclusive = significand.is_multiple_of(2);
     if high_exact && !inclusive {
         high -= 1;
     }
@@ -129,8 +137,8 @@ fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
 /// The method is described in "Ryu: fast float-to-string conversion" by Ulf Adams, section 3.
 fn drop_digits(mut low: u64, mut low_zeros: bool, mut middle: u64, mut high: u64) -> (u64, i32) {
     let (mut removed, mut last) = (0, 0);
-    while high / 10 > low / 10 || (low_zeros && low % 10 == 0 && low != 0) {
-        low_zeros &= low % 10 == 0;
+    while high / 10 > low / 10 || (low_zeros && low.is_multiple_of(10) && low != 0) {
+        low_zeros &= low.is_multiple_of(10);
         last = middle % 10;
         (low, middle, high) = (low / 10, middle / 10, high / 10);
         removed += 1;

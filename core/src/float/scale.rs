@@ -20,13 +20,14 @@ pub(super) struct Scaled {
     pub(super) exact: bool,
 }
 
-/// Returns `integer` * 10^`power`. The power must be in the range [`POWERS`]. The integer must have
-/// at most 127 bits, or at most 56 bits if the power exceeds the upper end.
-pub(super) fn scale(integer: u128, power: i32) -> Scaled {
+/// Returns `integer` * 10^`power`. The integer must not be zero. The power must be in the range
+/// [`POWERS`], or at most 341 if the integer has at most 56 bits.
+pub(super) fn scale(mut integer: u128, power: i32) -> Scaled {
     let (mut dividend, mut divisor): (Big, Big) = ([0; WORDS], [0; WORDS]);
-    for (index, word) in dividend.iter_mut().take(4).enumerate() {
-        // The cast keeps the 32 bits of this word.
-        *word = (integer >> (32 * index)) as u32;
+    for word in dividend.iter_mut().take(4) {
+        // The cast keeps the lower 32 bits.
+        *word = integer as u32;
+        integer >>= 32;
     }
     multiply(&mut divisor, 0, 1);
     // 10^n is 5^n * 2^n, and the factor 2^n only changes the exponent.
@@ -41,22 +42,19 @@ pub(super) fn scale(integer: u128, power: i32) -> Scaled {
     let used = long.max(short) as usize / 32 + 2;
     let dividend = dividend.get_mut(..used).unwrap_or_default();
     let divisor = divisor.get(..used).unwrap_or_default();
-    if is_less(dividend, divisor) {
+    // Divide bit by bit. The quotient is between 1/2 and 2, so the first or the second bit is set,
+    // and the dividend stays less than twice the divisor.
+    let mut mantissa = 0;
+    for _ in 0..=u64::BITS {
+        mantissa = mantissa << 1 | u64::from(reduce(dividend, divisor));
+        if mantissa >> 63 != 0 {
+            break;
+        }
         multiply(dividend, 2, 0);
         exponent -= 1;
     }
-    // Divide bit by bit. The dividend is less than twice the divisor throughout.
-    let mut mantissa = 0;
-    for _ in 0..u64::BITS {
-        mantissa <<= 1;
-        if !is_less(dividend, divisor) {
-            subtract(dividend, divisor);
-            mantissa |= 1;
-        }
-        multiply(dividend, 2, 0);
-    }
     let exact = dividend.iter().all(|word| *word == 0);
-    Scaled { mantissa, exponent: exponent - 63, exact }
+    Scaled { mantissa, exponent, exact }
 }
 
 /// Multiplies `big` by `base`^`power`. The number `base`^`step` must fit into 32 bits.
@@ -78,23 +76,37 @@ fn multiply(big: &mut [u32], factor: u32, mut carry: u64) {
     }
 }
 
-fn subtract(big: &mut [u32], other: &[u32]) {
-    let mut borrow = false;
-    for (word, other) in big.iter_mut().zip(other) {
-        let (difference, first) = word.overflowing_sub(*other);
-        let (difference, second) = difference.overflowing_sub(borrow.into());
-        *word = difference;
-        borrow = first | second;
+/// Subtracts `other` from `big` unless `big` is less. Returns whether it subtracted.
+fn reduce(big: &mut [u32], other: &[u32]) -> bool {
+    // Subtracting is adding the complement and 1. The last carry is clear if `big` was less.
+    let enough = add(big, other, u32::MAX);
+    if !enough {
+        add(big, other, 0);
     }
+    enough
 }
 
-fn is_less(big: &[u32], other: &[u32]) -> bool {
-    big.iter().rev().lt(other.iter().rev())
+/// Adds `other`, each word of which is first combined with `flip` by exclusive or. Starts with a
+/// carry if `flip` is not zero. Returns the last carry.
+fn add(big: &mut [u32], other: &[u32], flip: u32) -> bool {
+    let mut sum = u64::from(flip & 1);
+    for (word, other) in big.iter_mut().zip(other) {
+        sum += u64::from(*word) + u64::from(other ^ flip);
+        // The cast keeps the lower 32 bits.
+        *word = sum as u32;
+        sum >>= 32;
+    }
+    sum != 0
 }
 
 /// Returns the number of bits without leading zeros.
 fn bits(big: &[u32]) -> u32 {
-    let used = big.iter().rev().skip_while(|word| **word == 0);
-    let leading = used.clone().next().map_or(0, |word| word.leading_zeros());
-    32 * used.count() as u32 - leading
+    let (mut bits, mut end) = (0, 0);
+    for word in big {
+        end += u32::BITS;
+        if *word != 0 {
+            bits = end - word.leading_zeros();
+        }
+    }
+    bits
 }

@@ -71,7 +71,7 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     let value = match 10u128.checked_pow(shift.unsigned_abs()) {
         _ if value == 0 => 0,
         Some(scale) if shift >= 0 => value.checked_mul(scale)?,
-        Some(scale) if value % scale == 0 => value / scale,
+        Some(scale) if value.is_multiple_of(scale) => value / scale,
         _ => return None,
     };
     u64::try_from(value).ok().filter(|value| *value == 0 || !number.negative)
@@ -87,7 +87,7 @@ fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
         _ => ("s", 0),
     };
     let mut exponent = power - unit_power;
-    while exponent < 0 && value % 10 == 0 {
+    while exponent < 0 && value.is_multiple_of(10) {
         value /= 10;
         exponent += 1;
     }

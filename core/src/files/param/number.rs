@@ -8,8 +8,37 @@ use core::fmt;
 use super::{Number, ParamType};
 use crate::{Decimal, Float, parse_f32, parse_f64};
 
+/// Returns an integer that is ordered like the number.
+macro_rules! integer {
+    ($number:expr) => {
+        $number
+    };
+}
+
+/// Returns an integer that is ordered like the number, because comparing floats takes more flash on
+/// a processor without a floating-point unit.
+macro_rules! float32 {
+    ($number:expr) => {
+        match $number.to_bits().cast_signed() {
+            // A float stores its sign and its magnitude.
+            bits if bits < 0 => i32::MIN.wrapping_sub(bits),
+            bits => bits,
+        }
+    };
+}
+
+/// Like [`float32`].
+macro_rules! float64 {
+    ($number:expr) => {
+        match $number.to_bits().cast_signed() {
+            bits if bits < 0 => i64::MIN.wrapping_sub(bits),
+            bits => bits,
+        }
+    };
+}
+
 macro_rules! number {
-    ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
+    ($($type:ident $what:literal $parse:ident $order:ident $shown:ident)*) => {$(
         impl Number for $type {}
 
         impl ParamType for $type {
@@ -17,7 +46,9 @@ macro_rules! number {
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
-                $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
+                let value: $type = $parse(text)?.try_into().ok()?;
+                let range = $order!(*low)..=$order!(*high);
+                range.contains(&$order!(value)).then_some(value)
             }
 
             fn may_continue(text: &[u8], _: &Self::Limits) -> bool {
@@ -36,16 +67,16 @@ macro_rules! number {
 }
 
 number! {
-    u8 "a whole number" unsigned Decimal
-    u16 "a whole number" unsigned Decimal
-    u32 "a whole number" unsigned Decimal
-    u64 "a whole number" unsigned Decimal
-    i8 "a whole number" signed Decimal
-    i16 "a whole number" signed Decimal
-    i32 "a whole number" signed Decimal
-    i64 "a whole number" signed Decimal
-    f32 "a number" parse_f32 Float
-    f64 "a number" parse_f64 Float
+    u8 "a whole number" unsigned integer Decimal
+    u16 "a whole number" unsigned integer Decimal
+    u32 "a whole number" unsigned integer Decimal
+    u64 "a whole number" unsigned integer Decimal
+    i8 "a whole number" signed integer Decimal
+    i16 "a whole number" signed integer Decimal
+    i32 "a whole number" signed integer Decimal
+    i64 "a whole number" signed integer Decimal
+    f32 "a number" parse_f32 float32 Float
+    f64 "a number" parse_f64 float64 Float
 }
 
 /// Writes a description such as `a number from 0 to 10`. Not part of the macro, so it is compiled
@@ -63,8 +94,10 @@ fn allowed(
 /// Returns whether `text` contains only characters that can occur in a number. A coarse check is
 /// sufficient, because numbers are short and rarely split across writes.
 fn is_numeric(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
-    text.iter().all(|byte| byte.is_ascii_hexdigit() || b"+-._xX".contains(byte))
+    // The bit that distinguishes small letters is set, which turns `_` into 0x7f.
+    text.trim_ascii_start()
+        .iter()
+        .all(|byte| matches!(byte | 0x20, b'+'..=b'.' | b'0'..=b'9' | b'a'..=b'f' | b'x' | 0x7f))
 }
 
 /// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
@@ -80,25 +113,27 @@ fn signed(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Parses digits, which may follow a prefix that selects the base. An underscore must be between
-/// two digits.
+/// Parses digits, which may follow a prefix that selects the base. Underscores after the first
+/// digit are ignored, as in a Rust literal.
 fn magnitude(text: &[u8]) -> Option<u64> {
-    let (digits, base) = match text {
-        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
-        [b'0', b'b' | b'B', digits @ ..] => (digits, 2),
-        digits => (digits, 10),
+    let (base, digits) = match text {
+        [b'0', b'x' | b'X', digits @ ..] => (16, digits),
+        [b'0', b'b' | b'B', digits @ ..] => (2, digits),
+        digits => (10, digits),
     };
-    let mut after_digit = false;
-    let value = digits.iter().try_fold(0u64, |value, byte| {
-        if *byte == b'_' && after_digit {
-            after_digit = false;
-            return Some(value);
+    let mut value: Option<u64> = None;
+    for byte in digits {
+        if *byte == b'_' && value.is_some() {
+            continue;
         }
-        after_digit = true;
-        let digit = char::from(*byte).to_digit(base)?;
-        value.checked_mul(base.into())?.checked_add(digit.into())
-    });
-    value.filter(|_| after_digit)
+        let letter = (byte | 0x20).wrapping_sub(b'a');
+        let digit = if byte.is_ascii_digit() { byte - b'0' } else { letter.saturating_add(10) };
+        if digit >= base {
+            return None;
+        }
+        value = Some(value.unwrap_or(0).checked_mul(base.into())?.checked_add(digit.into())?);
+    }
+    value
 }
 
 #[cfg(test)]
@@ -121,12 +156,11 @@ mod tests {
         assert_eq!(parse::<u64>("0xffff_ffff_ffff_ffff"), Some(u64::MAX));
         assert_eq!(parse::<i64>("-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse::<u16>("007"), Some(7));
+        assert_eq!((parse::<u8>("1__0"), parse::<u8>("1_")), (Some(10), Some(1)));
         for refused in [
             "",
             "_",
             "_1",
-            "1_",
-            "1__0",
             "0x",
             "0b",
             "0x_1",
@@ -161,6 +195,13 @@ mod tests {
     fn floats_are_limited_to_finite_numbers() {
         assert_eq!(parse::<f32>("1e-3"), Some(0.001));
         assert_eq!(parse::<f64>("-1.5"), Some(-1.5));
+        assert_eq!(f32::parse(b"-0", &(0.0, 1.0)).map(f32::to_bits), Some((-0f32).to_bits()));
+        for (text, inside) in
+            [("-3", true), ("-3.0001", false), ("-1", true), ("-0.9", false), ("0", false)]
+        {
+            assert_eq!(f32::parse(text.as_bytes(), &(-3.0, -1.0)).is_some(), inside, "{text}");
+            assert_eq!(f64::parse(text.as_bytes(), &(-3.0, -1.0)).is_some(), inside, "{text}");
+        }
         for refused in ["inf", "-inf", "NaN", "1e999", "0x1", "1_0"] {
             assert_eq!((parse::<f32>(refused), parse::<f64>(refused)), (None, None), "{refused}");
         }
