@@ -30,10 +30,6 @@ macro_rules! duration {
                 Some(value).filter(|value| (low..=high).contains(&value))
             }
 
-            fn may_continue(text: &[u8], _: &Self::Limits) -> bool {
-                is_duration(text)
-            }
-
             fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 render(self.0.into(), $power, out)
             }
@@ -63,18 +59,27 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     let (number, unit) = scan(text)?;
     let unit = unit.trim_ascii_start();
     let (_, factor, unit_power) = UNITS.iter().find(|(name, ..)| name.as_bytes() == unit)?;
-    if number.truncated {
+    let mut value = u64::try_from(number.digits).ok()?.checked_mul(*factor)?;
+    if value == 0 {
+        return Some(0);
+    }
+    if number.negative || number.truncated {
         return None;
     }
-    let value = number.digits.checked_mul((*factor).into())?;
-    let shift = number.exponent.saturating_add(unit_power - power);
-    let value = match 10u128.checked_pow(shift.unsigned_abs()) {
-        _ if value == 0 => 0,
-        Some(scale) if shift >= 0 => value.checked_mul(scale)?,
-        Some(scale) if value.is_multiple_of(scale) => value / scale,
-        _ => return None,
-    };
-    u64::try_from(value).ok().filter(|value| *value == 0 || !number.negative)
+    // Each loop ends after at most 20 rounds, because the value overflows or has no zeros left.
+    let mut shift = number.exponent.saturating_add(unit_power - power);
+    while shift > 0 {
+        value = value.checked_mul(10)?;
+        shift -= 1;
+    }
+    while shift < 0 {
+        if !value.is_multiple_of(10) {
+            return None;
+        }
+        value /= 10;
+        shift += 1;
+    }
+    Some(value)
 }
 
 /// Writes a multiple of 10^`power` seconds in the largest of the units s, ms and us in which it is
@@ -94,12 +99,6 @@ fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     write_scaled(value, exponent, out)?;
     out.write_str(" ")?;
     out.write_str(unit)
-}
-
-fn is_duration(text: &[u8]) -> bool {
-    text.trim_ascii_start()
-        .iter()
-        .all(|byte| byte.is_ascii_digit() || b"+-.eE mnsuih".contains(byte))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::Vec;
 
 use super::ParamType;
+use super::number::is_numeric;
 use crate::Decimal;
 
 /// A byte string of at most `N` bytes. Clients read it as two hexadecimal digits per byte, such as
@@ -20,7 +21,7 @@ impl<const N: usize> ParamType for Vec<u8, N> {
     }
 
     fn may_continue(text: &[u8], (): &()) -> bool {
-        is_hex(text)
+        is_numeric(text)
     }
 
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
@@ -61,11 +62,6 @@ pub(super) fn write_pairs(bytes: &[u8], separator: &str, out: &mut dyn fmt::Writ
         }
     }
     Ok(())
-}
-
-/// Returns whether `text` contains only characters that [`parse_pairs`] accepts.
-pub(super) fn is_hex(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_hexdigit() || b":-_ ".contains(byte))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::Ipv4Addr;
 
 use super::ParamType;
+use super::number::is_numeric;
 use crate::Decimal;
 
 /// An IPv4 address. Clients read and write it as four decimal numbers, such as `192.168.0.1`.
@@ -37,7 +38,7 @@ impl ParamType for Ipv4 {
     }
 
     fn may_continue(text: &[u8], (): &()) -> bool {
-        text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        is_numeric(text)
     }
 
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {

@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::ParamType;
-use super::hex::{is_hex, parse_pairs, write_pairs};
+use super::hex::{parse_pairs, write_pairs};
+use super::number::is_numeric;
 
 /// An Ethernet (MAC) address. Clients read it as `02:00:00:12:ab:ff`. They may also write it with
 /// hyphens, with capital letters or without separators.
@@ -22,7 +23,7 @@ impl ParamType for Mac {
     }
 
     fn may_continue(text: &[u8], (): &()) -> bool {
-        is_hex(text)
+        is_numeric(text)
     }
 
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {

@@ -91,13 +91,11 @@ fn allowed(
     write!(out, " from {low} to {high}")
 }
 
-/// Returns whether `text` contains only characters that can occur in a number. A coarse check is
-/// sufficient, because numbers are short and rarely split across writes.
-fn is_numeric(text: &[u8]) -> bool {
+/// Returns whether `text` contains only characters that can occur in a number or an address. A
+/// coarse check is sufficient, because numbers are short and rarely split across writes.
+pub(super) fn is_numeric(text: &[u8]) -> bool {
     // The bit that distinguishes small letters is set, which turns `_` into 0x7f.
-    text.trim_ascii_start()
-        .iter()
-        .all(|byte| matches!(byte | 0x20, b'+'..=b'.' | b'0'..=b'9' | b'a'..=b'f' | b'x' | 0x7f))
+    text.iter().all(|byte| matches!(byte | 0x20, b' '..=b':' | b'a'..=b'f' | b'x' | 0x7f))
 }
 
 /// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
