@@ -115,8 +115,8 @@ fn signed(text: &[u8]) -> Option<i64> {
 /// digit are ignored, as in a Rust literal.
 fn magnitude(text: &[u8]) -> Option<u64> {
     let (base, digits) = match text {
-        [b'0', b'x' | b'X', digits @ ..] => (16, digits),
-        [b'0', b'b' | b'B', digits @ ..] => (2, digits),
+        [b'0', b'x', digits @ ..] => (16, digits),
+        [b'0', b'b', digits @ ..] => (2, digits),
         digits => (10, digits),
     };
     let mut value: Option<u64> = None;
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn integers_are_read_in_three_bases() {
         assert_eq!(parse::<u8>("0x1f"), Some(31));
-        assert_eq!(parse::<u8>("0XFF"), Some(255));
+        assert_eq!(parse::<u8>("0xFF"), Some(255));
         assert_eq!(parse::<i8>("-0x80"), Some(-128));
         assert_eq!(parse::<u8>("+0b1010_0101"), Some(0xa5));
         assert_eq!(parse::<u32>("60_000"), Some(60_000));
@@ -162,6 +162,7 @@ mod tests {
             "0x",
             "0b",
             "0x_1",
+            "0X1",
             "0b2",
             "0xg",
             "1f",
