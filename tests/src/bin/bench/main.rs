@@ -1,4 +1,4 @@
-//! `bench` compares the server with a baseline server (the "floor"), which does no real work.
+//! `bench` compares the server with a baseline server, which does no real work.
 //!
 //! The server and the baseline server are measured alternately, pinned to one CPU. Every budget is
 //! a share: the server's speed divided by the speed of the baseline server, both measured with the
@@ -24,13 +24,13 @@ use workload::{WORKLOADS, Workload};
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
-bench: compares the 9P server with a responder that does no work (9P2000.L, TCP on loopback, one pinned CPU)
+bench: compares the 9P server with a baseline server that does no real work (9P2000.L, TCP on loopback, one pinned CPU)
 
-  bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or beside this program) and the floor
-  bench floor [--single]   runs only the floor, with one thread per connection or a single thread
+  bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or next to this program) and the baseline server
+  bench floor [--single]   runs only the baseline server, with one thread per connection or a single thread
   bench db [options]       compares the database with `git`; takes rounds, secs, only, on, cpu, quick and check
 
-  --rounds N        measure both sides N times, in turns, and print medians (default 5)
+  --rounds N        measure both sides alternately N times, and print medians (default 5)
   --secs S          length of one measurement in seconds (default 1)
   --only A,B,..     run only these workloads
                     bench:    read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
@@ -40,9 +40,9 @@ bench: compares the 9P server with a responder that does no work (9P2000.L, TCP 
   --under DIR       the directory that holds the files (default: the root)
   --on DIR          db: create the repositories in DIR (default: on a new ext4 file system, if mounting is allowed)
   --cpu N           the CPU to use (default: the last one allowed)
-  --check           exit with status 1 if a must is missed
+  --check           exit with status 1 if a required ratio (must) is missed
 
-The share is the server's speed divided by the floor's. Depth 1 and 64 connections are compared with the floor of one thread.
+The share is the server's speed divided by the speed of the baseline server. Depth 1 and 64 connections are compared with a single-threaded baseline server.
 idle is the resident memory per connection of a new server with 1000 attached connections.
 Musts hold for the cargo profile `release`, aims for `dist`.
 Exit status: 0 on success, 1 if --check finds a missed must, 2 if nothing could be measured.

@@ -90,7 +90,7 @@ impl Row {
     pub(crate) fn print_head() {
         println!(
             "| workload | {:>12} {:>12} | share | {:>8} {:>8} |  must   aim",
-            "server", "floor", "p50 us", "p99 us"
+            "server", "baseline", "p50 us", "p99 us"
         );
     }
 
