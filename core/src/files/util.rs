@@ -3,8 +3,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::Decimal;
-use crate::vfs::{Error, FileStat, Result, Text, check_offset};
+use crate::vfs::{Error, FileStat, Result, Text, check_offset, check_write_offset};
 
 /// Copies `old` to `new` and then overwrites the copy with `data`, starting at `offset`. A gap
 /// before `data` is filled with zeros, and bytes after `data` are kept, so a write never shortens
@@ -15,12 +14,7 @@ use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 /// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit into
 /// `new`.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
-    if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.with_message(format_args!(
-            "Bad write offset {}",
-            Decimal::from(offset.cast_signed())
-        )));
-    }
+    check_write_offset(offset)?;
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     resize(old, start as u64, new)?;
     new.extend(data)?;

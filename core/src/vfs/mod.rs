@@ -27,7 +27,7 @@ pub use attr::{
 pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
 pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
-pub use text::{FixedText, Text, Window, beyond_end, check_offset, read_at};
+pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at};
 pub use tree::{
     DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, Handle, Key, Node, PackedPath, StaticTree, dir,
     dynamic_dir, file,

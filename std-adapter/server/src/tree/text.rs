@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, check_offset, read_at};
+use datakit_core::vfs::{
+    Error, FileStat, OpenMode, Result, Time, check_offset, check_write_offset, read_at,
+};
 
 use parking_lot::Mutex;
 
@@ -200,11 +202,7 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 /// Returns an error such as `Bad write offset -2` if `offset` is negative when interpreted as a
 /// signed number, or [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
-    if offset.cast_signed() < 0 {
-        return Err(
-            Error::Invalid.with_message(format_args!("Bad write offset {}", offset.cast_signed()))
-        );
-    }
+    check_write_offset(offset)?;
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     start.checked_add(count).filter(|end| *end <= TEXT_MAX).ok_or(Error::TooLarge)
 }
