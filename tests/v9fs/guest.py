@@ -16,8 +16,9 @@ class RigError(Exception):
 
 
 def workload_files():
-    """Returns the paths of the scripts and of the programs that they call."""
-    return sorted(path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py"))
+    """Returns the paths of the scripts, of the programs that they call, and of README.md."""
+    files = [path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py")]
+    return [*sorted(files), HERE.parents[1] / "README.md"]
 
 
 def plan(args):

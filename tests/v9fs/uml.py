@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 
-from guest import HERE, plan, reported
+from guest import HERE, plan, reported, workload_files
 
 PROGRAMS = ("linux.uml", "slirp-fullbolt", "bash", "busybox")
 
@@ -57,7 +57,9 @@ def boot(run, args):
         (run / name).write_text(text)
         (run / name).chmod(0o755)
     shutil.copy(HERE / "session.sh", run)
-    shutil.copytree(HERE / "workloads", run / "workloads")
+    (run / "workloads").mkdir()
+    for path in workload_files():
+        shutil.copy(path, run / "workloads")
     return reported(command(run), args.timeout, run)
 
 

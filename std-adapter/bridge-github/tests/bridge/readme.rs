@@ -1,4 +1,4 @@
-//! Replays the transcript in the README of the repository.
+//! Replays the transcript in the README of the bridge.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,8 +37,8 @@ fn without_hashes(text: &str) -> String {
 
 #[tokio::test]
 async fn the_transcript_of_the_readme_is_true() {
-    let readme = include_str!("../../../../README.md");
-    let commands = transcript(readme, "**Test pull requests on GitHub**");
+    let readme = include_str!("../../README.md");
+    let commands = transcript(readme, "**Add a status to a pull request**");
     assert!(commands.len() >= 3);
     let setup = Setup::new();
     let repo = setup.fake.create("alice/hello");
