@@ -87,7 +87,11 @@ pub fn beyond_end(offset: u64, length: u64) -> Error {
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2`.
 pub fn check_offset(offset: u64) -> Result<()> {
-    check_signed("Negative", offset)
+    match offset.cast_signed() {
+        negative @ ..0 => Err(Error::Invalid
+            .with_message(format_args!("Negative offset {}", Decimal::from(negative)))),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the offset of a write as [`check_offset`] does.
@@ -95,15 +99,10 @@ pub fn check_offset(offset: u64) -> Result<()> {
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.
 pub fn check_write_offset(offset: u64) -> Result<()> {
-    check_signed("Bad write", offset)
-}
-
-fn check_signed(fault: &str, offset: u64) -> Result<()> {
+    // A function shared with `check_offset` would format a `&str`, which takes 660 bytes of flash.
     match offset.cast_signed() {
-        negative @ ..0 => {
-            Err(Error::Invalid
-                .with_message(format_args!("{fault} offset {}", Decimal::from(negative))))
-        }
+        negative @ ..0 => Err(Error::Invalid
+            .with_message(format_args!("Bad write offset {}", Decimal::from(negative)))),
         _ => Ok(()),
     }
 }
