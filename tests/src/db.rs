@@ -139,7 +139,7 @@ impl TestDb {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// Opens a connection as the given user. If `n_uname` is `u32::MAX`, the user has no number.
+    /// Opens a connection as the given user. If `n_uname` is `u32::MAX`, the user has only a name.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);

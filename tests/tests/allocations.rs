@@ -1,4 +1,4 @@
-//! Tests that count the allocations caused by requests. The tests pass requests directly to a
+//! Tests for the number of allocations that requests cause. The tests pass requests directly to a
 //! session on each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -92,7 +92,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`. Does nothing if the tree cannot answer without a future.
+    /// Reads through `try_answer_now`. Does nothing if the tree needs a future in order to answer.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }

@@ -1,5 +1,5 @@
-//! Tests that use the fake GitHub server from Rust. The scripts in `tests/github` check the REST
-//! API and the events with third-party client libraries.
+//! Tests for the fake GitHub server. The scripts in `tests/github` check the REST API and the
+//! events with third-party client libraries.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Tests that access the server with an independent 9P2000 client, the `ninep` crate.
+//! Tests for accessing the server with an independent 9P2000 client, the `ninep` crate.
 //!
 //! The `ninep` client opens every fid that it walks to, including the fid for the root, and keeps
 //! each of these fids open. The client reopens a file only after `clunk_path`, and never reopens

@@ -18,7 +18,7 @@ const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 const WITHOUT_LINUX: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
 /// Creates a tree with `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`,
-/// and a path of 20 names.
+/// and a path with 20 components.
 fn tree() -> (Live<u32>, Tree) {
     let live = Live::new(0);
     let master: Dir = [

@@ -1,4 +1,4 @@
-//! Tests that access the firmware through clients. Every test boots its own board in QEMU.
+//! Tests for accessing the firmware with clients. Every test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;

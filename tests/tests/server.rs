@@ -1,4 +1,4 @@
-//! Tests that start and stop servers, and tests for the addresses that a server listens on.
+//! Tests for starting and stopping servers, and for the addresses that they listen on.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

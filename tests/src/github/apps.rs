@@ -28,7 +28,7 @@ pub(crate) fn public_key(pem: &str) -> Vec<u8> {
     key.public().as_ref().to_vec()
 }
 
-/// Returns the app that made the call with its own token.
+/// Returns the calling app, which must have used its own token rather than an installation's.
 fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
     let app = match &call.actor {
         Actor::App(id) => world.apps.get(id),

@@ -63,7 +63,7 @@ fn password(secret: &str) -> Option<String> {
     text.split_once(':').map(|(_, password)| password.to_string())
 }
 
-/// Verifies an app's token: the algorithm, the signature, the issuer and both times.
+/// Verifies the algorithm, signature, issuer, issue time and expiration time of an app's token.
 fn app(world: &World, token: &str) -> Result<u64, Reply> {
     let undecodable = || Reply::error(401, "A JSON web token could not be decoded");
     let (signed, signature) = token.rsplit_once('.').ok_or_else(undecodable)?;
@@ -166,7 +166,7 @@ fn installation_allows(
     let app = world.installations.get(&id).and_then(|found| world.apps.get(&found.app));
     let granted =
         |name: &str| app.and_then(|app| app.permissions.get(name)).map_or("", String::as_str);
-    // Either of two permissions gives access to the comments on a pull request.
+    // Access to the comments on a pull request requires either `issues` or `pull_requests`.
     let levels = match permission {
         "issues" => [granted("issues"), granted("pull_requests")],
         other => [granted(other), ""],

@@ -20,7 +20,7 @@ use super::shared::Shared;
 /// The maximum number of concurrent delayed deliveries.
 const DELAYED: usize = 64;
 
-/// The maximum time that a receiver may take to respond, as on GitHub.
+/// The time limit for a receiver's response, as on GitHub.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers events in order until the future is dropped.
@@ -148,7 +148,8 @@ async fn post(
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => Ok(answer?.status().as_u16()),
-        // A receiver that closes the connection after its answer ends both at the same time.
+        // If the receiver responds and then closes the connection, both futures may complete at the
+        // same time, so the response must still be read.
         end = &mut connection => {
             end?;
             Ok(exchange.await?.status().as_u16())

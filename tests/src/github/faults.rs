@@ -60,7 +60,7 @@ impl Faults {
         self.rules.clear();
     }
 
-    /// Returns the fault to apply to a call, if any. The call has the form `GET
+    /// Returns the fault to apply to a call, if any. `call` is a string such as `GET
     /// /repos/a/b/pulls?state=open`.
     pub(crate) fn next(&mut self, call: &str) -> Option<Fault> {
         let rule = self.rules.iter_mut().find(|rule| matches(&rule.pattern, call))?;

@@ -56,7 +56,7 @@ impl Log {
         self.records.push_back(record);
     }
 
-    /// Clears the log, but still counts the calls that are in progress as running.
+    /// Clears the log and its counters, except for the number of calls in progress.
     pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.counts.clear();

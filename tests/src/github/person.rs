@@ -229,7 +229,7 @@ impl Repository {
         });
     }
 
-    /// Removes the repository. Afterwards, other methods panic.
+    /// Removes the repository. Afterwards, methods called on clones of this value panic.
     pub fn remove(self) {
         self.shared.change(|world| repos::remove(world, self.id));
     }

@@ -24,8 +24,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let mut pulls: Vec<&Pull> = repo.pulls.values().filter(wanted).collect();
     let updated = call.query("sort") == Some("updated");
     pulls.sort_by_key(|pull| (if updated { pull.updated } else { pull.created }, pull.number));
-    // By default, pull requests that are sorted by creation time are in descending order, and pull
-    // requests that are sorted by update time are in ascending order.
+    // By default, the order is descending for creation times and ascending for update times.
     let ascending = call.query("direction").map_or(updated, |direction| direction == "asc");
     if !ascending {
         pulls.reverse();

@@ -67,7 +67,8 @@ fn legal(name: &str) -> bool {
     name.split('/').all(part) && !name.contains(bad) && !name.contains("..") && !name.contains("@{")
 }
 
-/// Returns whether the name of one ref would be a directory in the name of another ref.
+/// Returns whether `name` conflicts with an existing ref, as `refs/heads/a` does with
+/// `refs/heads/a/b`: a path cannot be both a file and a directory.
 fn conflicts(repo: &Repo, name: &str) -> bool {
     let inside = format!("{name}/");
     let below = repo

@@ -81,8 +81,8 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     Reply::ok(full(world, call))
 }
 
-/// Renames a repository. The old name is redirected to the new name until another repository takes
-/// the old name.
+/// Renames a repository. Requests that use the old name are redirected until another repository
+/// takes that name.
 pub(crate) fn rename(world: &mut World, id: u64, name: &str) -> Result<(), Reply> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 100 || !name.chars().all(legal) {

@@ -63,8 +63,8 @@ pub(crate) async fn serve(listener: TcpListener, answers: impl Answers) {
             let service = service_fn(move |request| answers.clone().answer(request));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // Ignore errors. If the client violates HTTP or disconnects, it is sufficient to close
-            // the connection.
+            // Ignore errors, because the connection is closed anyway if the client violates HTTP or
+            // disconnects.
             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             drop(permit);
         });
@@ -160,7 +160,7 @@ impl Api {
     }
 }
 
-/// A guard that counts a call as running until the guard is dropped.
+/// A guard that keeps a call in the count of running calls until it is dropped.
 struct Running(Arc<Shared>, bool);
 
 impl Running {

@@ -15,7 +15,7 @@ use super::state::World;
 /// The maximum number of statuses per commit and context, as on GitHub.
 pub(crate) const MOST: usize = 1000;
 
-/// The statuses of one commit that the fake keeps.
+/// The maximum number of statuses that the fake keeps for one commit.
 const MOST_OF_COMMIT: usize = 100_000;
 
 /// The maximum length of a description, in characters.

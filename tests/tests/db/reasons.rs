@@ -1,4 +1,4 @@
-//! Tests for the reason that a command file contains after a command has failed.
+//! Tests for command files, which contain the reason for the failure after a command has failed.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

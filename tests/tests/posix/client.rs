@@ -1,4 +1,4 @@
-//! Tests that use `datakit_client` to check guarantees about files in each dialect.
+//! Tests for the guarantees about files as seen by `datakit_client`, in each dialect.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Tests that create files, both with new names and with existing names.
+//! Tests for creating files, both with new names and with existing names.
 
 use std::sync::Barrier;
 

@@ -1,4 +1,4 @@
-//! Tests for reads that are waiting for a stream when another request clunks or removes their fid.
+//! Tests for clunking or removing a fid while reads from it are waiting for a stream.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};

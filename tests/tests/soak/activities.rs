@@ -27,8 +27,8 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
 
 /// The fid for files that are opened and closed within one function.
 const TEMPORARY: u32 = 90;
-/// The number of bytes to request in each read. No text file on the board is larger than this
-/// number.
+/// The number of bytes to request in each read. Every text file on the board fits into one such
+/// read.
 const COUNT: u32 = 900;
 
 /// Reads a whole file that is not a stream.

@@ -115,8 +115,8 @@ impl Peer {
     }
 }
 
-/// Appends a reply to the request in `frame` to `out`. If the reply's data can be sent without
-/// being copied, returns the data instead of appending it.
+/// Answers the request in `frame` and appends the reply to `out`. If the reply's data can be sent
+/// without being copied, returns the data instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
@@ -180,7 +180,7 @@ const fn listing() -> [u8; ENTRY * ENTRIES] {
     all
 }
 
-/// Sends both parts of the output. A single system call is enough if the socket accepts all bytes.
+/// Sends both parts of the output. Makes only one system call if the socket accepts all bytes.
 fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
     socket.write_all(head.get(sent..).unwrap_or_default())?;

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the options. `known` returns `true` if a name is valid in `--only`.
+/// Parses the options. `known` returns whether `--only` accepts a name.
 fn parse(args: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,

@@ -142,7 +142,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Reads lines until a line contains an address and returns the address.
+/// Reads lines until one contains an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,

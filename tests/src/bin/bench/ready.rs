@@ -1,4 +1,4 @@
-//! Waits for data on many connections at once.
+//! Waits for data on many connections simultaneously.
 
 use std::time::Duration;
 

@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Creates the row for a failed workload. The row does not pass.
+    /// Creates the row for a workload that failed with an error.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {

@@ -37,7 +37,7 @@ pub(crate) fn suite(world: &World, urls: &Urls, repo: &Repo, suite: &Suite) -> V
     })
 }
 
-/// Returns a branch with the given head.
+/// Returns the name of a branch whose head is the commit `sha`.
 fn branch(repo: &Repo, sha: &str) -> Option<String> {
     let mut heads = repo
         .refs

@@ -1,4 +1,4 @@
-//! Many connections that follow one branch.
+//! Measures how quickly many connections that follow one branch receive its new head.
 
 use std::{
     io::Write as _,

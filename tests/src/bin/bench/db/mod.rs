@@ -203,8 +203,8 @@ impl Bench<'_> {
     }
 
     /// Compares the total commit rate of 64 clients, each with its own branch, to the rate of a
-    /// single client. The workload is designed to reveal a lock that all branches share. The
-    /// workload runs on all CPUs, because a shared lock has no effect on a single CPU.
+    /// single client. The workload is designed to reveal any lock that all branches share, so it
+    /// runs on all CPUs: such a lock has no effect on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
@@ -218,8 +218,8 @@ impl Bench<'_> {
     }
 
     /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// If there is a single blob in flight, all four messages are sent together, so that the server
-    /// needs one round trip per blob, as `git` does.
+    /// With a single blob in flight, all four messages are sent together, so that each blob takes
+    /// one round trip, as with `git`.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;

@@ -83,7 +83,7 @@ impl Repository {
         self.git(&["rev-parse", "master"], "")
     }
 
-    /// Checks that `master` contains all `made` commits and that `git fsck` passes.
+    /// Checks that `master` has gained `made` commits and that `git fsck` passes.
     pub(crate) fn check(&self, made: u64) -> Res<()> {
         self.git(&["fsck", "--strict", "--no-dangling"], "")?;
         match self.git(&["rev-list", "--count", "master"], "")? {
