@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
             // Rust programs ignore SIGPIPE by default. Let SIGPIPE terminate the process instead,
-            // as in other Unix commands.
+            // as it does for other Unix commands.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }

@@ -8,7 +8,7 @@ use crate::args::Program;
 use crate::error::{CliResult, at, io_reason};
 use crate::stdio;
 
-/// Prints the completions for `shell`.
+/// Prints the completion script for `shell`.
 pub(crate) fn completions(shell: Shell) -> CliResult {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Program::full_command(), "datakit", &mut text);

@@ -23,7 +23,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Starts a copy. Returns once the copy has sent part of a file and is waiting for the rest.
+/// Starts a copy. Waits until the command has sent part of the file and is waiting for the rest.
 fn start_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -152,7 +152,7 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", &dir.path("old")]);
     assert_eq!(fs::read_to_string(&old).unwrap(), "content");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
-    // Devices are written in place and not replaced.
+    // Devices are written in place rather than replaced.
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 

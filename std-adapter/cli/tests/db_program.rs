@@ -1,4 +1,4 @@
-//! Tests that run `datakit db` against `datakit serve`.
+//! Tests for `datakit db`, run against `datakit serve`.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

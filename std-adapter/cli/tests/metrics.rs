@@ -214,7 +214,7 @@ async fn one_address_cannot_use_all_connections() {
     let mut socket = socket.connect(at.parse().unwrap()).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    // The answer must arrive before the silent connections time out.
+    // The response must arrive before the silent connections time out.
     tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer))
         .await
         .unwrap()

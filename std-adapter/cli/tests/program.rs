@@ -1,4 +1,4 @@
-//! Tests that run client commands against `datakit serve` in every dialect.
+//! Tests for the client commands, run against `datakit serve` in every dialect.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

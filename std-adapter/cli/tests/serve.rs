@@ -215,7 +215,7 @@ fn attach_timeout() {
     assert_eq!(server.client().run(&["ls"]), "");
 }
 
-/// The write to the command file is answered after the server has stopped listening.
+/// The server still replies to a write that is in progress when the server stops listening.
 #[tokio::test]
 async fn requests_in_progress_are_answered_after_the_stop() {
     let (started, mut start) = tokio::sync::mpsc::unbounded_channel();

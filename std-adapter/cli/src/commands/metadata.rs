@@ -10,8 +10,8 @@ use crate::byte_count;
 use crate::operand::ServerPath;
 use crate::stdio::{name_bytes, printable};
 
-/// Sets the name to the final component of `path`, because the server may send no name or a
-/// different one.
+/// Sets the name to the final component of `path`, because the name sent by the server may be empty
+/// or different.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata.name = match path.last() {
         b"" => "/".into(),

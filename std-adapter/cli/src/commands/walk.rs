@@ -209,7 +209,7 @@ pub(super) struct DiskUsage<'c> {
 }
 
 impl DiskUsage<'_> {
-    /// Prints the sizes of `path` and every directory below it.
+    /// Prints the size of `path` and the size of every directory below it.
     pub(super) async fn run(&self, path: &ServerPath) -> CliResult {
         let metadata = self.client.stat(path).await.map_err(at(path))?;
         let mut failures = Vec::new();

@@ -158,8 +158,8 @@ impl Copier {
         })
     }
 
-    /// Copies one file. If the other files can still be copied, reports an error instead of
-    /// returning it.
+    /// Copies one file. Reports an error instead of returning it if the other files can still be
+    /// copied.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;
         result.or_else(|error| self.skip(error))
@@ -227,7 +227,7 @@ impl Copier {
         finish(copied, part, &self.client).await
     }
 
-    /// Refuses to copy a file onto itself, because the copy would empty the file.
+    /// Refuses to copy a file onto itself, because opening the target would truncate the source.
     async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
         let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
             return Ok(());

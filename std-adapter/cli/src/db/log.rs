@@ -73,8 +73,7 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether the commit differs from each of its parents at or below at least one of the
-/// paths.
+/// Returns whether the commit differs from every parent in a file at or below one of the paths.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

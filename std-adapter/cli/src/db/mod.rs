@@ -153,8 +153,8 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // If the branch has no head, the fast-forward gives it one. If the branch already points to the
-    // commit, the fast-forward does nothing.
+    // A fast-forward suffices: it sets the head of a branch that has no commits, and has no effect
+    // on a branch that already points to the commit.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;

@@ -16,7 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Collects metrics of connections and requests.
+/// Collects metrics for connections and requests.
 #[derive(Debug)]
 pub(super) struct ServerCollector(pub(super) Arc<Stats>);
 
@@ -59,7 +59,7 @@ impl Collector for ServerCollector {
     }
 }
 
-/// Collects metrics of transactions, watches and commits.
+/// Collects metrics for transactions, watches and commits.
 #[derive(Debug)]
 pub(super) struct DatabaseCollector(pub(super) Arc<DbCounters>);
 

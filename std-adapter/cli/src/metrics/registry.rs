@@ -20,13 +20,14 @@ pub(crate) struct Counters {
     pub(crate) server: Arc<Stats>,
     /// Transactions and commits.
     pub(crate) database: Arc<DbCounters>,
-    /// A summary of the durations of all `git push` runs.
+    /// The total number and duration of all `git push` runs.
     pub(crate) pushes: Arc<PushSummary>,
     /// Log messages.
     pub(crate) logs: LogCounters,
 }
 
-/// A summary without quantiles. The metrics library does not provide summaries.
+/// A summary without quantiles. This type exists because the metrics library does not provide
+/// summaries.
 #[derive(Debug, Default)]
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 
@@ -56,7 +57,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters and starts the measurement of request durations in the server.
+    /// Registers the counters and starts measuring the durations of requests to the server.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
         // The first call to `durations` starts the measurement.

@@ -1,4 +1,4 @@
-//! Tests that kill a server while it commits.
+//! Tests for killing a server while it is committing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -153,7 +153,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
 
     let (near, quick) = timed("commit at the end", commit(&db, "master", "new", "x")).await;
     near.unwrap();
-    // Measure the ancestry check and the search for the merge base, which both walk the whole
+    // Measure the ancestry check and the search for the merge base, both of which walk the whole
     // history.
     let (moved, forward) = timed("fast-forward over all", first.fast_forward(&head)).await;
     moved.unwrap();

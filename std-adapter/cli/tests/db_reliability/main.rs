@@ -1,5 +1,5 @@
-//! Tests the reliability of the database under difficult conditions, such as killed servers, full
-//! disks and large repositories.
+//! Tests for the reliability of the database under difficult conditions, such as killed servers,
+//! full disks and large repositories.
 //!
 //! Setting `RELIABILITY=full` runs the long versions of the tests. Tests that mount a disk need
 //! root and are ignored unless `--include-ignored` is given. Each test prints its measurements. Use

@@ -1,4 +1,4 @@
-//! Tests in which many clients commit to one branch concurrently.
+//! Tests for many clients that commit to one branch concurrently.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

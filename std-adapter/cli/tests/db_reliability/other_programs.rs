@@ -1,4 +1,4 @@
-//! Tests that use `git` to commit while clients commit to the same branch and the repository is
+//! Tests for committing with `git` while clients commit to the same branch and the repository is
 //! being repacked.
 
 use std::collections::BTreeSet;

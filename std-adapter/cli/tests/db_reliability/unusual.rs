@@ -143,7 +143,7 @@ async fn a_shallow_clone_can_be_read_and_changed() {
         [Change::Added(path("f18")), Change::Added(path("f19"))]
     );
 
-    // Merge with a commit at the shallow boundary.
+    // Merge two branches whose merge base is at the shallow boundary.
     let old = db.branch("old").await.unwrap();
     old.fast_forward(&last).await.unwrap();
     commit(&db, "old", "theirs", "x").await.unwrap();
