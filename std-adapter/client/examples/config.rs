@@ -22,8 +22,8 @@ use datakit_client::db::Result;
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5640".to_owned());
     let url: Url = url.parse()?;
-    // Wait for the server. A program that never changes its configuration needs only a
-    // `ConfigReader` and not a `Record`.
+    // Wait for the server. A program that never changes its configuration can use a `ConfigReader`
+    // instead of a `Record`.
     ConfigReader::follow(url.clone(), "master")?.ready().await;
     let settings = Settings::open(url).await?;
     loop {

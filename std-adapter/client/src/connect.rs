@@ -69,9 +69,9 @@ impl Options {
 
     /// Offers this dialect first, but still accepts the others.
     ///
-    /// By default, 9P2000.u comes first, because its errors carry text. The errors of 9P2000.L
-    /// carry only numbers, but a rename in 9P2000.L can move a file to another directory and
-    /// replace an existing file.
+    /// By default, 9P2000.u comes first, because its errors carry text. Errors in 9P2000.L carry
+    /// only numbers, but a rename in 9P2000.L can move a file to another directory and replace an
+    /// existing file.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
         self.dialects.retain(|other| *other != dialect);
@@ -141,7 +141,7 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The minimum msize, in bytes. This size is large enough for Tversion and for most errors.
+/// The minimum msize, in bytes. This size is large enough for Tversion and for most error replies.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and negotiates the protocol version.

@@ -120,7 +120,7 @@ impl ConfigReader {
 
     /// Waits until the branch has been read for the first time.
     pub async fn ready(&self) {
-        // The task keeps the sender until this reader is dropped, so the error can be ignored.
+        // The task keeps the sender until this reader is dropped, so waiting cannot fail.
         let _ = self.0.read.clone().wait_for(|read| *read).await;
     }
 }
@@ -133,7 +133,7 @@ impl<T: FieldType> WatchedValue<T> {
     }
 
     /// Waits for the value to change, and returns the new value. The first call waits until the
-    /// value differs from the default, and later calls wait until it differs from the value last
+    /// value differs from the default, and later calls wait until it differs from the last value
     /// returned.
     ///
     /// # Cancel safety

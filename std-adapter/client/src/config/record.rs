@@ -91,8 +91,8 @@ struct RecordState<C: Connect> {
     /// The number of times that the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
-    /// A lock that is held while the record is read, so that all values of a version are from the
-    /// same read.
+    /// A lock that is held while the record is read, so that all values with the same version come
+    /// from the same read.
     reading: tokio::sync::Mutex<()>,
 }
 

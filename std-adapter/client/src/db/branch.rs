@@ -44,8 +44,7 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. The branch's commits remain available while another branch contains
-    /// them.
+    /// Removes the branch. The branch's commits remain available if another branch contains them.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.

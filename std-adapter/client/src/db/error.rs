@@ -178,7 +178,8 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server returns this error if a client tries to create a file below another file.
+        // The server returns this error if a client tries to create a file at a path whose parent
+        // is a file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }

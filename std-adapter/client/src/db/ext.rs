@@ -17,7 +17,7 @@ use super::watch::{PathValue, Watch};
 /// generic functions.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The maximum number of transactions that one call of [`BranchExt::update`] starts.
+/// The maximum number of transactions that one call to [`BranchExt::update`] starts.
 const MAX_UPDATES: u32 = 100;
 
 /// Additional methods for all types of branches. The returned futures are `Send` if the futures
@@ -179,7 +179,8 @@ pub trait TreeExt: TreeOps {
     /// Reads a file, executable or not. Returns `None` if the path does not exist or is not a file.
     ///
     /// # Errors
-    /// Fails if the tree cannot be read or belongs to a transaction that has ended.
+    /// Returns an error if the tree cannot be read or if it belongs to a transaction that has
+    /// ended.
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 

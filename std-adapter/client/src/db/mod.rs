@@ -237,8 +237,8 @@ impl Db {
 struct RemoteGuard(Option<RemotePath>);
 
 impl RemoteGuard {
-    /// Removes the directory. Ignores errors, because the original server refuses to remove
-    /// directories of remotes.
+    /// Removes the directory. Ignores errors, because the original server refuses to remove a
+    /// remote's directory.
     async fn remove(mut self) {
         if let Some(dir) = self.0.take() {
             let _ = dir.remove().await;

@@ -42,8 +42,8 @@ use crate::ByteString;
 /// }
 /// ```
 ///
-/// The futures of all methods are `Send`, and so are the futures of generic functions such as the
-/// one above. Dropping a future cancels its operation.
+/// The futures returned by all methods are `Send`, so the futures of generic functions such as the
+/// one above are `Send` as well. Dropping a future cancels its operation.
 pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// A branch.
     type Branch: BranchOps<Commit = Self::Commit, Transaction = Self::Transaction, Tree = Self::Tree>;
@@ -137,8 +137,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
-    /// Removes the branch. The branch's commits remain available while another branch contains
-    /// them.
+    /// Removes the branch. The branch's commits remain available if another branch contains them.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
@@ -291,7 +290,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A readable tree.
     type Tree: TreeOps;
 
-    /// Returns the current tree, which reflects all earlier and later changes.
+    /// Returns the current tree, which reflects all changes to the transaction, including later
+    /// ones.
     fn tree(&self) -> Self::Tree;
 
     /// Creates a directory. Git does not store empty directories, so the directory is committed

@@ -8,8 +8,8 @@ use crate::{ByteString, Client, Fid, OpenMode};
 /// The maximum length, in bytes, of text that is read as a whole, such as a message or a list.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server. The path may or may not refer to an existing file. Every operation walks
-/// to the path and clunks the resulting fid afterwards.
+/// A path on the server. The path need not refer to an existing file. Every operation walks to the
+/// path and clunks the resulting fid afterwards.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -48,7 +48,7 @@ impl RemotePath {
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
     }
 
-    /// Reads a whole file or the first delivery of a stream.
+    /// Reads a whole file, or the first value of a stream.
     pub(super) async fn read(&self) -> Result<Vec<u8>> {
         Ok(self.walk().await?.open(OpenMode::READ).await?.read_all().await?)
     }

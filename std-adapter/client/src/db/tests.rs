@@ -1,4 +1,4 @@
-//! Tests that run the database client against an in-memory server.
+//! Tests for the database client, run against an in-memory server.
 
 mod cases;
 mod changes;

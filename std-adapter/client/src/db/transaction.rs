@@ -23,8 +23,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// with [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping the future of a method that changes the transaction cancels the request. The server may
-/// already have made the change or written part of a file.
+/// Dropping the future of a method that changes the transaction cancels the request. By then, the
+/// server may already have made the change or written part of a file.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
