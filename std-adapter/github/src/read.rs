@@ -17,7 +17,7 @@ pub(crate) const CONCURRENCY: usize = 64;
 pub struct State {
     /// The elements of the monitored repositories.
     pub snapshot: Snapshot,
-    /// The `.dirty` files. The `.dirty` file of a repository is included even if the repository is
+    /// The `.dirty` files. A repository's own `.dirty` file is included even if the repository is
     /// not monitored.
     pub dirty: BTreeSet<DirtyId>,
 }
@@ -110,8 +110,8 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Reads files, and directories recursively, using many concurrent requests. Leaves out paths that
-/// do not exist.
+/// Reads files, and directories recursively, using many concurrent requests. Omits paths that do
+/// not exist.
 async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
     let mut running = FuturesUnordered::new();
     let mut files = Files::new();

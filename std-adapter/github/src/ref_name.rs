@@ -83,7 +83,8 @@ impl RefName {
         }
     }
 
-    /// The name that sorts before all others, used as the lower bound of ranges in sorted maps.
+    /// Returns a placeholder that sorts before all valid names and serves as the lower bound of
+    /// ranges in sorted maps.
     pub(crate) fn min() -> RefName {
         RefName { kind: RefKind::Heads, short: Arc::default() }
     }

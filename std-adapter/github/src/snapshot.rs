@@ -11,9 +11,9 @@ use crate::{
 /// The repositories, commits, pull requests, refs and statuses that exist at one point in time.
 ///
 /// A snapshot is complete: it contains the repository of each element, the heads of all pull
-/// requests and refs, and the commits of all statuses. Inserting an element also inserts any of
-/// these elements that are missing. Removing an element also removes the elements that depend on
-/// it.
+/// requests and refs, and the commits of all statuses. Inserting an element also inserts any
+/// missing repository or commit that the element depends on. Removing an element also removes the
+/// elements that depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     repos: BTreeSet<Repo>,

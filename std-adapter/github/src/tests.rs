@@ -202,7 +202,7 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
         let id = RefId { repo: "a/b".parse().unwrap(), name: name.parse().unwrap() };
         [Ref { id, head: Hash::parse(HASH).unwrap() }].into_iter().collect()
     };
-    // The longer name needs a directory in place of the file `head`.
+    // The longer name requires a directory where the shorter name has the file `head`.
     let names = ["heads/x", "heads/x/head", "heads/x/head/head", "heads/x"];
     let mut found = Snapshot::new();
     for name in names {
@@ -213,7 +213,7 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
     }
 }
 
-/// The number of refs. The number is smaller in debug builds, which are an order of magnitude
+/// The number of refs, which is reduced in debug builds because they are an order of magnitude
 /// slower.
 const REFS: u32 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
 

@@ -1,4 +1,4 @@
-//! Tests that the bridges' synchronization converges after random changes on both sides.
+//! Checks that the bridges' synchronization converges after random changes on both sides.
 
 #![allow(clippy::unwrap_used)]
 
