@@ -51,8 +51,8 @@ impl Endpoint {
     /// Listens on an address.
     ///
     /// # Errors
-    /// Returns an error if, for example, the port is in use or the name cannot be resolved. The
-    /// error message includes the URL.
+    /// Returns an error if the address cannot be bound, for example because the port is in use or
+    /// the name cannot be resolved. The error message includes the URL.
     pub async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
         let HttpAddress { host, port } = address;
         let socket = match host {
@@ -92,7 +92,7 @@ impl Endpoint {
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // If the process is out of file descriptors, `accept` fails until a file is
+                    // If the process has run out of file descriptors, `accept` fails until one is
                     // closed.
                     sleep(Duration::from_secs(1)).await;
                 }
