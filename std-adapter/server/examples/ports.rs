@@ -62,8 +62,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
     ports.try_insert(Entry::dir(dir, ReadOnly(Dir::from_iter([Entry::file("ctl", ctl)]))))
 }
 
-/// Starts the forward that the directory name `name` describes. Returns an error if `text`, which
-/// the client wrote to the `ctl` file, differs from `name`.
+/// Starts the port forward described by the directory name `name`. Returns an error if `text`,
+/// which the client wrote to the `ctl` file, differs from `name`.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],
@@ -88,8 +88,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // `accept` usually fails because too many files are open, so wait until some
-                    // files may have been closed.
+                    // `accept` usually fails because too many files are open, so wait before trying
+                    // again.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

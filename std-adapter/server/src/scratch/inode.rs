@@ -1,5 +1,5 @@
-//! Inodes and dentries. An inode contains the attributes and the content of a file, and a dentry is
-//! a name of an inode.
+//! Inodes and dentries. An inode contains the attributes and content of a file. A dentry is a name
+//! that refers to an inode.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -137,7 +137,7 @@ impl Inode {
         budget.add_inode();
         let now = now();
         // Use 0o777 for every symbolic link, as Linux does, because a 9P2000.u request to create a
-        // symbolic link contains no permissions.
+        // symbolic link does not specify permissions.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };

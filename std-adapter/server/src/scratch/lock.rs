@@ -137,7 +137,7 @@ impl LockedRange {
     }
 }
 
-/// Returns the offset of the first byte of a lock and the offset of the first byte after the lock.
+/// Returns a lock's start offset and its exclusive end offset.
 fn bounds(lock: &Lock<'_>) -> (u64, u64) {
     match lock.length {
         0 => (lock.start, u64::MAX),

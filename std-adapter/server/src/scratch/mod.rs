@@ -1,9 +1,9 @@
 //! A writable tree in memory, similar to a RAM disk.
 //!
-//! The tree supports files with holes, directories, symbolic links, hard links, owners, times,
-//! extended attributes and advisory locks. The tree stores only the metadata of named pipes and
-//! devices, because the client's host implements them. The tree's memory usage is limited. Reads do
-//! not update access times.
+//! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
+//! attributes and advisory locks. The tree stores only the metadata of named pipes and devices,
+//! because the client's host implements them. The tree's memory usage is limited. Reads do not
+//! update access times.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -81,9 +81,9 @@ impl Scratch {
         Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// Creates an empty tree with the given memory limit in bytes. The limit applies to content,
-    /// names, and about 512 additional bytes for each file and each name. Operations that would
-    /// exceed the limit fail with [`Error::NoSpace`].
+    /// Creates an empty tree with the given memory limit in bytes. Content and names count towards
+    /// the limit, and each file and each name adds about 512 bytes. Operations that would exceed
+    /// the limit fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);

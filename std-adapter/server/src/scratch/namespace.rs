@@ -31,7 +31,7 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _guard = self.0.namespace_lock.lock();
-        // Linking to a removed file must not bring the file back.
+        // Creating a link to a removed file must not restore the file.
         if !dentry.inode().has_name() {
             return Err(Error::NotFound);
         }

@@ -36,14 +36,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason a connection ended.
+/// The reason why a connection ended.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The peer closed the connection, the transport failed, or a message was invalid.
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, but then had no requests in flight for the given time.
+    /// The peer attached, but then had no requests in flight for the given duration.
     IdleTimeout(Duration),
     /// The server is shutting down.
     Shutdown,

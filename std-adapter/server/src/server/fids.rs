@@ -13,7 +13,7 @@ const FEW: usize = 8;
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The entries of the hash map that `pop` has not returned yet.
+    /// The hash map's remaining entries, once `pop` has started to drain the map.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }

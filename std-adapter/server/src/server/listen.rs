@@ -120,8 +120,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, so log only the first failure in a
-                // row.
+                // Accepting can fail a hundred times a second, so log only the first of several
+                // consecutive failures.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -261,8 +261,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file if no process is listening on it. A socket that is in use and a file of
-/// any other type are left in place, so that binding to the path fails.
+/// Removes a socket file if no process is listening on it. Leaves sockets that are in use and files
+/// of other types in place, so binding to the path then fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {

@@ -226,8 +226,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the histogram buckets. The buckets range from fast reads of values
-/// in memory to slow reads of streams with rare events.
+/// The inclusive upper bounds of the histogram buckets. The buckets cover the range from fast reads
+/// of in-memory values to slow reads of streams whose events are rare.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),

@@ -13,8 +13,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
 /// The budget of a slice. A short read from memory costs 1, and the whole budget corresponds to
-/// about 50 µs of work. A client that waits for replies has fewer requests in flight than fit in a
-/// slice, so its connection yields before the slice is used up.
+/// about 50 µs of work. A client that waits for replies has too few requests in flight to use up a
+/// slice, so its connection yields first.
 const SLICE: u32 = 512;
 
 /// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a
@@ -138,7 +138,7 @@ impl TimeSlice {
     }
 
     /// Returns whether the slice is used up. The clock is read only for expensive requests, because
-    /// reading it costs as much as a short read.
+    /// reading the clock costs as much as a short read from memory.
     fn is_used_up(&self, cost: u32) -> bool {
         self.budget.get() == 0
             || (cost > 1 && now().saturating_sub(self.started.get()) >= MAX_DURATION)

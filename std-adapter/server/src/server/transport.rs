@@ -98,8 +98,9 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // Poll the socket directly, because the future that its `readable` method returns contains
-        // a list node of 200 bytes, which is useful only if several tasks wait for the same socket.
+        // Poll the socket directly instead of calling `readable`. The future that `readable`
+        // returns contains a 200-byte list node, which is useful only if several tasks wait for the
+        // same socket.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),

@@ -143,8 +143,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that removes an entry. If this callback is set, the tree does not ask
-    /// files and directories to remove themselves.
+    /// Sets the callback that removes an entry. If this callback is set, the tree does not call the
+    /// `remove` methods of files and directories.
     #[must_use]
     pub fn remove<R>(
         mut self,

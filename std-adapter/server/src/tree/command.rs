@@ -19,8 +19,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
 /// run immediately. A write of zero bytes has no effect.
 ///
-/// All open files share one reply, because a shell closes the file after writing the command and
-/// opens it again to read the reply. Reading the reply consumes it.
+/// All opens of the file share one reply, because a shell closes the file after writing the command
+/// and reopens it to read the reply. Reading the reply consumes it.
 pub struct Command(Arc<CommandInner>);
 
 struct CommandInner {

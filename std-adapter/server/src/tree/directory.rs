@@ -60,8 +60,8 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of the same tree. On success, the tree
-    /// changes the entry's name.
+    /// Moves `child` to `dir`, another directory in the same tree, and renames it to `name`. On
+    /// success, the tree changes the entry's name.
     ///
     /// # Errors
     /// Returns [`Error::CrossDevice`] by default. Clients that receive this error copy the entry

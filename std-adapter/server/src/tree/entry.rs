@@ -122,7 +122,7 @@ impl Entry {
         self.changes().write().attributes = attributes;
     }
 
-    /// Returns the current name. Renaming the entry changes the name.
+    /// Returns the current name, which changes when the entry is renamed.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
         let (_, name, changes) = self.header();
@@ -181,8 +181,8 @@ impl Entry {
     }
 
     pub(super) fn id(&self) -> Id {
-        // The version is always 0, which disables caching, because the tree cannot detect every
-        // change to the content.
+        // The version is always 0 to disable caching, because the tree cannot detect every change
+        // to the content.
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 

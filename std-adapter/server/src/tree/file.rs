@@ -65,8 +65,9 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns a file that calls `hook` whenever the file's last open fid is closed by a clunk or a
-    /// lost connection. The hook runs again if the file is reopened and closed.
+    /// Returns a file that calls `hook` whenever the file's last open fid is closed, either by a
+    /// clunk or because the connection is lost. The hook runs again if the file is reopened and
+    /// closed.
     ///
     /// Fids that were never opened do not count, because the Linux client keeps such fids in its
     /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] have been
@@ -119,7 +120,8 @@ pub trait OpenLeaf: Send + Sync {
         ready(Ok(()))
     }
 
-    /// The tree calls this method once, when the file is closed by a clunk or a lost connection.
+    /// The tree calls this method once, when the file is closed by a clunk or because the
+    /// connection is lost.
     fn close(&self) {}
 }
 

@@ -42,8 +42,8 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A file backed by a [`Value`]. Every read request reads the whole value. A change to the file
-/// reads the value, replaces the bytes at the given offset, and writes the whole value back.
+/// A file backed by a [`Value`]. Every read request reads the whole value. To change the value, the
+/// file reads it, replaces the bytes at the given offset, and writes the whole value back.
 ///
 /// The file collects writes at consecutive offsets and changes the value only once. The change
 /// takes effect on a write that ends with a newline, a write at a non-consecutive offset, a read,

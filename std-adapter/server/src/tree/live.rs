@@ -12,8 +12,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// A value whose changes are streamed to readers. Clones refer to the same value.
 ///
 /// A stream first delivers the value that was current when the file was opened. After the reader
-/// has read the first value completely, the stream delivers the latest value as soon as the value's
-/// text differs from the previous delivery. A slow reader skips intermediate values. Use
+/// has read the first value completely, the stream delivers the latest value as soon as its text
+/// differs from the text delivered last. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);

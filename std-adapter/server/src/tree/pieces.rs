@@ -76,8 +76,8 @@ impl Pieces {
         Ok(if complete { piece.take() } else { None })
     }
 
-    /// Takes and returns the text, if any. A read or a clunk completes the text by calling this
-    /// method.
+    /// Takes and returns the text, if any. This method is called on a read or a clunk, either of
+    /// which completes the text.
     pub(super) fn finish(&self) -> Option<Piece> {
         self.0.lock().take()
     }

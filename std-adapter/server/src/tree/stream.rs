@@ -11,7 +11,7 @@ use super::{BoxFuture, OpenLeaf};
 /// A source of text items that a stream delivers to one reader, in order.
 pub trait TextSource: Send {
     /// Waits for the next item. `last` is the previous item, or empty on the first call. The stream
-    /// skips empty items, and ends when this method returns `None`.
+    /// skips empty items and ends when this method returns `None`.
     ///
     /// # Cancel safety
     /// Dropping the future does not lose an item.

@@ -1,4 +1,4 @@
-//! Tests for deliveries, flush marks and blocking reads from streams.
+//! Tests for item delivery, flush marks and blocking reads on streams.
 
 use std::future::Future;
 use std::pin::pin;

@@ -181,8 +181,8 @@ impl OpenLeaf for OpenText {
 /// same name in `datakit_core`, which writes the result to a fixed buffer.
 ///
 /// # Errors
-/// Returns an error such as `Bad write offset -2` if `offset` is negative when interpreted as a
-/// signed number, or [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. On failure, the
+/// Returns an error such as `Bad write offset -2` if `offset`, interpreted as a signed number, is
+/// negative. Returns [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. On failure, the
 /// text is unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
@@ -199,8 +199,8 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 /// Returns the end offset of a write of `count` bytes at `offset`.
 ///
 /// # Errors
-/// Returns an error such as `Bad write offset -2` if `offset` is negative when interpreted as a
-/// signed number, or [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
+/// Returns an error such as `Bad write offset -2` if `offset`, interpreted as a signed number, is
+/// negative. Returns [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     check_write_offset(offset)?;
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
@@ -210,8 +210,8 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
 /// Truncates `text` to `length` bytes, or pads it with zeros to that length.
 ///
 /// # Errors
-/// Returns an error such as `Negative offset -1` if `length` is negative when interpreted as a
-/// signed number, or [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
+/// Returns an error such as `Negative offset -1` if `length`, interpreted as a signed number, is
+/// negative. Returns [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     check_offset(length)?;
     let length =

@@ -23,7 +23,7 @@ pub struct EntryPath(Arc<PathElement>);
 struct PathElement {
     entry: Entry,
     parent: Option<EntryPath>,
-    /// The attached user. This field is `None` below the root and for anonymous users.
+    /// The attached user, or `None` below the root and for anonymous users.
     user: Option<Box<AttachedUser>>,
 }
 
@@ -86,7 +86,7 @@ impl EntryPath {
         EntryPath(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
     }
 
-    /// Returns the root for the attached user `user`.
+    /// Returns a path with the same entry as its root, on behalf of the attached user `user`.
     fn attached_by(&self, user: User<'_>) -> EntryPath {
         let user = AttachedUser { name: user.name.into(), number: user.number };
         EntryPath(Arc::new(PathElement {
@@ -96,7 +96,7 @@ impl EntryPath {
         }))
     }
 
-    /// Returns the user who attached the root of this path.
+    /// Returns the user who attached to the root of this path.
     fn user(&self) -> User<'_> {
         let mut root = self;
         while let Some(parent) = &root.0.parent {
@@ -141,8 +141,8 @@ impl EntryPath {
     }
 }
 
-/// Returns the time at which the first tree in this process was created. Entries that have no time
-/// of their own report this time.
+/// Returns the time at which the first tree in this process was created. Entries without a known
+/// modification time report this time.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
     *START.get_or_init(clock::now)
@@ -273,8 +273,8 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // Find the first entry by its index instead of skipping earlier entries, because in 9P2000,
-        // the server lists a directory one entry at a time.
+        // Find the first entry by its index instead of skipping earlier entries. In 9P2000, this
+        // function is called once for each entry, so skipping would take quadratic time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
