@@ -66,8 +66,8 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Submits a request in the same way as the server does. If the session cannot answer immediately,
-/// polls the answer's future once and then drops the future.
+/// Submits a request as the server would. If the session cannot answer immediately, polls the
+/// answer's future once and then drops the future.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {

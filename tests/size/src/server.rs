@@ -64,10 +64,10 @@ impl Read for SocketReader<'_> {
 
 impl serve::TransportRead for SocketReader<'_> {}
 
-/// Defines a directory of parameters that all have the same type, range, unit and description,
-/// followed by a parameter of another type if a type and an initial value are given. Every image
-/// contains the unit and the description exactly once, so these strings do not affect the
-/// difference in size between two images.
+/// Defines a directory of parameters that all have the same type, range, unit and description. If a
+/// type and an initial value are given, appends a parameter of that type. Every image contains the
+/// unit and the description exactly once, so these strings do not affect the difference in size
+/// between two images.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)?) => {
