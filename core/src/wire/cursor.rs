@@ -129,8 +129,8 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Takes `size[2]` and a record of that size. The closure `body` decodes the record and must
-    /// consume all of its bytes.
+    /// Takes a record that is preceded by its size as `size[2]`. The closure `body` decodes the
+    /// record and must consume all of its bytes.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let size = self.number(2);
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Records an error, unless an earlier error was recorded, and discards the remaining bytes.
+    /// Records an error unless one has already been recorded, and discards the remaining bytes.
     pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
         self.error = self.error.or(Some(error));
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
 pub struct Writer<'b> {
     buf: &'b mut [u8],
     /// The position of the next byte. After an overflow, the position is beyond the end of `buf`,
-    /// so that nothing more is written.
+    /// so nothing more is written.
     at: usize,
     dialect: Dialect,
 }
@@ -242,7 +242,7 @@ impl<'b> Writer<'b> {
         self.at = usize::MAX;
     }
 
-    /// Appends `size[2]`, followed by the record of that size, which `body` writes.
+    /// Appends the record that `body` writes, preceded by its size as `size[2]`.
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;
@@ -263,7 +263,7 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Finishes writing like [`finish`](Writer::finish), and also fills in the size of the message.
+    /// Fills in the size of the message, and then finishes writing like [`finish`](Writer::finish).
     ///
     /// # Errors
     /// Returns [`Full`] if the message did not fit.

@@ -16,7 +16,7 @@ pub trait Field<'a>: Sized {
     /// [`finish`](Writer::finish).
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// Formats the value briefly, on a single line of a trace.
+    /// Formats the value briefly, for a single line of a trace.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -251,7 +251,7 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
 pub struct Numeric(pub u32);
 
 impl Numeric {
-    /// NONUNAME, which means that the user is identified by name only.
+    /// NONUNAME, which means that only the name identifies the user.
     pub const NONE: Self = Self(!0);
 }
 

@@ -1,9 +1,9 @@
 //! The message table: one row for each message in the three dialects.
 //!
-//! A row consists of the request's type number and the message's name, followed by the type
-//! constant and fields of the request and then of the reply. A reply's type number is its request's
-//! type number plus one. `Error` and `Lerror` have no request, so their rows contain the reply's
-//! type number minus one. A field whose encoding depends on the dialect has its own type, such as
+//! A row consists of the request's type number, the message's name, the request's type constant and
+//! fields, and the reply's type constant and fields. A reply's type number is its request's type
+//! number plus one. `Error` and `Lerror` have no request, so their rows contain the reply's type
+//! number minus one. A field whose encoding depends on the dialect has its own type, such as
 //! [`Numeric`].
 
 use core::fmt::{self, Write};

@@ -12,7 +12,7 @@
 //!   frame's length to msize.
 //!
 //! The best place to start reading is the message table in `messages.rs`. To add a message, add a
-//! row to this table. To add a field type, implement [`Field`].
+//! row to the table. To add a field type, implement [`Field`].
 
 #[macro_use]
 mod table;
@@ -49,8 +49,8 @@ pub const HEADER: usize = 7;
 pub const RREAD_HEADER: usize = 11;
 
 /// Returns the tag of a frame, or [`Tag::NONE`] if the frame has no header. The rest of the frame
-/// may be malformed. This function can therefore supply the tag for the error reply to a malformed
-/// request.
+/// may be malformed. A server can therefore use this function to find the tag for the error reply
+/// to a malformed request.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {
     match frame.first_chunk::<HEADER>() {

@@ -59,8 +59,8 @@ number! { Tag: u16  Fid: u32 }
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// A bit set that describes the file, with bits such as [`DIR`](Qid::DIR). The same bits form
-    /// the top byte of the mode in a stat record.
+    /// A set of bits, such as [`DIR`](Qid::DIR), that describe the file. The same bits form the top
+    /// byte of the mode in a stat record.
     pub kind: u8,
     /// A version number that changes whenever the content changes. The value 0 tells Linux not to
     /// cache the file.

@@ -62,8 +62,8 @@ pub struct Stat<'a> {
     /// The name of the user who last modified the file.
     pub muid: Str<'a>,
     /// The fields that 9P2000.u adds. These fields decode as `None` if the record is too short, as
-    /// in Twstat requests from some clients. `None` encodes as the default. Other dialects neither
-    /// decode nor encode these fields.
+    /// in Twstat requests from some clients. `None` encodes as the default values. Other dialects
+    /// neither decode nor encode these fields.
     pub unix: Option<StatUnix<'a>>,
 }
 

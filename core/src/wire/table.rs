@@ -85,9 +85,10 @@ macro_rules! messages {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Decodes a request like [`decode`](Self::decode) if `known` accepts the request's
-            /// type. Returns [`Malformed::Unknown`] for all other types. If the compiler can
-            /// evaluate `known` at compile time, the code for all other types is omitted.
+            /// Decodes a request in the same way as [`decode`](Self::decode), but returns
+            /// [`Malformed::Unknown`] unless `known` accepts the request's type. If the compiler
+            /// can evaluate `known` at compile time, the code for the types that it rejects is
+            /// omitted.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -160,8 +161,8 @@ macro_rules! messages {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// Encodes a reply like [`encode`](Self::encode) if `known` accepts the request's type
-            /// (see [`Tmessage::decode_known`]).
+            /// Encodes a reply in the same way as [`encode`](Self::encode) if `known` accepts the
+            /// request's type (see [`Tmessage::decode_known`]).
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,

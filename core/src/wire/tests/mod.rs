@@ -1,4 +1,4 @@
-//! Tests that decode and encode real frames. The `property` module tests round trips and random
+//! Tests for decoding and encoding real frames. The `property` module tests round trips and random
 //! bytes.
 
 mod property;
