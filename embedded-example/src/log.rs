@@ -70,9 +70,9 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
-    // disabled on the only core. Faults cannot be disabled, but the fault handler panics. If the
-    // fault occurs while a frame is being written, `IN_FRAME` makes `acquire` exit before accessing
-    // the state.
+    // disabled on the only core. A fault can occur even then. If a fault occurs while a frame is
+    // being written, the fault handler panics, and `IN_FRAME` makes `acquire` exit before it
+    // accesses the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {

@@ -81,8 +81,8 @@ fn main() -> ! {
     }
 }
 
-/// Starts all tasks. This function is not inlined, so that the values that it moves into statics do
-/// not stay on the stack of `main`.
+/// Starts all tasks. If this function were inlined, the values that it moves into statics would
+/// stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();

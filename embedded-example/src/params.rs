@@ -1,9 +1,9 @@
 //! The parameters in `params/`.
 //!
-//! To add a parameter, define a [`Value`], add an entry with a [`Param`] for it, and use the value,
-//! for example in [`settings`]. The parameters use only four types, because each additional type
-//! costs 2 KiB of flash. An additional parameter of one of these types costs 64 bytes plus the
-//! length of its strings.
+//! To add a parameter, define a [`Value`], add a directory entry with a [`Param`] for the value,
+//! and use the value, for example in [`settings`]. The parameters use only four types, because each
+//! additional type costs 2 KiB of flash. An additional parameter of one of these types costs 64
+//! bytes plus the length of its strings.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -125,8 +125,8 @@ pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until one of the parameters that affect the time of the next step is set. The future can
-/// be dropped at any time.
+/// Waits until a parameter that affects the time of the next step is set. The future can be dropped
+/// at any time.
 pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

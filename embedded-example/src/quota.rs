@@ -11,8 +11,8 @@ use datakit_core::vfs::{
 };
 
 /// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share a
-/// pool of `OPENS` open files. Each client can always open `RESERVED` files, regardless of the
-/// others.
+/// pool of `OPENS` open files. Each client can always open `RESERVED` files, regardless of how many
+/// files the other clients have open.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],

@@ -48,7 +48,7 @@ const TRANSMIT: usize = 1460;
 const WORKERS: usize = 4;
 /// The maximum length, in bytes, of a message. The negotiated msize is larger, because Linux
 /// requires an msize of at least one page. Reads and writes stay within the maximum length, because
-/// clients respect the iounit. Other requests are refused if they are longer.
+/// clients respect the iounit. Any other request that exceeds the maximum length is refused.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids per client.
@@ -74,7 +74,7 @@ pub struct Socket {
 /// two tasks waited for the same signal, they would keep replacing each other's waker, and the
 /// board would never sleep.
 pub struct Acceptor {
-    /// The next client for each slot.
+    /// One signal per slot, through which the slot receives its next client.
     slots: [Signal<NoopRawMutex, Socket>; CLIENT_SLOTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENT_SLOTS>>,
@@ -104,7 +104,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits until the next client is assigned to a slot.
+    /// Takes the next client from the queue, or waits until a client is assigned to the slot.
     async fn next_client(&self, slot: usize) -> Socket {
         if let Some(socket) = self.queue.borrow_mut().pop_front() {
             return socket;
@@ -289,8 +289,8 @@ async fn shutdown() {
     }
 }
 
-/// A borrowed table of fids. The table is borrowed because moving it into a session would take up
-/// twice its size on the stack. The table is empty after the session has been closed.
+/// A borrowed table of fids. The table is borrowed because moving it into a session would use stack
+/// space for two copies of the table. The table is empty after the session has been closed.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
 impl FidTable<ClientTree> for BorrowedFids<'_> {

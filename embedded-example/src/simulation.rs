@@ -24,7 +24,7 @@ pub struct Settings {
     pub enabled: bool,
     /// Milliseconds from one flash to the next.
     pub period_ms: u32,
-    /// The percentage of the period during which the light is on.
+    /// The percentage of each period for which the light is on.
     pub duty: u32,
     /// The shape of the signal.
     pub waveform: Waveform,

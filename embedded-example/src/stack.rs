@@ -14,7 +14,7 @@ unsafe extern "C" {
 /// The pattern that the startup code fills the stack with.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Returns the peak stack usage, which is measured down to the lowest overwritten word.
+/// Returns the peak stack usage, measured down to the lowest overwritten word.
 pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);
