@@ -179,8 +179,8 @@ impl Page {
         Ok(Some(page))
     }
 
-    /// Adds an entry. Rejects names that refer to files outside the directory, because callers walk
-    /// to the listed names.
+    /// Adds an entry. Rejects names that refer to files outside the directory, because callers pass
+    /// listed names to walks.
     fn add(&mut self, entry: DirEntry) -> Result<()> {
         self.names += 1;
         match entry.name.as_bytes() {

@@ -287,8 +287,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Passes each complete frame in `buffer` to the caller that is waiting for it.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // The wakers are called after the lock has been released, because waking can drop the last
-    // reference to a task, and dropping the task's calls takes the lock.
+    // Call the wakers only after releasing the lock. A waker can drop the last reference to a task,
+    // which drops the task's calls, and dropping a call takes the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -352,7 +352,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. A slow server is subject to no time limit until the last handle is
+/// Writes and flushes `batch`. No time limit applies to a slow server until the last handle is
 /// dropped.
 async fn write_batch(
     driver: &Driver,

@@ -21,11 +21,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The server refused the request.
     Server {
-        /// The Linux error number, or 0 if the number is unknown. The 9P2000 dialect sends no
-        /// numbers, so the client derives the number from the text.
+        /// The Linux error number, or 0 if the number is unknown. Error replies in 9P2000 contain
+        /// no number, so the client derives the number from the text.
         errno: u32,
-        /// The error message. The 9P2000.L dialect sends no text, so the client derives the message
-        /// from the number.
+        /// The error message. Error replies in 9P2000.L contain no text, so the client derives the
+        /// message from the number.
         text: String,
     },
     /// The connection could not be established or was lost. All pending and future requests fail
@@ -53,12 +53,13 @@ pub enum Disconnect {
     Io(Arc<io::Error>),
     /// The server closed the connection.
     Closed,
-    /// The server closed the connection before answering Tversion. The server may not speak 9P.
+    /// The server closed the connection before answering Tversion. Perhaps the server does not
+    /// support 9P.
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
-    /// The server did not accept the last requests within one second after the last handle was
-    /// dropped.
+    /// The last handle was dropped, but the server did not accept the remaining requests within one
+    /// second.
     Stuck,
     /// The server violated the protocol in a way that makes it impossible to match replies with
     /// requests.
@@ -284,7 +285,7 @@ impl Display for Disconnect {
     }
 }
 
-/// Two reasons are equal if they display the same text.
+/// Two reasons are equal if their display texts are equal.
 impl PartialEq for Disconnect {
     fn eq(&self, other: &Disconnect) -> bool {
         self.to_string() == other.to_string()

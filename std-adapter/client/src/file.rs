@@ -124,8 +124,8 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request. All data before the refused
-    /// part has been written.
+    /// Returns [`Error::Server`] if the server refuses the request. The server has written all data
+    /// before the refused part.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -134,8 +134,8 @@ impl File {
         writes.finish().await
     }
 
-    /// Starts a sequence of writes at a byte offset. Keeps several writes in flight once the file's
-    /// length shows that the server stores the written data.
+    /// Starts a sequence of writes at a byte offset. Several writes are in flight concurrently once
+    /// the file's length shows that the server stores the data.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)

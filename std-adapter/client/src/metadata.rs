@@ -79,7 +79,8 @@ pub struct DirEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// All files. The permissions, length and owner of a file listed in `failed` are zero or empty.
+    /// All files. If a file is listed in `failed`, its permissions and length are zero, and its
+    /// owner is empty.
     pub files: Vec<Metadata>,
     /// The names of the files whose attributes the server refused to return, with the server's
     /// errors.
@@ -137,8 +138,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if only the name appears to be set. Some servers leave all other fields of a
-    /// directory entry empty.
+    /// Returns `true` if all fields except the name appear to be unset. Some servers leave all
+    /// other fields of a directory entry empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }

@@ -12,8 +12,8 @@ use super::error::{Error, ProtocolError, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnReply {
     Nothing,
-    /// The request is a Tattach or a Twalk with `names` names. If the request succeeds, the fid
-    /// exists.
+    /// The request is a Tattach or a Twalk with `names` names. If the request succeeds, the fid has
+    /// been created.
     CreatesFid {
         fid: FidNumber,
         names: u16,

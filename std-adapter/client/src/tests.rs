@@ -82,7 +82,7 @@ impl Peer {
     }
 }
 
-/// The number of data bytes in one message with an msize of 8192.
+/// The maximum number of data bytes in one message if the msize is 8192.
 const UNIT: usize = 8168;
 
 /// Returns a client and its peer. The peer has already answered Tversion with `version`.
@@ -368,7 +368,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as an executor's waker may.
+/// A waker that owns a request, like the wakers of some executors.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

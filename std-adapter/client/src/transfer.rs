@@ -47,7 +47,8 @@ struct PendingRead {
 #[derive(PartialEq, Eq)]
 enum ReadPhase {
     First,
-    /// The first reply was full. Reading ahead now requires the file's length.
+    /// The first reply contained as much data as requested. Reading ahead now requires the file's
+    /// length.
     Length,
     More,
     End,

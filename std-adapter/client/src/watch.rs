@@ -90,8 +90,8 @@ impl Watch {
         Poll::Ready(Ok(None))
     }
 
-    /// Cancels the read in flight, closes the file, and waits for the server to confirm both
-    /// operations.
+    /// Cancels the read in flight, closes the file, and waits for the server to confirm the
+    /// cancellation and the close.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the clunk fails.

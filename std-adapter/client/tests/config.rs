@@ -1,4 +1,4 @@
-//! Tests for configurations on a server that restarts.
+//! Tests for following a configuration while the server restarts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -98,8 +98,8 @@ async fn watched_values_survive_a_restart_of_the_server() {
 
     write(&master, "slirp/mtu", " 9000\n").await;
     assert_eq!(within(mtu.changed()).await, 9000);
-    // Only the last of these writes changes the value. The key then contains invalid text, so the
-    // value is the default.
+    // Only the last of these writes changes the value. The key contains invalid text after the last
+    // write, so the value is the default.
     write(&master, "slirp/mtu", "9000").await;
     write(&master, "elsewhere", "x").await;
     write(&master, "slirp/mtu", "large").await;

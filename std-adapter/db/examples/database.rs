@@ -1,4 +1,5 @@
-//! Commits a file to a branch of a Git repository without a server and prints each new head.
+//! Commits a file to a branch of a Git repository, without using a server, and prints each new
+//! head.
 //!
 //! ```sh
 //! cargo run -p datakit-db --example database -- notes master motd hello

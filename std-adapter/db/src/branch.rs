@@ -29,8 +29,8 @@ pub struct Branch {
     table: Weak<Branches>,
 }
 
-/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in this value
-/// serializes updates so that watchers see every update.
+/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in that value
+/// serializes updates, so that watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
 
@@ -105,8 +105,8 @@ impl Branch {
     /// Returns the head, or `None` if the branch does not exist.
     ///
     /// # Errors
-    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
-    /// store cannot read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) if a system call fails, or
+    /// [`Error::Store`](crate::Error::Store) if the store cannot read the head for another reason.
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
         if self.is_unpublished(head)
@@ -122,8 +122,8 @@ impl Branch {
     /// Subscribes to the branch. The subscription receives every later move.
     ///
     /// # Errors
-    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
-    /// store cannot read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) if a system call fails, or
+    /// [`Error::Store`](crate::Error::Store) if the store cannot read the head for another reason.
     pub fn watch(self: &Arc<Branch>) -> Result<BranchWatch> {
         let watched = match self.watched() {
             Some(watched) => watched,
@@ -169,9 +169,11 @@ impl Branch {
     /// `false` if the branch is not at `from`.
     ///
     /// # Errors
-    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) or
-    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move. Returns
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store fails.
+    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) if the branch's name
+    /// conflicts with the name of another branch, or [`Error::Refused`](crate::Error::Refused) if
+    /// Git would refuse the move for another reason. Returns [`Error::Io`](crate::Error::Io) if a
+    /// system call fails, or [`Error::Store`](crate::Error::Store) if the store fails for another
+    /// reason.
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
         let lock = self.lock();
         self.advance_locked(&lock, &[], from, to)
@@ -205,8 +207,8 @@ impl Branch {
     /// Publishes the head if it has changed.
     ///
     /// # Errors
-    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the
-    /// store cannot read the head.
+    /// Returns [`Error::Io`](crate::Error::Io) if a system call fails, or
+    /// [`Error::Store`](crate::Error::Store) if the store cannot read the head for another reason.
     pub fn refresh(&self) -> Result<()> {
         // Take the lock only if the head has moved.
         if self.is_watched() && self.is_unpublished(self.store.head(&self.name)?) {

@@ -17,7 +17,7 @@ pub struct DbCounters {
     pub retries: Counter,
     /// Open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes of all connections.
+    /// Remotes that exist on any connection.
     pub remotes: Gauge,
 }
 

@@ -184,7 +184,8 @@ impl Database {
     /// Returns the branches that have commits, sorted by name, with their heads.
     ///
     /// # Errors
-    /// Returns [`Error::Io`] or [`Error::Store`] if the store cannot read the branches.
+    /// Returns [`Error::Io`] if a system call fails, or [`Error::Store`] if the store cannot read
+    /// the branches for another reason.
     pub fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
         self.0.objects.store().heads()
     }
@@ -200,9 +201,10 @@ impl Database {
     /// Renames `old` to `new` atomically.
     ///
     /// # Errors
-    /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] or
-    /// [`Error::Refused`] if Git does not allow the new name. Returns [`Error::Io`] or
-    /// [`Error::Store`] if the store fails.
+    /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] if
+    /// the new name conflicts with the name of another branch, or [`Error::Refused`] if Git would
+    /// refuse the new name for another reason. Returns [`Error::Io`] if a system call fails, or
+    /// [`Error::Store`] if the store fails for another reason.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {
@@ -231,7 +233,7 @@ impl Database {
             }
         }
         if *changes != RefChanges::Poll {
-            // Branches that have no watchers may have moved too.
+            // Branches without watchers may also have moved.
             let _ = self.0.moved.send(None);
         }
     }

@@ -37,8 +37,8 @@ pub enum MergePolicy {
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
 /// conflicts. Returns [`Error::NotFastForward`] if the branch has moved and `policy` does not allow
-/// a merge. Returns [`Error::Removed`] if the branch was removed. Returns [`Error::Io`] or
-/// [`Error::Store`] if the objects cannot be written.
+/// a merge. Returns [`Error::Removed`] if the branch was removed. Returns [`Error::Io`] if a system
+/// call fails, or [`Error::Store`] if the objects cannot be written for another reason.
 pub(crate) fn integrate(
     database: &Database,
     branch: &Branch,
@@ -173,8 +173,8 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
 }
 
 /// Fast-forwards the branch if its head is a parent of the commit and no other thread holds the
-/// lock on the branch. The store then writes the objects and updates the ref in a single call,
-/// which saves time. Otherwise, returns `None`, and the caller must merge.
+/// lock on the branch. Otherwise, returns `None`, and the caller must merge. To save time, the
+/// store writes the objects and updates the ref in a single call.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,

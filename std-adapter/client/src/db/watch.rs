@@ -124,7 +124,7 @@ where
     }
 }
 
-/// A stream file on the server that is read line by line.
+/// Reads a stream file on the server line by line.
 struct Lines {
     client: Client,
     deliveries: crate::Watch,
@@ -203,7 +203,7 @@ impl<T> PathValue<T> {
 }
 
 impl PathValue {
-    /// Reads the object identified by a line of the `tree.live` file.
+    /// Reads the object that a line in the `tree.live` file identifies.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);

@@ -1,4 +1,4 @@
-//! Tests against servers that violate the protocol.
+//! Tests for connections to servers that violate the protocol.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn a_reply_of_the_wrong_type_is_a_protocol_error() {
 async fn close_does_not_wait_for_a_stuck_server() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::WRITE).await;
-    // Write more data than the stream can buffer.
+    // Write more data than the stream's buffer can hold.
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
         tokio::task::yield_now().await;

@@ -125,7 +125,7 @@ async fn dropping_next_loses_no_data() {
     let mut chunks = file.chunks();
     let mut read = Vec::new();
     let reading = async {
-        // Each attempt drops the future if no chunk arrives within two milliseconds.
+        // If no chunk arrives within two milliseconds, drop the future and try again.
         while read.len() < content.len() {
             if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(2), chunks.next()).await {
                 read.extend_from_slice(&chunk.unwrap().unwrap());

@@ -41,7 +41,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Readers hold the only clones, so no moves need to be kept when there are no clones.
+        // Only readers hold clones, so discard all moves if there are no clones.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

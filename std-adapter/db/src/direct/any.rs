@@ -1,4 +1,4 @@
-//! A database that is opened by its URL and is either on a server or in a local repository.
+//! A database that is opened by its URL, which refers to either a server or a local repository.
 
 use datakit_client::config::Connect;
 use datakit_client::db::{
@@ -93,8 +93,8 @@ macro_rules! wrap {
     };
 }
 
-/// Like `either!`, but also binds `$of` to the value of a commit. Returns an error if the commit is
-/// of the other variant.
+/// Like `either!`, but also binds `$of` to the content of the variant of `$commit`. Evaluates to an
+/// error if the two variants differ.
 macro_rules! with_commit {
     ($this:expr, $commit:expr, $inner:ident, $of:ident => $call:expr) => {
         match ($this, $commit) {
@@ -111,8 +111,8 @@ fn other_database() -> Error {
 
 impl AnyDb {
     /// Opens the database at a URL. If the URL has the form `git://PATH`, opens the Git repository
-    /// at `PATH` with [`DirectDb::open`]. Otherwise, for example if the URL is `tcp://HOST:PORT`,
-    /// `unix://PATH` or `file://PATH`, connects to a server with [`Db::connect`].
+    /// at `PATH` with [`DirectDb::open`]. Otherwise, connects to a server with [`Db::connect`], for
+    /// example if the URL has the form `tcp://HOST:PORT`, `unix://PATH` or `file://PATH`.
     ///
     /// # Errors
     /// Returns [`Error::Backend`] if the URL is invalid or the repository cannot be used, or

@@ -31,8 +31,8 @@ use crate::{BranchName, Database, Id};
 
 /// A database that this process accesses directly, without a server.
 ///
-/// Programs that are generic over [`db::Database`] work both with this type and with a server.
-/// Clones share the database.
+/// Programs that are generic over [`db::Database`] can use either this type or a server. Clones
+/// share the database.
 ///
 /// ```
 /// use datakit_client::db::prelude::*;
@@ -90,7 +90,7 @@ impl DirectDb {
         opened.unwrap_or_else(|error| Err(crate::Error::store_from("cannot open", error).into()))
     }
 
-    /// Creates an empty database in memory. Its content is lost when the last handle is dropped.
+    /// Creates an empty database in memory. The content is lost when the last handle is dropped.
     ///
     /// # Errors
     /// Returns [`db::Error::Backend`] if the database cannot be created.
@@ -98,7 +98,8 @@ impl DirectDb {
         Ok(DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?))
     }
 
-    /// Sets the author and committer of all commits made with this handle and its future clones.
+    /// Sets the author and committer of all commits made with this handle and with later clones of
+    /// it.
     #[must_use]
     pub fn with_author(self, author: Identity) -> DirectDb {
         DirectDb { author, ..self }

@@ -53,7 +53,8 @@ impl DirectTransaction {
         }
     }
 
-    /// Returns the open transaction and the path of an entry other than the root.
+    /// Returns the transaction and the joined path, or an error if the transaction has ended or the
+    /// path is the root.
     fn at(&self, path: &Path) -> Result<(&Arc<Transaction>, Vec<u8>)> {
         path.dir_and_name()?;
         Ok((self.open()?, join(path)))
@@ -211,8 +212,7 @@ impl TransactionOps for DirectTransaction {
             let old = Tree::stored(database.objects().named_commit(old)?.tree);
             changes(database, &old, &new)
         };
-        // The comparison may take a while, because it hashes all content that has not been stored
-        // yet.
+        // The comparison may be slow, because it hashes all content that has not been stored yet.
         let compared = self.database().run_sized(self.transaction.weight(), compare);
         to_changes(compared.await?)
     }

@@ -1,4 +1,4 @@
-//! Watches the heads of a branch, every move of the branch, and the value at a path in the branch.
+//! Watches the head of a branch, every move of the branch, or the value at a path in the branch.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Path, PathValue, Result, Watch};

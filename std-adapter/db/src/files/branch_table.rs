@@ -1,5 +1,4 @@
-//! The branches that a connection uses, including branches that it has created but that have no
-//! commit yet.
+//! The branches that a connection uses, including newly created branches that have no commit yet.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,9 +21,8 @@ const MAX_REFUSALS: usize = 64;
 /// The maximum number of renamed or removed branches for which inode numbers are remembered.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// The state that a connection keeps for branches in addition to the data in the store. Listing the
-/// branches does not add entries to the table, so the table uses no memory for branches that are
-/// only listed.
+/// The state that a connection keeps for branches in addition to the data in the store. Listing
+/// branches does not add entries to the table, so branches that are merely listed use no memory.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -36,9 +34,9 @@ struct State {
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// The branches that are visible even if they have no commit.
     made: BTreeSet<BranchName>,
-    /// The inode numbers to use for the names of renamed or removed branches, so that a new branch
-    /// does not get the inode number of an old branch with the same name. All other inode numbers
-    /// are derived from the branch name and `origin`.
+    /// Inode numbers for the names of renamed or removed branches. They prevent a new branch from
+    /// getting the inode number of an old branch with the same name. All other inode numbers are
+    /// derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions, keyed by the inode number of their branch. A transaction is kept even
@@ -59,7 +57,7 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // Give new inode numbers to all branches that are not in use.
+            // Change the inode numbers of all branches that are not in use.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
@@ -245,8 +243,7 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // The name never gets its old inode number again, no matter how many other branches are
-        // removed.
+        // However many other branches are removed, the name never gets its old inode number again.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

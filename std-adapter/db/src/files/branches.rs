@@ -10,8 +10,8 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches in the repository, and branches that this connection has created but that have no
-/// commit yet.
+/// All branches in the repository, and the branches that this connection has created but not yet
+/// committed to.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {

@@ -109,8 +109,8 @@ struct Remote {
 /// A guard that keeps fetched objects alive. The remote and its running fetches hold the guard.
 struct FetchedRefs {
     database: Database,
-    /// The name under which refs keep the fetched objects alive. No other connection uses this
-    /// name.
+    /// The remote's name in the refs that keep the fetched objects alive. No other connection uses
+    /// this name.
     name: String,
     /// Whether a fetch has been started.
     used: AtomicBool,
@@ -188,8 +188,8 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Do not let the process exit before the fetch has stopped. The exit is not delayed for
-            // long, because all fetches are cancelled first.
+            // Do not let the process exit before the fetch has stopped. The wait is short, because
+            // all fetches are cancelled first.
             let _in_flight = in_flight;
             // Hold the permit until the fetch has stopped, because a cancelled fetch does not stop
             // immediately.
@@ -243,8 +243,7 @@ impl Drop for FetchedRefs {
             }
         };
         // Use a separate thread, because the connection's thread also serves other connections. An
-        // async task is not suitable either, because the runtime drops its tasks when it shuts
-        // down.
+        // async task would not work, because the runtime drops its tasks when it shuts down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"

@@ -28,7 +28,7 @@ pub(super) struct RoTree {
     attributes: Attributes,
 }
 
-/// A way to find a directory.
+/// Determines how a directory is found.
 enum Lookup {
     /// The directory itself, if the tree never changes.
     Found(TreeDir),
@@ -235,7 +235,7 @@ struct RoFile {
     link: bool,
 }
 
-/// A way to find a file. The corresponding type for directories is [`Lookup`].
+/// Determines how a file is found. The corresponding type for directories is [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -330,8 +330,8 @@ pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
 }
 
 /// Returns the qid version of a blob. Equal versions mean equal content, so clients may cache the
-/// content and read ahead. The version is never 0, which would mean that the content can change
-/// without a change of the version.
+/// content and read ahead. The version is never 0, because version 0 means that the content may
+/// change while the version stays the same.
 fn version(id: &Id) -> u32 {
     let [a, b, c, d, ..] = *id.as_bytes();
     u32::from_be_bytes([a, b, c, d]) | 1

@@ -74,7 +74,7 @@ impl Leaf for Reflog {
     }
 }
 
-/// The source of the heads that are read from an open `reflog` file.
+/// The source of the heads that a client reads from an open `reflog` file.
 struct Heads {
     moves: branch::LogReader,
     _guards: StreamGuards,

@@ -130,9 +130,8 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Returns `true` for every entry except `rw`. If the result is `true`, removing the entry
-    /// succeeds without effect, because `rm -r` must remove all entries before it can remove the
-    /// directory.
+    /// Returns `true` for every entry except `rw`. Removing such an entry succeeds without any
+    /// effect, because `rm -r` must remove all entries before it can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }

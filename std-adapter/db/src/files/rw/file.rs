@@ -67,7 +67,7 @@ fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// The error returned by a closure that is passed to a database method. Holds a file-tree error.
+/// A file-tree error, wrapped so that a closure passed to a database method can return it.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
@@ -144,8 +144,7 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. A blocking thread is used to read large content, and to copy it before it is
-/// changed.
+/// An open file. Large content is read on a blocking thread, and copied there before it is changed.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,

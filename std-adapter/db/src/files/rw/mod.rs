@@ -115,7 +115,7 @@ impl RwTree {
         Ok(())
     }
 
-    /// Records that `node` was removed from the tree at `path`.
+    /// Records that `node`, which was at `path`, has been removed from the tree.
     fn removed(&self, names: &mut InodeTable, path: &[u8], node: TreeNode) {
         let lost = names.remove(path, now());
         match node {

@@ -95,8 +95,8 @@ const STALE: u8 = 4;
 /// A walk from two sets of commits, called sides, to their common ancestors. `git merge-base` uses
 /// the same algorithm.
 ///
-/// The walk ends when all queued commits are stale. At that point, all lowest common ancestors have
-/// been found, even if commit times are wrong. Lowest common ancestors, and all commits on the
+/// The walk stops when all queued commits are stale. At that point, all lowest common ancestors
+/// have been found, even if commit times are wrong. Lowest common ancestors, and all commits on the
 /// paths to them, are visited before they can become stale.
 struct Walk<'o> {
     objects: &'o ObjectCache,
@@ -134,7 +134,7 @@ struct Origin {
 }
 
 enum Parents {
-    /// The parents as recorded in the store's commit-graph file.
+    /// The parents that the store's commit-graph file lists.
     Listed(Vec<Id>),
     Of(Arc<Commit>),
 }
