@@ -25,7 +25,8 @@ impl ObjectKind {
         }
     }
 
-    /// Converts a gix kind. Returns `None` for tags, which the database does not support.
+    /// Converts a gix kind to an `ObjectKind`. Returns `None` for tags, which the database does not
+    /// support.
     pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
             gix::objs::Kind::Blob => Some(ObjectKind::Blob),

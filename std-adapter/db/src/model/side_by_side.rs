@@ -1,4 +1,4 @@
-//! Finds the names at which directories differ.
+//! Finds the names whose nodes differ between directories.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 use crate::model::tree_entry::TreeEntry;
 use crate::model::tree_text::TreeEntries;
 
-/// A name and the node that has this name in each of the directories.
+/// A name, and the node with this name in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. For each name at which these two directories
-/// differ, returns the name and, for each directory in `dirs`, the node with this name.
+/// Compares the last two directories in `dirs`. Returns each name whose nodes differ between these
+/// two directories, along with the node that has this name in each directory in `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],

@@ -74,7 +74,7 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of the given paths. If one generated path is below another, the lower
+/// Generates files at some of the given paths. If one generated path is below another, the deeper
 /// path is left out.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);

@@ -69,7 +69,7 @@ impl TreeEntries {
     }
 
     /// Removes entries with duplicate names. A file and a directory with the same name are not
-    /// always adjacent.
+    /// always adjacent in Git's order.
     fn drop_doubles(&mut self) {
         let adjacent =
             self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
@@ -135,8 +135,8 @@ pub(crate) struct RawEntry<'t> {
     pub(crate) id: Id,
 }
 
-/// Returns the entries of an encoded tree in their original order, without checking their names.
-/// The iterator stops after the first error.
+/// Returns the entries of an encoded tree in their original order. Does not check their names. The
+/// iterator stops after the first error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {

@@ -22,8 +22,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
 /// Changes that occur within `debounce` of the first change are pushed together. After each round
-/// in which a branch was pushed, `on_push` is called with the duration of the round. Failures are
-/// logged. Each branch has its own exponential backoff for retries, so a branch that the remote
+/// that pushes at least one branch, `on_push` is called with the duration of the round. Failures
+/// are logged. Each branch has its own exponential backoff for retries, so a branch that the remote
 /// rejects does not delay the others.
 ///
 /// The future never completes. Dropping the future does not stop a push that is in progress.
@@ -85,7 +85,7 @@ struct Pusher {
 /// The last known state of a branch on the remote.
 #[derive(Default)]
 struct RemoteBranch {
-    /// The head that the branch had on the remote after the last successful push.
+    /// The head of the branch on the remote after the last successful push.
     head: Option<Id>,
     retry: Option<Retry>,
 }
@@ -98,8 +98,8 @@ struct Retry {
 }
 
 impl Pusher {
-    /// Pushes all branches that have changed since they were last pushed and all branches that are
-    /// due for a retry. Returns whether at least one branch was pushed.
+    /// Pushes every branch that has changed since the last push or is due for a retry. Returns
+    /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
         // Forget branches that exist neither in this repository nor on the remote.
@@ -290,7 +290,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // The delay is long enough for the test to detect whether one branch waits for another.
+        // The delay is so long that the test detects whether one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),

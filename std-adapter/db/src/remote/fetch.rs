@@ -17,8 +17,8 @@ use crate::{BranchName, Error};
 /// The default maximum number of bytes that a fetch can receive: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// The settings that fetches inherit from the served repository. These settings determine how other
-/// repositories are reached.
+/// The settings that fetches inherit from the served repository. These settings determine how `git`
+/// connects to other repositories.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
@@ -90,7 +90,7 @@ pub enum FetchError {
     /// The URL was rejected.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The remote sent more bytes than this limit.
+    /// The remote sent more than this number of bytes.
     #[error("more than {0} bytes (--remote-limit)")]
     TooLarge(u64),
     /// The `git` program failed.
@@ -119,7 +119,7 @@ impl CancelFlag {
 }
 
 /// A guard that cancels the fetch when it is dropped. The guard is dropped when the request is
-/// flushed or the future that waits for the fetch is dropped.
+/// flushed or when the future that waits for the fetch is dropped.
 pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
 
 impl Drop for CancelOnDrop {
@@ -128,8 +128,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Fetches `branch` from the repository at `url` into the branch of the same name in the repository
-/// at `dir`, using the transport settings of the repository `served`.
+/// Fetches `branch` from the repository at `url` into the branch with the same name in the
+/// repository at `dir`. Uses the transport settings of the repository `served`.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,

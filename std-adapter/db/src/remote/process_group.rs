@@ -1,4 +1,4 @@
-//! Subprocesses that are killed together with all processes that they have started.
+//! Subprocesses that are killed along with all of the processes that they have started.
 
 use std::io;
 use std::ops::{Deref, DerefMut};

@@ -89,7 +89,7 @@ impl GitPush {
 
 impl Push for GitPush {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Push all parts of the list, even if pushing one part fails.
+        // Push every part of the list, even if an earlier part could not be pushed.
         let parts = branches.chunks(MAX_BRANCHES_PER_PUSH);
         let failed = parts.filter_map(|part| self.push_part(url, part).err());
         failed.reduce(|first, _| first).map_or(Ok(()), Err)
@@ -133,7 +133,7 @@ mod tests {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();
             let command = format!("sh {}/ssh", dir.display());
-            // Set `ssh.variant`, because `git` would otherwise run the script once more to detect
+            // Set `ssh.variant`. Otherwise, `git` would run the script an additional time to detect
             // the variant.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
                 let set =

@@ -33,7 +33,7 @@ const OUTER_GIT: [&str; 12] = [
     "GIT_TRACE",
 ];
 
-/// The maximum interval between two checks of a running subprocess.
+/// The maximum time between two checks on a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
 /// The size, in bytes, of the buffer for reading standard error.
 const READ_SIZE: usize = 8192;
@@ -45,7 +45,7 @@ pub enum GitError {
     /// The named program, which is either `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// The subprocess could not be started or waited for.
+    /// The subprocess could not be started, or waiting for it failed.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this amount of time.
@@ -79,8 +79,8 @@ pub(super) fn isolate(command: &mut Command) {
     for variable in OUTER_GIT {
         command.env_remove(variable);
     }
-    // Most programs look for trusted certificates in the locations given by these two variables,
-    // but libcurl, the library that `git` uses, ignores them.
+    // Most programs look for trusted certificates in the locations given by `SSL_CERT_FILE` and
+    // `SSL_CERT_DIR`. The library that `git` uses, libcurl, ignores both variables.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
         if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty()) {
             command.env(to, value);
@@ -99,7 +99,8 @@ pub(super) fn isolate(command: &mut Command) {
 /// whenever this measure changes and whenever the subprocess writes to standard error.
 ///
 /// # Errors
-/// Returns [`GitError::NotInstalled`] or [`GitError::Io`] if the subprocess cannot be run. Returns
+/// Returns [`GitError::NotInstalled`] if the program is not in `PATH`. Returns [`GitError::Io`] if
+/// the subprocess cannot be started for any other reason, or if waiting for it fails. Returns
 /// [`GitError::TimedOut`] after `timeout` without progress. Returns any error returned by `check`.
 /// After a timeout or an error from `check`, the subprocess and its children receive SIGTERM,
 /// followed by SIGKILL after `grace`.

@@ -1,4 +1,4 @@
-//! Functions that list the history of a commit and find the common ancestors of commits.
+//! Lists the history of a commit and finds the common ancestors of commits.
 
 mod log;
 mod merge_base;

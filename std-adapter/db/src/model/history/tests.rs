@@ -65,8 +65,8 @@ fn missing_ancestor_is_an_error() {
 
 #[test]
 fn near_merge_bases_need_few_reads() {
-    // Test a clock that advances, a clock that has stopped, and a clock that is set back before the
-    // last commit.
+    // Test a clock that advances, a clock that has stopped, and a clock that was set back to a time
+    // before the last commit.
     for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
         let mut commits: Vec<_> = (0..2000)
             .map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64)))

@@ -10,13 +10,12 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Tree;
 use crate::{Id, Result};
 
-/// The maximum number of times that a set of merge bases is merged. Once this limit is reached,
-/// only the newest base is used.
+/// The maximum number of sets of merge bases that are merged to compute one base tree. Once this
+/// limit is reached, only the newest commit of each set is used.
 const MAX_BASE_MERGES: usize = 32;
 
-/// Returns the tree to use as the base when two commits are merged. If the commits have several
-/// merge bases, the result is a merge of all bases. Returns `None` if the commits have no common
-/// ancestor.
+/// Returns the base tree for a merge of two commits. If the commits have several merge bases, the
+/// result is a merge of all bases. Returns `None` if the commits have no common ancestor.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be
@@ -48,8 +47,8 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Find the merge base of `other` and all commits merged so far, not just the merge base
-            // of `other` and the first commit.
+            // Find the merge base of `other` and all commits merged so far. The merge base of
+            // `other` and the first commit could be older.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));

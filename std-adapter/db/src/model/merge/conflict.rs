@@ -44,7 +44,7 @@ pub struct Conflicts {
     pub moved: String,
 }
 
-/// The maximum number of paths that an error reply lists.
+/// The maximum number of paths listed in an error reply.
 const MAX_LISTED_PATHS: usize = 3;
 /// The approximate maximum length, in bytes, of an explanation.
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;

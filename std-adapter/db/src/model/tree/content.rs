@@ -1,4 +1,4 @@
-//! The content of files, which is either a stored blob or uncommitted bytes.
+//! The content of a file, which is either a stored blob or uncommitted bytes.
 
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes so that they can be modified, and charges them to `space`. If the content
-    /// is a blob, the blob is loaded into memory first.
+    /// Returns a mutable reference to the bytes and charges the bytes to `space`. If the content is
+    /// a blob, loads the blob into memory first.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns

@@ -17,7 +17,8 @@ use crate::{Id, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditedDir {
     before: Arc<TreeEntries>,
-    /// The nodes of all changed entries, keyed by name, or `None` for an entry that was removed.
+    /// The changed entries, keyed by name. Each value is the new node, or `None` if the entry was
+    /// removed.
     changes: BTreeMap<Name, Option<TreeNode>>,
     /// The number of entries in the directory.
     count: usize,
@@ -154,7 +155,7 @@ mod tests {
             before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
             changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
         ) {
-            // Leave out names that are not valid for an entry.
+            // Leave out names that are not valid in a Git tree.
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();

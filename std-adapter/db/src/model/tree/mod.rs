@@ -85,9 +85,9 @@ impl Tree {
     /// Puts `node` at `path`, replacing any existing node. The parent directory must exist.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
-    /// Returns [`Error::IsDirectory`] if `path` is the root directory. Returns [`Error::TooDeep`]
-    /// if the path has too many components.
+    /// Returns [`Error::NotFound`] if the parent does not exist. Returns [`Error::NotDirectory`] if
+    /// the parent is not a directory. Returns [`Error::IsDirectory`] if `path` is the root
+    /// directory. Returns [`Error::TooDeep`] if the path has too many components.
     pub fn put_node(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
@@ -164,8 +164,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the approximate number of additional bytes of memory that the parent directories
-    /// will use if the node at `path` is changed.
+    /// Returns the approximate number of bytes by which the memory usage of the parent directories
+    /// grows if the node at `path` is changed.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if a directory cannot be read.
@@ -251,8 +251,8 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // The list contains no empty directories. The directory `a` comes first, although it comes
-        // after `a.c` in Git's order.
+        // The list contains no empty directories. The list is sorted by the bytes of the names, so
+        // `a` comes before `a.c`. In Git's order, the directory `a` would come after `a.c`.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]
