@@ -203,8 +203,7 @@ impl WireClient {
         self.rpc(request).expect_err("the request must fail").0
     }
 
-    /// Returns whether the server closes the connection. Messages that arrive earlier are
-    /// discarded.
+    /// Returns whether the server closes the connection. Discards any messages that arrive first.
     pub fn closed(&mut self) -> bool {
         let mut buf = [0; 4096];
         loop {

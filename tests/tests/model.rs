@@ -55,7 +55,7 @@ impl Both<'_> {
         }
     }
 
-    /// Checks that the session and the model agree about a fid.
+    /// Checks that the session and the model agree on the state of a fid.
     fn probe(&mut self, fid: u32, known: &Known) {
         let node = &self.model.nodes[&known.ino];
         let (name, dir) = (node.name.clone(), node.entries.is_some());
@@ -118,8 +118,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers a message the way the server does, without a future if possible. The tree is in
-    /// memory, so its futures never wait.
+    /// Answers a message as the server does: without a future if possible. The tree is in memory,
+    /// so its futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {

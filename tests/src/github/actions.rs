@@ -11,7 +11,7 @@ use super::state::{World, most};
 /// The hash of git's empty tree.
 pub(crate) const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
-/// Computes the hash of an object in the same way as Git does.
+/// Computes the hash of an object as Git does.
 fn git_hash(kind: &str, text: &str) -> String {
     let object = format!("{kind} {}\0{text}", text.len());
     hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, object.as_bytes()).as_ref())

@@ -1,5 +1,5 @@
-//! Authenticates callers and checks their access rights. Accepts tokens of people and
-//! installations, and signed tokens of GitHub Apps.
+//! Authenticates callers and checks their access rights. Accepts tokens issued to people and
+//! installations, and tokens signed by GitHub Apps.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

@@ -211,7 +211,8 @@ pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender
 fn pull_body(world: &World, id: u64, number: u64, action: &str) -> Value {
     let repo = world.repo(id);
     let mut pull = json::pull::full(world, &world.urls, repo, &repo.pulls[&number]);
-    // Events never show whether the pull request can be merged, because GitHub computes this later.
+    // Events never show whether the pull request can be merged, because GitHub determines this
+    // property later.
     pull["mergeable"] = Value::Null;
     pull["mergeable_state"] = "unknown".into();
     json!({ "action": action, "number": number, "pull_request": pull })

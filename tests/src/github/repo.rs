@@ -21,7 +21,7 @@ impl Object {
 /// A commit. Every commit has the empty tree.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The hash of the commit, computed in the same way as in Git.
+    /// The hash of the commit, computed as in Git.
     pub sha: String,
     /// The hash of the tree.
     pub tree: String,
@@ -181,7 +181,7 @@ pub struct Hook {
     pub insecure: String,
     /// The names of the events.
     pub events: Vec<String>,
-    /// Whether the webhook is active, so that events are sent.
+    /// Whether events are sent to the webhook.
     pub active: bool,
     /// The time of creation.
     pub created: i64,
@@ -243,7 +243,7 @@ impl Repo {
         self.refs.get(&format!("refs/heads/{branch}")).map(|object| object.sha.as_str())
     }
 
-    /// Returns whether `ancestor` is `sha` or one of its ancestors.
+    /// Returns whether `ancestor` equals `sha` or is one of its ancestors.
     pub fn is_ancestor(&self, ancestor: &str, sha: &str) -> bool {
         let (mut seen, mut next) = (BTreeSet::new(), vec![sha]);
         while let Some(sha) = next.pop() {

@@ -1,5 +1,5 @@
-//! Tests for commits from other programs. The commits contain every kind of malformed data that Git
-//! tolerates.
+//! Tests for commits made by other programs. The commits contain every kind of malformed data that
+//! Git tolerates.
 
 use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Tests for `log`, a file that lists the history of a branch or commit in the order of `git log`.
+//! Tests for `log`, a file that lists the history of a branch or commit in the same order as `git
+//! log`.
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN};
 use datakit_tests::on_both;

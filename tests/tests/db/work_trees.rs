@@ -1,4 +1,4 @@
-//! Tests for repositories with work trees that are also used with `git`.
+//! Tests for repositories that have a work tree in which `git` is also used.
 
 use datakit_tests::db::{Repository, TestDb, refused};
 

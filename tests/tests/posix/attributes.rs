@@ -81,7 +81,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 }
                 user.clunk(3).unwrap();
             });
-            // Changing the length affects the mode in the same way as a write.
+            // Changing the length affects the mode as a write does.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             match dialect {
@@ -100,7 +100,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Neither reads nor writes by root clear the set-ID bits.
+            // Neither a user's reads nor root's writes clear the set-ID bits.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();

@@ -110,7 +110,7 @@ fn qemu_one_client_cannot_use_all_open_files() {
     let mut greedy = board.wire_client(Dialect::Unix);
     let (count, reason) = open_until_refused(&mut greedy);
     assert!(count >= 8 && reason.contains("this connection has"), "{count}: {reason}");
-    // The other two clients can still open the number of files that the board reserves for them.
+    // The other two clients can still open as many files as the board reserves for them.
     let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
     for other in &mut others {
         let (count, reason) = open_until_refused(other);

@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec. If the load generator used the server's codec, mistakes in
-//! the codec could go unnoticed.
+//! The load generator has its own codec, because mistakes in the server's codec could go unnoticed
+//! if both used it.
 
 use std::io::{self, Read};
 

@@ -34,7 +34,7 @@ fn reactions(url: &str) -> Value {
     })
 }
 
-/// Returns the issue that GitHub keeps for every pull request.
+/// Returns the issue that GitHub associates with a pull request.
 pub(crate) fn issue(world: &World, urls: &Urls, repo: &Repo, number: u64) -> Value {
     let Some(pull) = repo.pulls.get(&number) else { return Value::Null };
     let (api, web) = roots(urls, repo);

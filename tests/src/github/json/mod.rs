@@ -1,5 +1,5 @@
-//! Formats all objects as JSON. This file covers accounts, repositories and commits, which are
-//! contained in other objects.
+//! Formats all objects as JSON. This file formats the objects that other objects contain: accounts,
+//! repositories and commits.
 
 pub(crate) mod app;
 pub(crate) mod check;
@@ -67,7 +67,7 @@ const REPO_LINKS: [(&str, &str); 37] = [
     ("url", ""),
 ];
 
-/// Formats a time in the same way as GitHub, for example `2026-11-29T04:15:22Z`.
+/// Formats a time as GitHub does, for example `2026-11-29T04:15:22Z`.
 pub(crate) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }

@@ -74,8 +74,8 @@ pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Valu
     value
 }
 
-/// Returns the head branch or the base branch. A branch of another owner is in a fork. The fake has
-/// no forks, so this function reports the fork as deleted.
+/// Returns the head branch or the base branch. If the branch belongs to another owner, it is in a
+/// fork. The fake has no forks, so this function reports the fork as deleted.
 fn end(world: &World, urls: &Urls, repo: &Repo, owner: &str, branch: &str, sha: &str) -> Value {
     let here = owner == repo.owner;
     json!({

@@ -9,7 +9,7 @@ use std::{
 use super::{Fsync, repository::Repository};
 use crate::Res;
 
-/// Makes commits without a working tree. Each commit uses five plumbing commands.
+/// Makes commits without a working tree. Each commit runs five of Git's plumbing commands.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
     sync: Fsync,

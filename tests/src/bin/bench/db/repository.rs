@@ -42,8 +42,8 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Creates the directories for loose objects before the measurement, so that the first commits
-    /// need not create them.
+    /// Creates the directories for loose objects in advance, so that the first measured commits do
+    /// not have to.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
