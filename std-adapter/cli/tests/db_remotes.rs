@@ -121,8 +121,8 @@ async fn a_connection_has_two_fetches_at_a_time() {
     for _ in 0..2 {
         asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
-    // While two fetches of the first connection are in progress, another connection can fetch, but
-    // the first connection does not start a third fetch.
+    // While the first connection has two fetches in progress, another connection can fetch, but a
+    // third fetch on the first connection has to wait.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
     let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))

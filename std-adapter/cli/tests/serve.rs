@@ -335,7 +335,7 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// Exiting with unread data would reset the connection.
+/// Exiting before all received data has been read would reset the connection.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

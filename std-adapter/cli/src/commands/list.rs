@@ -19,7 +19,8 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // If there are several operands, show full paths so that the files can be told apart.
+            // If there are several operands, show full paths to distinguish files with the same
+            // name.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();

@@ -13,7 +13,8 @@ use crate::operand::ServerPath;
 use crate::parallel::check_depth;
 use crate::stdio::{self, name_bytes, report_all};
 
-/// The maximum number of files in a printed tree, which is built in memory.
+/// The maximum number of files in a tree. The limit exists because the whole tree is built in
+/// memory before it is printed.
 const MAX_TREE: usize = 1 << 20;
 
 /// Lists the files in a directory, sorted by name. Adds errors reported by the server to

@@ -18,14 +18,15 @@ pub(super) struct CopyError {
 }
 
 impl CopyError {
-    /// Wraps an error that concerns the source. The other files are still copied, unless the
-    /// connection is lost.
+    /// Wraps an error that occurred while accessing the source. The other files are still copied,
+    /// unless the connection is lost.
     pub(super) fn of_source(from: &Location, error: &Error) -> CopyError {
         let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
         CopyError { is_skippable, ..CopyError::of_target(from, error) }
     }
 
-    /// Wraps an error that concerns the target. Such an error aborts the whole copy operation.
+    /// Wraps an error that occurred while accessing the target. Such an error aborts the whole copy
+    /// operation.
     pub(super) fn of_target(to: &Location, error: &Error) -> CopyError {
         CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
     }

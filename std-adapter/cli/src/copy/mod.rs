@@ -227,7 +227,7 @@ impl Copier {
         finish(copied, part, &self.client).await
     }
 
-    /// Refuses to copy a file onto itself, because opening the target would truncate the source.
+    /// Refuses to copy a file onto itself, because writing the target could truncate the source.
     async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
         let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
             return Ok(());

@@ -381,7 +381,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
         Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
         Some(kind) => kind,
     };
-    // Opening the existing file verifies that it is writable, even if the file will be replaced.
+    // Open the existing file even if it will be replaced, to verify that the file is writable.
     let file = open(name, OFlags::empty()).map_err(errno_reason)?;
     if kind == HostType::RegularFile {
         if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {

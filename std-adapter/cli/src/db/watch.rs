@@ -48,7 +48,7 @@ async fn head_line(head: Option<Commit>) -> db::Result<Vec<u8>> {
     Ok(format!("{} {}\n", head.id(), subject(&head.message().await?)).into())
 }
 
-/// Describes a value on one line.
+/// Returns a one-line description of a value.
 async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes)) => format!("file {} bytes\n", bytes.len()),
