@@ -23,8 +23,8 @@ pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
         default.clone()
     }
 
-    /// Parses the text of a key, or uses `default` if the text is invalid. `text` is `None` if the
-    /// key does not exist.
+    /// Parses the text of a key, or returns `default` if the text is invalid. `text` is `None` if
+    /// the key does not exist.
     #[must_use]
     fn read(text: Option<&str>, default: &Self) -> Self {
         match text {

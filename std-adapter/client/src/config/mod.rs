@@ -1,8 +1,9 @@
 //! Reads, changes and follows a program's configuration in a database.
 //!
-//! A [`ConfigReader`] follows values in one branch. A [`Record`] also stores defaults, which users
-//! can see and override. It can change values, and it publishes the effective values in a separate
-//! branch. Both types reconnect after losing the connection to a server.
+//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also change values. In
+//! addition, a record stores defaults, which users can see and override, and publishes the
+//! effective values in a separate branch. Both types reconnect after losing the connection to a
+//! server.
 //!
 //! ```no_run
 //! use datakit_client::Url;

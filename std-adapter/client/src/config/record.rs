@@ -79,8 +79,8 @@ impl Layout {
 /// ```
 ///
 /// If the connection is lost, [`wait`](Record::wait) reconnects, provided that the record was
-/// opened with a [connector](Connect) that can reconnect. Other calls return an error, and the next
-/// call reconnects.
+/// opened with a [connector](Connect) that can reconnect. All other calls return an error if the
+/// connection is lost, and the following call reconnects.
 pub struct Record<C: Connect>(Arc<RecordState<C>>);
 
 struct RecordState<C: Connect> {

@@ -97,7 +97,7 @@ use self::commit::parse_id;
 use self::remote_path::{RemotePath, unique_name};
 use super::{ByteString, Client, Options, Url};
 
-/// The database traits. Import all of them with `use datakit_client::db::prelude::*`.
+/// The database traits. Import all database traits with `use datakit_client::db::prelude::*`.
 pub mod prelude {
     pub use super::{
         BranchExt, BranchOps, CommitOps, Database, TransactionExt, TransactionOps, TreeExt, TreeOps,

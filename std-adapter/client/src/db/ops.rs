@@ -58,7 +58,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// this handle or a clone has created a branch handle.
     ///
     /// # Errors
-    /// Fails if the database cannot be read.
+    /// Returns an error if the database cannot be read.
     fn branches(&self) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
 
     /// Returns a handle for a branch, which need not exist yet. Other clients do not see a new
@@ -226,10 +226,10 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. The methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. They fail with
-/// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
-/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` do not return these
-/// errors.
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. The same methods fail
+/// with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is
+/// not a directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` do not return
+/// these errors.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
@@ -280,7 +280,7 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
-/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. They return
+/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. The same methods return
 /// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist,
 /// and [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a directory but a file is
 /// required.
@@ -359,7 +359,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.
     ///
     /// # Errors
-    /// Fails if the text has another format.
+    /// Returns an error if the text has a different format.
     fn set_author(&self, author: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// Returns the changes between `old` and the current tree, sorted by path.

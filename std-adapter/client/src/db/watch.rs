@@ -36,8 +36,9 @@ pub struct Watch<T> {
 
 impl<T: Send + 'static> Watch<T> {
     /// Creates a watch whose values are computed by `next`. The `next` function takes the current
-    /// state. It returns the next value and the new state, or `None` at the end of the stream. Back
-    /// ends of the [`Database`](super::Database) trait create their watches with `unfold`.
+    /// state. The function returns the next value and the new state, or `None` at the end of the
+    /// stream. Back ends of the [`Database`](super::Database) trait create their watches with
+    /// `unfold`.
     #[must_use]
     pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
     where
