@@ -44,8 +44,8 @@ use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
 use server_lock::ServerLock;
 
-/// The maximum number of packs, including packs that other programs add and remove by repacking the
-/// repository.
+/// The maximum number of packs, including the packs that other programs add or remove when they
+/// repack the repository.
 const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
@@ -59,7 +59,7 @@ const MAX_PACKS: u16 = 4096;
 ///
 /// Only one `GitStore` can have a repository open at a time. [`GitStore::open`] fails while another
 /// `GitStore` for the same repository exists in this or another process. Opening a repository
-/// removes branch locks that were left behind by a killed server.
+/// removes the branch locks that a killed server has left behind.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -170,8 +170,8 @@ impl GitStore {
         GitStore { identity, ..self }
     }
 
-    /// Returns the values of `user.name` and `user.email`, which are read from the Git
-    /// configuration of the repository and of the user.
+    /// Returns the values of `user.name` and `user.email` from the Git configuration of the
+    /// repository and the user.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);

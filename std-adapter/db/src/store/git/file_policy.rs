@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// acknowledged.
 ///
 /// At every level, all data survives if the process is killed, because the kernel already has the
-/// data. The levels differ in what a power failure can destroy.
+/// data. The levels differ in what data a power failure can destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
     /// Syncs files and directories. No acknowledged commit is lost in a power failure.
@@ -36,8 +36,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files concurrently, with one thread per file. This way, syncing many files takes about as
-/// long as syncing a single file.
+/// Syncs files concurrently, with one thread per file. As a result, syncing many files takes about
+/// as long as syncing one file.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -147,8 +147,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Ignore the error if another program has already removed the empty directory. The
-                // caller will get an error when it uses the directory.
+                // Ignore the error if another program has already removed the empty directory.
+                // Using the directory will fail in the caller.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },

@@ -17,7 +17,7 @@ use crate::Result;
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
-    /// The number of times that the repository was reopened.
+    /// The number of times that the repository has been reopened.
     generation: AtomicU64,
 }
 
@@ -56,8 +56,8 @@ impl HandlePool {
         IdleHandle { generation, repository, loose }
     }
 
-    /// Returns the result of `lookup`. Objects are found even if another program repacks the
-    /// repository at the same time.
+    /// Returns the result of `lookup`. Finds existing objects even if another program is repacking
+    /// the repository.
     pub(super) fn find<T>(
         &self,
         lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,
@@ -81,8 +81,8 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // Keep using the old object store. Every lookup that finds nothing in it is repeated
-            // with a new store.
+            // Keep using the old object store. Every lookup that finds nothing in the old store is
+            // repeated with a new store.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

@@ -36,7 +36,7 @@ pub(super) enum LockError {
     Io(io::Error),
 }
 
-/// A series of retries with increasing pauses, which ends at a deadline.
+/// A series of retries with increasing pauses until a deadline.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,
@@ -118,8 +118,8 @@ impl LockFile {
                     self.committed = true;
                     return Ok(());
                 }
-                // Try again, because another program may be creating a branch in the directory or
-                // removing the directory.
+                // Try again, because another program may be creating a branch in this directory or
+                // removing this directory.
                 Err(error) if self.target.is_dir() => {
                     remove_empty_dirs(&self.target);
                     if self.target.is_dir() && !backoff.wait() {

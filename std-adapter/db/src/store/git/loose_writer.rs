@@ -52,7 +52,7 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects, and syncs all of the objects and `files`. Existing objects are
+    /// Writes all missing objects and then syncs both the objects and `files`. Existing objects are
     /// synced too, because the program that wrote them may not have synced them.
     pub(super) fn write(
         &self,
@@ -141,8 +141,8 @@ impl LooseWriter {
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. Uses a number as the name of the file, because
-    /// names derived from hashes would spread the files over 256 directories.
+    /// Writes an object to the staging directory. The name of the file is a number, because names
+    /// derived from hashes would spread the files over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -183,8 +183,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // Ignore an error, because the directory may never have been created, and `git gc` later
-        // removes any files that remain.
+        // Ignore errors. The directory may never have been created, and `git gc` later removes any
+        // remaining files.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -197,7 +197,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Removes the staging directories that were left behind by killed servers.
+/// Removes the staging directories that killed servers have left behind.
 pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     for entry in fs::read_dir(objects)? {
         let entry = entry?;

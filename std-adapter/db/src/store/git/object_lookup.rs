@@ -62,7 +62,7 @@ pub(super) fn retry_while_repacking<T>(
     lookup(&gix::odb::at(objects, Sha1).map_err(failed)?)
 }
 
-/// Returns the paths of all pack indices, including the pack indices of alternates.
+/// Returns the paths of all pack indices, including those in alternates.
 fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut packs = BTreeSet::new();
     for store in object_dirs(&gix::odb::at(objects, Sha1)?, objects)? {
@@ -82,7 +82,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the path `objects` and the object directories of its alternates.
+/// Returns the path `objects` and the paths of the alternate object directories.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());

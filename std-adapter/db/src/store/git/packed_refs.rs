@@ -1,5 +1,5 @@
-//! Reads and writes the `packed-refs` file. The file can contain many refs, and is rewritten for
-//! every change.
+//! Reads and writes the `packed-refs` file. The file can contain many refs and is completely
+//! rewritten for every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -23,8 +23,8 @@ pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
     /// The file, which is kept open so that its inode number is not reused for another file. The
-    /// modification time is not enough to distinguish the files, because two files can be written
-    /// within one tick of the clock.
+    /// modification time alone does not identify a file, because two files can be written within
+    /// one tick of the clock.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
@@ -90,7 +90,7 @@ impl<'p> PackedRefsLock<'p> {
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes and sets refs atomically. Does not write the file if no ref changes.
+    /// Removes and sets refs atomically. Does not rewrite the file if no ref changes.
     pub(super) fn change(
         &self,
         remove: &BTreeSet<&[u8]>,

@@ -79,7 +79,7 @@ impl Quarantine {
         fs::write(self.dir.join("config"), config)?;
         let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(self.dir.join("objects/info/alternates"), alternates)?;
-        // Copy the list of shallow commits, so that `git` does not look for the missing parents of
+        // Copy the list of shallow commits. Otherwise, `git` would look for the missing parents of
         // these commits.
         match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -38,9 +38,9 @@ impl Refs<'_> {
     /// Applies either all of the updates or none of them. Returns `false` if a branch is not at its
     /// expected commit.
     ///
-    /// The function `write` must store the objects and sync the files that are passed to it. The
-    /// files are the lock files, which contain the new values of the refs. If a branch is not at
-    /// its expected commit, `write` is not called.
+    /// The function `write` must store the objects and sync the files that it receives. These files
+    /// are the lock files with the new values of the refs. If a branch is not at its expected
+    /// commit, `write` is not called.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -95,8 +95,8 @@ impl Refs<'_> {
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // Removing a symbolic branch does not affect its target. All other updates of a symbolic
-        // branch change its target.
+        // Removing a symbolic branch does not affect its target. Any other update to a symbolic
+        // branch changes the target.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Refs<'_> {
         let now = match self.target(&name)? {
             RefTarget::Object(id) => Some(id),
             RefTarget::Missing => None,
-            // Another program has replaced the ref with a symbolic ref since the ref was resolved.
+            // Another program replaced the ref with a symbolic ref after the ref had been resolved.
             RefTarget::Symbolic(_) if to.is_some() => return Ok(None),
             RefTarget::Symbolic(_) => self.resolve(&name)?.1,
         };
@@ -159,8 +159,8 @@ impl Refs<'_> {
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
         // Pack the branch and remove its loose file, so that the branch can be renamed with a
-        // single change to `packed-refs`. The loose file must also be removed because the new name
-        // may require a directory at the same path.
+        // single change to `packed-refs`. Another reason to remove the loose file is that the new
+        // name may require a directory at its path.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -302,7 +302,7 @@ impl Refs<'_> {
     }
 }
 
-/// Updates work trees and then calls `update_refs`. Reverts the updates of the work trees if either
+/// Updates work trees and then calls `update_refs`. Reverts the updates to the work trees if either
 /// step fails.
 fn with_work_trees(
     updates: &[WorkTreeUpdate],

@@ -62,7 +62,7 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
 }
 
 impl Refs<'_> {
-    /// Adds an entry to the reflog of `name`, which is about to change.
+    /// Adds an entry to the reflog of the ref `name`, which is about to change.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -131,8 +131,8 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // The path of the reflog is a directory that contains only empty directories,
-                    // which removed branches have left behind.
+                    // The path of the reflog is a directory that contains only empty directories.
+                    // Such directories are left behind when branches are removed.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

@@ -14,7 +14,7 @@ use crate::{BranchName, Error, Id, Result};
 const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
-    /// Returns a variant of the name `remote` for which the ref of `branch` does not conflict with
+    /// Returns a variant of the name `remote` such that the ref for `branch` does not conflict with
     /// any existing ref. Appends `+` to the name until there is no conflict. For example, the ref
     /// of a branch `a/b` conflicts with the ref of a branch `a` that was fetched earlier.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
@@ -46,8 +46,8 @@ impl Refs<'_> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of remotes that were left behind by killed servers. The name of such a
-    /// remote has the form `datakit-PID-NUMBER`.
+    /// Removes the refs of remotes that killed servers have left behind. The name of such a remote
+    /// has the form `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -59,8 +59,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of each remote if `matches` returns `true` for the name of the remote. The
-    /// refs need not be locked, because no other program updates them.
+    /// Removes the refs of every remote whose name is accepted by `matches`. The refs need not be
+    /// locked, because no other program updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

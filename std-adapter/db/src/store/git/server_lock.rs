@@ -1,5 +1,5 @@
-//! Gives a server exclusive use of a repository and removes lock files left behind by a killed
-//! server.
+//! Gives a server exclusive use of a repository and removes lock files that a killed server has
+//! left behind.
 //!
 //! A branch is locked while the file `BRANCH.lock` exists. If a server is killed or the power
 //! fails, the lock file remains and prevents all later changes to the branch. A lock file does not

@@ -1,4 +1,4 @@
-//! Watches for changes to branches that other programs make.
+//! Watches for changes that other programs make to branches.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::store::{RefChanges, WatchGuard};
 /// branch causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// The minimum time between two polls. A poll detects changes that the system did not report.
+/// The minimum time between two polls. A poll detects changes that the system has not reported.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between two polls of all branches, if the system reports changes to files.
+/// The time between two polls of all branches if the system reports changes to files.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The watcher spends at most 1/`POLL_SHARE` of the time polling, so polls are less frequent if
@@ -98,7 +98,7 @@ impl RefPaths {
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
             Ok(name) => Some(RefChanges::Named([name].into())),
-            // Ignore lock files, because a change of the branch itself causes a separate event.
+            // Ignore lock files, because a change to the branch itself causes a separate event.
             Err(_) if name.ends_with(b".lock") => None,
             Err(_) => Some(RefChanges::Any),
         }

@@ -113,7 +113,7 @@ impl Refs<'_> {
         chain
     }
 
-    /// Returns the updates to make in work trees when a branch is updated.
+    /// Returns the work tree updates that an update of a branch requires.
     ///
     /// # Errors
     /// Returns [`Error::Refused`] if a work tree does not allow the branch to be updated.
@@ -222,13 +222,13 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates the index and the files of the work tree. If an error is returned, neither has
-    /// changed.
+    /// Updates the index and the files of the work tree. If an error is returned, neither the index
+    /// nor the files have changed.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
 
-    /// Reverts [`apply`](WorkTreeUpdate::apply) after an update of the branch has failed.
+    /// Reverts [`apply`](WorkTreeUpdate::apply) after the branch could not be updated.
     pub(super) fn revert(&self) {
         if let Err(error) = self.read_tree(self.to, self.from) {
             let (dir, to) = (self.dir.display(), self.to);
@@ -269,8 +269,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error. The reason comes first, because a long message is truncated before it is
-    /// sent to the client.
+    /// Returns an error. The reason comes first, because the end of a long message is cut off
+    /// before the message is sent to the client.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");
@@ -284,8 +284,8 @@ pub(super) fn isolated_git(owner: Option<(u32, u32)>) -> Command {
     let mut git = subprocess::git();
     git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     if let Some((user, group)) = owner {
-        // Filters that are configured in the repository must never run as root or with the settings
-        // of root.
+        // Filters that are configured in the repository must never run as root or with root's
+        // settings.
         git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     }
     git

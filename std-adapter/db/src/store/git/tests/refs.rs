@@ -224,9 +224,9 @@ fn updates_succeed_while_git_removes_empty_directories() {
                 scope.spawn(move || {
                     for number in 0..100 {
                         let branch = format!("deep/{worker}/down");
-                        // Use new commits in every iteration. If a commit were reused, `git
-                        // pack-refs` could remove a loose file that was written after the branch
-                        // had been packed, because the file would contain the packed commit.
+                        // Use new commits in every iteration. When `git pack-refs` has packed a
+                        // branch, it removes the loose file if the file contains the packed commit.
+                        // If a commit were reused, `git pack-refs` could remove a newer loose file.
                         let [a, b] = ["a", "b"]
                             .map(|side| write_commit(store, &format!("{worker} {number} {side}")));
                         assert!(set_branch(store, &branch, None, Some(a)), "{number}");

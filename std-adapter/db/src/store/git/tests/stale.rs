@@ -1,5 +1,5 @@
-//! Tests that modify packs, alternates, refs and the list of shallow commits while a store has the
-//! repository open.
+//! Tests for changes to packs, alternates, refs and the list of shallow commits while a store has
+//! the repository open.
 
 use super::*;
 
@@ -72,8 +72,8 @@ fn objects_of_a_removed_alternate_do_not_exist() {
         }
         assert!(!store.exists(id).unwrap());
         fs::write(&alternates, format!("{}\n", other.0.join(".git/objects").display())).unwrap();
-        // Set old modification times, so that the change can be detected only in the list of
-        // alternates itself.
+        // Set old modification times, so that the change can be detected only by reading the list
+        // of alternates.
         for path in [alternates.clone(), store.dir().join("objects/pack")] {
             set_modified(&path, old);
         }

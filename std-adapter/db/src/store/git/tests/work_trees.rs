@@ -1,4 +1,4 @@
-//! Tests for updates of branches that are checked out in work trees.
+//! Tests for updating branches that are checked out in work trees.
 
 use std::fs;
 use std::path::PathBuf;
