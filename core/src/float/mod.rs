@@ -1,8 +1,8 @@
-//! Conversion of floating-point numbers to text and back, exact and small. The conversions in the
-//! Rust core library are faster, but take 26 KiB more flash.
+//! Converts floating-point numbers to text and back exactly. The conversions in the Rust core
+//! library are faster but take up 26 KiB more flash.
 //!
 //! Both directions multiply an integer by a power of ten with [`scale`](scale::scale), which
-//! computes in integers of 896 bits.
+//! computes with 896-bit integers.
 
 mod parse;
 mod print;
@@ -16,12 +16,12 @@ pub use print::Float;
 pub(crate) use parse::scan;
 pub(crate) use print::write_scaled;
 
-/// A binary format of floating-point numbers.
+/// A binary floating-point format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Format {
     /// The number of bits of the significand, including the bit that is not stored.
     precision: u32,
-    /// The exponent of the smallest number above zero, which is a power of two.
+    /// The base-2 exponent of the smallest positive number, which is a power of two.
     min_exponent: i32,
     /// The bits that represent infinity. Larger values represent NaN.
     infinity: u64,

@@ -1,10 +1,11 @@
-//! Text to number.
+//! Converts text to floating-point numbers.
 
 use super::scale::{POWERS, Scaled, scale};
 use super::{F32, F64, Format};
 
-/// The number of significant digits that are read. Further digits only break ties: a number that
-/// equals a tie in all of these digits is rounded up if a further digit is not zero.
+/// The maximum number of significant digits that the parser keeps. Later digits only break ties: if
+/// the kept digits are exactly halfway between two floats, a later nonzero digit rounds the number
+/// up.
 const MAX_DIGITS: u32 = 38;
 
 /// A decimal number, `digits` * 10^`exponent`.
@@ -14,15 +15,15 @@ pub(crate) struct Scanned {
     /// At most [`MAX_DIGITS`] digits.
     pub(crate) digits: u128,
     pub(crate) exponent: i32,
-    /// Whether there were more digits that are not zero.
+    /// Whether any digit that was not kept is nonzero.
     pub(crate) truncated: bool,
 }
 
-/// Parses a decimal number such as `-1.5e3`, correctly rounded, ties to even. The digits after the
-/// 38th significant digit only break ties.
+/// Parses a decimal number such as `-1.5e3` and returns the nearest float. Ties round to even. The
+/// digits after the 38th significant digit only break ties.
 ///
-/// Returns `None` if `text` is not a decimal number, or if the number is not finite in this type.
-/// For that reason, `inf` and `NaN` are refused.
+/// Returns `None` if `text` is not a decimal number, or if the number rounds to infinity. `inf` and
+/// `NaN` are not accepted.
 ///
 /// ```
 /// use datakit_core::parse_f32;
@@ -35,7 +36,7 @@ pub fn parse_f32(text: &[u8]) -> Option<f32> {
     parse(text, &F32).map(|bits| f32::from_bits(bits as u32 | (is_negative(text) as u32) << 31))
 }
 
-/// Parses a decimal number such as `-1.5e3`, correctly rounded, like [`parse_f32`].
+/// Parses a decimal number such as `-1.5e3` and returns the nearest float, like [`parse_f32`].
 #[must_use]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     parse(text, &F64).map(|bits| f64::from_bits(bits | (is_negative(text) as u64) << 63))
@@ -54,24 +55,25 @@ fn parse(text: &[u8], format: &Format) -> Option<u64> {
     if scanned.digits == 0 {
         return Some(0);
     }
-    // Beyond these powers, every number of 38 digits is zero or infinity in every format.
+    // Beyond these powers, every integer of at most 38 digits rounds to zero or infinity in both
+    // formats.
     let mut scaled = scale(scanned.digits, scanned.exponent.clamp(POWERS.0, POWERS.1));
     scaled.exact &= !scanned.truncated;
     Some(round(&scaled, format)).filter(|bits| *bits < format.infinity)
 }
 
-/// Returns the bits of the nearest number in `format`, which may be infinity.
+/// Rounds to the nearest number in `format`, which may be infinity, and returns its bits.
 fn round(scaled: &Scaled, format: &Format) -> u64 {
-    // The exponent of the last bit that the format has room for.
+    // The exponent of the least significant bit that the format can store.
     let last = (scaled.exponent + 64 - format.precision.cast_signed()).max(format.min_exponent);
-    // At least 64 - precision, so there is a first dropped bit.
+    // At least 64 - `precision` bits are dropped, so there is always a first dropped bit.
     let dropped = (last - scaled.exponent).unsigned_abs();
     let first_dropped = scaled.mantissa.checked_shr(dropped - 1).unwrap_or(0);
     let kept = first_dropped >> 1;
     let exact = scaled.exact && scaled.mantissa.trailing_zeros() >= dropped - 1;
     let up = first_dropped & 1 == 1 && (!exact || kept & 1 == 1);
-    // The leading bit of `kept` increments the exponent, which makes the number normal. A carry of
-    // the rounding does so too.
+    // The leading bit of `kept` increments the exponent, which makes the number normal. A carry
+    // from rounding also increments the exponent.
     let exponent = u64::from((last - format.min_exponent).unsigned_abs());
     ((exponent << (format.precision - 1)) + kept + u64::from(up)).min(format.infinity)
 }

@@ -1,4 +1,4 @@
-//! Number to text.
+//! Converts floating-point numbers to text.
 
 use core::fmt::{self, Write};
 
@@ -6,11 +6,11 @@ use super::scale::{Scaled, scale};
 use super::{F32, F64, Format};
 use crate::Decimal;
 
-/// A floating-point number that is displayed with as few digits as distinguish it from its
+/// A floating-point number that is displayed with the fewest digits that distinguish it from its
 /// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) read the same
-/// number back. Numbers below 0.0001 and from 10^16 are displayed with an exponent. Formatting
-/// options such as width, sign and precision are ignored. This type takes up much less flash than
-/// the `Display` implementations of `f32` and `f64`.
+/// number back. An exponent is displayed if the absolute value is at least 10^16, or less than
+/// 0.0001 but not zero. Formatting options such as width, sign and precision are ignored. This type
+/// takes up much less flash than the `Display` implementations of `f32` and `f64`.
 ///
 /// ```
 /// use datakit_core::Float;
@@ -68,7 +68,7 @@ impl fmt::Display for Float {
 }
 
 /// Writes `digits` * 10^`exponent` without an exponent. Recurses once per digit, so the exponent
-/// must be small. A product that does not fit into 64 bits is written as the largest such number.
+/// must be small. If the product does not fit into 64 bits, writes [`u64::MAX`] instead.
 pub(crate) fn write_scaled(
     mut digits: u64,
     mut exponent: i32,
@@ -91,8 +91,8 @@ pub(crate) fn write_scaled(
     out.write_char(char::from(b'0' + digit as u8))
 }
 
-/// Returns the decimal number `(digits, exponent)` that has the fewest digits of all that are
-/// rounded to the number with these bits. If there are several, returns the nearest.
+/// Returns the shortest decimal number that rounds to the float with these bits, as a pair of
+/// `digits` and `exponent`. If several are equally short, returns the nearest of them.
 fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     let stored = format.precision - 1;
     let (field, fraction) = (bits >> stored, bits & ((1 << stored) - 1));
@@ -100,20 +100,21 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
         return (0, 0);
     }
     let significand = if field == 0 { fraction } else { fraction | 1 << stored };
-    // The field of a finite number has at most 11 bits.
+    // The exponent field has at most 11 bits, so the cast does not truncate it.
     let exponent = format.min_exponent + field.saturating_sub(1) as i32;
-    // The neighbour below the least significand of an exponent is at half the distance.
+    // If the significand is the smallest one for its exponent, the lower neighbour is only half as
+    // far away as the upper neighbour.
     let below = if fraction == 0 && field > 1 { 1 } else { 2 };
 
-    // The greatest power of ten that is not above 2^top is about 10^(top * log10(2)). The factor is
-    // log10(2) * 2^20. Keep 18 digits, which is enough to tell the numbers of both formats apart.
+    // The greatest power of ten that does not exceed 2^top is about 10^(top * log10(2)). The factor
+    // is log10(2) * 2^20. Keep 18 digits to distinguish any two numbers in either format.
     let top = exponent + 63 - significand.leading_zeros().cast_signed();
     let power = ((top * 315_653) >> 20) - 17;
     let in_decimal = |quarters: u64| floor(&scale(quarters.into(), -power), exponent - 2);
     let (low, low_exact) = in_decimal(4 * significand - below);
     let (middle, _) = in_decimal(4 * significand);
     let (mut high, high_exact) = in_decimal(4 * significand + 2);
-    // A tie is rounded to even, so the ends of the interval belong to an even significand.
+    // Ties round to even, so the interval includes its endpoints only if the significand is even.
     let inclusive = significand.is_multiple_of(2);
     if high_exact && !inclusive {
         high -= 1;
@@ -122,7 +123,7 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     (digits, power + removed)
 }
 
-/// Returns `scaled` * 2^`exponent` rounded down to an integer, and whether nothing was rounded off.
+/// Returns `scaled` * 2^`exponent` rounded down to an integer, and whether the result is exact.
 fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
     // The integer has 57 to 62 bits, so some bits are dropped, but fewer than eight.
     let dropped = (scaled.exponent + exponent).unsigned_abs();
@@ -130,9 +131,10 @@ fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
     (integer, scaled.exact && scaled.mantissa.trailing_zeros() >= dropped)
 }
 
-/// Drops as many digits of `middle` as possible, such that the rounded rest is between `low` and
-/// `high`. Returns the rest and the number of digits dropped. `high` is allowed, and `low` is
-/// allowed if `low_zeros` is set, which means that only zeros follow its digits.
+/// Drops as many trailing digits of `middle` as possible while the rounded result stays between
+/// `low` and `high`. Returns the result and the number of dropped digits. The result may equal
+/// `high`. The result may equal `low` only if `low_zeros` is set, which means that only zeros
+/// follow the digits of `low`.
 ///
 /// The method is described in "Ryu: fast float-to-string conversion" by Ulf Adams, section 3.
 fn drop_digits(mut low: u64, mut low_zeros: bool, mut middle: u64, mut high: u64) -> (u64, i32) {

@@ -1,14 +1,14 @@
 //! Exact multiplication of an integer by a power of ten.
 
-/// The size of [`Big`] in words of 32 bits. The longest integers have 849 bits: the product of
-/// 5^341 and the 56 bits from [`print`](super::print), or of 5^310 and 127 bits that were parsed,
-/// each shifted by one bit.
+/// The size of [`Big`] in words of 32 bits. The longest integers have 849 bits. They are products
+/// of 5^341 and a 56-bit integer from [`print`](super::print), or of 5^310 and a 127-bit integer
+/// from [`parse`](super::parse), shifted by one bit.
 const WORDS: usize = 28;
 
-/// An integer whose least significant word comes first.
+/// An integer stored as 32-bit words, least significant word first.
 type Big = [u32; WORDS];
 
-/// The largest and the smallest exponent of ten that [`scale`] accepts.
+/// The smallest and the largest power of ten that [`scale`] accepts for every integer.
 pub(super) const POWERS: (i32, i32) = (-363, 310);
 
 /// The number `mantissa` * 2^`exponent`, rounded down to 64 significant bits.
@@ -16,7 +16,7 @@ pub(super) struct Scaled {
     /// The most significant bit is set, unless the number is zero.
     pub(super) mantissa: u64,
     pub(super) exponent: i32,
-    /// Whether nothing was rounded off.
+    /// Whether the number is exact rather than rounded down.
     pub(super) exact: bool,
 }
 
@@ -38,12 +38,12 @@ pub(super) fn scale(mut integer: u128, power: i32) -> Scaled {
     raise(&mut divisor, 2, 31, long.saturating_sub(short));
     let mut exponent = power + long.cast_signed() - short.cast_signed();
 
-    // One more word, because a dividend that is not less than the divisor is doubled.
+    // Use one more word, because doubling can make the dividend one bit longer than the divisor.
     let used = long.max(short) as usize / 32 + 2;
     let dividend = dividend.get_mut(..used).unwrap_or_default();
     let divisor = divisor.get(..used).unwrap_or_default();
-    // Divide bit by bit. The quotient is between 1/2 and 2, so the first or the second bit is set,
-    // and the dividend stays less than twice the divisor.
+    // Divide bit by bit. The quotient is between 1/2 and 2, so one of its first two bits is set.
+    // The dividend stays less than twice the divisor.
     let mut mantissa = 0;
     for _ in 0..=u64::BITS {
         mantissa = mantissa << 1 | u64::from(reduce(dividend, divisor));
@@ -76,9 +76,11 @@ fn multiply(big: &mut [u32], factor: u32, mut carry: u64) {
     }
 }
 
-/// Subtracts `other` from `big` unless `big` is less. Returns whether it subtracted.
+/// Subtracts `other` from `big` and returns `true`, or returns `false` if `big` is less than
+/// `other`.
 fn reduce(big: &mut [u32], other: &[u32]) -> bool {
-    // Subtracting is adding the complement and 1. The last carry is clear if `big` was less.
+    // Subtract by adding the complement and 1. There is no final carry if `big` is less than
+    // `other`.
     let enough = add(big, other, u32::MAX);
     if !enough {
         add(big, other, 0);
@@ -86,8 +88,8 @@ fn reduce(big: &mut [u32], other: &[u32]) -> bool {
     enough
 }
 
-/// Adds `other`, each word of which is first combined with `flip` by exclusive or. Starts with a
-/// carry if `flip` is not zero. Returns the last carry.
+/// Adds `other` to `big`, after an exclusive or of each word of `other` with `flip`. Starts with a
+/// carry if `flip` is odd. Returns the final carry.
 fn add(big: &mut [u32], other: &[u32], flip: u32) -> bool {
     let mut sum = u64::from(flip & 1);
     for (word, other) in big.iter_mut().zip(other) {
@@ -99,7 +101,7 @@ fn add(big: &mut [u32], other: &[u32], flip: u32) -> bool {
     sum != 0
 }
 
-/// Returns the number of bits without leading zeros.
+/// Returns the length of `big` in bits, without leading zeros.
 fn bits(big: &[u32]) -> u32 {
     let (mut bits, mut end) = (0, 0);
     for word in big {

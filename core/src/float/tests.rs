@@ -1,4 +1,4 @@
-//! Comparisons with the conversions of the Rust core library.
+//! Tests that compare the conversions with those in the Rust core library.
 
 use std::format;
 use std::string::{String, ToString};
@@ -22,14 +22,14 @@ impl Random {
     }
 }
 
-/// Returns the text that the core library displays, which has an exponent for the same numbers.
+/// Returns the core library's `Debug` text, which has an exponent for the same numbers as `Float`.
 fn expected<T: std::fmt::Debug + std::fmt::LowerExp>(number: T) -> String {
     // `Debug` adds `.0` to whole numbers.
     let text = format!("{number:?}");
     text.strip_suffix(".0").unwrap_or(&text).to_string()
 }
 
-/// Checks that the number is displayed as in the core library and that its text is parsed to the
+/// Checks that the number is displayed as in the core library and that parsing the text returns the
 /// same bits.
 fn check_f32(bits: u32) {
     let number = f32::from_bits(bits);
@@ -47,8 +47,8 @@ fn check_f64(bits: u64) {
     assert_eq!(parsed, number.is_finite().then_some(bits), "{text}");
 }
 
-/// Checks that a text is parsed to the same bits as by the core library. A number that the core
-/// library parses as infinity or NaN must be refused.
+/// Checks that parsing the text returns the same bits as in the core library. A number that the
+/// core library parses as infinity or NaN must be refused.
 fn check_text(text: &str) {
     let bytes = text.as_bytes();
     let single = text.parse().ok().filter(|number: &f32| number.is_finite());
@@ -57,7 +57,7 @@ fn check_text(text: &str) {
     assert_eq!(parse_f64(bytes).map(f64::to_bits), double.map(f64::to_bits), "{text}");
 }
 
-/// Checks `count` random `f32`, `count` random texts, and a tenth as many random `f64`.
+/// Checks `count` random `f32` values and texts, and a tenth as many random `f64` values and texts.
 fn check_random(seed: u64, count: u32) {
     let mut random = Random(seed);
     for round in 0..count {
@@ -82,16 +82,18 @@ fn check_random(seed: u64, count: u32) {
     }
 }
 
-/// Checks the exact middle between a number and the next one, and the decimal numbers next to it.
+/// Checks the exact midpoint between a number and its successor, and the decimal numbers just above
+/// and below the midpoint.
 fn check_tie(bits: u32) {
-    // A middle of two f32 is an f64, whose exact digits the core library displays.
+    // The midpoint of two adjacent `f32` values is an `f64`, and the core library displays its
+    // exact digits.
     let (low, high) = (f32::from_bits(bits), f32::from_bits(bits + 1));
     let middle = f64::from(low) + (f64::from(high) - f64::from(low)) / 2.0;
     let exact = format!("{middle:.160}");
     for end in ["", "1"] {
         check_f32_text(&format!("{exact}{end}"));
     }
-    // All digits up to the last one that is not zero, minus one unit of the last place.
+    // Remove the trailing zeros and decrement the last digit.
     let mut below: Vec<u8> = exact.trim_end_matches('0').into();
     if let Some(last) = below.last_mut().filter(|last| last.is_ascii_digit()) {
         *last -= 1;
@@ -99,7 +101,7 @@ fn check_tie(bits: u32) {
     }
 }
 
-/// Checks a text that may have more significant digits than are read.
+/// Checks a text that may have more significant digits than the parser keeps.
 fn check_f32_text(text: &str) {
     let digits = text.trim_start_matches(['0', '.']).len();
     let (ours, theirs) = (parse_f32(text.as_bytes()).unwrap(), text.parse::<f32>().unwrap());
@@ -150,7 +152,7 @@ fn ties_are_rounded_to_even() {
     }
     let mut random = Random(3);
     for _ in 0..2000 {
-        // From 2^-20 to 2^30, where a tie has at most 38 significant digits.
+        // Between 2^-20 and 2^30, a midpoint has at most 38 significant digits.
         check_tie((107 << 23) + random.below(50 << 23) as u32);
     }
     for text in [
