@@ -100,9 +100,9 @@ impl<const N: usize> File for Bytes<N> {
 /// functions always transfer the entire content. The content can be, for example, a setting in
 /// flash, a register or a row in a store.
 ///
-/// Between calls, the file stores nothing except a value that is still being written in pieces. The
-/// [module documentation](super) describes when such a value is complete. A value is also complete
-/// when the open file's buffer is full.
+/// Between calls, the file stores only a value that is still being written in pieces. The [module
+/// documentation](super) describes when such a value is complete. A value is also complete when the
+/// open file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then
 /// creates the value.
@@ -152,7 +152,7 @@ where
 
     fn open(&self, _: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         match mode.truncate.then(|| self.truncate(0)) {
-            // Even a read-only value can be opened with `O_TRUNC`.
+            // Opening a read-only value with `O_TRUNC` succeeds and changes nothing.
             None | Some(Err(Error::ReadOnlyFile)) => Ok(()),
             Some(done) => done,
         }

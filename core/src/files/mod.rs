@@ -14,7 +14,7 @@
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
 //!
-//! These types can be the value of a parameter:
+//! The value of a parameter can have one of these types:
 //!
 //! | type | a read returns, for example | a write also accepts |
 //! |---|---|---|

@@ -92,7 +92,7 @@ impl<T: Clone + Default> Value<T> {
     pub(super) fn get_with_version(&self) -> (T, u32) {
         self.inner.lock(|(cell, version)| {
             // Take the value out of the cell, clone it and put it back, all within the critical
-            // section. A `RefCell` would allow cloning in place but takes 4 bytes more than a
+            // section. A `RefCell` would allow cloning in place but is 4 bytes larger than a
             // `Cell`.
             let value = cell.take();
             let copy = value.clone();
@@ -138,8 +138,8 @@ pub struct Param<T: ParamType + 'static> {
 }
 
 /// Checks that a parameter takes up at most 12 bytes of RAM, and at most 64 bytes of flash
-/// excluding its strings. A nonzero initial value also takes up flash, from which it is copied to
-/// RAM at startup.
+/// excluding its strings. A nonzero initial value is stored in flash as well and is copied to RAM
+/// at startup.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(

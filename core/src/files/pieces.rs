@@ -3,10 +3,10 @@
 //! Output buffering in the client or a small iounit can split a value at any position. For example,
 //! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
 //! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
-//! also complete when a write does not start where the previous write ended, for example at offset
-//! 0. A value that cannot be the beginning of a longer value is complete immediately. A complete
-//! value is set as a whole, and the request that completed the value returns any error. If the
-//! connection is lost, the pending value is not set.
+//! also complete when a write starts at any offset other than the end of the previous write. A value
+//! that cannot be the beginning of a longer value is complete immediately. A complete value is set
+//! as a whole, and the request that completed the value returns any error. If the connection is
+//! lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 

@@ -149,8 +149,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push can fail if `N` is 0. Readers then receive nothing but the number of values
-            // that they have lost.
+            // The push fails only if `N` is 0. In that case, readers receive only the number of
+            // lost values.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest

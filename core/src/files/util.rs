@@ -5,9 +5,9 @@ use core::fmt::{self, Write};
 
 use crate::vfs::{Error, FileStat, Result, Text, check_offset, check_write_offset};
 
-/// Copies `old` to `new` and then overwrites the copy with `data`, starting at `offset`. A gap
-/// before `data` is filled with zeros, and bytes after `data` are kept, so a write never shortens
-/// the content.
+/// Copies `old` to `new` and then writes `data` over the copy, starting at `offset`. A gap before
+/// `data` is filled with zeros, and bytes after `data` are kept, so a write never shortens the
+/// content.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2` if `offset` is negative

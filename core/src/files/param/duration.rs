@@ -49,7 +49,7 @@ duration! {
     Micros u64 -6 "1.5 s, 250 ms or 10 us"
 }
 
-/// The units as pairs of factor and power of ten, in seconds.
+/// The units. Each unit is `factor` * 10^`power` seconds, stored as `(name, factor, power)`.
 const UNITS: [(&str, u64, i32); 5] =
     [("s", 1, 0), ("ms", 1, -3), ("us", 1, -6), ("min", 60, 0), ("h", 3600, 0)];
 
@@ -66,7 +66,8 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     if number.negative || number.truncated {
         return None;
     }
-    // Each loop ends after at most 20 rounds, because the value overflows or has no zeros left.
+    // Each loop stops after at most 20 iterations, when the value overflows or has no trailing
+    // zeros left.
     let mut shift = number.exponent.saturating_add(unit_power - power);
     while shift > 0 {
         value = value.checked_mul(10)?;
@@ -82,8 +83,8 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     Some(value)
 }
 
-/// Writes a multiple of 10^`power` seconds in the largest of the units s, ms and us in which it is
-/// at least 1.
+/// Writes the duration of `value` * 10^`power` seconds. The unit is s, ms or us, whichever is the
+/// largest unit that is not longer than the duration. Zero is written in seconds.
 fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     let (unit, unit_power) = match value {
         0 => ("s", power),

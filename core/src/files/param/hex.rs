@@ -33,13 +33,13 @@ impl<const N: usize> ParamType for Vec<u8, N> {
     }
 }
 
-/// Parses two hexadecimal digits per byte into `bytes` and returns the number of bytes. Returns
-/// `None` if `text` has an invalid character or more bytes than there is room for.
+/// Parses two hexadecimal digits per byte into `bytes` and returns the number of bytes written.
+/// Returns `None` if `text` contains an invalid character or does not fit into `bytes`.
 pub(super) fn parse_pairs(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let (mut rest, mut count) = (text, 0);
     while let [high, low, tail @ ..] = rest {
         let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        // Two digits make at most 255, so the cast does not truncate.
+        // The value of two digits is at most 255, so the cast does not truncate it.
         *bytes.get_mut(count)? = (digit(high)? << 4 | digit(low)?) as u8;
         count += 1;
         rest = match tail {

@@ -56,7 +56,8 @@ impl ParamType for Ipv4 {
     }
 }
 
-/// Parses a number without leading zeros, which some programs take for octal.
+/// Parses a decimal number. Refuses leading zeros, because some programs interpret numbers with
+/// leading zeros as octal.
 fn parse_octet(text: &[u8]) -> Option<u8> {
     match text {
         [] | [b'0', _, ..] => None,

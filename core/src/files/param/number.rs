@@ -8,19 +8,19 @@ use core::fmt;
 use super::{Number, ParamType};
 use crate::{Decimal, Float, parse_f32, parse_f64};
 
-/// Returns an integer that is ordered like the number.
+/// Returns the integer unchanged, because integers can be compared directly.
 macro_rules! integer {
     ($number:expr) => {
         $number
     };
 }
 
-/// Returns an integer that is ordered like the number, because comparing floats takes more flash on
-/// a processor without a floating-point unit.
+/// Converts a float to an integer that sorts in the same order. Comparing integers takes less flash
+/// than comparing floats on a processor without a floating-point unit.
 macro_rules! float32 {
     ($number:expr) => {
         match $number.to_bits().cast_signed() {
-            // A float stores its sign and its magnitude.
+            // Convert the sign and magnitude of a negative float to two's complement.
             bits if bits < 0 => i32::MIN.wrapping_sub(bits),
             bits => bits,
         }
@@ -79,8 +79,8 @@ number! {
     f64 "a number" parse_f64 float64 Float
 }
 
-/// Writes a description such as `a number from 0 to 10`. Not part of the macro, so it is compiled
-/// once for all integers.
+/// Writes a description such as `a number from 0 to 10`. This function is not part of the macro,
+/// because the macro would repeat the code for every type.
 fn allowed(
     what: &str,
     low: impl fmt::Display,
@@ -94,7 +94,7 @@ fn allowed(
 /// Returns whether `text` contains only characters that can occur in a number or an address. A
 /// coarse check is sufficient, because numbers are short and rarely split across writes.
 pub(super) fn is_numeric(text: &[u8]) -> bool {
-    // The bit that distinguishes small letters is set, which turns `_` into 0x7f.
+    // `| 0x20` converts letters to lower case and `_` to 0x7f.
     text.iter().all(|byte| matches!(byte | 0x20, b' '..=b':' | b'a'..=b'f' | b'x' | 0x7f))
 }
 
@@ -111,8 +111,8 @@ fn signed(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Parses digits, which may follow a prefix that selects the base. Underscores after the first
-/// digit are ignored, as in a Rust literal.
+/// Parses digits, optionally preceded by a prefix that selects the base. Underscores after the
+/// first digit are ignored, as in a Rust literal.
 fn magnitude(text: &[u8]) -> Option<u64> {
     let (base, digits) = match text {
         [b'0', b'x', digits @ ..] => (16, digits),

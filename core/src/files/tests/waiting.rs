@@ -1,5 +1,5 @@
-//! Tests that tasks waiting for values and streams sleep until an event occurs, regardless of the
-//! number of tasks.
+//! Tests for tasks that wait for values and streams. Any number of tasks must sleep until an event
+//! occurs.
 
 use core::future::Future;
 use core::pin::Pin;
