@@ -189,8 +189,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 return Err(Error::Invalid);
             }
         }
-        // The mode of a file in an immutable tree has only the directory bit and nine permission
-        // bits.
+        // In an immutable tree, a mode consists of the directory bit and nine permission bits.
         if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
@@ -267,9 +266,8 @@ struct Owners {
     gid: heapless::String<10>,
 }
 
-/// Returns an owner's name: the user number in decimal, which is written to `room`, or `root` for
-/// user
-/// 0. Root owns every file in an immutable tree.
+/// Returns the name of a file's owner. User 0, who owns every file in an immutable tree, is called
+/// `root`. The name of any other user is the user number in decimal, which is written to `room`.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");

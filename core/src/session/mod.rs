@@ -214,8 +214,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns whether a fid was released while its reads may have been pending, and resets the
-    /// flag. Pending reads of a released fid fail when they are polled again.
+    /// Returns whether a fid that may have had pending reads has been released since the last call
+    /// of this method. Pending reads of a released fid fail when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

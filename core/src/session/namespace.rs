@@ -221,7 +221,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(found)
     }
 
-    /// Opens a new file or directory, then makes the fid refer to it. Other kinds of new files are
+    /// Opens a new file or directory, then makes the fid refer to it. New files of other kinds are
     /// not opened.
     pub(super) async fn open_created(
         &self,

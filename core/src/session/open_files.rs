@@ -137,8 +137,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let n = if dir {
             V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
-            // A blocked read fails when its fid is clunked or removed, or is made to refer to
-            // another file by a walk.
+            // A blocked read fails when its fid is clunked or removed, or when a walk makes the fid
+            // refer to another file.
             let still_open = || {
                 self.update_fid(fid, serial, |fid| fid.state.mark_waited())
                     .ok_or_else(|| unknown_fid(fid))
