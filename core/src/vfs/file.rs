@@ -106,7 +106,7 @@ pub trait File {
     /// `cx` and returns `Pending`.
     ///
     /// # Cancel safety
-    /// A call that returns `Pending` consumes nothing, so a cancelled read loses nothing.
+    /// A call that returns `Pending` consumes nothing, so no data is lost when a read is cancelled.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

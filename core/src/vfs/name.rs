@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{Error, Result};
 
-/// The maximum length of a name, in bytes, as on Unix.
+/// The maximum length of a name, in bytes. Unix file systems usually have the same limit.
 pub const NAME_MAX: usize = 255;
 
 /// The name of a directory entry. A name consists of 1 to [`NAME_MAX`] bytes, contains neither `/`

@@ -108,8 +108,8 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
 }
 
 /// A writer that discards the first bytes of its input and stores the following bytes until its
-/// buffer is full. The writer makes it possible to read part of a file's text without a buffer for
-/// the whole text.
+/// buffer is full. With this writer, part of a file's text can be read without a buffer for the
+/// whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,

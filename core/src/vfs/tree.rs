@@ -4,8 +4,8 @@
 //! In this tree, an inode **is** the path of a file or directory, packed into a `u64`. The path has
 //! one byte for each level, with the first level in the lowest byte. Each byte is the index of an
 //! entry plus 1. Entries in a [`DynamicDir`] are an exception, because their keys take up four
-//! bytes. An inode is therefore `Copy`, borrows nothing and reveals no addresses. A file has the
-//! same inode number after a restart.
+//! bytes. An inode is therefore `Copy`, borrows nothing and reveals no addresses. A file keeps its
+//! inode number across restarts.
 
 mod dynamic_dir;
 mod open_files;

@@ -11,7 +11,7 @@ use super::{Error, Result};
 /// The kind of a tree, which is [`MutableTree`] or [`ImmutableTree`]. Each tree declares its kind
 /// as [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
-    /// `true` if no files can be created, moved or linked in the tree.
+    /// Whether the tree is immutable, so that no files can be created, moved or linked.
     const IMMUTABLE: bool;
 
     /// Whether to call [`Vfs::try_read_now`](super::Vfs::try_read_now) and

@@ -36,8 +36,8 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     opened: Cell<u32>,
 }
 
-/// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
-/// initial value.
+/// A slot in the pool, with room for one open file. A free slot is all zeros, so a tree in a
+/// `static` needs no flash for its initial value.
 struct OpenSlot<const TEXT: usize> {
     /// The open file. The slot stores a reference instead of a path, because an open file stays
     /// usable after its name is removed.

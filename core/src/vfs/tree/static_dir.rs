@@ -1,4 +1,4 @@
-//! Directories in the form of constant tables, which are checked at compile time.
+//! Directories stored as constant tables, which are checked at compile time.
 
 use core::fmt;
 
