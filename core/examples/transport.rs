@@ -83,7 +83,7 @@ impl Read for UartRx {
 }
 
 // The default implementations are intended for embedded boards, where a read may hold a buffer
-// while it waits for data, and a connection never has to yield to other connections.
+// while it waits for data and connections need not yield to each other.
 impl TransportRead for UartRx {}
 
 /// The sending half.
