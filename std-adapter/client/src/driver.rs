@@ -18,15 +18,14 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A buffer size, in bytes, that is large enough for most messages, not counting the file data they
-/// carry.
+/// A buffer size, in bytes, that is large enough for most messages, excluding file data.
 const USUAL_SIZE: usize = 1024;
 
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// The time limit for the server to close its half of the connection. The limit also applies to a
-/// write that stalls after the last handle has been dropped.
+/// The time limit for the server to close its half of the connection. The same limit applies if a
+/// write stalls after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and both tasks of a connection.
@@ -222,14 +221,13 @@ impl DriverState {
                 self.tags.start_flush(oldtag);
                 self.tags.detach(tag);
             }
-            // No tag is free for a Tflush, so the request's tag remains in use until the reply
-            // arrives.
+            // The Tflush was not sent, so the request's tag remains in use until the reply arrives.
             Err(_) => self.tags.detach(oldtag),
         }
     }
 
-    /// Applies the effect of a reply whose request has been dropped by the caller. `frame` is
-    /// `None` if the request was flushed before a reply arrived.
+    /// Applies the effect of a reply to a request that the caller has dropped. `frame` is `None` if
+    /// the request was flushed before a reply arrived.
     pub(super) fn apply(&mut self, on_reply: OnReply, frame: Option<&[u8]>) {
         match on_reply {
             OnReply::Nothing => {}
@@ -341,8 +339,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
             break;
         }
     }
-    // Read until EOF, because closing a socket with unread data would reset the connection instead
-    // of shutting it down cleanly.
+    // Read until EOF, because closing a socket that has unread data would reset the connection.
     let end = async {
         let _ = writer.shutdown().await;
         let _ = reading.join_next().await;

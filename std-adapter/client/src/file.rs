@@ -29,8 +29,7 @@ const MAX_FILE: usize = 1 << 30;
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
-///   write, flush, shutdown, seek or [`File::close`] returns the error. All further writes fail
-///   until a seek.
+///   write, flush, shutdown, seek or close returns the error. All further writes fail until a seek.
 /// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
 /// Dropping the file clunks the fid in the background. Writes in flight are cancelled, so their
@@ -257,8 +256,8 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // Later reads may return more data, because a file may grow and a stream continues
-                // after its flush mark.
+                // Later reads may return more data, because files can grow and streams continue
+                // after a flush mark.
                 None => self.reads = None,
             }
         }

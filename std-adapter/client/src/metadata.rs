@@ -28,8 +28,8 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The final component of the path. The name is empty in 9P2000.L, which does not send it with
-    /// the attributes.
+    /// The final component of the path. The name is empty in 9P2000.L, which does not send names
+    /// with attributes.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
@@ -46,7 +46,7 @@ pub struct Metadata {
     /// The group's name, or a decimal number in 9P2000.L.
     pub group: String,
     /// The number of hard links. The number is always 1 in 9P2000 and 9P2000.u, which do not send
-    /// it.
+    /// link counts.
     pub links: u64,
     /// The time of the last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
@@ -240,8 +240,8 @@ fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
 }
 
-/// Returns a stat structure that changes nothing (`stat(5)`). All numbers have their maximum value,
-/// and all strings are empty.
+/// Returns a stat structure with which a Twstat changes nothing (`stat(5)`). All numbers have their
+/// maximum value, and all strings are empty.
 pub(crate) fn unchanged_stat() -> Stat<'static> {
     let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
     Stat {

@@ -123,8 +123,8 @@ impl OpenFile {
     }
 }
 
-/// Returns the length, in bytes, up to which reads or writes of a file may be pipelined. Returns 0
-/// for a file without a version, because the server generates its content on each read.
+/// Returns the offset up to which reads or writes of a file may be pipelined. Returns 0 if the file
+/// has no version, because the server then generates the content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -224,7 +224,8 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // The client reads Rflush before the reply to the first walk. The other walks stay pending.
+        // When the first walk returns, the client has already read Rflush. The other walks stay
+        // pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();
@@ -296,7 +297,7 @@ async fn dropping_a_file_clunks_it_and_frees_its_number() {
         let walk = tokio::spawn(async move { other.walk(name).await.map(std::mem::forget) });
         let made = peer.answer_walk(1, FILE).await;
         walk.await.unwrap().unwrap();
-        // The client reads Rclunk before the reply to the walk to `b`.
+        // When the walk to `b` returns, the client has already read Rclunk.
         assert_eq!(made == fid, name == "c");
     }
     assert_eq!(peer.clunked, [fid]);

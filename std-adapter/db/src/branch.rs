@@ -155,7 +155,7 @@ impl Branch {
         self.watched().is_some_and(|watched| watched.shown.with(|shown| *shown != head))
     }
 
-    /// Locks the branch, waiting until no other thread of this process holds the lock.
+    /// Locks the branch. Blocks while another thread of this process holds the lock.
     pub fn lock(&self) -> BranchLock<'_> {
         BranchLock(self.move_lock.lock())
     }

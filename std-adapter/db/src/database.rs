@@ -30,7 +30,7 @@ struct DatabaseState {
     /// any of the branches.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
-    /// Tracks commits in flight, each of which holds a receiver.
+    /// Tracks the commits in flight. Each of them holds a receiver.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
@@ -181,7 +181,7 @@ impl Database {
         branch
     }
 
-    /// Returns the branches that have commits, sorted by name, with their heads.
+    /// Returns the names and heads of all branches that have commits, sorted by name.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if a system call fails, or [`Error::Store`] if the store cannot read
@@ -279,8 +279,8 @@ impl Database {
         self.run_blocking(move |database| database.objects().blob(id)).await
     }
 
-    /// Runs `work`, which waits for another host, on a blocking thread. The number of concurrent
-    /// calls is limited, so that slow remotes do not occupy all the threads that commits need.
+    /// Runs `work`, which waits for another host, on a blocking thread. A limit on concurrent calls
+    /// keeps slow remotes from occupying all the threads that commits need.
     ///
     /// # Errors
     /// Returns any error from `work`, or [`Error::Store`] if `work` panics.

@@ -71,7 +71,7 @@ pub enum Error {
     /// The name is not valid in a Git tree.
     #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
-    /// The commit message contains a NUL byte, at which Git would truncate the message.
+    /// The commit message contains a NUL byte. Git would truncate the message at this byte.
     #[error("commit message contains a NUL byte at offset {0}")]
     InvalidMessage(usize),
     /// The path has too many components.
@@ -190,8 +190,8 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 }
 
 impl Error {
-    /// Returns the complete explanation as lines of text. A 9P error reply has room for only part
-    /// of the explanation, and a 9P2000.L error reply contains no text at all.
+    /// Returns the complete explanation as lines of text. An error reply has room for only part of
+    /// the explanation, and contains no text at all in 9P2000.L.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {

@@ -212,8 +212,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. In 9P2000, which does not send link targets, the link is read like a
-/// file.
+/// Reads the target of a link. Reads the link like a file in 9P2000, which has no request for link
+/// targets.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

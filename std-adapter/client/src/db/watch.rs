@@ -145,7 +145,7 @@ impl Lines {
     }
 }
 
-/// Watches a stream file on the server. `parse_line` turns each line into a value, and may send
+/// Watches a stream file on the server. `parse_line` converts each line to a value and may send
 /// requests.
 pub(super) async fn watch_lines<T, N>(
     path: &RemotePath,

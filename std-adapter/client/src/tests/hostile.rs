@@ -32,7 +32,7 @@ async fn close_does_not_wait_for_a_stuck_server() {
     tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
 }
 
-/// A pseudo-random number generator that always produces the same sequence.
+/// Returns the next pseudo-random number. The sequence depends only on the initial seed.
 fn noise(seed: &mut u32) -> u32 {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
     *seed >> 16
@@ -155,7 +155,7 @@ async fn a_cyclic_listing_is_an_error() {
 #[tokio::test]
 async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // Names that the listing omits also count towards the limit.
+    // The limit also counts names that the listing omits.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };

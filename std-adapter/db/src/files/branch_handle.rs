@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The directory of the branch, if at least one fid uses it.
+    /// The directory of the branch, if any fid uses the directory.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -96,7 +96,7 @@ impl BranchHandle {
     }
 
     /// Removes the transactions that have ended and then calls `work` with the remaining ones. The
-    /// connection's [`BranchTable`] keeps the list of transactions until the list is empty.
+    /// connection's [`BranchTable`] keeps the list of transactions alive until the list is empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

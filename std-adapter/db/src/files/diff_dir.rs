@@ -41,8 +41,8 @@ impl Directory for DiffDir {
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             let (id, (new, since)) = (parse_name(name)?, (self.new)()?);
-            // Comparing trees requires the hashes of all content that is not stored yet, so trees
-            // with large content must not be compared on this thread.
+            // Do not compare large trees on this thread, because a comparison hashes all content
+            // that is not stored yet.
             let bytes = new.top().weight().1;
             let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);

@@ -19,7 +19,7 @@ const MAX_REMOTES: usize = 256;
 const MAX_WATCHES: usize = 4096;
 
 /// A connection can use at most `1 / MEMORY_SHARE` of the memory that is available for uncommitted
-/// changes. The rest is left for other connections.
+/// changes. The rest remains available to other connections.
 const MEMORY_SHARE: u64 = 4;
 
 /// The limits on one connection and the resources that the connection currently uses.

@@ -160,8 +160,8 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node. Does not read any objects below the node, so a missing object
-    /// affects only clients that read that object. Returns `None` for a submodule and for a name
+    /// Returns the entry for a node. Reads no objects below the node. A missing object therefore
+    /// affects only clients that read the object. Returns `None` for a submodule and for a name
     /// that exceeds the maximum length of a file name.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {

@@ -10,9 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git decodes them. Decoding requires only that the tree and
-//! the parents that follow it are valid, because the other lines of an existing commit can contain
-//! arbitrary bytes. Any part of a commit that cannot be decoded is left empty, as in
+//! Commits are decoded as leniently as Git decodes them. Decoding requires only a valid tree and
+//! valid parents after the tree, because the other lines of an existing commit can contain
+//! arbitrary bytes. Parts of a commit that cannot be decoded are left empty, as in
 //! `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
@@ -31,8 +31,8 @@ pub struct Commit {
     pub tree: Id,
     /// The parents. The first parent is the previous commit on the branch.
     pub parents: Vec<Id>,
-    /// The author, in the form `NAME <EMAIL>` in UTF-8. If the commit lacks the name or the email
-    /// address, the missing part is omitted.
+    /// The author, in the form `NAME <EMAIL>` in UTF-8. A name or email address that the commit
+    /// lacks is omitted.
     pub author: String,
     /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
@@ -227,8 +227,8 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and the last second that can be written in RFC 3339 format in every time zone. This
-/// format supports only the years 0 to 9999.
+/// The first and the last second, in Unix time, that RFC 3339 can express in every time zone. Years
+/// outside the range 0 to 9999 cannot be expressed.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 

@@ -2,9 +2,9 @@
 //! The command `git rev-list --objects COMMIT --not --all` lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref, but may prune any other object at any time.
-//! For example, it may prune an object of a removed branch, an object written by a merge, or an old
-//! object that a transaction reuses. The search therefore skips objects that are reachable from a
-//! ref, and looks up all other objects in the store rather than in a cache. Objects that are
+//! For example, Git may prune an object of a removed branch, an object written by a merge, or an
+//! old object that a transaction reuses. The search therefore skips objects that are reachable from
+//! a ref, and looks up all other objects in the store rather than in a cache. Objects that are
 //! written again appear to be new, so `git gc` does not prune them.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -31,7 +31,7 @@ pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 /// Returns the objects that must be rewritten before a branch is moved from `head` to a commit with
 /// this `tree` and these `parents`. Each object comes after the objects that it refers to. The
 /// result does not include the objects in `new`, which the caller must write afterwards. `kept`
-/// contains additional objects that are still in memory, so they need not be read from the store.
+/// contains additional objects that are still in memory and need not be read from the store.
 ///
 /// # Errors
 /// Returns [`Error::NotFound`] if a parent does not exist. Returns [`Error::Broken`] if another

@@ -1,18 +1,18 @@
 //! Rejects tree entry names that Git does not allow because some file systems treat them as the
 //! names of Git's own files.
 //!
-//! The rules for all platforms always apply, because a repository can be moved to another platform.
-//! Git applies the same rules in its `verify_path` function and in `git fsck --strict`. HFS+
-//! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
-//! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
-//! names, as in `.git::$INDEX_ALLOCATION`.
+//! The rules of all platforms apply on every platform, because a repository can be moved between
+//! platforms. Git applies the same rules in its `verify_path` function and in `git fsck --strict`.
+//! HFS+ ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and
+//! treats a backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and
+//! stream names, as in `.git::$INDEX_ALLOCATION`.
 
 use gix::bstr::ByteSlice;
 
 use crate::model::tree_entry::EntryMode;
 use crate::{Error, Result};
 
-/// A special file, such as `.gitmodules`, whose content Git interprets.
+/// A file whose content Git interprets, such as `.gitmodules`.
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
@@ -57,7 +57,7 @@ fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
         || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
 }
 
-/// Returns the name itself, followed by the part of the name after each backslash.
+/// Returns the name itself and, for each backslash in the name, the part after the backslash.
 fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let behind = name
         .iter()
@@ -127,7 +127,7 @@ fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
         && characters.next().is_none()
 }
 
-/// Returns whether HFS+ ignores the character.
+/// Returns whether HFS+ ignores the character in file names.
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }

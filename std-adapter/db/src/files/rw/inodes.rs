@@ -56,7 +56,7 @@ pub(super) struct Inode {
     pub(super) is_dir: bool,
     /// The location in the tree, which changes only while the [`InodeTable`] is locked.
     location: Mutex<Location>,
-    /// The entry that represents the inode in the file tree, if the entry is in use.
+    /// The file-tree entry that represents the inode, if such an entry is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 

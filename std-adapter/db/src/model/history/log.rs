@@ -30,8 +30,8 @@ pub struct Log {
     failed: Option<Error>,
 }
 
-/// A commit in the queue. Commits with the same time are taken from the queue in the order in which
-/// they were added.
+/// A commit in the queue. Commits with the same time leave the queue in the order in which they
+/// were added.
 #[derive(Debug)]
 struct Due {
     by: (i64, Reverse<usize>),

@@ -61,8 +61,8 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Removes merge bases that are ancestors of other merge bases. Such bases are found only if some
-/// commit times are wrong.
+/// Removes merge bases that are ancestors of other merge bases. The search finds such bases only if
+/// some commit times are wrong.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -122,8 +122,7 @@ type Next = (i64, u32, Reverse<u64>, Id);
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The time and parents of the commit, or `None` after the marks have been passed on to the
-    /// parents.
+    /// The time and parents of the commit, or `None` once the parents have received the marks.
     waiting: Option<Origin>,
 }
 
