@@ -41,8 +41,8 @@ pub(crate) struct Settings {
     pub(crate) resync: Option<Duration>,
 }
 
-/// A bridge between GitHub and a branch. It keeps its state if the connection to the database is
-/// lost.
+/// A bridge between GitHub and a branch. The bridge keeps its state if the connection to the
+/// database is lost.
 #[derive(Debug)]
 pub(crate) struct Bridge<A, D: Database> {
     api: A,
@@ -81,7 +81,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
     /// Runs rounds until the database fails.
     ///
     /// # Errors
-    /// Returns the error of the database. The caller should then reconnect and call `run` again.
+    /// Returns the database error. The caller should then reconnect and call `run` again.
     pub(crate) async fn run(&mut self, db: &D) -> Result<Infallible> {
         let branch = ensure_branch(db, &self.settings.branch).await?;
         branch::monitor(&branch, &self.settings.repos).await?;
@@ -164,9 +164,9 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads the statuses of commits that are no longer heads and for which the branch owns
-    /// statuses. The bridge may have sent these statuses before it was restarted. Otherwise, they
-    /// must be sent now.
+    /// For commits that are no longer heads but have statuses owned by the branch, reads the
+    /// statuses from GitHub. The bridge may have sent these statuses before it was restarted. If
+    /// GitHub lacks them, the bridge must send them now.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);
@@ -249,7 +249,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         Ok(())
     }
 
-    /// Schedules the next round. Returns `true` if it must follow immediately.
+    /// Schedules the next round. Returns `true` if the round must follow immediately.
     fn schedule(&mut self) -> bool {
         if self.memory.failures() == 0 {
             self.retry_delay = MIN_RETRY;

@@ -27,7 +27,7 @@ pub(crate) fn tree(sources: &LogSources, counters: &Counters) -> Tree {
     Tree::new(ReadOnly(root))
 }
 
-/// Formats GitHub's limit, the remaining calls, the end of the window, and the wait in seconds.
+/// Formats the state of GitHub's rate limit, with the wait in seconds.
 fn budget(counters: &Counters) -> String {
     let state = counters.api.rate.state();
     let wait = state

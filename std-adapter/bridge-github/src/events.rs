@@ -1,4 +1,4 @@
-//! Turns webhook events into marks for elements to read again.
+//! Converts webhook events to marks, which identify the elements to read again.
 //!
 //! The bridge never relies on the content of an event, because events may be late, duplicated or
 //! reordered. An event only marks the element that may have changed.

@@ -26,7 +26,8 @@ impl Inbox {
         self.marks.lock().take()
     }
 
-    /// Waits until a mark is added. Returns immediately if one was added since the last wait.
+    /// Waits until a mark is added. Returns immediately if a mark has been added since the last
+    /// wait.
     pub(crate) async fn wait(&self) {
         self.added.notified().await;
     }

@@ -32,7 +32,7 @@ pub(crate) struct ApiCounters {
 pub(crate) struct EventCounters {
     /// The number of events by kind.
     pub(crate) events: Family<[(&'static str, String); 1], Counter>,
-    /// The number of deliveries that had been received before.
+    /// The number of duplicate deliveries.
     pub(crate) repeated: Counter,
     /// The number of refused requests.
     pub(crate) refused: Counter,
@@ -65,7 +65,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Returns a function that returns the metrics in the text format of Prometheus.
+    /// Returns a function that returns the metrics in the Prometheus text format.
     pub(crate) fn renderer(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut registry = Registry::with_prefix("datakit_github");
         let Counters { api, events, rounds, logs } = self.clone();

@@ -22,8 +22,8 @@ use crate::secret::Secret;
 use crate::tokens;
 use crate::webhook::WebhookServer;
 
-/// The sources of log messages. Events from other libraries are not logged, because they could
-/// reveal headers.
+/// The sources of log messages. Other libraries are excluded, because their events could reveal
+/// headers.
 static SOURCES: [Source; 2] = [
     Source { name: "bridge", target: "datakit_bridge_github", doc: "rounds, calls and events" },
     Source { name: "client", target: "datakit", doc: "the connection to the database" },
@@ -96,7 +96,7 @@ async fn listen_for_events(
     Ok(Hook { url: uri.to_string(), secret })
 }
 
-/// Returns a random secret, with which the webhooks are then registered.
+/// Returns a random secret for registering the webhooks.
 fn random_secret() -> Result<Secret, String> {
     let mut bytes = [0; 20];
     SystemRandom::new()
@@ -127,7 +127,7 @@ fn bridge(
     Ok(Bridge::new(api, settings, inbox, counters.rounds.clone()))
 }
 
-/// Runs the bridge, and reconnects after each failure of the database.
+/// Runs the bridge, and reconnects each time the database fails.
 async fn keep_running(mut bridge: Bridge<OctocrabApi, AnyDb>, datakit: &DatabaseUrl) -> Infallible {
     let mut delay = MIN_RECONNECT;
     loop {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A token, a key or a password. The `Debug` output does not reveal it.
+/// A token, a key or a password. The `Debug` output does not reveal the text.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Box<str>);
 

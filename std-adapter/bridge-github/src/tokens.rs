@@ -24,8 +24,8 @@ const MAX_SIZE: u64 = 64 << 10;
 /// Finds the credentials given on the command line, or else the default credentials.
 ///
 /// # Errors
-/// Returns the reason if no credentials are found, or if a file is invalid or readable by others.
-/// The reason never contains a secret.
+/// Returns an error message if no credentials are found, or if a file is invalid or readable by
+/// others. The message never contains a secret.
 pub(crate) fn find(args: &Args) -> Result<Credentials, String> {
     if let (Some(id), Some(file)) = (args.app_id, &args.app_key_file) {
         let pem = read(file)?;
@@ -75,7 +75,7 @@ fn token_of(file: &Path) -> Result<Secret, String> {
     let text = read(file)?;
     let token = if text.expose().starts_with('{') {
         let cookie = serde_json::from_str::<Cookie>(text.expose());
-        // Drop the cause, because it could quote the file.
+        // Drop the cause, because its message could quote the file.
         let invalid = |_| format!("{}: the JSON object has no text `token`", file.display());
         Secret::new(&cookie.map_err(invalid)?.token)
     } else {
@@ -91,7 +91,7 @@ fn token_of(file: &Path) -> Result<Secret, String> {
 /// Reads a file that only its owner and group may read.
 ///
 /// # Errors
-/// Returns the reason if the file cannot be read or others may read it.
+/// Returns an error message if the file cannot be read or if others may read it.
 pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let named = |error: std::io::Error| match error.kind() {
         ErrorKind::InvalidData => format!("{}: the file is not text", path.display()),

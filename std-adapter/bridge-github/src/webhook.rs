@@ -26,7 +26,7 @@ use crate::inbox::Inbox;
 use crate::metrics::EventCounters;
 use crate::secret::Secret;
 
-/// The maximum size of a payload. GitHub sends nothing larger.
+/// The maximum size of a payload. GitHub does not send larger payloads.
 const MAX_BODY: u32 = 25 << 20;
 
 /// The maximum total size of the payloads that are being received.
@@ -58,7 +58,7 @@ struct Shared {
 type Refusal = (StatusCode, &'static str);
 
 impl WebhookServer {
-    /// Listens on `address`, or on a port of all interfaces if it is `None`.
+    /// Listens on `address`, or on `port` on all interfaces if `address` is `None`.
     ///
     /// # Errors
     /// Returns an error if, for example, the port is in use.

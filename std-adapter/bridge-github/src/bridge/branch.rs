@@ -47,9 +47,9 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Continues on a new connection. Returns `false` if the database does not have the last
-    /// commit. In that case, a file that is missing in the branch was not necessarily removed by a
-    /// user.
+    /// Continues on a new connection. Returns `false` if the database does not contain the last
+    /// commit. In that case, a file that is missing from the branch was not necessarily removed by
+    /// a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
         match db.commit(commit.id().to_string()).await {
@@ -60,7 +60,7 @@ impl<D: Database> BranchState<D> {
         Ok(true)
     }
 
-    /// Reads a commit. Returns `None` if the commit does not descend from the last one that was
+    /// Reads a commit. Returns `None` if the commit does not descend from the last commit that was
     /// read.
     pub(super) async fn read(
         &mut self,
@@ -82,9 +82,9 @@ impl<D: Database> BranchState<D> {
         Ok(Some((state.snapshot, std::mem::take(&mut self.dirty))))
     }
 
-    /// Writes the differences from GitHub to the branch. `datakit` is the content of the branch at
-    /// the start of the round. Elements that have changed since then are left for the next round.
-    /// Returns `true` if a commit was made.
+    /// Updates the elements in the branch that differ from those on GitHub. `datakit` is the
+    /// content of the branch at the start of the round. Elements that have changed since then are
+    /// left for the next round. Returns `true` if a commit was made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,

@@ -10,14 +10,14 @@ use crate::round::{Import, Push, write_back};
 /// The state that the bridge keeps between rounds. See [`crate::round`] for the snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// The content of GitHub as far as the bridge knows it.
+    /// The last known content of GitHub.
     pub(super) github: Snapshot,
-    /// The content of the branch when both sides were last made equal.
+    /// The content of the branch when it was last synchronized with GitHub.
     pub(super) synced: Snapshot,
-    /// The repositories that were read completely at least once.
+    /// The repositories that have been read completely at least once.
     known: BTreeSet<Repo>,
-    /// The repositories that were read at least in part. Other repositories are not written to the
-    /// branch.
+    /// The repositories that have been read at least in part. Other repositories are not written to
+    /// the branch.
     imported: BTreeSet<Repo>,
     /// The elements that must be read from GitHub.
     marks: BTreeSet<Mark>,
@@ -86,7 +86,7 @@ impl Memory {
         })
     }
 
-    /// Returns `true` if a round would do anything.
+    /// Returns `true` if there is work for a round to do.
     pub(super) fn has_work(&self, datakit: &Snapshot) -> bool {
         !self.marks.is_empty()
             || !self.dirty.is_empty()
@@ -112,7 +112,7 @@ impl Memory {
         Some(repo)
     }
 
-    /// Removes and returns the marks that do not concern whole repositories.
+    /// Removes and returns the marks for individual elements rather than whole repositories.
     pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
         let (repos, others) = std::mem::take(&mut self.marks)
             .into_iter()
@@ -121,7 +121,7 @@ impl Memory {
         others
     }
 
-    /// Returns `true` if the whole repository was read before.
+    /// Returns `true` if the whole repository has been read before.
     pub(super) fn is_known(&self, repo: &Repo) -> bool {
         self.known.contains(repo)
     }
@@ -138,7 +138,7 @@ impl Memory {
         due.filter(|repo| !self.unhooked.contains(repo)).cloned().collect()
     }
 
-    /// Records that registering the webhook of a repository succeeded or failed.
+    /// Records whether the webhook of a repository was registered successfully.
     pub(super) fn hooked(&mut self, repo: Repo, done: bool) {
         if done {
             self.hooked.insert(repo)
@@ -147,8 +147,8 @@ impl Memory {
         };
     }
 
-    /// Records the result of an import, or `None` if the capabilities do not allow reading the
-    /// repository.
+    /// Records the result of an import. `import` is `None` if the capabilities do not allow reading
+    /// the repository.
     pub(super) fn imported(&mut self, repo: &Repo, import: Option<Import>) {
         let is_monitored = self.github.repos().contains(repo);
         let complete = import.as_ref().is_none_or(|import| import.complete);
@@ -168,8 +168,8 @@ impl Memory {
         }
     }
 
-    /// Records that statuses in the branch could not be compared with the statuses on GitHub. They
-    /// are kept in the branch until the repository is read again.
+    /// Records that `statuses`, which are in the branch, could not be compared with the statuses on
+    /// GitHub. The branch keeps these statuses until the repository is read again.
     pub(super) fn unread<'s>(&mut self, repo: &Repo, statuses: impl Iterator<Item = &'s Status>) {
         for status in statuses {
             self.unsent.insert(status.id.clone().into());
@@ -196,8 +196,7 @@ impl Memory {
         pushes.into_iter().filter(|push| !self.must_wait(&push.id())).collect()
     }
 
-    /// Returns `true` if an earlier push of the element failed and may nevertheless have had an
-    /// effect.
+    /// Returns `true` if an earlier push of the element failed but may still have taken effect.
     fn must_wait(&self, id: &ElementId) -> bool {
         let is_unread = match id {
             ElementId::Status(status) => {
@@ -209,7 +208,7 @@ impl Memory {
         self.waiting.contains(id) || is_unread && self.unsent.contains(id)
     }
 
-    /// Records the element that GitHub has after a push.
+    /// Records the state of an element on GitHub after a push.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
         match element {
@@ -223,8 +222,8 @@ impl Memory {
         self.unsent.remove(&push.id());
     }
 
-    /// Records that a push failed. A status may have arrived, so it is read before it is sent
-    /// again. Other pushes are idempotent.
+    /// Records that a push failed. GitHub may have received a status despite the failure, so the
+    /// status is read before it is sent again. Other pushes are idempotent.
     pub(super) fn unknown(&mut self, push: &Push) {
         if let Push::Status(status) = push {
             self.failed.insert(Mark::Statuses(status.id.commit.clone()));
@@ -238,7 +237,7 @@ impl Memory {
         [self.failed.len(), self.unsent.len(), self.unhooked.len()].iter().sum()
     }
 
-    /// Schedules failed calls to be retried now.
+    /// Schedules an immediate retry of all failed calls.
     pub(super) fn retry(&mut self) {
         self.marks.append(&mut self.failed);
         self.waiting.clear();

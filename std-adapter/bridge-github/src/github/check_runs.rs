@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 100;
 pub(super) type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 
 impl OctocrabApi {
-    /// Returns the id of the app if it writes the statuses of this commit as check runs.
+    /// Returns the app's id if statuses of this commit are written as check runs.
     async fn checks_app(&self, commit: &Commit) -> Result<Option<u64>> {
         let app = self.gate.checks_app(commit.repo.user()).await;
         app.map_err(|error| ApiError::failed(format!("token for {}", commit.repo), error))
@@ -133,7 +133,7 @@ mod tests {
                 if run.get("status").is_none() {
                     run["status"] = json!("completed");
                 }
-                // If no URL was given, GitHub shows a URL of the app.
+                // If no URL was given, GitHub shows the app's own URL.
                 run["details_url"] = json!(target_url.unwrap_or("http://app/"));
                 let run: CheckRun = serde_json::from_value(run).unwrap();
                 assert_eq!(run.to_status(&commit), Some(status));

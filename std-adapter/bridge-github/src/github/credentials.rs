@@ -21,7 +21,8 @@ const APP_TOKEN_LIFE: u64 = 540;
 /// The number of seconds by which this machine's clock may be ahead of GitHub's clock.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// The time for which an installation token is used. GitHub accepts it for an hour.
+/// The time for which an installation token is used. GitHub accepts an installation token for an
+/// hour.
 const INSTALLATION_TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
 
 /// The credentials with which the bridge authenticates to GitHub.
@@ -103,7 +104,8 @@ impl AppKey {
     /// Parses a private key in PEM format, as provided by GitHub.
     ///
     /// # Errors
-    /// Returns the reason if the text is not an RSA key. The reason does not contain the text.
+    /// Returns an error message if the text is not an RSA key. The message does not contain the
+    /// text.
     pub(crate) fn parse(id: u64, pem: &[u8]) -> Result<AppKey, String> {
         let key = PrivateKeyDer::from_pem_slice(pem)
             .map_err(|_| "there is no private key in the form of PEM".to_owned())?;
@@ -125,7 +127,7 @@ impl AppKey {
     /// Returns a JSON web token that authenticates the app itself rather than an installation.
     ///
     /// # Errors
-    /// Returns the reason if signing fails because the system cannot provide random numbers.
+    /// Returns an error message if signing fails because the system cannot provide random numbers.
     pub(crate) fn sign(&self, now: SystemTime) -> Result<Secret, String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (issued, expires) =
@@ -145,7 +147,7 @@ impl AppKey {
 /// Returns the value of the `Authorization` header.
 ///
 /// # Errors
-/// Returns the reason if the token contains characters that are not allowed in a header.
+/// Returns an error message if the token contains characters that are not allowed in a header.
 pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
         .map_err(|_| "the token contains characters that no token has".to_owned())?;

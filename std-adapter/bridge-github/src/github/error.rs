@@ -1,4 +1,4 @@
-//! Errors of calls to GitHub.
+//! Errors from calls to GitHub.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ pub(crate) enum ApiError {
         /// The method and the path.
         call: String,
     },
-    /// GitHub refused the request, and a retry would not succeed. For example, a commit does not
+    /// GitHub refused the request, and a retry would not succeed. For example, the commit does not
     /// exist.
     Refused {
         /// The method and the path.
@@ -24,8 +24,7 @@ pub(crate) enum ApiError {
         /// GitHub's message.
         message: String,
     },
-    /// The call failed but may succeed later. GitHub may have made the requested change
-    /// nevertheless.
+    /// The call failed but may succeed later. GitHub may still have made the requested change.
     Failed {
         /// The method and the path.
         call: String,

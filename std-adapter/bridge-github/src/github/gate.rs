@@ -31,10 +31,10 @@ use crate::metrics::ApiCounters;
 /// The maximum size of a response body.
 const MAX_BODY: usize = 32 << 20;
 
-/// The maximum number of attempts to make a read that fails.
+/// The maximum number of attempts for a read that keeps failing.
 const ATTEMPTS: u32 = 3;
 
-/// The maximum number of attempts to make a call that GitHub refuses because of a rate limit.
+/// The maximum number of attempts for a call that GitHub refuses because of a rate limit.
 const LIMITED_ATTEMPTS: u32 = 10;
 
 /// The maximum number of redirects followed by one call.
@@ -42,12 +42,12 @@ const MAX_REDIRECTS: u32 = 3;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The account that owns the repository a call concerns. It is stored as an extension of the
-/// request.
+/// The account that owns the repository to which a call applies. The account is stored as an
+/// extension of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Account(pub(crate) Arc<str>);
 
-/// The reason why a call failed without a usable response from GitHub.
+/// The reason why a call did not receive a usable response from GitHub.
 #[derive(Debug)]
 pub(crate) enum GateError {
     /// No response arrived in time.
@@ -116,7 +116,7 @@ struct Call {
 }
 
 impl Gate {
-    /// Creates a client of the API at `base`.
+    /// Creates a client for the API at `base`.
     ///
     /// # Errors
     /// Returns an error if no root certificates can be loaded from the system.
@@ -140,7 +140,7 @@ impl Gate {
         Ok(Gate(Arc::new(Shared { http, base, credentials, timeout, rate, counters, cache })))
     }
 
-    /// Returns the id of the app if it may write check runs in the repositories of an account.
+    /// Returns the app's id if the app may write check runs in the repositories of an account.
     ///
     /// # Errors
     /// Returns an error if the installation token cannot be obtained.
@@ -248,7 +248,7 @@ impl Shared {
         }
     }
 
-    /// Makes a call and follows the redirects of renamed repositories.
+    /// Makes a call and follows redirects for renamed repositories.
     async fn follow(
         &self,
         call: &Call,

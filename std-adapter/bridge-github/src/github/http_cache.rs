@@ -1,8 +1,8 @@
 //! A cache for responses, which GitHub does not send again unless they have changed.
 //!
-//! GitHub does not count a response with status 304 against the rate limit. The cache of octocrab
-//! is unsuitable: it stores truncated bodies, and it panics if an entry was evicted before the
-//! response arrives.
+//! GitHub does not count a response with status 304 against the rate limit. octocrab's own cache is
+//! unsuitable: it stores truncated bodies, and it panics if an entry is evicted before the response
+//! arrives.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -34,7 +34,7 @@ pub(super) struct Pull {
     base: Base,
     created_at: String,
     updated_at: String,
-    /// The number of comments. GitHub omits it from lists of pull requests.
+    /// The number of comments. GitHub omits this number from lists of pull requests.
     comments: Option<u64>,
 }
 
@@ -50,8 +50,8 @@ struct Base {
 }
 
 impl Pull {
-    /// Returns `true` if the pull request may have comments. It has none if it was not updated
-    /// after it was opened.
+    /// Returns `true` if the pull request may have comments. A pull request that has not been
+    /// updated since it was opened has no comments.
     pub(super) fn may_have_comments(&self) -> bool {
         self.comments.map_or(self.created_at != self.updated_at, |comments| comments > 0)
     }
@@ -179,11 +179,11 @@ struct CheckOutput {
 }
 
 impl CheckRun {
-    /// The mark for check runs that the bridge created without a URL. GitHub shows a URL of the app
-    /// instead.
+    /// The mark for check runs that the bridge created without a URL. For these check runs, GitHub
+    /// shows the app's own URL.
     pub(super) const NO_URL: &str = "no-url";
     /// The mark for check runs that the bridge created without a description. GitHub requires a
-    /// title.
+    /// title even for these check runs.
     pub(super) const NO_DESCRIPTION: &str = "no-description";
 
     /// Returns the check run as a status, or `None` if its name has no valid path.

@@ -19,7 +19,7 @@ pub(crate) use self::rate::Rate;
 
 use crate::secret::Secret;
 
-/// The fields of a pull request to change.
+/// The fields to change in a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrChange {
     /// The pull request.
@@ -35,8 +35,8 @@ pub(crate) struct PrChange {
 /// A list that GitHub sends in pages.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    /// All items. A list with several pages may lack items that existed the whole time, because a
-    /// removal during the read moves later items to earlier pages.
+    /// All items. A list with several pages may lack items that existed throughout the read,
+    /// because removing an item during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
     /// The number of pages that were read.
     pub(crate) pages: usize,
@@ -71,7 +71,7 @@ pub(crate) trait Api {
     async fn set_pr(&self, change: &PrChange) -> Result<Pr>;
     /// Creates a ref.
     async fn create_ref(&self, reference: &Ref) -> Result<()>;
-    /// Moves a ref to a commit, which need not be a descendant of the old one.
+    /// Moves a ref to a commit, which need not be a descendant of the old commit.
     async fn move_ref(&self, id: &RefId, head: Hash) -> Result<()>;
     /// Deletes a ref.
     async fn delete_ref(&self, id: &RefId) -> Result<()>;

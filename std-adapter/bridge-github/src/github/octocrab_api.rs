@@ -26,7 +26,7 @@ pub(super) const PER_PAGE: usize = 100;
 /// The maximum number of pages of a list.
 const MAX_PAGES: usize = 10_000;
 
-/// The maximum length of a chain of tags that point to tags.
+/// The maximum length of a chain of tags in which each tag points to the next.
 const MAX_TAG_DEPTH: usize = 8;
 
 /// The maximum number of annotated tags whose commits are remembered.
@@ -46,7 +46,7 @@ pub(crate) struct OctocrabApi {
 }
 
 impl OctocrabApi {
-    /// Creates a client of the API at `base`. Spawns a task on the current tokio runtime.
+    /// Creates a client for the API at `base`. Spawns a task on the current tokio runtime.
     pub(crate) fn new(gate: Gate, base: &Uri) -> OctocrabApi {
         let builder = OctocrabBuilder::new_empty().with_service(gate.clone());
         let octocrab = match builder.with_auth(AuthState::None).build() {
@@ -79,7 +79,7 @@ impl OctocrabApi {
         octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
     }
 
-    /// Makes a call about a repository. `path` is relative to the repository's path.
+    /// Makes a call to a path of a repository. `path` is relative to the repository's path.
     pub(super) async fn call<T: FromResponse>(
         &self,
         method: Method,
@@ -103,7 +103,7 @@ impl OctocrabApi {
     ) -> Result<()> {
         let uri = self.uri(repo, path);
         let response = self.send(method, &uri, repo.user(), body).await?;
-        // The gate has already read the whole body, so this neither waits nor fails.
+        // The gate has already read the whole body, so collecting it neither waits nor fails.
         let _ = response.into_body().collect().await;
         Ok(())
     }

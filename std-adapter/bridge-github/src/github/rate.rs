@@ -1,4 +1,4 @@
-//! Computes the wait before the next call from GitHub's rate limits.
+//! Uses GitHub's rate limits to compute how long to wait before the next call.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 /// The maximum wait for a rate limit. GitHub's longest window is one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// The wait after GitHub refuses a call because of a rate limit without specifying a wait.
+/// The wait if GitHub refuses a call because of a rate limit but does not say how long to wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// The percentages of the primary rate limit at which calls slow down and at which they stop until
@@ -58,8 +58,8 @@ impl Rate {
         }
     }
 
-    /// Records a refusal because of a rate limit. Returns the time to wait, or `None` if the
-    /// response has another cause.
+    /// Records a refused call and returns the time to wait if a rate limit is the cause. Otherwise,
+    /// returns `None`.
     pub(crate) fn refused(
         &self,
         status: u16,
@@ -102,7 +102,8 @@ impl RateState {
     }
 
     /// Returns the delay that spreads the remaining calls up to [`STOP_PERCENT`] evenly over the
-    /// rest of the window, or zero if fewer than [`SLOW_DOWN_PERCENT`] are used.
+    /// rest of the window. Returns zero if less than [`SLOW_DOWN_PERCENT`] of the limit has been
+    /// used.
     fn pace(&self, now: Instant, time: SystemTime) -> Duration {
         let left = until(self.reset, time);
         let used = self.limit.saturating_sub(self.remaining);

@@ -22,7 +22,7 @@ pub(crate) struct Import {
 }
 
 /// Reads a whole repository. `old` is the last known content of the repository on GitHub, or its
-/// content in the branch if it was not read yet.
+/// content in the branch if the repository has not been read yet.
 pub(crate) async fn import(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -79,7 +79,7 @@ fn or_old<T>(
 
 /// Reads the open pull requests. If a pull request is closed while the pages of a list are read,
 /// another pull request may move from an unread page to one that was already read. Therefore, if
-/// the list has several pages, each known pull request that it lacks is read individually.
+/// the list has several pages, known pull requests that are missing from it are read individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
     let List { mut items, pages } = api.open_prs(repo).await?;
     if pages > 1 {
@@ -125,7 +125,7 @@ async fn read_statuses(
     complete
 }
 
-/// Reads the marked element into `github`. Returns `false` if it must be read again later.
+/// Reads the marked element into `github`. Returns `false` if the element must be read again later.
 pub(crate) async fn reread(
     api: &impl Api,
     mirror: &Mirror<'_>,

@@ -37,19 +37,19 @@ impl Push {
 /// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. Contains the element that GitHub now has, which differs from the wanted
-    /// one if another user moved the ref.
+    /// The call succeeded. The value is the element as it now is on GitHub. If another user moved
+    /// the ref, the value differs from the requested element.
     Now(Option<Element>),
     /// GitHub refused the change, so the branch must follow GitHub.
     Refused(ApiError),
-    /// The call failed. GitHub may have made the change nevertheless.
+    /// The call failed. GitHub may still have made the change.
     Unknown(ApiError),
 }
 
 /// Returns the changes in the branch that must be sent to GitHub. Deletions come first.
 ///
-/// `fresh` contains the repositories that have just been read for the first time. In these, GitHub
-/// has precedence except for elements that the branch owns.
+/// `fresh` contains the repositories that have just been read for the first time. In these
+/// repositories, GitHub takes precedence except for elements that the branch owns.
 pub(crate) fn pushes(
     datakit: &Snapshot,
     synced: &Snapshot,
@@ -76,8 +76,8 @@ pub(crate) fn pushes(
         }
         allowed
     });
-    // If the branch has no ref of a fresh repository, the two were never synchronized, so no refs
-    // were removed.
+    // If the branch contains no refs of a fresh repository, the branch and the repository were
+    // never synchronized, so users cannot have removed refs from the branch.
     let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {
         ElementId::Ref(id) if was_read(&id.repo) => {

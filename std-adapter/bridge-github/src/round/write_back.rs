@@ -12,8 +12,8 @@ pub(crate) fn write_back(
     kept: &BTreeSet<ElementId>,
 ) -> Diff {
     let mut diff = Diff::between(github, datakit);
-    // Keep the commits of kept statuses too, because removing the directory of a commit would
-    // remove its statuses.
+    // If a status is kept, also keep its commit, because removing the commit's directory would
+    // remove the status.
     let with_commits: BTreeSet<ElementId> = kept
         .iter()
         .cloned()
@@ -43,7 +43,7 @@ impl Mirror<'_> {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// Replaces the elements that the bridge may not read in `github` with the elements in
+    /// In `github`, replaces the elements that the bridge may not read with their values in
     /// `datakit`.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {

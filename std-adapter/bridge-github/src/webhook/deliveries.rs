@@ -16,7 +16,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Adds an identifier. Returns `false` if it was received before.
+    /// Adds an identifier. Returns `false` if the identifier is already known.
     pub(super) fn insert(&mut self, id: &str) -> bool {
         let id: Box<str> = id.chars().take(MAX_LEN).collect();
         if !self.known.insert(id.clone()) {

@@ -48,7 +48,7 @@ async fn failed_lists_keep_what_is_known() {
         setup.fake.forget_calls();
         setup.until("the lists fail", |fake| fake.calls().len() >= 8).await;
         assert_eq!(files(&branch).await, before, "{fault:?}");
-        // A change in the branch is sent nevertheless.
+        // Changes in the branch are still sent to GitHub.
         let head = repo.head("topic").unwrap();
         commit(
             &branch,
@@ -100,7 +100,7 @@ async fn a_status_without_an_answer_is_not_sent_twice() {
         )
         .await;
         setup.until("the status arrives", |_| repo.statuses(&head).len() == 2).await;
-        // The bridge continues after it has read the status.
+        // After it has read the status, the bridge continues with other work.
         commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
         until(&branch, "the bridge is done", |files| !files.contains_key("alice/hello/.dirty"))
             .await;
@@ -211,7 +211,8 @@ async fn an_empty_database_removes_nothing_on_github() {
     let other = Setup::new();
     forwarder.redirect(Some(&other.database.url()));
     until(&other.branch().await, "the repository is read again", |files| *files == expected).await;
-    // The bridge also recovers if the branch is removed and created again during a connection.
+    // The bridge also recovers if the branch is removed and created again while the bridge is
+    // connected.
     other.branch().await.remove().await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     until(&other.branch().await, "and again", |files| *files == expected).await;

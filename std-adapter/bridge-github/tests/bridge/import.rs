@@ -79,7 +79,7 @@ fn calls(setup: &Setup) -> Vec<(String, u64)> {
 async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
     let setup = Setup::new();
     let repo = setup.fake.create("alice/hello");
-    // There are two heads, because the pull request and its branch share one.
+    // There are only two heads, because the pull request and its branch have the same head.
     repo.push("topic", "Add a greeting");
     repo.open_pull("bob", "Say hello", "topic", "master");
     let branch = setup.branch().await;

@@ -99,7 +99,7 @@ async fn a_pull_request_is_edited_and_closed() {
     )
     .await;
     let mut expected = expected::files(&repo);
-    // The bridge was not notified of the branch `next`.
+    // The bridge was not notified that the branch `next` was created.
     expected.retain(|path, _| !path.contains("/next/"));
     until(&branch, "the branch follows GitHub", |files| {
         let mut files = files.clone();
@@ -193,7 +193,8 @@ async fn a_status_of_a_former_head_is_not_sent_again() {
     commit(&branch, &[(&state, Some("success"))]).await;
     setup.until("the status arrives", |_| repo.statuses(&topic).len() == 1).await;
     bridge.kill();
-    // Remove all refs to the commit on both sides, but keep its status in the branch.
+    // Remove all refs to the commit from GitHub and from the branch, but keep the commit's status
+    // in the branch.
     let master = repo.head("master").unwrap();
     repo.close_pull(1);
     repo.set_branch("topic", &master);

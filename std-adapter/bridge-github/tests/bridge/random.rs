@@ -1,4 +1,5 @@
-//! Tests random changes on both sides while faults are injected and bridges are killed.
+//! Makes random changes on GitHub and in the branch while faults are injected and bridges are
+//! killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ fn kills() -> usize {
     if std::env::var("RELIABILITY").is_ok_and(|value| value == "full") { 100 } else { 8 }
 }
 
-/// A repository, and users who change it on both sides.
+/// Users who change a repository on GitHub and in the branch.
 struct Users<'s> {
     setup: &'s Setup,
     repo: Repository,
@@ -147,7 +148,7 @@ impl Users<'_> {
         self.setup.fake.fault_delivery("*", fault, 1);
     }
 
-    /// Waits until both sides are equal, and then checks that no status was sent twice.
+    /// Waits until GitHub and the branch are equal, and then checks that no status was sent twice.
     async fn check(&self, bridge: &Bridge) {
         self.setup.fake.heal();
         let repo = &self.repo;
@@ -186,7 +187,7 @@ impl Users<'_> {
         }
     }
 
-    /// Returns the calls whose URL contains a text.
+    /// Returns the calls whose URL contains `text`.
     fn calls_about(&self, text: &str) -> Vec<String> {
         let calls = self.setup.fake.calls().into_iter().filter(|call| call.target.contains(text));
         calls.map(|call| format!("{} {:?} {}", call.target, call.status, call.body)).collect()

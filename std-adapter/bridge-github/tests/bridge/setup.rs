@@ -78,7 +78,7 @@ impl Setup {
     }
 }
 
-/// A running bridge. Dropping it kills it.
+/// A running bridge. Dropping the value kills the process.
 pub(crate) struct Bridge {
     child: Child,
     output: Arc<Mutex<String>>,
@@ -95,7 +95,7 @@ impl Bridge {
         Bridge { child, output, log }
     }
 
-    /// Waits for a line of output that starts with a text. Returns the rest of the line.
+    /// Waits for a line of output that starts with `start`. Returns the rest of the line.
     pub(crate) async fn printed(&self, start: &str) -> String {
         let find =
             || self.output.lock().lines().find_map(|l| Some(l.strip_prefix(start)?.to_owned()));
@@ -115,7 +115,7 @@ impl Bridge {
     }
 }
 
-/// Spawns a thread that appends the lines of a stream to a text.
+/// Spawns a thread that appends each line of `stream` to `text`.
 fn collect(stream: impl Read + Send + 'static, text: &Arc<Mutex<String>>) {
     let text = text.clone();
     std::thread::spawn(move || {
@@ -188,7 +188,8 @@ pub(crate) async fn until_file(branch: &Branch, path: &str, content: &str) {
     .await;
 }
 
-/// Polls a condition until it holds. This is for conditions that cause no event.
+/// Polls a condition until it holds. Use this function if no event signals that the condition
+/// holds.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {

@@ -12,7 +12,7 @@ use super::super::credentials::{App, Credentials, InstallationToken, bearer};
 use super::{Call, GateError, Shared};
 
 impl Shared {
-    /// Returns the `Authorization` header for calls about the repositories of an account.
+    /// Returns the `Authorization` header for calls that access an account's repositories.
     pub(super) async fn authorization(
         &self,
         account: Option<&str>,
