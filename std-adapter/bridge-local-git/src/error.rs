@@ -42,7 +42,7 @@ pub(crate) enum BridgeError {
 }
 
 impl BridgeError {
-    /// Returns whether the error may disappear after reconnecting.
+    /// Returns whether reconnecting may resolve the error.
     pub(crate) fn is_temporary(&self) -> bool {
         !matches!(
             self,

@@ -23,7 +23,7 @@ pub(crate) struct Branches {
 }
 
 impl Branches {
-    /// Returns whether the branch may exist although [`Branches::heads`] does not contain it.
+    /// Returns whether the branch may exist even if [`Branches::heads`] does not contain it.
     pub(crate) fn may_have(&self, name: &RefName) -> bool {
         self.unreadable.iter().any(|unreadable| {
             unreadable.is_empty()
@@ -35,7 +35,7 @@ impl Branches {
     }
 }
 
-/// The prefix of the full names of branches.
+/// The prefix of every branch's full name.
 const HEADS: &[u8] = b"refs/heads/";
 /// The maximum length of a ref's file, in bytes.
 const MAX_FILE: u64 = 4096;
@@ -194,7 +194,8 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads nothing if the path does not lead to a regular file. Opening a FIFO would block.
+/// Reads the start of a regular file. Returns no bytes if `path` refers to any other kind of file,
+/// because opening a FIFO, for example, would block.
 fn read_start_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
     if fs::metadata(path)?.is_file() { read_start(path) } else { Ok(Vec::new()) }
 }

@@ -11,7 +11,7 @@ use crate::refs::{self, Branches};
 use crate::repository::{self, Identity};
 use crate::wakes::Wakes;
 
-/// The interval at which a watched repository is read even if no change was reported. The interval
+/// The interval at which a watched repository is read even if no change is reported. The interval
 /// for a repository that cannot be watched is `UNWATCHED_INTERVAL`.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) branches: Branches,
-    /// Whether the repository is known to be the same as at the previous read. A different
+    /// Whether this is known to be the same repository that was read previously. A different
     /// repository may still be incomplete, for example while `git clone` is running.
     pub(crate) is_same: bool,
 }

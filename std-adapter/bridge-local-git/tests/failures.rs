@@ -66,7 +66,8 @@ async fn a_repository_may_disappear_and_return() {
     wait_for_line(&log, "the published branches are kept");
     std::fs::rename(&aside, source.path().join(".git")).unwrap();
     wait_for(&branch, &heads).await;
-    // The bridge publishes the deletion of all branches if the repository is known to be the same.
+    // The bridge publishes the deletion of all branches if it knows that the repository has not
+    // been replaced.
     source.git(&["update-ref", "-d", "refs/heads/topic"]);
     source.git(&["update-ref", "-d", "refs/heads/master"]);
     wait_for(&branch, &Heads::new()).await;

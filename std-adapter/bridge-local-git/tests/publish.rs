@@ -120,7 +120,8 @@ async fn symbolic_branches_are_followed() {
     std::os::unix::fs::symlink("master", link).unwrap();
     let heads = source.heads();
     assert_eq!(heads.len(), 6);
-    // A FIFO, which `git` would wait for, is not a branch.
+    // A FIFO is not a branch. `git` would block on this FIFO, so create it after listing the
+    // branches.
     let fifo = source.path().join(".git/refs/heads/fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let _bridge = source.bridge(&server.address);

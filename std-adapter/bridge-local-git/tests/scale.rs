@@ -11,8 +11,8 @@ use common::{Repository, Server, wait_for};
 /// The number of branches. The number is smaller in debug builds, which are an order of magnitude
 /// slower.
 const BRANCHES: u32 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
-/// The maximum time until all branches are published. The maximum time until a change is published
-/// is `CHANGE`.
+/// The maximum time until all branches are published. `CHANGE` is the maximum time until a later
+/// change is published.
 const FIRST: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(1);
 

@@ -132,7 +132,7 @@ impl Server {
     }
 }
 
-/// A directory for a repository, which may be created later.
+/// A directory for a repository. The repository need not exist yet.
 pub(crate) struct Repository {
     pub(crate) dir: TempDir,
 }
