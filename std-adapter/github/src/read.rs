@@ -8,8 +8,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::layout::{self, DIRTY, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
 
-/// The number of files that are read or written concurrently. By default, a server processes up to
-/// 64 requests per connection concurrently.
+/// The number of files that are read or written concurrently. This limit equals the default number
+/// of requests that a server processes concurrently per connection.
 pub(crate) const CONCURRENCY: usize = 64;
 
 /// The state of the branch at one commit.
@@ -105,7 +105,8 @@ fn as_repo(id: &ElementId) -> Option<&Repo> {
 fn roots_of(id: &ElementId) -> Vec<Path> {
     match id {
         ElementId::Pr(_) | ElementId::Commit(_) => vec![layout::dir(id)],
-        // Other refs and statuses may be in the same directory.
+        // List the files separately, because their directory may also contain other refs and
+        // statuses.
         ElementId::Ref(_) | ElementId::Status(_) | ElementId::Repo(_) => files::paths_of(id),
     }
 }

@@ -150,7 +150,7 @@ async fn dirty_files_are_found_and_removed() {
 
     let transaction = branch.transaction().await.unwrap();
     remove_dirty(&transaction, &whole.dirty).await.unwrap();
-    // Files that have already been removed are ignored.
+    // Removing the same files again succeeds.
     remove_dirty(&transaction, &whole.dirty).await.unwrap();
     let clean = transaction.commit(CLEAN_MESSAGE).await.unwrap();
     let changed = changes(&new, &clean).await;

@@ -103,7 +103,8 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
         ElementId::Status(StatusId { commit, .. }) if commits.contains(&commit.clone().into()) => {
             Vec::new()
         }
-        // Other refs and statuses may be in the same directory.
+        // Remove the files separately, because their directory may also contain other refs and
+        // statuses.
         ElementId::Repo(_) | ElementId::Ref(_) | ElementId::Status(_) => files::paths_of(id),
     })
 }
