@@ -23,8 +23,8 @@ use tracing::warn;
 
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type, which matches the original server. The text is ASCII, so no charset is
-/// specified.
+/// The content type, which is the same as in the original server. The text is ASCII, so no charset
+/// is specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Additional connections wait until an open
 /// connection is closed.
@@ -34,7 +34,7 @@ const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// The timeout for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket. The [`Display`] implementation writes the URL of the metrics.
+/// A listening socket. [`Display`] formats the socket as the URL of the metrics.
 #[derive(Debug)]
 pub struct Endpoint {
     socket: TcpListener,
