@@ -1,11 +1,12 @@
 //! Functions that return freed memory to the system.
 //!
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
-//! are freed. However, mimalloc returns pages only when the program allocates or frees memory. If a
-//! server became idle after a burst of requests, it would keep its freed memory. Therefore, code
-//! that frees a lot of memory calls [`report_freed`], and the future [`return_freed_memory`] then
-//! repeatedly allocates and frees some memory until the pages have been returned. If the program
-//! uses the C library's allocator instead, these functions are harmless but have no benefit.
+//! are freed. However, mimalloc returns pages only when the program allocates or frees memory. A
+//! server that becomes idle after a burst of requests would therefore keep its freed memory. To
+//! prevent this, code that frees a lot of memory calls [`report_freed`], which causes the future
+//! [`return_freed_memory`] to allocate and free memory a few times, until the pages have been
+//! returned. If the program uses the C library's allocator instead, these functions are harmless
+//! but have no benefit.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -16,10 +17,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// The minimum number of freed bytes for which memory is returned to the system.
+/// The minimum number of freed bytes that triggers the return of memory to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The delay before each short-lived allocation (a "prod") that makes the allocator return freed
+/// The delay before each "prod", a short-lived allocation that makes the allocator return freed
 /// pages. The delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 

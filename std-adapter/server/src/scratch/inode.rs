@@ -28,13 +28,13 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry, which change only while the namespace lock is held. The
-/// lock on a location comes last in the locking order, and a thread never locks two locations at
+/// The name and the parent of a dentry, which change only while the namespace lock is held. A
+/// thread acquires the lock on a location after all other locks, and never locks two locations at
 /// the same time.
 #[derive(Debug)]
 pub(super) struct Location {
-    /// The parent directory. The pointer is dangling if the dentry is the root or if its name was
-    /// removed.
+    /// The parent directory. The pointer cannot be upgraded if the dentry is the root or its name
+    /// was removed.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
     /// The memory that is reserved for the name.
@@ -56,8 +56,7 @@ impl Dentry {
         self.0.location.lock().name.clone()
     }
 
-    /// Returns the parent directory. Returns `None` if the dentry is the root or if its name was
-    /// removed.
+    /// Returns the parent directory, or `None` if the dentry is the root or its name was removed.
     pub(super) fn parent(&self) -> Option<Dentry> {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }

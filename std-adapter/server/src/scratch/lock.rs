@@ -15,12 +15,11 @@ const MAX_RANGES: usize = 4096;
 /// The number of bytes that are reserved for each range.
 const RANGE_COST: u64 = 512;
 
-/// The locks on one file. The owner of a lock is a process on the host of a client.
+/// The locks on one file. Each lock is owned by a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether the file has ever been locked. If the flag is `false`, `close` does not have to lock
-    /// the mutex.
+    /// Whether the file has ever been locked. If not, `close` does not need to lock the mutex.
     used: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! A writable tree in memory, similar to a RAM disk.
+//! A writable in-memory tree, similar to a RAM disk.
 //!
 //! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
 //! attributes and advisory locks. The tree stores only the metadata of named pipes and devices,

@@ -127,7 +127,7 @@ impl ConnectionEntry {
         reason
     }
 
-    /// Updates the published state of the connection.
+    /// Updates the state of the connection in [`Stats`].
     fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
         if self.peer.update(dialect, msize, fids, in_flight) {
             self.span.record("dialect", display(self.peer.dialect()));
@@ -308,8 +308,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates a list with room for `max` slots, or for two if `max` is smaller. The second slot is
-    /// needed for the next request while the request in the first slot waits.
+    /// Creates a list with room for `max` slots, but at least two. While the request in the first
+    /// slot waits, the next request needs the second slot.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

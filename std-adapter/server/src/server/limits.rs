@@ -63,11 +63,11 @@ limits! {
     requests: usize = 64,
     /// The maximum message size, in bytes, that the server negotiates.
     msize: u32 = MSIZE,
-    /// The number of bytes that a connection may buffer. A connection above this limit refuses
-    /// requests that would block on a file. The limit should leave room for a batch of requests, a
-    /// batch of replies and all blocked requests.
+    /// The number of bytes that a connection may buffer. While a connection exceeds this limit, the
+    /// server refuses requests that would block on a file. The limit should leave room for a batch
+    /// of requests, a batch of replies and all blocked requests.
     buffered: usize = 4 << 20,
-    /// The time within which a connection must attach.
+    /// The maximum time between accepting a connection and its first attach.
     attach_timeout: Duration = Duration::from_secs(30),
     /// The maximum time that an attached connection may remain without a request in flight, or
     /// `None` for no limit.

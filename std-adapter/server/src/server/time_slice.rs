@@ -41,8 +41,8 @@ struct RunQueue {
     last_number: Cell<u64>,
     /// The connections that have used up their slices and have more work to do. One queued
     /// connection continues after each poll of the reactor. A client with few requests therefore
-    /// waits for at most one slice, regardless of the number of connections. A wake-up is always
-    /// scheduled for the first connection in the queue.
+    /// waits for at most one slice, regardless of the number of connections. The first connection
+    /// in the queue always has a scheduled wake-up.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 

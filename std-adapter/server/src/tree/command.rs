@@ -35,7 +35,7 @@ struct CommandInner {
 #[derive(Default)]
 struct CommandReply {
     text: Vec<u8>,
-    /// The reason why the last command failed, which replaces `text` as the content of the file.
+    /// The reason for the last command's failure, which replaces `text` as the content of the file.
     refusal: Option<Arc<[u8]>>,
 }
 
@@ -213,7 +213,7 @@ impl OpenCommand {
     }
 }
 
-/// The offsets at which the next read of an open file may continue. Some clients keep a single
+/// The offsets at which the next read from an open file may continue. Some clients keep a single
 /// position for reads and writes, so the total number of bytes read and written is also a valid
 /// offset.
 #[derive(Default)]

@@ -92,7 +92,7 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns the current parent directory if this directory may have been moved.
+    /// Returns the current parent directory, or `None` if this directory cannot have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }

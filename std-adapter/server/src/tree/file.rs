@@ -49,7 +49,7 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns the current parent directory if the file may have been moved.
+    /// Returns the current parent directory, or `None` if the file cannot have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
