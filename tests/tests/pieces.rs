@@ -108,11 +108,11 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A complete word is processed immediately, so even a client that ignores the reply to the
-        // clunk notices the error.
+        // A write that contains a complete word reports any error itself, so a client sees the
+        // error even if it ignores the reply to the clunk.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
-        // The reply to the clunk is an error, because the hash is too short.
+        // The clunk fails, because the hash is too short.
         assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
     }
 }
@@ -126,8 +126,8 @@ fn a_commit_in_several_writes_waits_for_all_its_words() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // The command is written byte by byte, and then in three pieces. The first two pieces form
-        // a shorter command.
+        // The command is written byte by byte, and then in three pieces. The first two of these
+        // pieces form the shorter command `commit`.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

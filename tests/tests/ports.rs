@@ -29,7 +29,7 @@ async fn connect(served: &Served, dialect: Dialect) -> Client {
     Client::from_stream(stream, Options::default().dialect(dialect)).await.unwrap()
 }
 
-/// Starts an echo server that runs until the test ends.
+/// Starts an echo server that runs until the test returns.
 async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -56,7 +56,7 @@ async fn qemu_serves_three_clients_at_once() {
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the time, in milliseconds, between two changes of the board's light, measured by the
+/// Returns the time, in milliseconds, between two changes of the board's light, as measured by the
 /// board's clock. Skips the first two ticks, because they may have occurred before the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();

@@ -252,9 +252,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies during work that does not block the server's thread. If the work
-/// blocks the thread, there is time for only one or two replies. Otherwise, there is time for
-/// dozens.
+/// The minimum number of replies during work that does not block the server's thread. The server
+/// can send only one or two replies if the work blocks the thread, and dozens otherwise.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

@@ -258,7 +258,7 @@ fn a_write_to_a_removed_file_is_not_committed(db: &TestDb) {
         let connection = db.connect();
         assert_eq!(connection.names("branch/master/ro"), "keep");
         assert_eq!(connection.read("branch/master/ro/keep"), dialect.version());
-        // When the transaction ends, its files are closed.
+        // Committing a transaction also closes its files.
         assert!(raw.0.read(11, 0, 10).is_err());
         assert!(raw.0.write(11, 0, b"x").is_err());
     }

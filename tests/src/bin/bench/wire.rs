@@ -160,8 +160,7 @@ impl Frames {
         *self = Self { buf, head: start, tail: start + kept, start };
     }
 
-    /// Returns `true` if `next` would return a frame or an error, and `false` if `next` would
-    /// return `None`.
+    /// Returns whether `next` would return a frame or an error rather than `None`.
     pub(crate) fn has_frame(&self) -> bool {
         let rest = &self.buf[self.head..self.tail];
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())
