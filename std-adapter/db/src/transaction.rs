@@ -104,8 +104,8 @@ pub struct Committed {
     pub head: Option<Id>,
 }
 
-/// The options for a commit. By default, the changes are merged if the branch has moved, and a
-/// commit is created even if the tree has not changed.
+/// The options for a commit. By default, the changes are merged if the branch has moved. A commit
+/// is created even if the tree has not changed.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
@@ -187,7 +187,7 @@ impl Transaction {
     }
 
     /// Marks the transaction as busy and returns its tree. The state is not locked while a commit
-    /// or merge uses the tree, so other requests do not have to wait.
+    /// or merge uses the tree, so that other requests do not have to wait.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -204,8 +204,8 @@ impl Transaction {
     /// Returns the approximate number of bytes that a commit must write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // A hole in a file takes up no memory, but its zeros must be written. Therefore, a commit
-        // may write many bytes even if the transaction uses little memory.
+        // A hole in a file takes up no memory, but a commit must write its zeros. Therefore, a
+        // commit may write many bytes even if the transaction uses little memory.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -264,8 +264,8 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file while a client still has the file open. `number` identifies the file,
-    /// which is not visible and is never committed. The file is kept until it is
+    /// Keeps a removed file while a client still has the file open. The file is identified by
+    /// `number`, is not visible, and is never committed. The file is kept until it is
     /// [forgotten](Transaction::forget) or until the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
@@ -296,9 +296,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the paths with unresolved conflicts. The conflicts were found by the last merge or
-    /// the last attempt to commit. Returns `None` if there was no merge and no commit has failed
-    /// because of a conflict.
+    /// Returns the paths of the unresolved conflicts from the last merge and the last attempt to
+    /// commit. Returns `None` if no merge was performed and no commit has failed because of a
+    /// conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -320,10 +320,10 @@ impl Transaction {
         Ok(self.open()?.merged.clone())
     }
 
-    /// Merges the commit `theirs` into the transaction's tree. For the merge, the transaction is
-    /// represented by a commit with the given `parents` and `message`. When the transaction is
-    /// committed, the caller must add `theirs` to the parents. Conflicts are marked in the tree and
-    /// must be resolved before the transaction is committed.
+    /// Merges the commit `theirs` into the transaction's tree. The merge treats the transaction as
+    /// a commit with the given `parents` and `message`. When the transaction is committed, the
+    /// caller must add `theirs` to the parents. Conflicts are marked in the tree and must be
+    /// resolved before the transaction is committed.
     ///
     /// # Errors
     /// If the merge fails, the transaction is unchanged. Returns [`Error::OpenConflicts`] if
@@ -335,7 +335,7 @@ impl Transaction {
     }
 
     /// Computes a [`merge`](Transaction::merge) without changing the tree. To change the tree, call
-    /// [`apply`](Prepared::apply) on the result. That call takes little time.
+    /// [`apply`](Prepared::apply) on the result, which takes little time.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).
@@ -382,8 +382,9 @@ impl Transaction {
     /// - Returns [`Error::NotFastForward`] if the branch has moved and `options` does not allow a
     ///   merge.
     /// - Returns [`Error::Removed`] if the branch was removed.
-    /// - Returns [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the objects cannot be
-    ///   written.
+    /// - Returns [`Error::NoMemory`] if there is not enough memory to encode the objects,
+    ///   [`Error::Io`] if a system call fails, or [`Error::Store`] if the store fails for another
+    ///   reason.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -447,7 +448,7 @@ impl Transaction {
     }
 
     /// Reserves memory for contiguous copies of the new files. The copies are needed for hashing
-    /// and writing. The reservation is not charged to the connection's budget, because a connection
+    /// and writing. The reservation is not charged to the connection's budget, because a client
     /// must be able to commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();

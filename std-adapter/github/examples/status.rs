@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Commits the status and returns the id of the new commit in the database.
+/// Commits the status to the database and returns the id of the new database commit.
 pub(crate) async fn run(url: &Url, arguments: &[String]) -> Result<String, Box<dyn Error>> {
     let [repo, hash, context, state] = arguments else {
         return Err("the arguments are USER/REPO, a hash, a context and a state".into());

@@ -9,7 +9,7 @@ use crate::ElementId;
 /// An operation on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    /// Own the resource: when the bridge starts, it changes GitHub to match the branch. Implies the
+    /// Own the resource: when the bridge starts, it updates GitHub to match the branch. Implies the
     /// other two operations.
     Exclusive,
     /// Read from GitHub.
@@ -89,7 +89,7 @@ impl fmt::Display for Ops {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Resource {
-    /// Repositories. The prefix is empty, or consists of `USER` or of `USER` and `REPO`.
+    /// Repositories. The prefix is empty, `USER` or `USER/REPO`.
     Repo(Prefix),
     /// Pull requests.
     Pr,
@@ -168,8 +168,8 @@ impl fmt::Display for Resource {
 /// `repo`, `repo[USER/REPO]`, `pr`, `commit`, `status`, `status[CONTEXT]`, `ref` or `webhook`. OPS
 /// consists of any of the letters `r` (read from GitHub), `w` (write to GitHub) and `x` (the branch
 /// owns the resource; implies `r` and `w`), and may be empty. If several prefixes match, the
-/// longest prefix applies. Resources that are not listed have the default operations. Without a
-/// default, no operations are allowed for resources that are not listed.
+/// longest prefix applies. Resources that are not listed have the default operations. If there is
+/// no default, no operations are allowed for resources that are not listed.
 ///
 /// ```
 /// # use datakit_github::Capabilities;

@@ -13,8 +13,8 @@ pub(crate) const STATUS_FILES: [&str; 3] = [STATE, "description", "target_url"];
 /// The name of the file that contains the state of a status.
 pub(crate) const STATE: &str = "state";
 
-/// The context of a status, for example `ci/datakit/build`. The context distinguishes the statuses
-/// of a commit. Clones are cheap.
+/// The context of a status, for example `ci/datakit/build`. The statuses of a commit are
+/// distinguished by their contexts. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::Context;
@@ -28,8 +28,8 @@ pub(crate) const STATE: &str = "state";
 pub struct Context(Arc<str>);
 
 impl Context {
-    /// Creates a context from components separated by slashes. Empty text yields the context
-    /// `default`.
+    /// Creates a context from components separated by slashes. If the text is empty, returns the
+    /// context `default`.
     ///
     /// # Errors
     /// Returns [`InvalidName`] if a component is empty, `.`, `..` or longer than 250 bytes, or

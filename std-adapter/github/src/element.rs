@@ -43,7 +43,7 @@ pub struct StatusId {
 /// A pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pr {
-    /// The repository and the number.
+    /// The repository and the number of the pull request.
     pub id: PrId,
     /// The hash of the head.
     pub head: Hash,
@@ -55,7 +55,7 @@ pub struct Pr {
     pub owner: Text,
     /// The name of the branch into which the commits are to be merged.
     pub base: Text,
-    /// The description, whose id is 0, and the comments.
+    /// The comments, including the description of the pull request, which has the id 0.
     pub comments: Vec<Comment>,
 }
 
@@ -86,7 +86,7 @@ pub struct Status {
     pub id: StatusId,
     /// The state.
     pub state: StatusState,
-    /// A description for users.
+    /// A description that is shown to users.
     pub description: Option<Description>,
     /// The URL of a page with details.
     pub target_url: Option<Text>,

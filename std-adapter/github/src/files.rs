@@ -112,7 +112,7 @@ impl Parsed {
             let names: Vec<ByteString> = path.names().cloned().collect();
             match locate(&names) {
                 // The path of a repository's directory has two components. The path of `.monitor`
-                // has three.
+                // has three components.
                 Some(Location::Repo(repo)) if names.len() > 2 => {
                     parsed.all.insert(repo.clone());
                     parsed.monitored.insert(repo);
@@ -155,7 +155,8 @@ impl Parsed {
     }
 }
 
-/// Returns the content as text without surrounding white space. Replaces invalid UTF-8 with U+FFFD.
+/// Returns the content as text without leading and trailing white space. Replaces invalid UTF-8
+/// with U+FFFD.
 fn text(content: &[u8]) -> String {
     String::from_utf8_lossy(content).trim().to_owned()
 }

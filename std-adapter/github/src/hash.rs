@@ -7,7 +7,7 @@ use crate::InvalidName;
 
 /// The hash of a Git commit: 40 hexadecimal digits (SHA-1) or 64 (SHA-256), in lower case.
 ///
-/// The commits belong to the repositories on GitHub, so they usually do not exist in the database.
+/// The commit belongs to a repository on GitHub and usually does not exist in the database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash {
     bytes: [u8; 32],

@@ -21,7 +21,7 @@ use crate::{
 
 /// The name of the file that marks a repository as monitored.
 pub const MONITOR: &str = ".monitor";
-/// The name of the file that asks the bridge to read a repository, pull request or ref again.
+/// The name of the file that tells the bridge to reread a repository, pull request or ref.
 pub const DIRTY: &str = ".dirty";
 /// The name of the file that contains the hash of a ref's head.
 pub(crate) const HEAD: &str = "head";
@@ -75,8 +75,7 @@ pub fn dir(id: &ElementId) -> Path {
     }
 }
 
-/// Returns the path of the file that asks the bridge to read a repository, pull request or ref
-/// again.
+/// Returns the path of the file that tells the bridge to reread a repository, pull request or ref.
 #[must_use]
 pub fn dirty(id: &DirtyId) -> Path {
     let dir = match id {
@@ -87,8 +86,8 @@ pub fn dirty(id: &DirtyId) -> Path {
     dir.concat(&path([DIRTY]))
 }
 
-/// Creates a path from names. The types that hold the names have already checked that each name is
-/// a valid path component.
+/// Creates a path from its components. Every name comes from a type that accepts only valid path
+/// components.
 pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
     Path::from_names(names).unwrap_or_default()
 }
@@ -96,7 +95,7 @@ pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
 /// The object to which a file in the branch belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location<'p> {
-    /// The file `.monitor`, or a file in place of the repository's directory.
+    /// The file `.monitor`, or a file that takes the place of the repository's directory.
     Repo(Repo),
     Dirty(DirtyId),
     /// A file of a pull request, with its path relative to the directory of the pull request.
@@ -114,7 +113,7 @@ pub(crate) enum Location<'p> {
 pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {
     let [user, name, rest @ ..] = names else { return None };
     let repo = Repo::new(user.to_str()?, name.to_str()?).ok()?;
-    // The constructor removes white space, so reject names that it changes. Otherwise, two
+    // The constructor strips white space, so reject any name that it changes. Otherwise, two
     // directories could represent the same repository.
     if repo.user() != user.to_str()? || repo.name() != name.to_str()? {
         return None;

@@ -11,7 +11,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of shards, each of which has its own lock. With this many shards, threads rarely
+/// The number of shards, each of which has its own lock. With this number of shards, threads rarely
 /// contend for the same lock.
 const SHARDS: usize = 64;
 
@@ -174,8 +174,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // In the sorted list, `name` is followed by the names that start with `name`, but not all of
-    // these names are children. For example, `a-b` comes between `a` and `a/b`.
+    // In the sorted list, `name` is followed by all names that start with `name`, including names
+    // of branches that are not below `name`. For example, `a-b` comes between `a` and `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));
@@ -200,7 +200,7 @@ fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }
 
-/// Removes temporary repositories that were left behind by killed servers of the same user.
+/// Removes temporary repositories that killed servers of the same user have left behind.
 pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();

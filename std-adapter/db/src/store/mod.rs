@@ -13,8 +13,8 @@ use super::object::{Object, ObjectKind};
 use super::remote::{CancelFlag, FetchError};
 use super::{BranchName, Id, Result};
 
-/// An index of the parents and times of commits, as described in `git-commit-graph(1)`. The index
-/// is stored separately from the commits themselves.
+/// An index of the parents and committer times of commits, as described in `git-commit-graph(1)`.
+/// The index is stored separately from the commits themselves.
 pub trait CommitGraph: Send + Sync {
     /// Returns the committer time and the parents of a commit, or `None` if the commit is not in
     /// the graph.
@@ -27,8 +27,8 @@ pub trait CommitGraph: Send + Sync {
 /// A store can be used by many threads at the same time. If [`may_block`](Store::may_block) returns
 /// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether the methods of the store can block on disk access. Regardless of the result,
-    /// [`fetch`](Store::fetch) can block on network access.
+    /// Returns whether the methods of the store can block on disk access. Even if the result is
+    /// `false`, [`fetch`](Store::fetch) can block on network access.
     fn may_block(&self) -> bool;
 
     /// Reads an object. Returns `None` if the object does not exist or if the database does not
@@ -49,8 +49,8 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Returns whether an object currently exists. The result does not rely on earlier reads,
-    /// because another program may have removed the object in the meantime.
+    /// Returns whether an object currently exists. Checks again on every call, because another
+    /// program may have removed the object since an earlier call.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the object cannot be looked up.
@@ -74,9 +74,9 @@ pub trait Store: Send + Sync + 'static {
     /// branch can be set to any commit among them.
     ///
     /// # Errors
-    /// Returns [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an
-    /// object cannot be written. Even if an error is returned, some of the objects may have been
-    /// written.
+    /// Returns [`Error::Io`](crate::Error::Io) if a system call fails. Returns
+    /// [`Error::Store`](crate::Error::Store) if the objects cannot be written for another reason.
+    /// Even if an error is returned, some of the objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes objects again if another program has removed them since the call to
@@ -95,7 +95,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns [`Error::Store`](crate::Error::Store) if the branch cannot be read.
     fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
 
-    /// Returns the names and heads of all branches that have a commit, sorted by name.
+    /// Returns the names and heads of all branches that have at least one commit, sorted by name.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
@@ -105,13 +105,15 @@ pub trait Store: Send + Sync + 'static {
     /// or none of them. Returns `false` and leaves all branches unchanged if any branch is not at
     /// its expected commit. Even if no branch is updated, the objects may have been written.
     ///
-    /// Combining both steps in one call reduces the time that a store waits for the disk.
+    /// Combining both steps in one call reduces the time that the store spends waiting for the
+    /// disk.
     ///
     /// # Errors
-    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict),
-    /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Store`](crate::Error::Store) if the update fails. If an error is returned, each
-    /// branch is at either its old head or its new head.
+    /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) if the name of a new branch
+    /// conflicts with an existing branch. Returns [`Error::Refused`](crate::Error::Refused) if the
+    /// store does not allow the update. Returns [`Error::Io`](crate::Error::Io) if a system call
+    /// fails. Returns [`Error::Store`](crate::Error::Store) if the update fails for another reason.
+    /// If an error is returned, each branch is at either its old head or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns an existing branch that prevents the creation of `branch`. For example, a branch `a`
@@ -135,7 +137,7 @@ pub trait Store: Send + Sync + 'static {
         self.update(&[], &[remove, create])
     }
 
-    /// Returns the commits whose parents are not stored because the repository is a shallow clone.
+    /// Returns the commits whose parents are missing because the repository is a shallow clone.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the list cannot be read.
@@ -150,7 +152,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Watches the branches and calls `changed` shortly after another program may have changed a
     /// branch. All calls come from the same thread. Dropping the returned guard stops the calls.
-    /// Returns `None` if no other program can change branches.
+    /// Returns `None` if other programs cannot change branches.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
@@ -192,7 +194,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Permits the removal of the objects that were fetched under the name `remote`.
+    /// Allows the removal of the objects that were fetched with the name `remote`.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).

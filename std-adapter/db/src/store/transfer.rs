@@ -54,7 +54,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // Leave out the empty tree, which exists in every store without being written.
+    // Leave out the empty tree, which exists in every store even if it was never written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

@@ -14,7 +14,8 @@ impl Transaction {
     /// # Errors
     /// - Returns [`Error::IsDirectory`] if `path` is a directory.
     /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
-    /// - Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - Returns [`Error::NotFound`] if the parent does not exist, or [`Error::NotDirectory`] if
+    ///   the parent is not a directory.
     /// - Returns [`Error::NoMemory`] if the memory limit is reached.
     pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
@@ -42,7 +43,8 @@ impl Transaction {
     /// # Errors
     /// - Returns [`Error::Exists`] if `path` exists.
     /// - Returns [`Error::InvalidName`] if the name is not valid in a Git tree.
-    /// - Returns [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory.
+    /// - Returns [`Error::NotFound`] if the parent does not exist, or [`Error::NotDirectory`] if
+    ///   the parent is not a directory.
     /// - Returns [`Error::NoMemory`] if the memory limit is reached.
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
@@ -75,11 +77,11 @@ impl Transaction {
     /// only an empty directory, and a file can replace only a file.
     ///
     /// # Errors
-    /// - Returns [`Error::IsDirectory`] or [`Error::NotDirectory`] if exactly one of the two paths
-    ///   is a directory.
+    /// - Returns [`Error::IsDirectory`] if `to` is a directory but `from` is not, or
+    ///   [`Error::NotDirectory`] if `from` is a directory but `to` is not.
     /// - Returns [`Error::NotEmpty`] if `to` is a directory that is not empty.
     /// - Returns [`Error::IntoItself`] if `to` is below `from`.
-    /// - Returns [`Error::TooDeep`] if a node would end up at a path with too many components.
+    /// - Returns [`Error::TooDeep`] if the new path of any node has too many components.
     /// - Returns [`Error::InvalidName`] if the new name is not valid in a Git tree.
     /// - Returns [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
@@ -186,8 +188,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces a file's reference to the stored blob `of` with `content`, a copy of the blob in
-    /// memory. Does nothing if the file no longer refers to that blob.
+    /// Replaces a file's reference to the stored blob `of` with `content`, an in-memory copy of the
+    /// blob. Does nothing if the file no longer refers to that blob.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the

@@ -15,20 +15,20 @@ pub(super) struct State {
     pub(super) rw: Tree,
     /// The memory that is reserved for names.
     pub(super) names: Reservation,
-    /// The head that the branch had when the transaction began, or the commit to which the
+    /// The head of the branch at the beginning of the transaction, or the commit to which the
     /// transaction was last reset.
     pub(super) start: Option<Id>,
     /// Removed files that clients still have open, keyed by number.
     pub(super) detached: HashMap<u64, TreeFile>,
-    /// The paths at which a merge has left an unresolved conflict.
+    /// The paths of unresolved conflicts from a merge.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
     /// The conflicting paths of the most recent commit that failed with a conflict, except for
     /// paths that have changed since that commit. The value is `None` if no commit has failed with
     /// a conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that merges have written and that are not reachable from a branch yet. Another
-    /// program may prune these objects before the transaction is committed.
+    /// Objects that merges have written but that are not reachable from any branch yet. Other
+    /// programs may prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
     /// Whether a commit or merge is in progress. The tree must not change during such an operation,
     /// because the operation uses a copy of the tree.

@@ -13,7 +13,7 @@ use crate::suite::{self, Fixture, TIMEOUT, names};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/conformance.json");
 
-/// Runs each case on a new database, but skips the cases that need `missing`.
+/// Runs each case on a new database. Skips the cases that need the feature `missing`.
 async fn run_all<D: Database>(missing: &str, open: impl AsyncFn() -> Fixture<D>) {
     let table: Value = serde_json::from_slice(&std::fs::read(TABLE).unwrap()).unwrap();
     let cases = table["cases"].as_array().unwrap().iter();
@@ -105,7 +105,8 @@ impl<D: Database> Runner<D> {
         Ok(())
     }
 
-    /// Replaces the names of bound results with their values and normalizes file contents.
+    /// Replaces each variable `$NAME` with the result that was bound to it, and normalizes file
+    /// contents.
     fn resolve(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => match text.strip_prefix('$') {

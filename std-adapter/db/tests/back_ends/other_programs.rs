@@ -97,7 +97,7 @@ async fn urls_name_servers_and_repositories() {
     let url = format!("git://{}", dir.path().display());
     let db = AnyDb::connect(&url).await.unwrap();
     assert!(matches!(db, AnyDb::Direct(_)));
-    // A repository cannot be opened twice.
+    // A repository cannot be opened twice at the same time.
     assert!(matches!(AnyDb::connect(&url).await, Err(Error::Backend(_))));
     let head = put(&db.branch("master").await.unwrap(), "f", "1").await;
     drop(db);

@@ -1,6 +1,6 @@
 //! A minimal HTTP server that runs `git http-backend`.
-// The Clippy configuration allows these two lints in test functions, but not in other functions
-// called by tests.
+// The Clippy configuration allows `unwrap` and indexing in test functions, but not in other
+// functions that tests call.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
