@@ -1,5 +1,5 @@
 //! Tests for repositories with missing or damaged objects. Every command reports the affected
-//! objects and still shows or copies the others.
+//! objects and still shows or copies the intact objects.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -320,7 +320,7 @@ async fn finish(
 struct Entry {
     name: Vec<u8>,
     kind: FileType,
-    /// The target of a link, or `None` if the directory entry does not include it.
+    /// The target of a link, or `None` if the directory entry does not include the target.
     link: Option<Vec<u8>>,
 }
 

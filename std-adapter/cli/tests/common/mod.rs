@@ -1,5 +1,5 @@
-//! Functions that run the program as a server and as a client of that server. No function waits
-//! longer than [`TIMEOUT`].
+//! Functions that run the program as a server and as a client connected to that server. No function
+//! waits longer than [`TIMEOUT`].
 // Each test file uses only part of this module. The Clippy configuration allows panics in tests,
 // but not in helper functions.
 #![allow(

@@ -118,8 +118,8 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack,
-    // `git repack -ad` would drop the pack, and `git` would lose its own commits.
+    // Disable cruft packs. If cruft packs were enabled, `git gc` would move new unreachable objects
+    // to a cruft pack, `git repack -ad` would drop the pack, and `git` would lose its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }
