@@ -147,8 +147,8 @@ impl Db {
         RemotePath::root(&self.client).join(name)
     }
 
-    /// Returns the sorted names of all branches that have commits, and of all branches for which
-    /// this connection has created handles.
+    /// Returns the names of all branches, sorted. A branch without commits is included only if this
+    /// connection has created a handle for that branch.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.

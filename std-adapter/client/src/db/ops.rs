@@ -54,8 +54,8 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// A readable tree.
     type Tree: TreeOps;
 
-    /// Returns the sorted names of all branches that have commits, and of all branches for which
-    /// this handle or a clone has created a branch handle.
+    /// Returns the names of all branches, sorted. A branch without commits is included only if this
+    /// handle or one of its clones has created a handle for that branch.
     ///
     /// # Errors
     /// Returns an error if the database cannot be read.
