@@ -14,8 +14,8 @@ use datakit_server::io_reason;
 /// The result type of the client's methods.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error returned by the client. The error is cheap to clone, because a lost connection can make
-/// many calls return the same error.
+/// An error returned by the client. Errors are cheap to clone, because many calls may return the
+/// same error after a connection is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {

@@ -32,7 +32,7 @@ impl OpenMode {
     /// Opens the file for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
 
-    /// Also truncates the file to length 0 when it is opened. Servers ignore truncation of files
+    /// Also truncates the file to length 0 when it is opened. Servers ignore this flag for files
     /// that have no length.
     #[must_use]
     pub fn truncate(self) -> OpenMode {

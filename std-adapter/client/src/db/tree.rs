@@ -195,7 +195,7 @@ impl Debug for Tree {
     }
 }
 
-/// Determines the type from the mode, because qids from the original server do not mark links.
+/// Determines the type from the mode, because the original server's qids do not identify links.
 async fn find(path: &RemotePath) -> Result<(EntryKind, Fid, Metadata)> {
     let fid = path.walk().await?;
     let metadata = fid.stat().await?;

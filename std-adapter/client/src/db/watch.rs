@@ -16,7 +16,7 @@ use crate::{ByteString, Client, OpenMode};
 /// or with [`Watch::next`].
 ///
 /// The stream ends after the first error. A watch does not reconnect after a lost connection.
-/// Dropping the watch also stops it on the server.
+/// Dropping the watch also cancels the watch on the server.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {

@@ -53,8 +53,8 @@ use crate::{BranchName, Database, Id};
 ///
 /// - Watches report changes made by this process immediately, and changes made to the repository by
 ///   other programs after a short delay.
-/// - Only one process at a time can open a repository with [`DirectDb::open`] or serve it. Programs
-///   such as `git` can use the repository at the same time.
+/// - Only one process at a time can open a repository with [`DirectDb::open`] or serve the
+///   repository. Programs such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
 ///   transaction work in memory but may read directories from the disk.
 /// - If the future of a commit is dropped, the commit may still complete. [`db::Database::close`]

@@ -26,7 +26,7 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
     entries: [Entry; 8],
-    /// The `conflicts` file, which is visible after a merge, or after a commit has failed with a
+    /// The `conflicts` file, which is visible after a merge or after a commit that failed with a
     /// conflict.
     conflicts: Entry,
     /// The directories that are visible after a merge.

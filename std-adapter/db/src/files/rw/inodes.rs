@@ -25,7 +25,7 @@ const MIN_SWEEP: usize = 1024;
 /// the transaction, and keep the table locked during the change.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// A number that is an input to all derived inode numbers. The number changes when a reset or a
+    /// A number that is hashed into all derived inode numbers. The number changes when a reset or a
     /// merge replaces the tree.
     epoch: u64,
     /// The modification time of nodes that the transaction has not changed.

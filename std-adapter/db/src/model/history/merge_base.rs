@@ -96,8 +96,8 @@ const STALE: u8 = 4;
 /// the same algorithm.
 ///
 /// The walk stops when all queued commits are stale. At that point, all lowest common ancestors
-/// have been found, even if commit times are wrong. Lowest common ancestors, and all commits on the
-/// paths to them, are visited before they can become stale.
+/// have been found, even if commit times are wrong. The walk visits the lowest common ancestors,
+/// and all commits on the paths to them, before those commits can become stale.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
