@@ -120,7 +120,8 @@ impl Dentry {
     /// Adjusts the reservation to the length of the current name.
     fn charge_name(&self) {
         let location = &mut *self.0.location.lock();
-        // Resizing cannot fail, because the reservation never grows at this point.
+        // Resizing cannot fail, because the reservation is never smaller than required at this
+        // point.
         let _ = location.reservation.resize(Budget::item_cost(location.name.len()));
     }
 

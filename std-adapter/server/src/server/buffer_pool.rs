@@ -9,7 +9,8 @@ use datakit_core::serve::Buffer;
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// The buffer size for blocking reads from streams, most listings and most text files.
+/// The size of the buffer for blocking reads from streams, and for reads of most directories and
+/// text files.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 /// The buffer size for requests without data and for most replies.
 const SMALL: usize = 256;
@@ -86,7 +87,7 @@ fn release(block: Block) {
     });
 }
 
-/// The combined size, in bytes, of the buffers that one connection holds.
+/// The total size, in bytes, of the buffers that one connection holds.
 #[derive(Default)]
 pub(super) struct BufferedBytes(Cell<usize>);
 
@@ -121,7 +122,7 @@ impl<'h> BatchBuffer<'h> {
 
 impl Buffer for BatchBuffer<'_> {
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        // `keep` can be ignored, because the buffer never moves the bytes that it holds.
+        // Ignore `keep`, because the buffer never moves the bytes that it holds.
         let _ = keep;
         self.block.get_or_insert_with(|| self.buffered.acquire(n.min(LARGE))).get()
     }

@@ -21,7 +21,7 @@ use crate::io_reason::io_reason;
 use crate::url::Url;
 
 /// The pause after a failed attempt to accept a connection. Without the pause, the server would
-/// retry in a busy loop until a descriptor became free.
+/// spin in a loop until a descriptor became free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
 /// The idle time before the first keep-alive probe.
@@ -41,7 +41,8 @@ pub struct Listener {
     url: Url,
     socket: ListenSocket,
     _file: Option<SocketFile>,
-    /// Whether the last attempt to accept a connection failed and was logged.
+    /// Whether the last attempt to accept a connection failed, in which case the failure has been
+    /// logged.
     failing: AtomicBool,
     /// A spare descriptor. If the process has run out of descriptors, the spare descriptor is
     /// closed so that a connection can be accepted and refused.

@@ -121,8 +121,8 @@ impl Server {
     /// connections, gives requests in flight one second to finish, and removes its Unix socket
     /// files.
     ///
-    /// `tree` returns the tree for a connection. Connections are served on the server's own
-    /// threads, not on the caller's runtime.
+    /// `tree` is called for each connection and returns the tree to serve. Connections are served
+    /// on the server's own threads, not on the caller's runtime.
     ///
     /// # Errors
     /// Returns the system's error if a thread cannot be created. An error on a connection closes
@@ -193,8 +193,8 @@ impl Server {
     /// stream, or standard input and output.
     ///
     /// `name` identifies the peer in [`Stats`] and in the log. The limits on the number of
-    /// connections do not apply to this method. The future is not [`Send`], so await it directly or
-    /// spawn it with [`spawn_local`](tokio::task::spawn_local).
+    /// connections do not apply to streams served by this method. The future is not [`Send`], so
+    /// await it directly or spawn it with [`spawn_local`](tokio::task::spawn_local).
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {

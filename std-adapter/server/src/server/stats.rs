@@ -136,9 +136,8 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns an item for each type of request that has been answered at least once. Each item
-    /// contains the message type, the number of requests answered, and the number of failed
-    /// requests.
+    /// Returns the message type, the number of answered requests and the number of failed requests
+    /// for each type of request that has been answered at least once.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);

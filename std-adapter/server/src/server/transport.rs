@@ -98,9 +98,9 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // Poll the socket directly instead of calling `readable`. The future that `readable`
-        // returns contains a 200-byte list node, which is useful only if several tasks wait for the
-        // same socket.
+        // Poll the socket directly instead of calling tokio's `readable`. The future that tokio's
+        // method returns contains a 200-byte list node, which is useful only if several tasks wait
+        // for the same socket.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -114,8 +114,8 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream, and a small buffer for the bytes that are read to find out whether the stream is
-/// readable. A connection that waits for data needs only this small buffer.
+/// A stream, and a small buffer for bytes that were read in order to find out whether the stream is
+/// readable. While a connection waits for data, it needs no other buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
@@ -149,8 +149,8 @@ impl<'s> Prefetch<'s> {
     }
 }
 
-/// The sending half of a connection. A write fails if the peer accepts no data within `timeout`.
-/// The timeout prevents a stalled connection from holding on to a batch of replies.
+/// The sending half of a connection. A write fails if the peer accepts no data within `timeout`, so
+/// a stalled connection cannot hold a batch of replies indefinitely.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     timeout: &'s Duration,

@@ -42,8 +42,8 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// A directory whose operations are implemented by closures.
 ///
-/// An operation without a callback is passed to the directory given to [`over`](CallbackDir::over).
-/// If the directory was created with [`new`](CallbackDir::new), operations without a callback are
+/// If the directory was created with [`over`](CallbackDir::over), operations without a callback are
+/// passed to the underlying directory. If it was created with [`new`](CallbackDir::new), they are
 /// refused. A callback returns a [`Result`], or a boxed future of a [`Result`] if it has to wait.
 /// Callbacks run in the connections' tasks and must not block.
 ///

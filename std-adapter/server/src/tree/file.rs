@@ -69,10 +69,10 @@ pub trait Leaf: Send + Sync {
     /// clunk or because the connection is lost. The hook runs again if the file is reopened and
     /// closed.
     ///
-    /// Fids that were never opened do not count, because the Linux client keeps such fids in its
+    /// Fids that were never opened are ignored, because the Linux client keeps such fids in its
     /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] have been
-    /// called for the last open file. The hook must not block. A client may open the file again
-    /// after the last clunk but before the hook runs.
+    /// called for the last open file. The hook must not block. A client may reopen the file after
+    /// the last clunk but before the hook runs.
     fn on_clunk(self, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<Self>
     where
         Self: Sized,
@@ -95,8 +95,8 @@ pub trait OpenLeaf: Send + Sync {
     /// Dropping the future does not lose any data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may have to wait for an event, as reads from a stream do. The server
-    /// uses a small buffer for reads that may wait.
+    /// Returns `true` if reads may have to wait for an event, as with a stream. The server uses a
+    /// small buffer for reads that may wait.
     fn may_block(&self) -> bool {
         false
     }

@@ -119,8 +119,8 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// Whether the file was opened with truncation and has not been written to since. Until the
-    /// first write, reads return no data.
+    /// Whether the file was truncated on open and has not been written to since. Until the first
+    /// write, reads return no data.
     emptied: AtomicBool,
 }
 

@@ -103,8 +103,8 @@ impl Text {
         Text(Arc::new(Mutex::new(TextState { text: Arc::new(text.into()), grant: None })))
     }
 
-    /// Creates a file whose content is charged to the memory budget `space`. Writes by clients fail
-    /// if they would exceed the budget.
+    /// Creates a file whose content is charged to the memory budget `space`. A client's write fails
+    /// if it would exceed the budget.
     pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Budget>) -> Text {
         Text(Arc::new(Mutex::new(TextState {
             text: Arc::new(text.into()),
@@ -123,7 +123,7 @@ impl Text {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // The program can set the text even if the budget is exhausted.
+            // Ignore an exhausted budget, because the program may always set the text.
             let _ = grant.resize(state.text.len() as u64);
         }
     }

@@ -58,7 +58,7 @@ impl Drop for OpenDir {
     }
 }
 
-/// An open file that runs reads one at a time and writes one at a time.
+/// An open file that runs at most one read and one write at a time.
 struct SerialFile {
     leaf: Box<dyn OpenLeaf>,
     // Tokio's mutex is fair, so requests take effect in order of arrival.
@@ -356,8 +356,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks an attribute change for a directory or symbolic link. Refuses any change to the mode or
-/// size, except for a request to set a directory's size to 0.
+/// Checks an attribute change for a directory or symbolic link. Refuses to change the mode or size,
+/// but accepts a request to set a directory's size to 0.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
