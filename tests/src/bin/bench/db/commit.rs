@@ -14,13 +14,13 @@ use crate::{
 
 /// The fid of the branch's `transactions` directory.
 const TRANSACTIONS: u32 = 1;
-/// The fids of the changed file, of `msg` and of `ctl`.
+/// The fids of the file to change, the `msg` file and the `ctl` file.
 const FILE: u32 = 2;
 const MSG: u32 = 3;
 const CTL: u32 = 4;
 const WRONLY: u32 = 1;
 
-/// Clients that make one commit after another. Each client commits to its own branch.
+/// Clients that make commits in sequence. Each client commits to its own branch.
 pub(crate) struct Committer {
     drivers: Vec<CommitDriver>,
     ready: Ready,
@@ -28,8 +28,8 @@ pub(crate) struct Committer {
     pub(crate) made: u64,
 }
 
-/// A client and the progress of its current commit. A commit takes five steps. The messages of a
-/// step do not depend on each other, so the client sends them together.
+/// A client and the progress of its current commit. A commit takes five steps. The client sends the
+/// messages of each step together, because they do not depend on each other.
 struct CommitDriver {
     client: BenchClient,
     number: u64,
