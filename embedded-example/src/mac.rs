@@ -80,7 +80,7 @@ impl Mac {
     }
 }
 
-/// Handles the interrupt by waking the network stack. Also masks the interrupt, which stays pending
+/// Handles the interrupt by waking the network stack and masking the interrupt, which stays pending
 /// until the frame is read.
 pub fn on_interrupt() {
     IM.write(0);

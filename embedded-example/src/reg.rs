@@ -28,13 +28,13 @@ impl Reg {
 
     /// Writes the register.
     pub fn write(&self, value: u32) {
-        // SAFETY: the caller of `new` guarantees that this is a register and that writing to it
-        // changes no memory.
+        // SAFETY: the caller of `new` guarantees that this is a register and that writing to the
+        // register does not change memory.
         unsafe { self.0.write_volatile(value) }
     }
 
     /// Sets `bits` and leaves the other bits unchanged. The read and the write are separate
-    /// accesses, so use this method only for registers that are not changed elsewhere.
+    /// accesses, so use this method only for registers that no other code changes at the same time.
     pub fn set(&self, bits: u32) {
         self.write(self.read() | bits);
     }

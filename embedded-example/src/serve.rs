@@ -59,7 +59,7 @@ const OPENS: usize = 24;
 const RESERVED: usize = 4;
 /// The maximum time that a client waits for a slot.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
-/// The maximum time for a client to acknowledge that its connection is being closed.
+/// The maximum time to wait for a client to acknowledge that its connection is being closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// The maximum length, in bytes, of the text that a file renders.
 const TEXT: usize = 96;
@@ -159,7 +159,7 @@ pub fn start(stack: Stack<'static>) -> &'static Acceptor {
     acceptor
 }
 
-/// Accepts clients on one socket, one after the other.
+/// Accepts one client after another on a single socket.
 pub async fn listener(acceptor: &'static Acceptor, listener: usize) -> ! {
     let Some(back) = acceptor.listeners.get(listener) else { core::future::pending().await };
     let mut socket = back.wait().await;
@@ -210,7 +210,7 @@ type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 /// executor.
 pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
-/// Serves clients, one after the other.
+/// Serves one client after another.
 pub async fn client_slot(
     acceptor: &'static Acceptor,
     slot: usize,
@@ -281,7 +281,7 @@ async fn idle_timeout(last_active: &Cell<Instant>, idle: Duration, in_flight: &d
     }
 }
 
-/// Waits until the board restarts.
+/// Waits until the board is about to restart.
 async fn shutdown() {
     let mut seen = state::SHUTTING_DOWN.version();
     while !state::SHUTTING_DOWN.get() {

@@ -106,7 +106,7 @@ impl Driver for Clock {
 }
 
 impl Clock {
-    /// Wakes the expired timers and sets the alarm for the next one.
+    /// Wakes the expired timers and sets the alarm for the next timer.
     fn arm(&self, cs: CriticalSection<'_>) {
         let now = self.now();
         let due = self.queue.borrow_ref_mut(cs).next_expiration(now);
