@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) capabilities: Capabilities,
     /// The webhook to register.
     pub(crate) hook: Option<Hook>,
-    /// The interval at which everything is read again, or `None` to disable these reads.
+    /// The interval at which everything is read again, or `None` to disable periodic reads.
     pub(crate) resync: Option<Duration>,
 }
 

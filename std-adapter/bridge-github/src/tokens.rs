@@ -15,7 +15,8 @@ use crate::secret::Secret;
 /// The environment variable that contains the token.
 const VARIABLE: &str = "GITHUB_TOKEN";
 
-/// The name of the file that `git jar`, a tool of the original program's GitHub library, writes.
+/// The name of the file that is written by `git jar`, a tool from the original program's GitHub
+/// library.
 const COOKIE: &str = "datakit-github-cookie";
 
 /// The maximum size of a secret file.

@@ -32,7 +32,7 @@ const MAX_BODY: u32 = 25 << 20;
 /// The maximum total size of the payloads that are being received.
 const MAX_BODIES: u32 = 2 * MAX_BODY;
 
-/// The maximum number of connections. Further connections wait until one closes.
+/// The maximum number of connections. Further connections wait until an existing connection closes.
 const MAX_CONNECTIONS: usize = 32;
 
 /// The maximum time for a request and its response. GitHub gives up after ten seconds.

@@ -32,7 +32,7 @@ pub(super) async fn monitor<B: BranchOps>(branch: &B, repos: &[Repo]) -> Result<
     Ok(())
 }
 
-/// The last commit of the branch that was read.
+/// The state of the branch as of the last read.
 #[derive(Debug)]
 pub(super) struct BranchState<D: Database> {
     last: Option<(D::Commit, Snapshot)>,
@@ -47,7 +47,7 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Continues on a new connection. Returns `false` if the database does not contain the last
+    /// Resumes on a new connection. Returns `false` if the database does not contain the last
     /// commit. In that case, a file that is missing from the branch was not necessarily removed by
     /// a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {

@@ -78,7 +78,7 @@ fn or_old<T>(
 }
 
 /// Reads the open pull requests. If a pull request is closed while the pages of a list are read,
-/// another pull request may move from an unread page to one that was already read. Therefore, if
+/// another pull request may move from an unread page to a page that was already read. Therefore, if
 /// the list has several pages, known pull requests that are missing from it are read individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
     let List { mut items, pages } = api.open_prs(repo).await?;
@@ -104,8 +104,8 @@ async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     Ok(items)
 }
 
-/// Reads the statuses of a commit into `new`. Returns `false` if reading failed and the old
-/// statuses were kept.
+/// Reads the statuses of a commit into `new`. If reading fails, keeps the old statuses and returns
+/// `false`.
 async fn read_statuses(
     api: &impl Api,
     mirror: &Mirror<'_>,

@@ -2,9 +2,9 @@
 //!
 //! | snapshot | content |
 //! |---|---|
-//! | `github` | the content of GitHub as far as the bridge knows it |
+//! | `github` | the last known content of GitHub |
 //! | `datakit` | the content of the branch |
-//! | `synced` | the content of the branch when both sides were last made equal |
+//! | `synced` | the content of the branch when it was last synchronized with GitHub |
 //!
 //! A difference between `datakit` and `synced` is a change that was committed to the branch, so it
 //! is sent to GitHub. Then each remaining difference between `github` and `datakit` is written to

@@ -14,9 +14,9 @@ use crate::github::{Api, ApiError, PrChange, Result};
 pub(crate) enum Push {
     /// Change a pull request.
     Pr(PrChange),
-    /// Create a ref, or move it if it points to the given commit on GitHub.
+    /// Create a ref, or move the ref if it still points to the given commit on GitHub.
     SetRef(Ref, Option<Hash>),
-    /// Delete a ref if it points to the given commit on GitHub.
+    /// Delete a ref if it still points to the given commit on GitHub.
     DeleteRef(RefId, Hash),
     /// Add a status.
     Status(Status),

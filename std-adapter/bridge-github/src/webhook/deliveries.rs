@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-/// The number of identifiers that are remembered.
+/// The maximum number of identifiers that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// The maximum length of an identifier in characters. GitHub's identifiers have 36 characters.

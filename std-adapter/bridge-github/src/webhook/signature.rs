@@ -15,7 +15,7 @@ impl Key {
     }
 
     /// Returns `true` if `signature`, the value of `X-Hub-Signature-256`, is the signature of the
-    /// payload. Compares in constant time.
+    /// payload. Compares the signatures in constant time.
     pub(super) fn verify(&self, signature: &str, payload: &[u8]) -> bool {
         let digits = signature.strip_prefix("sha256=").and_then(decode);
         digits.is_some_and(|tag| hmac::verify(&self.0, payload, &tag).is_ok())

@@ -1,4 +1,5 @@
-//! Tests that failures of GitHub or the database never remove data or send anything twice.
+//! Tests that the bridge never removes data or sends anything twice if GitHub or the database
+//! fails.
 
 use std::time::Duration;
 
@@ -141,7 +142,7 @@ async fn an_invisible_repository_keeps_its_files() {
     assert_eq!(files(&branch).await, renamed);
 }
 
-/// Forwards connections to a server, which a test can replace.
+/// Forwards connections to a server that a test can replace.
 struct Forwarder {
     address: String,
     target: watch::Sender<Option<String>>,

@@ -120,7 +120,7 @@ impl Users<'_> {
         }
     }
 
-    /// Makes some random calls or deliveries fail.
+    /// Makes random calls or deliveries fail.
     fn add_fault(&mut self) {
         let call = self.pick(&[
             "GET *pulls*",

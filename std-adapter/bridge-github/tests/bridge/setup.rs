@@ -34,7 +34,7 @@ impl Setup {
         Setup { database: TestDb::memory(), token, fake, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Creates a file that only its owner may read. Returns its path.
+    /// Creates a file that only its owner may read. Returns the file's path.
     pub(crate) fn secret(&self, name: &str, content: &str) -> String {
         let path = self.dir.path().join(name);
         let mut options = std::fs::OpenOptions::new();
@@ -207,8 +207,8 @@ pub(crate) async fn commit(branch: &Branch, files: &[(&str, Option<&str>)]) {
                 let path: Path = path.parse()?;
                 match content {
                     Some(content) => {
-                        // End values with a newline as the bridge does, because the bridge keeps
-                        // values as they were written.
+                        // Add the newline that the bridge would write, because the bridge keeps
+                        // values as users wrote them.
                         let is_line = !content.is_empty() && !path.to_string().ends_with("/body");
                         let line = format!("{}\n", content.trim_end());
                         let content = if is_line { &line } else { *content };
