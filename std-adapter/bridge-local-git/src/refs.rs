@@ -135,8 +135,8 @@ struct Loose {
 }
 
 impl Loose {
-    /// Reads the branches in the directory at the path `prefix` below `refs/heads`. Adds
-    /// directories that cannot be read to `unreadable`.
+    /// Reads the branches in the directory at the path `prefix` below `refs/heads`. Directories
+    /// that cannot be read are added to `unreadable`.
     fn read_dir(&mut self, dir: &Path, prefix: &[u8]) -> Result<(), SourceError> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,

@@ -136,7 +136,7 @@ impl Source {
     }
 }
 
-/// Returns whether a change to this path may affect a branch.
+/// Returns whether a change to `path` may affect a branch.
 fn is_of_ref(common: &Path, path: &Path) -> bool {
     match path.strip_prefix(common) {
         Ok(inner) => {
