@@ -149,7 +149,7 @@ impl Snapshot {
         self.commits.insert(commit);
     }
 
-    /// Removes elements. Removing a repository also removes everything in it. Removing a commit
+    /// Removes elements. Removing a repository also removes all of its elements. Removing a commit
     /// also removes its statuses, but the commit itself stays if it is the head of a pull request
     /// or ref that is not removed. Ignores ids of elements that do not exist.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
@@ -208,8 +208,8 @@ impl Snapshot {
         self
     }
 
-    /// Removes commits that belong to the repository, have no statuses, and are not the head of a
-    /// pull request or ref. The branch has no files for these commits.
+    /// Removes the repository's commits that have no statuses and are not the head of a pull
+    /// request or ref. Such commits have no files in the branch.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();
         let is_bare = |commit: &&Commit| {

@@ -66,8 +66,8 @@ pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()
     write_all(transaction, written).await
 }
 
-/// Adds a `.monitor` file to each of the given repositories that lacks one. Returns the number of
-/// files added.
+/// Adds a `.monitor` file to each repository in `repos` that does not have one. Returns the number
+/// of files added.
 ///
 /// # Errors
 /// Returns the first error that the database reports.
