@@ -39,7 +39,7 @@ impl LogCounters {
         self.lost.get()
     }
 
-    /// Counts a line that was suppressed because there were too many similar lines.
+    /// Counts a line that was suppressed because too many similar lines were logged.
     pub fn count_suppressed(&self) {
         self.suppressed.inc();
     }

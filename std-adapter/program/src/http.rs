@@ -70,9 +70,9 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves the text that `render` returns, in version 0.0.4 of the Prometheus text format, until
-    /// the future is dropped. Dropping the future does not close connections that are
-    /// already open.
+    /// Serves the text that `render` returns until the future is dropped. The text must be in
+    /// version 0.0.4 of the Prometheus text format. Dropping the future does not close open
+    /// connections.
     pub async fn serve(self, render: impl Fn() -> String + Send + Sync + 'static) {
         let (render, permits) = (Arc::new(render), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();
@@ -101,8 +101,8 @@ impl Endpoint {
     }
 }
 
-/// Serves one request. Keep-alive is disabled to avoid idle connections. A scraper needs a new
-/// connection only every few seconds.
+/// Serves one request. Disables keep-alive to avoid idle connections, because a scraper sends a
+/// request only every few seconds.
 async fn serve_connection(socket: TcpStream, render: &(impl Fn() -> String + Sync)) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, render)));
     let connection =
