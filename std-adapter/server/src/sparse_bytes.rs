@@ -10,8 +10,8 @@ use crate::memory;
 
 /// The size of a chunk, in bytes.
 const CHUNK: u64 = 64 * 1024;
-/// The maximum number of chunks that are freed immediately. Larger numbers of chunks are freed in
-/// the background, because unmapping 1 MiB takes about 250 µs.
+/// The maximum number of chunks that are freed immediately. If more chunks are freed, they are
+/// freed in the background, because unmapping 1 MiB takes about 250 µs.
 const FREE_IN_PLACE: usize = 16;
 /// The maximum size of a file, which is the largest signed offset.
 const MAX_SIZE: u64 = i64::MAX as u64;
@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = i64::MAX as u64;
 /// The content of a file that may have holes. Holes take up no memory and read as zeros.
 ///
 /// Clones share their chunks, and a shared chunk is copied before it is modified (copy-on-write).
-/// The memory of the chunks is reserved from a [`Budget`].
+/// Memory for the chunks is reserved from a [`Budget`].
 #[derive(Debug, Clone)]
 pub struct SparseBytes {
     size: u64,

@@ -27,11 +27,11 @@ use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
 use crate::memory;
 
-/// The time for which in-flight requests may continue after a shutdown has begun.
+/// The time that in-flight requests have to complete after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The time limit for removing remove-on-close files when a connection ends. After this time, the
-/// remaining files are closed but not removed.
+/// The time limit for removing remove-on-close files when a connection ends. When the limit
+/// expires, the remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
@@ -85,7 +85,7 @@ impl EndReason {
     }
 }
 
-/// The state shared by all threads.
+/// The server state that all threads share.
 #[derive(Debug)]
 pub(super) struct ServerState {
     pub(super) limits: Limits,

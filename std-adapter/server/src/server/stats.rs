@@ -145,8 +145,7 @@ impl Stats {
         })
     }
 
-    /// Returns the number of connections that were refused because a connection limit had been
-    /// reached.
+    /// Returns the number of connections refused because of a connection limit.
     pub fn refused_connections(&self) -> u64 {
         self.refused_connections.load(Relaxed)
     }

@@ -104,9 +104,9 @@ impl Command {
     }
 
     /// Like [`new_async`](Command::new_async), but creates a file that explains failures. After a
-    /// failed command, the file contains the reason for the failure until the next command. Reading
-    /// the file does not consume the reason. The reason helps users of a mounted tree, who
-    /// otherwise see only the error number.
+    /// command has failed, the file contains the reason until the next command. Reading the file
+    /// does not consume the reason. Without this explanation, users of a mounted tree see only the
+    /// error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,

@@ -111,8 +111,8 @@ struct OpenCoreFile {
     wakers: Arc<WakerSet>,
 }
 
-/// The wakers of all reads that wait for one file. A core file has room for only a few wakers, so
-/// the adapter registers a single waker that wakes all waiting reads.
+/// The wakers of all reads that are waiting for data from one file. A core file has room for only a
+/// few wakers, so the adapter registers a single waker that wakes all waiting reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number to assign to the next open file.
@@ -158,8 +158,8 @@ impl OpenLeaf for OpenCoreFile {
         let all = Waker::from(self.wakers.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // The waker is registered before the poll, so that an event during the poll wakes the
-            // reader. The previous waker is dropped only after the lock has been released.
+            // Register the waker before the poll, so that an event during the poll wakes the
+            // reader. Drop the previous waker only after the lock has been released.
             let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
             drop(previous);
             let mut cx = Context::from_waker(&all);

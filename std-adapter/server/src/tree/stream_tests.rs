@@ -46,7 +46,7 @@ async fn v13_publications_reach_every_reader() -> Done {
     assert_eq!((poll(&tree, &readers[0], 2), poll(&tree, &readers[0], 4)), (text("1\n"), text("")));
     let reader = &readers[1];
     assert_eq!(read_at(&tree, reader, 2, 1).await?, "1");
-    // The next read continues the value that was partly read, even though a newer value has since
+    // The next read continues with the rest of the current value, even though a newer value has
     // been published.
     live.publish(2);
     assert_eq!((poll(&tree, reader, 3), poll(&tree, reader, 4)), (text("\n"), text("")));
@@ -170,7 +170,7 @@ async fn queues_deliver_in_order_and_report_lost_texts() -> Done {
     Ok(())
 }
 
-/// A core stream that counts how often it is polled.
+/// A core stream that counts the number of times that it is polled.
 struct PollCounter {
     live: files::Live<u32>,
     polls: AtomicU32,
