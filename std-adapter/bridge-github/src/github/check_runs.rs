@@ -1,10 +1,6 @@
 //! Reads and writes statuses as check runs, which only GitHub Apps can write.
-
-use std::collections::BTreeMap;
-
 use datakit_github::{Commit, Status, StatusId, StatusState};
 use http::Method;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::json::{CheckRun, CheckRuns, object};
@@ -16,9 +12,6 @@ const MAX_RUNS: usize = 100_000;
 
 /// The maximum number of pages of check runs for one commit.
 const MAX_PAGES: usize = 100;
-
-/// The ids of this app's check runs.
-pub(super) type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 
 impl OctocrabApi {
     /// Returns the app's id if statuses of this commit are written as check runs.

@@ -2,11 +2,11 @@
 
 mod calls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datakit_github::{Hash, Pr, Ref, RefId, RefName, Repo};
+use datakit_github::{Hash, Pr, Ref, RefId, RefName, Repo, StatusId};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use octocrab::{AuthState, FromResponse, Octocrab, OctocrabBuilder, Page};
@@ -15,10 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::check_runs::RunIds;
 use super::gate::{Account, Gate, GateError};
 use super::json::{GitObject, GitRef, GitTag, IssueComment, Pull};
 use super::{ApiError, List, Result};
+
+/// The ids of this app's check runs.
+type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 
 /// The number of items on a page, which is the maximum that GitHub allows.
 pub(super) const PER_PAGE: usize = 100;

@@ -21,6 +21,7 @@
 //! ```
 
 mod field;
+mod layout;
 mod reader;
 mod record;
 mod session;
@@ -28,8 +29,9 @@ mod session;
 use std::time::Duration;
 
 pub use field::{Assignment, Field, FieldType};
+pub use layout::Layout;
 pub use reader::{ConfigReader, WatchedValue};
-pub use record::{Layout, Record};
+pub use record::Record;
 
 use crate::Url;
 use crate::db::{Database, Db, Result};

@@ -8,7 +8,7 @@ use futures_core::Stream;
 use tokio::sync::Mutex;
 
 use super::field::Assignment;
-use super::record::Layout;
+use super::layout::Layout;
 use crate::db::concurrent::try_join_all;
 use crate::db::prelude::*;
 use crate::db::{Error, Path, PathValue, Result, Watch};

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use super::branch::Branch;
 use super::commit::{Change, Commit, parse_changes, parse_commits, parse_id};
 use super::error::{Error, Result};
+use super::merge_result::MergeResult;
 use super::path::Path;
 use super::remote_path::{RemotePath, unique_name};
 use super::tree::{TransactionState, Tree};
@@ -29,37 +30,6 @@ pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
     state: TransactionState,
-}
-
-/// The result of a merge into a transaction. The trees can be read until the next merge or the end
-/// of the transaction. `T` is the tree type of the back end.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct MergeResult<T = Tree> {
-    /// The tree of the transaction before the merge.
-    pub ours: T,
-    /// The tree of the merged commit.
-    pub theirs: T,
-    /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
-    pub base: T,
-    /// The paths of the files in conflict. Each file contains a description of its conflict, and
-    /// must be replaced or removed before the commit.
-    pub conflicts: Vec<Path>,
-}
-
-impl<T> MergeResult<T> {
-    /// Creates the result of a merge. Only back ends need this function.
-    #[must_use]
-    pub fn new(ours: T, theirs: T, base: T, conflicts: Vec<Path>) -> MergeResult<T> {
-        MergeResult { ours, theirs, base, conflicts }
-    }
-
-    /// Converts the trees.
-    #[must_use]
-    pub fn map_trees<U>(self, mut f: impl FnMut(T) -> U) -> MergeResult<U> {
-        let MergeResult { ours, theirs, base, conflicts } = self;
-        MergeResult { ours: f(ours), theirs: f(theirs), base: f(base), conflicts }
-    }
 }
 
 /// The maximum number of names to try for a new transaction.
