@@ -3,8 +3,8 @@
 use core::fmt::{self, Write};
 
 /// An integer that is displayed in decimal. Formatting options such as width, sign and precision
-/// are ignored. This type takes up about 1 KiB less flash than the `Display` implementations of the
-/// integer types.
+/// are ignored. The code for this type takes up about 1 KiB less flash than the `Display`
+/// implementations of the integer types.
 ///
 /// ```
 /// use datakit_core::Decimal;

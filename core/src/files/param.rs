@@ -2,8 +2,8 @@
 //! parameter, and a [`Param`] is the file that shows and sets it. The type of the value implements
 //! [`ParamType`].
 //!
-//! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
-//! into a [`Dir`](crate::vfs::Dir).
+//! To add a type of parameter, implement [`ParamType`] for the type of its value. To add a
+//! parameter, put a [`Param`] into a [`Dir`](crate::vfs::Dir).
 
 mod boolean;
 mod choice;

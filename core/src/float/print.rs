@@ -9,8 +9,8 @@ use crate::Decimal;
 /// A floating-point number that is displayed with the fewest digits that distinguish it from its
 /// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) read the same
 /// number back. An exponent is displayed if the absolute value is at least 10^16, or less than
-/// 0.0001 but not zero. Formatting options such as width, sign and precision are ignored. This type
-/// takes up much less flash than the `Display` implementations of `f32` and `f64`.
+/// 0.0001 but not zero. Formatting options such as width, sign and precision are ignored. The code
+/// for this type takes up much less flash than the `Display` implementations of `f32` and `f64`.
 ///
 /// ```
 /// use datakit_core::Float;

@@ -193,7 +193,7 @@ where
             Ok(())
         });
         // The condition is constant, so the compiler removes the flush if replies are never
-        // gathered. If the future were awaited directly, the compiler could not remove its code.
+        // gathered. The compiler could not remove a flush that is awaited directly.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })

@@ -68,8 +68,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Writes the record of a directory entry at the front of `free`. If `first` is `true` and the
-    /// `extension` field does not fit, the field is left empty, because a later read would have no
-    /// more room.
+    /// `extension` field does not fit, the field is left empty, because the next read would not
+    /// have more room either.
     ///
     /// An error for one entry does not cause the whole listing to fail. The entry is listed without
     /// attributes, and a Tstat for the entry returns the error.

@@ -113,8 +113,8 @@ pub trait Observe {
     /// never called for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
-    /// Called after a request of type `kind` has been answered, whether successfully or with an
-    /// error.
+    /// Called after a request of type `kind` has been answered. `error` is `true` if the reply is
+    /// an error.
     fn answered(&self, kind: u8, error: bool);
 }
 

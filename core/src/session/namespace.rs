@@ -53,8 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids of the walked files to `rest` in order and
-    /// returns the number of qids.
+    /// Answers a Twalk (walk(5)). Writes the qids of the files along the path to `rest` and returns
+    /// the number of qids.
     pub(super) async fn walk(
         &self,
         fid: wire::Fid,

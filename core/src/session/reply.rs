@@ -9,8 +9,8 @@ use crate::wire::{
     self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
 };
 
-/// The maximum length of an Rstat or Rreadlink with the longest name and link target that Linux
-/// allows.
+/// The maximum length of an Rstat or Rreadlink, given the limits of Linux for names and link
+/// targets.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
 /// The combined length of `size[4] type[1] tag[2] count[2]`.

@@ -94,12 +94,13 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Checks the offset of a write as [`check_offset`] does.
+/// Checks the offset of a write like [`check_offset`], but returns a different message.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.
 pub fn check_write_offset(offset: u64) -> Result<()> {
-    // A function shared with `check_offset` would format a `&str`, which takes 660 bytes of flash.
+    // Do not share this code with `check_offset`. The shared function would have to format a
+    // `&str`, which takes up 660 bytes of flash.
     match offset.cast_signed() {
         negative @ ..0 => Err(Error::Invalid
             .with_message(format_args!("Bad write offset {}", Decimal::from(negative)))),

@@ -104,8 +104,8 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // The future is created and polled in one function. The compiler can therefore see that the
-    // future never waits, and reserves no memory for its state.
+    // Create and poll the future in one function. The compiler can then see that the future never
+    // waits, so no memory is reserved for its state.
     #[inline(never)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {

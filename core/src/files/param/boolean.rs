@@ -1,4 +1,4 @@
-//! A parameter that is on or off.
+//! A parameter whose value is on or off.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A parameter that is one of several names.
+//! A parameter whose value is one of several names.
 
 use core::fmt;
 

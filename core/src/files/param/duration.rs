@@ -1,4 +1,4 @@
-//! A parameter that is a duration with a unit, such as `1.5 s`.
+//! A parameter whose value is a duration with a unit, such as `1.5 s`.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A parameter that is a byte string, shown in hexadecimal.
+//! A parameter whose value is a byte string, shown in hexadecimal.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A parameter that is an IPv4 address.
+//! A parameter whose value is an IPv4 address.
 
 use core::fmt;
 use core::net::Ipv4Addr;

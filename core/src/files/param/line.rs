@@ -1,4 +1,4 @@
-//! A parameter that is a line of text.
+//! A parameter whose value is a line of text.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A parameter that is an Ethernet address.
+//! A parameter whose value is an Ethernet address.
 
 use core::fmt;
 

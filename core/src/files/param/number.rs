@@ -1,4 +1,4 @@
-//! Integers and floating-point numbers as parameters.
+//! Parameters whose values are integers or floating-point numbers.
 //!
 //! An integer may be written in hexadecimal (`0x1f`) or binary (`0b101`), and with underscores
 //! between its digits (`60_000`). A floating-point number may have an exponent (`2.5e-3`).
@@ -27,7 +27,7 @@ macro_rules! float32 {
     };
 }
 
-/// Like [`float32`].
+/// Converts an `f64` like [`float32`] converts an `f32`.
 macro_rules! float64 {
     ($number:expr) => {
         match $number.to_bits().cast_signed() {

@@ -19,7 +19,7 @@ pub const ERROR_MESSAGE_MAX: usize = 104;
 pub struct ErrorMessage(storage::Stored);
 
 impl ErrorMessage {
-    // Inlining is disabled to keep a single copy of this code, outside the callers' hot paths.
+    // Disable inlining to keep a single copy of this code, outside the hot paths of its callers.
     #[cold]
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
