@@ -52,8 +52,8 @@ pub(crate) fn files_of(element: &Element) -> Vec<(Path, Option<Vec<u8>>)> {
     }
 }
 
-/// Returns the paths of the files that may represent an element. Excludes files in the directories
-/// of a pull request.
+/// Returns the paths of the files that may represent an element. Excludes the files that represent
+/// comments on a pull request.
 pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     let file = |name: &&str| layout::dir(id).concat(&path([name]));
     match id {
@@ -92,7 +92,7 @@ fn line(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Parsed {
-    /// All elements, including those of repositories that are not monitored.
+    /// All elements, including elements of repositories that are not monitored.
     pub all: Snapshot,
     /// The repositories with a `.monitor` file.
     pub monitored: BTreeSet<Repo>,

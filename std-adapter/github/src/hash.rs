@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::InvalidName;
 
-/// The hash of a Git commit: 40 hexadecimal digits (SHA-1) or 64 (SHA-256), in lower case.
+/// The hash of a Git commit, written as 40 (SHA-1) or 64 (SHA-256) lowercase hexadecimal digits.
 ///
 /// The commit belongs to a repository on GitHub and usually does not exist in the database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,8 +22,8 @@ impl Hash {
     /// Parses a hash. The text must not contain white space.
     ///
     /// # Errors
-    /// Returns [`InvalidName`] if the text does not consist of exactly 40 or 64 hexadecimal digits
-    /// in lower case.
+    /// Returns [`InvalidName`] if the text does not consist of exactly 40 or 64 lowercase
+    /// hexadecimal digits.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Hash, InvalidName> {
         let text = text.as_ref();
         let invalid = |reason| InvalidName::new("hash", text, reason);

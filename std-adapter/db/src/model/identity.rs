@@ -78,8 +78,8 @@ impl Identity {
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// Returns the identity of a 9P user, or `None` if the user is anonymous. If the client sent
-    /// only a user number, as a kernel client does, the user name is looked up on this machine.
+    /// Returns the identity of a 9P user, or `None` if the user is anonymous. If the client sent a
+    /// user number without a name, as a kernel client does, looks up the name on this machine.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),

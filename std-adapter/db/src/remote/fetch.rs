@@ -38,9 +38,9 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// The base limit, in bytes, on the data segment of each `git` process. The maximum number of bytes
-/// that the fetch can receive is added to this limit, but the sum never exceeds twice the base
-/// limit.
+/// The base limit, in bytes, on the data segment of each `git` process. The actual limit is the sum
+/// of this base limit and the number of bytes that the fetch can receive, but at most twice the
+/// base limit.
 const MEMORY: u64 = 1 << 30;
 
 /// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,

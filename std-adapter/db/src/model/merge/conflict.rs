@@ -50,8 +50,8 @@ const MAX_LISTED_PATHS: usize = 3;
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
 impl Conflicts {
-    /// Returns a line that describes how the branch moved, followed by a line for each path. A very
-    /// long list is truncated.
+    /// Returns a line that describes how the branch moved, followed by one line for each
+    /// conflicting path. A very long list is truncated.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);

@@ -4,10 +4,10 @@
 //! two kinds of errors:
 //!
 //! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
-//!   to open an index, it never tries to open that index again. Therefore,
-//!   [`retry_while_repacking`] repeats an unsuccessful lookup with a new store until the list of
-//!   packs does not change during a lookup. The name of a pack is a hash of its content, so the
-//!   list changes whenever an object is moved to another pack.
+//!   to open an index, it never tries to open that index again. Therefore, after an unsuccessful
+//!   lookup, [`retry_while_repacking`] tries again with a new store until the list of packs stays
+//!   the same during a lookup. The name of a pack is a hash of its content, so the list changes
+//!   whenever an object is moved to another pack.
 //! - gix continues to read from a pack after `git gc` has removed the pack. Therefore,
 //!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
 //!   changed.
@@ -32,9 +32,9 @@ use crate::{Error, Id, Result};
 /// tens of milliseconds, which is enough time for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
-/// The minimum age of a modification time that is used to detect changes. A more recent time is
-/// unreliable. The file system's clock ticks only every few milliseconds, so a second change within
-/// the same tick leaves the modification time unchanged.
+/// The minimum age of a modification time that is used to detect changes. A more recent
+/// modification time is unreliable, because the file system's clock ticks only every few
+/// milliseconds, and a second change within the same tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
 /// Calls `lookup` with a new store for the `objects` directory. Repeats the call if `lookup` finds

@@ -17,7 +17,8 @@ use super::file_policy::{FilePolicy, sync_dir};
 use super::lock_file::{LockError, LockFile, with_suffix};
 use crate::Id;
 
-/// A cache for the content of `packed-refs`. The file is read again whenever it has been replaced.
+/// A cache for the content of `packed-refs`. The file is read again whenever another file has
+/// replaced it.
 #[derive(Default)]
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 

@@ -139,7 +139,7 @@ impl Refs<'_> {
             let id = match target {
                 RefTarget::Missing => None,
                 RefTarget::Object(id) => Some(id),
-                // Leave out symbolic branches whose target is damaged or missing.
+                // Skip symbolic branches whose target is damaged or missing.
                 RefTarget::Symbolic(_) => self.resolve(&name).ok().and_then(|(_, id)| id),
             };
             heads.extend(id.map(|id| (branch, id)));

@@ -134,7 +134,7 @@ fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result
 }
 
 /// Converts a "not found" error to `None`. This error can occur at any time, because other programs
-/// remove files.
+/// may remove files.
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

@@ -30,7 +30,7 @@ pub(super) struct WorkTree {
     /// The directory that contains the work tree's `HEAD` and `index`.
     git_dir: PathBuf,
     /// The directory that contains the work tree's files, or `None` if the repository does not
-    /// record its location.
+    /// record this directory.
     dir: Option<PathBuf>,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct WorkTree {
 enum BranchUse {
     /// `HEAD` points to the branch.
     CheckedOut,
-    /// `git rebase` will update the branch when it finishes.
+    /// An unfinished `git rebase` will update the branch.
     Rebased,
-    /// `git bisect` will check out the branch when it finishes.
+    /// An unfinished `git bisect` will check out the branch.
     Bisected,
 }
 
-/// An update of a work tree that accompanies an update of its branch.
+/// An update to a work tree that accompanies an update to its branch.
 #[derive(Debug)]
 pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,
