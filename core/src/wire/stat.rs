@@ -90,7 +90,7 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes the record, preceded by its size, at the start of `buf` and returns the total length
+    /// Writes the record's size and the record to the start of `buf`, and returns the total length
     /// in bytes. A directory's data consists of records in this format.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use super::{Field, Malformed, Reader, Writer};
 
 /// A string in the protocol: `len[2]`, followed by that many bytes.
 ///
-/// A decoded string contains no NUL. The string is not necessarily UTF-8, because file names on a
-/// Unix disk can contain arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
+/// A decoded string contains no NUL. The string is not necessarily valid UTF-8, because file names
+/// on a Unix disk can contain arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 
@@ -66,7 +66,7 @@ impl PartialEq<&str> for Str<'_> {
     }
 }
 
-/// Formats the text, with U+FFFD in place of bytes that are not UTF-8.
+/// Formats the text, replacing invalid UTF-8 with U+FFFD.
 impl fmt::Display for Str<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
