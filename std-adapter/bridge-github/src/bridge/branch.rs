@@ -12,7 +12,7 @@ use datakit_github::{
 use super::memory::Memory;
 use crate::round::{Mirror, changed_ids};
 
-/// The maximum number of attempts to commit while other clients move the branch.
+/// The maximum number of attempts to commit if other clients keep moving the branch.
 const COMMIT_ATTEMPTS: u32 = 5;
 
 /// The maximum number of ancestors that are searched for the last known commit.

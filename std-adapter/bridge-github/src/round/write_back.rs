@@ -33,7 +33,7 @@ pub(crate) fn changed_ids(new: &Snapshot, old: &Snapshot) -> BTreeSet<ElementId>
     updates.chain(diff.removals().cloned()).collect()
 }
 
-/// Treats elements that the bridge may not read from GitHub as equal on both sides.
+/// Treats GitHub and the branch as equal for elements that the bridge may not read from GitHub.
 #[derive(Debug)]
 pub(crate) struct Mirror<'c>(pub(crate) &'c Capabilities);
 
