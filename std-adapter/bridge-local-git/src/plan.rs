@@ -22,8 +22,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Adds the changes that make the published branches equal to those in the repository. Does not
-    /// change tags.
+    /// Adds the changes that make the published branches match the branches in the repository. Does
+    /// not change tags.
     pub(crate) fn add(&mut self, repo: &Repo, reading: &Reading, published: &Published) {
         let Reading { branches, is_same } = reading;
         let id = |name: &RefName| RefId { repo: repo.clone(), name: name.clone() };

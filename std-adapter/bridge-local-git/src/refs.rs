@@ -160,7 +160,7 @@ impl Loose {
             } else if kind.is_file() {
                 self.add(&entry.path(), name, read_start);
             } else {
-                // Old versions of git used symbolic links as symbolic refs.
+                // Old versions of Git used symbolic links as symbolic refs.
                 self.add(&entry.path(), name, read_start_of_file);
             }
         }

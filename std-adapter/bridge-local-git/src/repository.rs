@@ -65,8 +65,8 @@ fn path_of(text: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(text.trim_ascii_end()))
 }
 
-/// The identity of a repository, which distinguishes it from another repository that was created
-/// later at the same path.
+/// The identity of a repository, which distinguishes the repository from any other repository
+/// created later at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity([(u64, u64, Option<SystemTime>); 2]);
 

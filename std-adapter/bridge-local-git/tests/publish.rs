@@ -115,7 +115,7 @@ async fn symbolic_branches_are_followed() {
         let file = source.path().join(".git/refs/heads").join(name);
         std::fs::write(file, format!("ref: {target}\n")).unwrap();
     }
-    // Old versions of git used symbolic links.
+    // Old versions of Git used symbolic links as symbolic refs.
     let link = source.path().join(".git/refs/heads/link");
     std::os::unix::fs::symlink("master", link).unwrap();
     let heads = source.heads();
