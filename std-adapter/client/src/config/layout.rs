@@ -21,8 +21,8 @@ impl Layout {
         Layout { lookup: vec![master, defaults.clone()], defaults, state, dir }
     }
 
-    /// Sets the branches in which values are looked up, in the given order. [`Record::set`](super::Record::set) writes
-    /// to the first of these branches.
+    /// Sets the branches in which values are looked up, in the given order.
+    /// [`Record::set`](super::Record::set) writes to the first of these branches.
     #[must_use]
     pub fn lookup<N: Into<String>>(self, branches: impl IntoIterator<Item = N>) -> Layout {
         Layout { lookup: branches.into_iter().map(Into::into).collect(), ..self }
