@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::Diff;
 
-/// The message of a commit that removes `.dirty` files.
+/// The message for a commit that removes `.dirty` files.
 pub const CLEAN_MESSAGE: &str = "Cleaning up .dirty files";
 
 /// The maximum number of elements that a message lists, and the maximum length of the list in bytes.
@@ -13,8 +13,7 @@ const MAX_LISTED: usize = 100;
 const MAX_LEN: usize = 32 << 10;
 
 impl Diff {
-    /// Returns a commit message that contains the number of changed elements and lists up to 100 of
-    /// these elements.
+    /// Returns a commit message that states how many elements changed and lists up to 100 of them.
     ///
     /// ```
     /// # use datakit_github::{Diff, Repo};

@@ -61,9 +61,9 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
     Ok(parsed.all.refs().values().cloned().collect())
 }
 
-/// Reads the elements that changed since `old` was read. Returns the same result as [`read`],
-/// except that [`State::dirty`] contains only the `.dirty` files that were added since `old` was
-/// read.
+/// Reads the state of the branch, but fetches only the elements that changed since `old` was read.
+/// Returns the same result as [`read`], except that [`State::dirty`] contains only the `.dirty`
+/// files that were added since `old` was read.
 ///
 /// `changes` must contain the changes from the commit of `old` to the commit of `tree`.
 ///

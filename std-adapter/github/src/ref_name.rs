@@ -34,7 +34,7 @@ impl RefKind {
 }
 
 /// The name of a branch or a tag without the prefix `refs/`, for example `heads/master`. Any name
-/// that Git allows is valid, even if it is not UTF-8, but a component must not be longer than 250
+/// that Git allows is valid, even if it is not UTF-8, provided that no component is longer than 250
 /// bytes. Clones are cheap.
 ///
 /// ```

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::InvalidName;
 use crate::name::broken_component_rule;
 
-/// The full name of a repository, which consists of the owner and the name. Clones are cheap.
+/// A repository's full name, in the form `owner/name`. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::Repo;

@@ -150,8 +150,8 @@ impl Snapshot {
     }
 
     /// Removes elements. Removing a repository also removes all of its elements. Removing a commit
-    /// also removes its statuses, but the commit itself stays if it is the head of a pull request
-    /// or ref that is not removed. Ignores ids of elements that do not exist.
+    /// also removes its statuses, but keeps the commit itself if it is the head of a remaining pull
+    /// request or ref. Ignores ids of elements that do not exist.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
         let mut heads_needed = BTreeSet::new();
         for id in ids {

@@ -92,7 +92,7 @@ fn element() -> impl Strategy<Value = Element> {
     ]
 }
 
-/// Generates any snapshot, including snapshots with commits that have neither a ref nor a status.
+/// Generates arbitrary snapshots, including ones with commits that have neither a ref nor a status.
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
     vec(element(), 0..12).prop_map(|elements| elements.into_iter().collect())
 }

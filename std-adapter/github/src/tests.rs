@@ -1,4 +1,4 @@
-//! Tests that use a real server with a database in memory.
+//! Tests against a real server with an in-memory database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -213,8 +213,7 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
     }
 }
 
-/// The number of refs, which is reduced in debug builds because they are an order of magnitude
-/// slower.
+/// The number of refs. Debug builds use fewer refs, because they run an order of magnitude slower.
 const REFS: u32 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
 
 #[tokio::test(flavor = "multi_thread")]
