@@ -23,8 +23,8 @@ use tracing::warn;
 
 /// The URL path of the metrics.
 const PATH: &str = "/metrics";
-/// The content type, which is the same as in the original server. The text is ASCII, so no charset
-/// is specified.
+/// The content type, which the original server also uses. The text is ASCII, so no charset is
+/// specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Additional connections wait until an open
 /// connection is closed.
