@@ -1,8 +1,8 @@
 //! Inode numbers that are unique within the process, even if there are several trees.
 //!
-//! An inode number is either taken from a counter or computed as a hash that is keyed with a random
-//! secret. The most significant bit of a hash is set, so a hash never equals a number from the
-//! counter. Two hashes collide with a probability of about 1 in 2^63.
+//! An inode number is either taken from a counter or computed as a hash keyed with a random secret.
+//! The most significant bit of a hash is set, so a hash never equals a number from the counter. Two
+//! hashes collide with a probability of about 1 in 2^63.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::OnceLock;

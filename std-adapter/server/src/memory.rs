@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// The minimum number of freed bytes that triggers the return of memory to the system.
+/// The number of bytes that must be freed before memory is returned to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The delay before each "prod", a short-lived allocation that makes the allocator return freed
+/// The delay before each short-lived allocation (a "prod") that makes the allocator return freed
 /// pages. The delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 

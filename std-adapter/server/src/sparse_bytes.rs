@@ -13,7 +13,7 @@ const CHUNK: u64 = 64 * 1024;
 /// The maximum number of chunks that are freed immediately. If more chunks are freed, they are
 /// freed in the background, because unmapping 1 MiB takes about 250 µs.
 const FREE_IN_PLACE: usize = 16;
-/// The maximum size of a file, which is the largest signed offset.
+/// The maximum size of a file, which is the largest signed 64-bit offset.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The content of a file that may have holes. Holes take up no memory and read as zeros.
@@ -51,7 +51,7 @@ impl SparseBytes {
         if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
     }
 
-    /// Copies the content. The memory for the copy is reserved from `budget`.
+    /// Copies the content, and reserves the memory for the copy from `budget`.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the

@@ -29,8 +29,8 @@ pub(super) struct DentryInner {
 }
 
 /// The name and the parent of a dentry, which change only while the namespace lock is held. A
-/// thread acquires the lock on a location after all other locks, and never locks two locations at
-/// the same time.
+/// thread acquires a location's lock after all other locks, and never holds the locks of two
+/// locations at the same time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. The pointer cannot be upgraded if the dentry is the root or its name

@@ -2,8 +2,8 @@
 //!
 //! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
 //! attributes and advisory locks. The tree stores only the metadata of named pipes and devices,
-//! because the client's host implements them. The tree's memory usage is limited. Reads do not
-//! update access times.
+//! because the client's host implements the devices and pipes themselves. The tree's memory usage
+//! is limited. Reads do not update access times.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -41,7 +41,7 @@ use crate::budget::Budget;
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
 /// A file exists while a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// The tree does not check permissions, because the hosts of the clients check them.
+/// The tree does not check permissions, because the clients' hosts do.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 
@@ -82,8 +82,8 @@ impl Scratch {
     }
 
     /// Creates an empty tree with the given memory limit in bytes. Content and names count towards
-    /// the limit, and each file and each name adds about 512 bytes. Operations that would exceed
-    /// the limit fail with [`Error::NoSpace`].
+    /// the limit, as does an overhead of about 512 bytes for each file and each name. Operations
+    /// that would exceed the limit fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);

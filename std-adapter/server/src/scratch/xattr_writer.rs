@@ -40,7 +40,7 @@ impl XattrWriter {
         // 9P2000.L has no separate request for `removexattr(2)`, so size 0 with the `replace` flag
         // removes the attribute. Without this flag, size 0 sets an empty value.
         let is_removal = size == 0 && replace && !create;
-        // A removal reserves no memory, because it must succeed even in a full tree.
+        // A removal reserves no memory, because it must succeed even if the tree is full.
         let reservation = if is_removal {
             inode.budget.empty_reservation()
         } else {

@@ -9,8 +9,8 @@ use datakit_core::serve::Buffer;
 const HUGE: usize = super::limits::MSIZE as usize;
 /// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// The size of the buffer for blocking reads from streams, and for reads of most directories and
-/// text files.
+/// The buffer size for blocking reads from streams, and for most reads of directories and text
+/// files.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 /// The buffer size for requests without data and for most replies.
 const SMALL: usize = 256;

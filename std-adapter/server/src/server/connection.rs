@@ -30,13 +30,13 @@ use crate::memory;
 /// The time that in-flight requests have to complete after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The time limit for removing remove-on-close files when a connection ends. When the limit
+/// The time limit for removing remove-on-close files when a connection closes. When the limit
 /// expires, the remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason why a connection ended.
+/// The reason why a connection was closed.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The peer closed the connection, the transport failed, or a message was invalid.
@@ -275,8 +275,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls all workers and adds another worker if all of them are busy. While more than
-    /// `max_buffered` bytes are buffered, further requests that would block on a file are refused.
+    /// Polls all workers and adds another worker if all of them are busy. Refuses further requests
+    /// that would block on a file while more than `max_buffered` bytes are buffered.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;

@@ -102,7 +102,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// A limiter that counts each peer's connections and refuses further ones.
+/// A limiter that counts each peer's connections and refuses connections above a limit.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 

@@ -136,8 +136,8 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns the message type, the number of answered requests and the number of failed requests
-    /// for each type of request that has been answered at least once.
+    /// Returns an item for each request type that has been answered at least once: the message
+    /// type, the number of answered requests and the number of failed requests.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 /// The budget of a slice. A short read from memory costs 1, and the whole budget corresponds to
 /// about 50 µs of work. A client that waits for replies has too few requests in flight to use up a
-/// slice, so its connection yields first.
+/// slice, so its connection yields before the slice is used up.
 const SLICE: u32 = 512;
 
 /// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a

@@ -92,7 +92,7 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns the current parent directory, or `None` if this directory cannot have been moved.
+    /// Returns the current parent directory, or `None` if this directory never moves.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
@@ -157,7 +157,7 @@ impl Directory for Empty {
     }
 }
 
-/// A directory that calls a function on every listing and lookup to get its entries.
+/// A directory that obtains its entries by calling a function on every listing and lookup.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {

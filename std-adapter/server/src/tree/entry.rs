@@ -213,7 +213,7 @@ impl Entry {
         }
     }
 
-    /// Returns the current parent directory, or `None` if the entry cannot have been moved.
+    /// Returns the current parent directory, or `None` if the entry never moves.
     pub(super) fn current_parent(&self) -> Option<Entry> {
         match self.content() {
             EntryContent::Dir(dir) => dir.current_parent(),

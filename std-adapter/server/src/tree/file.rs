@@ -49,7 +49,7 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns the current parent directory, or `None` if the file cannot have been moved.
+    /// Returns the current parent directory, or `None` if the file never moves.
     fn current_parent(&self) -> Option<Entry> {
         None
     }

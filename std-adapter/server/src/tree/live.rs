@@ -13,7 +13,7 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 ///
 /// A stream first delivers the value that was current when the file was opened. After the reader
 /// has read the first value completely, the stream delivers the latest value as soon as its text
-/// differs from the text delivered last. A slow reader skips intermediate values. Use
+/// differs from the last text delivered. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);

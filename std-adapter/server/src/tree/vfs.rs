@@ -86,7 +86,7 @@ impl EntryPath {
         EntryPath(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
     }
 
-    /// Returns a path with the same entry as its root, on behalf of the attached user `user`.
+    /// Returns a path that starts at this entry and records `user` as the attached user.
     fn attached_by(&self, user: User<'_>) -> EntryPath {
         let user = AttachedUser { name: user.name.into(), number: user.number };
         EntryPath(Arc::new(PathElement {
