@@ -1,11 +1,11 @@
 //! Checks that a server accepts any bytes, sends only well-formed frames, and closes the connection
-//! after the client does. The trees served are a scratch tree, a dynamic tree and an in-memory
+//! after the client does. The server serves a scratch tree, a dynamic tree or an in-memory
 //! database.
 //!
 //! The input consists of a byte that selects the tree and the dialect, followed by the bytes that
 //! the client sends. If the highest bit of the first byte is set, Tversion and Tattach are sent
-//! first, and each frame gets the correct size field. This is necessary because the fuzzer rarely
-//! generates valid messages and sizes.
+//! first, and each frame gets the correct size field. Otherwise, the fuzzer would rarely generate
+//! valid messages and sizes.
 #![no_main]
 
 use std::future::pending;

@@ -26,7 +26,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// The address of a server, and the paths of the files that the benchmark uses on it.
+/// The address of a server, and the paths of the benchmark files on the server.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The address in the form HOST:PORT, or the path of a Unix socket.
