@@ -334,8 +334,8 @@ impl Transaction {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge) without changing the tree. To change the tree, call
-    /// [`apply`](Prepared::apply) on the result, which takes little time.
+    /// Computes the result of a [`merge`](Transaction::merge) without changing the tree. To change
+    /// the tree, call [`apply`](Prepared::apply) on the result, which takes little time.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).
@@ -465,7 +465,7 @@ impl Transaction {
     }
 }
 
-/// The data for creating a commit.
+/// The data needed to create a commit.
 struct Made<'m> {
     rw: &'m Tree,
     kept: &'m NewObjects,

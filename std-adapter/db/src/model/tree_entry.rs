@@ -63,7 +63,7 @@ pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
-/// Finds the entry called `name` in a list of entries that is sorted in Git's order.
+/// Finds the entry called `name` in a list that is sorted in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {

@@ -21,10 +21,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
-/// Changes that occur within `debounce` of the first change are pushed together. After each round
-/// that pushes at least one branch, `on_push` is called with the duration of the round. Failures
-/// are logged. Each branch has its own exponential backoff for retries, so a branch that the remote
-/// rejects does not delay the others.
+/// Changes that occur within `debounce` of the first change are pushed together. `on_push` is
+/// called with the duration of each round that pushes at least one branch. Failures are logged.
+/// Each branch has its own exponential backoff for retries, so a branch that the remote rejects
+/// does not delay the others.
 ///
 /// The future never completes. Dropping the future does not stop a push that is in progress.
 pub async fn auto_push(
@@ -252,7 +252,7 @@ mod tests {
         set("new", Some(id), None);
         set("late", None, Some(id));
         wait_for_branches(&there, "late nested/one").await;
-        // If the remote refuses to remove a branch, other branches are not delayed.
+        // A branch that the remote refuses to remove does not delay other branches.
         git(&there, &["symbolic-ref", "HEAD", "refs/heads/late"]);
         git(&there, &["config", "receive.denyDeleteCurrent", "refuse"]);
         set("late", Some(id), None);

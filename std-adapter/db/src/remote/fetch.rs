@@ -14,7 +14,7 @@ use super::subprocess::{self, GitError, TIMEOUT};
 use super::url::{Scheme, UrlError};
 use crate::{BranchName, Error};
 
-/// The default maximum number of bytes that a fetch can receive: 4 GiB.
+/// The default limit on the number of bytes that a fetch may receive: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
 /// The settings that fetches inherit from the served repository. These settings determine how `git`
@@ -39,7 +39,7 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
 ];
 
 /// The base limit, in bytes, on the data segment of each `git` process. The actual limit is the sum
-/// of this base limit and the number of bytes that the fetch can receive, but at most twice the
+/// of this base limit and the number of bytes that the fetch may receive, but at most twice the
 /// base limit.
 const MEMORY: u64 = 1 << 30;
 
@@ -55,7 +55,7 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 pub struct FetchLimits {
     /// The time without progress after which a fetch fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// The maximum number of bytes that the remote can send, including both objects and messages.
+    /// The maximum number of bytes that the remote may send, including both objects and messages.
     /// The default is [`MAX_FETCH_BYTES`].
     pub max_bytes: Option<u64>,
 }
@@ -73,7 +73,7 @@ impl FetchLimits {
         FetchLimits { timeout, ..self }
     }
 
-    /// Sets the maximum number of bytes that the remote can send.
+    /// Sets the maximum number of bytes that the remote may send.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: Option<u64>) -> FetchLimits {
         FetchLimits { max_bytes, ..self }
@@ -106,7 +106,7 @@ pub enum FetchError {
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Cancels the fetch. Soon afterwards, the fetch fails with [`GitError::Cancelled`].
+    /// Cancels the fetch. The fetch fails soon afterwards with [`GitError::Cancelled`].
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

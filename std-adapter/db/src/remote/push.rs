@@ -134,7 +134,7 @@ mod tests {
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();
             let command = format!("sh {}/ssh", dir.display());
             // Set `ssh.variant`. Otherwise, `git` would run the script an additional time to detect
-            // the variant.
+            // the variant of `ssh`.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
                 let set =
                     Command::new("git").arg("-C").arg(dir).args(["config", key, value]).status();

@@ -76,7 +76,7 @@ impl Scheme {
     /// Returns the scheme of a URL, using the same rules as `git`.
     ///
     /// # Errors
-    /// Returns any [`UrlError`] except [`UrlError::NotAllowed`] if the URL is rejected.
+    /// Returns a [`UrlError`] other than [`UrlError::NotAllowed`] if the URL is rejected.
     pub fn of(url: &str) -> Result<Scheme, UrlError> {
         if url.starts_with('-') {
             return Err(UrlError::UrlIsOption);

@@ -164,7 +164,8 @@ impl GitStore {
         GitStore { fetch_limits, ..self }
     }
 
-    /// Sets the identity to record in the reflog when a branch is updated without writing a commit.
+    /// Sets the identity to record in the reflog when an update to a branch does not write a
+    /// commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> GitStore {
         GitStore { identity, ..self }
@@ -204,8 +205,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options that ignore the settings of the user and the system, so that the server behaves
-/// the same for all users and on all machines.
+/// Returns options for opening a repository without the settings of the user and the system, so
+/// that the server behaves the same for all users and on all machines.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.

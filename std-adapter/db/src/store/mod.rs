@@ -67,8 +67,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Writes objects. An object must come after the objects that it refers to, unless they are
-    /// already stored.
+    /// Writes objects. An object must come after the objects that it refers to, unless those
+    /// objects are already stored.
     ///
     /// When this method returns, the objects are as durable as the store can make them, and a
     /// branch can be set to any commit among them.

@@ -1,4 +1,4 @@
-//! Runs the conformance table, which the clients in all languages share.
+//! Runs the cases in the conformance table, which the clients in all languages share.
 
 use std::collections::HashMap;
 

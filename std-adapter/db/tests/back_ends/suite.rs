@@ -34,7 +34,7 @@ pub(crate) async fn server() -> Fixture<Db> {
     server_in(Dialect::Unix).await
 }
 
-/// Like [`server`], but with a connection in the given dialect.
+/// Like [`server`], but connects with the given dialect.
 pub(crate) async fn server_in(dialect: Dialect) -> Fixture<Db> {
     let url = serve(Database::new(Arc::new(MemoryStore::new())).unwrap()).await;
     let client = Client::connect(&url, Options::default().dialect(dialect)).await.unwrap();

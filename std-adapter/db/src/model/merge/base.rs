@@ -10,8 +10,8 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Tree;
 use crate::{Id, Result};
 
-/// The maximum number of sets of merge bases that are merged to compute one base tree. Once this
-/// limit is reached, only the newest commit of each set is used.
+/// The maximum number of merge-base sets to merge when computing one base tree. Once this limit is
+/// reached, only the newest commit of each set is used.
 const MAX_BASE_MERGES: usize = 32;
 
 /// Returns the base tree for a merge of two commits. If the commits have several merge bases, the
@@ -47,8 +47,8 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Find the merge base of `other` and all commits merged so far. The merge base of
-            // `other` and the first commit could be older.
+            // Find the merge base of `other` and all commits merged so far, because a merge base
+            // computed from only the first of these commits could be older.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));

@@ -73,7 +73,8 @@ struct Merge<'o> {
 /// The three versions of a directory: the base version, our version and their version.
 type Dirs = [TreeDir; 3];
 
-/// The mode and hash of a file or submodule. Two versions are identical if both values are equal.
+/// The mode and hash of a file or submodule. Two versions are identical if they have the same mode
+/// and hash.
 type FileId = (EntryMode, Id);
 
 impl Merge<'_> {

@@ -123,7 +123,7 @@ fn refuses_depth_before_the_stack_overflows() {
         let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
         write_tree(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
         write_tree(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
-        // In this merge, our tree is changed at every level down to the deepest directory.
+        // This merge changes our tree at every level, down to the deepest directory.
         merge(&objects, &base, &ours, &changed).map(|merged| write_tree(&objects, &merged.tree))
     };
     let run = move || (deeper(MAX_DEPTH - 1).is_ok(), deeper(5000));

@@ -60,8 +60,8 @@ impl FileContent {
         }
     }
 
-    /// Returns a mutable reference to the bytes and charges the bytes to `space`. If the content is
-    /// a blob, loads the blob into memory first.
+    /// Returns a mutable reference to the bytes and charges them to `space`. If the content is a
+    /// blob, loads the blob into memory first.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns

@@ -1,7 +1,7 @@
 //! Changed directories. The changes are kept separate from the stored entries.
 //!
-//! Changing an entry is fast even in a very large directory. Only writing a directory takes time
-//! proportional to the size of the directory.
+//! Changing an entry is fast even in a very large directory. Writing a directory is the only
+//! operation that takes time proportional to the size of the directory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -164,8 +164,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns the approximate number of bytes by which the memory usage of the parent directories
-    /// grows if the node at `path` is changed.
+    /// Returns approximately how many more bytes of memory the parent directories use after the
+    /// node at `path` has been changed.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if a directory cannot be read.

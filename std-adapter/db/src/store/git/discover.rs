@@ -1,4 +1,4 @@
-//! Functions that find the repository at a path and check that its format is supported.
+//! Finds the repository at a path and checks that its format is supported.
 
 use std::ffi::OsStr;
 use std::fs;

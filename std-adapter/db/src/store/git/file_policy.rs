@@ -147,8 +147,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Ignore the error if another program has already removed the empty directory.
-                // Using the directory will fail in the caller.
+                // Ignore the error if another program has already removed the empty directory. The
+                // caller's attempt to use the directory will then fail.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },

@@ -32,7 +32,7 @@ use crate::{Error, Id, Result};
 /// tens of milliseconds, which is enough time for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
-/// The minimum age of a modification time that is used to detect changes. A more recent
+/// The minimum age at which a modification time is reliable enough to detect changes. A more recent
 /// modification time is unreliable, because the file system's clock ticks only every few
 /// milliseconds, and a second change within the same tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);

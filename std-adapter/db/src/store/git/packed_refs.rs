@@ -140,8 +140,7 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Parses the content of `packed-refs`. Returns the header for the rewritten file and the lines of
-/// each ref.
+/// Parses the content of `packed-refs`. Returns the rewritten file's header and each ref's lines.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

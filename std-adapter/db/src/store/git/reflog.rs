@@ -73,7 +73,7 @@ impl Refs<'_> {
         self.log(name, from, to, || reason.describe(to))
     }
 
-    /// Adds a reflog entry that records that `old` was renamed to `new`.
+    /// Records in the reflog that `old` was renamed to `new`.
     pub(super) fn log_rename(
         &self,
         old: &[u8],

@@ -72,8 +72,7 @@ struct RefPaths {
 }
 
 impl RefPaths {
-    /// Returns the branches that may have changed according to an event, or `None` if the event
-    /// does not affect any branch.
+    /// Returns the branches that an event may affect, or `None` if the event affects no branch.
     fn changes(&self, event: notify::Result<Event>) -> Option<RefChanges> {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
@@ -81,8 +80,8 @@ impl RefPaths {
             // Ignore read events, because the watcher reads the branches itself and would trigger
             // itself in an endless loop.
             EventKind::Access(_) => return None,
-            // Report that any branch may have changed, because files may have been created in a new
-            // directory before the directory was watched.
+            // Report a possible change to every branch, because files may have been created in a
+            // new directory before the directory was watched.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
             }

@@ -113,7 +113,7 @@ impl Refs<'_> {
         chain
     }
 
-    /// Returns the work tree updates that an update of a branch requires.
+    /// Returns the updates to work trees that must accompany an update to a branch.
     ///
     /// # Errors
     /// Returns [`Error::Refused`] if a work tree does not allow the branch to be updated.
@@ -228,7 +228,7 @@ impl WorkTreeUpdate {
         self.read_tree(self.from, self.to)
     }
 
-    /// Reverts [`apply`](WorkTreeUpdate::apply) after the branch could not be updated.
+    /// Reverts [`apply`](WorkTreeUpdate::apply) if the branch could not be updated.
     pub(super) fn revert(&self) {
         if let Err(error) = self.read_tree(self.to, self.from) {
             let (dir, to) = (self.dir.display(), self.to);

@@ -62,7 +62,7 @@ fn branch_names_are_valid_if_git_accepts_them() {
 
 const PAIRS: [&str; 7] = ["a", "a/b", "a/b/c", "a-b", "ab", "a/c", "b"];
 
-/// The storage form of the first branch when the second branch is created.
+/// The way in which the first branch is stored when the second branch is created.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Loose,
