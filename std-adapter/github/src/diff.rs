@@ -24,8 +24,8 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Returns the changes that turn `found` into `wanted`. If an element in both snapshots has the
-    /// same id but different content, the diff contains an update and no removal.
+    /// Returns the changes that turn `found` into `wanted`. If an element has the same id in both
+    /// snapshots but different content, the diff contains an update but no removal.
     #[must_use]
     pub fn between(wanted: &Snapshot, found: &Snapshot) -> Diff {
         let updates = updates(wanted, found).map(|element| (element.id(), element)).collect();

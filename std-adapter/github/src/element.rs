@@ -55,7 +55,7 @@ pub struct Pr {
     pub owner: Text,
     /// The name of the branch into which the commits are to be merged.
     pub base: Text,
-    /// The comments, including the description of the pull request, which has the id 0.
+    /// The comments. The description of the pull request is included as the comment with the id 0.
     pub comments: Vec<Comment>,
 }
 
@@ -156,7 +156,7 @@ impl StatusState {
 }
 
 impl Pr {
-    /// The base of a pull request that does not specify a base.
+    /// The base branch that is assumed if a pull request does not specify one.
     pub const DEFAULT_BASE: &str = "master";
 
     /// Returns the head commit as an element.
