@@ -7,7 +7,7 @@ use datakit_client::{Client, Dialect, Error, Options, Result};
 use crate::args::Connection;
 use crate::error::CliResult;
 
-/// The maximum time that a command waits, before exiting, for the server to clean up.
+/// The maximum time for which a command waits for the server to clean up before exiting.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connects, runs `command` and closes the connection.
@@ -25,8 +25,8 @@ pub(crate) async fn with_client(
     result
 }
 
-/// Connects to the server. The connection uses the dialect `only`, which defaults to the dialect
-/// given on the command line, if any.
+/// Connects to the server. The connection uses the dialect `only` or, if `only` is `None`, the
+/// dialect given on the command line, if any.
 pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> Result<Client> {
     let options = Options::default().timeout(Duration::from_secs(connection.timeout));
     let options = match only.or(connection.dialect.map(Dialect::from)) {

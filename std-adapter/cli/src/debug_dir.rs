@@ -1,4 +1,4 @@
-//! The `debug` directory, which presents the state of the server as files.
+//! The `debug` directory, whose files show the state of the server.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -67,8 +67,8 @@ fn connections(stats: &Stats) -> String {
     text
 }
 
-/// Formats the numbers of open transactions, watches and remotes, followed by the totals since
-/// startup.
+/// Formats the current numbers of open transactions, watches and remotes, followed by the totals
+/// since startup.
 fn database_counters(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
     let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
@@ -77,8 +77,8 @@ fn database_counters(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// Formats one line for each message type received, with the type's name, number of replies and
-/// number of error replies.
+/// Formats one line for each message type received, with its name, number of replies and number of
+/// error replies.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {

@@ -26,7 +26,7 @@ use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
 use crate::args::{Command, Program};
 use crate::error::{CliError, CliResult};
 
-/// Replaces the C library's allocator, which retains memory after small allocations are freed. See
+/// Replaces the C library's allocator, which may not return freed memory to the system. See
 /// `datakit_server::memory`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a client command on this thread and the command's connection and tasks on another thread.
+/// Runs a client command on this thread, and its connection and tasks on another thread.
 fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -59,13 +59,13 @@ impl Display for ServerPath {
     }
 }
 
-/// The source or target of a copy. A path on the server is typed with a leading colon.
+/// The source or target of a copy. On the command line, a path on the server starts with a colon.
 #[derive(Debug, Clone)]
 pub(crate) enum Location {
     /// A path on this machine.
     Host(PathBuf),
     Server(ServerPath),
-    /// The operand `-`, which is standard input as a source and standard output as a target.
+    /// The operand `-`, which means standard input for a source and standard output for a target.
     Stdio,
 }
 

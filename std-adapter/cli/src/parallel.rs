@@ -13,13 +13,12 @@ use crate::error::{CliError, CliResult};
 
 /// The maximum number of files that a command processes concurrently.
 const MAX_FILES: usize = 32;
-/// The maximum number of directories that a command processes concurrently, excluding their
-/// parents.
+/// The maximum number of directories that a command processes concurrently, not counting their
+/// parent directories.
 const MAX_DIRS: usize = 8;
 /// The maximum number of directory fids that a command keeps open.
 const MAX_KEPT_FIDS: usize = 8;
-/// The maximum number of retries when the server is out of resources, and the delay between
-/// retries.
+/// The maximum number of retries if the server is out of resources, and the delay between retries.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The maximum number of components in a path. A tree that exceeds this depth is assumed to be
@@ -53,7 +52,7 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// A lock that is held exclusively by work that must run alone.
+    /// A lock that work holds exclusively while it must run alone, and shared otherwise.
     turn: Arc<RwLock<()>>,
 }
 
@@ -69,7 +68,7 @@ impl Limits {
 
     /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
     /// retried while no other work is in progress. Even a server that supports few fids, such as
-    /// one on an embedded board, has enough fids for work that runs alone.
+    /// one on an embedded board, has enough for work that runs alone.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,
@@ -99,7 +98,7 @@ impl Limits {
     }
 }
 
-/// The tasks that process one directory. Dropping the batch cancels the tasks.
+/// The set of tasks that process one directory. Dropping the batch cancels the tasks.
 pub(crate) struct Batch {
     limits: Limits,
     tasks: JoinSet<CliResult>,

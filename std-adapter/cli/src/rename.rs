@@ -49,7 +49,7 @@ impl Renames {
     }
 
     /// Renames the open file `file` from `from` to `to`. Both paths must be in the same directory.
-    /// Passing that directory as `dir` saves a walk.
+    /// Passing the open directory as `dir` saves a walk.
     ///
     /// Returns the same errors as [`rename`](Renames::rename).
     pub(crate) async fn rename_open(
@@ -72,7 +72,7 @@ impl Renames {
         }
     }
 
-    /// Retries a failed rename in 9P2000.L if that dialect might allow the rename.
+    /// Retries a failed rename over 9P2000.L if that dialect might allow it.
     async fn retry(&self, refusal: Error, from: &ServerPath, to: &ServerPath) -> Result<()> {
         if !matches!(refusal.errno(), Some(EEXIST | EXDEV)) {
             return Err(refusal);

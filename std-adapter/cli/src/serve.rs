@@ -177,12 +177,12 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// The maximum time that the server waits for commits in progress before it exits. The limit
-/// exceeds the time that a commit waits for other programs.
+/// The maximum time that the server waits for commits in progress before it exits. This time is
+/// longer than a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status for SIGINT
-/// and a success status for the other two signals.
+/// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status after
+/// SIGINT and a success status after SIGTERM or SIGHUP.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     raise_file_limit();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
@@ -200,8 +200,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = datakit_program::end_signal()?;
-    // Log the start only after all steps that can fail. If a step fails, the server prints only the
-    // reason.
+    // Log the start only after all steps that can fail. If one of them fails, the server prints
+    // only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();

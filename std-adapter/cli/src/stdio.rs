@@ -47,7 +47,7 @@ pub(crate) fn complain(text: &str) {
     eprintln!("datakit: {text}");
 }
 
-/// Runs `command` for each operand, even if the command fails for some operands.
+/// Runs `command` for each operand, continuing with the next operand after a failure.
 ///
 /// # Errors
 /// Returns [`CliError::Reported`] if the command failed for at least one operand. If the command
@@ -84,7 +84,7 @@ pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliRes
     result
 }
 
-/// Escapes hidden characters, such as bidirectional controls, in JSON text.
+/// Escapes control and invisible characters in JSON text, except newlines.
 fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
@@ -112,7 +112,8 @@ fn is_hidden(character: char) -> bool {
         || matches!(character, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns the bytes of a name, replacing hidden characters if standard output is a terminal.
+/// Returns the bytes of a name, replacing control and invisible characters if standard output is a
+/// terminal.
 pub(crate) fn name_bytes(name: &ByteString) -> Vec<u8> {
     if io::stdout().is_terminal() {
         printable(&name.to_string()).into()
@@ -121,7 +122,7 @@ pub(crate) fn name_bytes(name: &ByteString) -> Vec<u8> {
     }
 }
 
-/// Returns `text`, replacing hidden characters if standard output is a terminal.
+/// Returns `text`, replacing control and invisible characters if standard output is a terminal.
 pub(crate) fn line(text: &str) -> String {
     if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
 }

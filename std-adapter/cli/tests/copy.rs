@@ -23,7 +23,8 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Starts a copy. Waits until the command has sent part of the file and is waiting for the rest.
+/// Starts a copy. Waits until `cp` has sent part of the file and is waiting for the rest of its
+/// input.
 fn start_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -275,7 +276,7 @@ fn many_files_are_copied_and_removed_in_every_dialect() {
     });
 }
 
-/// An embedded board allows only 16 fids per connection.
+/// The server allows only 16 fids per connection, as an embedded board does.
 #[test]
 fn a_server_with_few_fids_is_copied_and_emptied() {
     let options = ["--scratch", "--max-fids", "16"];

@@ -1,5 +1,5 @@
-//! Tests for commit authors, as set by `datakit serve --author`, the Git configuration or `datakit
-//! db commit --author`.
+//! Tests for commit authors, which come from `datakit serve --author`, the Git configuration or
+//! `datakit db commit --author`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -233,12 +233,12 @@ fn merge_commits_to_the_branch() {
     let merged = db.run(&["merge", "master", "feature"]);
     assert!(db.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
     assert!(db.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n"));
-    // All commits of `feature` are already in `master`.
+    // `master` already contains all commits of `feature`.
     let again = db.run(&["merge", "feature", "master", "-m", "Back"]);
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// Merges a branch into an in-memory database after fetching it from another repository.
+/// Fetches a branch from another repository into an in-memory database and merges it.
 #[test]
 fn a_fetched_branch_can_be_merged() {
     let db = Fixture::new("db-fetch");

@@ -107,7 +107,7 @@ fn without_git_only_remotes_fail() {
 async fn a_connection_has_two_fetches_at_a_time() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let url: datakit_server::Url = server.address().parse().unwrap();
-    // Clients can connect even though nothing calls `accept`.
+    // Connections to this listener succeed although the test never calls `accept`.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("git://{}/x", listener.local_addr().unwrap());
     let greedy = Db::connect(&url).await.unwrap();
@@ -121,8 +121,8 @@ async fn a_connection_has_two_fetches_at_a_time() {
     for _ in 0..2 {
         asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
-    // While the first connection has two fetches in progress, another connection can fetch, but a
-    // third fetch on the first connection has to wait.
+    // While two fetches are in progress on the first connection, another connection can fetch, but
+    // a third fetch on the first connection must wait.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
     let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))

@@ -135,7 +135,7 @@ fn logged_messages_are_counted() {
     server.client().run(&["cat", "/debug/server/version"]);
     let text = scrape(&at);
     assert!(!text.contains("src=\"server\""), "{text}");
-    // So far, the server has logged only its startup message.
+    // At this point, the server has logged only its startup message.
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);

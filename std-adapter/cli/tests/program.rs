@@ -163,7 +163,7 @@ fn cp_r_copies_directories_both_ways() {
     });
 }
 
-/// A malicious server could first report a link and later a directory with the same name.
+/// A malicious server could report a link first and then a directory with the same name.
 #[test]
 fn cp_does_not_write_through_a_link() {
     let (server, dir) = (Server::scratch(), Scratch::new("cp-link"));
@@ -198,7 +198,7 @@ fn names_may_contain_any_bytes() {
     });
 }
 
-/// Replaces the values that differ between runs.
+/// Replaces the values that differ from run to run with fixed ones.
 fn normalize(json: &str) -> String {
     let varies = ["owner", "group", "accessed", "modified", "version", "path"];
     let normalize = |line: &str| match line.split_once("\": ") {
@@ -308,8 +308,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// If the interrupt arrives between two reads, there is nothing to flush. The test therefore tries
-/// again until a flush is counted.
+/// If the interrupt arrives between two reads, there is nothing to flush. The test therefore
+/// retries until a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -200,7 +200,8 @@ async fn msize() {
     assert_eq!(connected(&server).await.msize(), 4096);
 }
 
-/// Tests clients that send nothing and clients that negotiate a version but never attach.
+/// Tests both a client that sends nothing and a client that negotiates a version but never
+/// attaches.
 #[test]
 fn attach_timeout() {
     let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--attach-timeout", "1"]);
@@ -215,7 +216,7 @@ fn attach_timeout() {
     assert_eq!(server.client().run(&["ls"]), "");
 }
 
-/// The server still replies to a write that is in progress when the server stops listening.
+/// The server still replies to a write that is in progress when it stops listening.
 #[tokio::test]
 async fn requests_in_progress_are_answered_after_the_stop() {
     let (started, mut start) = tokio::sync::mpsc::unbounded_channel();
@@ -335,7 +336,7 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// Exiting before all received data has been read would reset the connection.
+/// If the server exited before reading all received data, the connection would be reset.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -1,4 +1,4 @@
-//! Tests that operands, options, pipes and exit statuses work as shell users expect.
+//! Tests that operands, options, pipes and exit statuses behave as shell users expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! The `datakit tree`, `datakit find` and `datakit du` commands, which walk a tree.
+//! The `datakit tree`, `datakit find` and `datakit du` commands, which traverse a directory tree.
 
 use std::ffi::OsString;
 
@@ -175,7 +175,8 @@ impl<'c> Find<'c> {
 }
 
 /// Returns whether a name matches a pattern that may contain `*` and `?`. Matching backtracks only
-/// to the last `*`, so the running time is at most proportional to the product of the two lengths.
+/// to the most recent `*`, so it runs in O(n·m) time for a name of length n and a pattern of length
+/// m.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at_pattern, mut at_name, mut star) = (0, 0, None);
     while let Some(byte) = name.get(at_name) {
@@ -186,7 +187,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
                 continue;
             }
             Some(expected) if *expected == b'?' || expected == byte => at_pattern += 1,
-            // Backtrack, and let the last `*` match one more byte.
+            // Backtrack and let the most recent `*` match one more byte.
             _ => match &mut star {
                 Some((pattern, name)) => {
                     *name += 1;

@@ -9,9 +9,9 @@ use crate::error::{CliResult, at};
 use crate::operand::ServerPath;
 use crate::stdio;
 
-/// The interval between two checks of a file that is not a stream.
+/// The interval at which a file that is not a stream is checked for changes.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum size, in bytes, of a file whose content is compared.
+/// The maximum size, in bytes, of a file whose content is compared to detect changes.
 const MAX_POLLED: usize = 16 << 20;
 
 /// Prints a stream, or the changes to a file, until SIGINT arrives.
@@ -30,8 +30,8 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Closing the stream flushes the pending read. Errors can be ignored, because all text has
-    // already been printed.
+    // Closing the stream flushes the pending read. Ignore errors, because all text has already been
+    // printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
         // A file that ends after at most one chunk is probably not a stream.

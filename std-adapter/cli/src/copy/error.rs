@@ -10,16 +10,16 @@ use crate::parallel::MaybeExhausted;
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
-    /// Whether the other files can still be copied.
+    /// Whether the command can go on to copy the other files.
     pub(super) is_skippable: bool,
-    /// Whether the server has run out of fids or open files. If so, the copy may succeed later,
-    /// when no other files are being copied.
+    /// Whether the server has run out of fids or open files. If so, copying the file may succeed
+    /// once no other files are being copied.
     is_exhausted: bool,
 }
 
 impl CopyError {
-    /// Wraps an error that occurred while accessing the source. The other files are still copied,
-    /// unless the connection is lost.
+    /// Wraps an error that occurred while accessing the source. The command still copies the other
+    /// files unless the connection is lost.
     pub(super) fn of_source(from: &Location, error: &Error) -> CopyError {
         let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
         CopyError { is_skippable, ..CopyError::of_target(from, error) }
@@ -35,7 +35,7 @@ impl CopyError {
         CopyError::skippable(at(from)(io_reason(error)))
     }
 
-    /// Wraps an error that does not prevent the other files from being copied.
+    /// Wraps an error that affects only this file, so the other files are still copied.
     pub(super) fn skippable(error: CliError) -> CopyError {
         CopyError { is_skippable: true, ..error.into() }
     }

@@ -147,7 +147,7 @@ impl Copier {
                 }
             }
             batch.finish().await?;
-            // Links are created last, so that no file in this directory is written through a link.
+            // Create the links last, so that no file in this directory is written through a link.
             for (from, to, link) in links {
                 match self.limits.run(|| self.link_target(&from, link.clone())).await {
                     Ok(link) => to.create_link(&self.client, &link).await?,
@@ -158,7 +158,7 @@ impl Copier {
         })
     }
 
-    /// Copies one file. Reports an error instead of returning it if the other files can still be
+    /// Copies one file. Prints an error instead of returning it if the other files can still be
     /// copied.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;
@@ -195,8 +195,8 @@ impl Copier {
         match staging {
             Staging::InPlace(part) => finish(sink.close(&place).await, part, &self.client).await?,
             Staging::Renamed(part) => {
-                // Rename the file before closing it. In 9P2000.u, renaming a closed file requires
-                // another walk.
+                // Rename the file before closing it. In 9P2000.u, renaming a file that has been
+                // closed requires another walk.
                 let renamed = to.publish(&self.client, &self.renames, &sink, part.part()).await?;
                 sink.close(&place).await?;
                 if renamed {
@@ -281,7 +281,7 @@ impl Copier {
         }
     }
 
-    /// Returns the target of a link. Asks the server for the target if `known` is `None`.
+    /// Returns the target of a link. If `known` is `None`, asks the server for the target.
     async fn link_target(
         &self,
         from: &Location,
@@ -292,8 +292,8 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // The 9P2000 dialect cannot read links. Call `stat` first, because its error
-                // describes a damaged link.
+                // The 9P2000 dialect cannot read links. Call `stat` first, because it returns a
+                // more specific error if the link is damaged.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await
@@ -320,7 +320,7 @@ async fn finish(
 struct Entry {
     name: Vec<u8>,
     kind: FileType,
-    /// The target of a link, or `None` if the directory entry does not include the target.
+    /// The link's target, or `None` if the entry is not a link or does not include the target.
     link: Option<Vec<u8>>,
 }
 

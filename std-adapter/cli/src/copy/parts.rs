@@ -1,4 +1,4 @@
-//! Incomplete copies, which are removed if the command fails or is interrupted.
+//! Tracks incomplete copies, which are removed if the command fails or is interrupted.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// The incomplete files of one command. Clones share the same files.
+/// The incomplete files of one command. Clones share the same set of files.
 #[derive(Clone, Default)]
 pub(super) struct Parts(Arc<Mutex<Table>>);
 

@@ -1,4 +1,4 @@
-//! The target of a copy, which receives each file completely or not at all.
+//! The target of a copy, to which each file is written completely or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -39,7 +39,7 @@ pub(super) enum TargetDir {
 }
 
 /// The fid of a directory on the server. Keeping the fid avoids a walk to the directory for each
-/// file. The value is `None` if the command or the server cannot keep another fid open.
+/// file. The fid is `None` if the command or the server cannot keep another fid open.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
 /// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
@@ -72,7 +72,7 @@ pub(super) enum Target {
     },
 }
 
-/// The result of looking up the target operand.
+/// The result of resolving the target operand.
 pub(super) enum Destination {
     /// An existing directory.
     Dir(TargetDir),
@@ -103,8 +103,8 @@ impl Destination {
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
         Ok(match destination {
-            // A source such as `/` or `..` has no final component to name the copy after, so its
-            // contents are copied directly into the directory.
+            // A source such as `/` or `..` has no name to give to the copy, so its contents are
+            // copied directly into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
             name @ Destination::Name(_) => name,
@@ -158,8 +158,8 @@ fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     }
 }
 
-/// Opens a directory entry if the entry is itself a directory. Fails if the entry is a symbolic
-/// link.
+/// Opens a subdirectory. Returns `None` if the entry does not exist or is a file, and fails if it
+/// is a symbolic link.
 fn existing_dir(
     dir: &Arc<OwnedFd>,
     name: &OsStr,
@@ -226,7 +226,7 @@ impl Staging {
 }
 
 impl Target {
-    /// Returns the path to use in messages.
+    /// Returns the target's location, for use in messages.
     pub(super) fn location(&self) -> Location {
         match self {
             Target::Host { path, .. } => Location::Host(path.clone()),
@@ -316,7 +316,7 @@ impl Target {
         }
     }
 
-    /// Opens the target itself instead of a temporary file. The target must be on the server.
+    /// Opens the target itself rather than a temporary file. The target must be on the server.
     pub(super) async fn open_in_place(
         &self,
         client: &Client,
@@ -381,7 +381,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
         Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
         Some(kind) => kind,
     };
-    // Open the existing file even if it will be replaced, to verify that the file is writable.
+    // Open the existing file, even if it is about to be replaced, to verify that it is writable.
     let file = open(name, OFlags::empty()).map_err(errno_reason)?;
     if kind == HostType::RegularFile {
         if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {
@@ -398,7 +398,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
 }
 
 /// Creates a temporary file in the target's directory. Returns `None` if the server refuses to
-/// create the file, or if the target exists and must not be replaced.
+/// create the file or if an existing target must not be replaced.
 async fn open_beside(
     client: &Client,
     dir: Option<&(Fid, OwnedSemaphorePermit)>,

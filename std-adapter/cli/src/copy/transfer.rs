@@ -141,7 +141,7 @@ enum Writer<'f> {
 }
 
 /// A file on this machine. The first chunk of a regular file is read or written on the calling
-/// thread, because handing the work to the thread pool would cost more than the system call.
+/// thread, because dispatching to the thread pool would cost more than the system call itself.
 pub(super) enum HostFile {
     Direct { file: fs::File, is_at_end: bool, length: usize },
     Pooled(tokio::fs::File),
@@ -155,8 +155,7 @@ impl HostFile {
             let file = fs::File::open(path)?;
             return Ok((HostFile::direct(file, metadata.len()), metadata.len()));
         }
-        // The file is opened in the thread pool, because opening a FIFO blocks until there is a
-        // writer.
+        // Open the file in the thread pool, because opening a FIFO blocks until there is a writer.
         let file = tokio::fs::File::open(path).await?;
         Ok((HostFile::Pooled(file), 0))
     }
@@ -243,7 +242,7 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file, in bytes, to the total. A length of 0 means that the length is
+    /// Adds a file's length, in bytes, to the total. A length of 0 means that the length is
     /// unknown, as for a stream.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {

@@ -7,7 +7,7 @@ use datakit_client::db::{Commit, Details, History, Id, Result};
 /// A commit and its ancestors.
 pub(super) enum Commits {
     Log(Box<History>),
-    /// The fallback for a server that does not provide the history as a file.
+    /// Used only if the server does not provide the history as a file.
     Walk(Walk),
 }
 
@@ -29,8 +29,8 @@ impl Commits {
     }
 }
 
-/// A breadth-first walk through the ancestors. The walk is not ordered by date, because a server
-/// that does not provide the history as a file does not send dates either.
+/// A breadth-first traversal of the ancestors. The commits are not ordered by date, because a
+/// server that does not provide the history as a file does not send dates either.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

@@ -22,7 +22,7 @@ pub(super) enum LogFormat {
 /// The number of bytes to buffer before printing.
 const PIECE_SIZE: usize = 1 << 16;
 
-/// Prints a history, starting with the newest commit. If `paths` is not empty, prints only commits
+/// Prints a commit's history, newest commit first. If `paths` is not empty, prints only commits
 /// that change at least one of the paths.
 pub(super) async fn log(
     db: &Db,
@@ -73,7 +73,8 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether the commit differs from every parent in a file at or below one of the paths.
+/// Returns whether, compared with each parent, the commit changes a file at or below one of the
+/// paths.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

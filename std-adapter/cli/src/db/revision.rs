@@ -10,7 +10,7 @@ use crate::error::{CliResult, at};
 /// The minimum length of a hash prefix.
 const MIN_PREFIX: usize = 4;
 
-/// Finds a commit by its hash, by an unambiguous prefix of the hash, or as the head of a branch.
+/// Finds the commit that `name` identifies: a branch, a hash, or an unambiguous prefix of a hash.
 pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     if name.parse::<Id>().is_ok() {
         return db.commit(name).await.map_err(|error| match error {
@@ -37,7 +37,7 @@ pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     }
 }
 
-/// Finds the commits whose hashes start with `prefix`, in the histories of all branches.
+/// Searches the histories of all branches for commits whose hashes start with `prefix`.
 async fn find_prefix(db: &Db, prefix: &str) -> Result<BTreeSet<Id>> {
     let (mut found, mut searched) = (BTreeSet::new(), BTreeSet::new());
     for name in db.branches().await? {

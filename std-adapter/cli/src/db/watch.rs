@@ -6,7 +6,7 @@ use super::text::{parse_path, subject};
 use crate::error::{CliResult, at};
 use crate::stdio;
 
-/// Prints the head of a branch, or the value at `path` in the branch. Then prints every change
+/// Prints the head of a branch, or the value at `path` in the branch, and then prints each change
 /// until SIGINT arrives.
 pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
     let path = path.map(parse_path).transpose()?;

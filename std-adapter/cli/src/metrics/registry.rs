@@ -1,4 +1,4 @@
-//! The metrics registry, and the summary of pushes.
+//! The metrics registry, and a summary of how long pushes take.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ServerCollector};
 
-/// The counters from which the metrics are read. Clones share the counters.
+/// The counters that the metrics report. Clones share the counters.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.

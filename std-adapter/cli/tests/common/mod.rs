@@ -1,4 +1,4 @@
-//! Functions that run the program as a server and as a client connected to that server. No function
+//! Helper functions that run the program as a server and as a client of that server. No function
 //! waits longer than [`TIMEOUT`].
 // Each test file uses only part of this module. The Clippy configuration allows panics in tests,
 // but not in helper functions.
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datakit");
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server process that is killed at the end of the test.
+/// A server process that is killed when the value is dropped.
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
@@ -171,8 +171,8 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The address of a server, and the dialect used by client commands. If the dialect is empty, the
-/// command chooses one.
+/// The address of a server, and the dialect that client commands use. If the dialect is empty, each
+/// command uses its default.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,

@@ -11,17 +11,18 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, short_or_full};
 
-/// The first bytes of a 200-byte Twrite message.
+/// The first nine bytes of a 200-byte Twrite message.
 const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
-/// A client whose connection is closed in the middle of a message when `cut` is signalled.
+/// A client whose connection is closed partway through a message when `cut` is signalled.
 struct DyingClient {
     db: Db,
     cut: oneshot::Sender<()>,
 }
 
 impl DyingClient {
-    /// If `reset` is true, the server receives a TCP reset instead of a FIN.
+    /// If `reset` is true, the server receives a TCP reset rather than a FIN when the connection is
+    /// closed.
     async fn connect(server: &Server, reset: bool) -> DyingClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -42,8 +43,7 @@ impl DyingClient {
     }
 }
 
-/// Waits for the first event if `first` is true, and then spawns a task that waits until the watch
-/// fails.
+/// Spawns a task that waits until the watch fails. If `first` is true, first waits for one event.
 async fn wait_forever<T: Send + 'static>(
     watch: Result<Watch<T>, datakit_client::db::Error>,
     first: bool,

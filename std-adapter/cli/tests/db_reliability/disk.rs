@@ -40,7 +40,7 @@ impl Disk {
         file.metadata().unwrap().len().next_multiple_of(PAGE)
     }
 
-    /// Truncates the file that fills the disk, leaving `filled` bytes.
+    /// Truncates the file that fills the disk to `filled` bytes.
     fn shrink(&self, filled: u64) {
         File::options().write(true).open(self.filler()).unwrap().set_len(filled).unwrap();
     }
@@ -65,8 +65,8 @@ fn run(program: &str, args: &[&str], at: &TempRepository) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Tries to commit. If the commit is refused, checks that the error starts with `why` and that
-/// nothing has changed. Returns whether the commit was refused.
+/// Tries to commit. Returns whether the commit was refused. If it was, checks that the error starts
+/// with `why` and that nothing has changed.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
     let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {
@@ -101,8 +101,9 @@ async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // Free one more page in each iteration. At first the file itself does not fit on the disk.
-    // Later the file fits, but its directories, the commit or the branch do not.
+    // Free one more page in each iteration. In the first iterations, the file itself does not fit
+    // on the disk. In later iterations, the file fits, but its directories, the commit or the
+    // branch does not.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;

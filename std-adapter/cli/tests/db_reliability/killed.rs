@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// The branch, head and file path of each acknowledged commit.
+/// The branch, hash and file path of each acknowledged commit.
 type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delay before each kill. The delays differ from one another but are the same in every
-/// run.
+/// Returns the delay before each kill of the server. The delays differ from one another but are the
+/// same in every run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }

@@ -12,8 +12,8 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, timed};
 const FILES: usize = 100_000;
 const COMMITS: usize = 50_000;
 
-/// The time limit for each operation that walks the whole history or a directory. The limit is
-/// generous, because debug builds are ten times slower and the machine may be busy.
+/// The time limit for each operation that traverses the whole history or reads a whole directory.
+/// The limit is generous, because debug builds are ten times slower and the machine may be busy.
 const MAX_WALK: Duration = Duration::from_secs(30);
 
 const COMMITTER: &str = "committer a <a@b> 1700000000 +0000\ndata 1\nx\n";
@@ -153,7 +153,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
 
     let (near, quick) = timed("commit at the end", commit(&db, "master", "new", "x")).await;
     near.unwrap();
-    // Measure the ancestry check and the search for the merge base, both of which walk the whole
+    // Measure the ancestry check and the search for the merge base. Both traverse the whole
     // history.
     let (moved, forward) = timed("fast-forward over all", first.fast_forward(&head)).await;
     moved.unwrap();
@@ -174,7 +174,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
     let old = begin(&db, "side", "late", "x").await.unwrap();
     old.set_parents(&[start]).await.unwrap();
     let (late, walked) = timed("commit on the first one", old.commit("Late")).await;
-    // The commit may conflict with later changes to the branch.
+    // The commit is allowed to conflict with later changes to the branch.
     assert!(late.is_err() || repository.git(&["show", "side:late"]) == "x");
     assert!(
         [opened, quick, forward, base, landed, again, walked].into_iter().max().unwrap() < MAX_WALK

@@ -1,8 +1,8 @@
 //! Tests for the reliability of the database under difficult conditions, such as killed servers,
 //! full disks and large repositories.
 //!
-//! Setting `RELIABILITY=full` runs the long versions of the tests. Tests that mount a disk need
-//! root and are ignored unless `--include-ignored` is given. Each test prints its measurements. Use
+//! Setting `RELIABILITY=full` runs the long versions of the tests. Tests that mount a disk require
+//! root privileges and run only with `--include-ignored`. Each test prints its measurements. Use
 //! `--nocapture` to see the output.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 

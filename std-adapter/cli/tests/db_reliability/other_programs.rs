@@ -1,5 +1,5 @@
-//! Tests for committing with `git` while clients commit to the same branch and the repository is
-//! being repacked.
+//! Tests in which `git` commits to a branch while clients commit to the same branch and the
+//! repository is repacked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// The maximum number of times that `git` tries to commit while clients are updating the branch.
+/// The maximum number of times that `git` tries to make one commit while clients are updating the
+/// branch.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
@@ -38,7 +39,7 @@ fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<
     git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
 }
 
-/// A guard that sets a flag when dropped, so that the threads stop even if the test fails.
+/// A guard that sets the stop flag when dropped, so that the threads stop even if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
@@ -61,7 +62,7 @@ fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3]
     done
 }
 
-/// Starts client number `client`, which commits `each` files one after the other.
+/// Starts client number `client`, which commits `each` files in sequence.
 async fn commit_all(server: &Server, client: usize, each: usize) -> JoinHandle<()> {
     let db = server.connect().await;
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Functions that set up repositories, servers and commits for all tests.
+//! Helper functions that set up repositories, servers and commits for the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -61,8 +61,8 @@ impl TempRepository {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The commands print little before they have read all of their input, so a full pipe cannot
-        // cause a deadlock.
+        // Each command prints little before it has read all of its input, so writing the input
+        // cannot deadlock on a full output pipe.
         git.stdin.take().unwrap().write_all(input).unwrap();
         printed(args, &git.wait_with_output().unwrap())
     }

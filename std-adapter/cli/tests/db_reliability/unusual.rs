@@ -12,7 +12,7 @@ fn path(text: impl AsRef<[u8]>) -> Path {
 /// A name that is not valid UTF-8 and contains a control character.
 const ODD: &[u8] = b"\xff\xfe\x07 odd";
 
-/// Creates a repository with a branch that contains every kind of tree entry.
+/// Creates a repository whose branch contains every kind of tree entry.
 fn odd_repository() -> TempRepository {
     let long = "l".repeat(255);
     let mut commands =
@@ -168,7 +168,7 @@ async fn a_packed_repository_can_be_read_and_changed() {
     let db = server.connect().await;
     for number in 0..3 {
         commit(&db, "master", &format!("new{number}"), "x").await.unwrap();
-        // Replace the pack that the server has open.
+        // Replace the pack file that the server has open.
         repository.git(&["gc", "-q", "--prune=now"]);
     }
     let tree = db.branch("master").await.unwrap().head().await.unwrap().unwrap().tree();
