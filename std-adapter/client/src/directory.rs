@@ -69,7 +69,7 @@ pub(crate) struct DirReader {
     offset: u64,
     call: Option<Call>,
     entries: VecDeque<DirEntry>,
-    /// The offsets of earlier reads, used to detect a listing that loops.
+    /// The offsets of earlier reads, used to detect a listing that jumps back.
     seen: HashSet<u64>,
     names: usize,
     bytes: usize,
@@ -179,8 +179,8 @@ impl Page {
         Ok(Some(page))
     }
 
-    /// Adds an entry. Rejects names that refer to files outside the directory, because callers pass
-    /// listed names to walks.
+    /// Adds an entry. Returns an error if the name is empty or contains a slash or NUL byte,
+    /// because callers pass listed names to walks.
     fn add(&mut self, entry: DirEntry) -> Result<()> {
         self.names += 1;
         match entry.name.as_bytes() {

@@ -24,8 +24,8 @@ const USUAL_SIZE: usize = 1024;
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// The time limit for the server to close its half of the connection. The same limit applies if a
-/// write stalls after the last handle has been dropped.
+/// The time limit for the server to close its half of the connection. The limit also applies to a
+/// write that stalls after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and both tasks of a connection.
@@ -214,7 +214,7 @@ impl DriverState {
             .map(|(tag, _)| self.tags.detach(tag));
     }
 
-    /// Flushes a request that its caller has dropped.
+    /// Flushes a request that the caller has dropped.
     pub(super) fn flush(&mut self, oldtag: Tag) {
         match self.send(&Tmessage::Flush { oldtag }, OnReply::FreesTag(oldtag)) {
             Ok((tag, _)) => {
@@ -285,8 +285,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Passes each complete frame in `buffer` to the caller that is waiting for it.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // Call the wakers only after releasing the lock. A waker can drop the last reference to a task,
-    // which drops the task's calls, and dropping a call takes the lock.
+    // Call the wakers only after releasing the lock. A waker can drop the last reference to a task.
+    // The task then drops its calls, and dropping a call takes the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -349,8 +349,8 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. No time limit applies to a slow server until the last handle is
-/// dropped.
+/// Writes and flushes `batch`. There is no time limit until the last handle is dropped, however
+/// slow the server is.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

@@ -61,8 +61,7 @@ pub enum Disconnect {
     /// The last handle was dropped, but the server did not accept the remaining requests within one
     /// second.
     Stuck,
-    /// The server violated the protocol in a way that makes it impossible to match replies with
-    /// requests.
+    /// The server violated the protocol, and its replies can no longer be matched with requests.
     Protocol(ProtocolError),
 }
 
@@ -148,8 +147,8 @@ impl Error {
         Error::Protocol(ProtocolError::Invalid(reason.into()))
     }
 
-    /// Returns the Linux error number of an error sent by the server. Returns `None` if the error
-    /// has another cause or the number is unknown.
+    /// Returns the Linux error number of an error sent by the server. Returns `None` if the server
+    /// did not send the error or its number is unknown.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -269,8 +268,8 @@ impl From<ProtocolError> for Disconnect {
 impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Omit the number, because error numbers on platforms other than Linux differ from the
-            // protocol's error numbers.
+            // Omit the number, because the protocol uses Linux error numbers, which differ from
+            // those of other platforms.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {

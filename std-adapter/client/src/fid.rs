@@ -108,7 +108,7 @@ impl Fid {
         self.owned.number
     }
 
-    /// Returns the server's identifier for the file at the time of the walk.
+    /// Returns the server's identifier for the file, as reported by the walk.
     #[must_use]
     pub fn qid(&self) -> Qid {
         self.qid

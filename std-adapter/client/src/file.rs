@@ -123,8 +123,8 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request. The server has written all data
-    /// before the refused part.
+    /// Returns [`Error::Server`] if the server refuses the request. All data before the refused
+    /// part has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -226,8 +226,8 @@ impl Debug for File {
     }
 }
 
-/// The position in a file, and the transfers that start at this position. At most one of `reads`
-/// and `writes` is `Some`.
+/// The position in a file, and the pipelined transfer that starts at this position. At most one of
+/// `reads` and `writes` is `Some`.
 #[derive(Default)]
 struct Cursor {
     position: u64,
@@ -256,7 +256,7 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // Later reads may return more data, because files can grow and streams continue
+                // A later read may return more data, because a file can grow and a stream continues
                 // after a flush mark.
                 None => self.reads = None,
             }

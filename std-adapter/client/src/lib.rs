@@ -206,7 +206,7 @@ impl Client {
         let fid = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
                 match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
-                    // Another client has created the file in the meantime.
+                    // Another client has created the file since the first attempt.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
                     created => return created,
                 }
@@ -268,7 +268,8 @@ impl Client {
     }
 
     /// Like [`Client::list`], but does not fail if the server refuses to return a file's
-    /// attributes. The listing then contains the file's type and the error instead.
+    /// attributes. Instead of the attributes, the listing then contains the file's type and the
+    /// error.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory, or

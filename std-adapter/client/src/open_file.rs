@@ -1,5 +1,4 @@
-//! Requests on an open fid, used by [`File`](super::File) and all other types that read or write
-//! files.
+//! Requests on an open fid, for [`File`](super::File) and all other types that read or write files.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -124,7 +123,7 @@ impl OpenFile {
 }
 
 /// Returns the offset up to which reads or writes of a file may be pipelined. Returns 0 if the file
-/// has no version, because the server then generates the content on each read.
+/// has no version, that is, if the server generates the content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -18,7 +18,7 @@ use super::{Client, Disconnect, Error, OpenMode, Options, ProtocolError};
 const DIR: Qid = Qid { kind: Qid::DIR, version: 0, path: 1 };
 const FILE: Qid = Qid { kind: Qid::FILE, version: 0, path: 2 };
 
-/// The other end of a connection.
+/// The server end of a connection.
 struct Peer {
     stream: DuplexStream,
     dialect: Dialect,
@@ -27,8 +27,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives the next request other than a Tclunk. Every preceding Tclunk is answered and
-    /// recorded.
+    /// Receives the next request other than a Tclunk. Answers and records every Tclunk that arrives
+    /// first.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);
@@ -82,7 +82,7 @@ impl Peer {
     }
 }
 
-/// The maximum number of data bytes in one message if the msize is 8192.
+/// The maximum number of data bytes in one message at an msize of 8192.
 const UNIT: usize = 8168;
 
 /// Returns a client and its peer. The peer has already answered Tversion with `version`.

@@ -221,7 +221,8 @@ async fn an_upgrade_replaces_the_defaults_and_keeps_the_settings() {
     assert_eq!((mtu.get().0, ttl.get().0), (1500, 32));
     assert!(!old.upgrade(1).await.unwrap());
 
-    // A newer program declares different defaults. They take effect only after the upgrade.
+    // A newer program declares different defaults. The new defaults take effect only after the
+    // upgrade.
     let new = open().await.unwrap();
     let [mtu, ttl] = [new.field("mtu", 9000).await.unwrap(), new.field("ttl", 255).await.unwrap()];
     assert_eq!((mtu.get().0, ttl.get().0), (1500, 32));

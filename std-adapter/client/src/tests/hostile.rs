@@ -155,7 +155,7 @@ async fn a_cyclic_listing_is_an_error() {
 #[tokio::test]
 async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // The limit also counts names that the listing omits.
+    // Names that the listing omits also count towards the limit.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };
