@@ -21,16 +21,16 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// A lock that is held until a move is complete and all watchers have been notified, so that
-    /// watchers see moves in order.
+    /// A lock that is held until a move is complete and all watchers have been notified. Watchers
+    /// therefore see moves in order.
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
 }
 
-/// The branches in use. Each branch has exactly one [`Branch`] value. The lock in that value
-/// serializes updates, so that watchers see every update.
+/// The branches in use. Each branch has exactly one [`Branch`] value, whose lock serializes
+/// updates, so that watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
 

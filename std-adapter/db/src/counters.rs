@@ -17,11 +17,11 @@ pub struct DbCounters {
     pub retries: Counter,
     /// Open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes that exist on any connection.
+    /// Remotes that currently exist, on all connections together.
     pub remotes: Gauge,
 }
 
-/// A count that only increases.
+/// A counter that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -37,7 +37,7 @@ impl Counter {
     }
 }
 
-/// A number that can go up and down.
+/// A counter that can increase and decrease.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 

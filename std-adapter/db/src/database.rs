@@ -30,7 +30,7 @@ struct DatabaseState {
     /// any of the branches.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
-    /// Tracks the commits in flight. Each of them holds a receiver.
+    /// Tracks the commits in flight. Each commit holds a receiver until it is complete.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
@@ -223,7 +223,7 @@ impl Database {
     }
 
     /// Reads the heads of all watched branches that `changes` may affect and notifies the watchers
-    /// of each branch that moved. Does not read any other branches.
+    /// of each branch that moved. Does not read the heads of any other branches.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())

@@ -65,7 +65,7 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// The store refused an operation that Git would also refuse. The string gives the reason.
+    /// The store refused the operation, as Git would. The string gives the reason.
     #[error("{0}")]
     Refused(String),
     /// The name is not valid in a Git tree.
@@ -96,8 +96,8 @@ pub enum Error {
     /// branch's head. [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
-    /// The branch was removed after the transaction began, so the commit would restore the history
-    /// of a removed branch.
+    /// The branch was removed after the transaction began. Committing would restore the removed
+    /// history.
     #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
     /// The commit and the branch's head contain conflicting changes.

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// The maximum number of moves by which a reader may lag behind. A slower reader receives
-/// [`Lagged`].
+/// The maximum number of moves by which a reader may lag behind. A reader that falls further behind
+/// receives [`Lagged`].
 const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves. An empty log allocates no memory.
@@ -41,7 +41,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so discard all moves if there are no clones.
+        // Only readers hold clones. If there are no clones, discard all moves.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

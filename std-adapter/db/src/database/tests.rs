@@ -121,8 +121,7 @@ async fn concurrent_remote_work_is_limited() {
     // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // If the task is still waiting for a permit, it receives this message after the permit is
-        // granted.
+        // A task that is still waiting for a permit receives this message after it gets the permit.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -93,8 +93,8 @@ macro_rules! wrap {
     };
 }
 
-/// Like `either!`, but also binds `$of` to the content of the variant of `$commit`. Evaluates to an
-/// error if the two variants differ.
+/// Like `either!`, but also binds `$of` to the value of the `$commit` variant. Evaluates to an
+/// error if `$this` and `$commit` are different variants.
 macro_rules! with_commit {
     ($this:expr, $commit:expr, $inner:ident, $of:ident => $call:expr) => {
         match ($this, $commit) {

@@ -38,8 +38,8 @@ pub(super) fn changes(
     diff::diff(database.objects(), old, new)
 }
 
-/// Converts changes to the type that all back ends share. Parsing the paths does not fail, because
-/// names in Git trees are always valid in a [`Path`].
+/// Converts changes to the type that all back ends share. Parsing the paths cannot fail, because
+/// every name in a Git tree is valid in a [`Path`].
 pub(super) fn to_changes(changes: Vec<diff::Change>) -> Result<Vec<Change>> {
     let change = |diff::Change { kind, path }| {
         let path = Path::parse(path)?;

@@ -51,14 +51,14 @@ use crate::{BranchName, Database, Id};
 /// # Ok(()) }
 /// ```
 ///
-/// - Watches report changes made by this process immediately, and changes made to the repository by
-///   other programs after a short delay.
+/// - A watch reports this process's changes immediately. It reports changes by other programs after
+///   a short delay.
 /// - Only one process at a time can open a repository with [`DirectDb::open`] or serve the
 ///   repository. Programs such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
 ///   transaction work in memory but may read directories from the disk.
-/// - If the future of a commit is dropped, the commit may still complete. [`db::Database::close`]
-///   waits for such commits.
+/// - A commit may still complete after its future is dropped. [`db::Database::close`] waits for
+///   such commits.
 #[derive(Clone)]
 pub struct DirectDb {
     database: Database,
@@ -98,8 +98,7 @@ impl DirectDb {
         Ok(DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?))
     }
 
-    /// Sets the author and committer of all commits made with this handle and with later clones of
-    /// it.
+    /// Sets the author and committer of all commits made with this handle and its future clones.
     #[must_use]
     pub fn with_author(self, author: Identity) -> DirectDb {
         DirectDb { author, ..self }
@@ -111,7 +110,7 @@ impl DirectDb {
         &self.database
     }
 
-    /// Runs `work` on a thread that may block on disk I/O.
+    /// Runs `work` on a thread that is allowed to block on disk I/O.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> crate::Result<T> + Send + 'static,

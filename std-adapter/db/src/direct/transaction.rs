@@ -127,7 +127,7 @@ impl TransactionOps for DirectTransaction {
                 Ok(TreeNode::Dir(_)) => {}
                 Ok(_) => return Err(Error::NotDirectory),
                 Err(crate::Error::NotFound) => match transaction.mkdir(dir) {
-                    // Another task may have created the directory in the meantime.
+                    // Another task may have created the directory since the check.
                     Ok(()) | Err(crate::Error::Exists) => {}
                     Err(error) => return Err(error.into()),
                 },

@@ -34,9 +34,9 @@ struct State {
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// The branches that are visible even if they have no commit.
     made: BTreeSet<BranchName>,
-    /// Inode numbers for the names of renamed or removed branches. They prevent a new branch from
-    /// getting the inode number of an old branch with the same name. All other inode numbers are
-    /// derived from the branch name and `origin`.
+    /// Inode numbers for the names of renamed or removed branches. These numbers ensure that a new
+    /// branch does not get the inode number of an old branch with the same name. All other inode
+    /// numbers are derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions, keyed by the inode number of their branch. A transaction is kept even
@@ -243,7 +243,8 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // However many other branches are removed, the name never gets its old inode number again.
+        // The name never gets its old inode number again, no matter how many other branches are
+        // removed.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

@@ -1,4 +1,4 @@
-//! A `diff/` directory, which contains a file for each commit. The file lists the changes from the
+//! A `diff/` directory, which contains a file for each commit. Each file lists the changes from its
 //! commit's tree to the tree of the branch, commit or transaction that the directory belongs to.
 
 use datakit_core::vfs::{Name, Result, Time};
@@ -11,8 +11,7 @@ use crate::model::tree::Tree;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
-/// A `diff` directory. The directory appears empty, but the hash of any commit can be looked up in
-/// it.
+/// A `diff` directory. The directory appears empty, but a lookup of any commit's hash succeeds.
 pub(super) struct DiffDir {
     database: Database,
     new: TreeSource,

@@ -53,7 +53,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // A cancelled read may still be running on a blocking thread and hold the lock.
+            // A cancelled read may still be running on a blocking thread and holding the lock.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {

@@ -1,4 +1,4 @@
-//! The open transactions of one connection on a branch.
+//! The transactions that one connection has open on a branch.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

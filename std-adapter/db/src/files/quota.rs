@@ -43,7 +43,7 @@ impl Quota {
     }
 }
 
-/// A counter that issues a limited number of permits.
+/// A semaphore whose [`acquire`](Limit::acquire) fails instead of waiting.
 pub(super) struct Limit {
     limit: usize,
     what: &'static str,

@@ -57,8 +57,8 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The `reflog` file: a stream of every new head of the branch after the file is opened. The stream
-/// ends if the reader falls too far behind.
+/// The `reflog` file: a stream of all heads that the branch moves to after the file is opened. The
+/// stream ends if the reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {

@@ -1,5 +1,5 @@
-//! The `watch/` directory. For each component `X` of a path, there is a nested directory `X.node`
-//! that contains a `tree.live` file.
+//! The `watch/` directory. It contains a nested directory `X.node` for each component `X` of a
+//! path, and each directory contains a `tree.live` file.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the names that currently exist. Names that do not exist can be looked up too.
+    /// Lists the names that currently exist. A lookup also succeeds for names that do not exist.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -49,7 +49,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // Leave out names that exceed the maximum length when the suffix is added.
+        // Omit names that would exceed the maximum length with the suffix appended.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

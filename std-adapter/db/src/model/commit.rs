@@ -10,10 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git decodes them. Decoding requires only a valid tree and
-//! valid parents after the tree, because the other lines of an existing commit can contain
-//! arbitrary bytes. Parts of a commit that cannot be decoded are left empty, as in
-//! `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents must be
+//! valid, because the other lines of an existing commit can contain arbitrary bytes. Parts of a
+//! commit that cannot be decoded are left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -31,8 +30,8 @@ pub struct Commit {
     pub tree: Id,
     /// The parents. The first parent is the previous commit on the branch.
     pub parents: Vec<Id>,
-    /// The author, in the form `NAME <EMAIL>` in UTF-8. A name or email address that the commit
-    /// lacks is omitted.
+    /// The author, in the form `NAME <EMAIL>` in UTF-8. Either part is omitted if the commit does
+    /// not contain it.
     pub author: String,
     /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
@@ -184,7 +183,7 @@ struct Person<'c> {
 impl<'c> Person<'c> {
     fn of(line: &'c [u8]) -> Person<'c> {
         let Some(open) = line.iter().position(|byte| *byte == b'<') else {
-            // If there is no email address, the name consists of everything before the time.
+            // If there is no email address, the name is the text before the time.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
             let time = zone

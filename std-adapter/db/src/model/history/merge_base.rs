@@ -115,8 +115,8 @@ struct Walk<'o> {
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
 /// was queued. The newest commit is taken from the queue first. If commits have the same time, the
 /// commit with the most marks is taken first, so that stale commits are recognized early. If the
-/// commits also have the same number of marks, they are taken in the order in which they were
-/// queued, so that the walk advances evenly on both sides.
+/// numbers of marks are also the same, the commit that was queued first is taken first, so that the
+/// walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
