@@ -30,7 +30,7 @@ const MSIZE: u32 = (1 << 20) + OVERHEAD;
 /// copied.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
-/// The number of entries in the only directory of the baseline server.
+/// The number of entries in the baseline server's only directory.
 const ENTRIES: usize = 1000;
 
 /// Prints the address of the baseline server and serves until the parent process exits.
@@ -180,7 +180,7 @@ const fn listing() -> [u8; ENTRY * ENTRIES] {
     all
 }
 
-/// Sends both parts of the output. Makes only one system call if the socket accepts all bytes.
+/// Sends both parts of the output. Uses a single system call if the socket accepts all bytes.
 fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
     socket.write_all(head.get(sent..).unwrap_or_default())?;

@@ -192,7 +192,7 @@ fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // Raise the limit before the servers start, because they inherit the limit.
+    // Raise the limit before starting the servers, so that they inherit the new limit.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = ServerProcess::floor(true)?.idle(IDLE)?;

@@ -115,8 +115,8 @@ impl ServerProcess {
 
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // Attach one client before the measurement, so that the memory that all connections share
-        // is already allocated.
+        // Attach one client before the measurement, so that memory shared by all connections is
+        // already allocated.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
@@ -145,8 +145,9 @@ impl Drop for ServerProcess {
 /// Reads lines until one contains an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
-    // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
-    // the caller kills the child. When the child exits, the pipe is closed and the thread exits.
+    // A read from a pipe cannot time out, so a separate thread reads from the pipe. After a
+    // timeout, the caller kills the child. When the child exits, the pipe is closed and the thread
+    // exits.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();

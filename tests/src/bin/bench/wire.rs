@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec, because mistakes in the server's codec could go unnoticed
-//! if both used it.
+//! The load generator has its own codec, because bugs in a codec shared with the server could go
+//! unnoticed.
 
 use std::io::{self, Read};
 
@@ -32,7 +32,8 @@ pub(crate) mod kind {
 
 /// The combined length of the size, type and tag fields.
 pub(crate) const HEADER: usize = 7;
-/// The number of bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
+/// The number of bytes that clients reserve for the header of a message that carries data
+/// (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
 /// The maximum size, in bytes, of a received message.
 const MESSAGE_MAX: usize = 2 << 20;

@@ -33,8 +33,8 @@ pub(crate) enum Operation {
     Write,
     /// Gets the attributes of a file.
     Getattr,
-    /// Walks to a small file, and opens, reads and clunks it. Each message is sent only after the
-    /// reply to the previous message has arrived.
+    /// Walks to a small file, and then opens, reads and clunks the file. Each message is sent only
+    /// after the reply to the previous message has arrived.
     Cycle,
     /// Sends the same four messages as `Cycle`, but all together, without waiting for replies.
     Burst,
@@ -76,8 +76,8 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The base of the fids that operations walk to. An operation's fid is the sum of this base and the
-/// operation's tag.
+/// The base number for the fids that operations create. An operation's fid is the sum of this base
+/// and the operation's tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
 /// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
@@ -185,7 +185,7 @@ impl Script {
 
     /// Returns the path of the small file to read next.
     fn next(&self, tag: u16, slot: &mut InFlight) -> &str {
-        // Add the tag to make concurrent operations read different files.
+        // Add the tag so that concurrent operations read different files.
         let next = slot.turn * 61 + usize::from(tag);
         slot.turn += 1;
         &self.small[next % self.small.len()]

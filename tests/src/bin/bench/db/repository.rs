@@ -43,7 +43,7 @@ impl Repository {
     }
 
     /// Creates the directories for loose objects in advance, so that the first measured commits do
-    /// not have to.
+    /// not have to create them.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
