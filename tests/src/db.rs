@@ -139,7 +139,8 @@ impl TestDb {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// Opens a connection as the given user. If `n_uname` is `u32::MAX`, the user has only a name.
+    /// Opens a connection as the given user. If `n_uname` is `u32::MAX`, the user is identified by
+    /// name only.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);

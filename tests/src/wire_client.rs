@@ -172,7 +172,7 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message and returns its tag with either the frame or the reported error.
+    /// Receives the next message, and returns its tag and either the frame or the reported error.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }

@@ -28,7 +28,8 @@ pub(crate) fn public_key(pem: &str) -> Vec<u8> {
     key.public().as_ref().to_vec()
 }
 
-/// Returns the calling app, which must have used its own token rather than an installation's.
+/// Returns the calling app. The app must have authenticated with its own token, not with an
+/// installation's token.
 fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
     let app = match &call.actor {
         Actor::App(id) => world.apps.get(id),

@@ -148,8 +148,8 @@ async fn post(
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => Ok(answer?.status().as_u16()),
-        // If the receiver responds and then closes the connection, both futures may complete at the
-        // same time, so the response must still be read.
+        // If the receiver responds and then closes the connection, both futures may be ready at the
+        // same time, so the response must be read here too.
         end = &mut connection => {
             end?;
             Ok(exchange.await?.status().as_u16())

@@ -95,7 +95,7 @@ pub(crate) fn ping(world: &mut World, id: u64, hook: u64, sender: &str) {
     queue(world, id, &hook, "ping", &body);
 }
 
-/// Returns the kind of a ref and its short name.
+/// Returns a ref's kind and short name.
 fn kind(name: &str) -> (&'static str, &str) {
     match name.strip_prefix("refs/tags/") {
         Some(tag) => ("tag", tag),

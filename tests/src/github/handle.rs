@@ -1,4 +1,4 @@
-//! A handle with which tests access the state, faults, limits and log of a fake.
+//! A handle that tests use to access the state, faults, limits and log of a fake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl GitHub {
         format!("http://{}", self.shared.addr)
     }
 
-    /// Returns the root URL of the same API in the form that an Enterprise server uses.
+    /// Returns the root URL of the API in the form that an Enterprise server uses.
     pub fn enterprise_url(&self) -> String {
         format!("{}{}", self.url(), server::ENTERPRISE)
     }
@@ -182,7 +182,7 @@ impl GitHub {
         self.shared.change(|world| world.limits.points = points);
     }
 
-    /// Uses up the primary rate limit of each token that has made a call, leaving `left` calls. The
+    /// Uses up all but `left` calls of the primary rate limit, for each token used so far. The
     /// limit is reset after `time`.
     pub fn exhaust(&self, left: u32, time: Duration) {
         self.shared.change(|world| {

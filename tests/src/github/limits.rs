@@ -14,7 +14,7 @@ const ANONYMOUS: u32 = 60;
 /// The length of a window for the primary limit, in seconds.
 const WINDOW: i64 = 3_600;
 
-/// The cost, in points, of a call that changes something. A call that only reads costs one point.
+/// The cost, in points, of a call that changes something. Any other call costs one point.
 const CHANGE: u32 = 5;
 
 #[derive(Clone, Debug, Default)]
@@ -76,8 +76,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Charges `cost` calls to a caller and adds the rate limit headers to the response. The total
-    /// never exceeds the limit.
+    /// Charges `cost` calls to a caller and adds the rate limit headers to the response. The number
+    /// of charged calls never exceeds the limit.
     pub(crate) fn charged(&mut self, actor: &Actor, now: i64, cost: u32, reply: Reply) -> Reply {
         let limit = self.limit(actor);
         let bucket = self.bucket(actor, now);
@@ -91,7 +91,7 @@ impl Limits {
             .with("x-ratelimit-resource", "core")
     }
 
-    /// Uses up the primary limit of every known caller, leaving `left` calls. The limits are reset
+    /// Uses up all but `left` calls of every known caller's primary limit. The limits are reset
     /// after `seconds` seconds.
     pub(crate) fn exhaust(&mut self, left: u32, now: i64, seconds: i64) {
         for (actor, bucket) in &mut self.buckets {

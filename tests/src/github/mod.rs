@@ -2,7 +2,7 @@
 //! delivers webhooks.
 //!
 //! [`Fake::start`] serves the API on a free port. A test changes the state through [`Repository`],
-//! as a person would on the website, and each change emits the same events as on GitHub. Tests can
+//! as a person would on the website. Each change emits the same events as on GitHub. Tests can
 //! apply faults to calls ([`GitHub::fault`]) and deliveries ([`GitHub::fault_delivery`]). The log
 //! counts the calls to each route ([`GitHub::counts`]).
 //!

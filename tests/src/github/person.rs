@@ -204,7 +204,7 @@ impl Repository {
         assert!(renamed.is_ok(), "`{name}` is not a free and legal name");
     }
 
-    /// Sets whether the repository is private. Only the members can see a private repository.
+    /// Sets whether the repository is private. A private repository is visible only to its members.
     pub fn set_private(&self, private: bool) {
         self.shared.change(|world| world.repo_mut(self.id).private = private);
     }

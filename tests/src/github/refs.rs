@@ -67,8 +67,8 @@ fn legal(name: &str) -> bool {
     name.split('/').all(part) && !name.contains(bad) && !name.contains("..") && !name.contains("@{")
 }
 
-/// Returns whether `name` conflicts with an existing ref, as `refs/heads/a` does with
-/// `refs/heads/a/b`: a path cannot be both a file and a directory.
+/// Returns whether `name` conflicts with an existing ref. For example, `refs/heads/a` conflicts
+/// with `refs/heads/a/b`, because a path cannot be both a file and a directory.
 fn conflicts(repo: &Repo, name: &str) -> bool {
     let inside = format!("{name}/");
     let below = repo

@@ -78,8 +78,8 @@ impl Reply {
         self
     }
 
-    /// Adds an entity tag to a successful response to GET. If the client already has the same
-    /// entity tag, changes the response's status to 304 and removes the body.
+    /// Adds an entity tag to a successful response to GET. If the request's `If-None-Match` header
+    /// contains the same entity tag, changes the response's status to 304 and removes the body.
     pub(crate) fn tagged(self, method: &str, headers: &HeaderMap) -> Self {
         let Some(body) = self.body.as_ref().filter(|_| method == "GET" && self.status == 200)
         else {

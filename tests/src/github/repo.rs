@@ -77,8 +77,8 @@ pub struct Pull {
     pub head_sha: String,
     /// The base branch, into which the pull request is to be merged.
     pub base: String,
-    /// The hash of the commit that was the head of the base branch when the pull request was opened
-    /// or its base was changed.
+    /// The hash of the base branch's head when the pull request was opened or its base was last
+    /// changed.
     pub base_sha: String,
     /// The time at which the pull request was opened.
     pub created: i64,
@@ -200,7 +200,7 @@ pub struct Repo {
     pub owner: String,
     /// The name without the owner.
     pub name: String,
-    /// Whether only the members can see the repository.
+    /// Whether the repository is visible only to its members.
     pub private: bool,
     /// The logins with write access.
     pub members: BTreeSet<String>,

@@ -120,7 +120,7 @@ impl Answers for Api {
 }
 
 impl Api {
-    /// Performs the call, unless a fault prevents it, and writes the call to the log.
+    /// Performs the call unless a fault prevents it. Logs the call in either case.
     fn reply(
         &self,
         call: &mut Call,

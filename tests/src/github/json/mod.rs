@@ -1,5 +1,5 @@
-//! Formats all objects as JSON. This file formats the objects that other objects contain: accounts,
-//! repositories and commits.
+//! Formats all objects as JSON. This module formats the objects that are embedded in other objects:
+//! accounts, repositories and commits.
 
 pub(crate) mod app;
 pub(crate) mod check;
@@ -139,7 +139,7 @@ pub(crate) fn repo(world: &World, urls: &Urls, repo: &Repo) -> Value {
     value
 }
 
-/// Returns a person in the form that Git records.
+/// Returns an author or a committer of a commit, or the author of a tag.
 pub(crate) fn signature(login: &str, at: i64) -> Value {
     json!({ "name": login, "email": format!("{login}@users.noreply.github.test"), "date": time(at) })
 }

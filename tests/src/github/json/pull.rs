@@ -7,7 +7,7 @@ use crate::github::repo::{Pull, Repo};
 use crate::github::state::World;
 use crate::github::urls::Urls;
 
-/// Returns a pull request in the form that lists contain.
+/// Returns a pull request in the short form that is used in lists.
 pub(crate) fn simple(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
     let (api, web) = roots(urls, repo);
     let (url, html) =
