@@ -1,4 +1,4 @@
-//! Tests for comparing a session with a simple model that receives the same messages.
+//! Compares a session with a simple model that receives the same messages.
 //!
 //! After each message, the session and the model must have the same fids, with equal paths, kinds
 //! and open modes.

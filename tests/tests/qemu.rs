@@ -1,4 +1,4 @@
-//! Tests for accessing the firmware with clients. Every test boots its own board in QEMU.
+//! Tests for clients that access the firmware. Every test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;
@@ -171,8 +171,8 @@ fn qemu_connection_survives_running_out_of_fids() {
     client.clunk(count).unwrap();
     client.walk(0, count, "help").unwrap();
     client.stat(count, |stat| assert_eq!(stat.name, "help"));
-    // Every other client can create the same number of fids, even if its slot was previously in
-    // use.
+    // Each of the other clients can create the same number of fids, even in a slot that was
+    // previously in use.
     assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {

@@ -26,11 +26,11 @@ use crate::activities::{ACTIVITIES, content, set};
 
 /// The number of client slots on the board.
 const CLIENTS: u32 = 3;
-/// The number of stack bytes that must stay unused.
+/// The minimum number of stack bytes that must stay unused.
 const SPARE_STACK: u32 = 1024;
 /// The number of streams that one client opens at the end. The board reserves 8 of its 24 open
-/// files for the other clients, so one client can open at most 16 files. The client opens one
-/// stream fewer, because it also reads other files.
+/// files for the other clients, so one client can open at most 16 files. The client opens only 15
+/// streams, because it also reads other files.
 const STREAMS: u32 = 15;
 
 #[test]
@@ -172,7 +172,7 @@ impl<'b> Visitor<'b> {
     }
 }
 
-/// A guard that makes the other clients stop when one of them panics.
+/// A guard that makes the other clients stop if its own client panics.
 struct FailureGuard<'f>(&'f AtomicBool);
 
 impl Drop for FailureGuard<'_> {

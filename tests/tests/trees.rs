@@ -149,7 +149,7 @@ enum Errors {
     All,
     /// Only the text. If a walk starts at a file, the session replaces the error text.
     Text,
-    /// Only the number, because error replies in 9P2000.L contain no text. The errors for read-only
+    /// Only the number, because 9P2000.L error replies contain no text. The errors for read-only
     /// files and read-only directories have the same number.
     Number,
 }
@@ -458,8 +458,8 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// Lists at most `most` entries, starting at `cookie`. Returns each entry's name and the next
-/// entry's cookie.
+/// Lists at most `most` entries, starting at `cookie`. Returns the name of each entry and the
+/// cookie of the entry that follows it.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,

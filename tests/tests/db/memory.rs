@@ -237,8 +237,8 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// Runs `work` and returns the number of requests that the server answers on another connection in
-/// the meantime.
+/// Runs `work` and returns the number of requests that the server answers on another connection
+/// while `work` runs.
 fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
@@ -252,8 +252,9 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies during work that does not block the server's thread. The server
-/// can send only one or two replies if the work blocks the thread, and dozens otherwise.
+/// The minimum number of replies during work that does not block the server's thread. If the work
+/// blocks the thread, the server can send only one or two replies. Otherwise, it sends dozens of
+/// replies.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

@@ -487,7 +487,7 @@ fn open_files_follow_a_moved_directory(db: &TestDb) {
         (raw.read_path("to/moved/f").unwrap(), raw.read(12)),
         ("one".to_owned(), "3".to_owned())
     );
-    // `..` leads to the directory's current parent, and from there up to the transaction's
+    // `..` leads to the directory's current parent. Repeating `..` leads up to the transaction's
     // directory.
     raw.0.walk(11, 15, "../x").unwrap();
     raw.0.walk(11, 16, "../../a").unwrap();

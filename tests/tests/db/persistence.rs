@@ -114,8 +114,8 @@ fn d59_a_large_file_is_written_in_linear_time() {
         };
         (half(0), half(640))
     };
-    // If appends took longer as the file grew, the second half would always take about three times
-    // as long as the first.
+    // If appends became slower as the file grew, the second half of the appends would always take
+    // about three times as long as the first.
     assert!((0..5).any(|_| matches!(halves(), (first, second) if second < first * 2)));
     transaction.commit("large").unwrap();
     assert_eq!(connection.stat("branch/master/ro/large").unwrap().len, 10 << 20);

@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// Serves a repository and returns a commit that `git` pruned after the server had read it. The
-/// commit was stored in a pack if `packed` is set, and as a loose object otherwise.
+/// Serves a repository and returns a commit that `git` pruned after the server had read it. If
+/// `packed` is set, the commit was stored in a pack; otherwise, it was a loose object.
 fn with_pruned(packed: bool) -> (TestDb, String) {
     let db = TestDb::on(Repository::bare());
     let repository = db.repository();

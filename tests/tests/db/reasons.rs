@@ -1,4 +1,4 @@
-//! Tests for command files, which contain the reason for the failure after a command has failed.
+//! Tests for command files. After a command fails, its file contains the reason for the failure.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

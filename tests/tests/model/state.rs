@@ -6,8 +6,8 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The generated messages exceed this limit in order to
-/// test it.
+/// The maximum number of fids in the session. The generated messages try to use more fids, in order
+/// to test this limit.
 pub const FIDS: usize = 5;
 
 /// A model of a tree and of one connection's fids.

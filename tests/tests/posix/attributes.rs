@@ -81,7 +81,7 @@ fn a_write_by_a_user_clears_set_id_bits() {
                 }
                 user.clunk(3).unwrap();
             });
-            // Changing the length affects the mode as a write does.
+            // Changing the length affects the mode in the same way as a write.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             match dialect {

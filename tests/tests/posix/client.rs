@@ -1,4 +1,4 @@
-//! Tests for the guarantees about files as seen by `datakit_client`, in each dialect.
+//! Tests for the guarantees about files, using `datakit_client` in each dialect.
 
 use std::time::{Duration, SystemTime};
 

@@ -81,7 +81,7 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
         // If a value has no newline, the board might not recognize the end of the value until the
-        // clunk. In that case, the clunk returns the error.
+        // clunk. In that case, the clunk returns any error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
