@@ -1,4 +1,4 @@
-//! The structures used by 9P2000.L: attributes, attribute changes, directory entries and file
+//! The structures specific to 9P2000.L: attributes, attribute changes, directory entries and file
 //! system statistics.
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
@@ -53,7 +53,7 @@ record! {
 }
 
 impl Attr {
-    /// The bit for `mode`, which is set if the field is requested or valid.
+    /// The bit for `mode`. Each bit is set if its field is requested or valid.
     pub const MODE: u64 = 0x1;
     /// The bit for `nlink`.
     pub const NLINK: u64 = 0x2;
@@ -88,7 +88,7 @@ impl Attr {
 }
 
 record! {
-    /// The body of Tsetattr, except for its fid.
+    /// The body of Tsetattr, without the fid.
     pub struct SetAttr {
         /// Bit mask of the fields to set.
         pub valid: u32,

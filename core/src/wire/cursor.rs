@@ -7,7 +7,7 @@ use core::fmt;
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason that a frame is not a valid message.
+/// The reason why a frame is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

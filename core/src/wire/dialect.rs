@@ -17,7 +17,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Returns the version string that Tversion and Rversion contain.
+    /// Returns the dialect's version string, as sent in Tversion and Rversion.
     pub const fn version(self) -> &'static str {
         match self {
             Dialect::Legacy => "9P2000",

@@ -39,8 +39,8 @@ messages! {
         108 Flush T TFLUSH { oldtag: Tag } R RFLUSH
 
         // According to walk(5), "a maximum of sixteen name elements or qids may be packed in a
-        // single message". However, real clients send more names, so the number of names is limited
-        // only by the frame size.
+        // single message". However, some clients send more names, so only the frame size limits the
+        // number of names.
         /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`
         /// is answered with `Rwalk nwqid[2] nwqid*(wqid[13])`.
         110 Walk T TWALK { fid: Fid, newfid: Fid, wnames: List<'a, Str<'a>> }
@@ -64,7 +64,7 @@ messages! {
     }
 
     Classic if all() {
-        /// error(5): the reply to a request that failed.
+        /// error(5): the reply to a failed request.
         /// The format is `Rerror ename[s]`, with `errno[4]` in 9P2000.u.
         106 Error R RERROR { ename: Str<'a>, errno: Errno }
 
@@ -88,7 +88,7 @@ messages! {
     }
 
     Linux if feature = "linux" {
-        /// The reply to a request that failed, with a Linux errno.
+        /// The reply to a failed request, which contains a Linux errno.
         /// The format is `Rlerror ecode[4]`.
         6 Lerror R RLERROR { ecode: u32 }
 

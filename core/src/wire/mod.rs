@@ -75,7 +75,7 @@ pub fn kind(frame: &[u8]) -> u8 {
 #[inline]
 pub fn finish_read(buf: &mut [u8], kind: u8, tag: Tag, count: usize) -> usize {
     let Some((header, data)) = buf.split_first_chunk_mut::<RREAD_HEADER>() else { return 0 };
-    // The message length fits into 32 bits, as every negotiated msize does.
+    // Ensure that the message length fits into 32 bits, as every negotiated msize does.
     let count = count.min(data.len()).min(u32::MAX as usize - RREAD_HEADER);
     let [s0, s1, s2, s3] = ((RREAD_HEADER + count) as u32).to_le_bytes();
     let [t0, t1] = tag.0.to_le_bytes();

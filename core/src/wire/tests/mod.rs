@@ -326,7 +326,7 @@ fn refuses_malformed_frames() {
     );
 }
 
-/// The Plan 9 manual allows at most sixteen names, but clients send whole paths.
+/// The Plan 9 manual allows at most sixteen names, but some clients send more.
 #[test]
 fn decodes_a_walk_of_more_than_sixteen_names() {
     let wnames = [Str::from("n"); 40];

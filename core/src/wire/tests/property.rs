@@ -1,5 +1,5 @@
 //! Property tests: every message of every dialect survives a round trip, and random bytes are
-//! either decoded or refused.
+//! either decoded or rejected.
 
 use std::string::ToString;
 use std::vec;
@@ -306,7 +306,7 @@ proptest! {
         }
     }
 
-    /// A valid message with a few changed bytes reaches code that random bytes do not reach.
+    /// Changing a few bytes of a valid message exercises code that random bytes do not reach.
     #[test]
     fn damaged_messages_are_decoded_or_refused(seed in seed(), damage in many(any::<(prop::sample::Index, u8)>(), 1..4), cut in any::<prop::sample::Index>()) {
         let names = seed.names();
