@@ -70,9 +70,9 @@ mod uart {
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: the state is accessed only between `acquire` and `release`, while interrupts are
-    // disabled on the only core. A fault can occur even then. If a fault occurs while a frame is
-    // being written, the fault handler panics, and `IN_FRAME` makes `acquire` exit before it
-    // accesses the state.
+    // disabled on the only core. Disabling interrupts does not prevent faults. If a fault occurs
+    // while a frame is being written, the fault handler panics, and `IN_FRAME` makes `acquire` exit
+    // before it accesses the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {

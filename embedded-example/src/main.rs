@@ -60,15 +60,15 @@ fn main() -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are ready, and no critical section relies on masking an individual
-        // interrupt.
+        // SAFETY: the handlers for both interrupts are ready, and no critical section relies on
+        // masking an individual interrupt.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
     start(executor.spawner());
     loop {
         WOKEN.store(false, Ordering::Relaxed);
-        // SAFETY: this is the only call, so `poll` is never called recursively.
+        // SAFETY: this is the only call to `poll`, so `poll` is never called recursively.
         unsafe { executor.poll() };
         // WFI returns if an interrupt is pending, even if interrupts are disabled. An interrupt
         // that is raised between the check and the sleep is therefore not missed. In QEMU, WFE

@@ -125,8 +125,8 @@ pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until a parameter that affects the time of the next step is set. The future can be dropped
-/// at any time.
+/// Waits until a client sets a parameter that affects the time of the next step. The future can be
+/// dropped at any time.
 pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

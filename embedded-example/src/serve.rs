@@ -61,7 +61,7 @@ const RESERVED: usize = 4;
 const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
 /// The maximum time to wait for a client to acknowledge that its connection is being closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// The maximum length, in bytes, of the text that a file renders.
+/// The maximum length, in bytes, of a file's rendered text.
 const TEXT: usize = 96;
 
 /// A socket and the number of its listener.
