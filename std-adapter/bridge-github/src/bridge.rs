@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) capabilities: Capabilities,
     /// The webhook to register.
     pub(crate) hook: Option<Hook>,
-    /// The interval at which everything is read again, or `None` to disable periodic reads.
+    /// The interval at which all repositories are read again, or `None` to disable periodic reads.
     pub(crate) resync: Option<Duration>,
 }
 
@@ -81,7 +81,8 @@ impl<A: Api, D: Database> Bridge<A, D> {
     /// Runs rounds until the database fails.
     ///
     /// # Errors
-    /// Returns the database error. The caller should then reconnect and call `run` again.
+    /// Returns the error if the database fails. The caller should then reconnect and call `run`
+    /// again.
     pub(crate) async fn run(&mut self, db: &D) -> Result<Infallible> {
         let branch = ensure_branch(db, &self.settings.branch).await?;
         branch::monitor(&branch, &self.settings.repos).await?;
@@ -164,9 +165,9 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// For commits that are no longer heads but have statuses owned by the branch, reads the
-    /// statuses from GitHub. The bridge may have sent these statuses before it was restarted. If
-    /// GitHub lacks them, the bridge must send them now.
+    /// Reads statuses from GitHub for commits that are no longer heads but have statuses owned by
+    /// the branch. The bridge may have sent these statuses before it was restarted. If GitHub lacks
+    /// them, the bridge must send them now.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);

@@ -1,7 +1,7 @@
 //! Converts webhook events to marks, which identify the elements to read again.
 //!
 //! The bridge never relies on the content of an event, because events may be late, duplicated or
-//! reordered. An event only marks the element that may have changed.
+//! reordered. An event merely marks the element that may have changed.
 
 use std::collections::BTreeSet;
 

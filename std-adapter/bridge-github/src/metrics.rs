@@ -17,7 +17,7 @@ use crate::github::Rate;
 /// Counters of calls to GitHub. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiCounters {
-    /// The number of requests by method.
+    /// The number of requests, by method.
     pub(crate) calls: Family<[(&'static str, String); 1], Counter>,
     /// The number of requests without a response.
     pub(crate) failures: Counter,
@@ -30,7 +30,7 @@ pub(crate) struct ApiCounters {
 /// Counters of webhook events. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EventCounters {
-    /// The number of events by kind.
+    /// The number of events, by kind.
     pub(crate) events: Family<[(&'static str, String); 1], Counter>,
     /// The number of duplicate deliveries.
     pub(crate) repeated: Counter,
@@ -65,7 +65,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Returns a function that returns the metrics in the Prometheus text format.
+    /// Returns a function that renders the metrics in the Prometheus text format.
     pub(crate) fn renderer(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut registry = Registry::with_prefix("datakit_github");
         let Counters { api, events, rounds, logs } = self.clone();

@@ -36,7 +36,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Prepares a round: notices new and removed repositories, `.dirty` files and events.
+    /// Prepares a round by processing new and removed repositories, `.dirty` files and events.
     pub(super) fn begin(
         &mut self,
         datakit: &Snapshot,
@@ -86,7 +86,7 @@ impl Memory {
         })
     }
 
-    /// Returns `true` if there is work for a round to do.
+    /// Returns `true` if a round has any work to do.
     pub(super) fn has_work(&self, datakit: &Snapshot) -> bool {
         !self.marks.is_empty()
             || !self.dirty.is_empty()
@@ -112,7 +112,8 @@ impl Memory {
         Some(repo)
     }
 
-    /// Removes and returns the marks for individual elements rather than whole repositories.
+    /// Removes and returns the marks for individual elements. Keeps the marks for whole
+    /// repositories.
     pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
         let (repos, others) = std::mem::take(&mut self.marks)
             .into_iter()

@@ -10,7 +10,7 @@ use super::{ApiError, Result};
 /// The maximum number of check runs whose ids are remembered.
 const MAX_RUNS: usize = 100_000;
 
-/// The maximum number of pages of check runs for one commit.
+/// The maximum number of pages to read when listing a commit's check runs.
 const MAX_PAGES: usize = 100;
 
 impl OctocrabApi {

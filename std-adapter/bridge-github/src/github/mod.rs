@@ -35,8 +35,8 @@ pub(crate) struct PrChange {
 /// A list that GitHub sends in pages.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    /// All items. A list with several pages may lack items that existed throughout the read,
-    /// because removing an item during the read moves later items to earlier pages.
+    /// All items. If a list has several pages, some items may be missing even though they existed
+    /// throughout the read: removing an item during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
     /// The number of pages that were read.
     pub(crate) pages: usize,

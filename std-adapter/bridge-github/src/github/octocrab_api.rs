@@ -25,7 +25,7 @@ type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 /// The number of items on a page, which is the maximum that GitHub allows.
 pub(super) const PER_PAGE: usize = 100;
 
-/// The maximum number of pages of a list.
+/// The maximum number of pages in a list.
 const MAX_PAGES: usize = 10_000;
 
 /// The maximum length of a chain of tags in which each tag points to the next.
@@ -81,7 +81,7 @@ impl OctocrabApi {
         octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
     }
 
-    /// Makes a call to a path of a repository. `path` is relative to the repository's path.
+    /// Makes a call that applies to a repository. `path` is relative to the repository's API path.
     pub(super) async fn call<T: FromResponse>(
         &self,
         method: Method,
@@ -204,7 +204,7 @@ impl OctocrabApi {
         Ok(commit)
     }
 
-    /// Reads the refs that start with `prefix`, which ends with a slash unless it is empty.
+    /// Reads the refs whose names below `refs/` start with `prefix`.
     async fn matching_refs(&self, repo: &Repo, prefix: &str) -> Result<List<GitRef>> {
         self.list(repo, &format!("/git/matching-refs/{prefix}?")).await
     }

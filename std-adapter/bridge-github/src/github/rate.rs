@@ -11,8 +11,8 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// The wait if GitHub refuses a call because of a rate limit but does not say how long to wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
-/// The percentages of the primary rate limit at which calls slow down and at which they stop until
-/// the window ends. The remaining calls are left for other programs that use the same token.
+/// The percentage of the primary rate limit at which calls slow down. At `STOP_PERCENT`, calls stop
+/// until the window ends. The remaining calls are left for other programs that use the same token.
 const SLOW_DOWN_PERCENT: u64 = 60;
 const STOP_PERCENT: u64 = 80;
 
@@ -58,8 +58,8 @@ impl Rate {
         }
     }
 
-    /// Records a refused call and returns the time to wait if a rate limit is the cause. Otherwise,
-    /// returns `None`.
+    /// If a rate limit caused GitHub to refuse a call, records the refusal and returns the time to
+    /// wait. Otherwise, returns `None`.
     pub(crate) fn refused(
         &self,
         status: u16,

@@ -17,7 +17,7 @@ pub(crate) struct Import {
     pub(crate) part: Snapshot,
     /// `true` if everything could be read.
     pub(crate) complete: bool,
-    /// `true` if at least the pull requests or the refs could be read.
+    /// `true` if the pull requests, the refs or both could be read.
     pub(crate) found_any: bool,
 }
 
@@ -91,8 +91,8 @@ async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>
     Ok(items)
 }
 
-/// Reads the branches and tags. Like [`open_prs`], reads missing refs individually if the list has
-/// several pages.
+/// Reads the branches and tags. As in [`open_prs`], missing refs are read individually if the list
+/// has several pages.
 async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     let List { mut items, pages } = api.refs(repo).await?;
     if pages > 1 {

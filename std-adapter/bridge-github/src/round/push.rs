@@ -37,8 +37,8 @@ impl Push {
 /// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. The value is the element as it now is on GitHub. If another user moved
-    /// the ref, the value differs from the requested element.
+    /// The call succeeded. The value is the current element on GitHub. If another user moved the
+    /// ref, the value differs from the requested element.
     Now(Option<Element>),
     /// GitHub refused the change, so the branch must follow GitHub.
     Refused(ApiError),

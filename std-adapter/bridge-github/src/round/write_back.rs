@@ -43,7 +43,7 @@ impl Mirror<'_> {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// In `github`, replaces the elements that the bridge may not read with their values in
+    /// Replaces the elements of `github` that the bridge may not read with their values in
     /// `datakit`.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {

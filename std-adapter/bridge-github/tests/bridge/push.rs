@@ -83,7 +83,7 @@ async fn a_pull_request_is_edited_and_closed() {
         !files.keys().any(|path| path.starts_with("alice/hello/pr/"))
     })
     .await;
-    // GitHub does not support removing a pull request or creating one in this way.
+    // The bridge cannot remove a pull request, or create one by adding a directory.
     repo.reopen_pull(1);
     commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
     until_file(&branch, "alice/hello/pr/1/title", "Another title\n").await;

@@ -145,7 +145,7 @@ impl Api for OctocrabApi {
         });
         let is_ours = |found: &&HookJson| found.config.url.as_deref() == Some(&*hook.url);
         match hooks.items.iter().find(is_ours) {
-            // GitHub does not reveal the current secret, so always set the secret.
+            // GitHub does not reveal the current secret, so set the secret on every update.
             Some(found) => {
                 let path = format!("/hooks/{}", found.id);
                 self.act(Method::PATCH, repo, &path, Some(&body)).await
