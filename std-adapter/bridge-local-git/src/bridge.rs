@@ -120,7 +120,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Reads a repository on a thread that may block.
+    /// Reads a repository, which blocks the current thread but not other tasks.
     async fn read(&mut self, index: usize) -> Option<Reading> {
         let wakes = self.wakes.clone();
         let source = self.sources.get_mut(index)?;

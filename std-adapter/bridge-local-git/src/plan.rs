@@ -27,8 +27,8 @@ impl Plan {
     pub(crate) fn add(&mut self, repo: &Repo, reading: &Reading, published: &Published) {
         let Reading { branches, is_same } = reading;
         let id = |name: &RefName| RefId { repo: repo.clone(), name: name.clone() };
-        // A repository without branches may be a new one that `git clone` is still creating at the
-        // same path.
+        // A repository without branches may be a new repository that `git clone` is still creating
+        // at the same path.
         let is_empty = branches.heads.is_empty() && branches.unreadable.is_empty();
         let may_remove = !is_empty || *is_same;
         for name in published.keys().filter(|name| name.kind() == RefKind::Heads) {

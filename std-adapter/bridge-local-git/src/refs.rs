@@ -58,7 +58,7 @@ pub(crate) fn read(common: &Path) -> Result<Branches, SourceError> {
         let mut loose = Loose::default();
         loose.read_dir(&common.join("refs/heads"), b"")?;
         // `git pack-refs` moves refs from files to `packed-refs`. If `packed-refs` has changed,
-        // start again, because a ref that was moved between the two reads is missing from both.
+        // start again, because both reads miss a ref that was moved between them.
         if Stamp::of(&packed_path)? == stamp {
             return Ok(merge(common, packed, loose));
         }

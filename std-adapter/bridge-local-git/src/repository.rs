@@ -60,13 +60,12 @@ pub(crate) fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// Returns the path that a file such as `commondir` contains.
+/// Returns the path stored in a file such as `commondir`.
 fn path_of(text: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(text.trim_ascii_end()))
 }
 
-/// The identity of a repository, which distinguishes the repository from any other repository
-/// created later at the same path.
+/// Distinguishes a repository from any other repository created later at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity([(u64, u64, Option<SystemTime>); 2]);
 

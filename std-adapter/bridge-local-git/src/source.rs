@@ -11,8 +11,8 @@ use crate::refs::{self, Branches};
 use crate::repository::{self, Identity};
 use crate::wakes::Wakes;
 
-/// The interval at which a watched repository is read even if no change is reported. The interval
-/// for a repository that cannot be watched is `UNWATCHED_INTERVAL`.
+/// The interval at which a watched repository is read even if no change is reported. A repository
+/// that cannot be watched is read every `UNWATCHED_INTERVAL`.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// The delay before a repository is read again after a change. Changes in a new directory may not
