@@ -82,8 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default implementations are intended for embedded boards, where a read may hold a buffer
-// while it waits for data and connections need not yield to each other.
+// The default implementations are intended for embedded boards, on which a read may hold a buffer
+// while it waits, and connections need not yield to each other.
 impl TransportRead for UartRx {}
 
 /// The sending half.

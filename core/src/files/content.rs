@@ -100,9 +100,9 @@ impl<const N: usize> File for Bytes<N> {
 /// functions always transfer the entire content. The content can be, for example, a setting in
 /// flash, a register or a row in a store.
 ///
-/// Between calls, the file stores only a value that is still being written in pieces. The [module
-/// documentation](super) describes when such a value is complete. A value is also complete when the
-/// open file's buffer is full.
+/// Between calls, the file stores nothing except a value that is still being written in pieces. The
+/// [module documentation](super) describes when such a value is complete. A value is also complete
+/// when the open file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then
 /// creates the value.
@@ -171,7 +171,7 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // If a piece extends beyond `N` bytes, refuse it now rather than when the value is
+        // If a piece extends beyond `N` bytes, refuse it now instead of waiting until the value is
         // complete.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;

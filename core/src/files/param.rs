@@ -37,8 +37,8 @@ pub struct Value<T> {
 }
 
 /// The tasks that wait for a value to change. One list serves all values, because a separate list
-/// for each value would triple the RAM that a parameter needs. After a change to another value, a
-/// waiting task is woken, compares two version numbers and goes back to waiting.
+/// for each value would triple the RAM that a parameter needs. If another value changes, a waiting
+/// task is woken, compares two version numbers and waits again.
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
@@ -138,8 +138,8 @@ pub struct Param<T: ParamType + 'static> {
 }
 
 /// Checks that a parameter takes up at most 12 bytes of RAM, and at most 64 bytes of flash
-/// excluding its strings. A nonzero initial value is stored in flash as well and is copied to RAM
-/// at startup.
+/// excluding its strings. A nonzero initial value is also stored in flash and is copied to RAM at
+/// startup.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(
@@ -320,8 +320,8 @@ pub trait ParamType: Clone + Default + Send {
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
     /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
-    /// If this method returns `false`, `text` is parsed immediately instead of when the value is
-    /// complete.
+    /// If this method returns `false`, `text` is parsed immediately, without waiting until the
+    /// value is complete.
     fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true

@@ -1,12 +1,12 @@
 //! Values that a client may write in several pieces.
 //!
-//! Output buffering in the client or a small iounit can split a value at any position. For example,
-//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
-//! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
-//! also complete when a write starts at any offset other than the end of the previous write. A value
-//! that cannot be the beginning of a longer value is complete immediately. A complete value is set
-//! as a whole, and the request that completed the value returns any error. If the connection is
-//! lost, the pending value is not set.
+//! A value can be split at any position, because of a small iounit or because the client buffers
+//! its output. For example, writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A
+//! value is complete when a write ends with a newline, when the file is read, or when the fid is
+//! clunked. A pending value is also complete when a write starts at any offset other than the end
+//! of the previous write. A value that cannot be the beginning of a longer value is complete
+//! immediately. The value is set only once it is complete. If setting the value fails, the request
+//! that completed it returns the error. If the connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -82,7 +82,8 @@ pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<(
     result
 }
 
-/// Returns whether `text` is a proper prefix of any of `words`, ignoring leading white space.
+/// Returns whether `text` is a proper prefix of at least one of `words`, ignoring leading white
+/// space.
 pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))

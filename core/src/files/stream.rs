@@ -159,7 +159,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.waiters.wake();
     }
 
-    /// Returns the total number of values that all readers have lost so far.
+    /// Returns the number of values that readers have lost so far, summed over all readers.
     pub fn overruns(&self) -> u32 {
         self.with_ring(|ring| ring.overruns)
     }

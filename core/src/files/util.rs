@@ -78,8 +78,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Text that is displayed without padding. The padding code in the `Display` implementation of
-/// `str` would take more flash than any of the displayed strings.
+/// Text that is displayed without padding. The padding code in `str`'s `Display` implementation
+/// would take up more flash than the longest of the displayed strings.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {

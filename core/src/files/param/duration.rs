@@ -66,8 +66,8 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     if number.negative || number.truncated {
         return None;
     }
-    // Each loop stops after at most 20 iterations, when the value overflows or has no trailing
-    // zeros left.
+    // Each loop stops after at most 20 iterations, because by then the value has overflowed or has
+    // no trailing zeros left.
     let mut shift = number.exponent.saturating_add(unit_power - power);
     while shift > 0 {
         value = value.checked_mul(10)?;
@@ -83,8 +83,8 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     Some(value)
 }
 
-/// Writes the duration of `value` * 10^`power` seconds. The unit is s, ms or us, whichever is the
-/// largest unit that is not longer than the duration. Zero is written in seconds.
+/// Writes the duration of `value` * 10^`power` seconds. The unit is the largest of s, ms and us
+/// that does not exceed the duration. Zero is written in seconds.
 fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     let (unit, unit_power) = match value {
         0 => ("s", power),

@@ -1,7 +1,7 @@
 //! Parameters whose values are integers or floating-point numbers.
 //!
-//! An integer may be written in hexadecimal (`0x1f`) or binary (`0b101`), and with underscores
-//! between its digits (`60_000`). A floating-point number may have an exponent (`2.5e-3`).
+//! An integer may be written in hexadecimal (`0x1f`) or binary (`0b101`), and its digits may be
+//! separated by underscores (`60_000`). A floating-point number may have an exponent (`2.5e-3`).
 
 use core::fmt;
 
@@ -15,8 +15,8 @@ macro_rules! integer {
     };
 }
 
-/// Converts a float to an integer that sorts in the same order. Comparing integers takes less flash
-/// than comparing floats on a processor without a floating-point unit.
+/// Maps floats to integers that sort in the same order. On a processor without a floating-point
+/// unit, code that compares integers takes up less flash than code that compares floats.
 macro_rules! float32 {
     ($number:expr) => {
         match $number.to_bits().cast_signed() {
@@ -27,7 +27,7 @@ macro_rules! float32 {
     };
 }
 
-/// Converts an `f64` like [`float32`] converts an `f32`.
+/// Maps `f64` values to integers, in the same way as [`float32`] maps `f32` values.
 macro_rules! float64 {
     ($number:expr) => {
         match $number.to_bits().cast_signed() {

@@ -1,5 +1,5 @@
-//! Tests for tasks that wait for values and streams. Any number of tasks must sleep until an event
-//! occurs.
+//! Tests for tasks that wait for values and streams. All tasks must sleep until an event occurs,
+//! however many tasks there are.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -41,7 +41,7 @@ impl<'a, T> Task<'a, T> {
 /// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because the tasks are then assumed to wake each other forever.
+/// Panics after 10,000 polls, on the assumption that the tasks are waking each other forever.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {
