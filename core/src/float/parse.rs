@@ -55,8 +55,8 @@ fn parse(text: &[u8], format: &Format) -> Option<u64> {
     if scanned.digits == 0 {
         return Some(0);
     }
-    // Beyond these powers, every integer of at most 38 digits rounds to zero or infinity in both
-    // formats.
+    // If the exponent is outside this range, every number with at most 38 digits rounds to zero or
+    // infinity in both formats.
     let mut scaled = scale(scanned.digits, scanned.exponent.clamp(POWERS.0, POWERS.1));
     scaled.exact &= !scanned.truncated;
     Some(round(&scaled, format)).filter(|bits| *bits < format.infinity)
@@ -66,7 +66,7 @@ fn parse(text: &[u8], format: &Format) -> Option<u64> {
 fn round(scaled: &Scaled, format: &Format) -> u64 {
     // The exponent of the least significant bit that the format can store.
     let last = (scaled.exponent + 64 - format.precision.cast_signed()).max(format.min_exponent);
-    // At least 64 - `precision` bits are dropped, so there is always a first dropped bit.
+    // At least 64 - `precision` bits are dropped, so `dropped - 1` does not underflow.
     let dropped = (last - scaled.exponent).unsigned_abs();
     let first_dropped = scaled.mantissa.checked_shr(dropped - 1).unwrap_or(0);
     let kept = first_dropped >> 1;

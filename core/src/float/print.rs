@@ -7,10 +7,11 @@ use super::{F32, F64, Format};
 use crate::Decimal;
 
 /// A floating-point number that is displayed with the fewest digits that distinguish it from its
-/// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) read the same
-/// number back. An exponent is displayed if the absolute value is at least 10^16, or less than
-/// 0.0001 but not zero. Formatting options such as width, sign and precision are ignored. The code
-/// for this type takes up much less flash than the `Display` implementations of `f32` and `f64`.
+/// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) convert the text
+/// back to the same number. An exponent is displayed if the absolute value is at least 10^16, or
+/// less than 0.0001 but not zero. Formatting options such as width, sign and precision are ignored.
+/// The code for this type takes up much less flash than the `Display` implementations of `f32` and
+/// `f64`.
 ///
 /// ```
 /// use datakit_core::Float;
@@ -92,7 +93,8 @@ pub(crate) fn write_scaled(
 }
 
 /// Returns the shortest decimal number that rounds to the float with these bits, as a pair of
-/// `digits` and `exponent`. If several are equally short, returns the nearest of them.
+/// `digits` and `exponent`. If several numbers are equally short, returns the one nearest to the
+/// float.
 fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     let stored = format.precision - 1;
     let (field, fraction) = (bits >> stored, bits & ((1 << stored) - 1));
@@ -125,7 +127,7 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
 
 /// Returns `scaled` * 2^`exponent` rounded down to an integer, and whether the result is exact.
 fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
-    // The integer has 57 to 62 bits, so some bits are dropped, but fewer than eight.
+    // The integer has 57 to 62 of the 64 bits, so two to seven bits are dropped.
     let dropped = (scaled.exponent + exponent).unsigned_abs();
     let integer = scaled.mantissa.checked_shr(dropped).unwrap_or(0);
     (integer, scaled.exact && scaled.mantissa.trailing_zeros() >= dropped)

@@ -30,7 +30,7 @@ pub(super) fn scale(mut integer: u128, power: i32) -> Scaled {
         integer >>= 32;
     }
     multiply(&mut divisor, 0, 1);
-    // 10^n is 5^n * 2^n, and the factor 2^n only changes the exponent.
+    // 10^n equals 5^n * 2^n, and the factor 2^n changes only the exponent.
     let fives = if power < 0 { &mut divisor } else { &mut dividend };
     raise(fives, 5, 13, power.unsigned_abs());
     let (long, short) = (bits(&dividend), bits(&divisor));
@@ -38,7 +38,8 @@ pub(super) fn scale(mut integer: u128, power: i32) -> Scaled {
     raise(&mut divisor, 2, 31, long.saturating_sub(short));
     let mut exponent = power + long.cast_signed() - short.cast_signed();
 
-    // Use one more word, because doubling can make the dividend one bit longer than the divisor.
+    // Use an additional word, because doubling can make the dividend one bit longer than the
+    // divisor.
     let used = long.max(short) as usize / 32 + 2;
     let dividend = dividend.get_mut(..used).unwrap_or_default();
     let divisor = divisor.get(..used).unwrap_or_default();
@@ -88,8 +89,8 @@ fn reduce(big: &mut [u32], other: &[u32]) -> bool {
     enough
 }
 
-/// Adds `other` to `big`, after an exclusive or of each word of `other` with `flip`. Starts with a
-/// carry if `flip` is odd. Returns the final carry.
+/// XORs each word of `other` with `flip` and adds the result to `big`. Starts with a carry if
+/// `flip` is odd. Returns the final carry.
 fn add(big: &mut [u32], other: &[u32], flip: u32) -> bool {
     let mut sum = u64::from(flip & 1);
     for (word, other) in big.iter_mut().zip(other) {

@@ -22,15 +22,16 @@ impl Random {
     }
 }
 
-/// Returns the core library's `Debug` text, which has an exponent for the same numbers as `Float`.
+/// Returns the core library's `Debug` text, which uses an exponent for the same numbers as `Float`
+/// does.
 fn expected<T: std::fmt::Debug + std::fmt::LowerExp>(number: T) -> String {
     // `Debug` adds `.0` to whole numbers.
     let text = format!("{number:?}");
     text.strip_suffix(".0").unwrap_or(&text).to_string()
 }
 
-/// Checks that the number is displayed as in the core library and that parsing the text returns the
-/// same bits.
+/// Checks that the number is displayed as the core library displays it, and that parsing the text
+/// returns the same bits.
 fn check_f32(bits: u32) {
     let number = f32::from_bits(bits);
     let text = Float::from(number).to_string();
