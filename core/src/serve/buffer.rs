@@ -79,7 +79,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a received request and the number of its bytes that are in the buffer.
+/// The size of a received request, and how much of the request is in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     /// The number of message bytes in the buffer.
@@ -109,7 +109,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
 
     fn bytes(&mut self) -> &[u8] {
         let (head, tail) = (self.head, self.tail);
-        // Reserving `tail` bytes and preserving all of them neither grows nor moves the buffer.
+        // The first `tail` bytes are already in the buffer, so reserving and preserving them
+        // neither grows nor moves the buffer.
         if head == tail {
             &[]
         } else {

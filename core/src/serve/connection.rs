@@ -112,7 +112,7 @@ where
     /// sending a reply.
     ///
     /// # Errors
-    /// Always returns an error. The error gives the reason for closing the connection, or is
+    /// Always returns an error. The error is the reason for closing the connection, or
     /// [`Disconnect::Closed`] if there is no slot at `index`.
     pub async fn worker<B: Buffer>(
         &self,

@@ -1,11 +1,11 @@
-//! The server loop of one connection, which is run by a fixed or growing number of workers.
+//! Serves one connection with a fixed or growing number of workers.
 //!
 //! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
 //! session answer the frame in place, acquires the writer and sends the reply. While one worker's
-//! request waits for a file, another worker reads the next frame. The server needs neither queues,
-//! nor a separate task for each request, nor memory allocation. On an embedded board, the workers
-//! are an array of futures in one task (see [`serve`]). A desktop server adds workers when all
-//! existing workers are waiting.
+//! request waits for a file, another worker reads the next frame. The server needs no queues, no
+//! memory allocation and no separate task for each request. On an embedded board, the workers are
+//! an array of futures in one task (see [`serve`]). A desktop server adds workers when all existing
+//! workers are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests. A
 //! batch of pipelined requests therefore costs only one read and one write.
