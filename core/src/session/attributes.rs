@@ -15,7 +15,7 @@ use crate::wire::{Dialect, Stat, StatUnix, Str, Tag};
 const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;
 
-/// Mode bits that no tree supports. [`DMLINK`] is valid only in a Tcreate that makes a hard link.
+/// Mode bits that no tree supports. [`DMLINK`] is valid only in a Tcreate that creates a hard link.
 const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
@@ -38,8 +38,8 @@ pub(super) enum ListedRecord {
 }
 
 /// Fills in the `extension` field of a record if the file is a symbolic link or a device. An
-/// immutable tree contains neither. This is a macro, so that the future for an immutable tree does
-/// not include the code that awaits a link's target.
+/// immutable tree contains no symbolic links and no devices. This is a macro, so that the future
+/// for an immutable tree does not include the code that awaits a link's target.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -313,9 +313,9 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
 /// Returns the twelve permission bits of a 9P2000 or 9P2000.u mode.
 ///
 /// # Errors
-/// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree
-/// supports these types. The types are not silently ignored, because clients that request a special
-/// type rely on its behaviour.
+/// Returns [`Error::NotSupported`] if the mode requests an append-only, exclusive-use or temporary
+/// file, because no tree supports these types. Ignoring the type would break clients that rely on
+/// its behaviour.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);

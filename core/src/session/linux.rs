@@ -224,8 +224,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Implements open(2) with `O_CREAT`. Opens an existing file and truncates it only if `O_TRUNC`
-    /// is set. Returns an error if the file exists and `O_EXCL` is set.
+    /// Implements open(2) with `O_CREAT`. Opens an existing file, and truncates it if `O_TRUNC` is
+    /// set. Returns an error if the file exists and `O_EXCL` is set.
     async fn lcreate(
         &self,
         fid: wire::Fid,
@@ -347,8 +347,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RREADLINK, tag, len, len)
     }
 
-    /// Answers a Treaddir with whole entries, starting at the offset stored in the last entry of
-    /// the previous reply.
+    /// Answers a Treaddir with whole entries. `offset` must be 0 or the offset stored in an entry
+    /// of an earlier reply.
     async fn readdir(
         &self,
         buf: &mut [u8],

@@ -1,5 +1,5 @@
-//! The session of one connection, which stores the fids, the dialect and the msize. A session turns
-//! each request into calls to a tree and the results into a reply.
+//! The session of one connection, which stores the fids, the dialect and the msize. A session
+//! translates each request into calls to a tree, and builds the reply from the results.
 //!
 //! A session performs no I/O. The [`serve`](crate::serve) module passes request frames to the
 //! session one at a time, but several requests may be in progress at the same time.
@@ -22,8 +22,7 @@
 //! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer. This
 //!   method serves in-memory files and uses neither a future nor the worker's buffer.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
-//!   reply. This method also serves directories and files that may block, and answers requests that
-//!   fail.
+//!   reply. This method also handles directories, files that may block, and requests that fail.
 //!
 //! # Invariants
 //!
@@ -64,8 +63,8 @@ pub const MAX_BLOCKING_READ: usize = 4096;
 pub struct Limits {
     /// The maximum message size, in bytes. A Linux mount needs at least 4096 bytes.
     pub msize: u32,
-    /// The maximum number of bytes of data in one read or write. If this limit is 0, the amount of
-    /// data is limited by the message size alone.
+    /// The maximum number of bytes of data in one read or write. If this value is 0, the message
+    /// size is the only limit.
     pub iounit: u32,
 }
 
@@ -215,7 +214,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns whether a fid that may have had pending reads has been released since the last call
-    /// of this method. Pending reads of a released fid fail when they are polled again.
+    /// to this method. Pending reads of a released fid fail when they are polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

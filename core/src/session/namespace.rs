@@ -304,8 +304,8 @@ pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     }
 }
 
-/// The maximum length, in bytes, of a symbolic link's target. The limit is PATH_MAX without the
-/// terminating NUL.
+/// The maximum length, in bytes, of a symbolic link's target. The limit is one less than
+/// `PATH_MAX`, which counts the terminating NUL.
 const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<FileType> {

@@ -9,16 +9,16 @@ use crate::wire::{
     self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
 };
 
-/// The maximum length of an Rstat or Rreadlink, given the limits of Linux for names and link
-/// targets.
+/// The maximum length of an Rstat or Rreadlink, given Linux's limits on the lengths of names and
+/// link targets.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
 /// The combined length of `size[4] type[1] tag[2] count[2]`.
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns the buffer size, in bytes, that suffices to answer the request in `frame`. The size
-    /// includes the request itself.
+    /// Returns a buffer size, in bytes, that is sufficient for answering the request in `frame`.
+    /// The size includes the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match self.message(frame) {
