@@ -172,10 +172,10 @@ impl OpenMode {
     }
 }
 
-/// Returns the mode that results when a user other than root changes the content or owner of a file
-/// with the given mode. The set-user-id bit is cleared, and so is the set-group-id bit if the group
-/// may execute the file. If the group may not execute the file, the set-group-id bit is kept,
-/// because it then enables mandatory locking (`chmod(2)`).
+/// Returns the mode that replaces `mode` when a user other than root changes a file's content or
+/// owner. The set-user-id bit is cleared, and so is the set-group-id bit if the group may execute
+/// the file. If the group may not execute the file, the set-group-id bit is kept, because it then
+/// enables mandatory locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };

@@ -20,7 +20,8 @@ macro_rules! errors {
         #[non_exhaustive]
         pub enum Error {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
-            /// An error with any Linux error number and a message that was formatted at run time.
+            /// An error with an arbitrary Linux error number and a message that was formatted at
+            /// run time.
             Custom(u8, ErrorMessage),
         }
 
@@ -130,7 +131,7 @@ errors! {
     9 WriteUnopened "Can't write to unopened fid"
     /// Directories cannot be written to.
     21 WriteDirectory "Can't write to directories"
-    /// The offset is neither 0 nor the end of the last read of the directory.
+    /// The offset is neither 0 nor the offset at which the previous read of the directory ended.
     22 SeekDirectory "Can't seek in a directory"
     /// The walk starts at a file rather than a directory.
     20 WalkFromFile "Can't walk from a file"
@@ -172,7 +173,7 @@ impl Error {
         Error::Custom(self.errno() as u8, ErrorMessage::new(&message))
     }
 
-    /// Creates an error with any Linux error number, including a number that is not in the table.
+    /// Creates an error with an arbitrary Linux error number, which need not be in the table.
     #[must_use]
     pub fn from_errno(errno: u8, message: impl Display) -> Error {
         Error::Custom(errno, ErrorMessage::new(&message))

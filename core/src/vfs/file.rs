@@ -51,8 +51,8 @@ pub struct OpenState {
     pub partial: bool,
 }
 
-/// One open file, which the tree passes to a method of [`File`] for one call. The tree keeps the
-/// text and the state between calls.
+/// An open file, which the tree passes to the methods of [`File`]. The tree keeps the text and the
+/// state between calls.
 pub struct OpenFile<'a> {
     /// The text of this open file, which is initially empty.
     pub text: &'a mut dyn Text,
@@ -115,7 +115,7 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Returns whether reads can wait for an event, as in a stream.
+    /// Returns whether reads can wait for an event, as reads of a stream do.
     fn may_block(&self) -> bool {
         false
     }

@@ -62,9 +62,9 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 
 /// A tree of files.
 ///
-/// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. A cancelled read consumes no data, and a cancelled write writes no more data. When
-/// the future of a method that changes the tree returns `Ready`, the change is complete. If the
+/// The `async` methods may wait. **A request is cancelled by dropping its future**, at any await
+/// point. A cancelled read consumes no data, and a cancelled write writes no more data. A change to
+/// the tree is complete when the future of the method that makes the change returns `Ready`. If the
 /// future is dropped during a change, the tree must be in either its old state or its new state.
 ///
 /// The default implementations of optional methods return [`Error::NotSupported`] or the error for
@@ -147,8 +147,8 @@ pub trait Vfs {
     /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file may wait for an event, as in a stream. The session
-    /// allocates only a small buffer for reads that may wait.
+    /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The
+    /// session allocates only a small buffer for reads that may wait.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
@@ -250,8 +250,8 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// If the tree uses stable storage, flushes written data to it. If `data_only` is `true`,
-    /// attributes are not flushed (`fdatasync(2)`).
+    /// Flushes written data to stable storage if the tree uses stable storage. If `data_only` is
+    /// `true`, attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())

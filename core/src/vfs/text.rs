@@ -54,8 +54,8 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Copies the bytes of `content` at `offset` into `buf` and returns the number of bytes copied. A
-/// read at the end of the content returns 0, and a read beyond the end returns an error.
+/// Copies bytes of `content`, starting at `offset`, into `buf` and returns the number of bytes
+/// copied. A read at the end of the content returns 0, and a read beyond the end returns an error.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2` or
@@ -94,7 +94,7 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Checks the offset of a write like [`check_offset`], but returns a different message.
+/// Checks the offset of a write, like [`check_offset`] but with a different error message.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.

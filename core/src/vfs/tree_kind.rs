@@ -38,7 +38,7 @@ pub trait TreeKind {
         check_open: W,
     ) -> Self::Wait<T, F, W>;
 
-    /// The future of a rare request that needs a lot of memory.
+    /// The future for a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
     /// Starts a request like [`handle`](TreeKind::handle), but stores the future on the heap if a
