@@ -1,4 +1,4 @@
-//! The error for names that cannot be stored in the metadata branch.
+//! The error for a name that cannot be stored in the metadata branch.
 
 use std::fmt;
 

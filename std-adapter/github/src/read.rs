@@ -17,8 +17,8 @@ pub(crate) const CONCURRENCY: usize = 64;
 pub struct State {
     /// The elements of the monitored repositories.
     pub snapshot: Snapshot,
-    /// The `.dirty` files. A repository's own `.dirty` file is included even if the repository is
-    /// not monitored.
+    /// The `.dirty` files. Includes the `.dirty` file of a repository even if the repository is not
+    /// monitored.
     pub dirty: BTreeSet<DirtyId>,
 }
 

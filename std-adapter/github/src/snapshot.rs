@@ -208,7 +208,7 @@ impl Snapshot {
         self
     }
 
-    /// Removes the repository's commits that have no statuses and are not the head of a pull
+    /// Removes each of the repository's commits that has no statuses and is not the head of a pull
     /// request or ref. Such commits have no files in the branch.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();

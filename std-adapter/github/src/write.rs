@@ -43,8 +43,8 @@ pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch>
 /// some of the files may have been written.
 pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()> {
     remove_all(transaction, removed_paths(diff)).await?;
-    // Use a loop, because a future that contains a closure over these references would not be
-    // `Send`.
+    // Collect the reads in a loop, because a future that contains a closure over these references
+    // would not be `Send`.
     let mut reads = Vec::new();
     for element in diff.updates() {
         if let Element::Pr(pr) = element {
@@ -154,9 +154,9 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
     }
     let files = files.into_iter().map(|(path, content)| async move {
         match transaction.create_file(&path, &content, false).await {
-            // A directory at this path belongs to an element that no longer exists. For example,
-            // the directory of the ref `x/head` is at the same path as the head file of the ref
-            // `x`.
+            // If there is a directory at this path, it belongs to an element that no longer exists.
+            // For example, the directory of the ref `x/head` is at the same path as the head file
+            // of the ref `x`.
             Err(Error::IsDirectory) => {
                 transaction.remove(&path).await?;
                 transaction.create_file(&path, &content, false).await
