@@ -26,12 +26,12 @@ const PATH: &str = "/metrics";
 /// The content type, which the original server also uses. The text is ASCII, so no charset is
 /// specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// The maximum number of concurrent connections. Additional connections wait until an open
-/// connection is closed.
+/// The maximum number of concurrent connections. Further connections wait until an open connection
+/// is closed.
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
-/// The timeout for a request and its response.
+/// The time limit for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A listening socket. [`Display`] formats the socket as the URL of the metrics.
@@ -92,8 +92,8 @@ impl Endpoint {
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // If the process has run out of file descriptors, `accept` fails until one is
-                    // closed.
+                    // If the process has run out of file descriptors, `accept` fails until a
+                    // descriptor is closed.
                     sleep(Duration::from_secs(1)).await;
                 }
             }
