@@ -1,4 +1,4 @@
-//! Forwards TCP ports. Clients control the forwards through files, as in vpnkit. A forward exists
+//! Forwards TCP ports. As in vpnkit, clients control port forwards through files. A forward exists
 //! while its `ctl` file is open.
 //!
 //! ```sh

@@ -24,8 +24,8 @@ const THRESHOLD: u64 = 4 << 20;
 /// pages. The delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of short-lived allocations after memory has been freed. Several allocations are
-/// needed, because pages in a thread's cache are returned later than other pages.
+/// The number of short-lived allocations after memory has been freed. A single allocation is not
+/// enough, because pages in a thread's cache are returned later than other pages.
 const PRODS: u32 = 4;
 
 /// The number of bytes in each short-lived allocation. This number exceeds the size of a thread's

@@ -68,8 +68,8 @@ impl Dentry {
     }
 }
 
-/// A file of any type, including directories. No lock protects the fields `number`, `kind` and
-/// `version`, because walks and listings read these fields for every name.
+/// A file of any type, or a directory. No lock protects the fields `number`, `kind` and `version`,
+/// because walks and listings read these fields for every name.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,

@@ -93,7 +93,7 @@ pub(super) struct ServerState {
     pub(super) shutdown: CancellationToken,
 }
 
-/// A connection in the list kept by [`Stats`]. Dropping the entry removes it from the list.
+/// A connection's entry in the list kept by [`Stats`]. Dropping the entry removes it from the list.
 pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
@@ -205,8 +205,8 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // Shut down the stream before closing the session, so that the peer need not wait while
-        // files are removed.
+        // Shut down the stream before closing the session, so that the peer does not wait for files
+        // to be removed.
         stream.shutdown().await;
         // If `close` does not complete in time, dropping the session closes the remaining files.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;

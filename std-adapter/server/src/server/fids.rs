@@ -1,4 +1,5 @@
-//! The fid table of a connection, which is a vector for a few fids and a hash map for more.
+//! The fid table of a connection, which is a vector if there are only a few fids and a hash map
+//! otherwise.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -7,13 +8,13 @@ use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
 /// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing. A
-/// fid in the vector takes up a quarter of the memory that it would need in a hash map.
+/// fid takes up a quarter as much memory in the vector as in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The hash map's remaining entries, once `pop` has started to drain the map.
+    /// The remaining entries of the hash map after `pop` has started to drain the map.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }

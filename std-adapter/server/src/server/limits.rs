@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 /// The default value of [`Limits::msize`]. The default leaves room for 1 MiB of data, the maximum
-/// that any known client requests. Halving the default would cost more in additional wake-ups than
-/// it would gain in L2 cache hits.
+/// that any known client requests. At half this size, additional wake-ups would cost more than the
+/// additional L2 cache hits would save.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] and a setter for each of its fields.
@@ -88,8 +88,8 @@ const DESCRIPTORS_PER_THREAD: u64 = 4;
 /// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the number of threads and the maximum number of connections, both reduced if necessary
-/// to fit the process's limit on open descriptors.
+/// Returns the number of threads and the maximum number of connections. Both are reduced if
+/// necessary, to stay within the process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half

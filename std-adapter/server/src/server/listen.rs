@@ -41,8 +41,7 @@ pub struct Listener {
     url: Url,
     socket: ListenSocket,
     _file: Option<SocketFile>,
-    /// Whether the last attempt to accept a connection failed, in which case the failure has been
-    /// logged.
+    /// Whether the last attempt to accept a connection failed. If so, the failure has been logged.
     failing: AtomicBool,
     /// A spare descriptor. If the process has run out of descriptors, the spare descriptor is
     /// closed so that a connection can be accepted and refused.

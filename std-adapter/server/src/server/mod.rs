@@ -144,8 +144,8 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // The reduced limit is not logged as a warning, because most servers never come near
-            // the default limit on connections.
+            // The reduced limit is not logged as a warning, because most servers have far fewer
+            // connections than the default limit allows.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();

@@ -224,8 +224,8 @@ impl Stats {
     }
 }
 
-/// The inclusive upper bounds of the histogram buckets. The buckets cover the range from fast reads
-/// of in-memory values to slow reads of streams whose events are rare.
+/// The inclusive upper bounds of the histogram buckets. The bounds range from the duration of a
+/// fast read from memory to the duration of a blocked read from a stream with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),

@@ -13,8 +13,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
 /// The budget of a slice. A short read from memory costs 1, and the whole budget corresponds to
-/// about 50 µs of work. A client that waits for replies has too few requests in flight to use up a
-/// slice, so its connection yields before the slice is used up.
+/// about 50 µs of work. A client that waits for replies does not use up a slice, because its
+/// connection yields when it has no more requests.
 const SLICE: u32 = 512;
 
 /// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a
@@ -33,8 +33,8 @@ thread_local! {
     static RUN_QUEUE: Rc<RunQueue> = Rc::default();
 }
 
-/// The queue of the connections that share a thread. A connection that has its thread to itself
-/// does not need to yield.
+/// The queue of the connections that share a thread. A connection does not need to yield if it has
+/// the thread to itself.
 #[derive(Default)]
 struct RunQueue {
     connections: Cell<usize>,

@@ -114,7 +114,7 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream, and a small buffer for bytes that were read in order to find out whether the stream is
+/// A stream, and a small buffer for the bytes that are read to find out whether the stream is
 /// readable. While a connection waits for data, it needs no other buffer.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,

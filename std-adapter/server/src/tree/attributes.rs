@@ -1,5 +1,4 @@
-//! Attributes that the author of a tree sets in order to override the attributes of files and
-//! directories.
+//! Attributes that a tree's author sets to override the attributes of files and directories.
 
 use datakit_core::vfs::{Attr, Time};
 

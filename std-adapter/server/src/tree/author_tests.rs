@@ -1,4 +1,4 @@
-//! Tests for the callbacks, attributes and clunk hooks that the author of a tree can add.
+//! Tests for the callbacks, attributes and clunk hooks that a tree's author can set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -8,8 +8,7 @@ use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// The return type of a callback: either a [`Result`] or a boxed future of a [`Result`].
 pub trait IntoBoxFuture<T> {
-    /// Converts `self` to a boxed future. A [`Result`] is converted to a future that is immediately
-    /// ready.
+    /// Converts `self` to a boxed future. A [`Result`] becomes a future that is immediately ready.
     fn into_box_future(self) -> BoxFuture<'static, T>;
 }
 

@@ -19,15 +19,15 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
 /// run immediately. A write of zero bytes has no effect.
 ///
-/// All opens of the file share one reply, because a shell closes the file after writing the command
-/// and reopens it to read the reply. Reading the reply consumes it.
+/// All open files share one reply, because a shell closes the file after writing the command and
+/// reopens the file to read the reply. Reading the reply consumes it.
 pub struct Command(Arc<CommandInner>);
 
 struct CommandInner {
     handler: Box<Handler>,
     /// Whether a failed command replaces the content of the file with the reason for the failure.
     explains: bool,
-    /// A function that returns `true` if a command without a newline may be incomplete.
+    /// Returns `true` if a command without a trailing newline may be incomplete.
     may_continue: fn(&str) -> bool,
     reply: Mutex<CommandReply>,
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads can
-/// wait for data at the same time.
+/// wait for data concurrently.
 #[derive(Clone)]
 pub struct CoreFile {
     file: FileRef,

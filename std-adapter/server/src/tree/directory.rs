@@ -103,8 +103,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if a request to remove `child` succeeds without removing it. Such an entry
-    /// disappears together with the directory, so `rm -r` can remove the directory.
+    /// Returns `true` if a request to remove `child` should succeed without having any effect. Such
+    /// an entry disappears together with the directory, so `rm -r` can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false

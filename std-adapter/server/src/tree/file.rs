@@ -66,8 +66,8 @@ pub trait Leaf: Send + Sync {
     }
 
     /// Returns a file that calls `hook` whenever the file's last open fid is closed, either by a
-    /// clunk or because the connection is lost. The hook runs again if the file is reopened and
-    /// closed.
+    /// clunk or because the connection is lost. If the file is reopened and closed, the hook runs
+    /// again.
     ///
     /// Fids that were never opened are ignored, because the Linux client keeps such fids in its
     /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] have been

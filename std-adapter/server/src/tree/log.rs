@@ -37,7 +37,7 @@ impl LogSource {
     }
 }
 
-/// The log sources of a program. Clones refer to the same set of sources.
+/// A program's log sources. Clones refer to the same set of sources.
 #[derive(Debug, Clone, Default)]
 pub struct LogSources(Arc<RwLock<Vec<Entry>>>);
 

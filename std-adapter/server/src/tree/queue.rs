@@ -73,8 +73,8 @@ impl Texts {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// Returns the text to deliver to a reader that expects item `number`, and the sequence number
-    /// of the item to deliver next.
+    /// Returns the text for a reader that expects item `number`, and the sequence number of the
+    /// item at which the reader continues.
     fn text_at(&self, number: u64) -> Option<(Vec<u8>, u64)> {
         if let Some(lost @ 1..) = self.first.checked_sub(number) {
             return Some((format!("lost {lost}\n").into_bytes(), self.first));

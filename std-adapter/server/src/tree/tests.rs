@@ -99,7 +99,7 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
     map.remove(b"b");
     assert_eq!(list(&tree, &tree.root()).await?, ["a", "c"]);
     // An open directory keeps listing the entries that it had when it was opened. A removed file
-    // remains usable through an inode that was found earlier.
+    // remains usable through an inode that was looked up before the removal.
     let mut count = 0;
     let mut each = |_: DirEntry<'_, EntryPath>| {
         count += 1;

@@ -79,7 +79,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// Text, and the reservation for its memory if the text is charged to a budget.
+/// The text, and a memory reservation if the text is charged to a budget.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -123,7 +123,7 @@ impl Text {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // Ignore an exhausted budget, because the program may always set the text.
+            // Ignore an exhausted budget, because the program may set the text even then.
             let _ = grant.resize(state.text.len() as u64);
         }
     }

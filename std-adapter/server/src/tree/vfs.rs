@@ -14,8 +14,8 @@ use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the path through which it was found. A walk to `..` goes back along
-/// the path.
+/// An entry of a [`Tree`] and the path through which it was found. A walk to `..` returns to the
+/// previous entry on the path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
 
@@ -67,8 +67,8 @@ struct SerialFile {
 }
 
 impl Drop for PathElement {
-    /// Drops the ancestors in a loop. After a walk to a deeply nested entry, recursion could
-    /// overflow the stack.
+    /// Drops the ancestors in a loop, because recursion could overflow the stack if the path is
+    /// long.
     fn drop(&mut self) {
         let mut next = self.parent.take();
         while let Some(EntryPath(element)) = next {
