@@ -6,7 +6,7 @@ use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
 /// The maximum number of bytes by which an encoded message may exceed the original frame. The
-/// encoding may be longer because older clients omit some fields.
+/// encoding may be longer than the frame, because older clients omit some fields.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {

@@ -131,8 +131,8 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // The server replies to a write only after the write has taken effect, so the files
-            // need not be clunked before the commit.
+            // A write takes effect before the server replies, so the files need not be clunked
+            // before the commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));

@@ -35,7 +35,7 @@ impl Disk {
     /// Creates a temporary directory and mounts a new ext4 file system with a journal on it. If
     /// mounting fails, the repositories are created in the directory itself.
     ///
-    /// A new file system makes the result independent of earlier activity. Without a journal, ext4
+    /// With a new file system, earlier activity does not affect the result. Without a journal, ext4
     /// does not reuse recently deleted inodes and scans all of them whenever it creates a file. As
     /// a result, creating a file after a build took up to 800 µs instead of 20 µs.
     pub(crate) fn mounted() -> Res<Self> {

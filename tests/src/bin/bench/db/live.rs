@@ -1,4 +1,4 @@
-//! Measures how quickly many connections that follow one branch receive its new head.
+//! Measures how quickly a branch's new head reaches many connections that follow the branch.
 
 use std::{
     io::Write as _,
