@@ -49,8 +49,8 @@ pub(super) struct DriverState {
     pub(super) fids: FidPool,
     /// Encoded requests that the writer task has not picked up yet.
     out: Vec<u8>,
-    /// The wakers of callers waiting for room in `out`. Each waker's key consists of the addresses
-    /// of its data and its vtable.
+    /// The wakers of callers waiting for room in `out`. Each key consists of the addresses of the
+    /// waker's data and vtable.
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
@@ -154,7 +154,7 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Makes all pending and future requests fail.
+    /// Fails all pending and future requests.
     fn disconnect(&self, reason: Disconnect) {
         let mut state = self.state();
         let first = state.lost.is_none();
@@ -349,8 +349,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. There is no time limit until the last handle is dropped, however
-/// slow the server is.
+/// Writes and flushes `batch`. A time limit applies only after the last handle has been dropped.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

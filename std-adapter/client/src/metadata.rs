@@ -18,7 +18,7 @@ pub enum FileType {
     File,
     /// A directory.
     Dir,
-    /// A symbolic link. The target cannot be read in 9P2000.
+    /// A symbolic link. In 9P2000, the link's target cannot be read.
     Symlink,
     /// A device, pipe or socket.
     Special,

@@ -145,8 +145,8 @@ pub(crate) struct WriteBehind {
     next: u64,
     /// The maximum number of writes in flight, or `None` until the limit is known.
     concurrency: Option<usize>,
-    /// The pending request for the file's length, and the offset at which the data written before
-    /// the request ends. Writes are pipelined if the file's length is at least this offset.
+    /// The pending request for the file's length, and the end offset of the data that was written
+    /// before the request was sent. Writes are pipelined if the length is at least this offset.
     stat: Option<(StatFuture, u64)>,
     /// The first error, after which no more data is written.
     failed: Option<Error>,
