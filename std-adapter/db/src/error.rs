@@ -97,7 +97,7 @@ pub enum Error {
     #[error("not-fast-forward")]
     NotFastForward(String),
     /// The branch was removed after the transaction began. Committing would restore the removed
-    /// history.
+    /// branch's history.
     #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
     /// The commit and the branch's head contain conflicting changes.

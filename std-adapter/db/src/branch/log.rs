@@ -1,4 +1,4 @@
-//! Keeps the recent moves of a branch for readers of its reflog.
+//! Keeps a branch's recent moves for readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

@@ -17,7 +17,7 @@ pub(super) fn line(id: Option<Id>) -> String {
     id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
 }
 
-/// Returns whether `text` could be an incomplete hash.
+/// Returns `true` if `text` could be an incomplete hash.
 pub(super) fn is_partial_hash(text: &str) -> bool {
     text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }

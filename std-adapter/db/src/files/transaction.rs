@@ -288,7 +288,7 @@ impl TransactionFiles {
     }
 }
 
-/// Returns whether the last word of a command may be incomplete.
+/// Returns `true` if the last word of a command may be incomplete.
 fn is_partial_word(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));

@@ -274,7 +274,7 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for each ASCII character. The headers of a commit
+/// Returns `true` if the encoding uses two bytes for each ASCII character. The headers of a commit
 /// are ASCII even if the message uses such an encoding.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE

@@ -17,11 +17,11 @@ pub struct Change {
 /// A kind of difference between an old tree and a new tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// The file is only in the new tree.
+    /// The file exists only in the new tree.
     Added,
-    /// The file is only in the old tree.
+    /// The file exists only in the old tree.
     Removed,
-    /// The file is in both trees, with different content or modes.
+    /// The file exists in both trees, with different content or modes.
     Changed,
 }
 

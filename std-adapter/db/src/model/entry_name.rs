@@ -67,13 +67,13 @@ fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(name).chain(behind)
 }
 
-/// Returns whether NTFS treats the name as `.git` or as the short name of `.git`.
+/// Returns `true` if NTFS treats the name as `.git` or as the short name of `.git`.
 fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
     let rest = [&b".git"[..], b"git~1"].iter().find_map(|git| without_prefix(name, git));
     rest.is_some_and(|rest| ends(rest.split(|byte| *byte == b'\\').next().unwrap_or_default()))
 }
 
-/// Returns whether NTFS treats the name as `special` or as one of the short names of `special`.
+/// Returns `true` if NTFS treats the name as `special` or as one of the short names of `special`.
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();
@@ -100,7 +100,7 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     }
 }
 
-/// Returns whether NTFS ignores `rest` at the end of a name. NTFS ignores spaces and dots, which
+/// Returns `true` if NTFS ignores `rest` at the end of a name. NTFS ignores spaces and dots, which
 /// may be followed by a stream name.
 fn ends(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
@@ -111,7 +111,7 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
     first.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// Returns whether HFS+ treats the name as a dot followed by `needle`.
+/// Returns `true` if HFS+ treats the name as a dot followed by `needle`.
 fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
     let mut characters = name
         .utf8_chunks()
@@ -127,7 +127,7 @@ fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
         && characters.next().is_none()
 }
 
-/// Returns whether HFS+ ignores the character in file names.
+/// Returns `true` if HFS+ ignores the character in file names.
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }

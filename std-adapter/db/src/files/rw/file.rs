@@ -21,7 +21,8 @@ use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 /// The maximum size, in bytes, of a file that a client can write.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
-/// A file or symbolic link. Changing the mode can turn a file into a symbolic link and vice versa.
+/// A file or symbolic link. Changing the mode can turn a file into a symbolic link, or a symbolic
+/// link into a file.
 pub(super) struct RwFile(pub(super) Arc<Inode>);
 
 impl RwFile {

@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether the commit `of` is `ancestor` itself or a descendant of `ancestor`.
+/// Returns `true` if the commit `of` is `ancestor` itself or a descendant of `ancestor`.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
@@ -74,7 +74,7 @@ fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     Ok(lowest)
 }
 
-/// Returns whether `ancestor` is an ancestor of any commit in `from`.
+/// Returns `true` if `ancestor` is an ancestor of any commit in `from`.
 fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     let mut walk = Walk::new(objects, &[ancestor], from)?;
     while walk.marks(ancestor) & SECOND == 0 {
