@@ -39,8 +39,8 @@ pub struct Options {
 
 impl Default for Options {
     /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order. A message can carry
-    /// 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches as the
-    /// user and group of this process if the standard library can determine them.
+    /// 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches with the
+    /// user id and group id of this process if the standard library can determine these ids.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -69,9 +69,9 @@ impl Options {
 
     /// Offers this dialect first, but still accepts the others.
     ///
-    /// By default, 9P2000.u comes first, because its errors carry text. Errors in 9P2000.L carry
-    /// only numbers, but a rename in 9P2000.L can move a file to another directory and replace an
-    /// existing file.
+    /// By default, 9P2000.u comes first, because its errors carry text. In 9P2000.L, errors carry
+    /// only numbers, but a rename can move a file to another directory and replace an existing
+    /// file.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
         self.dialects.retain(|other| *other != dialect);
@@ -116,9 +116,9 @@ impl Options {
         self
     }
 
-    /// Sets the time limit for connecting, which covers all steps from the address lookup to the
-    /// attach. Later requests have no time limit. For example, a read from a stream waits until the
-    /// server replies.
+    /// Sets the time limit for connecting, from the address lookup to the completed attach. Later
+    /// requests have no time limit. For example, a read from a stream waits until the server
+    /// replies.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Options {
         self.timeout = limit;
@@ -152,7 +152,8 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
             let stream = connecting.await.map_err(Disconnect::from)?;
             // Requests are already batched, so Nagle's algorithm would only add latency.
             stream.set_nodelay(true).map_err(Disconnect::from)?;
-            // A stream may be silent for days, so only keepalive probes can detect a dead server.
+            // A stream may be silent for days, so only keepalive probes can detect that the server
+            // is unreachable.
             enable_keep_alive(&stream).map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options, span).await

@@ -1,4 +1,4 @@
-//! A connection, which assigns tags and fids to requests and passes replies back to the callers.
+//! A connection, which assigns tags and fids to requests and delivers replies to the callers.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket
@@ -152,7 +152,7 @@ impl Connection {
         }
     }
 
-    /// Sends Tstat or Tgetattr. Also reads the target of a symbolic link.
+    /// Sends Tstat or Tgetattr. If the file is a symbolic link, also reads its target.
     pub(crate) async fn stat(self: &Arc<Connection>, fid: FidNumber) -> Result<Metadata> {
         let message = match self.dialect {
             Dialect::Linux => Tmessage::Getattr { fid, mask: Attr::BASIC },
@@ -214,7 +214,7 @@ impl Drop for OwnedFid {
     }
 }
 
-/// A pending request, which owns its tag until the reply is taken.
+/// A pending request, which owns its tag until the reply has been received.
 pub(crate) struct Call {
     connection: Arc<Connection>,
     tag: Tag,
@@ -228,8 +228,8 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
         // The waker must be dropped after the lock is released. If the waker is the last reference
-        // to a task, dropping the waker also drops the task's calls, and dropping a call takes the
-        // lock.
+        // to a task, dropping the waker also drops the task's calls, and dropping a call acquires
+        // the lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();
@@ -272,7 +272,7 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // Treat a reply that has already arrived as if it had arrived after the request was
+        // If the reply has already arrived, handle it as a reply that arrives after the call was
         // dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));

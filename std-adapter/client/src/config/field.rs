@@ -14,7 +14,8 @@ pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
     /// a value of this type.
     fn parse(text: &str) -> Option<Self>;
 
-    /// Formats the value as text. Returns `None` if the value is represented by a missing key.
+    /// Formats the value as text. Returns `None` if the value is represented by the absence of the
+    /// key.
     fn format(&self) -> Option<String>;
 
     /// Returns the value to use if the key does not exist.
@@ -50,8 +51,8 @@ macro_rules! parsed {
 
 parsed!(String bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
 
-/// The value of an optional key. If the key does not exist, the value is `None`, even if the
-/// default is `Some`.
+/// The value of an optional key. The value is `None` if the key does not exist, even if the default
+/// is `Some`.
 impl<T: FieldType> FieldType for Option<T> {
     fn parse(text: &str) -> Option<Option<T>> {
         T::parse(text).map(Some)
@@ -101,8 +102,8 @@ impl<T: FieldType> Field<T> {
         Arc::clone(&self.0) as Arc<dyn AnyField>
     }
 
-    /// Returns the value from the last time the record was read, and the version in which the value
-    /// last changed.
+    /// Returns the value as of the last time the record was read, and the version of the record in
+    /// which the value last changed.
     #[must_use]
     pub fn get(&self) -> (T, u64) {
         let current = self.0.current.lock();
@@ -141,7 +142,7 @@ pub(super) trait AnyField: Send + Sync {
     /// Returns an assignment of the current value.
     fn current(&self) -> Assignment;
 
-    /// Sets the value to the result of parsing text from the database. Returns whether the value
+    /// Parses text from the database and sets the value to the result. Returns whether the value
     /// has changed.
     fn update(&self, text: Option<&str>, version: u64) -> bool;
 }

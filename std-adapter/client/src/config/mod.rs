@@ -1,9 +1,8 @@
 //! Reads, changes and follows a program's configuration in a database.
 //!
-//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also change values. In
-//! addition, a record stores defaults, which users can see and override, and publishes the
-//! effective values in a separate branch. Both types reconnect after losing the connection to a
-//! server.
+//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also change values. A record
+//! also stores defaults, which users can see and override, and publishes the effective values in a
+//! separate branch. Both types reconnect after losing the connection to a server.
 //!
 //! ```no_run
 //! use datakit_client::Url;
@@ -47,7 +46,7 @@ pub trait Connect: Send + Sync + 'static {
     /// The type of the database.
     type Database: Database;
 
-    /// Whether reconnecting after a lost connection can succeed.
+    /// Whether [`connect`](Connect::connect) can reconnect after the connection is lost.
     const RECONNECTS: bool = true;
 
     /// Connects to the database.

@@ -1,4 +1,4 @@
-//! Configuration values that follow a branch.
+//! Configuration values that are kept up to date with a branch.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl Debug for Keys {
 trait AnyKey: Send + Sync {
     fn path(&self) -> &Path;
 
-    /// Delivers the value if it differs from the last value delivered. Returns `false` if all
-    /// receivers have been dropped.
+    /// Delivers the value to its receivers if it differs from the last value delivered. Returns
+    /// `false` if all receivers have been dropped.
     fn deliver(&self, text: Option<&str>) -> bool;
 }
 
@@ -120,7 +120,7 @@ impl ConfigReader {
 
     /// Waits until the branch has been read for the first time.
     pub async fn ready(&self) {
-        // The task keeps the sender until this reader is dropped, so waiting cannot fail.
+        // Waiting cannot fail, because the task holds the sender until this reader is dropped.
         let _ = self.0.read.clone().wait_for(|read| *read).await;
     }
 }
@@ -133,8 +133,8 @@ impl<T: FieldType> WatchedValue<T> {
     }
 
     /// Waits for the value to change, and returns the new value. The first call waits until the
-    /// value differs from the default, and later calls wait until it differs from the last value
-    /// returned.
+    /// value differs from the default. Each later call waits until the value differs from the last
+    /// value returned.
     ///
     /// # Cancel safety
     /// Dropping the future does not lose a change.

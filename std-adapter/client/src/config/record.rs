@@ -41,8 +41,8 @@ use crate::db::{BackendError, Error, Path, Result};
 /// ```
 ///
 /// If the connection is lost, [`wait`](Record::wait) reconnects, provided that the record was
-/// opened with a [connector](Connect) that can reconnect. All other calls return an error if the
-/// connection is lost, and the following call reconnects.
+/// opened with a [connector](Connect) that can reconnect. Any other call returns an error if the
+/// connection is lost, and the next call reconnects.
 pub struct Record<C: Connect>(Arc<RecordState<C>>);
 
 struct RecordState<C: Connect> {
@@ -50,7 +50,7 @@ struct RecordState<C: Connect> {
     layout: Layout,
     schema_version: Field<i64>,
     fields: Mutex<Vec<Arc<dyn AnyField>>>,
-    /// The number of times that the record has been read.
+    /// The record's version, which is the number of times that the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
     /// A lock that is held while the record is read, so that all values with the same version come
@@ -84,7 +84,7 @@ impl<C: Connect> Record<C> {
         Ok(record)
     }
 
-    /// Declares a field. `key` may contain slashes. If the key does not exist in the defaults
+    /// Declares a field. The key may contain slashes. If the key does not exist in the defaults
     /// branch, writes the default there. If the default is `None`, removes the key from the
     /// defaults branch.
     ///
@@ -165,22 +165,23 @@ impl<C: Connect> Record<C> {
     /// Waits until the record's directory changes in a lookup branch, reads all fields, and writes
     /// their values to the state branch. Returns the new version.
     ///
-    /// If the connection is lost, tries to reconnect every [`RETRY_INTERVAL`]. After reconnecting,
-    /// returns immediately if a field has changed in the meantime.
+    /// If the connection is lost, tries to reconnect every [`RETRY_INTERVAL`]. Returns immediately
+    /// after reconnecting if a field has changed in the meantime.
     ///
     /// # Cancel safety
-    /// If the future is dropped while it reads a change, the next call may not report that change.
-    /// The fields keep the values that have already been read.
+    /// If the future is dropped while it is reading a change, the next call may not report the
+    /// change. The fields keep the values that have already been read.
     ///
     /// # Errors
-    /// Returns the connection's error if the connection is lost and the connector cannot reconnect.
-    /// Other database errors are returned immediately.
+    /// Returns an error if the connection is lost and the connector cannot reconnect, or if any
+    /// other database error occurs.
     pub async fn wait(&self) -> Result<u64> {
         loop {
             match self.wait_once().await {
                 Ok(Some(version)) => return Ok(version),
                 Ok(None) => {}
-                // A new watch can be opened on the same connection.
+                // After the stream of a watch ends, a new watch can be opened on the same
+                // connection.
                 Err(Error::StreamEnded) => {}
                 Err(error) if C::RECONNECTS && error.is_lost() => {
                     tracing::debug!("configuration: connecting again: {error}");
@@ -191,7 +192,8 @@ impl<C: Connect> Record<C> {
         }
     }
 
-    /// Waits for a single change. Returns `None` if the session is new and no field has changed.
+    /// Waits for a change once, without reconnecting. Returns `None` if the session is new and no
+    /// field has changed.
     async fn wait_once(&self) -> Result<Option<u64>> {
         let session = self.session().await?;
         let waited = async {
@@ -265,7 +267,7 @@ impl<C: Connect> Record<C> {
         Ok(Arc::clone(session.insert(opened)))
     }
 
-    /// Closes the session if its connection was lost or its watch has ended.
+    /// Discards the session if `result` shows that the connection was lost or that a watch ended.
     async fn finish<T>(&self, session: &Arc<Session<C::Database>>, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(|error| error.is_lost() || *error == Error::StreamEnded) {
             let mut current = self.0.session.lock().await;

@@ -1,4 +1,4 @@
-//! The branches and watches that a connected record uses.
+//! A record's open branches and watches on a connected database.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +23,7 @@ pub(super) struct Session<D: Database> {
     pub(super) state: D::Branch,
     /// The watches on the record's directory, one for each lookup branch.
     watches: Mutex<Vec<DirWatch<D::Tree>>>,
-    /// Set until the record has been read for the first time in this session.
+    /// Whether the record has not been read in this session yet.
     pub(super) is_unread: AtomicBool,
 }
 

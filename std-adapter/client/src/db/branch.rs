@@ -13,7 +13,7 @@ use super::transaction::Transaction;
 use super::watch::{PathValue, Watch, watch_lines};
 use crate::{ByteString, Client};
 
-/// A branch, which may have no commits yet.
+/// A branch, which need not have any commits yet.
 #[derive(Clone)]
 pub struct Branch {
     dir: RemotePath,
@@ -110,7 +110,7 @@ impl Branch {
     }
 
     /// Watches all later changes to the head, in order and without gaps. A head is `None` if the
-    /// branch was removed. If the client reads too slowly, the server ends the stream. The original
+    /// branch was removed. The server ends the stream if the client reads too slowly. The original
     /// server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
     /// # Errors

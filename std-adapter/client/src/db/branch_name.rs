@@ -84,7 +84,7 @@ impl BranchName {
     }
 
     /// Creates a branch name from the name of the directory that represents the branch. Slashes in
-    /// `name` need not be escaped.
+    /// `name` may be escaped but need not be.
     ///
     /// # Errors
     /// Returns [`InvalidBranchName`] if the branch name breaks one of the rules.
@@ -109,7 +109,7 @@ pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Returns the first rule of git-check-ref-format(1) or `git branch` that the name breaks.
+/// Returns the first rule of git-check-ref-format(1) or `git branch` that the name breaks, if any.
 fn broken_rule(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());
     if name.is_empty() {

@@ -36,8 +36,8 @@ pub struct Details<C = Commit> {
 }
 
 impl<C> Details<C> {
-    /// Creates the details of a commit with the given id, leaving all other fields empty. Back ends
-    /// fill in the fields afterwards.
+    /// Creates the details of a commit with the given id and with all other fields empty. Back ends
+    /// then fill in these fields.
     #[must_use]
     pub fn new(id: Id) -> Details<C> {
         let (author, date, message) = Default::default();
@@ -113,8 +113,8 @@ impl Commit {
         parse_changes(&path.read().await?)
     }
 
-    /// Reads all fields from a single JSON file. The original server's JSON file lacks most fields,
-    /// so reading the fields from that server takes several requests.
+    /// Reads all fields from a single JSON file. If the client is connected to the original server,
+    /// sends several requests, because that server's JSON file lacks most fields.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the commit no longer exists.
@@ -158,7 +158,7 @@ pub(super) fn parse_commits(client: &Client, text: &str) -> Result<Vec<Commit>> 
     lines.map(|line| Ok(Commit::new(client, parse_id(line)?))).collect()
 }
 
-/// Parses a hash that the server sent.
+/// Parses a hash sent by the server.
 pub(super) fn parse_id(text: &str) -> Result<Id> {
     Id::parse(text.as_bytes()).map_err(Error::unreadable)
 }
@@ -206,7 +206,7 @@ impl Display for Change {
     }
 }
 
-/// Handles for the same commit are equal, even on different connections.
+/// Two handles for the same commit are equal, even if they belong to different connections.
 impl PartialEq for Commit {
     fn eq(&self, other: &Commit) -> bool {
         self.id == other.id

@@ -9,7 +9,7 @@ use super::error::Result;
 const CONCURRENCY: usize = 32;
 
 /// Runs the futures, at most [`CONCURRENCY`] at a time, and returns their results in the order of
-/// the futures. If a future fails, or if the returned future is dropped, the remaining futures are
+/// the futures. The remaining futures are dropped if one of them fails or if the returned future is
 /// dropped.
 pub(crate) async fn try_join_all<T, F>(futures: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
@@ -29,7 +29,8 @@ where
             return Ok(results.into_iter().flatten().collect());
         }
         let (index, result) = std::future::poll_fn(|cx| {
-            // The number of futures is small enough to poll all of them after each wake-up.
+            // Poll all running futures after each wake-up, which is cheap because there are at most
+            // [`CONCURRENCY`] of them.
             for position in 0..running.len() {
                 if let Some((index, future)) = running.get_mut(position)
                     && let Poll::Ready(result) = future.as_mut().poll(cx)

@@ -10,8 +10,8 @@ use super::id::InvalidId;
 /// The result type of databases.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error returned by a database. The client recognizes the server's errors by their
-/// number, or by their text if the number is ambiguous or missing.
+/// An error returned by a database. The client recognizes a server's error by its number, or by its
+/// text if the number is ambiguous or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -178,14 +178,14 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server returns this error if a client tries to create a file at a path whose parent
-        // is a file.
+        // The server returns this error for a request to create a file at a path whose parent is a
+        // file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }
 }
 
-/// Splits `"TEXT": REASON`. Decodes only escaped quotes and backslashes.
+/// Splits `"TEXT": REASON`. Decodes only the escape sequences for quotes and backslashes.
 fn quoted(text: &str) -> Option<(String, String)> {
     let (text, reason) = text.strip_prefix('"')?.split_once("\": ")?;
     Some((text.replace("\\\"", "\"").replace("\\\\", "\\"), reason.to_owned()))
@@ -197,7 +197,7 @@ impl Error {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
-    /// Returns `true` if the connection could not be established or was lost. Connecting again may
+    /// Returns `true` if the connection could not be established or was lost. Reconnecting may
     /// succeed.
     #[must_use]
     pub fn is_lost(&self) -> bool {

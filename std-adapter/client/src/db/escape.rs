@@ -15,7 +15,7 @@ pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Reverses [`escape`]. Escape sequences that `escape` does not produce are copied unchanged.
+/// Reverses [`escape`]. Unrecognized escape sequences are copied unchanged.
 #[must_use]
 pub fn unescape(text: &[u8]) -> Vec<u8> {
     let (mut plain, mut rest) = (Vec::with_capacity(text.len()), text);

@@ -1,5 +1,5 @@
-//! Extension traits, whose methods are implemented in terms of the database traits and are
-//! therefore available for every back end.
+//! Extension traits that provide additional methods for every back end. The methods are implemented
+//! in terms of the database traits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,10 +17,10 @@ use super::watch::{PathValue, Watch};
 /// generic functions.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The maximum number of transactions that one call to [`BranchExt::update`] starts.
+/// The maximum number of transactions started by one call to [`BranchExt::update`].
 const MAX_UPDATES: u32 = 100;
 
-/// Additional methods for all types of branches. The returned futures are `Send` if the futures
+/// Additional methods for every branch type. The returned futures are `Send` if the futures
 /// returned by `f` are `Send`.
 pub trait BranchExt: BranchOps {
     /// Runs `f` with a new transaction, which `f` must commit or abort. Dropping the future aborts
@@ -39,8 +39,8 @@ pub trait BranchExt: BranchOps {
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
     ///
-    /// Concurrent commits that change other files or make the same change do not conflict and are
-    /// merged. If `f` reads files that must not change before the commit, use
+    /// A concurrent commit that changes other files or makes the same change does not conflict and
+    /// is merged. If `f` reads files that must not change before the commit, use
     /// [`TransactionOps::commit_fast_forward`].
     ///
     /// Returns the new head. Dropping the future aborts the transaction.
@@ -97,8 +97,8 @@ pub trait BranchExt: BranchOps {
         F: Future<Output = Result<ControlFlow<T>>> + Send + 'a;
 }
 
-// `with_transaction` is implemented here rather than by a default body in the trait, because the
-// compiler cannot infer from a default body that the future is `Send`.
+// `with_transaction` has no default body in the trait, because the compiler cannot infer that the
+// future of a default body is `Send`.
 impl<B: BranchOps> BranchExt for B {
     async fn with_transaction<T, E: From<Error>>(
         &self,
@@ -174,7 +174,7 @@ where
     Err(Error::StreamEnded)
 }
 
-/// Additional methods for all types of trees.
+/// Additional methods for every tree type.
 pub trait TreeExt: TreeOps {
     /// Reads a file, executable or not. Returns `None` if the path does not exist or is not a file.
     ///
@@ -188,8 +188,8 @@ pub trait TreeExt: TreeOps {
     /// of the tree.
     ///
     /// Up to 32 entries are read concurrently. Directories are omitted, and the result does not
-    /// indicate which files are executable. The whole result is held in memory, so use this method
-    /// only for small subtrees.
+    /// indicate which files are executable. Use this method only for small subtrees, because the
+    /// whole result is held in memory.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.
@@ -238,7 +238,7 @@ impl<T: TreeOps> TreeExt for T {
     }
 }
 
-/// Additional methods for all types of transactions.
+/// Additional methods for every transaction type.
 pub trait TransactionExt: TransactionOps {
     /// Creates or replaces files, links and directories. Also creates missing parent directories.
     /// Up to 32 entries are written concurrently. An existing executable file remains executable.
@@ -251,7 +251,7 @@ pub trait TransactionExt: TransactionOps {
     /// the entries may already have been written.
     fn write_files<'a>(&'a self, files: &'a BTreeMap<Path, Content>) -> BoxFuture<'a, Result<()>>;
 
-    /// Writes one file as [`write_files`](TransactionExt::write_files) does.
+    /// Like [`write_files`](TransactionExt::write_files), but writes a single file.
     ///
     /// # Errors
     /// Returns the same errors as [`write_files`](TransactionExt::write_files).

@@ -46,8 +46,8 @@ impl History {
     /// Returns the next commit, or `None` at the end of the history.
     ///
     /// # Errors
-    /// Returns [`Error::Client`] if the next commit is missing. Earlier calls have returned all
-    /// commits before the missing one.
+    /// Returns [`Error::Client`] if the next commit is missing. The earlier calls have returned all
+    /// commits that precede it.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;
         loop {

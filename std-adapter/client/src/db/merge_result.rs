@@ -3,8 +3,8 @@
 use super::path::Path;
 use super::tree::Tree;
 
-/// The result of a merge into a transaction. The trees can be read until the next merge or the end
-/// of the transaction. `T` is the tree type of the back end.
+/// The result of a merge into a transaction. The trees can be read until the transaction merges
+/// again or ends. `T` is the tree type of the back end.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MergeResult<T = Tree> {
@@ -14,8 +14,8 @@ pub struct MergeResult<T = Tree> {
     pub theirs: T,
     /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
     pub base: T,
-    /// The paths of the files in conflict. Each file contains a description of its conflict, and
-    /// must be replaced or removed before the commit.
+    /// The paths of the files that are in conflict. Each of these files contains a description of
+    /// its conflict and must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 

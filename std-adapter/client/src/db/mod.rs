@@ -50,12 +50,12 @@
 //!   are pipelined.
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] stops it.
-//! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
+//! - If the connection is lost, all calls fail with [`Error::Client`]. To recover, connect again.
 //! - Programs that are generic over the [`Database`] trait also run without a server, directly on a
 //!   Git repository or in memory. See the `datakit-db` crate.
-//! - The client also works with the original server, which is written in OCaml. The documentation
-//!   of each method notes where the original server behaves differently. The original server cannot
-//!   list or access branches whose names contain a slash.
+//! - The client also works with the original server, which is written in OCaml. If a method behaves
+//!   differently on the original server, its documentation says so. Branches whose names contain a
+//!   slash cannot be listed or accessed on the original server.
 
 mod branch;
 mod branch_name;
@@ -150,7 +150,7 @@ impl Db {
     }
 
     /// Returns the names of all branches, sorted. A branch without commits is included only if this
-    /// connection has created a handle for that branch.
+    /// connection has created a handle for it.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -196,8 +196,8 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns a handle for the commit with the given id. This method sends no request, so a commit
-    /// that does not exist causes an error only when it is used.
+    /// Returns a handle for the commit with the given id. This method sends no request, so if the
+    /// commit does not exist, an error is returned only when the handle is used.
     #[must_use]
     pub fn commit_with_id(&self, id: Id) -> Commit {
         Commit::new(&self.client, id)
@@ -205,19 +205,19 @@ impl Db {
 
     /// Returns the tree with the given id. The id of a directory consists of `D-` followed by the
     /// hash of a tree, as in the `tree.live` file. If the id starts with `F-`, `X-` or `L-`, the
-    /// root of the returned tree is a file. This method sends no request, so an invalid id causes
-    /// an error only when the tree is read.
+    /// root of the returned tree is a file. This method sends no request, so if the id is invalid,
+    /// an error is returned only when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Tells the server to fetch a branch from another repository. The fetch does not change any
-    /// branch of this database.
+    /// Fetches a branch from another repository to the server. The fetch does not change any branch
+    /// of this database.
     ///
-    /// Waits until the server has finished fetching. The server protects the fetched commits from
-    /// garbage collection only until this method returns, so point a branch at the returned commit
-    /// soon afterwards.
+    /// Waits until the server has finished fetching. To keep the fetched commits, point a branch at
+    /// the returned commit soon after this method returns, because the server then no longer
+    /// protects them from garbage collection.
     ///
     /// # Errors
     /// Returns [`Error::Client`] with the server's error, for example if the branch does not exist.

@@ -1,4 +1,4 @@
-//! The database traits, which let a program use either a server or a repository without a server.
+//! The database traits, which let a program use either a server or a local repository.
 
 use std::fmt::Debug;
 
@@ -42,8 +42,8 @@ use crate::ByteString;
 /// }
 /// ```
 ///
-/// The futures returned by all methods are `Send`, so the futures of generic functions such as the
-/// one above are `Send` as well. Dropping a future cancels its operation.
+/// All methods return futures that are `Send`, so the futures of generic functions such as the one
+/// above are `Send` as well. Dropping a future cancels its operation.
 pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// A branch.
     type Branch: BranchOps<Commit = Self::Commit, Transaction = Self::Transaction, Tree = Self::Tree>;
@@ -55,7 +55,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     type Tree: TreeOps;
 
     /// Returns the names of all branches, sorted. A branch without commits is included only if this
-    /// handle or one of its clones has created a handle for that branch.
+    /// handle or one of its clones has created a handle for the branch.
     ///
     /// # Errors
     /// Returns an error if the database cannot be read.
@@ -99,14 +99,14 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
 
     /// Returns the tree with the given id. The id of a directory is `D-` followed by the
     /// directory's hash. If the id is `F-`, `X-` or `L-` followed by the hash of a file or link,
-    /// the root of the tree is that file or link. If no object has the id, an error is returned
-    /// only when the tree is read.
+    /// the root of the tree is that file or link. If no object has the id, reading the tree returns
+    /// an error.
     fn tree(&self, id: impl AsRef<[u8]>) -> Self::Tree;
 
     /// Fetches a branch of another repository. Does not change any branch of this database.
     ///
-    /// The fetched commits are protected from garbage collection only until this method returns, so
-    /// point a branch at the returned commit soon afterwards.
+    /// To keep the fetched commits, point a branch at the returned commit soon after this method
+    /// returns, because the commits are then no longer protected from garbage collection.
     ///
     /// # Errors
     /// Returns an error that explains why the branch could not be fetched.
@@ -114,12 +114,12 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
 
     /// Drops this handle and waits until the database is closed. A connection to a server is closed
     /// once all other handles have been dropped, including the handles for branches, commits,
-    /// trees, transactions and watches. A database without a server waits for the commits in
-    /// progress.
+    /// trees, transactions and watches. For a database without a server, this method waits until
+    /// the commits in progress have finished.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// A branch, which may have no commits yet. See also [`BranchExt`](super::BranchExt).
+/// A branch, which need not have any commits yet. See also [`BranchExt`](super::BranchExt).
 pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
@@ -178,7 +178,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
 
     /// Watches all later changes to the head, in order and without gaps. `None` means that the
-    /// branch was removed. The stream ends if the reader falls thousands of changes behind.
+    /// branch was removed. The stream ends if the reader falls behind by thousands of changes.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
@@ -225,11 +225,11 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 /// a watch. See also [`TreeExt`](super::TreeExt).
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
-/// belongs to a transaction that has ended. The methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. The same methods fail
-/// with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is
-/// not a directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` do not return
-/// these errors.
+/// belongs to a transaction that has ended. Methods that read an entry fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. They fail with
+/// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
+/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return neither of these
+/// two errors.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
@@ -280,18 +280,17 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
-/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. The same methods return
-/// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist,
-/// and [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a directory but a file is
-/// required.
+/// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods return
+/// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist.
+/// They return [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a directory but a
+/// file is required.
 pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A readable tree.
     type Tree: TreeOps;
 
-    /// Returns the current tree, which reflects all changes to the transaction, including later
-    /// ones.
+    /// Returns the current tree, which also reflects later changes to the transaction.
     fn tree(&self) -> Self::Tree;
 
     /// Creates a directory. Git does not store empty directories, so the directory is committed
@@ -353,7 +352,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// transaction started, followed by the merged commits.
     fn parents(&self) -> impl Future<Output = Result<Vec<Self::Commit>>> + Send;
 
-    /// Sets the parents of the new commit. Changes neither the files nor the branch.
+    /// Sets the parents of the new commit. The files and the branch do not change.
     fn set_parents(&self, parents: &[Self::Commit]) -> impl Future<Output = Result<()>> + Send;
 
     /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.
@@ -368,8 +367,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit does not exist.
     fn diff(&self, old: &Self::Commit) -> impl Future<Output = Result<Vec<Change>>> + Send;
 
-    /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
-    /// are not reported as errors but are listed in [`MergeResult::conflicts`].
+    /// Merges the commit `theirs` into the transaction and adds it to the parents of the new
+    /// commit. Conflicts are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
     /// Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last
@@ -398,14 +397,14 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
 
     /// Like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
     /// transaction started. If several transactions start at the same commit, only one of them
-    /// succeeds. Use this method for counters and locks: two transactions that make the same change
-    /// do not conflict, so `commit` would merge them into one change.
+    /// succeeds. Use this method for counters and locks. `commit` would merge two transactions that
+    /// make the same change, because they do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation. The original server does not support it. Otherwise, returns the same errors as
-    /// [`commit`](TransactionOps::commit).
+    /// operation. In particular, the original server does not support it. Otherwise, returns the
+    /// same errors as [`commit`](TransactionOps::commit).
     fn commit_fast_forward(
         &self,
         message: &str,

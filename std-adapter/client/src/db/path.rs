@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::ByteString;
 
-/// A path relative to the root of a tree. A component is not empty, is neither `.` nor `..`, and
-/// contains no slashes or NUL bytes.
+/// A path relative to the root of a tree. A component must not be empty, `.` or `..`, and must not
+/// contain a slash or a NUL byte.
 ///
 /// ```
 /// use datakit_client::db::Path;
@@ -30,8 +30,8 @@ impl Path {
     /// Parses a path whose components are separated by single slashes.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidPath`] if a component is not allowed. An empty string, a leading
-    /// slash or a trailing slash is also an error.
+    /// Returns [`Error::InvalidPath`] if a component is not allowed. An empty string and a leading
+    /// or trailing slash are also errors.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
@@ -139,7 +139,7 @@ impl FromStr for Path {
     }
 }
 
-/// Writes the components separated by slashes, or `/` for the root.
+/// Formats the components, separated by slashes, or `/` for the root.
 impl Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {

@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::error::{Error, Result};
 use crate::{ByteString, Client, Fid, OpenMode};
 
-/// The maximum length, in bytes, of text that is read as a whole, such as a message or a list.
+/// The maximum length, in bytes, of a text file that is read as a whole, such as a message or a
+/// list.
 const MAX_TEXT: usize = 1 << 24;
 
 /// A path on the server. The path need not refer to an existing file. Every operation walks to the
@@ -42,7 +43,7 @@ impl RemotePath {
     }
 
     /// Walks to a file. Fails if the path is a directory, because servers silently ignore some
-    /// requests on directories.
+    /// requests for directories.
     pub(super) async fn walk_to_file(&self) -> Result<Fid> {
         let fid = self.walk().await?;
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
@@ -97,8 +98,8 @@ impl RemotePath {
     }
 }
 
-/// Returns a name that no other task on the connection uses. The name is a random 63-bit number in
-/// decimal.
+/// Returns a name that is very unlikely to be used by any other task on the connection. The name is
+/// a random 63-bit number in decimal.
 pub(super) fn unique_name() -> String {
     (RandomState::new().build_hasher().finish() >> 1).to_string()
 }

@@ -1,4 +1,4 @@
-//! Transactions, which change branches.
+//! Transactions, which collect changes to a branch and commit them.
 
 use std::fmt::{self, Debug};
 
@@ -24,8 +24,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// with [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping the future of a method that changes the transaction cancels the request. By then, the
-/// server may already have made the change or written part of a file.
+/// Dropping the future of a method that changes the transaction cancels the request. The server may
+/// already have made the change or written part of a file before it receives the cancellation.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -51,8 +51,8 @@ impl Transaction {
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // The directory either was not created or belongs to another task, so dropping
-                    // `transaction` must not send an abort request.
+                    // Mark the transaction as ended, so that dropping it sends no abort request.
+                    // The directory was not created or belongs to another task.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -236,7 +236,7 @@ impl Transaction {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Sets the parents of the new commit. Changes neither the files nor the branch.
+    /// Sets the parents of the new commit. The files and the branch do not change.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -253,8 +253,8 @@ impl Transaction {
         parse_changes(&self.control_file("diff")?.join(old.id().to_string()).read().await?)
     }
 
-    /// Merges `theirs` into the transaction and adds it to the parents of the new commit. Conflicts
-    /// are not reported as errors but are listed in [`MergeResult::conflicts`].
+    /// Merges the commit `theirs` into the transaction and adds it to the parents of the new
+    /// commit. Conflicts are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
     /// Returns [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved, or
@@ -303,8 +303,8 @@ impl Transaction {
     /// # Errors
     /// Returns [`Error::Conflict`] if the branch and the transaction changed the same file. Returns
     /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. Returns [`Error::NotFound`]
-    /// if one of the parents does not exist. [`Error::Conflict`] and [`Error::OpenConflicts`] leave
-    /// the transaction open.
+    /// if one of the parents does not exist. The transaction stays open after [`Error::Conflict`]
+    /// and [`Error::OpenConflicts`].
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         match self.end_with("commit id", message).await {
             Err(error) if error.is_unknown_command() => {
@@ -318,18 +318,18 @@ impl Transaction {
 
     /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
     /// started. If several transactions start at the same commit, only one of them succeeds. Use
-    /// this method for counters and locks: two transactions that make the same change do not
-    /// conflict, so [`Transaction::commit`] would merge them into one change.
+    /// this method for counters and locks. [`Transaction::commit`] would merge two transactions
+    /// that make the same change, because they do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
-    /// server does not support the operation. The original server does not support it. Otherwise,
-    /// returns the same errors as [`Transaction::commit`].
+    /// server does not support the operation. In particular, the original server does not support
+    /// it. Otherwise, returns the same errors as [`Transaction::commit`].
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }
 
-    /// Commits with `command`, whose reply contains the new head.
+    /// Commits by writing `command`, whose reply contains the new head.
     async fn end_with(&self, command: &str, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let head = self.control_file("ctl")?.command_with_reply(command).await?;
@@ -360,8 +360,8 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // If there is no runtime, the connection has also been closed, so the server aborts the
-        // transaction.
+        // Without a runtime, the connection is closed too, so the server aborts the transaction
+        // itself.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

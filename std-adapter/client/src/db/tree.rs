@@ -1,4 +1,4 @@
-//! Read access to the files in a tree.
+//! Reads the files in a tree.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 #[derive(Clone)]
 pub struct Tree {
     root: RemotePath,
-    /// The state of the transaction that this tree belongs to.
+    /// The state of the transaction that this tree belongs to, if any.
     transaction: Option<TransactionState>,
 }
 
@@ -212,8 +212,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. Reads the link like a file in 9P2000, which has no request for link
-/// targets.
+/// Reads the target of a link. In 9P2000, which has no request for link targets, reads the link as
+/// a file.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

@@ -16,7 +16,7 @@ use crate::{ByteString, Client, OpenMode};
 /// or with [`Watch::next`].
 ///
 /// The stream ends after the first error. A watch does not reconnect after a lost connection.
-/// Dropping the watch also cancels the watch on the server.
+/// Dropping the watch cancels it on the server as well.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -35,10 +35,9 @@ pub struct Watch<T> {
 }
 
 impl<T: Send + 'static> Watch<T> {
-    /// Creates a watch whose values are computed by `next`. The `next` function takes the current
-    /// state. The function returns the next value and the new state, or `None` at the end of the
-    /// stream. Back ends of the [`Database`](super::Database) trait create their watches with
-    /// `unfold`.
+    /// Creates a watch whose values `next` computes. The function `next` takes the current state
+    /// and returns the next value and the new state, or `None` at the end of the stream. Back ends
+    /// of the [`Database`](super::Database) trait create their watches with this function.
     #[must_use]
     pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
     where
@@ -91,7 +90,7 @@ impl<T> Debug for Watch<T> {
     }
 }
 
-/// The stream that [`Watch::unfold`] wraps.
+/// The stream inside a watch that [`Watch::unfold`] creates.
 struct Unfold<S, F, N> {
     /// The current state, or `None` while a value is being computed and after the end of the
     /// stream.
@@ -182,7 +181,7 @@ pub enum PathValue<T = Tree> {
 }
 
 impl<T> PathValue<T> {
-    /// Converts the tree of a directory.
+    /// Converts the tree with `f` if the value is a directory.
     #[must_use]
     pub fn map_tree<U>(self, f: impl FnOnce(T) -> U) -> PathValue<U> {
         match self {

@@ -28,7 +28,7 @@ async fn c2_aborts_a_transaction_that_the_closure_leaves_open() {
     assert_eq!(aborted.await, Ok("aborted"));
 }
 
-/// `tokio::spawn` requires the futures returned by async closures to be `Send`.
+/// `tokio::spawn` checks that the futures returned by async closures are `Send`.
 #[tokio::test]
 async fn c2_a_transaction_runs_in_a_spawned_task() {
     let served = Served::start().await;
@@ -79,8 +79,7 @@ async fn c3_dropping_a_transaction_aborts_it() {
     tx.create_file(&path("f"), b"", false).await.unwrap();
     drop(tx);
     within("the abort", || served.transactions() == 0).await;
-    // Drop a future that is starting a transaction, and expect that this transaction is aborted as
-    // well.
+    // Dropping the future that starts a transaction must abort the transaction as well.
     let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
     within("the abort", || served.transactions() == 0).await;
 }
@@ -136,7 +135,7 @@ async fn c5_dropping_a_blocked_wait_ends_it() {
         served.only_the_root() && served.database.counters().watches.value() == 0
     })
     .await;
-    // An error returned by the closure also stops the wait.
+    // The wait also stops if the closure returns an error.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
     within("the clunk", || {

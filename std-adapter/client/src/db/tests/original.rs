@@ -1,4 +1,4 @@
-//! Tests against a mock server that imitates a few files of the original server. The dialect is
+//! Tests against a mock server that imitates a few of the original server's files. The dialect is
 //! 9P2000, which sends no error numbers.
 
 use parking_lot::Mutex;
@@ -145,7 +145,7 @@ async fn works_with_the_original_server() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // In the original server's replies, the qid of a link lacks the link bit, and errors carry no
+    // The original server does not set the link bit in a link's qid, and its errors carry no
     // number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
@@ -153,7 +153,7 @@ async fn works_with_the_original_server() {
     assert_eq!(tree.read_file(&path("none")).await, Err(Error::NotFound));
     assert_eq!(tree.exists(&path("file/none")).await, Ok(false));
 
-    // The original server does not allow remotes to be removed.
+    // The fetch succeeds although the original server does not allow the remote to be removed.
     assert_eq!(db.fetch("somewhere", "master").await, Ok(head));
 
     drop(master.transaction().await.unwrap());
