@@ -2,7 +2,7 @@
 //!
 //! The operating system chooses a port on the host. QEMU's user network forwards this port to port
 //! 564 on the board. A board resets connections while it boots or reopens a socket, so the methods
-//! of [`Board`] retry. Other clients that connect to a board must also retry.
+//! of [`Board`] retry failed connections. Other clients that connect to a board must also retry.
 
 use std::ffi::OsString;
 use std::fs;
@@ -203,8 +203,8 @@ impl Board {
     /// Panics if QEMU cannot start a gdb server or resume the processor.
     pub fn interrupt(&mut self) {
         let handler = self.monitor.read_word(FIRST_INTERRUPT);
-        // Bit 0 of a table entry marks Thumb code, but the same bit must be clear in the program
-        // counter.
+        // Bit 0 of a vector table entry marks Thumb code, but bit 0 of the program counter must be
+        // clear.
         self.resume_at(handler & !1);
     }
 

@@ -136,8 +136,9 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // If the remembered directory is still the parent, reuse its location. In 9P2000.L, the
-            // server does not report names, so the location cannot be requested.
+            // If the remembered directory is still the parent, reuse the location of that
+            // directory. The client cannot request the location in 9P2000.L, because the server
+            // does not report names.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());

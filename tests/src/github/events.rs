@@ -134,7 +134,7 @@ pub(crate) fn push(
     let repo = world.repo(id);
     let sha =
         |object: Option<&Object>| object.map_or(NONE.to_string(), |object| object.sha.clone());
-    // For an annotated tag, the event contains the tagged commit.
+    // If an annotated tag is pushed, the event contains the tagged commit.
     let head = after.and_then(|object| match repo.tags.get(&object.sha) {
         Some(tag) => repo.commits.get(&tag.object.sha),
         None => repo.commits.get(&object.sha),
@@ -162,8 +162,8 @@ pub(crate) fn push(
     emit(world, id, "push", sender, body);
 }
 
-/// Returns the commits that a push adds, oldest first. These commits are reachable neither from the
-/// previous head nor from the heads of other branches. Pushing a tag adds no commits.
+/// Returns the commits that a push adds, oldest first. A commit is added if it is reachable neither
+/// from the previous head nor from the head of another branch. Pushing a tag adds no commits.
 fn new_commits<'a>(
     repo: &'a Repo,
     head: &'a Commit,

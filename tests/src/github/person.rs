@@ -229,7 +229,7 @@ impl Repository {
         });
     }
 
-    /// Removes the repository. Afterwards, methods called on clones of this value panic.
+    /// Removes the repository. Methods that are later called on clones of this value panic.
     pub fn remove(self) {
         self.shared.change(|world| repos::remove(world, self.id));
     }

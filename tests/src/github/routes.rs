@@ -174,9 +174,9 @@ fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Returns a redirect to the URL that identifies the repository by its number. For reads, the
-/// redirect is permanent. For writes, the status code tells the client to repeat the request with
-/// the same method.
+/// Returns a redirect to the URL that identifies the repository by its number. The redirect is
+/// permanent for reads. For writes, its status code tells the client to repeat the request with the
+/// same method.
 fn moved(call: &Call, id: u64) -> Reply {
     let rest: String = call.path.split('/').skip(4).map(|part| format!("/{part}")).collect();
     let query: Vec<_> =

@@ -220,7 +220,7 @@ fn response(id: u64, reply: Reply, fault: Option<&Fault>) -> Response<Payload> {
     builder.body(payload).unwrap_or_else(|_| Response::new(Payload { data: None, broken: true }))
 }
 
-/// A response body that may be shorter than its announced length.
+/// A response body that may be shorter than the announced length.
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) data: Option<Bytes>,

@@ -80,7 +80,8 @@ pub(crate) struct World {
     pub(crate) apps: BTreeMap<u64, App>,
     pub(crate) installations: BTreeMap<u64, Installation>,
     pub(crate) repos: BTreeMap<u64, Repo>,
-    /// The number of each repository, keyed by its current and former full names in lower case.
+    /// Maps the current and former full names of repositories, in lower case, to repository
+    /// numbers.
     pub(crate) names: HashMap<String, u64>,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,

@@ -45,10 +45,10 @@ pub(crate) fn measure(
     }
     match drivers.as_mut_slice() {
         // With a single connection, the client reads without epoll to save a system call. The burst
-        // operation uses epoll anyway, because its speed is compared with the speed of `git`. A
-        // thread blocked in a read on a Unix socket is also woken when the peer reads from its own
-        // end. Pipes, which `git` uses, do not cause this extra wake-up, so blocking reads would
-        // make the comparison unfair.
+        // operation nevertheless uses epoll, because its speed is compared with the speed of `git`.
+        // A thread blocked in a read on a Unix socket is also woken when the peer reads from its
+        // own end. Pipes, which `git` uses, do not cause this extra wake-up, so blocking reads
+        // would make the comparison unfair.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;

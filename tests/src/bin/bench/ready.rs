@@ -19,8 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer in the epoll set that expires at the deadline. If each wait had its own timeout
-    /// instead, the kernel would have to set a timer for each wait.
+    /// A timer in the epoll set that expires at the deadline. With a separate timeout for each
+    /// wait, the kernel would have to set a timer every time.
     late: OwnedFd,
 }
 

@@ -202,7 +202,7 @@ impl Bench<'_> {
         Ok(DbRow::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
     }
 
-    /// Compares the total commit rate of 64 clients, each with its own branch, to the rate of a
+    /// Compares the total commit rate of 64 clients, each with its own branch, with the rate of a
     /// single client. The workload is designed to reveal any lock that all branches share. It runs
     /// on all CPUs, because such a lock has no effect on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
@@ -217,9 +217,9 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// With a single blob in flight, all four messages are sent together, so that each blob takes
-    /// one round trip, as with `git`.
+    /// Reads 1 KiB blobs below `snapshots/HASH/ro`. Each blob requires a walk, an open, a read and
+    /// a clunk. If only one blob is in flight at a time, the client sends all four messages
+    /// together. Each blob then takes one round trip, as with `git`.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
