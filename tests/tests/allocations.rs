@@ -42,7 +42,7 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session and the buffer for all of its messages.
+/// A session and a buffer for its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,
@@ -162,8 +162,8 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the number of bytes still allocated after the requests, and the peak number of allocated
-/// bytes during the requests.
+/// Returns the number of bytes still allocated after the requests, and the peak number of bytes
+/// allocated during the requests.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)

@@ -327,8 +327,8 @@ fn waiting_requests_are_limited_by_their_buffered_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // The server refuses most of the reads, and the rest wait. A request that can be answered
-    // immediately still succeeds.
+    // The server refuses most of the reads, and the remaining reads wait. A request that can be
+    // answered immediately still succeeds.
     let mut refused = 0;
     loop {
         match client.reply() {

@@ -251,7 +251,7 @@ fn the_last_worker_refuses_a_request_that_would_wait() {
     client.walk(0, 9, "text").unwrap();
     client.clunk(5).unwrap();
     client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
-    // The flush leaves room for one more waiting request.
+    // After the flush, one more request can wait.
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);
@@ -270,7 +270,7 @@ fn tversion_aborts_all_requests_and_frees_all_fids() {
         client.send(Tag(20 + fid), &read(fid.into()));
     }
     assert_eq!(world.live.reader_count(), 10);
-    // The server's next message is Rversion, not a late reply to an earlier request.
+    // The server's next message must be Rversion, not a late reply to an earlier request.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
     assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);

@@ -100,8 +100,8 @@ impl Both<'_> {
         };
         assert_eq!(opened, due, "fid {fid}");
         // The session must accept the model's offset. Because the count is 0, the reply either
-        // contains no data or reports an error about the count. In 9P2000.L, the reply is always an
-        // error, because Tread cannot read directories.
+        // contains no data or reports that the count is invalid. In 9P2000.L, the reply is always
+        // an error, because Tread cannot read directories.
         if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =

@@ -108,8 +108,8 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A write that contains a complete word reports any error itself, so a client sees the
-        // error even if it ignores the reply to the clunk.
+        // If a write contains a complete word, the reply to the write reports any error. A client
+        // therefore sees the error even if it ignores the reply to the clunk.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
         // The clunk fails, because the hash is too short.

@@ -132,8 +132,8 @@ fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // The number of rounds exceeds the number of workers, so the test would fail if flushes did not
-    // release workers.
+    // There are more rounds than workers, so the test would fail if flushes did not release
+    // workers.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
@@ -189,7 +189,7 @@ fn qemu_accepts_200_connections_in_sequence() {
     }
 }
 
-/// Returns the percentage of one host processor's time that an idle board uses.
+/// Returns the CPU usage of an idle board, as a percentage of one host processor.
 fn idle_load(board: &Board) -> u128 {
     let (start, before) = (Instant::now(), board.cpu_time());
     thread::sleep(Duration::from_secs(3));
@@ -201,7 +201,7 @@ fn qemu_idle_board_sleeps() {
     let board = Board::boot();
     let alone = idle_load(&board);
     assert!(alone < 5, "{alone} % load without clients");
-    // Use all client slots, and make the task of each slot wait for several events.
+    // Occupy all client slots, and make each slot's task wait for several events.
     let mut clients =
         [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {

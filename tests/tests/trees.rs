@@ -101,8 +101,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite on a new tree and server for each dialect and message size. A message of the
-/// larger size has room for a whole listing. The smaller size is the minimum that a server accepts.
+/// Runs the suite on a new tree and server for each dialect and message size. A whole listing fits
+/// into a message of the larger size. The smaller size is the minimum that a server accepts.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -137,7 +137,7 @@ struct Can {
     moves: bool,
     /// Whether the tree and the dialect support symbolic links. 9P2000 has no symbolic links.
     links: bool,
-    /// Whether calls pass through a session.
+    /// Whether calls go through a server's session.
     remote: bool,
     errors: Errors,
 }
@@ -376,7 +376,7 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Both links must be listed, even though the two targets do not fit into one message of the
+    // Both links must be listed, even though their targets do not both fit into a message of the
     // smallest size.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;

@@ -5,7 +5,7 @@ use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;
 
 /// The kinds of commits to test. Each kind has a name, the bytes after the `tree` and `parent`
-/// lines, and the author, date and message that the server must show.
+/// lines, and the author, date and message that the server must report.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),

@@ -47,7 +47,7 @@ fn a_log_can_be_read_in_pieces_and_again(db: &TestDb) {
             log
         );
     }
-    // A later read may start at a smaller offset.
+    // A read may start at a smaller offset than the previous read.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
     assert_eq!(

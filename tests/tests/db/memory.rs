@@ -86,7 +86,7 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
-    // A removed file's memory is freed only when the file is closed.
+    // The memory used by a removed file is freed only when the file is closed.
     raw.walk(1, 11, "f").unwrap();
     raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
     create(&mut raw, 12, "g");

@@ -230,7 +230,7 @@ fn files_of_a_commit_show_the_time_of_the_committer(db: &TestDb) {
                 "{path}"
             );
         }
-        // Fids that were created before the branch moved also show the new head's time.
+        // The new head's time is also shown through fids that were created before the branch moved.
         for (fid, path) in (1..).zip(held) {
             assert_eq!(
                 i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(),
@@ -299,8 +299,8 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
         );
     }
 
-    // Writable files and directories have write bits. Even in read-only trees, files and
-    // directories have write bits, because Git checks them out as writable.
+    // Writable files and directories have write bits. Files and directories in read-only trees also
+    // have write bits, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

@@ -229,7 +229,8 @@ fn a_removed_file_has_no_links_and_cannot_be_linked() {
         client.clunk(1).unwrap();
         client.clunk(2).unwrap();
     }
-    // A file that was replaced by a rename has no links, so clients cannot create a new link to it.
+    // After a rename replaces a file, the replaced file has no links, and clients cannot create a
+    // new link to it.
     for name in ["a", "b"] {
         create_file(&mut client, name, b"");
     }

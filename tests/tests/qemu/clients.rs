@@ -63,8 +63,8 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
         }
-        // A fourth blocked read is refused, because one worker must stay free to detect that the
-        // connection is closed.
+        // The board refuses a fourth blocked read, because one worker must stay free to detect when
+        // the connection is closed.
         let (tag, reply) = client.reply();
         let (reason, _) = reply.unwrap_err();
         assert!(tag == Tag(4) && reason.contains("wait"), "{tag} {reason}");
@@ -110,13 +110,13 @@ fn qemu_one_client_cannot_use_all_open_files() {
     let mut greedy = board.wire_client(Dialect::Unix);
     let (count, reason) = open_until_refused(&mut greedy);
     assert!(count >= 8 && reason.contains("this connection has"), "{count}: {reason}");
-    // The other two clients can still open as many files as the board reserves for them.
+    // Each of the other two clients can still open the files that the board reserves for it.
     let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
     for other in &mut others {
         let (count, reason) = open_until_refused(other);
         assert!(count >= 4 && reason.contains("this connection has 4"), "{count}: {reason}");
     }
-    // After closing a file, the client can open another file.
+    // After the client closes a file, it can open another file.
     greedy.clunk(1).unwrap();
     greedy.walk(0, 1, "sys/uptime").unwrap();
     greedy.open(1, 0).unwrap();
