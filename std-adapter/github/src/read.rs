@@ -8,8 +8,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::layout::{self, DIRTY, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
 
-/// The number of files that are read or written concurrently. This limit equals the default number
-/// of requests that a server processes concurrently per connection.
+/// The number of files that are read or written concurrently. The limit equals the number of
+/// requests that a server processes concurrently per connection by default.
 pub(crate) const CONCURRENCY: usize = 64;
 
 /// The state of the branch at one commit.

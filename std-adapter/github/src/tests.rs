@@ -202,7 +202,7 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
         let id = RefId { repo: "a/b".parse().unwrap(), name: name.parse().unwrap() };
         [Ref { id, head: Hash::parse(HASH).unwrap() }].into_iter().collect()
     };
-    // The longer name requires a directory where the shorter name has the file `head`.
+    // The longer name requires a directory at the path of the shorter name's `head` file.
     let names = ["heads/x", "heads/x/head", "heads/x/head/head", "heads/x"];
     let mut found = Snapshot::new();
     for name in names {

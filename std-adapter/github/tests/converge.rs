@@ -19,8 +19,8 @@ struct Sides {
 }
 
 impl Sides {
-    /// Performs one round: pushes the branch to the source as far as `capabilities` allow, and then
-    /// updates the branch from the source.
+    /// Performs one round: pushes the changes that `capabilities` allow from the branch to the
+    /// source, and then updates the branch from the source.
     fn round(&mut self, capabilities: &Capabilities) -> usize {
         let mut push = Diff::between(&self.branch, &self.source);
         // A push never creates or removes a repository.
