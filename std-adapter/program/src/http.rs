@@ -70,9 +70,9 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves the text that `render` returns until the future is dropped. The text must be in
-    /// version 0.0.4 of the Prometheus text format. Dropping the future does not close open
-    /// connections.
+    /// Serves the text that `render` returns. The server runs until the future is dropped. The text
+    /// must be in version 0.0.4 of the Prometheus text format. Dropping the future does not close
+    /// open connections.
     pub async fn serve(self, render: impl Fn() -> String + Send + Sync + 'static) {
         let (render, permits) = (Arc::new(render), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// remains ignored.
 ///
 /// # Errors
-/// Returns an error if the signals cannot be caught.
+/// Returns an error if a signal handler cannot be installed.
 pub fn end() -> std::io::Result<impl Future<Output = ExitCode>> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
