@@ -13,7 +13,7 @@ const OVERHEAD: u64 = 512;
 /// The block size, in bytes, that [`Budget::statfs`] reports.
 const BLOCK: u32 = 4096;
 
-/// A memory limit, together with the number of bytes in use.
+/// A memory limit and the number of bytes in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,

@@ -1,4 +1,4 @@
-//! Inode numbers that are unique within the process, even if there are several trees.
+//! Inode numbers that are unique across all trees in the process.
 //!
 //! An inode number is either taken from a counter or computed as a hash keyed with a random secret.
 //! The most significant bit of a hash is set, so a hash never equals a number from the counter. Two

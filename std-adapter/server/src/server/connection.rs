@@ -300,7 +300,7 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
 }
 
 /// A list of request slots. The first slot is stored inline, because most connections never have a
-/// second worker. The other slots are allocated together when the second one is needed.
+/// second worker. The other slots are allocated together when a second slot is needed.
 struct GrowingSlots {
     first: RequestSlot,
     others: OnceCell<Box<[RequestSlot]>>,
@@ -308,8 +308,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates a list with room for `max` slots, but at least two. While the request in the first
-    /// slot waits, the next request needs the second slot.
+    /// Creates a list of up to `max` slots, or up to two if `max` is less than two. The second slot
+    /// is needed for the request that follows a blocked request.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

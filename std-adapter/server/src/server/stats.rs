@@ -13,7 +13,7 @@ use datakit_core::wire::Dialect;
 
 use crate::tree::Queue;
 
-/// The maximum number of events kept for slow readers.
+/// The maximum number of events that are kept for slow readers.
 const EVENTS_CAPACITY: usize = 1024;
 
 /// The counters of a server.

@@ -115,7 +115,7 @@ impl TransportRead for Rx<'_> {
 }
 
 /// A stream, and a small buffer for the bytes that are read to find out whether the stream is
-/// readable. While a connection waits for data, it needs no other buffer.
+/// readable. A connection needs no other buffer while it waits for data.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
