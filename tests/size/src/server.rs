@@ -88,7 +88,7 @@ macro_rules! params {
     };
 }
 
-/// Returns a one-letter name as a slice of one string that contains all uppercase letters.
+/// Returns a one-letter name, sliced from a string of all uppercase letters.
 pub const fn letter(name: &str) -> &'static str {
     let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
     LETTERS.split_at(from as usize).1.split_at(1).0
