@@ -4,7 +4,7 @@
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
 record! {
-    /// A point in time, relative to the beginning of 1970.
+    /// A point in time, measured from the Unix epoch.
     pub struct Time {
         /// Seconds.
         pub sec: u64,

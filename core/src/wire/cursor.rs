@@ -263,7 +263,8 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Fills in the size of the message, and then finishes writing like [`finish`](Writer::finish).
+    /// Fills in the size of the message, and then finishes writing as [`finish`](Writer::finish)
+    /// does.
     ///
     /// # Errors
     /// Returns [`Full`] if the message did not fit.

@@ -1,5 +1,4 @@
-//! The field types of messages: integers, data, lists, and the few fields that exist only in some
-//! dialects.
+//! The field types of messages: integers, data, lists, and fields that exist only in some dialects.
 
 use core::fmt;
 use core::marker::PhantomData;

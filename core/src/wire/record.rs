@@ -21,7 +21,7 @@ impl Tag {
 pub struct Fid(pub u32);
 
 impl Fid {
-    /// NOFID, which clients that do not authenticate send as the afid.
+    /// NOFID, which is sent as the afid by clients that do not authenticate.
     pub const NONE: Self = Self(!0);
 }
 

@@ -1,7 +1,7 @@
 //! Two macros that turn rows of fields into types with `decode`, `encode` and `Display`
 //! implementations. The macros are deliberately flat, without recursion or token munching.
 
-/// Generates the two message enums and the constants for the message types from sections of rows.
+/// Generates the two message enums and the message type constants from sections of rows.
 ///
 /// Each section names the dialects that use its rows and the condition under which the rows are
 /// compiled. A row begins with two lines of documentation, one for the request and one for the

@@ -12,7 +12,7 @@ use super::super::{Rmessage as R, Tmessage as T, *};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// The values that messages borrow from.
+/// The values from which the generated messages borrow.
 #[derive(Clone, Debug)]
 struct Seed {
     texts: [Vec<u8>; 5],
