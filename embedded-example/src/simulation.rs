@@ -1,5 +1,5 @@
-//! Simulates a blinking light and a sensor that is sampled whenever the light is switched. The
-//! parameters control the simulation.
+//! Simulates a blinking light and a sensor that is sampled at each step. The parameters control the
+//! simulation.
 //!
 //! The simulation is pure computation. The board decides when each step happens.
 
@@ -83,7 +83,7 @@ impl Simulation {
         Simulation { number: 0, lit: false, sample: 0, zone: Zone::Normal }
     }
 
-    /// Switches the light and takes a sample.
+    /// Toggles the light, or turns it off if blinking is disabled, and takes a sample.
     pub fn step(&mut self, settings: &Settings) -> Step {
         self.number = self.number.wrapping_add(1);
         self.lit = settings.enabled && !self.lit;
