@@ -130,7 +130,7 @@ pub(super) struct CommitStatus {
 }
 
 impl CommitStatus {
-    /// Returns the status, or `None` if its context does not contain a valid path.
+    /// Returns the status, or `None` if its context is invalid.
     pub(super) fn to_status(&self, commit: &Commit) -> Option<Status> {
         let context = parse_context(commit, self.context.as_deref().unwrap_or_default())?;
         Some(Status {
@@ -186,7 +186,7 @@ impl CheckRun {
     /// title even for these check runs.
     pub(super) const NO_DESCRIPTION: &str = "no-description";
 
-    /// Returns the check run as a status, or `None` if its name does not contain a valid path.
+    /// Returns the check run as a status, or `None` if its name is not a valid context.
     pub(super) fn to_status(&self, commit: &Commit) -> Option<Status> {
         let context = parse_context(commit, &self.name)?;
         let state = match (self.status.as_str(), self.conclusion.as_deref()) {

@@ -164,8 +164,8 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces an element with the version on GitHub, and reads the statuses of its head if the head
-/// is new.
+/// Replaces an element with the version on GitHub. If the head is new, also reads the head's
+/// statuses.
 async fn replace(
     api: &impl Api,
     mirror: &Mirror<'_>,
