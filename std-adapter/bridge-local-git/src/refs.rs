@@ -92,7 +92,7 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     let mut refs = BTreeMap::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         // A line that starts with `#` is a header. A line that starts with `^` contains the commit
-        // that the tag in the previous line points to.
+        // to which the tag on the previous line points.
         if matches!(line, [] | [b'#' | b'^', ..]) {
             continue;
         }

@@ -41,7 +41,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) branches: Branches,
-    /// Whether this is known to be the same repository that was read previously. A different
+    /// Whether the repository is known to be the one that was read previously. A different
     /// repository may still be incomplete, for example while `git clone` is running.
     pub(crate) is_same: bool,
 }
