@@ -67,7 +67,7 @@ pub(super) fn long(files: &[Metadata], human_readable: bool) -> Vec<u8> {
     text
 }
 
-/// Formats a mode as `drwxr-xr-x`.
+/// Formats a mode in the style of `drwxr-xr-x`.
 fn mode(file: &Metadata) -> String {
     let kind = match file.kind {
         FileType::Dir => 'd',
@@ -81,7 +81,7 @@ fn mode(file: &Metadata) -> String {
     std::iter::once(kind).chain(bits).collect()
 }
 
-/// Formats a time as `2024-02-29 12:34:56`, in UTC.
+/// Formats a time in UTC, as in `2024-02-29 12:34:56`.
 fn date(time: SystemTime) -> String {
     let seconds = seconds(time);
     let (days, second) = (seconds / 86400, seconds % 86400);
