@@ -6,8 +6,8 @@
 //!
 //! Trees are decoded as leniently as Git decodes them. Other programs may have written entries in a
 //! different order or with unusual modes, so the entries of a decoded tree are sorted and their
-//! modes are normalized. Duplicate names are hidden, and so are names such as `..`, because a path
-//! cannot refer to them. Such names can be used to attack programs that check out the tree.
+//! modes are normalized. Duplicate names and names such as `..` are hidden, because a path cannot
+//! refer to them. Names such as `..` can be used to attack programs that check out the tree.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

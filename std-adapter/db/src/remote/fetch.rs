@@ -155,7 +155,7 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // Check the size once more, because `git` may have exceeded its `ulimit` since the last check.
+    // Check the size once more, because `git` may have reached its `ulimit` since the last check.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));

@@ -23,8 +23,8 @@ pub trait Push: Send + Sync + 'static {
     /// on network access.
     ///
     /// # Errors
-    /// Returns [`PushError`] if a branch cannot be pushed. Other branches may have been pushed even
-    /// if an error is returned.
+    /// Returns a [`PushError`] if a branch cannot be pushed. Other branches may have been pushed
+    /// even if an error is returned.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError>;
 }
 

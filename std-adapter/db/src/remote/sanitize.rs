@@ -16,7 +16,7 @@ const TRACE_MARK: &str = " pkt-line.c:";
 pub(super) struct StderrTail {
     /// Complete lines.
     lines: Vec<u8>,
-    /// The last line, which has not been terminated yet.
+    /// The last line, whose newline has not arrived yet.
     partial: Vec<u8>,
 }
 

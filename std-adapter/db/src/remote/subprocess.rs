@@ -74,7 +74,7 @@ pub(crate) fn git() -> Command {
     git
 }
 
-/// Gives `command` the environment that [`git`] uses.
+/// Gives `command` the same environment as [`git`], and an empty standard input.
 pub(super) fn isolate(command: &mut Command) {
     for variable in OUTER_GIT {
         command.env_remove(variable);

@@ -44,8 +44,8 @@ use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
 use server_lock::ServerLock;
 
-/// The maximum number of packs, including the packs that other programs add or remove when they
-/// repack the repository.
+/// The maximum number of packs. While another program repacks the repository, both the old and the
+/// new packs count.
 const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.

@@ -200,7 +200,7 @@ fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }
 
-/// Removes temporary repositories that killed servers of the same user have left behind.
+/// Removes temporary repositories left behind by killed servers that ran as the same user.
 pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();

@@ -222,7 +222,7 @@ pub enum RefChanges {
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// Any branch. This value is reported periodically in case an earlier change was missed.
+    /// All branches. This value is reported periodically in case an earlier change was missed.
     Poll,
 }
 

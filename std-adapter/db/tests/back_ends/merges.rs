@@ -13,7 +13,7 @@ on_every_database! {
     a_conflict_at_the_commit_leaves_the_transaction_open,
 }
 
-/// Returns the heads of two branches with a common ancestor, both of which have changed `file`.
+/// Returns the heads of two branches that have a common ancestor and have both changed `file`.
 async fn forked<D: Database>(db: &D, ours: &str, theirs: &str) -> (D::Branch, D::Commit) {
     let (master, pr) = (db.branch("master").await.unwrap(), db.branch("pr").await.unwrap());
     let base = put(&master, "file", "base").await;

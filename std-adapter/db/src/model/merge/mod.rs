@@ -35,7 +35,7 @@ pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> 
     merge_with(NameCheck::Check, objects, base, ours, theirs)
 }
 
-/// Whether a merge checks the names that it adds to our tree.
+/// Whether a merge checks the names that it adds from `theirs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
@@ -85,9 +85,9 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // If both sides have the directory, a file on one side can conflict with a directory on the
-        // other side even if one side has not changed. If only one side has the directory, no such
-        // conflict is possible.
+        // Inside a directory that both sides have, a file on one side can conflict with a directory
+        // on the other side even if one side has not changed. If only one side has the directory,
+        // no such conflict is possible.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());

@@ -126,7 +126,7 @@ impl Pending {
     }
 }
 
-/// Converts an error returned by a memory budget.
+/// Converts an error from a memory budget to an [`Error`].
 pub(crate) fn no_space(error: vfs::Error) -> Error {
     Error::NoMemory(match error {
         vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),

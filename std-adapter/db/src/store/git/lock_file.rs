@@ -118,8 +118,8 @@ impl LockFile {
                     self.committed = true;
                     return Ok(());
                 }
-                // Try again, because another program may be creating a branch in this directory or
-                // removing this directory.
+                // Try again, because another program may be creating a branch in the target
+                // directory or removing that directory.
                 Err(error) if self.target.is_dir() => {
                     remove_empty_dirs(&self.target);
                     if self.target.is_dir() && !backoff.wait() {

@@ -159,8 +159,8 @@ impl Refs<'_> {
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
         // Pack the branch and remove its loose file, so that the branch can be renamed with a
-        // single change to `packed-refs`. Another reason to remove the loose file is that the new
-        // name may require a directory at its path.
+        // single change to `packed-refs`. The loose file must also be removed because the new name
+        // may require a directory at the same path.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;

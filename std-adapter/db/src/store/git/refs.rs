@@ -64,8 +64,8 @@ impl Refs<'_> {
         Ok(self.resolve(&branch.full())?.1)
     }
 
-    /// Follows symbolic refs. Returns the name of the last ref in the chain, and the object to
-    /// which that ref points, or `None` if the last ref does not exist.
+    /// Follows symbolic refs. Returns the name of the last ref in the chain and the object to which
+    /// that ref points. The object is `None` if the last ref does not exist.
     pub(super) fn resolve(&self, name: &[u8]) -> Result<(Vec<u8>, Option<Id>)> {
         let mut name = name.to_vec();
         for _ in 0..=MAX_SYMREF_DEPTH {

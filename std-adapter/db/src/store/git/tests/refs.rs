@@ -1,5 +1,5 @@
-//! Tests that the store and `git` agree on which branch names are valid and which branch names
-//! conflict with each other.
+//! Checks that the store and `git` agree on which branch names are valid and which names conflict
+//! with each other.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
