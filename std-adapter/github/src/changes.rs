@@ -1,4 +1,4 @@
-//! The elements that changed between two commits of the metadata branch.
+//! The elements that changed between two commits on the metadata branch.
 
 use std::collections::BTreeSet;
 

@@ -68,8 +68,8 @@ impl Diff {
         self.removals.retain(|id| keep(id, None));
     }
 
-    /// Applies the changes to a snapshot: first the removals, as [`Snapshot::remove`] does, and
-    /// then the updates.
+    /// Applies the changes to a snapshot. First removes elements, as [`Snapshot::remove`] does, and
+    /// then applies the updates.
     ///
     /// For all `x` and `y`, `Diff::between(&x, &y).apply(y) == x`.
     #[must_use]

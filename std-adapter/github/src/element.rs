@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{Context, Description, Hash, RefName, Repo, Text};
 
-/// A commit of a repository.
+/// A commit in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Commit {
     /// The repository.

@@ -88,7 +88,7 @@ fn line(text: &str) -> Option<Vec<u8>> {
     Some(format!("{text}\n").into_bytes())
 }
 
-/// The objects that files in the branch represent.
+/// The objects that are represented by files in the branch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Parsed {
