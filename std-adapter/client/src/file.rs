@@ -29,7 +29,8 @@ const MAX_FILE: usize = 1 << 30;
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
-///   write, flush, shutdown, seek or close returns the error. All further writes fail until a seek.
+///   write, flush, shutdown, seek or close returns the error. All further writes fail until the
+///   next seek.
 /// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
 /// Dropping the file clunks the fid in the background. Writes in flight are cancelled, so their
@@ -169,7 +170,7 @@ impl File {
     /// can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory, or with the
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns the
     /// server's error if the server refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await

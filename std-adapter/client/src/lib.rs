@@ -163,7 +163,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
-    /// (`EISDIR`), or [`Error::TooLong`] if the file is longer than 1 GiB.
+    /// (`EISDIR`). Returns [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -259,7 +259,7 @@ impl Client {
     /// in 9P2000.L. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory, or with the
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory. Returns the
     /// server's error if the server refuses to return a file's attributes. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
@@ -272,7 +272,7 @@ impl Client {
     /// error.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory, or
+    /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
