@@ -202,9 +202,9 @@ impl Database {
     ///
     /// # Errors
     /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] if
-    /// the new name conflicts with the name of another branch, or [`Error::Refused`] if Git would
-    /// refuse the new name for another reason. Returns [`Error::Io`] if a system call fails, or
-    /// [`Error::Store`] if the store fails for another reason.
+    /// the new name conflicts with the name of another branch. Returns [`Error::Refused`] if Git
+    /// would refuse the new name for another reason. Returns [`Error::Io`] if a system call fails,
+    /// or [`Error::Store`] if the store fails for another reason.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {

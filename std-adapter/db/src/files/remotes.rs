@@ -27,8 +27,8 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
-    /// A semaphore that limits the number of concurrent fetches by this connection, so that other
-    /// connections can also fetch.
+    /// A semaphore that limits this connection's concurrent fetches, to leave capacity for other
+    /// connections.
     turns: Arc<Semaphore>,
 }
 

@@ -78,8 +78,8 @@ impl Identity {
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// Returns the identity of a 9P user, or `None` if the user is anonymous. If the client sent a
-    /// user number without a name, as a kernel client does, looks up the name on this machine.
+    /// Returns the identity of a 9P user, or `None` if the user is anonymous. Looks up the name on
+    /// this machine if the client sent only a user number, as kernel clients do.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
