@@ -101,9 +101,9 @@ pub(super) fn isolate(command: &mut Command) {
 /// # Errors
 /// Returns [`GitError::NotInstalled`] if the program is not in `PATH`. Returns [`GitError::Io`] if
 /// the subprocess cannot be started for any other reason, or if waiting for it fails. Returns
-/// [`GitError::TimedOut`] after `timeout` without progress. Returns any error returned by `check`.
-/// After a timeout or an error from `check`, the subprocess and its children receive SIGTERM,
-/// followed by SIGKILL after `grace`.
+/// [`GitError::TimedOut`] if no progress is made for `timeout`. Returns any error returned by
+/// `check`. After a timeout or an error from `check`, the subprocess and its children receive
+/// SIGTERM, followed by SIGKILL after `grace`.
 pub(super) fn run<E: From<GitError>>(
     command: &mut Command,
     timeout: Option<Duration>,

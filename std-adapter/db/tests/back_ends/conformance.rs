@@ -13,7 +13,8 @@ use crate::suite::{self, Fixture, TIMEOUT, names};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/conformance.json");
 
-/// Runs each case on a new database. Skips the cases that need the feature `missing`.
+/// Runs each case on a new database. Skips the cases that need `missing`, a feature that the
+/// database lacks.
 async fn run_all<D: Database>(missing: &str, open: impl AsyncFn() -> Fixture<D>) {
     let table: Value = serde_json::from_slice(&std::fs::read(TABLE).unwrap()).unwrap();
     let cases = table["cases"].as_array().unwrap().iter();

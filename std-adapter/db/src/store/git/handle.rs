@@ -56,8 +56,8 @@ impl HandlePool {
         IdleHandle { generation, repository, loose }
     }
 
-    /// Returns the result of `lookup`. Finds existing objects even if another program is repacking
-    /// the repository.
+    /// Calls `lookup` and returns its result. Existing objects are found even if another program is
+    /// repacking the repository.
     pub(super) fn find<T>(
         &self,
         lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,

@@ -269,8 +269,8 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // Ignore the error if the ref has no loose file, because the ref may be packed. The
-            // path of a packed ref can even be a directory.
+            // Ignore the error if the ref has no loose file, because the ref may be packed. There
+            // can even be a directory at the path of a packed ref.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
