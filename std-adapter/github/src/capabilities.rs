@@ -9,7 +9,7 @@ use crate::ElementId;
 /// An operation on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    /// Own the resource: when the bridge starts, it updates GitHub to match the branch. Implies the
+    /// Own the resource. When the bridge starts, it updates GitHub to match the branch. Implies the
     /// other two operations.
     Exclusive,
     /// Read from GitHub.

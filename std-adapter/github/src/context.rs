@@ -1,4 +1,4 @@
-//! Contexts of statuses.
+//! Status contexts.
 
 use std::fmt;
 use std::str::FromStr;
