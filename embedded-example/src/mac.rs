@@ -87,12 +87,12 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If the FIFO is empty, the task that `cx` belongs
-/// to is woken when a frame arrives.
+/// Returns whether there is a frame in the FIFO. If the FIFO is empty, arranges for the task of
+/// `cx` to be woken when a frame arrives.
 ///
-/// The interrupt is acknowledged and enabled before the number of frames is checked again. In the
-/// opposite order, a frame that arrived between the two steps would stay in the FIFO until the next
-/// frame arrived.
+/// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
+/// order were reversed, a frame that arrived between the two steps would stay in the FIFO until the
+/// next frame arrived.
 fn has_frame(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;

@@ -138,7 +138,7 @@ fn raw(settings: &Settings, number: u32) -> i32 {
     i32::try_from(value + i64::from(settings.offset)).unwrap_or(settings.offset)
 }
 
-/// Returns the number of milliseconds until the light is switched again.
+/// Returns the number of milliseconds until the next step.
 fn wait_ms(settings: &Settings, lit: bool) -> u32 {
     let on = u64::from(settings.period_ms) * u64::from(settings.duty.min(100)) / 100;
     let on = u32::try_from(on).unwrap_or(settings.period_ms);
