@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use datakit_github::{Commit, DirtyId, Hash, PrId, RefId, RefName, Repo};
 use serde::Deserialize;
 
-/// The maximum number of marks. Beyond this number, whole repositories are marked.
+/// The maximum number of marks. Beyond this number, whole repositories are marked instead of
+/// individual elements.
 const MAX_MARKS: usize = 10_000;
 
 /// An element that may have changed on GitHub.

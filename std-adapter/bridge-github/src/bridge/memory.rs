@@ -21,7 +21,7 @@ pub(crate) struct Memory {
     imported: BTreeSet<Repo>,
     /// The elements that must be read from GitHub.
     marks: BTreeSet<Mark>,
-    /// The reads that failed.
+    /// The elements that could not be read.
     failed: BTreeSet<Mark>,
     /// The `.dirty` files that must be removed after the read.
     dirty: BTreeSet<DirtyId>,

@@ -96,7 +96,8 @@ fn body(status: &Status) -> Value {
 }
 
 /// Returns marks for the optional fields that the status lacks. GitHub fills these fields with
-/// defaults or keeps their old values, so the marks are needed when the check run is read.
+/// defaults or keeps their old values. When the check run is read, the marks show which fields the
+/// status lacks.
 fn marks(status: &Status) -> String {
     let url = status.target_url.is_none().then_some(CheckRun::NO_URL);
     let description = status.description.is_none().then_some(CheckRun::NO_DESCRIPTION);

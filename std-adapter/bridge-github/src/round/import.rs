@@ -79,7 +79,8 @@ fn or_old<T>(
 
 /// Reads the open pull requests. If a pull request is closed while the pages of a list are read,
 /// another pull request may move from an unread page to a page that was already read. Therefore, if
-/// the list has several pages, known pull requests that are missing from it are read individually.
+/// the list has several pages, known pull requests that are missing from the list are read
+/// individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
     let List { mut items, pages } = api.open_prs(repo).await?;
     if pages > 1 {
