@@ -20,7 +20,7 @@ const LONGEST: i64 = 600;
 const TOLERANCE: i64 = 60;
 
 impl Actor {
-    /// Returns the login by which responses and events identify this caller.
+    /// Returns the login that identifies this caller in responses and events.
     pub(crate) fn login(&self, world: &World) -> String {
         let app = match self {
             Actor::User(login, _) => return login.clone(),

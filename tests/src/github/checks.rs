@@ -228,7 +228,8 @@ fn runs(world: &World, call: &Call, wanted: impl Fn(&Run) -> bool) -> Answer {
     })
 }
 
-/// Finds or creates the suite for an app and a commit. Returns its id and whether the suite is new.
+/// Finds or creates the suite for an app and a commit. Returns the suite's id and whether the suite
+/// is new.
 fn suite_of(world: &mut World, repo: u64, app: u64, sha: &str) -> (u64, bool) {
     let found = world.repo(repo).suites.values().find(|suite| suite.app == app && suite.sha == sha);
     if let Some(suite) = found {

@@ -6,8 +6,7 @@
 //! apply faults to calls ([`GitHub::fault`]) and deliveries ([`GitHub::fault_delivery`]). The log
 //! counts the calls to each route ([`GitHub::counts`]).
 //!
-//! The scripts in `tests/github` check the fake's responses against third-party clients and
-//! schemas.
+//! The scripts in `tests/github` check the fake's responses with third-party clients and schemas.
 
 mod actions;
 mod actor;

@@ -12,7 +12,7 @@ use super::state::World;
 const PAGE: usize = 30;
 const LARGEST_PAGE: usize = 100;
 
-/// The part of a list that a call requests, with links to the other pages.
+/// The page of a list that a call requests.
 pub(crate) struct Page {
     first: usize,
     size: usize,

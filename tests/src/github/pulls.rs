@@ -24,7 +24,8 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let mut pulls: Vec<&Pull> = repo.pulls.values().filter(wanted).collect();
     let updated = call.query("sort") == Some("updated");
     pulls.sort_by_key(|pull| (if updated { pull.updated } else { pull.created }, pull.number));
-    // By default, the order is descending for creation times and ascending for update times.
+    // By default, the order is descending when sorting by creation time, and ascending when sorting
+    // by update time.
     let ascending = call.query("direction").map_or(updated, |direction| direction == "asc");
     if !ascending {
         pulls.reverse();

@@ -12,7 +12,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// A commit.
+    /// Returns the object for the commit with the hash `sha`.
     pub fn commit(sha: &str) -> Self {
         Self { kind: "commit".into(), sha: sha.into() }
     }
@@ -243,7 +243,7 @@ impl Repo {
         self.refs.get(&format!("refs/heads/{branch}")).map(|object| object.sha.as_str())
     }
 
-    /// Returns whether `ancestor` equals `sha` or is one of its ancestors.
+    /// Returns whether `ancestor` is `sha` itself or an ancestor of `sha`.
     pub fn is_ancestor(&self, ancestor: &str, sha: &str) -> bool {
         let (mut seen, mut next) = (BTreeSet::new(), vec![sha]);
         while let Some(sha) = next.pop() {

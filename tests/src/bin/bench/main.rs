@@ -224,7 +224,8 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     Ok(workloads.iter().zip(done).map(row).collect())
 }
 
-/// Measures the server and the baseline server once, in the order given by `server_first`.
+/// Measures the server and the baseline server once. If `server_first` is set, measures the server
+/// first.
 fn turns(
     options: &Options,
     workload: &Workload,

@@ -46,8 +46,8 @@ fn branch(repo: &Repo, sha: &str) -> Option<String> {
     heads.next().map(|(name, _)| name.trim_start_matches("refs/heads/").to_string())
 }
 
-/// Returns a check run. Events contain the whole check suite, whereas responses contain only its
-/// number.
+/// Returns a check run. In events, a check run contains the whole check suite; in responses, it
+/// contains only the suite's number.
 pub(crate) fn run(world: &World, urls: &Urls, repo: &Repo, run: &Run, whole: bool) -> Value {
     let (api, web) = roots(urls, repo);
     let url = format!("{api}/check-runs/{}", run.id);
