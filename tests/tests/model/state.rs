@@ -1,4 +1,4 @@
-//! The model, which predicts the fids and names of a session.
+//! The model, which predicts the fids of a session and the names in its tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 

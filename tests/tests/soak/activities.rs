@@ -57,7 +57,7 @@ pub fn set(client: &mut WireClient, path: &str, value: &str) {
     client.clunk(TEMPORARY).unwrap();
 }
 
-/// Returns the path of the parameter that only client `number` sets, and a random valid value.
+/// Returns the path of a parameter that only client `number` sets, and a random valid value for it.
 fn own_parameter(random: &mut Random, number: u32) -> (&'static str, u32) {
     match number {
         0 => ("params/blink/duty", 1 + random.below(99)),
