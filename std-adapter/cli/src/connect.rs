@@ -36,8 +36,8 @@ pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> R
     Client::connect(&connection.address, options).await
 }
 
-/// Closes a connection and waits for the server to close it as well. Exiting before all received
-/// data has been read would reset the connection, and the server would log the reset.
+/// Closes a connection and waits for the server to close it as well. If the process exited before
+/// reading all received data, the connection would be reset, and the server would log the reset.
 pub(crate) async fn close(client: Client) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
 }

@@ -34,12 +34,12 @@ impl Display for CliError {
     }
 }
 
-/// Returns a function for `map_err` that prefixes an error with `subject`.
+/// Returns a function, for use with `map_err`, that prefixes an error with `subject`.
 pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
     move |error| CliError::Failed(format!("{subject}: {error}"))
 }
 
-/// Returns the error to report if a path refers to a directory but a file is required.
+/// Returns the error for a path that refers to a directory where a file is required.
 pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
     CliError::Failed(format!("{path}: Is a directory"))
 }

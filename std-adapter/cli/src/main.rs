@@ -1,4 +1,4 @@
-//! The `datakit` program, which provides a server and client commands.
+//! The `datakit` program, which contains the server and the client commands.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Rust programs ignore SIGPIPE by default. Let SIGPIPE terminate the process instead,
-            // as it does for other Unix commands.
+            // Let SIGPIPE terminate the process, as it does for other Unix commands. Rust programs
+            // ignore it by default.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }

@@ -131,8 +131,8 @@ impl Display for CommitPath {
     }
 }
 
-/// An operand of the form `FILE=PATH`: a file in a branch and the local file that supplies its
-/// content.
+/// An operand of the form `FILE=PATH`, where `FILE` is a file in a branch and `PATH` is the local
+/// file that supplies its content.
 #[derive(Debug, Clone)]
 pub(crate) struct FileUpdate {
     pub(crate) file: Path,

@@ -21,8 +21,8 @@ const MAX_KEPT_FIDS: usize = 8;
 /// The maximum number of retries if the server is out of resources, and the delay between retries.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The maximum number of components in a path. A tree that exceeds this depth is assumed to be
-/// infinite.
+/// The maximum number of components in a path. If a path has more components, the tree is assumed
+/// to be infinite.
 const MAX_DEPTH: usize = 256;
 
 /// A future that processes a directory. The future is boxed because it may contain futures of the
@@ -40,7 +40,7 @@ impl MaybeExhausted for Error {
         match self.errno() {
             // The error numbers 11, 23 and 24 are EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
-            // Error replies in 9P2000 contain text but no error number.
+            // In 9P2000, error replies contain text but no error number.
             None => self.to_string().ends_with("fids are in use"),
         }
     }
@@ -84,7 +84,8 @@ impl Limits {
                 if !result.as_ref().is_err_and(E::is_exhausted) {
                     break;
                 }
-                // The server may not yet have clunked the fids used by other work.
+                // Retry after a delay, because the server may not have clunked the fids used by
+                // other work yet.
                 sleep(RETRY_DELAY).await;
             }
         }
@@ -124,7 +125,7 @@ impl Batch {
 
     /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
     /// progress, processes it in the calling task instead. Waiting for another directory to finish
-    /// could cause a deadlock, because the other directory's task may itself be waiting.
+    /// could cause a deadlock, because its task may be waiting too.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.

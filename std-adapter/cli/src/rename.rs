@@ -16,7 +16,7 @@ const EXDEV: u32 = 18;
 ///
 /// Commands prefer 9P2000.u because its errors carry text. Only 9P2000.L allows a rename to replace
 /// a file or to move a file to another directory, so the first such rename opens a second
-/// connection. Clones share the second connection.
+/// connection in that dialect. Clones share the second connection.
 #[derive(Clone)]
 pub(crate) struct Renames {
     connection: Connection,

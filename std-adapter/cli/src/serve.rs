@@ -284,7 +284,7 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// The maximum time that the server waits for a reader of its standard output before it starts
+/// The maximum time that the server waits for its standard output to be read before it starts
 /// serving.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -298,13 +298,13 @@ async fn print_listening(text: String) -> std::io::Result<()> {
     });
     match tokio::time::timeout(PRINT_TIMEOUT, printed).await {
         Ok(Ok(printed)) => printed,
-        // After the timeout, the thread stays blocked until the output is read.
+        // After the timeout, the thread remains blocked until the output is read.
         _ => Ok(()),
     }
 }
 
-/// Raises the limit on open files to the hard limit. The soft limit exists for programs that call
-/// select(2), which supports only descriptors below 1024.
+/// Raises the limit on open files to the hard limit. The soft limit is lower for the sake of
+/// programs that call select(2), which supports only descriptors below 1024.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -50,8 +50,8 @@ pub(crate) fn complain(text: &str) {
 /// Runs `command` for each operand, continuing with the next operand after a failure.
 ///
 /// # Errors
-/// Returns [`CliError::Reported`] if the command failed for at least one operand. If the command
-/// fails with [`CliError::BrokenPipe`], that error is returned immediately.
+/// Returns [`CliError::Reported`] if the command failed for at least one operand. Returns
+/// [`CliError::BrokenPipe`] immediately if the command fails with this error.
 pub(crate) async fn for_each<T>(
     operands: &[T],
     mut command: impl AsyncFnMut(&T) -> CliResult,

@@ -262,12 +262,12 @@ fn a_fetched_branch_can_be_merged() {
     );
 }
 
-/// Starts more fetches than the server runs concurrently.
+/// Starts more fetches than the server runs concurrently, all from an address that never replies.
 #[test]
 fn silent_remotes_time_out_and_block_nobody() {
     let server = Server::start("tcp://127.0.0.1:0", &["--remote-timeout", "1"]);
     let db = Fixture { server, dir: Scratch::new("db-silent") };
-    // The kernel accepts the connections, but no program replies.
+    // The kernel accepts the connections, but no program ever replies.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("git://{}/x", listener.local_addr().unwrap());
     let error = format!("datakit: cannot fetch {url}: timed out: no data for 1 s\n");

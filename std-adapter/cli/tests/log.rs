@@ -78,7 +78,7 @@ fn a_level_file_makes_a_quiet_server_log() {
     assert!(log.len() == 1 && log[0].contains(": connected"), "{log:?}");
 }
 
-/// Starts a server and returns the first line of its log, which says that the server is starting.
+/// Starts a server and returns the first line of its log, which is the startup message.
 fn first_line(options: &[&str]) -> String {
     let (_server, log) = Server::logging(options, &[]);
     let line = next(&log);

@@ -60,7 +60,7 @@ fn removing_many_small_files_returns_their_memory() {
     }
     let write = || client.run(&["cp", "-r", &here.path("files"), ":/files"]);
     let remove = |_| {
-        // Write a small file, whose memory keeps the end of the heap in use.
+        // Write a small file, so that the end of the heap stays in use.
         client.run(&["write", "/last", "x"]);
         client.run(&["rm", "-r", "/files"]);
     };

@@ -1,5 +1,5 @@
-//! Tests for repositories with missing or damaged objects. Every command reports the affected
-//! objects and still shows or copies the intact objects.
+//! Tests for repositories with missing or damaged objects. Every command reports the missing or
+//! damaged objects, and still shows or copies the intact ones.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -58,8 +58,8 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
         std::fs::create_dir(work.join(dir)).unwrap();
     }
     for file in ["a", "b", "d/whole", "e/f", "z"] {
-        // The content must be long enough that truncating the object to half its length loses
-        // content.
+        // Make the content long enough that truncating the object to half its length loses part of
+        // it.
         std::fs::write(work.join(file), format!("content of {file}, ").repeat(2000)).unwrap();
     }
     std::os::unix::fs::symlink("target", work.join("link")).unwrap();
@@ -67,7 +67,7 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     git(&work, &["commit", "-q", "-m", "all"]);
     git(&work, &["push", "-q", bare.to_str().unwrap(), "master"]);
     let ids = ["b", "e", "link"].map(|path| git(&bare, &["rev-parse", &format!("master:{path}")]));
-    // The objects must be loose rather than packed.
+    // Check that the objects are loose, because the test damages their files.
     assert!(
         git(&bare, &["count-objects"]).starts_with("10 "),
         "{}",

@@ -1,4 +1,5 @@
-//! Opens, reads and closes a small file 1000 times, 32 at a time, and prints the reads per second.
+//! Opens, reads and closes a small file 1000 times, with up to 32 reads at a time, and prints the
+//! number of reads per second.
 //!
 //! ```sh
 //! datakit serve --scratch &

@@ -1,4 +1,4 @@
-//! Prints each new head of a branch, or each new value at a path in the branch.
+//! Watches a branch and prints each new head, or each new value at a path in the branch.
 //!
 //! ```sh
 //! datakit serve &

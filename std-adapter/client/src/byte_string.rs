@@ -1,4 +1,4 @@
-//! Names and link targets, as sent by the server.
+//! The type of file names and link targets.
 
 use std::fmt::{self, Debug, Display};
 

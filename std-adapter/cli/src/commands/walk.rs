@@ -13,7 +13,7 @@ use crate::operand::ServerPath;
 use crate::parallel::check_depth;
 use crate::stdio::{self, name_bytes, report_all};
 
-/// The maximum number of files in a tree. The limit exists because the whole tree is built in
+/// The maximum number of files in a tree. The number is limited because the whole tree is built in
 /// memory before it is printed.
 const MAX_TREE: usize = 1 << 20;
 
@@ -43,7 +43,7 @@ async fn list_sorted(
     Ok(files)
 }
 
-/// A file and everything below it.
+/// A file or a directory, including everything below it.
 struct TreeNode {
     metadata: Metadata,
     children: Vec<TreeNode>,
@@ -211,7 +211,7 @@ pub(super) struct DiskUsage<'c> {
 }
 
 impl DiskUsage<'_> {
-    /// Prints the size of `path` and the size of every directory below it.
+    /// Prints the sizes of `path` and of every directory below it.
     pub(super) async fn run(&self, path: &ServerPath) -> CliResult {
         let metadata = self.client.stat(path).await.map_err(at(path))?;
         let mut failures = Vec::new();

@@ -14,7 +14,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum size, in bytes, of a file whose content is compared to detect changes.
 const MAX_POLLED: usize = 16 << 20;
 
-/// Prints a stream, or the changes to a file, until SIGINT arrives.
+/// Prints the content of a stream, or each change to a file, until SIGINT arrives.
 pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     let fid = client.walk(path).await.map_err(at(path))?;
     if fid.qid().kind & Qid::DIR != 0 {
@@ -34,7 +34,8 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     // printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
-        // A file that ends after at most one chunk is probably not a stream.
+        // If the file ended after at most one chunk, it is probably not a stream, so poll it for
+        // changes.
         Some(Printed { texts: 0 | 1, last }) => poll_until_interrupt(client, path, last).await,
         _ => Ok(()),
     }

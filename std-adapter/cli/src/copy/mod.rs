@@ -241,7 +241,7 @@ impl Copier {
         }
     }
 
-    /// Refuses to copy a directory into itself, because the recursion would never end.
+    /// Refuses to copy a directory into itself, because the recursion would never terminate.
     async fn check_not_inside(&self, from: &Location, to: &Location) -> CliResult {
         let (Location::Server(source), Location::Server(target)) = (from, to) else {
             return Ok(());

@@ -42,7 +42,7 @@ pub(super) enum TargetDir {
 /// file. The fid is `None` if the command or the server cannot keep another fid open.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
-/// Walks to a directory and returns its fid, or returns `None` if no more fids can be kept.
+/// Walks to a directory and returns its fid. Returns `None` if no more fids can be kept.
 async fn keep_fid(
     client: &Client,
     limits: &Limits,
@@ -56,7 +56,7 @@ async fn keep_fid(
     }
 }
 
-/// A name in a directory. A file with this name need not exist.
+/// A name in a directory. No file with this name need exist.
 pub(super) enum Target {
     Host {
         dir: Arc<OwnedFd>,
@@ -80,7 +80,7 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Looks up a target. If the target is an existing directory, the destination is the name
+    /// Resolves a target. If the target is an existing directory, the destination is the name
     /// `last` in that directory.
     pub(super) async fn new(
         client: &Client,
@@ -452,8 +452,8 @@ async fn open_beside(
     Ok(Some((file, part)))
 }
 
-/// Returns a temporary name that identifies the file being copied. A file name can be at most 255
-/// bytes long, so `name` is shortened if necessary.
+/// Returns a temporary name that begins with `name`. The name is shortened if necessary, because a
+/// file name can be at most 255 bytes long.
 fn temporary_name(name: &[u8]) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unique = format!(".{}-{:x}.part", std::process::id(), now.as_nanos());

@@ -75,7 +75,7 @@ impl Sink {
     }
 }
 
-/// Copies all bytes from `source` to `sink` and returns `sink`, which remains open.
+/// Copies all bytes from `source` to `sink`. Returns `sink` without closing it.
 pub(super) async fn transfer(
     mut source: Source,
     from: &Location,
@@ -160,8 +160,8 @@ impl HostFile {
         Ok((HostFile::Pooled(file), 0))
     }
 
-    /// Wraps a regular file. `length` is the file's length in bytes, or 0 if the file is being
-    /// written.
+    /// Wraps a regular file. `length` is the file's length in bytes, or 0 if the file is open for
+    /// writing.
     pub(super) fn direct(file: fs::File, length: u64) -> HostFile {
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(CHUNK_SIZE);
         HostFile::Direct { file, is_at_end: false, length }
@@ -189,8 +189,8 @@ impl HostFile {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // The buffer is one byte longer than the file, so a single read also detects the end of
-            // the file.
+            // Make the buffer one byte longer than the file, so that a single read also detects the
+            // end of the file.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
             if count < CHUNK_SIZE {

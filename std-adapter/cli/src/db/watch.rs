@@ -64,7 +64,7 @@ async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     .into())
 }
 
-/// Returns a file's content, a link's target or the names in a directory.
+/// Returns the content of a file, the target of a link, or the names in a directory.
 async fn content(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes) | PathValue::Exec(bytes)) => bytes,

@@ -4,7 +4,7 @@
 //! Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format
 //! ```
 //!
-//! The counters of the server and the database are read on each scrape.
+//! Each scrape reads the counters of the server and the database.
 
 mod collect;
 mod registry;

@@ -60,7 +60,7 @@ impl Metrics {
     /// Registers the counters and starts measuring the durations of requests to the server.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
-        // The first call to `durations` starts the measurement.
+        // The first call to `durations` starts measuring.
         let _ = server.durations();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector::started_now()));

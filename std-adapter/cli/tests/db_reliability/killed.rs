@@ -14,7 +14,7 @@ type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delay before each kill of the server. The delays differ from one another but are the
+/// Returns the delay before each kill of the server. The delays differ from each other but are the
 /// same in every run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
@@ -40,7 +40,7 @@ async fn commit_until_killed(
     })
 }
 
-/// Commits to every branch. A lock left behind by the killed server would make the commits fail.
+/// Commits to every branch. The commits would fail if the killed server had left a lock behind.
 async fn commit_to_every_branch(server: &Server, round: usize, acknowledged: &Acknowledged) {
     let db = server.connect().await;
     for branch in
@@ -82,8 +82,8 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
         // Pack the branches in some rounds and the objects in others. Pack while the server is
-        // running rather than after it has been killed, because a killed server may leave behind
-        // locks that make `git` fail.
+        // running rather than after it has been killed, because locks left behind by a killed
+        // server can make `git` fail.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),

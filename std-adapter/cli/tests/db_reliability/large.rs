@@ -22,7 +22,8 @@ fn path(text: &str) -> Path {
     text.parse().unwrap()
 }
 
-/// Returns `git fast-import` commands for a commit with a hundred files in each directory.
+/// Returns the `git fast-import` commands that create a commit with a hundred files in each
+/// directory.
 fn commit_with_files(count: usize) -> Vec<u8> {
     let mut commands =
         format!("blob\nmark :1\ndata 4\nfile\ncommit refs/heads/master\n{COMMITTER}");
@@ -119,8 +120,8 @@ async fn a_directory_can_have_100_000_files() {
     flat.assert_sound();
 }
 
-/// Returns `git fast-import` commands for a linear history from `first` to `master`, and for a
-/// `side` branch with one commit on top of `first`.
+/// Returns the `git fast-import` commands that create a linear history from `first` to `master` and
+/// a `side` branch with one commit on top of `first`.
 fn long_history() -> Vec<u8> {
     let mut commands = String::new();
     for number in 0..COMMITS {

@@ -84,7 +84,8 @@ async fn commits_of_one_file_succeed_or_report_a_conflict() {
         landed.extend(timeout(TIMEOUT * 4, task).await.unwrap().unwrap());
     }
     assert_no_retries(&server, landed.len(), begun).await;
-    // The history contains exactly the acknowledged commits, and the last commit is one of them.
+    // Check that the history contains exactly the acknowledged commits and that the last commit is
+    // one of them.
     assert_eq!(repository.messages("master"), landed);
     assert!(landed.contains(&repository.git(&["show", "master:same"])));
     let conflicts = server.counters().await["conflicts"];

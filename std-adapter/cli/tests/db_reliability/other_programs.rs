@@ -49,7 +49,7 @@ impl Drop for SetOnDrop {
 }
 
 /// Packs refs, collects garbage and repacks until `stop` is set. Returns how many times each
-/// command succeeded. A command fails if another process holds a lock that the command needs.
+/// command succeeded. A command fails if another process holds a lock that it needs.
 fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
@@ -119,8 +119,8 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Disable cruft packs. If cruft packs were enabled, `git gc` would move new unreachable objects
-    // to a cruft pack, `git repack -ad` would drop the pack, and `git` would lose its own commits.
+    // Disable cruft packs. Otherwise, `git gc` would move new unreachable objects to a cruft pack,
+    // `git repack -ad` would drop the pack, and `git` would lose its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }
@@ -130,7 +130,7 @@ async fn nothing_is_lost_while_git_drops_unreachable_objects() {
     assert_all_survives(TempRepository::imported("drops", b""), short_or_full(10, 200), 0).await;
 }
 
-/// The test uses branches whose refs are in subdirectories, because `git pack-refs` removes empty
+/// Uses branches whose refs are in subdirectories, because `git pack-refs` removes empty
 /// subdirectories.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn branches_are_created_and_removed_while_git_packs_them() {
