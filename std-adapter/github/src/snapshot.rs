@@ -196,8 +196,8 @@ impl Snapshot {
         self.prs_of(repo).map(Pr::commit).chain(self.refs_of(repo).map(Ref::commit))
     }
 
-    /// Removes closed pull requests, commits that are not the head of an open pull request or a
-    /// ref, and the statuses of these commits.
+    /// Removes closed pull requests. Also removes each commit that is not the head of an open pull
+    /// request or a ref, together with the commit's statuses.
     #[must_use]
     pub fn prune(mut self) -> Snapshot {
         self.prs.retain(|_, pr| pr.state == PrState::Open);
