@@ -160,7 +160,8 @@ impl FromStr for HttpAddress {
     }
 }
 
-/// Returns the host without brackets. An IPv6 address must be enclosed in brackets.
+/// Returns the host without brackets, or `None` if the host is invalid. An IPv6 address must be
+/// enclosed in brackets.
 fn parse_host(host: &str) -> Option<&str> {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|inner| inner.contains(':')),
