@@ -2,9 +2,9 @@
 //!
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
 //! are freed. However, mimalloc returns pages only when the program allocates or frees memory. A
-//! server that becomes idle after a burst of requests would therefore keep its freed memory. To
-//! prevent this, code that frees a lot of memory calls [`report_freed`], which causes the future
-//! [`return_freed_memory`] to allocate and free memory a few times, until the pages have been
+//! server that becomes idle after a burst of requests would therefore keep its freed memory.
+//! Therefore, code that frees a lot of memory calls [`report_freed`]. The future
+//! [`return_freed_memory`] then allocates and frees memory a few times, until the pages have been
 //! returned. If the program uses the C library's allocator instead, these functions are harmless
 //! but have no benefit.
 

@@ -42,9 +42,9 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 /// A directory whose operations are implemented by closures.
 ///
 /// If the directory was created with [`over`](CallbackDir::over), operations without a callback are
-/// passed to the underlying directory. If it was created with [`new`](CallbackDir::new), they are
-/// refused. A callback returns a [`Result`], or a boxed future of a [`Result`] if it has to wait.
-/// Callbacks run in the connections' tasks and must not block.
+/// passed to the underlying directory. If the directory was created with [`new`](CallbackDir::new),
+/// such operations are refused. A callback returns a [`Result`], or a boxed future of a [`Result`]
+/// if it has to wait. Callbacks run in the connections' tasks and must not block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;

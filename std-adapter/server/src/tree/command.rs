@@ -131,8 +131,8 @@ impl Command {
     }
 
     /// Runs a command immediately if it arrives in a single write without a newline, unless
-    /// `may_continue` returns `true` for the command. If the command fails, the write reports the
-    /// error, so even a client that ignores errors when it closes a file notices the failure.
+    /// `may_continue` returns `true` for the command. If the command fails, the write returns the
+    /// error, so a client notices the failure even if it ignores errors on close.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A newly created file has no clones, so `get_mut` succeeds.

@@ -177,8 +177,8 @@ impl OpenLeaf for OpenText {
 }
 
 /// Overwrites `text` with `data` at `offset`. Bytes after the data are kept, and a gap before the
-/// data is filled with zeros. This function changes the text in place, unlike the function of the
-/// same name in `datakit_core`, which writes the result to a fixed buffer.
+/// data is filled with zeros. This function changes the text in place. The function of the same
+/// name in `datakit_core` writes the result to a fixed buffer instead.
 ///
 /// # Errors
 /// Returns an error such as `Bad write offset -2` if `offset`, interpreted as a signed number, is
