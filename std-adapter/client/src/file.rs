@@ -323,7 +323,7 @@ impl Cursor {
 }
 
 /// Reads ahead of the position if the file has a known length. An empty read indicates the end of
-/// the file or a stream's flush mark. The next read asks the server again.
+/// the file or a stream's flush mark. The next read sends a new request.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,

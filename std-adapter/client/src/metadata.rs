@@ -75,7 +75,7 @@ pub struct DirEntry {
     pub next: Option<u64>,
 }
 
-/// All files in a directory with their attributes.
+/// The files in a directory, together with their attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {

@@ -1,4 +1,4 @@
-//! Pipelined transfers, with several reads or writes of one file in flight.
+//! Pipelined transfers, which keep several reads or writes of one file in flight.
 //!
 //! Transfers are pipelined only for files that have a version and report the length of their
 //! content. For streams, commands and parameters, each request waits for the previous reply.
