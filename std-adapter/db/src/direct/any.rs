@@ -1,4 +1,4 @@
-//! A database that is opened by its URL, which refers to either a server or a local repository.
+//! A database that is opened by URL, either on a server or in a local repository.
 
 use datakit_client::config::Connect;
 use datakit_client::db::{

@@ -12,7 +12,7 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// A stream of the heads of a branch. Skips heads that are replaced before they are read.
+/// A stream of the heads of a branch. Skips each head that is replaced before it is read.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,

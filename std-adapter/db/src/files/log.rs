@@ -63,7 +63,7 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // If the client reads earlier text again, start over. The history of a commit
+                    // Start over if the client reads earlier text again. The history of a commit
                     // never changes, so the text will be the same.
                     *reader = Reader::new(database, start);
                 }

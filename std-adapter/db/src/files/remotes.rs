@@ -188,8 +188,8 @@ impl Remote {
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // Do not let the process exit before the fetch has stopped. The wait is short, because
-            // all fetches are cancelled first.
+            // Keep the process from exiting before the fetch has stopped. The wait is short,
+            // because all fetches are cancelled first.
             let _in_flight = in_flight;
             // Hold the permit until the fetch has stopped, because a cancelled fetch does not stop
             // immediately.

@@ -123,8 +123,8 @@ fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // Git sorts commits by the committer date, and looks for this date only in the second line
-    // after the parents.
+    // Git sorts commits by the committer date and looks for the date only in the second line after
+    // the parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
         [author, committer, ..]
