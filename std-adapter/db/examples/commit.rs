@@ -2,7 +2,7 @@
 //! head.
 //!
 //! ```sh
-//! cargo run -p datakit-db --example database -- notes master motd hello
+//! cargo run -p datakit-db --example commit -- notes master motd hello
 //! ```
 use std::path::Path;
 use std::sync::Arc;
