@@ -170,7 +170,7 @@ fn merges_repeated_criss_cross_of_three_branches() {
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
 
-/// Computes the expected result of a merge separately for each path.
+/// Computes the expected result of a merge, one path at a time.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
     let has_below = |files: &Files, path: &str| {

@@ -144,7 +144,7 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Returns whether the directory has no entries. Until the tree is written, empty
+    /// Returns `true` if the directory has no entries. Until the tree is written, empty
     /// subdirectories count as entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {

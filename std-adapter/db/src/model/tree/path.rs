@@ -5,7 +5,7 @@ pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// Returns the part of a path that consists of its first `depth` components.
+/// Returns the path that consists of the first `depth` components of `path`.
 pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     let mut ends = path
         .iter()

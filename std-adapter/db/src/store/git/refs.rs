@@ -174,8 +174,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in the `shallow` file.
     ///
-    /// The `Repository::shallow_commits` function of gix cannot be used, because it caches the list
-    /// and rereads the file only if the modification time has increased.
+    /// The gix method `Repository::shallow_commits` cannot be used, because it caches the list and
+    /// rereads the file only if the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {

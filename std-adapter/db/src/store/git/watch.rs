@@ -21,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time between two polls of all branches if the system reports changes to files.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The watcher spends at most 1/`POLL_SHARE` of the time polling, so polls are less frequent if
+/// The watcher spends at most 1/`POLL_SHARE` of its time polling, so polls are less frequent if
 /// there are many branches.
 const POLL_SHARE: u32 = 100;
 
