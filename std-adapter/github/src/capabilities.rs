@@ -9,8 +9,8 @@ use crate::ElementId;
 /// An operation on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    /// Own the resource. When the bridge starts, it updates GitHub to match the branch. Implies the
-    /// other two operations.
+    /// Own the resource. When the bridge starts, it updates GitHub to match the branch. This
+    /// operation implies the other two.
     Exclusive,
     /// Read from GitHub.
     Read,

@@ -63,7 +63,8 @@ pub fn status(status: &StatusId) -> Path {
     commit(&status.commit).concat(&path(["status"])).concat(&path(status.context.components()))
 }
 
-/// Returns the directory of an element. The directory of a status may contain other statuses.
+/// Returns the directory of an element. The directory of a status may contain the directories of
+/// other statuses.
 #[must_use]
 pub fn dir(id: &ElementId) -> Path {
     match id {
