@@ -48,12 +48,12 @@ impl Repository {
         sha
     }
 
-    /// Creates a branch, or moves it to any commit.
+    /// Sets a branch to any commit, creating the branch if necessary.
     pub fn set_branch(&self, branch: &str, sha: &str) {
         self.set_ref(&format!("refs/heads/{branch}"), Object::commit(sha));
     }
 
-    /// Creates a ref, or moves it to any object.
+    /// Sets a ref to any object, creating the ref if necessary.
     pub fn set_ref(&self, name: &str, object: Object) {
         self.shared.change(|world| {
             let owner = world.repo(self.id).owner.clone();
