@@ -134,7 +134,7 @@ impl<'b> Visitor<'b> {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// Checks that the board has not restarted and reports a plausible number of clients.
+    /// Checks that the board has not restarted, and that it reports a plausible number of clients.
     fn check_board(&mut self, client: &mut WireClient) {
         let uptime = content(client, "sys/uptime").trim_end().replace('.', "").parse().unwrap();
         assert!(uptime >= self.uptime, "the board has restarted: {uptime} after {}", self.uptime);

@@ -106,7 +106,7 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
         create(&mut raw, 12, "h");
         assert_eq!(fill(&mut raw, 12, 3 * MIB).1, None, "{end}");
     }
-    // When a connection closes, the server frees the memory used by its transactions.
+    // When a connection closes, the server frees the memory used by the connection's transactions.
     drop(raw);
     drop(other);
     for _ in 0..4 {
