@@ -152,7 +152,7 @@ where
 
     fn open(&self, _: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         match mode.truncate.then(|| self.truncate(0)) {
-            // Opening a read-only value with `O_TRUNC` succeeds and changes nothing.
+            // Opening a read-only value with `O_TRUNC` succeeds but changes nothing.
             None | Some(Err(Error::ReadOnlyFile)) => Ok(()),
             Some(done) => done,
         }

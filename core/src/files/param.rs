@@ -168,7 +168,7 @@ impl<T: ParamType> Param<T> {
         Param { doc, ..self }
     }
 
-    /// Makes the file refuse writes. Use this method for a value that only the program sets.
+    /// Makes the file refuse writes. Use this method for a value that clients must not set.
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { read_only: true, ..self }
@@ -311,7 +311,7 @@ pub trait ParamType: Clone + Default + Send {
     /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;
 
-    /// The limits that allow every value of the type.
+    /// Limits that allow every value of the type.
     const ANY: Self::Limits;
 
     /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not

@@ -28,7 +28,7 @@ pub(super) trait PieceTarget {
     }
 }
 
-/// Handles the write of a value or of a piece of a value.
+/// Handles a write that contains a value or a piece of a value.
 pub(super) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,

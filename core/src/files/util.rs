@@ -1,5 +1,5 @@
-//! Code shared by several kinds of files. These functions and types apply writes to byte strings,
-//! check arguments, and measure, compare or quote text.
+//! Code shared by several kinds of files. This code applies writes to byte strings, checks
+//! arguments, and measures, compares or quotes text.
 
 use core::fmt::{self, Write};
 

@@ -1,8 +1,8 @@
 //! Converts floating-point numbers to text and back exactly. The conversions in the Rust core
 //! library are faster but take up 26 KiB more flash.
 //!
-//! Both directions multiply an integer by a power of ten with [`scale`](scale::scale), which
-//! computes with 896-bit integers.
+//! Both conversions call [`scale`](scale::scale), which multiplies an integer by a power of ten in
+//! 896-bit arithmetic.
 
 mod parse;
 mod print;

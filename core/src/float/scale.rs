@@ -1,8 +1,8 @@
 //! Exact multiplication of an integer by a power of ten.
 
-/// The size of [`Big`] in words of 32 bits. The longest integers have 849 bits. They are products
-/// of 5^341 and a 56-bit integer from [`print`](super::print), or of 5^310 and a 127-bit integer
-/// from [`parse`](super::parse), shifted by one bit.
+/// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. Such an integer is the
+/// product of 5^341 and a 56-bit integer from [`print`](super::print), or of 5^310 and a 127-bit
+/// integer from [`parse`](super::parse), shifted left by one bit.
 const WORDS: usize = 28;
 
 /// An integer stored as 32-bit words, least significant word first.
@@ -11,7 +11,7 @@ type Big = [u32; WORDS];
 /// The smallest and the largest power of ten that [`scale`] accepts for every integer.
 pub(super) const POWERS: (i32, i32) = (-363, 310);
 
-/// The number `mantissa` * 2^`exponent`, rounded down to 64 significant bits.
+/// A number that has been rounded down to 64 significant bits and equals `mantissa` * 2^`exponent`.
 pub(super) struct Scaled {
     /// The most significant bit is set, unless the number is zero.
     pub(super) mantissa: u64,
@@ -21,7 +21,7 @@ pub(super) struct Scaled {
 }
 
 /// Returns `integer` * 10^`power`. The integer must not be zero. The power must be in the range
-/// [`POWERS`], or at most 341 if the integer has at most 56 bits.
+/// [`POWERS`]. If the integer has at most 56 bits, powers up to 341 are also accepted.
 pub(super) fn scale(mut integer: u128, power: i32) -> Scaled {
     let (mut dividend, mut divisor): (Big, Big) = ([0; WORDS], [0; WORDS]);
     for word in dividend.iter_mut().take(4) {

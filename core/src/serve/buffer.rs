@@ -38,7 +38,7 @@ pub trait TransportRead: Read {
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
     /// `Pending` to yield to other connections on the same thread. A transport that yields must
-    /// wake the task of `cx` after the other connections have run.
+    /// arrange for the waker of `cx` to be woken after the other connections have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())

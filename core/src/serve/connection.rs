@@ -247,8 +247,8 @@ where
     }
 
     /// Lets the session answer the request and returns the length of the reply. If the request is
-    /// cancelled, the length is 0 and no reply is sent. If the request must wait but is not allowed
-    /// to, the reply is an error.
+    /// cancelled, the length is 0 and no reply is sent. If the request needs to wait but must not,
+    /// the reply is an error.
     async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
         let mut refusal = request.refusal(buf);
         let len = {

@@ -1,4 +1,4 @@
-//! Request dispatch, which decodes a request, selects its handler and encodes the reply.
+//! Decodes each request, selects its handler and encodes the reply.
 
 use super::{Aborts, FidTable, Session};
 use crate::Decimal;
@@ -145,8 +145,8 @@ pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
 
-/// If every immutable tree refuses the request in `frame`, returns the request's fid and the error
-/// to send in reply. The fid is the first field of every such request.
+/// Returns the request's fid and the error to send in reply if every immutable tree refuses the
+/// request in `frame`. The fid is the first field of every such request.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);

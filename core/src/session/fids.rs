@@ -355,7 +355,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Some(fid)
     }
 
-    /// Requests another poll if reads that use the released `state` may still be pending.
+    /// Requests another poll of the pending reads if some of them may be using the released
+    /// `state`.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
         // In an immutable tree, request another poll after every close, because tracking whether a
         // read has blocked would take up more flash.

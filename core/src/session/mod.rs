@@ -53,8 +53,7 @@ use crate::wire::{self, Dialect, Tag};
 pub const MIN_MSIZE: u32 = 256;
 
 /// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
-/// Such files deliver little data at a time, and many reads of them may be pending at the same
-/// time.
+/// Such files deliver little data at a time, and many of their reads may be pending simultaneously.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.

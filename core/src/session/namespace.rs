@@ -53,7 +53,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids of the files along the path to `rest` and returns
+    /// Answers a Twalk (walk(5)). Stores the qids of the files along the path in `rest` and returns
     /// the number of qids.
     pub(super) async fn walk(
         &self,

@@ -35,8 +35,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built in the buffer after the request. Leave room for the longest
-            // possible name of the client that holds the lock.
+            // The reply is built in the buffer after the request. The reply names the client that
+            // holds the lock, so leave room for the longest possible name.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };

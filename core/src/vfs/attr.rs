@@ -113,7 +113,7 @@ pub enum SetTime {
     To(Time),
 }
 
-/// The attributes to change. Either all of the changes are made, or none of them. `None` leaves an
+/// The attributes to change. Either all of the changes are made or none are. `None` leaves an
 /// attribute unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -179,7 +179,7 @@ impl Error {
         Error::Custom(errno, ErrorMessage::new(&message))
     }
 
-    /// Calls `with`, passing the error message that 9P2000 and 9P2000.u send.
+    /// Calls `with`, passing the error message to send in 9P2000 and 9P2000.u.
     ///
     /// Without the `alloc` feature, only the last two messages formatted at run time are kept. An
     /// older message is replaced by a note that the original text has been lost.

@@ -41,9 +41,9 @@ pub struct OpenState {
     pub delivered: u64,
     /// For a stream, the sequence number of the next value.
     pub next: u32,
-    /// For a stream, the number of bytes of the pending text that have been delivered.
+    /// For a stream, the number of bytes delivered from the pending text.
     pub taken: u16,
-    /// Whether the next read of a stream returns 0 bytes in order to mark the end of a delivery.
+    /// For a stream, whether the next read returns 0 bytes to mark the end of a delivery.
     pub mark: bool,
     /// Whether the text is a value that is still being written. If this flag is set, the text ends
     /// at the offset `delivered`. The text is empty after the file has been opened with

@@ -223,7 +223,7 @@ pub trait Vfs {
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Creates a hard link to `inode` called `name` in `dir` (`link(2)`).
+    /// Creates an entry called `name` in `dir` that is a hard link to `inode` (`link(2)`).
     async fn link(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::NotSupported)

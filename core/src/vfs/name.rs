@@ -10,8 +10,8 @@ pub const NAME_MAX: usize = 255;
 /// The name of a directory entry. A name consists of 1 to [`NAME_MAX`] bytes, contains neither `/`
 /// nor NUL, and is neither `.` nor `..`.
 ///
-/// Names are usually UTF-8 but can contain other bytes. Linux clients can create names that are not
-/// UTF-8, and Git repositories can contain such names.
+/// Names are usually UTF-8 but can contain other bytes. For example, Linux clients can create names
+/// that are not valid UTF-8, and Git repositories can contain such names.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};

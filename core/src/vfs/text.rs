@@ -99,8 +99,8 @@ pub fn check_offset(offset: u64) -> Result<()> {
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.
 pub fn check_write_offset(offset: u64) -> Result<()> {
-    // Do not share this code with `check_offset`. The shared function would have to format a
-    // `&str`, which takes up 660 bytes of flash.
+    // Do not share this code with `check_offset`. A shared function would format a `&str`, and the
+    // formatting code takes up 660 bytes of flash.
     match offset.cast_signed() {
         negative @ ..0 => Err(Error::Invalid
             .with_message(format_args!("Bad write offset {}", Decimal::from(negative)))),

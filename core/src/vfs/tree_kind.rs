@@ -11,7 +11,8 @@ use super::{Error, Result};
 /// The kind of a tree, which is [`MutableTree`] or [`ImmutableTree`]. Each tree declares its kind
 /// as [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
-    /// Whether the tree is immutable, so that no files can be created, moved or linked.
+    /// Whether the tree is immutable. In an immutable tree, files cannot be created, moved or
+    /// linked.
     const IMMUTABLE: bool;
 
     /// Whether to call [`Vfs::try_read_now`](super::Vfs::try_read_now) and
@@ -21,8 +22,8 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request in its own stack frame. If all thirty handlers were inlined into one
-    /// function, its stack frame would take up 5 KiB on an embedded board.
+    /// Starts a request in its own stack frame. Inlining all thirty handlers into one function
+    /// would make that function's stack frame 5 KiB large on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future for a read that may wait.

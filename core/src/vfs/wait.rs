@@ -13,9 +13,9 @@ use core::task::Waker;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// A counter that is incremented whenever the tasks in a list are woken or a chain is broken.
-/// Whenever the counter changes, the tasks registered before the change must register again. All
-/// lists share one counter, because superfluous registrations are harmless.
+/// A counter that is incremented whenever the tasks in a list are woken or a chain is broken. After
+/// a change, the tasks that registered earlier must register again. All lists share one counter,
+/// because superfluous registrations are harmless.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {

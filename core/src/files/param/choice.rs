@@ -7,7 +7,7 @@ use crate::Decimal;
 use crate::files::pieces::is_prefix_of_any;
 use crate::files::util::Plain;
 
-/// A choice among the names that are set with [`Param::names`]. The field is the index of the
+/// A choice among the names that are set with [`Param::names`]. The field holds the index of the
 /// chosen name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

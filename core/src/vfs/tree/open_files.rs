@@ -1,4 +1,4 @@
-//! The open files of a static tree, in a pool of fixed size.
+//! A fixed-size pool for the open files of a static tree.
 
 use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
@@ -6,9 +6,9 @@ use core::mem::ManuallyDrop;
 use super::PackedPath;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
-/// An open file or directory of a [`StaticTree`](super::StaticTree). All copies refer to the same
-/// open file. After a file is closed, its handle remains invalid, even if the slot in the pool is
-/// reused for another file.
+/// A handle to an open file or directory in a [`StaticTree`](super::StaticTree). All copies refer
+/// to the same open file. After a file is closed, its handle remains invalid, even if the slot in
+/// the pool is reused for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) HandleKind);
@@ -90,7 +90,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Calls `with` like [`with_file`](OpenFiles::with_file), for a single poll of a read. The poll
+    /// Calls `with` for a single poll of a read, like [`with_file`](OpenFiles::with_file). The poll
     /// can register `waiter`. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,

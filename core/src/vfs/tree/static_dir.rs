@@ -170,8 +170,8 @@ impl Node {
         }
     }
 
-    /// Returns the entries of a directory, and the number of path bytes that each key takes up.
-    /// Returns `None` for a file.
+    /// Returns the entries of a directory and the number of path bytes in each key. Returns `None`
+    /// for a file.
     pub(super) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
