@@ -275,8 +275,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls all workers and adds another worker if all of them are busy. Refuses further requests
-    /// that would block on a file while more than `max_buffered` bytes are buffered.
+    /// Polls all workers and adds another worker if all of them are busy. If more than
+    /// `max_buffered` bytes are buffered, refuses further requests that would block on a file.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;

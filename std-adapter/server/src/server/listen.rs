@@ -261,8 +261,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket file if no process is listening on it. Does not remove a socket that is in use
-/// or a file of another type, so binding to its path fails.
+/// Removes a socket file if no process is listening on it. Keeps the file if the socket is in use
+/// or if the file is not a socket. Binding to the path then fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
