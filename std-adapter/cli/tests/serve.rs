@@ -249,7 +249,7 @@ async fn requests_in_progress_are_answered_after_the_stop() {
     serving.await.unwrap().unwrap();
 }
 
-/// Another program holds the lock on the branch until the server has closed its connections.
+/// A lock file keeps the commit waiting until the server has closed all connections.
 #[tokio::test]
 async fn the_server_waits_for_a_commit_in_progress() {
     let dir = Scratch::new("commit-under-way");
@@ -275,7 +275,8 @@ async fn the_server_waits_for_a_commit_in_progress() {
     assert_eq!(std::fs::read_to_string(heads.join("master")).unwrap().len(), 41);
 }
 
-/// Only the `git` program can update the index and the work tree.
+/// The server needs the `git` program to update the index and the work tree, so it refuses the
+/// commit without `git`.
 #[tokio::test]
 async fn a_checked_out_branch_does_not_move_without_git() {
     let dir = Scratch::new("without-git");
@@ -308,7 +309,7 @@ async fn a_checked_out_branch_does_not_move_without_git() {
     assert!(!dir.0.join(".git/refs/heads/master").exists());
 }
 
-/// Blocked readers delay the exit by at most the grace period.
+/// The server waits for blocked readers no longer than the grace period.
 #[tokio::test]
 async fn a_signal_ends_a_server_with_blocked_readers() {
     let mut server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -271,7 +271,7 @@ fn short_help_fits_on_a_screen_and_names_every_command() {
     ] {
         assert!(text.contains(command), "{command}: {text}");
     }
-    // The server's options appear only in the help of `serve`.
+    // The server's options appear only in the help text for `serve`.
     for arguments in [&["--help"][..], &["ls", "--help"], &["db", "--help"]] {
         let text = String::from_utf8(datakit(arguments).stdout).unwrap();
         assert!(!text.contains("--scratch") && !text.contains("--max-fids"), "{text}");

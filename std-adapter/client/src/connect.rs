@@ -177,7 +177,7 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
 }
 
 /// Negotiates the dialect and the msize and starts the connection. Offers the next dialect if the
-/// server answers `unknown`. Records the dialect in `span`.
+/// server replies with `unknown`. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,
     mut writer: W,

@@ -23,7 +23,7 @@ use super::error::{Error, ProtocolError, Result};
 use super::metadata::{FileType, Metadata, lossy, unchanged_stat};
 use super::tags::OnReply;
 
-/// The state shared by all handles of a connection. Dropping the last handle closes the connection
+/// The state shared by all handles for a connection. Dropping the last handle closes the connection
 /// after all queued requests have been written.
 pub(crate) struct Connection {
     driver: Arc<Driver>,
@@ -35,8 +35,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Takes ownership of both halves of a connection after the version negotiation, and spawns two
-    /// tasks on the current runtime.
+    /// Starts using a connection after the version negotiation. Takes ownership of both halves of
+    /// the connection and spawns two tasks on the current runtime.
     pub(crate) fn start<R, W>(
         reader: R,
         writer: W,
@@ -61,7 +61,7 @@ impl Connection {
         self.submit(message)?.await
     }
 
-    /// Renames the file that `fid` refers to, keeping it in the same directory.
+    /// Renames the file that `fid` refers to within its directory.
     pub(crate) async fn set_name(self: &Arc<Self>, fid: FidNumber, name: &[u8]) -> Result<()> {
         if self.dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));

@@ -116,7 +116,7 @@ impl<T: FieldType> Field<T> {
         self.0.current.lock().version > version
     }
 
-    /// Returns an assignment of a new value, to be passed to
+    /// Returns an assignment of a new value, for use with
     /// [`Record::set_multiple`](super::Record::set_multiple).
     #[must_use]
     pub fn assign(&self, value: T) -> Assignment {

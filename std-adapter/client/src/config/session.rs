@@ -28,13 +28,13 @@ pub(super) struct Session<D: Database> {
 }
 
 impl<D: Database> Session<D> {
-    /// Opens the branches. Creates a first commit in each branch that has no commits.
+    /// Opens the branches. Creates an initial commit in each branch that has no commits.
     pub(super) async fn open(db: &D, layout: &Layout) -> Result<Session<D>> {
         let (mut lookup, mut watches) = (Vec::new(), Vec::new());
         for name in &layout.lookup {
             let branch = open_branch(db, name).await?;
             let mut watch = branch.watch_path(&layout.dir).await?;
-            // Skip the first value, because it is the current state and not a change.
+            // Skip the first value, because it is the current state rather than a change.
             watch.next().await.ok_or(Error::StreamEnded)??;
             lookup.push(branch);
             watches.push(watch);

@@ -30,7 +30,7 @@ where
         }
         let (index, result) = std::future::poll_fn(|cx| {
             // Poll all running futures after each wake-up, which is cheap because there are at most
-            // [`CONCURRENCY`] of them.
+            // `CONCURRENCY` of them.
             for position in 0..running.len() {
                 if let Some((index, future)) = running.get_mut(position)
                     && let Poll::Ready(result) = future.as_mut().poll(cx)

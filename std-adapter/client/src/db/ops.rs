@@ -334,8 +334,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
         content: &[u8],
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Sets whether a file is executable. A symbolic link becomes a file that contains the link's
-    /// target.
+    /// Sets whether a file is executable. Replaces a symbolic link with a file that contains the
+    /// link's target.
     fn set_executable(
         &self,
         path: &Path,

@@ -196,8 +196,8 @@ impl Transaction {
         }
     }
 
-    /// Sets whether a file is executable. A symbolic link becomes a file that contains the link's
-    /// target.
+    /// Sets whether a file is executable. Replaces a symbolic link with a file that contains the
+    /// link's target.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the file does not exist, or [`Error::IsDirectory`] if the
