@@ -3,9 +3,9 @@
 use super::scale::{POWERS, Scaled, scale};
 use super::{F32, F64, Format};
 
-/// The maximum number of significant digits that the parser keeps. Later digits only break ties: if
-/// the kept digits are exactly halfway between two floats, a later nonzero digit rounds the number
-/// up.
+/// The maximum number of significant digits that the parser keeps. Later digits are used only to
+/// break ties: if the kept digits are exactly halfway between two floats, a later nonzero digit
+/// rounds the number up.
 const MAX_DIGITS: u32 = 38;
 
 /// A decimal number, `digits` * 10^`exponent`.
@@ -20,7 +20,7 @@ pub(crate) struct Scanned {
 }
 
 /// Parses a decimal number such as `-1.5e3` and returns the nearest float. Ties round to even. The
-/// digits after the 38th significant digit only break ties.
+/// digits after the 38th significant digit are used only to break ties.
 ///
 /// Returns `None` if `text` is not a decimal number, or if the number rounds to infinity. `inf` and
 /// `NaN` are not accepted.

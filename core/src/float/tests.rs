@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 
-/// A generator of pseudo-random numbers (splitmix64), so that a failure can be reproduced.
+/// A pseudo-random number generator (splitmix64) that makes failures reproducible.
 struct Random(u64);
 
 impl Random {

@@ -48,9 +48,9 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// The size field of a message contains this invalid value, which is less than 7 or greater
-    /// than msize. The connection cannot continue, because the start of the next message is
-    /// unknown.
+    /// The size field of a message contains this value, which is invalid because it is less than 7
+    /// or greater than msize. The connection cannot continue, because the start of the next message
+    /// is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),

@@ -153,9 +153,9 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         slot.is(CANCELLED)
     }
 
-    /// Records that the request is waiting for a file. Returns `false` if the request must not
-    /// wait. A request must not wait if the requests in all other slots are already waiting, or if
-    /// the owner has called [`set_full`](Slots::set_full).
+    /// Marks the request as waiting for a file and returns `true`, or returns `false` if the
+    /// request must not wait. A request must not wait if the requests in all other slots are
+    /// already waiting, or if the owner has called [`set_full`](Slots::set_full).
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);
@@ -194,7 +194,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // A slot loses its cancellation mark when its worker moves on to the next request.
+            // The cancellation mark is cleared when the slot's worker moves on to the next request.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }

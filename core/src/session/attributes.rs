@@ -58,7 +58,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // Leave the `extension` field empty if the link's target is too long for any message.
+            // Leave the `extension` field empty if the link's target does not fit into a message.
             // If Tstat returned an error, clients could not remove the link, because they stat a
             // link before removing it.
             Err(Error::Range) => n,
@@ -69,7 +69,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Writes the record of a directory entry at the front of `free`. If `first` is `true` and the
     /// `extension` field does not fit, the field is left empty, because the next read would not
-    /// have more room either.
+    /// have room for it either.
     ///
     /// An error for one entry does not cause the whole listing to fail. The entry is listed without
     /// attributes, and a Tstat for the entry returns the error.

@@ -258,7 +258,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
     }
 
-    /// Gives the fid a new inode and state if it still has this serial number, and returns the old
+    /// Sets the fid's inode and state if the fid still has this serial number, and returns the old
     /// state.
     fn replace_fid(
         &self,

@@ -216,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // Setting only CTIME still counts as a change, even though CTIME carries no value.
+        // A request that sets only CTIME still counts as a change, although CTIME has no value.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {

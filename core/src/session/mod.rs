@@ -101,7 +101,7 @@ pub enum Aborts {
     All,
 }
 
-/// Hooks for collecting metrics, which are called for every request in a session.
+/// Hooks for collecting metrics. A session calls the hooks for every request.
 pub trait Observe {
     /// Called before a request is answered.
     ///

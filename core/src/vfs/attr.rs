@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FileType {
-    /// A regular file or anything that is read and written like one.
+    /// A regular file, or any other object that is read and written like a regular file.
     #[default]
     File,
     /// A directory.
@@ -215,8 +215,8 @@ pub struct Create<'a> {
 /// The user who attaches, as claimed by the client. The claim is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The user name. The name is empty if a kernel attaches for a user whose name it does not
-    /// know.
+    /// The user name. The name is empty if a kernel attaches on behalf of a user whose name it does
+    /// not know.
     pub name: &'a [u8],
     /// The user number, which clients can send in 9P2000.u and 9P2000.L.
     pub number: Option<u32>,

@@ -38,8 +38,8 @@ macro_rules! errors {
                 }
             }
 
-            // Use two tables of bytes and one string, because a table of `&str` would take as much
-            // flash as the messages themselves.
+            // Use two tables of bytes and one string, because a table of `&str` would take up as
+            // much flash as the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");

@@ -1,7 +1,7 @@
-//! The contract between a session and a tree of files.
+//! The interface between a session and a tree of files.
 //!
-//! Inodes have attributes, and directories map names to inodes. The module is independent of the
-//! access method: the same tree can be served over 9P or walked within the process.
+//! Inodes have attributes, and directories map names to inodes. The module is independent of 9P: a
+//! tree can be served over 9P, and code in the same process can walk the tree directly.
 //!
 //! [`Vfs`] is the trait for whole trees. This crate implements [`Vfs`] for [`StaticTree`], and the
 //! server crate implements [`Vfs`] for the dynamic tree and the scratch tree. [`File`] is the trait
@@ -179,10 +179,11 @@ pub trait Vfs {
         None
     }
 
-    /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each` breaks
-    /// or there are no more entries. The cookie must be 0 or the [`DirEntry::next`] value of an
-    /// earlier entry. Entries that exist throughout the listing are listed exactly once, even if
-    /// other entries are added or removed in the meantime. The entries `.` and `..` are not listed.
+    /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each`
+    /// returns `Break` or there are no more entries. The cookie must be 0 or the [`DirEntry::next`]
+    /// value of an earlier entry. Entries that exist throughout the listing are listed exactly
+    /// once, even if other entries are added or removed in the meantime. The entries `.` and `..`
+    /// are not listed.
     async fn readdir(
         &self,
         dir: &Self::Open,

@@ -52,8 +52,7 @@ pub trait TreeKind {
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// A tree with a fixed structure. Its [`read`](super::Vfs::read) method may wait, but no other
-/// method may.
+/// A tree with a fixed structure. Of its methods, only [`read`](super::Vfs::read) may wait.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as

@@ -3,7 +3,7 @@
 //! A list has room for the wakers of a few tasks. Additional tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
 //! future**. When a chained task is woken or its future is dropped, the previous task is also
-//! woken. The list is therefore small, needs no allocator and still serves any number of tasks. The
+//! woken. The list is therefore small and needs no allocator, but serves any number of tasks. The
 //! tasks in a long chain are woken one after the other.
 
 use core::cell::{Cell, RefCell};

@@ -83,8 +83,8 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     Some(value)
 }
 
-/// Writes the duration of `value` * 10^`power` seconds. The unit is the largest of s, ms and us
-/// that does not exceed the duration. Zero is written in seconds.
+/// Writes a duration of `value` * 10^`power` seconds. The unit is the largest of s, ms and us that
+/// does not exceed the duration. Zero is written in seconds.
 fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     let (unit, unit_power) = match value {
         0 => ("s", power),

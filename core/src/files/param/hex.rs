@@ -40,7 +40,7 @@ pub(super) fn parse_pairs(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let (mut rest, mut count) = (text, 0);
     while let [high, low, tail @ ..] = rest {
         let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        // The value of two digits is at most 255, so the cast does not truncate it.
+        // Two hexadecimal digits represent at most 255, so the cast does not truncate the value.
         *bytes.get_mut(count)? = (digit(high)? << 4 | digit(low)?) as u8;
         count += 1;
         rest = match tail {

@@ -36,7 +36,7 @@ impl ErrorMessage {
     }
 }
 
-/// A string that truncates text at a character boundary if the text does not fit.
+/// A string of limited length. Text that does not fit is truncated at a character boundary.
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
 impl Write for Truncating {
