@@ -52,7 +52,8 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// A lock that work holds exclusively while it must run alone, and shared otherwise.
+    /// A lock that is held in shared mode by concurrent work and exclusively by work that must run
+    /// alone.
     turn: Arc<RwLock<()>>,
 }
 
@@ -125,7 +126,7 @@ impl Batch {
 
     /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
     /// progress, processes it in the calling task instead. Waiting for another directory to finish
-    /// could cause a deadlock, because its task may be waiting too.
+    /// could cause a deadlock, because the task for that directory may be waiting too.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.

@@ -177,8 +177,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// The maximum time that the server waits for commits in progress before it exits. This time is
-/// longer than a commit waits for other programs.
+/// The maximum time that the server waits for commits in progress before it exits. A commit waits
+/// for other programs for less than this time.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status after

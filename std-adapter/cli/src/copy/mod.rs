@@ -320,7 +320,7 @@ async fn finish(
 struct Entry {
     name: Vec<u8>,
     kind: FileType,
-    /// The link's target, or `None` if the entry is not a link or does not include the target.
+    /// The target of a link, or `None` if the target is not known yet.
     link: Option<Vec<u8>>,
 }
 

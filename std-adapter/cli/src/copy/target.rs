@@ -56,7 +56,7 @@ async fn keep_fid(
     }
 }
 
-/// A name in a directory. No file with this name need exist.
+/// A name in a directory. The name need not be in use.
 pub(super) enum Target {
     Host {
         dir: Arc<OwnedFd>,

@@ -73,8 +73,8 @@ pub(super) async fn log(
     }
 }
 
-/// Returns whether, compared with each parent, the commit changes a file at or below one of the
-/// paths.
+/// Returns whether the commit differs from each of its parents in at least one file at or below
+/// `paths`.
 async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool> {
     let commit = db.commit(details.id.to_string()).await?;
     let is_below = |change: &Change| {

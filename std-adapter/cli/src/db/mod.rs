@@ -140,7 +140,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
     stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
-/// Returns the path on the server of a file in a commit.
+/// Returns the server path of a file in a commit.
 async fn server_path(db: &Db, path: &CommitPath) -> CliResult<ServerPath> {
     let commit = find_commit(db, &path.commit).await?;
     let tree = ServerPath::from(format!("snapshots/{}/ro", commit.id()));

@@ -192,8 +192,8 @@ impl<C: Connect> Record<C> {
         }
     }
 
-    /// Waits for a change once, without reconnecting. Returns `None` if the session is new and no
-    /// field has changed.
+    /// Waits for a change without retrying after an error. Returns `None` if the session is new and
+    /// no field has changed.
     async fn wait_once(&self) -> Result<Option<u64>> {
         let session = self.session().await?;
         let waited = async {

@@ -23,7 +23,7 @@ pub(super) struct Session<D: Database> {
     pub(super) state: D::Branch,
     /// The watches on the record's directory, one for each lookup branch.
     watches: Mutex<Vec<DirWatch<D::Tree>>>,
-    /// Whether the record has not been read in this session yet.
+    /// `true` until the record has been read for the first time in this session.
     pub(super) is_unread: AtomicBool,
 }
 
