@@ -5,8 +5,8 @@
 //! value is complete when a write ends with a newline, when the file is read, or when the fid is
 //! clunked. A pending value is also complete when a write starts at any offset other than the end
 //! of the previous write. A value that cannot be the beginning of a longer value is complete
-//! immediately. The value is set only once it is complete. If setting the value fails, the request
-//! that completed it returns the error. If the connection is lost, the pending value is not set.
+//! immediately. A value is set only once it is complete. If setting a value fails, the request that
+//! completed it returns the error. If the connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
