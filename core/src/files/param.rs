@@ -48,7 +48,7 @@ impl<T> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
     }
 
-    /// Replaces the value and wakes the tasks that wait for a change.
+    /// Replaces the value and wakes the tasks that are waiting for a change.
     pub fn set(&self, value: T) {
         let old = self.inner.lock(|(cell, version)| {
             version.set(version.get().wrapping_add(1));
@@ -149,7 +149,7 @@ const _: () = {
 };
 
 impl<T: ParamType> Param<T> {
-    /// Creates a file that shows and sets `value`.
+    /// Creates a file for reading and writing `value`.
     #[must_use]
     pub const fn new(value: &'static Value<T>) -> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }

@@ -284,7 +284,7 @@ impl Display for Disconnect {
     }
 }
 
-/// Two reasons are equal if their display texts are equal.
+/// Two reasons are equal if their `Display` output is the same.
 impl PartialEq for Disconnect {
     fn eq(&self, other: &Disconnect) -> bool {
         self.to_string() == other.to_string()

@@ -105,7 +105,7 @@ pub(crate) enum Location<'p> {
     Ref(RefId, &'p ByteString),
     /// A file in the directory of a status.
     Status(StatusId, &'p ByteString),
-    /// Another file in the directory of a commit.
+    /// Any other file in a commit's directory.
     Commit(Commit),
 }
 

@@ -48,7 +48,7 @@ pub struct Tag {
     pub tagger: String,
     /// The tagged object.
     pub object: Object,
-    /// The time of the tag in seconds since 1970.
+    /// The tag's timestamp, in seconds since the Unix epoch.
     pub at: i64,
 }
 

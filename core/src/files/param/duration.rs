@@ -84,7 +84,7 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
 }
 
 /// Writes a duration of `value` * 10^`power` seconds. The unit is the largest of s, ms and us that
-/// does not exceed the duration. Zero is written in seconds.
+/// does not exceed the duration. A zero duration is written as `0 s`.
 fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     let (unit, unit_power) = match value {
         0 => ("s", power),

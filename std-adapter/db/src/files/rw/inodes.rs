@@ -36,7 +36,7 @@ pub(super) struct InodeTable {
     sweep_at: usize,
 }
 
-/// An entry of the inode table, which records the state of one name in a directory.
+/// An inode table entry, which records the state of one name in a directory.
 #[derive(Default)]
 struct NameEntry {
     /// The inode number, if a node was created with this name or moved to this name. Otherwise, the

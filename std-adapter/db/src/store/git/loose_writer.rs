@@ -208,7 +208,7 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Converts a gix error to the I/O error that caused it.
+/// Returns the I/O error that caused a gix error.
 fn io_cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
