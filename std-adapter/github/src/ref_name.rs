@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use datakit_client::db::ref_name_fault;
+
 use crate::InvalidName;
-use crate::name::MAX_COMPONENT;
 
 /// The kind of a ref: a branch or a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +59,7 @@ impl RefName {
     /// is longer than 250 bytes.
     pub fn new(kind: RefKind, short: impl AsRef<[u8]>) -> Result<RefName, InvalidName> {
         let short = short.as_ref();
-        match broken_rule(short) {
+        match ref_name_fault(short) {
             None => Ok(RefName { kind, short: short.into() }),
             Some(reason) => Err(InvalidName::new("ref name", short, reason)),
         }
@@ -111,32 +112,6 @@ impl RefName {
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.short.split(|byte| *byte == b'/')
     }
-}
-
-/// Returns the first rule of git-check-ref-format(1) that the name violates, if any.
-fn broken_rule(name: &[u8]) -> Option<String> {
-    let broken = |rule: &str| Some(rule.to_owned());
-    let forbidden = |byte: &&u8| matches!(byte, 0..=b' ' | 127) || b"~^:?*[\\".contains(byte);
-    if let Some(byte) = name.iter().find(forbidden) {
-        return Some(format!("it contains {:?}", char::from(*byte)));
-    }
-    for pair in ["..", "@{"] {
-        if name.windows(2).any(|two| two == pair.as_bytes()) {
-            return Some(format!("it contains {pair:?}"));
-        }
-    }
-    if name.ends_with(b".") {
-        return broken("it ends with a dot");
-    }
-    name.split(|byte| *byte == b'/').find_map(|component| match component {
-        [] => broken("a component is empty"),
-        [b'.', ..] => broken("a component starts with a dot"),
-        _ if component.ends_with(b".lock") => broken("a component ends with \".lock\""),
-        _ if component.len() > MAX_COMPONENT => {
-            Some(format!("a component is longer than {MAX_COMPONENT} bytes"))
-        }
-        _ => None,
-    })
 }
 
 impl FromStr for RefName {

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The maximum length of a component, in bytes. A component must still be a valid file name after
-/// `.lock` is appended to it.
-const COMPONENT_MAX: usize = 250;
+use super::ref_format::ref_name_fault;
 
 /// A valid Git branch name, without the `refs/heads/` prefix. The name may contain slashes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,36 +110,13 @@ pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
 /// Returns the first rule of git-check-ref-format(1) or `git branch` that the name breaks, if any.
 fn broken_rule(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());
-    if name.is_empty() {
-        return broken("it is empty");
-    }
     if name.starts_with(b"-") {
         return broken("it starts with a dash, like an option");
     }
     if name == b"HEAD" {
         return broken("HEAD stands for the commit that is checked out");
     }
-    let forbidden = |byte: &&u8| matches!(byte, 0..=b' ' | 127) || b"~^:?*[\\".contains(byte);
-    if let Some(byte) = name.iter().find(forbidden) {
-        return Some(format!("it contains {:?}", char::from(*byte)));
-    }
-    for pair in ["..", "@{"] {
-        if name.windows(2).any(|two| two == pair.as_bytes()) {
-            return Some(format!("it contains {pair:?}"));
-        }
-    }
-    if name.ends_with(b".") {
-        return broken("it ends with a dot");
-    }
-    name.split(|byte| *byte == b'/').find_map(|component| match component {
-        [] => broken("it starts or ends with a slash, or has two in a row"),
-        [b'.', ..] => broken("a component starts with a dot"),
-        _ if component.ends_with(b".lock") => broken("a component ends with \".lock\""),
-        _ if component.len() > COMPONENT_MAX => {
-            Some(format!("a component is longer than {COMPONENT_MAX} bytes"))
-        }
-        _ => None,
-    })
+    ref_name_fault(name)
 }
 
 impl fmt::Display for BranchName {

@@ -71,6 +71,7 @@ mod merge_result;
 mod ops;
 mod ops_client;
 mod path;
+mod ref_format;
 mod remote_path;
 #[cfg(test)]
 mod tests;
@@ -90,6 +91,7 @@ pub use id::{Id, InvalidId};
 pub use merge_result::MergeResult;
 pub use ops::{BranchOps, CommitOps, Database, TransactionOps, TreeOps};
 pub use path::Path;
+pub use ref_format::ref_name_fault;
 use tokio::runtime::Handle;
 pub use transaction::Transaction;
 pub use tree::{Content, EntryKind, Stat, Tree};
