@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
 
-use datakit_program::{LogCounters, ProcessCollector};
+use datakit_program::{LogCounters, ProcessCollector, metrics_text};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -83,13 +83,7 @@ impl Counters {
         let mut common = Registry::default();
         logs.register(&mut common);
         common.register_collector(Box::new(ProcessCollector::started_now()));
-        move || {
-            let mut text = String::new();
-            // Writing to a string cannot fail.
-            let _ = prometheus_text::encode(&mut text, &registry);
-            let _ = prometheus_text::encode(&mut text, &common);
-            text
-        }
+        move || metrics_text(&registry) + &metrics_text(&common)
     }
 }
 

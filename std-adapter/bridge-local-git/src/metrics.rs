@@ -1,6 +1,5 @@
 //! The metrics for Prometheus.
 
-use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -40,12 +39,4 @@ pub(crate) fn registry(counters: &Counters, logs: &LogCounters) -> Registry {
     own.register("reads", "Reads of a repository", of.reads);
     own.register("branches", "Branches at the last successful read", of.branches);
     registry
-}
-
-/// Prints the metrics in version 0.0.4 of the Prometheus text format.
-pub(crate) fn render(registry: &Registry) -> String {
-    let mut text = String::new();
-    // Ignore the result, because writing to a string cannot fail.
-    let _ = prometheus_text::encode(&mut text, registry);
-    text
 }

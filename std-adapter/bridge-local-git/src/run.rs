@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use datakit_client::db::Db;
-use datakit_program::{APP, Endpoint, LogCounters, Source as LogSource};
+use datakit_program::{APP, Endpoint, LogCounters, Source as LogSource, metrics_text};
 
 use crate::args::Args;
 use crate::bridge::Bridge;
@@ -52,7 +52,7 @@ async fn serve(args: Args) -> Result<ExitCode, String> {
         // Ignore errors, because standard output may be closed.
         let _ = writeln!(std::io::stdout(), "metrics on {endpoint}");
         let registry = metrics::registry(&counters, &logs);
-        tokio::spawn(endpoint.serve(move || metrics::render(&registry)));
+        tokio::spawn(endpoint.serve(move || metrics_text(&registry)));
     }
     let bridge = Bridge { sources, wakes: Wakes::default(), branch: args.branch, counters };
     let status = tokio::select! {

@@ -15,11 +15,9 @@ use clap::{Args, Subcommand};
 use crate::error::{CliError, CliResult, at, io_reason};
 
 /// The words of each external command, and the program that implements the command.
-const PROGRAMS: [(&[&str], &str); 4] = [
+const PROGRAMS: [(&[&str], &str); 2] = [
     (&["bridge", "local"], "datakit-bridge-local-git"),
     (&["bridge", "github"], "datakit-bridge-github"),
-    (&["ci"], "datakit-ci"),
-    (&["mount"], "datakit-mount"),
 ];
 
 /// The external commands, as shown in help, manual pages and completions.
@@ -28,10 +26,6 @@ pub(crate) enum ExternalCommand {
     /// Copy branches, pull requests and statuses between repositories and the database
     #[command(subcommand)]
     Bridge(BridgeCommand),
-    /// Test branches and pull requests, and record the results [program: datakit-ci]
-    Ci(Arguments),
-    /// Mount a server's tree [program: datakit-mount]
-    Mount(Arguments),
 }
 
 /// The bridges.

@@ -58,8 +58,6 @@ fn arguments_and_exit_status_pass_through() {
     for (words, name) in [
         (&["bridge", "local"][..], "datakit-bridge-local-git"),
         (&["bridge", "github"], "datakit-bridge-github"),
-        (&["ci"], "datakit-ci"),
-        (&["mount"], "datakit-mount"),
     ] {
         script(&dir.0.join(name), &format!("printf '<%s>' {name} \"$@\"; exit 7"));
         for arguments in [&[][..], &["--help"], &["-h", "a b", "--", "-x"], &["--", "-a", "x"]] {
@@ -77,18 +75,24 @@ fn arguments_and_exit_status_pass_through() {
 fn program_beside_this_one_is_preferred() {
     let (dir, own) = (Scratch::new("external-other"), Scratch::new("external-beside"));
     let program = copied(&own);
-    script(&dir.0.join("datakit-ci"), "echo from the PATH");
-    assert_eq!(text(&datakit(&program, &dir.0, &["ci"]).stdout), "from the PATH\n");
-    script(&own.0.join("datakit-ci"), "echo beside");
-    assert_eq!(text(&datakit(&program, &dir.0, &["ci"]).stdout), "beside\n");
+    script(&dir.0.join("datakit-bridge-github"), "echo from the PATH");
+    assert_eq!(text(&datakit(&program, &dir.0, &["bridge", "github"]).stdout), "from the PATH\n");
+    script(&own.0.join("datakit-bridge-github"), "echo beside");
+    assert_eq!(text(&datakit(&program, &dir.0, &["bridge", "github"]).stdout), "beside\n");
 }
 
 #[test]
 fn signals_reach_the_program() {
     let (dir, own) = (Scratch::new("external-signal"), Scratch::new("external-process"));
-    script(&dir.0.join("datakit-ci"), "trap 'exit 9' TERM; echo $$; while :; do sleep 0.05; done");
-    let mut child =
-        command(&copied(&own), &dir.0).arg("ci").stdout(Stdio::piped()).spawn().unwrap();
+    script(
+        &dir.0.join("datakit-bridge-github"),
+        "trap 'exit 9' TERM; echo $$; while :; do sleep 0.05; done",
+    );
+    let mut child = command(&copied(&own), &dir.0)
+        .args(["bridge", "github"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let output = lines(child.stdout.take().unwrap());
     assert_eq!(output.recv_timeout(common::TIMEOUT).unwrap(), child.id().to_string());
     assert_eq!(end(&mut child, "TERM").code(), Some(9));
@@ -119,15 +123,16 @@ fn bridge_lists_the_bridges() {
         }
     }
     let output = Command::new(PROGRAM).arg("--help").output().unwrap();
-    for line in ["datakit bridge local", "datakit bridge github", "datakit ci", "datakit mount"] {
+    for line in ["datakit bridge local", "datakit bridge github"] {
         assert!(text(&output.stdout).contains(line), "{line}");
     }
 }
 
 #[test]
 fn options_of_the_program_follow_its_name() {
-    let output = Command::new(PROGRAM).args(["-a", "localhost", "ci"]).output().unwrap();
+    let output =
+        Command::new(PROGRAM).args(["-a", "localhost", "bridge", "github"]).output().unwrap();
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("`ci` is another program: its options follow its name"), "{error}");
+    assert!(error.contains("`bridge` is another program: its options follow its name"), "{error}");
 }

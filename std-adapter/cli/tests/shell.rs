@@ -266,8 +266,6 @@ fn short_help_fits_on_a_screen_and_names_every_command() {
         "completions",
         "man",
         "bridge",
-        "ci",
-        "mount",
     ] {
         assert!(text.contains(command), "{command}: {text}");
     }

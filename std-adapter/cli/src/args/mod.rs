@@ -61,8 +61,6 @@ Examples:
 Programs that are installed separately:
   datakit bridge local ...   publish the branches of local Git repositories
   datakit bridge github ...  keep repositories on GitHub and the database in step
-  datakit ci ...             test branches and pull requests
-  datakit mount ...          mount a server's tree
 
 Exit status: 0 on success, 1 if anything failed, 2 for a mistake on the command line. An error is
 printed to standard error as `datakit: PATH: REASON`. A server that gets SIGTERM or SIGHUP finishes the
@@ -82,7 +80,7 @@ impl Program {
     /// Returns an error if the arguments are invalid, or if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
         // These commands are hidden because the help template lists them on one line.
-        let hidden = ["completions", "man", "bridge", "ci", "mount"];
+        let hidden = ["completions", "man", "bridge"];
         let mut command = hidden.into_iter().fold(Program::full_command(), |command, name| {
             command.mut_subcommand(name, |command| command.hide(true))
         });

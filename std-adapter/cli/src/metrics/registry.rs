@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datakit_db::counters::DbCounters;
-use datakit_program::{LogCounters, ProcessCollector};
+use datakit_program::{LogCounters, ProcessCollector, metrics_text};
 use datakit_server::Stats;
 use parking_lot::Mutex;
-use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ServerCollector};
@@ -72,9 +71,7 @@ impl Metrics {
 
     /// Returns the metrics in version 0.0.4 of the Prometheus text format.
     pub(crate) fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = prometheus_text::encode(&mut text, &self.registry);
+        let mut text = metrics_text(&self.registry);
         let _ = self.pushes.render(
             "DataKit_git_push_duration_seconds",
             "Time that `git push` took.",
