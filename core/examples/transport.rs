@@ -82,8 +82,8 @@ impl Read for UartRx {
     }
 }
 
-// The default implementations are intended for embedded boards, on which a read may hold a buffer
-// while it waits, and connections need not yield to each other.
+// The default implementations of the trait are intended for embedded boards. On a board, a waiting
+// read may hold a buffer, and connections need not yield to each other.
 impl TransportRead for UartRx {}
 
 /// The sending half.

@@ -1,4 +1,4 @@
-//! Formatting of numbers.
+//! Formats integers in decimal.
 
 use core::fmt::{self, Write};
 

@@ -101,8 +101,8 @@ impl<const N: usize> File for Bytes<N> {
 /// flash, a register or a row in a store.
 ///
 /// Between calls, the file stores nothing except a value that is still being written in pieces. The
-/// [module documentation](super) describes when such a value is complete. A value is also complete
-/// when the open file's buffer is full.
+/// [module documentation](super) describes when a value that is written in pieces is complete. A
+/// value is also complete when the open file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then
 /// creates the value.

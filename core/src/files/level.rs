@@ -1,5 +1,5 @@
-//! Files that show and set log levels. Each log source has a directory that contains a `doc` file
-//! and a `level` file.
+//! Files through which clients read and set log levels. Each log source has a directory that
+//! contains a `doc` file and a `level` file.
 
 use core::fmt::{self, Write};
 use core::str::FromStr;
@@ -34,7 +34,7 @@ impl Level {
     pub const ALL: [Level; 6] =
         [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
-    /// Returns the name that a `level` file shows for this level.
+    /// Returns the name of this level, which a `level` file contains.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ pub struct LevelFile {
 }
 
 impl LevelFile {
-    /// Creates a file that shows and sets `level`.
+    /// Creates a file through which clients read and set `level`.
     #[must_use]
     pub const fn new(level: &'static Value<Level>) -> LevelFile {
         LevelFile { level }

@@ -1,6 +1,6 @@
 //! Parameters are values that clients can read and set. A [`Value`] stores the value of a
-//! parameter, and a [`Param`] is the file that shows and sets it. The type of the value implements
-//! [`ParamType`].
+//! parameter, and a [`Param`] is the file through which clients read and set the value. The type of
+//! the value implements [`ParamType`].
 //!
 //! To add a type of parameter, implement [`ParamType`] for the type of its value. To add a
 //! parameter, put a [`Param`] into a [`Dir`](crate::vfs::Dir).
@@ -73,8 +73,8 @@ impl<T> Value<T> {
     pub async fn changed(&self, seen: u32) -> u32 {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            // Register before comparing the versions, so that a change between the two steps wakes
-            // the task.
+            // Register the waker before comparing the versions, so that a change between the two
+            // steps wakes the task.
             WAITERS.register(&mut waiter, cx.waker());
             let version = self.version();
             if version == seen { Poll::Pending } else { Poll::Ready(version) }
@@ -112,7 +112,7 @@ impl<T: Clone + Default + fmt::Debug> fmt::Debug for Value<T> {
 /// the valid values.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
-/// A file that shows and sets a [`Value`].
+/// A file through which clients read and set a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
 /// parsed and checked as a whole before the value is set. If the text is refused, the error is

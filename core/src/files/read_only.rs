@@ -211,7 +211,7 @@ fn list(dir: &Dir, path: Option<&DirPath<'_>>, out: &mut dyn Write) -> fmt::Resu
     Ok(())
 }
 
-/// Reads like [`read_at`], but from the text that `write` renders.
+/// Works like [`read_at`], but reads from the text that `write` renders.
 fn read_window(
     length: u64,
     offset: u64,

@@ -125,7 +125,7 @@ struct Ring<T, const N: usize> {
     overruns: u32,
 }
 
-/// The next item that a reader receives.
+/// The next item of a queue that a reader receives, if there is one.
 enum Delivery<T> {
     Value(T),
     Lost(u32),
@@ -288,8 +288,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The text is too long for the `taken` counter. Drop the text so that the next read
-        // delivers the next value.
+        // The `taken` counter cannot count all bytes of this text. Drop the text so that the next
+        // read delivers the next value.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

@@ -1,5 +1,5 @@
-//! Code shared by several kinds of files. This code applies writes to byte strings, checks
-//! arguments, and measures, compares or quotes text.
+//! Functions shared by several kinds of files. The functions apply writes to byte strings, check
+//! arguments, and measure, compare or quote text.
 
 use core::fmt::{self, Write};
 

@@ -46,7 +46,7 @@ fn is_negative(text: &[u8]) -> bool {
     text.first() == Some(&b'-')
 }
 
-/// Returns the bits of the absolute value.
+/// Parses a decimal number and returns the bits of its absolute value in `format`.
 fn parse(text: &[u8], format: &Format) -> Option<u64> {
     let (scanned, rest) = scan(text)?;
     if !rest.is_empty() {
@@ -72,7 +72,7 @@ fn round(scaled: &Scaled, format: &Format) -> u64 {
     let kept = first_dropped >> 1;
     let exact = scaled.exact && scaled.mantissa.trailing_zeros() >= dropped - 1;
     let up = first_dropped & 1 == 1 && (!exact || kept & 1 == 1);
-    // The leading bit of `kept` increments the exponent, which makes the number normal. A carry
+    // If the number is normal, adding the leading bit of `kept` increments the exponent. A carry
     // from rounding also increments the exponent.
     let exponent = u64::from((last - format.min_exponent).unsigned_abs());
     ((exponent << (format.precision - 1)) + kept + u64::from(up)).min(format.infinity)

@@ -21,7 +21,7 @@ use crate::Decimal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Float {
     negative: bool,
-    /// The bits without the sign.
+    /// The bits of the number without the sign bit.
     bits: u64,
     format: &'static Format,
 }
@@ -127,7 +127,7 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
 
 /// Returns `scaled` * 2^`exponent` rounded down to an integer, and whether the result is exact.
 fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
-    // The integer has 57 to 62 of the 64 bits, so two to seven bits are dropped.
+    // The mantissa has 64 bits and the integer has 57 to 62 bits, so two to seven bits are dropped.
     let dropped = (scaled.exponent + exponent).unsigned_abs();
     let integer = scaled.mantissa.checked_shr(dropped).unwrap_or(0);
     (integer, scaled.exact && scaled.mantissa.trailing_zeros() >= dropped)

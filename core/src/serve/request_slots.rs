@@ -16,7 +16,7 @@ pub struct RequestSlot {
     state: Cell<u8>,
 }
 
-/// The slot contains a request, and its tag is valid.
+/// The slot contains a request, and the slot's tag is valid.
 const BUSY: u8 = 1;
 /// The request has been cancelled and must be dropped.
 const CANCELLED: u8 = 2;

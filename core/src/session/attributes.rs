@@ -38,8 +38,9 @@ pub(super) enum ListedRecord {
 }
 
 /// Fills in the `extension` field of a record if the file is a symbolic link or a device. An
-/// immutable tree contains no symbolic links and no devices. This is a macro, so that the future
-/// for an immutable tree does not include the code that awaits a link's target.
+/// immutable tree contains no symbolic links and no devices. This code is a macro rather than a
+/// function, so that the future for an immutable tree does not include the code that awaits a
+/// link's target.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {

@@ -53,8 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decode before the `match`, because temporaries in the scrutinee would live until the
-        // handlers finish.
+        // Decode the request before the `match`, because temporaries in the scrutinee would live
+        // until the handlers finish.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,

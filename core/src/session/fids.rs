@@ -14,7 +14,7 @@ pub struct FidEntry<V: Vfs> {
     /// A serial number that distinguishes this use of the fid number from later uses. After a wait,
     /// a request compares serial numbers to check that the fid number still refers to the same fid.
     pub(super) serial: u32,
-    /// The number of the user who attached. Files created through the fid belong to this user.
+    /// The number of the user who attached. This user owns the files created through the fid.
     pub(super) uid: u32,
     /// The inode number of the attach point. Walking `..` never goes above the attach point.
     pub(super) root: u64,
@@ -267,7 +267,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Option<FidState<V::Open>> {
-        // The fid also gets a new serial number, so that requests still waiting on the old state
+        // Change the serial number, so that requests that were waiting for the old state of the fid
         // fail.
         let fresh = self.next_serial();
         self.update_fid(fid, serial, |fid| {

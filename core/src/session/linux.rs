@@ -43,8 +43,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 done!($($handler)*)
             }};
         }
-        // Decode before the `match`, because temporaries in the scrutinee would live until the
-        // handlers finish.
+        // Decode the request before the `match`, because temporaries in the scrutinee would live
+        // until the handlers finish.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {

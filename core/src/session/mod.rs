@@ -103,7 +103,7 @@ pub enum Aborts {
 
 /// Hooks for collecting metrics. A session calls the hooks for every request.
 pub trait Observe {
-    /// Called before a request is answered.
+    /// Records that the session is about to answer a request.
     ///
     /// Unless the request is cancelled, [`answered`](Observe::answered) is called later from the
     /// same future. An observer that knows which future is being polled can therefore match each
@@ -111,8 +111,8 @@ pub trait Observe {
     /// never called for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
-    /// Called after a request of type `kind` has been answered. `error` is `true` if the reply is
-    /// an error.
+    /// Records that the session has answered a request of type `kind`. `error` is `true` if the
+    /// reply is an error.
     fn answered(&self, kind: u8, error: bool);
 }
 

@@ -97,7 +97,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks one name. An empty name refers to the directory itself, as some clients expect.
+    /// Walks from `dir` to the file called `name`. An empty name refers to the directory itself, as
+    /// some clients expect.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, root: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
@@ -231,7 +232,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         remove: bool,
     ) -> Result<Qid> {
         if matches!(self.vfs.id(&inode).kind, FileType::File | FileType::Dir) {
-            // `create` has already truncated an existing file.
+            // If the file already existed, `create` has truncated it.
             let mode = OpenMode { truncate: false, drops_set_id: uid != 0, ..mode };
             self.open_inode(fid, serial, &inode, mode, remove).await?;
         } else {

@@ -90,7 +90,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Builds an Rwalk from the qids that [`store_qid`] stored after the request of `len` bytes.
-    /// Overwrites the request.
+    /// The reply overwrites the request.
     pub(super) fn encode_walk(
         &self,
         buf: &mut [u8],
@@ -118,7 +118,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             }),
         };
         // The error text can be too long only if frames are very small, as on embedded boards. An
-        // error without text always fits.
+        // error reply without text always fits into the buffer.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
         })

@@ -109,7 +109,7 @@ impl Attr {
 pub enum SetTime {
     /// The server's current time.
     Now,
-    /// The given time.
+    /// The time that the client specified.
     To(Time),
 }
 
@@ -145,9 +145,9 @@ impl SetAttr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OpenMode {
-    /// Open for reading.
+    /// Whether to open the file for reading.
     pub read: bool,
-    /// Open for writing.
+    /// Whether to open the file for writing.
     pub write: bool,
     /// Whether to truncate the file to length 0. Files that cannot be truncated, such as commands,
     /// streams and parameters, ignore this flag.
@@ -208,7 +208,8 @@ pub struct Create<'a> {
     pub gid: u32,
     /// Whether to fail if the name exists. The flag is `false` only for Tcreate in 9P2000 and
     /// 9P2000.u. If `exclusive` is `false`, the tree may truncate an existing file instead of
-    /// failing. In 9P2000.L, the name is looked up first, so files are always created exclusively.
+    /// failing. In 9P2000.L, `exclusive` is always `true`, because the session looks up the name
+    /// first.
     pub exclusive: bool,
 }
 
@@ -262,6 +263,6 @@ pub struct Lock<'a> {
     pub length: u64,
     /// The ID of the process that owns the lock. The process runs on the client's host.
     pub process: u32,
-    /// The client's host.
+    /// The name of the client's host.
     pub client: &'a [u8],
 }

@@ -95,15 +95,15 @@ pub trait File {
     /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
 
-    /// Prepares an open file. This method is called once, before any other method receives the open
-    /// file.
+    /// Prepares the state of a file that has just been opened. This method is called once, before
+    /// any other method receives the open file.
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         let _ = (open, mode);
         Ok(())
     }
 
-    /// Reads at `offset` into `buf`. If the read has to wait, this method registers the waker of
-    /// `cx` and returns `Pending`.
+    /// Reads data at `offset` into `buf`. If the read has to wait, this method registers the waker
+    /// of `cx` and returns `Pending`.
     ///
     /// # Cancel safety
     /// A call that returns `Pending` consumes nothing, so no data is lost when a read is cancelled.
