@@ -1,7 +1,7 @@
 //! The arithmetic for a clock that extends a 24-bit counter. The counter counts down and raises an
 //! interrupt each time it wraps around.
 
-/// The highest possible count.
+/// The highest value of the counter.
 pub const TOP: u32 = 0x00ff_ffff;
 
 /// Returns the number of cycles since boot, given the number of completed rounds and the current

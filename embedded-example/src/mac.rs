@@ -23,16 +23,17 @@ const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// Raised interrupts. Writing a 1 to a bit acknowledges the corresponding interrupt.
+    /// The register that contains the raised interrupts. Writing a 1 to a bit acknowledges the
+    /// corresponding interrupt.
     RIS = 0x4004_8000;
-    /// Enabled interrupts.
+    /// The register that contains the enabled interrupts.
     IM = 0x4004_8004;
     RCTL = 0x4004_8008;
     TCTL = 0x4004_800C;
     DATA = 0x4004_8010;
     IA0 = 0x4004_8014;
     IA1 = 0x4004_8018;
-    /// Number of frames in the receive FIFO.
+    /// The register that contains the number of frames in the receive FIFO.
     NP = 0x4004_8034;
     TR = 0x4004_8038;
 }
@@ -56,7 +57,7 @@ impl Buffers {
     }
 }
 
-/// The running MAC.
+/// The Ethernet MAC after it has been started.
 pub struct Mac {
     buffers: &'static mut Buffers,
     /// The factory-assigned Ethernet address.

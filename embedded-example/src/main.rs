@@ -164,7 +164,7 @@ async fn restart() -> ! {
 /// Whether a task has been woken since the executor last polled.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
-/// Called by the executor when a task is woken.
+/// Records that a task has been woken. The executor calls this function.
 // SAFETY: embassy-executor requires this name and signature, and this is the only definition.
 #[unsafe(export_name = "__pender")]
 fn pender(_: *mut ()) {

@@ -145,9 +145,10 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Applies the written data. Files that apply writes immediately need not implement this
-    /// method. This method is called before [`close`](File::close) when the client clunks the file,
-    /// but not when the connection is lost. Any error is returned to the client.
+    /// Applies the data that has been written to the open file. Files that apply writes immediately
+    /// need not implement this method. This method is called before [`close`](File::close) when the
+    /// client clunks the file, but not when the connection is lost. Any error is returned to the
+    /// client.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())

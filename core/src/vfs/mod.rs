@@ -76,15 +76,15 @@ pub trait Vfs {
     /// A handle to an open file or directory. Handles are cheap to clone. All clones refer to the
     /// same open file.
     type Open: Clone;
-    /// The kind of tree. Use [`ImmutableTree`] if the structure never changes and only reads wait,
-    /// and [`MutableTree`] otherwise.
+    /// The kind of this tree. Use [`ImmutableTree`] if the structure never changes and only reads
+    /// wait, and [`MutableTree`] otherwise.
     type TreeKind: TreeKind;
 
     /// Returns the root directory.
     fn root(&self) -> Self::Inode;
 
-    /// Returns the root directory that `user` sees. The session calls this method once for each
-    /// Tattach.
+    /// Returns the root directory of the tree that is served to `user`. The session calls this
+    /// method once for each Tattach.
     fn attach(&self, user: User<'_>) -> Self::Inode {
         let _ = user;
         self.root()
@@ -123,9 +123,9 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode tells the tree what the client intends to do. This
-    /// method does not check permissions: opening a read-only file for writing succeeds, and only
-    /// the write fails.
+    /// Opens a file or a directory. `mode` states whether the client intends to read, write or
+    /// truncate the file. This method does not check permissions: opening a read-only file for
+    /// writing succeeds, and only the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
     /// Closes an open file. This method is called exactly once for each successful
@@ -134,17 +134,18 @@ pub trait Vfs {
         let _ = open;
     }
 
-    /// Applies the written data. Trees that apply writes immediately need not implement this
-    /// method. The session calls this method before [`close`](Vfs::close) when the client clunks
-    /// the file, but not when the connection is lost. Errors are returned to the client.
+    /// Applies the data that has been written to the open file. Trees that apply writes immediately
+    /// need not implement this method. The session calls this method before [`close`](Vfs::close)
+    /// when the client clunks the file, but not when the connection is lost. The session returns
+    /// any error to the client.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
     }
 
-    /// Reads at `offset` into `buf` and returns the number of bytes read. A result of 0 marks the
-    /// end of the file or, in a stream, the end of a delivery. A read may wait for the first byte,
-    /// but never waits to fill `buf`.
+    /// Reads data at `offset` into `buf` and returns the number of bytes read. A result of 0 marks
+    /// the end of the file or, in a stream, the end of a delivery. A read may wait for the first
+    /// byte, but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The
@@ -195,8 +196,8 @@ pub trait Vfs {
     /// existing file with that name instead.
     ///
     /// # Errors
-    /// Returns [`Error::Exists`] if the name is taken. The default implementation always returns
-    /// [`Error::ReadOnlyDirectory`].
+    /// Returns [`Error::Exists`] if `dir` already has an entry with this name. The default
+    /// implementation always returns [`Error::ReadOnlyDirectory`].
     async fn create(
         &self,
         dir: &Self::Inode,

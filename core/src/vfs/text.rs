@@ -1,4 +1,4 @@
-//! Buffers for the text of open files, and bounds-checked reads from them.
+//! Buffers for the text of open files, and functions that check an offset and read from a buffer.
 
 use core::fmt;
 
@@ -94,7 +94,7 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Checks the offset of a write, like [`check_offset`] but with a different error message.
+/// Checks the offset of a write as [`check_offset`] does, but returns a different error message.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.

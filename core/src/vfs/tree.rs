@@ -110,8 +110,8 @@ struct Resolved {
 }
 
 impl Resolved {
-    /// Returns the path of a child. The path fits into 64 bits because [`Dir::new`] checks the
-    /// depth of the tables.
+    /// Returns the path of the child with this key. The path fits into 64 bits because [`Dir::new`]
+    /// checks the depth of the tables.
     fn child(&self, path: PackedPath, key: Key) -> PackedPath {
         let mut bytes = path.0.to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {

@@ -22,8 +22,8 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request in its own stack frame. Inlining all thirty handlers into one function
-    /// would make that function's stack frame 5 KiB large on an embedded board.
+    /// Starts to handle a request in a separate stack frame. Inlining all thirty handlers into one
+    /// function would make that function's stack frame 5 KiB large on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future for a read that may wait.
@@ -42,17 +42,19 @@ pub trait TreeKind {
     /// The future for a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request like [`handle`](TreeKind::handle), but stores the future on the heap if a
-    /// heap is available. A future stored in the connection would take up memory even while the
-    /// connection is idle.
+    /// Starts to handle a request like [`handle`](TreeKind::handle), but stores the future on the
+    /// heap if a heap is available. A future stored in the connection would take up memory even
+    /// while the connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
-/// A tree without restrictions. Any method may wait, and any file may change.
+/// The kind of a tree that has no restrictions. Any method of the tree may wait, and any file may
+/// change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// A tree with a fixed structure. Of its methods, only [`read`](super::Vfs::read) may wait.
+/// The kind of a tree that has a fixed structure. Of the tree's methods, only
+/// [`read`](super::Vfs::read) may wait.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as

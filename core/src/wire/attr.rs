@@ -8,7 +8,7 @@ record! {
     pub struct Time {
         /// Seconds.
         pub sec: u64,
-        /// Nanoseconds within the second.
+        /// The number of nanoseconds since the start of the second.
         pub nsec: u64,
     }
 }
@@ -53,7 +53,8 @@ record! {
 }
 
 impl Attr {
-    /// The bit for `mode`. Each bit is set if its field is requested or valid.
+    /// The bit for `mode`. In Tgetattr, a bit is set if its field is requested. In Rgetattr, a bit
+    /// is set if its field is valid.
     pub const MODE: u64 = 0x1;
     /// The bit for `nlink`.
     pub const NLINK: u64 = 0x2;
@@ -83,7 +84,7 @@ impl Attr {
     pub const DATA_VERSION: u64 = 0x2000;
     /// The bits for all fields of stat(2).
     pub const BASIC: u64 = 0x7ff;
-    /// The bits for all fields.
+    /// The bits for all fields of Rgetattr.
     pub const ALL: u64 = 0x3fff;
 }
 
@@ -108,25 +109,26 @@ record! {
 }
 
 impl SetAttr {
-    /// Set `mode`.
+    /// The bit that requests a change of the mode.
     pub const MODE: u32 = 0x1;
-    /// Set `uid`.
+    /// The bit that requests a change of the owner.
     pub const UID: u32 = 0x2;
-    /// Set `gid`.
+    /// The bit that requests a change of the group.
     pub const GID: u32 = 0x4;
-    /// Set `size` by truncating or extending the file.
+    /// The bit that requests a change of the size, which truncates or extends the file.
     pub const SIZE: u32 = 0x8;
-    /// Set the time of the last read. The server's time is used unless
-    /// [`ATIME_SET`](SetAttr::ATIME_SET) is set.
+    /// The bit that requests a change of the time of the last read. The server's time is used
+    /// unless [`ATIME_SET`](SetAttr::ATIME_SET) is set.
     pub const ATIME: u32 = 0x10;
-    /// Set the time of the last write. The server's time is used unless
-    /// [`MTIME_SET`](SetAttr::MTIME_SET) is set.
+    /// The bit that requests a change of the time of the last write. The server's time is used
+    /// unless [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
-    /// Set the time of the last attribute change to the server's time.
+    /// The bit that requests that the time of the last attribute change is set to the server's
+    /// time.
     pub const CTIME: u32 = 0x40;
-    /// Use `atime` as the time of the last read.
+    /// The bit that selects `atime` as the time of the last read.
     pub const ATIME_SET: u32 = 0x80;
-    /// Use `mtime` as the time of the last write.
+    /// The bit that selects `mtime` as the time of the last write.
     pub const MTIME_SET: u32 = 0x100;
 }
 

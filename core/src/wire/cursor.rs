@@ -50,7 +50,7 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// A cursor that takes fields off the front of a message body. The reader records the first error,
+/// A cursor that decodes the fields of a message body in order. The reader records the first error,
 /// which [`finish`](Reader::finish) reports. After an error, the reader discards the remaining
 /// bytes and decodes every further field as empty or 0.
 #[derive(Clone, Copy, Debug)]
@@ -89,19 +89,19 @@ impl<'a> Reader<'a> {
         self.dialect
     }
 
-    /// Returns whether all bytes have been taken.
+    /// Returns whether all bytes have been consumed.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Returns the bytes that have not been taken yet.
+    /// Returns the bytes that have not been consumed yet.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Takes an integer of `size` bytes.
+    /// Consumes an integer of `size` bytes and returns the integer.
     // When inlined with a constant size, this function compiles to one instruction on x86.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         u64::from_le_bytes(number)
     }
 
-    /// Takes `count` bytes.
+    /// Consumes `count` bytes and returns them.
     #[inline]
     pub fn take_bytes(&mut self, count: usize) -> &'a [u8] {
         self.split(count).unwrap_or_default()
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Takes a record that is preceded by its size as `size[2]`. The closure `body` decodes the
+    /// Consumes a record that is preceded by its size as `size[2]`. The closure `body` decodes the
     /// record and must consume all of its bytes.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         self.error.map_or(Ok(()), Err)
     }
 
-    /// Finishes reading.
+    /// Finishes reading the message body.
     ///
     /// # Errors
     /// Returns the recorded [`Malformed`] error, or [`Malformed::Trailing`] if bytes are left.

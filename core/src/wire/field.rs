@@ -7,12 +7,12 @@ use super::{Dialect, Reader, Str, Writer};
 
 /// A value that can be a field in a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. If decoding fails, `reader` records the error and
-    /// reports it in [`finish`](Reader::finish).
+    /// Decodes the value at the front of `reader`. If decoding fails, `reader` records the error
+    /// and reports it in [`finish`](Reader::finish).
     fn decode(reader: &mut Reader<'a>) -> Self;
 
-    /// Appends the value. If the value does not fit, `writer` records an overflow and reports it in
-    /// [`finish`](Writer::finish).
+    /// Appends the value to `writer`. If the value does not fit, `writer` records an overflow and
+    /// reports it in [`finish`](Writer::finish).
     fn encode(&self, writer: &mut Writer<'_>);
 
     /// Formats the value briefly, for a single line of a trace.
@@ -41,7 +41,7 @@ macro_rules! integers {
 
 integers! { u8 u16 u32 u64 }
 
-/// File content: `count[4]`, followed by that many arbitrary bytes.
+/// File content, which is encoded as `count[4]`, followed by that many arbitrary bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Data<'a>(pub &'a [u8]);
 
@@ -80,8 +80,8 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list: `count[2]`, followed by that many values. The list borrows either the bytes of a decoded
-/// frame or the values to encode.
+/// A list, which is encoded as `count[2]`, followed by that many values. The list borrows either the
+/// bytes of a decoded frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
     /// The bytes of a decoded frame. Decoding checks every value. If a list was not created by

@@ -23,13 +23,13 @@ messages! {
         100 Version T TVERSION { msize: u32, version: Str<'a> }
                     R RVERSION { msize: u32, version: Str<'a> }
 
-        /// auth(5): `Tauth afid[4] uname[s] aname[s]`, with `n_uname[4]` in 9P2000.u and 9P2000.L,
-        /// is answered with `Rauth aqid[13]`.
+        /// auth(5): `Tauth afid[4] uname[s] aname[s] n_uname[4]` is answered with
+        /// `Rauth aqid[13]`. The field `n_uname` exists only in 9P2000.u and 9P2000.L.
         102 Auth T TAUTH { afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric }
                  R RAUTH { aqid: Qid }
 
-        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s]`, with `n_uname[4]` in 9P2000.u
-        /// and 9P2000.L, is answered with `Rattach qid[13]`.
+        /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s] n_uname[4]` is answered with
+        /// `Rattach qid[13]`. The field `n_uname` exists only in 9P2000.u and 9P2000.L.
         104 Attach T TATTACH {
             fid: Fid, afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric,
         } R RATTACH { qid: Qid }
@@ -64,16 +64,16 @@ messages! {
     }
 
     Classic if all() {
-        /// error(5): the reply to a failed request.
-        /// The format is `Rerror ename[s]`, with `errno[4]` in 9P2000.u.
+        /// error(5): `Rerror ename[s] errno[4]` is the reply to a failed request.
+        /// The field `errno` exists only in 9P2000.u.
         106 Error R RERROR { ename: Str<'a>, errno: Errno }
 
         /// open(5): `Topen fid[4] mode[1]`
         /// is answered with `Ropen qid[13] iounit[4]`.
         112 Open T TOPEN { fid: Fid, mode: u8 } R ROPEN { qid: Qid, iounit: u32 }
 
-        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1]`, with `extension[s]` in 9P2000.u,
-        /// is answered with `Rcreate qid[13] iounit[4]`.
+        /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1] extension[s]` is answered with
+        /// `Rcreate qid[13] iounit[4]`. The field `extension` exists only in 9P2000.u.
         114 Create T TCREATE {
             fid: Fid, name: Str<'a>, perm: u32, mode: u8, extension: Extension<'a>,
         } R RCREATE { qid: Qid, iounit: u32 }
@@ -88,12 +88,12 @@ messages! {
     }
 
     Linux if feature = "linux" {
-        /// The reply to a failed request, which contains a Linux errno.
-        /// The format is `Rlerror ecode[4]`.
+        /// `Rlerror ecode[4]` is the reply to a failed request.
+        /// The field `ecode` contains a Linux error number.
         6 Lerror R RLERROR { ecode: u32 }
 
         /// statfs(2): `Tstatfs fid[4]`
-        /// is answered with `Rstatfs`, followed by [`StatFs`].
+        /// is answered with `Rstatfs`, whose body is a [`StatFs`].
         8 Statfs T TSTATFS { fid: Fid } R RSTATFS { statfs: StatFs }
 
         /// open(2): `Tlopen fid[4] flags[4]`
@@ -124,11 +124,11 @@ messages! {
         22 Readlink T TREADLINK { fid: Fid } R RREADLINK { target: Str<'a> }
 
         /// stat(2): `Tgetattr fid[4] mask[8]`
-        /// is answered with `Rgetattr`, followed by [`Attr`].
+        /// is answered with `Rgetattr`, whose body is an [`Attr`].
         24 Getattr T TGETATTR { fid: Fid, mask: u64 } R RGETATTR { attr: Attr }
 
-        /// chmod(2), chown(2), truncate(2), utimensat(2): `Tsetattr fid[4]`,
-        /// followed by [`SetAttr`], is answered with `Rsetattr`.
+        /// chmod(2), chown(2), truncate(2), utimensat(2): `Tsetattr`, whose body consists of
+        /// `fid[4]` and a [`SetAttr`], is answered with `Rsetattr`.
         26 Setattr T TSETATTR { fid: Fid, set: SetAttr } R RSETATTR
 
         /// getxattr(2): `Txattrwalk fid[4] newfid[4] name[s]`
@@ -145,8 +145,8 @@ messages! {
         /// `Rreaddir count[4] data[count]`, where `data` is a list of [`Dirent`](super::Dirent)s.
         40 Readdir T TREADDIR { fid: Fid, offset: u64, count: u32 } R RREADDIR { data: Data<'a> }
 
-        /// fsync(2): `Tfsync fid[4] datasync[4]` (older clients omit `datasync`)
-        /// is answered with `Rfsync`.
+        /// fsync(2): `Tfsync fid[4] datasync[4]` is answered with `Rfsync`.
+        /// Older clients omit the field `datasync`.
         50 Fsync T TFSYNC { fid: Fid, datasync: Datasync } R RFSYNC
 
         /// fcntl(2): `Tlock fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]`
@@ -157,7 +157,7 @@ messages! {
         } R RLOCK { status: u8 }
 
         /// fcntl(2): `Tgetlock fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]`
-        /// is answered with `Rgetlock`, which has the same fields except `fid`.
+        /// is answered with `Rgetlock`, which has the same fields as the request except `fid`.
         54 Getlock T TGETLOCK {
             fid: Fid, kind: u8, start: u64, length: u64, proc_id: u32, client_id: Str<'a>,
         } R RGETLOCK { kind: u8, start: u64, length: u64, proc_id: u32, client_id: Str<'a> }
@@ -182,7 +182,8 @@ messages! {
     }
 }
 
-/// Writes the name of a message type, such as `Twalk` for the letter `T` and the name `Walk`.
+/// Writes the name of a message type, which consists of `letter` and `name` in lower case. For
+/// example, the letter `T` and the name `Walk` form the message type `Twalk`.
 fn write_name(letter: char, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char(letter)?;
     name.chars().try_for_each(|c| f.write_char(c.to_ascii_lowercase()))

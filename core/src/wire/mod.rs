@@ -1,4 +1,4 @@
-//! Encoding and decoding of messages in the three dialects of 9P, without copying.
+//! Encodes and decodes the messages of the three 9P dialects without copying the data.
 //!
 //! [`Tmessage::decode`] and [`Tmessage::encode`] convert requests, and [`Rmessage::decode`] and
 //! [`Rmessage::encode`] convert replies. These methods guarantee the following:
@@ -7,7 +7,8 @@
 //!   session checks whether fids exist, names are valid and flags are supported. Unknown values are
 //!   preserved.
 //! - Decoding borrows from the frame, and encoding borrows from the caller. Neither decoding nor
-//!   encoding allocates or panics, regardless of the input. Each byte is read at most twice.
+//!   encoding allocates or panics, regardless of the input. Decoding reads each byte of a frame at
+//!   most twice.
 //! - A frame is a complete message, including its `size[4]`. [`serve`](crate::serve) limits a
 //!   frame's length to msize.
 //!

@@ -1,13 +1,13 @@
 //! Two macros that turn rows of fields into types with `decode`, `encode` and `Display`
-//! implementations. The macros are deliberately flat, without recursion or token munching.
+//! implementations. The macros use neither recursion nor token munching.
 
 /// Generates the two message enums and the message type constants from sections of rows.
 ///
 /// Each section names the dialects that use its rows and the condition under which the rows are
 /// compiled. A row begins with two lines of documentation, one for the request and one for the
-/// reply, followed by the request's type number and a name. Next come the request's type constant
-/// and fields, followed by the reply's type constant and fields. The reply's type number is one
-/// more than the request's.
+/// reply, followed by the request's type number and a name. The request's type constant and fields
+/// follow, and then the reply's type constant and fields. The reply's type number is one more than
+/// the request's.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
@@ -186,7 +186,8 @@ macro_rules! messages {
             }
         }
 
-        /// Formats one line of a trace: `Twalk fid 1 newfid 2 wnames [a b]`.
+        /// Formats the request as one line of a trace, for example `Twalk fid 1 newfid 2 wnames [a
+        /// b]`.
         impl core::fmt::Display for Tmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {
@@ -205,7 +206,7 @@ macro_rules! messages {
             }
         }
 
-        /// Formats one line of a trace: `Rread data 512 bytes`.
+        /// Formats the reply as one line of a trace, for example `Rread data 512 bytes`.
         impl core::fmt::Display for Rmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {

@@ -5,7 +5,7 @@ use core::str::Utf8Error;
 
 use super::{Field, Malformed, Reader, Writer};
 
-/// A string in the protocol: `len[2]`, followed by that many bytes.
+/// A string, which the protocol encodes as `len[2]`, followed by that many bytes.
 ///
 /// A decoded string contains no NUL. The string is not necessarily valid UTF-8, because file names
 /// on a Unix disk can contain arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.

@@ -33,7 +33,7 @@ impl Key {
         Key((index as u32 + 1) | (generation << 8))
     }
 
-    /// Returns the index of the slot, or `None` if the key cannot belong to an entry.
+    /// Returns the index of the slot, or `None` if no entry can have this key.
     #[must_use]
     pub const fn index(self) -> Option<u8> {
         (self.0 as u8).checked_sub(1)
@@ -94,7 +94,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// Adds an entry and returns its key.
     ///
     /// # Errors
-    /// - Returns [`Error::Exists`] if the name is taken.
+    /// - Returns [`Error::Exists`] if an entry already has this name.
     /// - Returns [`Error::NoSpace`] if all slots are in use.
     /// - Returns [`Error::NameTooLong`] if the name has more than `NAME` bytes.
     /// - Returns [`Error::NotFound`] if the name is empty.

@@ -103,7 +103,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         with(file, &mut slot.open_file(waiter), append)
     }
 
-    /// Returns the file that a handle refers to and the file's slot.
+    /// Returns the file that a handle refers to, together with the slot of the file.
     fn slot(
         &self,
         open: Handle,

@@ -34,7 +34,7 @@ pub struct Dir {
     depth: u8,
 }
 
-/// An entry of a [`Dir`]: a name and its node.
+/// An entry of a [`Dir`], which consists of a name and a node.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub(crate) name: &'static str,
