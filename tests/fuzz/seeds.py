@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a small corpus for each fuzz target: `seeds.py DIR`.
 
-The inputs pass the first checks of each decoder. Inputs that a fuzzer finds are not kept in the
-repository, except those that failed: add them here, with a comment about the bug.
+The inputs pass the first checks of each decoder. Most inputs that a fuzzer finds are not kept in
+the repository. If an input reveals a bug, add the input here, with a comment about the bug.
 """
 
 import sys
@@ -42,7 +42,7 @@ def dirent(name, offset):
     return qid() + pack("<QB", offset, 4) + text(name)
 
 
-# ---- Messages: type and body ------------------------------------------------
+# ---- Messages, each of which is a pair of a type and a body -----------------
 
 
 def requests(dialect):
@@ -91,7 +91,7 @@ def requests(dialect):
 
 
 def control(dialect):
-    """Yields the requests of a client of the dynamic tree: a command, a status and a stream."""
+    """Yields the requests of a client that uses a command, a status file and a stream of the dynamic tree."""
     opened = lambda fid, mode: (12, pack("<II", fid, mode)) if dialect == 2 else (112, pack("<IB", fid, mode))
     for fid, (name, mode) in enumerate((("status", 0), ("ctl", 2)), 1):
         yield 110, pack("<IIH", 0, fid, 1) + text(name)
@@ -106,7 +106,7 @@ def control(dialect):
 
 
 def commits(dialect):
-    """Yields the requests of a client of the database: a branch, a transaction, a file, a commit."""
+    """Yields the requests of a client that commits a file to a branch of a database."""
     numbers = iter(range(1, 60))
 
     def make(path, name):
@@ -139,11 +139,11 @@ def commits(dialect):
     yield from put([*t, "ctl"], b"nonsense\n")
 
 
-# ---- Inputs of the targets --------------------------------------------------
+# ---- The inputs of each fuzz target -----------------------------------------
 
 
 def frames():
-    """Yields whole frames of requests and replies."""
+    """Yields complete frames, which contain requests and replies."""
     for dialect in range(3):
         for kind, body in requests(dialect):
             yield pack("<IBH", 7 + len(body), kind, 1) + body

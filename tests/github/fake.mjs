@@ -1,9 +1,9 @@
-// Starts the fake of GitHub, and speaks to its control interface.
+// Starts the fake GitHub server and sends commands to its control interface.
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** Starts the program that GITHUB_FAKE names. */
+/** Starts the program whose path is in the environment variable GITHUB_FAKE. */
 export async function start() {
   const program = process.env.GITHUB_FAKE;
   if (!program) throw new Error("set GITHUB_FAKE to the path of the program github_fake");
@@ -15,7 +15,7 @@ export async function start() {
   return {
     url,
     stop: () => child.stdin.end(),
-    /** Runs a command of the control interface. */
+    /** Sends a command to the control interface and returns the result. */
     async run(command, args = {}) {
       const response = await fetch(`${control}/${command}`, { method: "POST", body: JSON.stringify(args) });
       const result = await response.json();

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Judges the fake of GitHub with gidgethub: GITHUB_FAKE=target/debug/github_fake judge.py"""
+"""Tests the fake GitHub server with the client library gidgethub.
+
+To run the tests: GITHUB_FAKE=target/debug/github_fake judge.py
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ SECRET = "datakit"
 
 
 class Fake:
-    """A running fake and its control interface."""
+    """A running fake GitHub server and its control interface."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -45,7 +48,7 @@ class Fake:
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Collects deliveries in `received`."""
+    """Appends the headers and the body of each delivery to `received`."""
 
     received: list[tuple[dict[str, str], bytes]] = []
 
@@ -157,6 +160,7 @@ class Judge(unittest.IsolatedAsyncioTestCase):
 
 
 if __name__ == "__main__":
-    # unittest turns on asyncio's debug mode, which reports tasks that wait for the fake.
+    # unittest enables asyncio's debug mode, which logs a warning for each task that blocks while it
+    # waits for the fake.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     unittest.main()

@@ -1,5 +1,5 @@
-// Judges the fake of GitHub with GitHub's own client libraries and GitHub's description of its
-// interface: GITHUB_FAKE=target/debug/github_fake node --test
+// Tests the fake GitHub server with GitHub's own client libraries and with GitHub's OpenAPI
+// description. To run the tests: GITHUB_FAKE=target/debug/github_fake node --test
 
 import "./rest.mjs";
 import "./limits.mjs";
@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { events, operations, seen } from "./shapes.mjs";
 import { seenEvents } from "./webhooks.mjs";
 
-// The tests above run first, because they are declared first.
+// The imported tests run before these tests, because they are declared first.
 test("every operation was answered with success", () => {
   assert.deepEqual(operations.filter((operation) => !seen.has(operation)), []);
 });

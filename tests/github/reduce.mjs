@@ -1,11 +1,11 @@
-// Reduces GitHub's OpenAPI description to the paths that the fake serves, and prints the result:
+// Prints the part of GitHub's OpenAPI description that covers the paths served by the fake. Usage:
 //
 //   npm pack @octokit/openapi@23.0.2
 //   tar xzf octokit-openapi-23.0.2.tgz package/generated/api.github.com.json
 //   node reduce.mjs package/generated/api.github.com.json >schemas.json
 //
-// The result keeps the schemas of request bodies and responses, in the form of JSON Schema that
-// `ajv` reads, and leaves out descriptions and examples.
+// The result contains the schemas of request bodies and responses in the JSON Schema dialect that
+// `ajv` supports. The result contains no descriptions or examples.
 
 import { readFileSync } from "node:fs";
 
@@ -50,7 +50,8 @@ const paths = {
 const webhooks = ["check-run-created", "check-run-completed", "check-run-rerequested", "create", "delete",
   "issue-comment-created", "ping", "pull-request-opened", "pull-request-closed", "pull-request-edited",
   "pull-request-reopened", "pull-request-synchronize", "push", "status"];
-// The keywords that constrain a value. `format` is left out, because GitHub breaks it itself.
+// The keywords that constrain a value. `format` is not in the list, because some of GitHub's own
+// responses violate it.
 const kept = ["type", "enum", "required", "additionalProperties", "maxLength", "minLength", "maxItems",
   "minItems", "maximum", "minimum", "pattern"];
 
@@ -62,7 +63,7 @@ function reduce(schema) {
   if (schema.$ref) {
     const name = schema.$ref.split("/").pop();
     if (!(name in schemas)) {
-      schemas[name] = null; // Ends the recursion of a schema that contains itself.
+      schemas[name] = null; // Prevents an endless recursion if the schema contains itself.
       schemas[name] = reduce(api.components.schemas[name]);
     }
     return { $ref: `#/schemas/${name}` };
@@ -100,7 +101,8 @@ for (const [path, methods] of Object.entries(paths)) {
     operations[`${method.toUpperCase()} ${path}`] = operation;
   }
 }
-// In the list, the description has it that an account is a user and an enterprise at once.
+// Replace the schema of this list, because it wrongly requires each account to be both a user and an
+// enterprise.
 operations["GET /app/installations"].responses["200"] = { type: "array", items: { $ref: "#/schemas/installation" } };
 
 const events = {};
@@ -109,7 +111,7 @@ for (const name of webhooks) {
   if (!source) throw new Error(`the description has no webhook ${name}`);
   events[name] = reduce(body(source.requestBody));
 }
-// One entry a line, so that a newer description makes a readable difference.
+// Print one entry per line, so that an update of the description causes a readable diff.
 const lines = (map) => Object.entries(map).map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",\n");
 const parts = Object.entries({ operations, events, schemas }).map(([key, map]) => `"${key}":{\n${lines(map)}\n}`);
 process.stdout.write(`{${parts.join(",\n")}}\n`);

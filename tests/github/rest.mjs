@@ -1,4 +1,5 @@
-// The REST API as @octokit/rest sees it. Every exchange is compared with the description.
+// Tests the REST API with the client library @octokit/rest. The client compares every request and
+// response with GitHub's OpenAPI description.
 
 import assert from "node:assert/strict";
 import { createSign } from "node:crypto";
@@ -7,13 +8,13 @@ import { Octokit } from "@octokit/rest";
 import { start } from "./fake.mjs";
 import { checked } from "./shapes.mjs";
 
-/** A client that checks every exchange and does not write warnings. */
+/** Returns a client that checks every request and response and prints no warnings. */
 export function client(baseUrl, auth) {
   const quiet = { debug() {}, info() {}, warn() {}, error() {} };
   return new Octokit({ auth, baseUrl, log: quiet, request: { fetch: checked(baseUrl) } });
 }
 
-/** Expects an error with this status, and with this text in its message. */
+/** Checks that `promise` fails with an error that has this status and contains this text. */
 export async function refused(promise, status, text = "") {
   await assert.rejects(promise, (error) => {
     assert.equal(error.status, status, error.message);
@@ -22,7 +23,7 @@ export async function refused(promise, status, text = "") {
   });
 }
 
-/** The token of an app, with the claims that a test wants to break. */
+/** Returns a token that authenticates an app. `claims` replaces some of the token's valid claims. */
 export function appToken(app, claims = {}, change = (token) => token) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);

@@ -1,4 +1,4 @@
-// Compares requests, answers and events with GitHub's own description.
+// Compares requests, responses and events with GitHub's OpenAPI description.
 
 import { readFileSync } from "node:fs";
 import Ajv from "ajv";
@@ -7,10 +7,10 @@ const description = JSON.parse(readFileSync(new URL("schemas.json", import.meta.
 const ajv = new Ajv({ strict: false, allErrors: true });
 const compiled = new Map();
 
-/** All operations of the description, such as `GET /user`. */
+/** The names of all operations in the description, such as `GET /user`. */
 export const operations = Object.keys(description.operations);
 
-/** The operations that were answered with success. */
+/** The operations to which the server has sent at least one successful response. */
 export const seen = new Set();
 
 function check(what, schema, value) {
@@ -21,7 +21,8 @@ function check(what, schema, value) {
   throw new Error(`${what} differs from the description:\n${errors.join("\n")}\n${JSON.stringify(value).slice(0, 600)}`);
 }
 
-// `{ref}` may contain slashes; a fixed name wins over a parameter.
+// The parameter `{ref}` may contain slashes. If several operations match a path, the operation with the
+// most fixed characters is used.
 const patterns = operations
   .map((operation) => {
     const [method, path] = operation.split(" ");
@@ -34,7 +35,7 @@ function operationOf(method, path) {
   return patterns.find((pattern) => pattern.method === method && pattern.path.test(path))?.operation;
 }
 
-/** Checks one exchange. `path` has no base path and no query. */
+/** Checks a request and its response. `path` contains neither the base path nor the query. */
 export function checkExchange(method, path, request, status, text) {
   const operation = operationOf(method, path);
   if (!operation) return;
@@ -43,7 +44,7 @@ export function checkExchange(method, path, request, status, text) {
   if (status === 204 || status === 304) {
     if (text) throw new Error(`${what} has a body`);
   } else {
-    // The description leaves out most errors; these have the usual form.
+    // The description does not list most errors. An error that is not listed has the usual form.
     const schema = responses[status] ?? (status >= 300 ? { $ref: "#/schemas/basic-error" } : undefined);
     if (!schema) throw new Error(`the description has no answer ${what}`);
     check(what, schema, JSON.parse(text));
@@ -64,13 +65,13 @@ export function checkEvent(event, body) {
   return name;
 }
 
-/** The names of all events of the description. */
+/** The names of all events in the description. */
 export const events = Object.keys(description.events);
 
-/** A `fetch` that checks every exchange with this API. */
+/** Returns a `fetch` function that checks every request and response of the API at `root`. */
 export function checked(root) {
   return async (url, options = {}) => {
-    // Redirects are followed here, so that each step is checked.
+    // Follow redirects manually, so that every response is checked.
     const response = await fetch(url, { ...options, redirect: "manual" });
     const text = await response.clone().text();
     const address = new URL(url);

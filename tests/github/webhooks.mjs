@@ -1,4 +1,4 @@
-// Events as a receiver gets them, with signatures checked by @octokit/webhooks-methods.
+// Tests the events that a webhook receives. Checks their signatures with @octokit/webhooks-methods.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -8,7 +8,7 @@ import { start } from "./fake.mjs";
 import { appToken, client } from "./rest.mjs";
 import { checkEvent } from "./shapes.mjs";
 
-/** The names of the events that arrived. */
+/** The names of all events that have been received. */
 export const seenEvents = new Set();
 
 const secret = "datakit\u00e9";
@@ -18,7 +18,7 @@ describe("webhooks", () => {
   let fake, octokit, sha, receiver;
   let received = [];
 
-  /** The events since the last call of this function. */
+  /** Waits for all deliveries and returns the events received since the last call of this function. */
   async function settled() {
     assert.equal((await fake.run("settle")).lost, 0);
     return received.splice(0);

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Runs `datakit serve`, a fake of GitHub with a pull request, and the bridge between the two.
+"""Runs `datakit serve`, a fake GitHub server with a pull request, and a bridge between these servers.
 
   github.py PROGRAMS
 
-PROGRAMS is the directory that contains the programs. Prints the address of the server as soon as
-the pull request is in the database, and a line `CONTEXT STATE` as soon as the pull request has a
-status on GitHub. Then runs until it is killed, which also kills the programs.
+PROGRAMS is the directory that contains the programs. When the pull request is in the database, this
+script prints the address of the database server. When the pull request has a status on GitHub, this
+script prints a line of the form `CONTEXT STATE`. The programs run until this script is killed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(programs: str) -> None:
 
 
 def started(running: contextlib.ExitStack, *command: str, **env: str) -> subprocess.Popen[str]:
-    """Starts a program, which is killed when `running` is closed."""
+    """Starts a program. Closing `running` kills the program."""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, **env})
     running.callback(process.wait)
@@ -65,13 +65,13 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def call(url: str, **arguments: str) -> Any:
-    """Runs a command of the fake's control interface."""
+    """Sends a command to the fake's control interface and returns the result."""
     with urllib.request.urlopen(url, json.dumps(arguments).encode(), timeout=20) as answer:
         return json.load(answer)
 
 
 def status(url: str, token: str) -> str:
-    """Polls the list of statuses, which causes no event, until it is not empty."""
+    """Polls the list of statuses until it is not empty. The script receives no events from the fake."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     while True:
         with urllib.request.urlopen(request, timeout=20) as answer:

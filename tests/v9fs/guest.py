@@ -1,4 +1,4 @@
-"""Code shared by all kinds of guests."""
+"""Functions that both kinds of guests use."""
 
 import os
 import signal
@@ -12,17 +12,17 @@ HOST_SEEN_FROM_GUEST = "10.0.2.2"
 
 
 class RigError(Exception):
-    """A failure of the rig itself, which says nothing about the servers."""
+    """A failure of the rig itself, which does not indicate a problem in the tested servers."""
 
 
 def workload_files():
-    """Returns the paths of the scripts, of the programs that they call, and of README.md."""
+    """Returns the paths of the workload scripts, the programs that the scripts run, and README.md."""
     files = [path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py")]
     return [*sorted(files), HERE.parents[1] / "README.md"]
 
 
 def plan(args):
-    """Returns the shell lines that the guest runs after `session.sh`."""
+    """Returns the shell commands that the guest runs after `session.sh`."""
     settings = {"HOST": HOST_SEEN_FROM_GUEST, "LIMIT": str(args.limit),
                 "VERBOSE": "1000" if args.verbose else ""}
     lines = [f"{key}={value}\n" for key, value in settings.items()]
@@ -31,12 +31,12 @@ def plan(args):
 
 
 def reported(command, timeout, run):
-    """Starts the guest and yields its output lines up to END."""
+    """Starts the guest and yields its lines of output until the line END."""
     started = time.monotonic()
     with open(run / "stderr", "wb") as stderr:
         guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=stderr, cwd=run, start_new_session=True)
-    # Kills the process group, because User Mode Linux has a host process for each guest process.
+    # Kill the whole process group, because User Mode Linux runs each guest process as a host process.
     end = lambda: guest.poll() is None and os.killpg(guest.pid, signal.SIGKILL)
     alarm = threading.Timer(timeout, end)
     alarm.start()

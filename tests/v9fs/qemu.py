@@ -1,7 +1,7 @@
 """A guest in QEMU with Debian's kernel and busybox, for machines without User Mode Linux.
 
-Kernel and busybox are unpacked from Debian packages into $DATAKIT_CACHE, or into target/v9fs of the
-repository if that is not set. Nothing is installed.
+The kernel and busybox are unpacked from Debian packages into the directory $DATAKIT_CACHE. If that
+variable is not set, the directory is target/v9fs in the repository. No packages are installed.
 """
 
 import fcntl
@@ -24,7 +24,10 @@ MODULES = ("virtio_pci", "virtio_net", "9pnet_fd", "9p")
 
 
 def unpacked_kernel():
-    """Returns the folder with `vmlinux`, `busybox`, `order` and the modules; unpacks them once."""
+    """Returns the directory with `vmlinux`, `busybox`, `order` and the modules.
+
+    Creates the directory on the first call.
+    """
     done = CACHE / "guest"
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:
@@ -37,7 +40,8 @@ def unpacked_kernel():
 
 
 def download(folder):
-    # linux-image-amd64 only depends on the newest kernel. The cloud flavour has no 9P.
+    # linux-image-amd64 contains no kernel. It only depends on the package of the newest kernel. The
+    # kernel packages for cloud machines do not include 9P.
     meta = subprocess.run(["apt-cache", "depends", "linux-image-amd64"],
                           capture_output=True, text=True, check=True)
     kernel = re.search(r"Depends: (linux-image-\d\S+)", meta.stdout)
@@ -77,7 +81,10 @@ def module_name(path):
 
 
 def collect(name, files, modules):
-    """Adds a module after its dependencies. A module without a file is built into the kernel."""
+    """Adds a module and its dependencies, which come first.
+
+    A module that has no file is built into the kernel.
+    """
     if name in modules or name not in files:
         return
     content = files[name].read_bytes()
@@ -90,7 +97,10 @@ def collect(name, files, modules):
 
 
 def uncompressed(image):
-    """Returns the ELF in a bzImage, because unpacking it in emulation takes most of the boot."""
+    """Returns the ELF file that a bzImage contains, or None if it cannot be extracted.
+
+    If the emulated kernel unpacked the file itself, this step would take most of the boot time.
+    """
     start = image.find(b"\xfd7zXZ\0")
     if start < 0:
         return None
@@ -120,7 +130,10 @@ exec poweroff -f
 
 
 def initrd(kernel, args):
-    """Returns an archive of all files of the guest, uncompressed because that boots faster."""
+    """Returns an archive of all the guest's files.
+
+    The archive is not compressed, because the guest then boots faster.
+    """
     archive = Archive()
     for folder in ("bin", "dev", "proc", "sys", "tmp", "mnt", "modules", "workloads"):
         archive.add(folder, 0o040755)
@@ -137,7 +150,7 @@ def initrd(kernel, args):
 
 
 class Archive:
-    """A cpio archive in the format that the kernel unpacks ("newc")."""
+    """A cpio archive in the format "newc", which the kernel can unpack."""
 
     def __init__(self):
         self.content = bytearray()
@@ -146,7 +159,8 @@ class Archive:
     def add(self, name, mode, data=b""):
         self.inode += 1
         name = name.encode() + b"\0"
-        # inode mode uid gid nlink mtime size, two device pairs, name size, checksum
+        # The fields are: inode, mode, uid, gid, nlink, mtime, size, two pairs of device numbers, the
+        # size of the name, and a checksum.
         fields = (self.inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)
         self.append(b"070701" + b"".join(b"%08x" % field for field in fields) + name)
         self.append(data)
@@ -161,7 +175,7 @@ class Archive:
 
 
 def boot(run, args):
-    """Starts the guest and returns its output lines."""
+    """Starts the guest and returns an iterator over its lines of output."""
     kernel = unpacked_kernel()
     (run / "initrd").write_bytes(initrd(kernel, args))
     return reported(qemu_command(kernel, run), args.timeout, run)
@@ -183,6 +197,6 @@ def qemu_command(kernel, run):
 
 
 def kvm_in_hardware():
-    """Returns whether KVM has hardware support. Without these modules it is slower than TCG."""
+    """Returns whether KVM uses hardware support. Without hardware support, KVM is slower than TCG."""
     modules = (Path("/sys/module", name) for name in ("kvm_intel", "kvm_amd"))
     return any(module.exists() for module in modules) and os.access("/dev/kvm", os.R_OK | os.W_OK)

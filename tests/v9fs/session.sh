@@ -1,4 +1,5 @@
-# Runs in the guest, in bash or busybox's sh. The rig sets $HOST, $LIMIT, $VERBOSE and $RIG.
+# The guest runs this script with bash or with busybox's sh. The rig sets the variables $HOST, $LIMIT,
+# $VERBOSE and $RIG.
 
 # session NAME OPTIONS WORKLOAD...: mounts a server, runs the workloads, and unmounts.
 session() {
@@ -15,7 +16,7 @@ session() {
   step umount umount $TOP || umount -l $TOP
 }
 
-# step NAME COMMAND...: runs the command and reports the result. Fails if the command does.
+# step NAME COMMAND...: runs the command and reports the result. Fails if the command fails.
 step() {
   echo "BEGIN $name/$1"
   limited "$@"
@@ -23,8 +24,9 @@ step() {
   verdict $1 $status
 }
 
-# limited NAME COMMAND...: returns the status of the command, 124 if it took longer than $LIMIT, or
-# 125 if SIGKILL did not end it either, which happens if the server does not answer a Tflush.
+# limited NAME COMMAND...: runs the command and returns its exit status. If the command takes longer
+# than $LIMIT seconds, kills the command and returns 124. If SIGKILL does not end the command, returns
+# 125. This happens, for example, if the server does not answer a Tflush.
 limited() {
   shift
   rm -f /tmp/ended; mkfifo /tmp/ended
@@ -37,7 +39,7 @@ limited() {
   return 125
 }
 
-# verdict NAME STATUS: prints the result of a step. Fails unless STATUS is 0.
+# verdict NAME STATUS: prints the result of the step NAME. Fails unless STATUS is 0.
 verdict() {
   case $2 in
     0) echo "PASS $name/$1";;

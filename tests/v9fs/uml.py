@@ -1,8 +1,8 @@
-"""A guest in User Mode Linux: a kernel that runs as a process of the host.
+"""A guest in User Mode Linux, which is a Linux kernel that runs as a process on the host.
 
-It needs no emulated processor and boots in about a second. Its root is the file system of the host,
-read-only, which provides git, vim, rsync and Python without an image. slirp provides the network
-without privileges.
+The guest needs no emulated processor and boots in about a second. The guest mounts the host's file
+system read-only as its root, so git, vim, rsync and Python are available without a disk image. The
+program slirp connects the guest to the network without requiring privileges.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from guest import HERE, plan, reported, workload_files
 
 PROGRAMS = ("linux.uml", "slirp-fullbolt", "bash", "busybox")
 
-# The guest has its own /tmp, /run and /mnt. The files of this run are mounted again below /mnt,
-# because the new /tmp hides them.
+# The guest mounts new file systems on /tmp, /run and /mnt. The new /tmp hides the directory of this
+# run, so the guest also mounts that directory below /mnt.
 INIT = r"""#!/bin/bash
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb LANG=C.UTF-8 LC_ALL=C.UTF-8
 mount -t proc none /proc; mount -t sysfs none /sys
@@ -45,12 +45,12 @@ exec slirp-fullbolt 'host addr 127.0.0.1' 'mtu 1500' 2>/dev/null
 
 
 def missing():
-    """Returns the programs that this guest needs and that are not installed."""
+    """Returns the programs that this guest needs but that are not installed."""
     return [program for program in PROGRAMS if not shutil.which(program)]
 
 
 def boot(run, args):
-    """Starts the guest and returns its output lines."""
+    """Starts the guest and returns an iterator over its lines of output."""
     for target in args.targets:
         target.port = relay(target.port)
     for name, text in (("init", INIT), ("slirp", SLIRP), ("plan", plan(args))):
@@ -67,20 +67,21 @@ def command(run):
     return [
         "linux.uml", "mem=512M", f"uml_dir={run}/", "umid=guest",
         "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"RUN={run}",
-        # A relative path, because _ means a space in this option.
+        # Use a relative path, because User Mode Linux replaces each _ in this option with a space.
         "eth0=slirp,,./slirp", "con=null", "con0=null,fd:1",
         "quiet", "loglevel=0", f"init={run / 'init'}",
     ]
 
 
-# ---- A relay that acknowledges at once -------------------------------------------
+# ---- A relay that acknowledges data immediately ----------------------------------
 
 
 def relay(port):
     """Returns a port whose connections are relayed to `port`.
 
-    slirp uses Nagle's algorithm: it holds the second packet of a message until the first one is
-    acknowledged, which Linux delays by 40 ms. The relay acknowledges at once.
+    slirp uses Nagle's algorithm: it sends the second packet of a message only after the first packet
+    has been acknowledged. Linux delays this acknowledgment by 40 ms, but the relay sends it
+    immediately.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, args=(listener, port), daemon=True).start()
@@ -100,7 +101,7 @@ def accept(listener, port):
 
 
 def pump(source, sink):
-    """Copies until one side ends, and then shuts both down."""
+    """Copies data until either connection ends, and then shuts down both connections."""
     sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):
         while True:

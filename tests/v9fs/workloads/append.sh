@@ -5,7 +5,7 @@ echo two >>file
 echo three >>file
 same "one two three" "$(echo $(cat file))"
 same 14 "$(size file)"
-# Two writes through one open file.
+# Append twice through the same open file.
 exec 3>>file
 echo four >&3
 echo five >&3

@@ -1,6 +1,7 @@
-"""Functions with which `posix.py` makes calls, compares results and reports failures.
+"""Functions that `posix.py` uses to make calls, compare results and report failures.
 
-A failed check prints one line: the subject, the call, the expected and the actual result.
+For each failed check, the program prints a line with the subject, the call, the expected result and the
+actual result.
 """
 
 import errno
@@ -14,8 +15,9 @@ LINUX = DIALECT == "9p2000.L"
 UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
-# Expected failures: (subject, call, correct result), with the dialects and the reason. A check that
-# is listed here and passes is reported as a failure.
+# The checks that are expected to fail. Each key has the form (subject, call, correct result). Each value
+# contains the dialects in which the check fails, and the reason. If a check in this list passes, it is
+# reported as a failure.
 KNOWN = {}
 
 subjects = []
@@ -23,13 +25,16 @@ failures = []
 
 
 def subject(function):
-    """Registers the checks of one system call. They run in a directory of their own."""
+    """Registers a function that checks one system call. The function runs in its own directory."""
     subjects.append(function)
     return function
 
 
 def run(names):
-    """Runs the subjects with these names, or all. Returns the exit status."""
+    """Runs the subjects with these names, or all subjects if `names` is empty.
+
+    Returns the exit status.
+    """
     for function in subjects:
         name = function.__name__.rstrip("_")
         if names and name not in names:
@@ -63,17 +68,17 @@ def judge(call, expected, got):
 
 
 def same(what, expected, got):
-    """Compares two values."""
+    """Checks that two values are equal."""
     judge(what, repr(expected), repr(got))
 
 
 def fails(expected, call, *args, user=0, **more):
-    """Checks that the call fails with the error `expected`, optionally as another user."""
+    """Checks that the call fails with the error `expected`. Makes the call as the given user."""
     judge(described(call, args, more, user), expected, outcome(call, args, more, user))
 
 
 def works(call, *args, user=0, **more):
-    """Checks that the call succeeds, optionally as another user."""
+    """Checks that the call succeeds. Makes the call as the given user."""
     judge(described(call, args, more, user), "success", outcome(call, args, more, user))
 
 
@@ -96,7 +101,7 @@ def outcome(call, args, more, user):
 
 
 def as_user(user, function):
-    """Returns the result of the function in a process of this user."""
+    """Calls the function in a child process that runs as this user, and returns the result."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
@@ -116,7 +121,7 @@ def as_user(user, function):
 
 
 def make(name, content=b"", mode=0o644):
-    """Creates a file."""
+    """Creates a file with this content and this mode."""
     with open(name, "wb") as file:
         file.write(content)
     os.chmod(name, mode)
@@ -128,13 +133,16 @@ def content(name):
 
 
 def mode(name):
-    """Returns the permission bits as octal digits, without following a symbolic link."""
+    """Returns the permission bits as octal digits. Does not follow symbolic links."""
     return oct(os.lstat(name).st_mode & 0o7777)
 
 
 def moves(times, name, call, *args):
-    """Checks that the call succeeds and changes exactly these times of `name`: m and c."""
-    # Only 9P2000.L has fractions of a second.
+    """Checks that the call succeeds and changes only the given times of the file `name`.
+
+    `times` contains `m` for the modification time and `c` for the change time.
+    """
+    # Only 9P2000.L supports times with fractions of a second.
     if not LINUX:
         return works(call, *args)
     before = os.lstat(name)
@@ -150,7 +158,10 @@ def moves(times, name, call, *args):
 
 
 def path_errors(call, *rest, directory=False):
-    """Checks the errors of impossible paths. `call` gets the path, then `rest`."""
+    """Checks that `call` fails with the correct error for each kind of invalid path.
+
+    The arguments of `call` are the path, followed by `rest`.
+    """
     make("file")
     works(os.symlink, "loop", "loop") if UNIX else None
     fails("ENOTDIR", call, "file/name", *rest)

@@ -1,9 +1,9 @@
-# Copies trees to the mount and back with cp, tar and rsync, and compares them.
+# Copies trees to the mounted file system and back with cp, tar and rsync, and compares the copies.
 . "$RIG/workloads/lib.sh"
 needs rsync tar
 scratch
 
-# The source and the copy that comes back are outside the mount.
+# The original tree and the final copy are outside the mounted file system.
 from=/tmp/copies back=/tmp/back
 rm -rf $from $back
 mkdir -p $from/dir/below $from/empty $back
@@ -21,7 +21,8 @@ if [ "$DIALECT" != 9p2000 ]; then
 fi
 touch -h -d @1000000000 $from/dir/* $from/large $from/dir $from/empty
 
-# listed TREE: prints names, types, modes, times and contents.
+# listed TREE: prints the names, types and modes of all entries, the targets of links, and the sizes, times
+# and hashes of files.
 listed() {
   ( cd "$1"
     find . -mindepth 1 \( -type d -printf '%p %y %m\n' \) -o \( -type l -printf '%p %y %l\n' \) -o \
@@ -39,7 +40,7 @@ tar -df cp.tar
 all=-a; [ "$DIALECT" != 9p2000 ] || all=-rlptD
 rsync $all $from/ rsync
 same "$(listed $from)" "$(listed rsync)"
-# A second run has nothing to do. The third run copies what changed in between.
+# The second run of rsync copies nothing. The third run copies the changes made since the second run.
 same '' "$(rsync $all --itemize-changes $from/ rsync | grep -v '/$')"
 echo more >>$from/dir/one
 rm $from/nothing

@@ -1,4 +1,5 @@
-# A refused commit gives its reason in a file, because a mount shows no text of a 9P error.
+# Checks that a file contains the reason why a commit was refused. The kernel does not show the text of
+# 9P errors.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"

@@ -1,4 +1,4 @@
-# Ordinary tools copy, edit and move files in a transaction.
+# Copies, edits and moves files in a transaction with ordinary command-line tools.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"

@@ -1,11 +1,11 @@
-# Runs the database recipes of the documentation in a mounted tree.
+# Runs the database examples from the documentation in a mounted tree.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
 a=branch/rig-$$-a
 b=branch/rig-$$-b
 
-# A branch and a commit.
+# Create a branch and commit to it.
 mkdir $a
 t=$a/transactions/t
 mkdir $t
@@ -20,10 +20,10 @@ same 16 "$(size $a/ro/src/Makefile)"
 first=$(cat $a/head)
 same "My commit" "$(head -n 1 snapshots/$first/msg)"
 same '' "$(cat snapshots/$first/parents)"
-# The kernel's message differs between dialects.
+# The text of the kernel's error message depends on the dialect.
 refused '' sh -c "echo x >$a/ro/file"
 
-# A fork, a change on each side, a merge.
+# Create a second branch with the same head, commit to both branches, and merge them.
 mkdir $b
 cp $a/head $b/fast-forward
 same "$first" "$(cat $b/head)"
@@ -42,12 +42,12 @@ echo commit >$t/ctl
 same 'file other src third' "$(echo $(ls $a/ro))"
 same 2 "$(wc -l <snapshots/$(cat $a/head)/parents)"
 
-# A watch names a tree that can be listed.
+# A `tree.live` file contains the name of a tree, which can be listed.
 tree=$(head -n 1 $a/watch/src.node/tree.live)
 same Makefile "$(ls trees/$tree)"
 same "$tree" "$(head -n 1 $b/watch/src.node/tree.live)"
 
-# In a transaction: rename, remove, copy with times and modes.
+# In a transaction, rename a file, remove a directory, and copy a file with its times and mode.
 mkdir $t
 mv $t/rw/file $t/rw/moved
 rm -r $t/rw/src
@@ -56,7 +56,7 @@ ls -l $t >/dev/null
 echo close >$t/ctl
 [ ! -e $t ]
 
-# Sets a log level, uses a remote, renames and removes branches.
+# Set a log level, use a remote, rename a branch, and remove branches.
 level=debug/src/server/level
 before=$(cat $level)
 echo debug >$level

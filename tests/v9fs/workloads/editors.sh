@@ -1,4 +1,5 @@
-# Editors save in different ways: in place, by a rename, with backups and swap files.
+# Saves a file in the ways that editors use: in place, by renaming a new file, and with backup files and
+# swap files.
 . "$RIG/workloads/lib.sh"
 scratch
 printf 'one\ntwo\nthree\n' >file
@@ -18,7 +19,7 @@ if command -v ed; then
   printf '2d\nwq\n' | ed -s file
 fi
 
-# vim with its default backup, with a copied backup and with a renamed backup.
+# vim chooses how to create a backup (auto), copies the file (yes) or renames the file (no).
 if command -v vim; then
   for copy in auto yes no; do
     vim -es -u NONE -N -c "set backup backupcopy=$copy swapfile directory=." \
@@ -36,7 +37,7 @@ if command -v perl; then
 fi
 same file "$(ls -A)"
 
-# Libraries write a temporary file, sync it and rename it over the old one.
+# Many libraries write a temporary file, sync it and rename it to the name of the old file.
 if command -v python3; then
   python3 - <<'PYTHON'
 import os, tempfile

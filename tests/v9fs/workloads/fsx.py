@@ -1,8 +1,8 @@
-"""Compares random reads, writes, truncations and maps of one file with a model, as fsx does.
+"""Compares random reads, writes, truncations and memory maps of a file with a model, as fsx does.
 
   fsx.py FILE SEED ROUNDS [map]
 
-With `map` it also writes through shared maps, which v9fs allows only with some cache modes.
+With `map`, the program also writes to shared memory maps, which v9fs allows only in some cache modes.
 """
 
 import mmap
@@ -29,7 +29,7 @@ def main():
 
 
 class Case:
-    """The file, its expected content, and the calls so far."""
+    """A file, its expected content, and the calls that have been made so far."""
 
     def __init__(self, name, chance, maps):
         self.name, self.chance, self.maps = name, chance, maps
@@ -57,7 +57,7 @@ class Case:
             self.wrong = f"{self.calls[-1]}: at {offset + at} expected {show(expected)}, got {show(got)}"
 
     def place(self, beyond=0):
-        """Returns an offset, often at a page boundary, and a length."""
+        """Returns a random offset, which is often a page boundary, and a random length."""
         offset = self.chance.randrange(len(self.model) + 1 + beyond)
         if self.chance.random() < 0.3:
             offset -= offset % 4096

@@ -1,4 +1,4 @@
-# Compares random calls on one file with a model, with and without the kernel's cache.
+# Compares the results of random system calls on a file with a model, with and without the kernel's cache.
 . "$RIG/workloads/lib.sh"
 needs python3
 scratch

@@ -1,4 +1,4 @@
-# Creates, clones, packs and checks Git repositories on the mount.
+# Creates, clones, packs and checks Git repositories in the mounted file system.
 . "$RIG/workloads/lib.sh"
 needs git
 scratch
@@ -43,8 +43,8 @@ for repository in origin clone bare.git; do
 done
 same "$(bytes 60000 | sum)" "$(sum <clone/src/file-3)"
 
-# A push moves objects between directories: by a hard link, which .u and .L have, or by a rename,
-# which only .L has.
+# A push moves objects between directories. For this, it needs either hard links, which 9P2000.u and
+# 9P2000.L support, or renames between directories, which only 9P2000.L supports.
 only 9p2000.L 9p2000.u
 echo pushed >clone/pushed
 git -C clone add pushed
@@ -55,7 +55,8 @@ same pushed "$(cat origin/pushed)"
 git -C origin worktree add -q ../tree side
 same side "$(cat tree/side)"
 git -C origin worktree remove ../tree
-# Renaming a branch moves its log through another directory, which only .L can do.
+# When git renames a branch, it moves the branch's reflog to another directory and then to the new path.
+# Only 9P2000.L supports such moves.
 only 9p2000.L
 git -C origin branch -m side other/side
 same other/side "$(git -C origin branch --format='%(refname:short)' --list 'other/*')"

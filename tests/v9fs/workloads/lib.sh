@@ -1,7 +1,7 @@
-# Shared functions. Workloads run under `sh -eux` with the tree mounted on $TOP in the dialect
-# $DIALECT. Exit status 77 means that a workload does not apply.
+# Functions for the workloads. `sh -eux` runs each workload. $TOP is the directory on which the tree is
+# mounted, and $DIALECT is the dialect. Exit status 77 means that the workload does not apply.
 
-# scratch: creates an empty folder, enters it, and removes it at the end.
+# scratch: creates an empty directory, changes to it, and removes it when the workload ends.
 scratch() {
   own=$TOP/${DIR:-.}/rig.$$.$(date +%s)
   mkdir "$own"
@@ -9,12 +9,12 @@ scratch() {
   cd "$own"
 }
 
-# only DIALECT...: skips the workload in other dialects.
+# only DIALECT...: skips the workload unless the mount uses one of these dialects.
 only() {
   case " $* " in *" $DIALECT "*) ;; *) exit 77;; esac
 }
 
-# needs PROGRAM...: skips the workload in a guest without these programs.
+# needs PROGRAM...: skips the workload unless all of these programs are installed in the guest.
 needs() {
   for program; do
     command -v "$program" >/dev/null || exit 77
@@ -28,12 +28,12 @@ refused() {
   case $said in *"$text"*) ;; *) return 1;; esac
 }
 
-# same WANTED GOT: checks that both are equal.
+# same WANTED GOT: checks that the two texts are equal.
 same() {
   [ "$1" = "$2" ]
 }
 
-# bytes COUNT: prints COUNT bytes, the same ones in each call, without long repetitions.
+# bytes COUNT: prints the first COUNT bytes of a fixed text that contains no long repetitions.
 bytes() {
   seq 1 200000 | head -c "$1"
 }

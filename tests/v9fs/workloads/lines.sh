@@ -1,5 +1,6 @@
-# Reads a stream line by line in shells and awk, some of which read single bytes and some blocks.
-# The stream is $LINES, a file that produces lines by itself, or the heads of a branch.
+# Reads a stream line by line with shells and awk. Some of these programs read single bytes, and others
+# read blocks. The stream is the file $LINES, which must produce lines continuously. If $LINES is not
+# set, the stream is the `head.live` file of a branch.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}${LINES:-}" ] || exit 77
 cd "$TOP"
@@ -7,7 +8,7 @@ lines=${LINES:-branch/lines-$$/head.live}
 if [ -z "${LINES:-}" ]; then
   a=branch/lines-$$
   mkdir $a
-  # commit NUMBER
+  # commit NUMBER: commits a file that contains NUMBER to the branch.
   commit() {
     mkdir $a/transactions/$1
     echo $1 >$a/transactions/$1/rw/file

@@ -2,7 +2,7 @@
 . "$RIG/workloads/lib.sh"
 cd "$TOP"
 ls -la
-# Skips write-only files and the stream. Any other file that blocks fails the workload.
+# Skip write-only files and the stream. If reading any other file blocks, the workload fails.
 find . ${STREAM:+! -path "./$STREAM"} -type f -perm -400 | head -n 100 >/tmp/found
 while read -r file; do
   head -c 65536 "$file" >/dev/null

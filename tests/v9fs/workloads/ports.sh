@@ -1,16 +1,17 @@
-# The port forwards of the example `ports`: $FORWARD is a free port of the host, and on port $ECHO
-# the host sends back what it gets.
+# Tests the port forwards of the example `ports`. $FORWARD is an unused port on the host. On the port
+# $ECHO, the host runs an echo server.
 . "$RIG/workloads/lib.sh"
 [ -n "${FORWARD:-}" ] || exit 77
 cd "$TOP"
 name=tcp:127.0.0.1:$FORWARD:tcp:127.0.0.1:$ECHO
 
-# through TEXT: sends TEXT through the forward and prints the answer.
+# through TEXT: sends TEXT through the port forward and prints the reply.
 through() {
   echo "$1" | busybox nc -w 5 "$HOST" "$FORWARD"
 }
 
-# gone NAME: waits until NAME is gone; a killed process closes its files a moment later.
+# gone NAME: waits until the file NAME no longer exists. A killed process does not close its files
+# immediately.
 gone() {
   tries=0
   while [ -e "$1" ]; do
@@ -22,7 +23,7 @@ gone() {
 grep -q OK README
 refused '' through early
 
-# A forward lives while its ctl is open.
+# A port forward exists as long as its `ctl` file is open.
 mkdir "$name"
 exec 3<>"$name/ctl"
 echo "$name" >&3
@@ -30,14 +31,14 @@ read -r reply <&3
 same "OK $name" "$reply"
 same "README $name" "$(echo $(ls))"
 same ping "$(through ping)"
-# Another open of ctl does not end it.
+# Opening and closing `ctl` again does not stop the port forward.
 cat "$name/ctl"
 same pong "$(through pong)"
 exec 3>&-
 [ ! -e "$name" ]
 refused '' through late
 
-# Killing the process that holds ctl ends its forward.
+# Killing the process that has `ctl` open stops the port forward.
 mkdir "$name"
 ( set +x
   exec 3<>"$name/ctl"
@@ -54,7 +55,7 @@ if wait $holder; then exit 1; fi
 gone "$name"
 refused '' through late
 
-# ctl gives the reason for a refusal.
+# If the name of a port forward is invalid, `ctl` contains the reason.
 mkdir udp:1.2.3.4:5
 exec 3<>udp:1.2.3.4:5/ctl
 echo udp:1.2.3.4:5 >&3

@@ -1,6 +1,7 @@
 """Checks system calls on files and directories against POSIX and Linux, as pjdfstest does.
 
-Run it as root in an empty directory of a mounted tree. Arguments choose subjects.
+Run this program as root in an empty directory of a mounted tree. The arguments are the names of the
+subjects to check. Without arguments, the program checks all subjects.
 """
 
 import ctypes
@@ -33,7 +34,7 @@ def chmod():
         same("mode of file", oct(bits), mode("file"))
         works(os.chmod, "dir", bits)
         same("mode of dir", oct(bits), mode("dir"))
-    # pjdfstest chmod/12: a write by another user clears the set-id bits.
+    # As in pjdfstest's chmod/12.t, a write by another user clears the set-ID bits.
     make("set", b"x", 0o6777)
     works(write_at, "set", 0, b"y", user=OTHER)
     same("mode of set", oct(0o777), mode("set"))
@@ -66,7 +67,7 @@ def chown():
     os.mkdir("dir")
     works(os.chown, "dir", 5, 6)
     same("owner of dir", (5, 6), owner("dir"))
-    # The owner may give a file to a group of theirs, which clears the set-id bits.
+    # A file's owner may change the file's group to one of the owner's groups. This clears the set-ID bits.
     make("own", mode=0o6755)
     os.chown("own", OTHER, 1)
     works(os.chmod, "own", 0o6755)
@@ -93,7 +94,7 @@ def ftruncate():
     fails("EINVAL", os.ftruncate, handle, 1)
     os.close(handle)
     same("content", b"0123456789", content("file"))
-    # The open file keeps its write access, whatever the mode of the file.
+    # An open file remains writable regardless of the mode of the file.
     handle = os.open("read-only", os.O_CREAT | RDWR, 0)
     works(os.ftruncate, handle, 3)
     same("size", 3, os.lstat("read-only").st_size)
@@ -157,15 +158,17 @@ def plain_link():
 
 
 def link_again(handle, name):
-    """Links the open file to `name`, which fails if it has no name left."""
-    # Calls linkat, because Python's link does not follow symbolic links.
+    """Creates the link `name` to the open file. Fails if the file has no names.
+
+    Calls linkat(2), because Python's os.link does not follow symbolic links.
+    """
     follow, here = 0x400, -100
     if libc.linkat(here, f"/proc/self/fd/{handle}".encode(), here, name.encode(), follow) != 0:
         raise OSError(ctypes.get_errno(), "linkat", name)
 
 
 def path_errors_into(source, call):
-    """Checks the errors of impossible paths as the second argument of link and rename."""
+    """Checks that `call` fails with the correct error if its second argument is an invalid path."""
     os.rename(source, "kept")
     path_errors(lambda_named(f"{call.__name__} to", lambda path: call("kept", path)))
     os.rename("kept", source)
@@ -232,7 +235,7 @@ def open_():
         os.remove("file")
     fails("ENOENT", os.open, "file", RDONLY)
     make("file", b"content")
-    # An existing file is opened unchanged.
+    # Opening an existing file with O_CREAT does not change the file.
     works(os.open, "file", os.O_CREAT | RDWR)
     same("content after O_CREAT", b"content", content("file"))
     fails("EEXIST", os.open, "file", os.O_CREAT | os.O_EXCL | RDWR)
@@ -291,7 +294,7 @@ def rename():
     fails("ENOTDIR", os.rename, "full", "new")
     fails("EISDIR", os.rename, "new", "empty")
     if not LINUX:
-        # Only 9P2000.L renames across directories. In other dialects the kernel returns EXDEV.
+        # Only 9P2000.L can move a file to another directory. In other dialects, the kernel returns EXDEV.
         works(os.rename, "empty", "void")
         same("names", ["full", "new", "void"], sorted(os.listdir()))
         return
@@ -303,11 +306,11 @@ def rename():
     works(os.rename, "empty/below", "to/below")
     same("nlink", [2, 3], [os.lstat(name).st_nlink for name in ("empty", "to")])
     moves("mc", "to", os.rename, "new", "to/new")
-    # Renaming a file to another name of the same file does nothing.
+    # If both names refer to the same file, a rename has no effect.
     os.link("to/new", "same")
     works(os.rename, "to/new", "same")
     same("names", ["below", "new"], sorted(os.listdir("to")))
-    # An open file stays usable when another file takes its name.
+    # An open file remains usable after a rename has replaced it with another file.
     make("target", b"target")
     handle = os.open("target", RDWR)
     works(os.rename, "same", "target")
@@ -354,7 +357,7 @@ def symlink():
     if not UNIX:
         return fails("EPERM", os.symlink, "target", "link")
     path_errors(lambda_named("symlink at", lambda path: os.symlink("target", path)))
-    # Up to the longest target that the kernel accepts. A listing must show such a link as well.
+    # Test targets up to the maximum length that the kernel accepts. A listing must also show such a link.
     for length in (1, 255, 2047, 2049, 4000):
         target = ("t" * 99 + "/") * 41
         works(os.symlink, target[:length], "link")
@@ -402,7 +405,7 @@ def unlink():
     os.symlink("dir/file", "link")
     works(os.unlink, "link")
     works(os.lstat, "dir/file")
-    # In a sticky directory only the owner removes a file.
+    # In a sticky directory, only the owner of a file may remove the file.
     os.mkdir("sticky")
     os.chmod("sticky", 0o1777)
     make("sticky/file")
@@ -423,7 +426,7 @@ def utimensat():
     fails("EACCES", os.utime, "file", user=OTHER)
     works(os.utime, "file")
     same("now", True, abs(os.stat("file").st_mtime - time.time()) < 60)
-    # The largest time that fits 32 bits, except the one that means "unchanged" in a Twstat.
+    # Set the largest 32-bit time that Twstat can set. The next larger value means "unchanged".
     works(os.utime, "file", (2**32 - 2, 2**32 - 2))
     same("in 2106", 2**32 - 2, int(os.stat("file").st_mtime))
     if not LINUX:
@@ -432,7 +435,7 @@ def utimensat():
     times = (1_234_567_890_123_456_789, 987_654_321_987_654_321)
     moves("mc", "file", os.utime, "file", None)
     works(os.utime, "file", ns=times)
-    # Linux 6.1 truncates the times that it sets to seconds.
+    # Compare only the seconds, because Linux 6.1 truncates the times that it sets to seconds.
     seconds = lambda name: (int(os.stat(name).st_atime), int(os.stat(name).st_mtime))
     same("times", (1_234_567_890, 987_654_321), seconds("file"))
     works(set_times, "file", (0, UTIME_OMIT), (5, 6))
@@ -453,7 +456,10 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
 
 def set_times(name, atime, mtime):
-    """Calls utimensat, because Python's utime cannot pass UTIME_NOW or UTIME_OMIT for one time."""
+    """Sets the times of a file, each of which may be UTIME_NOW or UTIME_OMIT.
+
+    Calls utimensat(2), because Python's os.utime does not support these values.
+    """
     times = (ctypes.c_long * 4)(*atime, *mtime)
     if libc.utimensat(-100, name.encode(), times, 0) != 0:
         raise OSError(ctypes.get_errno(), "utimensat", name)

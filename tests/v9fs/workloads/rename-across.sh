@@ -1,4 +1,5 @@
-# Moves files to another folder. Only 9P2000.L has a message for that; in other dialects mv copies.
+# Moves files to another directory. Only 9P2000.L has a message for this operation. In other dialects,
+# `mv` copies the files.
 . "$RIG/workloads/lib.sh"
 scratch
 mkdir from to
@@ -11,6 +12,6 @@ echo deep >from/folder/file
 mv from/folder to/folder
 same deep "$(cat to/folder/file)"
 same "" "$(ls from)"
-# A folder cannot be moved into itself.
+# A directory cannot be moved into itself.
 [ "$DIALECT" != 9p2000.L ] || refused "" mv to to/folder/inside
 same "folder renamed" "$(echo $(ls to))"

@@ -1,4 +1,4 @@
-# Renames a file, an open file and a folder with contents, all in one folder.
+# Renames a closed file, an open file and a non-empty directory without moving them to another directory.
 . "$RIG/workloads/lib.sh"
 scratch
 echo content >old

@@ -1,4 +1,4 @@
-# In the other dialects the kernel invents the answer.
+# Checks `statfs`. In dialects other than 9P2000.L, the kernel does not ask the server.
 . "$RIG/workloads/lib.sh"
 only 9p2000.L
 [ "$(stat -f -c %S "$TOP")" -gt 0 ]

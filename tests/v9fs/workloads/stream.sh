@@ -4,8 +4,8 @@
 [ -n "${STREAM:-}" ] || exit 77
 cd "$TOP"
 
-# until_blocked PID: waits until the process has slept for a while, which means that it waits for a
-# 9P reply. In User Mode Linux, /proc/PID/wchan does not name the right function.
+# until_blocked PID: waits until the process has slept for a short time, because the process is then
+# probably waiting for a 9P reply. In User Mode Linux, /proc/PID/wchan contains the wrong function.
 until_blocked() {
   asleep=0
   while [ $asleep -lt 5 ]; do
@@ -18,7 +18,7 @@ for round in 1 2 3; do
   cat "$STREAM" >/tmp/streamed &
   reader=$!
   until_blocked $reader
-  # The connection still serves other requests.
+  # The server still answers other requests on the same connection.
   ls >/dev/null
   kill -KILL $reader
   if wait $reader; then exit 1; else same 137 $?; fi
