@@ -203,7 +203,7 @@ impl SlotMemory {
 /// The tree that all clients share.
 pub type Tree = StaticTree<OPENS, TEXT>;
 
-/// The tree as one client sees it.
+/// The type of the tree that is served to one client.
 type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
 /// The quota of open files. The quota needs no lock, because all slots run as tasks on one
@@ -231,8 +231,8 @@ pub async fn client_slot(
         log!(info, "disconnected");
         board::publish_event(EventKind::Disconnected);
         state::CONNECTIONS.decrement();
-        // Abort the connection rather than closing it, because the peer is gone or misbehaving and
-        // another client needs the socket.
+        // Abort the connection rather than closing it, because the peer may be unreachable or may
+        // violate the protocol, and another client needs the socket.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
         acceptor.return_socket(socket);

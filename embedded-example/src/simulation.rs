@@ -1,7 +1,8 @@
 //! Simulates a blinking light and a sensor that is sampled at each step. The parameters control the
 //! simulation.
 //!
-//! The simulation is pure computation. The board decides when each step happens.
+//! The simulation only computes values and does not access the hardware. The board decides when
+//! each step happens.
 
 /// The shape of the sensor signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub const LENGTH_MAX: u32 = 10_000;
 pub struct Settings {
     /// Whether the light blinks.
     pub enabled: bool,
-    /// Milliseconds from one flash to the next.
+    /// The number of milliseconds from one flash of the light to the next.
     pub period_ms: u32,
     /// The percentage of each period for which the light is on.
     pub duty: u32,
@@ -56,7 +57,7 @@ pub enum Zone {
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Number of steps since boot.
+    /// The number of steps since boot.
     pub number: u32,
     /// Whether the light is on.
     pub lit: bool,
@@ -64,7 +65,7 @@ pub struct Step {
     pub sample: i32,
     /// The new zone, if the sample moved to a different zone in this step.
     pub entered: Option<Zone>,
-    /// Milliseconds until the next step is due.
+    /// The number of milliseconds until the next step is due.
     pub wait_ms: u32,
 }
 

@@ -1,5 +1,5 @@
-//! State that is written by the drivers and shown by the files in the tree. On the host, there are
-//! no drivers, so the state keeps its initial values.
+//! State that the drivers write and that clients read through the files in the tree. On the host,
+//! there are no drivers, so the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,13 +10,13 @@ pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
 /// The length, in bits, of the network prefix of [`ADDRESS`].
 pub const PREFIX: u8 = 24;
 
-/// Received Ethernet frames.
+/// The number of Ethernet frames received since boot.
 pub static FRAMES_IN: Counter = Counter::new();
-/// Transmitted Ethernet frames.
+/// The number of Ethernet frames transmitted since boot.
 pub static FRAMES_OUT: Counter = Counter::new();
 /// The number of received Ethernet frames that were dropped.
 pub static FRAMES_DROPPED: Counter = Counter::new();
-/// Connected clients.
+/// The number of connected clients.
 pub static CONNECTIONS: Counter = Counter::new();
 /// The core clock frequency in Hz.
 pub static CLOCK_HZ: Value<u32> = Value::new(0);
@@ -24,7 +24,7 @@ pub static CLOCK_HZ: Value<u32> = Value::new(0);
 pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 /// The log level.
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
-/// Whether a client has asked for a restart.
+/// Whether a client has requested a restart.
 pub static RESET: Value<bool> = Value::new(false);
 /// Whether all connections must be closed because the board is about to restart.
 pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
@@ -32,9 +32,9 @@ pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
 /// A function that reads the hardware, or `None` if there is no hardware.
 pub type Probe<T> = Option<fn() -> T>;
 
-/// Milliseconds since boot.
+/// The function that returns the number of milliseconds since boot.
 pub static UPTIME: Value<Probe<u64>> = Value::new(None);
-/// The peak stack usage.
+/// The function that measures the peak stack usage.
 pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
 
 /// The peak stack usage since boot.

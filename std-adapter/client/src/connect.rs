@@ -38,9 +38,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order. A message can carry
-    /// 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches with the
-    /// user id and group id of this process if the standard library can determine these ids.
+    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order. A message can
+    /// contain 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches
+    /// with the user id and group id of this process if the standard library can determine these
+    /// ids.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -69,9 +70,9 @@ impl Options {
 
     /// Offers this dialect first, but still accepts the others.
     ///
-    /// By default, 9P2000.u comes first, because its errors carry text. In 9P2000.L, errors carry
-    /// only numbers, but a rename can move a file to another directory and replace an existing
-    /// file.
+    /// By default, 9P2000.u is offered first, because its error replies contain text. In 9P2000.L,
+    /// error replies contain only numbers, but a rename can move a file to another directory and
+    /// replace an existing file.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
         self.dialects.retain(|other| *other != dialect);

@@ -1,4 +1,4 @@
-//! Directory listings.
+//! Lists the entries of directories.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::{self, Debug};
@@ -21,8 +21,8 @@ const MAX_LISTING: usize = 1 << 28;
 /// A [`Stream`] of a directory's entries, except `.` and `..`, in the order sent by the server.
 ///
 /// The stream ends after the first error. The stream yields [`Error::TooLong`] if the listing
-/// exceeds a million names or 256 MiB. It yields [`Error::Protocol`] if the listing jumps back to
-/// an earlier offset. Dropping the stream clunks the directory's fid in the background.
+/// exceeds a million names or 256 MiB. The stream yields [`Error::Protocol`] if the listing returns
+/// to an earlier offset. Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,
@@ -41,7 +41,7 @@ impl Entries {
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
-    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
+    /// [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await
     }
@@ -69,7 +69,8 @@ pub(crate) struct DirReader {
     offset: u64,
     call: Option<Call>,
     entries: VecDeque<DirEntry>,
-    /// The offsets of earlier reads, used to detect a listing that jumps back.
+    /// The offsets of earlier reads, which are used to detect a listing that returns to an earlier
+    /// offset.
     seen: HashSet<u64>,
     names: usize,
     bytes: usize,

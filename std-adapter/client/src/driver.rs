@@ -31,7 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The state shared by the callers and both tasks of a connection.
 pub(super) struct Driver {
     state: Mutex<DriverState>,
-    /// Wakes the writer task.
+    /// A notification that wakes the writer task.
     wake_writer: Notify,
     /// A token that is cancelled when the last handle is dropped.
     unused: CancellationToken,
@@ -47,7 +47,7 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) tags: TagPool,
     pub(super) fids: FidPool,
-    /// Encoded requests that the writer task has not picked up yet.
+    /// Encoded requests that the writer task has not started to write yet.
     out: Vec<u8>,
     /// The wakers of callers waiting for room in `out`. Each key consists of the addresses of the
     /// waker's data and vtable.
@@ -266,7 +266,7 @@ pub(super) fn creates_fid(frame: &[u8], names: u16) -> bool {
     }
 }
 
-/// The reader task.
+/// Runs the reader task.
 async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: usize) {
     let mut buffer = BytesMut::with_capacity(msize.min(1 << 16));
     let reason = loop {
@@ -318,7 +318,7 @@ fn receive_locked(
     Ok(())
 }
 
-/// The writer task. Dropping this task's future also stops the reader task.
+/// Runs the writer task. Dropping this task's future also stops the reader task.
 async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut reading: JoinSet<()>) {
     let mut batch = Vec::new();
     loop {

@@ -53,8 +53,7 @@ pub enum Disconnect {
     Io(Arc<io::Error>),
     /// The server closed the connection.
     Closed,
-    /// The server closed the connection before answering Tversion. Perhaps the server does not
-    /// support 9P.
+    /// The server closed the connection before answering Tversion. The server may not support 9P.
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
@@ -284,7 +283,7 @@ impl Display for Disconnect {
     }
 }
 
-/// Two reasons are equal if their `Display` output is the same.
+/// Two [`Disconnect`] values are equal if their messages are equal.
 impl PartialEq for Disconnect {
     fn eq(&self, other: &Disconnect) -> bool {
         self.to_string() == other.to_string()

@@ -1,4 +1,4 @@
-//! An open file, with positioned reads and writes and tokio's I/O traits.
+//! An open file, which supports positioned reads and writes and implements tokio's I/O traits.
 
 use std::fmt::{self, Debug};
 use std::io::{self, SeekFrom};
@@ -86,7 +86,7 @@ impl File {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Like [`File::read_all`], but for files of at most `limit` bytes.
+    /// Works like [`File::read_all`], but reads files of at most `limit` bytes.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request, or [`Error::TooLong`] if the
@@ -147,7 +147,7 @@ impl File {
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
-    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
+    /// [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
         let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));

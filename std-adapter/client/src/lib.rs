@@ -233,7 +233,7 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
     /// directory (`ENOTDIR`). Returns [`Error::TooLong`] if the listing exceeds a million names or
-    /// 256 MiB. Returns [`Error::Protocol`] if the listing jumps back to an earlier offset.
+    /// 256 MiB. Returns [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
     }
@@ -267,7 +267,7 @@ impl Client {
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// Like [`Client::list`], but does not fail if the server refuses to return a file's
+    /// Works like [`Client::list`], but does not fail if the server refuses to return a file's
     /// attributes. Instead of the attributes, the listing then contains the file's type and the
     /// error.
     ///

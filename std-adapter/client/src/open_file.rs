@@ -1,4 +1,5 @@
-//! Requests on an open fid, for [`File`](super::File) and all other types that read or write files.
+//! Sends requests on an open fid for [`File`](super::File) and all other types that read or write
+//! files.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The tags of a connection. A tag belongs to one request until the caller takes the reply or the
+//! The tags of a connection. A tag identifies one request until the caller takes the reply or the
 //! server answers a flush of the request.
 
 use std::task::Waker;
@@ -101,8 +101,8 @@ impl TagPool {
 
     /// Takes the reply to a request, if it has arrived, and frees the tag.
     ///
-    /// If no reply has arrived, stores `waker` and puts the previously stored waker in its place.
-    /// The caller must release the lock before it drops `waker`.
+    /// If no reply has arrived, exchanges `waker` with the previously stored waker. The caller must
+    /// release the lock before it drops `waker`.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {
             TagState::Waiting(_, known) => std::mem::swap(known, waker),

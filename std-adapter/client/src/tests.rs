@@ -369,7 +369,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns data (here a request), as some executors' wakers do.
+/// A waker that owns a request. The wakers of some executors own data in the same way.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

@@ -93,7 +93,7 @@ pub struct WatchedValue<T> {
 }
 
 impl ConfigReader {
-    /// Starts following a branch. Must be called from within a tokio runtime.
+    /// Starts following a branch. This function must be called within a tokio runtime.
     ///
     /// # Errors
     /// Returns [`InvalidBranchName`] if the name is not valid for a Git branch.

@@ -20,7 +20,7 @@ pub struct InvalidBranchName {
 }
 
 impl InvalidBranchName {
-    /// Creates the error. `reason` is the rule that `name` breaks.
+    /// Creates an error for `name`, which breaks the rule `reason`.
     #[must_use]
     pub fn new(name: String, reason: String) -> InvalidBranchName {
         InvalidBranchName { name, reason }

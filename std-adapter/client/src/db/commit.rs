@@ -36,15 +36,15 @@ pub struct Details<C = Commit> {
 }
 
 impl<C> Details<C> {
-    /// Creates the details of a commit with the given id and with all other fields empty. Back ends
-    /// then fill in these fields.
+    /// Creates the details of a commit with the given id and with all other fields empty. The back
+    /// end then sets the other fields.
     #[must_use]
     pub fn new(id: Id) -> Details<C> {
         let (author, date, message) = Default::default();
         Details { id, parents: Vec::new(), author, date, message }
     }
 
-    /// Converts the parents.
+    /// Converts each parent with `f`.
     #[must_use]
     pub fn map_commits<U>(self, f: impl FnMut(C) -> U) -> Details<U> {
         let Details { id, parents, author, date, message } = self;

@@ -1,4 +1,4 @@
-//! The error type of databases.
+//! The error type of database operations.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::branch_name::InvalidBranchName;
 use super::id::InvalidId;
 
-/// The result type of databases.
+/// The result type of database operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error returned by a database. The client recognizes a server's error by its number, or by its
@@ -61,7 +61,7 @@ pub enum Error {
 /// An error from a [`Database`](super::Database) that does not use a server, such as a failed write
 /// to the disk.
 ///
-/// Two values are equal if they have the same text.
+/// Two errors of this type are equal if their texts are equal.
 #[derive(Debug, Clone)]
 pub struct BackendError(Arc<dyn StdError + Send + Sync>);
 

@@ -176,7 +176,8 @@ where
 
 /// Additional methods for every tree type.
 pub trait TreeExt: TreeOps {
-    /// Reads a file, executable or not. Returns `None` if the path does not exist or is not a file.
+    /// Reads a file, which may be executable. Returns `None` if the path does not exist or is not a
+    /// file.
     ///
     /// # Errors
     /// Returns an error if the tree cannot be read or if it belongs to a transaction that has
@@ -251,7 +252,7 @@ pub trait TransactionExt: TransactionOps {
     /// the entries may already have been written.
     fn write_files<'a>(&'a self, files: &'a BTreeMap<Path, Content>) -> BoxFuture<'a, Result<()>>;
 
-    /// Like [`write_files`](TransactionExt::write_files), but writes a single file.
+    /// Works like [`write_files`](TransactionExt::write_files), but writes a single file.
     ///
     /// # Errors
     /// Returns the same errors as [`write_files`](TransactionExt::write_files).

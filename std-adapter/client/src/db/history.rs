@@ -1,4 +1,4 @@
-//! The history of a commit, read line by line.
+//! Reads the history of a commit line by line.
 
 use std::fmt::{self, Debug};
 
@@ -46,8 +46,8 @@ impl History {
     /// Returns the next commit, or `None` at the end of the history.
     ///
     /// # Errors
-    /// Returns [`Error::Client`] if the next commit is missing. The earlier calls have returned all
-    /// commits that precede it.
+    /// Returns [`Error::Client`] if the next commit is missing. Earlier calls have returned all
+    /// commits that precede the missing commit.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;
         loop {

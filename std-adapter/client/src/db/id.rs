@@ -1,4 +1,4 @@
-//! Object ids, which are hashes of the content.
+//! Object ids, which are hashes of the contents of objects.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    /// Creates the error. `reason` explains why `text` is not a valid id.
+    /// Creates an error for `text`. `reason` explains why `text` is not a valid id.
     #[must_use]
     pub fn new(text: String, reason: String) -> InvalidId {
         InvalidId { text, reason }

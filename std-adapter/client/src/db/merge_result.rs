@@ -26,7 +26,7 @@ impl<T> MergeResult<T> {
         MergeResult { ours, theirs, base, conflicts }
     }
 
-    /// Converts the trees.
+    /// Converts each tree with `f`.
     #[must_use]
     pub fn map_trees<U>(self, mut f: impl FnMut(T) -> U) -> MergeResult<U> {
         let MergeResult { ours, theirs, base, conflicts } = self;

@@ -1,5 +1,5 @@
-//! A client for the Datakit database. Branches, commits, transactions and watches are accessed over
-//! 9P.
+//! A client for the Datakit database. The client accesses branches, commits, transactions and
+//! watches over 9P.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -127,7 +127,7 @@ impl Db {
     /// Creates a handle from an existing connection. The root of the connection must be the root of
     /// a database.
     ///
-    /// The recommended dialect is 9P2000.u. Error replies carry no text in 9P2000.L, so
+    /// The recommended dialect is 9P2000.u. Error replies contain no text in 9P2000.L, so
     /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
     /// [`Error::InvalidHash`] are reported as [`Error::Client`]. Symbolic links cannot be created
     /// in 9P2000.

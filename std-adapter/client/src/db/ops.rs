@@ -51,7 +51,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// A readable tree.
+    /// The type of the trees that can be read.
     type Tree: TreeOps;
 
     /// Returns the names of all branches, sorted. A branch without commits is included only if this
@@ -103,7 +103,8 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// an error.
     fn tree(&self, id: impl AsRef<[u8]>) -> Self::Tree;
 
-    /// Fetches a branch of another repository. Does not change any branch of this database.
+    /// Fetches a branch of another repository. The fetch does not change any branch of this
+    /// database.
     ///
     /// To keep the fetched commits, point a branch at the returned commit soon after this method
     /// returns, because the commits are then no longer protected from garbage collection.
@@ -125,7 +126,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// A readable tree.
+    /// The type of the trees that can be read.
     type Tree: TreeOps;
 
     /// Returns the name.
@@ -185,9 +186,9 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     fn reflog(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
 }
 
-/// A commit, which never changes. Handles for the same commit are equal.
+/// An immutable commit. Handles for the same commit are equal.
 pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
-    /// A readable tree.
+    /// The type of the trees that can be read.
     type Tree: TreeOps;
 
     /// Returns the hash.
@@ -221,20 +222,20 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
     fn details(&self) -> impl Future<Output = Result<Details<Self>>> + Send;
 }
 
-/// A readable tree: the tree of a commit, the current tree of a transaction, or a tree returned by
-/// a watch. See also [`TreeExt`](super::TreeExt).
+/// A tree that can be read, such as the tree of a commit, the current tree of a transaction, or a
+/// tree returned by a watch. See also [`TreeExt`](super::TreeExt).
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. Methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. They fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Such methods fail with
 /// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
-/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return neither of these
-/// two errors.
+/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return neither
+/// `NotFound` nor `NotDirectory`.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
 
-    /// Reads a file, executable or not.
+    /// Reads a file, which may be executable.
     ///
     /// # Errors
     /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
@@ -282,12 +283,12 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// Methods that create, write or remove entries return
 /// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods return
 /// [`Error::NotFound`](super::Error::NotFound) if the entry or its parent directory does not exist.
-/// They return [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a directory but a
-/// file is required.
+/// These methods return [`Error::IsDirectory`](super::Error::IsDirectory) if the path is a
+/// directory but a file is required.
 pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
-    /// A readable tree.
+    /// The type of the trees that can be read.
     type Tree: TreeOps;
 
     /// Returns the current tree, which also reflects later changes to the transaction.
@@ -395,16 +396,16 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// of the parents does not exist. A failed commit leaves the transaction open.
     fn commit(&self, message: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
+    /// Works like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
     /// transaction started. If several transactions start at the same commit, only one of them
     /// succeeds. Use this method for counters and locks. `commit` would merge two transactions that
-    /// make the same change, because they do not conflict.
+    /// make the same change, because identical changes do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation. In particular, the original server does not support it. Otherwise, returns the
-    /// same errors as [`commit`](TransactionOps::commit).
+    /// operation. In particular, the original server does not support this operation. Otherwise,
+    /// returns the same errors as [`commit`](TransactionOps::commit).
     fn commit_fast_forward(
         &self,
         message: &str,

@@ -107,7 +107,7 @@ impl Path {
         self.0.is_empty()
     }
 
-    /// Like [`Path::split_last`], but fails for the root.
+    /// Works like [`Path::split_last`], but fails for the root.
     ///
     /// # Errors
     /// Returns [`Error::InvalidPath`] for the root.

@@ -316,15 +316,15 @@ impl Transaction {
         }
     }
 
-    /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
+    /// Works like [`Transaction::commit`], but fails if the branch has moved since the transaction
     /// started. If several transactions start at the same commit, only one of them succeeds. Use
     /// this method for counters and locks. [`Transaction::commit`] would merge two transactions
-    /// that make the same change, because they do not conflict.
+    /// that make the same change, because identical changes do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
     /// server does not support the operation. In particular, the original server does not support
-    /// it. Otherwise, returns the same errors as [`Transaction::commit`].
+    /// this operation. Otherwise, returns the same errors as [`Transaction::commit`].
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }
@@ -360,8 +360,8 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // Without a runtime, the connection is closed too, so the server aborts the transaction
-        // itself.
+        // If the runtime has stopped, the connection is also closed, so the server aborts the
+        // transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

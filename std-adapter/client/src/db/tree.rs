@@ -9,8 +9,8 @@ use super::path::Path;
 use super::remote_path::RemotePath;
 use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 
-/// A read-only tree: the tree of a commit, the current tree of a transaction, or a tree returned by
-/// a watch.
+/// A read-only tree, such as the tree of a commit, the current tree of a transaction, or a tree
+/// returned by a watch.
 ///
 /// Every call sends a request to the server, and dropping the future cancels the request. Calls on
 /// a transaction's tree fail with [`Error::TransactionEnded`] once the transaction has ended.
@@ -66,7 +66,7 @@ pub struct Stat {
 /// The content of a tree entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// The bytes of a file, executable or not.
+    /// The bytes of a file, which may be executable.
     File(Vec<u8>),
     /// The sorted names in a directory.
     Dir(Vec<ByteString>),
@@ -103,7 +103,7 @@ impl Tree {
         })
     }
 
-    /// Reads a file, executable or not.
+    /// Reads a file, which may be executable.
     ///
     /// # Errors
     /// Returns [`Error::NotFile`] if the path is a directory or a link. Returns [`Error::NotFound`]

@@ -192,7 +192,8 @@ impl<T> PathValue<T> {
         }
     }
 
-    /// Returns the bytes of a file, executable or not. Returns `None` for a link or a directory.
+    /// Returns the bytes of a file, which may be executable. Returns `None` for a link or a
+    /// directory.
     #[must_use]
     pub fn into_file(self) -> Option<Vec<u8>> {
         match self {

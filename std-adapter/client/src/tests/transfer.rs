@@ -48,7 +48,7 @@ async fn a_long_file_is_read_ahead_up_to_its_length() {
     );
     asked.reverse();
     for (tag, offset, count) in asked {
-        // The second reply is short.
+        // The second reply contains fewer bytes than requested.
         let count = if offset == 2 * UNIT { 100 } else { count };
         peer.send(tag, R::Read { data: Data(&content[offset..offset + count]) }).await;
     }
