@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 /// The number of bytes that must be freed before memory is returned to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The delay before each short-lived allocation (a "prod") that makes the allocator return freed
-/// pages. The delay is necessary because the allocator keeps a freed page for some time.
+/// The delay before each short-lived allocation that makes the allocator return freed pages. The
+/// delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The number of short-lived allocations after memory has been freed. A single allocation is not

@@ -46,9 +46,9 @@ pub enum Url {
     Fd(u32),
     /// The full name of a Windows named pipe, including `\\.\pipe\`.
     Pipe(String),
-    /// A Hyper-V socket to connect to.
+    /// A Hyper-V socket that a client connects to.
     HypervConnect(Hyperv),
-    /// A Hyper-V socket to listen on.
+    /// A Hyper-V socket that a server listens on.
     HypervAccept(Hyperv),
 }
 
@@ -78,8 +78,8 @@ impl Hyperv {
     }
 }
 
-/// An error from parsing a [`Url`]. The error message describes the mistake and shows the correct
-/// form.
+/// The error for a text that is not a valid [`Url`]. The error message describes the mistake and
+/// shows the correct form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {
     text: String,

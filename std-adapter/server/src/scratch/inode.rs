@@ -42,7 +42,7 @@ pub(super) struct Location {
 }
 
 impl Dentry {
-    /// Creates a dentry that does not belong to a directory yet.
+    /// Creates a dentry that is not an entry of a directory yet.
     pub(super) fn new(inode: Arc<Inode>, name: &[u8], reservation: Reservation) -> Dentry {
         let location = Mutex::new(Location { parent: Weak::new(), name: name.into(), reservation });
         Dentry(Arc::new(DentryInner { inode, location }))
@@ -95,7 +95,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names that refer to the inode. Directories do not use this field.
+    /// The number of hard links to the inode. This field is not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -176,8 +176,8 @@ impl Inode {
         Attr { id: self.id(), mode, size, allocated, nlink, uid, gid, atime, mtime, ctime }
     }
 
-    /// Returns whether the inode has a name. An inode without a name is freed when the last client
-    /// has closed it.
+    /// Returns whether at least one hard link to the inode exists. An inode without hard links is
+    /// freed when the last client has closed it.
     pub(super) fn has_name(&self) -> bool {
         self.metadata.lock().nlink > 0
     }
@@ -290,14 +290,14 @@ impl Inode {
         self.metadata.lock().ctime = now();
     }
 
-    /// Increments the number of names.
+    /// Increments the number of hard links to the inode.
     pub(super) fn add_link(&self) {
         let mut metadata = self.metadata.lock();
         metadata.nlink = metadata.nlink.saturating_add(1);
         metadata.ctime = now();
     }
 
-    /// Decrements the number of names.
+    /// Decrements the number of hard links to the inode.
     pub(super) fn remove_link(&self) {
         let mut metadata = self.metadata.lock();
         metadata.nlink = metadata.nlink.saturating_sub(1);

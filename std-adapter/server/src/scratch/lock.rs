@@ -19,8 +19,8 @@ const RANGE_COST: u64 = 512;
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether a client has ever locked the file. If not, `close` does not need to acquire the
-    /// mutex.
+    /// Whether a client has ever locked the file. If no client has locked the file, `close` does
+    /// not need to acquire the mutex.
     used: AtomicBool,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
 //! attributes and advisory locks. The tree stores only the metadata of named pipes and devices,
-//! because the client's host implements the devices and pipes themselves. The tree's memory usage
-//! is limited. Reads do not update access times.
+//! because the client's host performs all reads and writes of pipes and devices. The tree's memory
+//! usage is limited. Reads do not update access times.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -41,7 +41,7 @@ use crate::budget::Budget;
 /// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
 /// A file exists while a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// The tree does not check permissions, because the clients' hosts do.
+/// The tree does not check permissions, because the clients' hosts check them.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 

@@ -230,7 +230,7 @@ impl IdleTimer {
     }
 
     /// Returns `Ready` once the timeout has expired. A blocked read from a stream counts as a
-    /// request in flight and therefore keeps the connection alive.
+    /// request in flight and therefore keeps the connection open.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());

@@ -88,8 +88,8 @@ const DESCRIPTORS_PER_THREAD: u64 = 4;
 /// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the number of threads and the maximum number of connections. Both are reduced if
-/// necessary, to stay within the process's limit on open descriptors.
+/// Returns the number of threads and the maximum number of connections. The function reduces both
+/// numbers if they would exceed the process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half

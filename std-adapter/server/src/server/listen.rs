@@ -41,7 +41,8 @@ pub struct Listener {
     url: Url,
     socket: ListenSocket,
     _file: Option<SocketFile>,
-    /// Whether the last attempt to accept a connection failed. If so, the failure has been logged.
+    /// Whether the last attempt to accept a connection failed. Further failures are not logged
+    /// until an attempt succeeds.
     failing: AtomicBool,
     /// A spare descriptor. If the process has run out of descriptors, the spare descriptor is
     /// closed so that a connection can be accepted and refused.
@@ -112,7 +113,7 @@ impl Listener {
     }
 
     /// Accepts a connection. Returns `None` if accepting fails, for example because the client has
-    /// given up or because no descriptor is left.
+    /// closed the connection or because no descriptor is left.
     pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
         match self.accept_once().await {
             Ok(socket) => {
@@ -150,7 +151,8 @@ impl Listener {
     }
 
     /// Closes the spare descriptor in order to accept a connection, and then closes the connection
-    /// immediately. Otherwise, the client would wait until a descriptor became free.
+    /// immediately. If the connection were not accepted, the client would wait until a descriptor
+    /// became free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -238,7 +240,8 @@ struct ListenError {
 }
 
 impl ListenError {
-    /// Wraps `source`. The message ends with `hint` if the address is in use.
+    /// Creates an error whose source is `source`. The message ends with `hint` if the address is in
+    /// use.
     fn wrap(address: impl Display, source: io::Error, hint: &str) -> io::Error {
         let cause = io_reason(&source);
         let mut message = format!("cannot listen on {address}: {cause}");
@@ -262,7 +265,7 @@ impl std::error::Error for ListenError {
 }
 
 /// Removes a socket file if no process is listening on it. Keeps the file if the socket is in use
-/// or if the file is not a socket. Binding to the path then fails.
+/// or if the file is not a socket. If the file is kept, binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {

@@ -273,7 +273,7 @@ struct WorkerThreads {
 }
 
 impl WorkerThreads {
-    /// Hands a connection to the next thread.
+    /// Passes a connection to the next thread.
     fn send(&self, socket: AcceptedSocket, permit: Permit) {
         let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
         if let Some(sender) = self.senders.get(index) {

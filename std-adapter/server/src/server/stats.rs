@@ -80,7 +80,7 @@ impl Peer {
         self.in_flight.load(Relaxed)
     }
 
-    /// Updates the state. Returns `true` if the dialect has changed.
+    /// Updates the statistics of the connection. Returns `true` if the dialect has changed.
     pub(super) fn update(
         &self,
         dialect: Option<Dialect>,
@@ -256,7 +256,8 @@ struct Buckets {
     /// The number of durations in each bucket. The last bucket holds the durations above the last
     /// bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations, in nanoseconds. The counter overflows only after 584 years.
+    /// The sum of all durations, in nanoseconds. The counter overflows only if the sum exceeds 584
+    /// years.
     sum: AtomicU64,
 }
 

@@ -1,5 +1,5 @@
 //! Time slices limit the work that a connection may do before other connections on the same thread
-//! get to run.
+//! can run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -33,8 +33,8 @@ thread_local! {
     static RUN_QUEUE: Rc<RunQueue> = Rc::default();
 }
 
-/// The queue of the connections that share a thread. A connection does not need to yield if it has
-/// the thread to itself.
+/// The queue of the connections that share a thread. A connection does not need to yield if it is
+/// the only connection on the thread.
 #[derive(Default)]
 struct RunQueue {
     connections: Cell<usize>,

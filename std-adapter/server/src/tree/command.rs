@@ -90,8 +90,8 @@ impl Command {
         })
     }
 
-    /// Like [`new`](Command::new), but with an asynchronous handler. Cancelling the request drops
-    /// the handler's future.
+    /// Creates a command file like [`new`](Command::new), but with an asynchronous handler.
+    /// Cancelling the request drops the handler's future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -103,10 +103,10 @@ impl Command {
         })
     }
 
-    /// Like [`new_async`](Command::new_async), but creates a file that explains failures. After a
-    /// command has failed, the file contains the reason until the next command. Reading the file
-    /// does not consume the reason. Without this explanation, users of a mounted tree see only the
-    /// error number.
+    /// Works like [`new_async`](Command::new_async), but creates a file that explains failures.
+    /// After a command has failed, the file contains the reason until the next command. Reading the
+    /// file does not consume the reason. Without this explanation, users of a mounted tree see only
+    /// the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,

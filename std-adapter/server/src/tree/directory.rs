@@ -103,16 +103,16 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if a request to remove `child` should succeed without having any effect. Such
-    /// an entry disappears together with the directory, so `rm -r` can remove the directory.
+    /// Returns `true` if a request to remove `child` should succeed without having any effect. The
+    /// child is then removed together with the directory, so `rm -r` can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
     }
 
-    /// Removes `child` from this directory. The default implementation asks the child to [remove
-    /// itself](Entry::remove) and then calls [`unlink`](Directory::unlink). Override this method if
-    /// the directory, not the child, decides whether an entry can be removed.
+    /// Removes `child` from this directory. The default implementation calls [`Entry::remove`] on
+    /// the child and then calls [`unlink`](Directory::unlink). Override this method if the
+    /// directory, not the child, decides whether an entry can be removed.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             child.remove().await?;

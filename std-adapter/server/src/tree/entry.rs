@@ -35,7 +35,8 @@ struct Node<C: ?Sized> {
     content: C,
 }
 
-/// The current name and attributes of an entry that has been renamed or given new attributes.
+/// The current name and attributes of an entry that has been renamed or whose attributes have been
+/// set.
 struct Changes {
     name: Arc<[u8]>,
     attributes: Attributes,
@@ -201,7 +202,8 @@ impl Entry {
         }
     }
 
-    /// Asks the file or directory to remove itself. Removing a symbolic link always succeeds.
+    /// Calls the `remove` method of the file or directory. Removing a symbolic link always
+    /// succeeds.
     ///
     /// # Errors
     /// Returns any error returned by [`Leaf::remove`] or [`Directory::remove`].

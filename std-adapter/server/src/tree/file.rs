@@ -101,8 +101,8 @@ pub trait OpenLeaf: Send + Sync {
         false
     }
 
-    /// Like [`read`](OpenLeaf::read), but returns `None` if the data is not available or the result
-    /// depends on other reads. If this method returns `None`, the tree calls `read`.
+    /// Works like [`read`](OpenLeaf::read), but returns `None` if the data is not available or the
+    /// result depends on other reads. If this method returns `None`, the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None

@@ -62,8 +62,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Like [`file`](Live::file), but `format` may fail. If `format` fails, the open or read that
-    /// called it fails with the same error.
+    /// Works like [`file`](Live::file), but `format` may fail. If `format` fails, the open or read
+    /// that called it fails with the same error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,

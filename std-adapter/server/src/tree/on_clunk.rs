@@ -107,8 +107,8 @@ impl<L: Leaf> Leaf for OnClunk<L> {
 
 struct OpenWithGuard {
     file: Box<dyn OpenLeaf>,
-    /// The guard, or `None` once the file has been closed. A request in flight may keep the open
-    /// file alive after it has been closed.
+    /// The guard, or `None` once the file has been closed. A request in flight may hold a reference
+    /// to the open file after the file has been closed.
     guard: Mutex<Option<OpenGuard>>,
 }
 

@@ -16,7 +16,7 @@ use super::text::TEXT_MAX;
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Mutex<Piece>);
 
-/// Text and the offset at which it was written.
+/// A piece of text and the offset at which the piece was written.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) start: u64,
@@ -28,7 +28,8 @@ impl Piece {
         self.start.saturating_add(self.text.len() as u64)
     }
 
-    /// Takes the text, if any, and leaves an empty piece that starts at the end of the text.
+    /// Removes the text, if any, returns it, and leaves an empty piece that starts at the end of
+    /// the text.
     fn take(&mut self) -> Option<Piece> {
         let next = Piece { start: self.end(), text: Vec::new() };
         let piece = std::mem::replace(self, next);
@@ -37,8 +38,8 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Takes and returns the text if a write of `count` bytes at `offset` does not continue the
-    /// text or would make it too long.
+    /// Removes and returns the text if a write of `count` bytes at `offset` does not continue the
+    /// text or would make the text too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
@@ -76,7 +77,7 @@ impl Pieces {
         Ok(if complete { piece.take() } else { None })
     }
 
-    /// Takes and returns the text, if any. This method is called on a read or a clunk, either of
+    /// Removes and returns the text, if any. This method is called on a read or a clunk, either of
     /// which completes the text.
     pub(super) fn finish(&self) -> Option<Piece> {
         self.0.lock().take()

@@ -33,7 +33,7 @@ struct StreamReader<S> {
 }
 
 impl<S: TextSource> OpenStream<S> {
-    /// Creates a stream whose first item comes from `source`.
+    /// Creates a stream that delivers the items of `source`.
     pub fn new(source: S) -> OpenStream<S> {
         OpenStream::with_first(source, Vec::new())
     }

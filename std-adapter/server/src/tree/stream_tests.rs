@@ -11,7 +11,7 @@ use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, Vfs};
 use super::tests::{Done, read_at, tree_of, walk};
 use super::*;
 
-/// Polls a read once and drops it, as Tflush would. Returns `None` if the read is pending.
+/// Polls a read once and drops it, as a Tflush does. Returns `None` if the read is pending.
 fn poll(tree: &Tree, open: &Open, offset: u64) -> Option<Result<String>> {
     let read = pin!(read_at(tree, open, offset, 100));
     match read.poll(&mut Context::from_waker(Waker::noop())) {
@@ -249,7 +249,7 @@ async fn the_flush_mark_follows_the_last_byte_of_a_text() -> Done {
     {
         let (bytes, parts) = (open(&tree).await?, open(&tree).await?);
         queue.push("line 7\nand so on\n");
-        // A shell's `read` reads one byte at a time and must not see EOF between two lines.
+        // A shell's `read` reads one byte at a time and must not receive EOF between two lines.
         let mut all = String::new();
         for value in [7, 8] {
             while all.len() < (value - 6) * 17 {
@@ -260,7 +260,7 @@ async fn the_flush_mark_follows_the_last_byte_of_a_text() -> Done {
             queue.push("line 8\nand so on\n");
         }
         assert_eq!(all, "line 7\nand so on\nline 8\nand so on\n");
-        // With a small buffer, `cat` sees the mark only after the last part of the text.
+        // With a small buffer, `cat` receives the flush mark only after the last part of the text.
         let text =
             read_at(&tree, &parts, 0, 6).await? + "|" + &read_at(&tree, &parts, 6, 6).await?;
         assert_eq!(text, "line 7|\nand s");

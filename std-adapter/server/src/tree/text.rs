@@ -123,7 +123,8 @@ impl Text {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // Ignore an exhausted budget, because the program may set the text even then.
+            // Ignore an exhausted budget, because the program may set the text even if the budget
+            // is exhausted.
             let _ = grant.resize(state.text.len() as u64);
         }
     }
@@ -238,7 +239,7 @@ impl Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// Like [`new`](Status::new), but with an asynchronous `evaluate`.
+    /// Works like [`new`](Status::new), but with an asynchronous `evaluate`.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
