@@ -66,7 +66,7 @@ pub struct Mac {
 
 impl Mac {
     /// Resets and enables the receiver, and enables the transmitter. The interrupt stays masked
-    /// until the network stack asks for a frame.
+    /// until the network stack requests a frame.
     pub fn start(buffers: &'static mut Buffers) -> Mac {
         RCGC2.set(1 << 28 | 1 << 30);
         IM.write(0);

@@ -71,8 +71,8 @@ fn main() -> ! {
         // SAFETY: this is the only call to `poll`, so `poll` is never called recursively.
         unsafe { executor.poll() };
         // WFI returns if an interrupt is pending, even if interrupts are disabled. An interrupt
-        // that is raised between the check and the sleep is therefore not missed. In QEMU, WFE
-        // would not sleep.
+        // that is raised between the check and the sleep is therefore not missed. In QEMU, the
+        // instruction WFE would not sleep.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();

@@ -8,7 +8,7 @@
 //!
 //! A client loses its slot when it has been inactive for `params/net/idle` seconds and has no
 //! request in flight. A client that is waiting for an event is not idle, because its request is in
-//! flight. If a client vanishes while it is waiting, TCP keep-alive detects its absence within
+//! flight. If a waiting client becomes unreachable, TCP keep-alive detects the failure within
 //! `params/net/idle` seconds.
 
 use core::cell::{Cell, RefCell};
@@ -80,7 +80,8 @@ pub struct Acceptor {
     free: RefCell<Vec<usize, CLIENT_SLOTS>>,
     /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, SOCKETS>>,
-    /// One signal per listener, through which the listener gets its socket back.
+    /// One signal per listener, through which the listener receives its socket after the connection
+    /// has ended.
     listeners: [Signal<NoopRawMutex, Socket>; SOCKETS],
 }
 
@@ -132,7 +133,7 @@ impl Acceptor {
         found
     }
 
-    /// Gives a socket back to its listener.
+    /// Passes a socket back to its listener.
     fn return_socket(&self, socket: Socket) {
         if let Some(listener) = self.listeners.get(socket.listener) {
             listener.signal(socket);

@@ -149,8 +149,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push fails only if `N` is 0. In that case, readers receive only the number of
-            // lost values.
+            // The push fails only if `N` is 0. If `N` is 0, readers receive only the number of lost
+            // values.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest

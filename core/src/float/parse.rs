@@ -12,7 +12,7 @@ const MAX_DIGITS: u32 = 38;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scanned {
     pub(crate) negative: bool,
-    /// At most [`MAX_DIGITS`] digits.
+    /// The significant digits, of which there are at most [`MAX_DIGITS`].
     pub(crate) digits: u128,
     pub(crate) exponent: i32,
     /// Whether any digit that was not kept is nonzero.

@@ -1,4 +1,5 @@
-//! The worker loop of a connection. The workers take turns using one reader and one writer.
+//! The worker loop of a connection. The workers share one reader and one writer, which only one
+//! worker can use at a time.
 
 use core::cell::Cell;
 use core::convert::Infallible;

@@ -51,9 +51,9 @@ pub(super) enum FidState<O> {
 pub(super) struct Access(u8);
 
 impl Access {
-    /// Reading is allowed.
+    /// The bit that allows reading.
     pub(super) const READ: Access = Access(1);
-    /// Writing is allowed.
+    /// The bit that allows writing.
     pub(super) const WRITE: Access = Access(2);
     /// The file was opened with ORCLOSE and is removed when the fid is released.
     pub(super) const REMOVE: Access = Access(4);

@@ -53,7 +53,8 @@ use crate::wire::{self, Dialect, Tag};
 pub const MIN_MSIZE: u32 = 256;
 
 /// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
-/// Such files deliver little data at a time, and many of their reads may be pending simultaneously.
+/// Files that may block deliver little data at a time, and many reads of these files may be pending
+/// simultaneously.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
@@ -234,8 +235,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// ORCLOSE, and waits until the tree has removed them.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the files not yet removed stay in place and are closed when the
-    /// session is dropped.
+    /// If the future is dropped, the files that have not been removed yet are not removed and are
+    /// closed when the session is dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {

@@ -202,7 +202,7 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// The number of the user who attached. This user becomes the owner.
+    /// The number of the user who attached. This user becomes the owner of the new object.
     pub uid: u32,
     /// Group.
     pub gid: u32,

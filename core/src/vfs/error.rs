@@ -13,7 +13,7 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// The reason that an operation failed.
         ///
-        /// Each variant has a Linux error number and a message. Error replies carry the number in
+        /// Each variant has a Linux error number and a message. Error replies contain the number in
         /// 9P2000.u and 9P2000.L, and the message in 9P2000 and 9P2000.u. Some clients compare
         /// these messages literally, so a test checks that no message changes.
         #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,7 @@ impl fmt::Debug for OpenFile<'_> {
 /// read. The previous read delivered the last `count` bytes of the text into a buffer of `room`
 /// bytes.
 ///
-/// After a short read, a kernel asks for more data. The mark tells the kernel to stop and return
+/// After a short read, a kernel requests more data. The mark tells the kernel to stop and return
 /// the data to the reading program. No mark follows a small read that filled its buffer. A shell,
 /// which reads byte by byte, would mistake such a mark for the end of the file. A mark always
 /// follows a large read, because the kernel may have shortened the read.
@@ -89,7 +89,7 @@ pub const fn mark_follows(count: usize, room: usize) -> bool {
 /// A file in a tree. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
 /// When a file with a value is opened, the value is rendered into [`OpenFile::text`]. Reads are
-/// served from this text, so a reader never sees a mixture of two values. A stream waits in
+/// served from this text, so a client never reads a mixture of two values. A stream waits in
 /// [`poll_read`](File::poll_read).
 pub trait File {
     /// Returns the length, the permissions and the version.

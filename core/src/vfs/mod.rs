@@ -274,9 +274,9 @@ pub trait Vfs {
     /// Opens an extended attribute for writing `size` bytes. The value is set by
     /// [`flush`](Vfs::flush). If `create` is `true`, the attribute must not exist yet. If `replace`
     /// is `true`, the attribute must already exist. As in 9P2000.L, a `size` of 0 removes the
-    /// attribute if `replace` is `true` and `create` is `false`. Otherwise, a `size` of 0 sets an
-    /// empty value. An attribute name is not a path component and [may contain
-    /// slashes](Name::for_xattr).
+    /// attribute if `replace` is `true` and `create` is `false`. If the flags have any other
+    /// values, a `size` of 0 sets an empty value. An attribute name is not a path component and
+    /// [may contain slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,

@@ -106,8 +106,8 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // Create and poll the future in one function. The compiler can then see that the future never
-    // waits, so no memory is reserved for its state.
+    // Create and poll the future in one function. The compiler can then detect that the future
+    // never waits, so no memory is reserved for its state.
     #[inline(never)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {

@@ -163,7 +163,8 @@ impl<'a> Reader<'a> {
     /// Finishes reading the message body.
     ///
     /// # Errors
-    /// Returns the recorded [`Malformed`] error, or [`Malformed::Trailing`] if bytes are left.
+    /// Returns the recorded [`Malformed`] error, or [`Malformed::Trailing`] if not all bytes have
+    /// been consumed.
     #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
         self.check()?;

@@ -49,11 +49,12 @@ impl Dialect {
 /// The dialects that use a section of the message table.
 #[derive(Clone, Copy)]
 pub(super) enum Rows {
-    /// All three dialects.
+    /// All three dialects use the section.
     All,
-    /// The dialects 9P2000 and 9P2000.u. The 9P2000.L dialect uses its own messages instead.
+    /// The dialects 9P2000 and 9P2000.u use the section. The 9P2000.L dialect uses its own messages
+    /// instead.
     Classic,
-    /// Only 9P2000.L.
+    /// Only the dialect 9P2000.L uses the section.
     #[cfg(feature = "linux")]
     Linux,
 }

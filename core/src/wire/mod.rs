@@ -12,7 +12,7 @@
 //! - A frame is a complete message, including its `size[4]`. [`serve`](crate::serve) limits a
 //!   frame's length to msize.
 //!
-//! The best place to start reading is the message table in `messages.rs`. To add a message, add a
+//! The message table in `messages.rs` gives an overview of the protocol. To add a message, add a
 //! row to the table. To add a field type, implement [`Field`].
 
 #[macro_use]

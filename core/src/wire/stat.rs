@@ -1,4 +1,4 @@
-//! File attributes in 9P2000 and 9P2000.u, as specified in stat(5). Rstat and Twstat carry one
+//! File attributes in 9P2000 and 9P2000.u, as specified in stat(5). Rstat and Twstat contain one
 //! record, and reading a directory returns a sequence of records.
 
 use core::fmt;

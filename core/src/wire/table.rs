@@ -87,7 +87,7 @@ macro_rules! messages {
 
             /// Decodes a request in the same way as [`decode`](Self::decode), but returns
             /// [`Malformed::Unknown`] unless `known` accepts the request's type. If the compiler
-            /// can evaluate `known` at compile time, the code for the types that it rejects is
+            /// can evaluate `known` at compile time, the code for the types that `known` rejects is
             /// omitted.
             pub(crate) fn decode_known(
                 frame: &'a [u8],

@@ -113,7 +113,7 @@ impl<'a> Field<'a> for Str<'a> {
     }
 
     /// Escapes control characters, so that a name with a line feed stays on one line. An empty
-    /// string is shown as `''`.
+    /// string is displayed as `''`.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("''");

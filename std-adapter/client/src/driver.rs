@@ -1,4 +1,5 @@
-//! The two tasks that drive a connection, and the state that they share with the callers.
+//! The reader task and the writer task of a connection, and the state that these tasks share with
+//! the callers.
 
 use std::collections::HashMap;
 use std::io;

@@ -135,7 +135,7 @@ impl File {
     }
 
     /// Starts a sequence of writes at a byte offset. Several writes are in flight concurrently once
-    /// the file's length shows that the server stores the data.
+    /// the file's length indicates that the server stores the data.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)

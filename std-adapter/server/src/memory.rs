@@ -70,8 +70,8 @@ pub async fn return_freed_memory() {
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
-/// The minimum size of a value that is dropped in the background. It takes about a quarter of a
-/// millisecond to unmap a mebibyte.
+/// The minimum size of a value that is dropped in the background. Unmapping a mebibyte takes about
+/// a quarter of a millisecond.
 const BACKGROUND_BYTES: usize = 1 << 20;
 
 impl Deref for LargeBytes {

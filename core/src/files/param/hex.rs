@@ -1,4 +1,4 @@
-//! A parameter whose value is a byte string, shown in hexadecimal.
+//! A parameter whose value is a byte string, which clients read and write in hexadecimal.
 
 use core::fmt;
 
@@ -9,8 +9,7 @@ use super::number::is_numeric;
 use crate::Decimal;
 
 /// A byte string of at most `N` bytes. Clients read it as two hexadecimal digits per byte, such as
-/// `0aff`. They may also write it with capital letters, and with `:`, `-`, `_` or a space between
-/// bytes.
+/// `0aff`. Clients may also write capital letters, and `:`, `-`, `_` or a space between bytes.
 impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();

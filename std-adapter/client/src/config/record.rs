@@ -267,7 +267,8 @@ impl<C: Connect> Record<C> {
         Ok(Arc::clone(session.insert(opened)))
     }
 
-    /// Discards the session if `result` shows that the connection was lost or that a watch ended.
+    /// Discards the session if `result` indicates that the connection was lost or that a watch
+    /// ended.
     async fn finish<T>(&self, session: &Arc<Session<C::Database>>, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(|error| error.is_lost() || *error == Error::StreamEnded) {
             let mut current = self.0.session.lock().await;

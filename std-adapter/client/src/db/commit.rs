@@ -206,7 +206,7 @@ impl Display for Change {
     }
 }
 
-/// Two handles for the same commit are equal, even if they belong to different connections.
+/// Two handles for the same commit are equal, even if the handles use different connections.
 impl PartialEq for Commit {
     fn eq(&self, other: &Commit) -> bool {
         self.id == other.id

@@ -54,8 +54,8 @@
 //! - Programs that are generic over the [`Database`] trait also run without a server, directly on a
 //!   Git repository or in memory. See the `datakit-db` crate.
 //! - The client also works with the original server, which is written in OCaml. If a method behaves
-//!   differently on the original server, its documentation says so. Branches whose names contain a
-//!   slash cannot be listed or accessed on the original server.
+//!   differently on the original server, the documentation of the method describes the difference.
+//!   Branches whose names contain a slash cannot be listed or accessed on the original server.
 
 mod branch;
 mod branch_name;

@@ -404,8 +404,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation. In particular, the original server does not support this operation. Otherwise,
-    /// returns the same errors as [`commit`](TransactionOps::commit).
+    /// operation. In particular, the original server does not support this operation. The other
+    /// errors are those of [`commit`](TransactionOps::commit).
     fn commit_fast_forward(
         &self,
         message: &str,

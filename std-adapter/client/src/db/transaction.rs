@@ -52,7 +52,7 @@ impl Transaction {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
                     // Mark the transaction as ended, so that dropping it sends no abort request.
-                    // The directory was not created or belongs to another task.
+                    // The directory was not created, or another task created it.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -324,7 +324,7 @@ impl Transaction {
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
     /// server does not support the operation. In particular, the original server does not support
-    /// this operation. Otherwise, returns the same errors as [`Transaction::commit`].
+    /// this operation. The other errors are those of [`Transaction::commit`].
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }

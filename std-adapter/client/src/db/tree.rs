@@ -17,7 +17,7 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 #[derive(Clone)]
 pub struct Tree {
     root: RemotePath,
-    /// The state of the transaction that this tree belongs to, if any.
+    /// The state of the transaction that contains this tree, if any.
     transaction: Option<TransactionState>,
 }
 

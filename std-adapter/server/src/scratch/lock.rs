@@ -118,8 +118,8 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the parts of this range that `lock` does not replace. There are at most two such
-    /// parts.
+    /// Returns the parts of this range that `lock` does not replace. The range has at most two
+    /// parts that `lock` does not replace.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));

@@ -253,7 +253,7 @@ pub struct Durations(Box<[Buckets; 128]>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    /// The number of durations in each bucket. The last bucket holds the durations above the last
+    /// The number of durations in each bucket. The last bucket counts the durations above the last
     /// bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// The sum of all durations, in nanoseconds. The counter overflows only if the sum exceeds 584

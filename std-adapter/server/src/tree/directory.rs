@@ -120,7 +120,7 @@ pub trait Directory: Send + Sync {
         })
     }
 
-    /// Removes this directory itself.
+    /// Removes this directory. The default implementation returns [`Error::ReadOnlyDirectory`].
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyDirectory))
     }

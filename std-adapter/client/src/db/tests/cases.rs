@@ -1,4 +1,5 @@
-//! Test cases C2 to C7. The tests for C1 are in the module that defines `Path`.
+//! Tests for the cases C2 to C7, which are listed in `tests/README.md`. The tests for C1 are in the
+//! module that defines `Path`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -145,8 +145,8 @@ async fn works_with_the_original_server() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // The original server does not set the link bit in a link's qid, and its errors carry no
-    // number.
+    // The original server does not set the link bit in a link's qid, and its error replies contain
+    // no number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
