@@ -45,8 +45,8 @@ impl Reg {
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $address:expr;)*) => {
         $($(#[$doc])* static $name: $crate::reg::Reg =
-            // SAFETY: according to the LM3S6965 data sheet, the address is the address of a 32-bit
-            // register. None of these registers starts a DMA transfer.
+            // SAFETY: the LM3S6965 data sheet lists a 32-bit register at this address. None of
+            // these registers starts a DMA transfer.
             unsafe { $crate::reg::Reg::new($address) };)*
     };
 }

@@ -55,9 +55,10 @@ impl Access {
     pub(super) const READ: Access = Access(1);
     /// The bit that allows writing.
     pub(super) const WRITE: Access = Access(2);
-    /// The file was opened with ORCLOSE and is removed when the fid is released.
+    /// The bit that is set if the file was opened with ORCLOSE. The file is removed when the fid is
+    /// released.
     pub(super) const REMOVE: Access = Access(4);
-    /// A read has blocked and may still be blocked.
+    /// The bit that is set if a read has blocked and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
     /// Returns the access that is requested by opening a file in this mode.

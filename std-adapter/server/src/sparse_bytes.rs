@@ -10,8 +10,8 @@ use crate::memory;
 
 /// The size of a chunk, in bytes.
 const CHUNK: u64 = 64 * 1024;
-/// The maximum number of chunks that are freed immediately. A larger number of chunks is freed in
-/// the background, because unmapping 1 MiB takes about 250 µs.
+/// The maximum number of chunks that are freed immediately. If the number of chunks exceeds this
+/// limit, all chunks are freed in the background, because unmapping 1 MiB takes about 250 µs.
 const FREE_IN_PLACE: usize = 16;
 /// The maximum size of a file, which is the largest signed 64-bit offset.
 const MAX_SIZE: u64 = i64::MAX as u64;
@@ -198,8 +198,9 @@ impl Drop for SparseBytes {
     }
 }
 
-/// Frees the chunks and releases their reservations. A large number of chunks is freed in the
-/// background, but their reservations are released immediately.
+/// Frees the chunks and releases their reservations. If the number of chunks exceeds
+/// [`FREE_IN_PLACE`], the chunks are freed in the background, but the reservations are released
+/// immediately.
 fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking a reservation always succeeds.
