@@ -1,6 +1,6 @@
 //! Serves a tree over an in-memory pipe, sets a parameter through 9P and prints every message.
 //!
-//! Run it with `cargo run -p datakit-core --example in_memory_pipe`.
+//! Run the example with `cargo run -p datakit-core --example in_memory_pipe`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,7 +1,7 @@
 //! Serves a tree over a transport with a custom API. Two newtypes adapt the transport to
 //! `embedded-io-async`.
 //!
-//! Run it with `cargo run -p datakit-core --example transport`.
+//! Run the example with `cargo run -p datakit-core --example transport`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

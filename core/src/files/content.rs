@@ -104,8 +104,8 @@ impl<const N: usize> File for Bytes<N> {
 /// [module documentation](super) describes when a value that is written in pieces is complete. A
 /// value is also complete when the open file's buffer is full.
 ///
-/// If no value exists, the read function must return [`Error::NotFound`]. A write to the file then
-/// creates the value.
+/// If no value exists, the read function must return [`Error::NotFound`]. If a client writes to the
+/// file, the write function must create the value.
 pub struct Kv<const N: usize, R, W> {
     read: R,
     write: W,

@@ -42,7 +42,7 @@ pub(super) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // Ignore a newline that arrives after the value it terminates has been set.
+        // Ignore the newline if the value that the newline terminates has already been set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }

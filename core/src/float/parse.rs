@@ -55,8 +55,8 @@ fn parse(text: &[u8], format: &Format) -> Option<u64> {
     if scanned.digits == 0 {
         return Some(0);
     }
-    // If the exponent is outside this range, every number with at most 38 digits rounds to zero or
-    // infinity in both formats.
+    // If the exponent is outside the range `POWERS`, every number with at most 38 digits rounds to
+    // zero or infinity in both formats.
     let mut scaled = scale(scanned.digits, scanned.exponent.clamp(POWERS.0, POWERS.1));
     scaled.exact &= !scanned.truncated;
     Some(round(&scaled, format)).filter(|bits| *bits < format.infinity)

@@ -278,9 +278,9 @@ where
         refusal.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// Sets whether to refuse requests that need to wait. Even if `full` is `false`, such requests
-    /// are refused while the requests in all other slots are waiting. The owner sets `full` to
-    /// `true` while the waiting requests use all of the memory allowed for them.
+    /// Sets whether to refuse requests that need to wait. Even if `full` is `false`, requests that
+    /// need to wait are refused while the requests in all other slots are waiting. The owner sets
+    /// `full` to `true` while the waiting requests use all of the memory allowed for them.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
     }

@@ -146,7 +146,7 @@ pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
 }
 
 /// Returns the request's fid and the error to send in reply if every immutable tree refuses the
-/// request in `frame`. The fid is the first field of every such request.
+/// request in `frame`. The fid is the first field of every request that an immutable tree refuses.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);

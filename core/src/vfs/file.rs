@@ -79,8 +79,8 @@ impl fmt::Debug for OpenFile<'_> {
 ///
 /// After a short read, a kernel requests more data. The mark tells the kernel to stop and return
 /// the data to the reading program. No mark follows a small read that filled its buffer. A shell,
-/// which reads byte by byte, would mistake such a mark for the end of the file. A mark always
-/// follows a large read, because the kernel may have shortened the read.
+/// which reads byte by byte, would mistake a mark after a single byte for the end of the file. A
+/// mark always follows a large read, because the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024

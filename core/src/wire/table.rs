@@ -5,9 +5,9 @@
 ///
 /// Each section names the dialects that use its rows and the condition under which the rows are
 /// compiled. A row begins with two lines of documentation, one for the request and one for the
-/// reply, followed by the request's type number and a name. The request's type constant and fields
-/// follow, and then the reply's type constant and fields. The reply's type number is one more than
-/// the request's.
+/// reply, followed by the request's type number and a name. The row then contains the request's
+/// type constant and fields, followed by the reply's type constant and fields. The reply's type
+/// number is one more than the request's.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {

@@ -7,7 +7,8 @@ use super::ParamType;
 use super::number::is_numeric;
 use crate::Decimal;
 
-/// An IPv4 address. Clients read and write it as four decimal numbers, such as `192.168.0.1`.
+/// An IPv4 address. Clients read and write the address as four decimal numbers, such as
+/// `192.168.0.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ipv4(pub [u8; 4]);

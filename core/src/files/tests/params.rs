@@ -193,7 +193,7 @@ fn complete_word_is_set_without_a_newline() {
         (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
         (Ok(1), Ok(3), Choice(2))
     );
-    // A newline that arrives after the value it terminates has been set is ignored.
+    // A newline is ignored if the value that the newline terminates has already been set.
     assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
     assert_eq!(error_text(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
     assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Choice(2)));

@@ -227,10 +227,10 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. Methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Such methods fail with
-/// [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than the last is not a
-/// directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return neither
-/// `NotFound` nor `NotDirectory`.
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Methods that read an
+/// entry fail with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than
+/// the last is not a directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return
+/// neither `NotFound` nor `NotDirectory`.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;

@@ -38,7 +38,7 @@ impl XattrWriter {
             usize::try_from(size).ok().filter(|_| size <= MAX_XATTR_SIZE).ok_or_else(too_big)?;
         let name = name.as_bytes();
         // 9P2000.L has no separate request for `removexattr(2)`, so size 0 with the `replace` flag
-        // removes the attribute. Without this flag, size 0 sets an empty value.
+        // removes the attribute. Without the `replace` flag, size 0 sets an empty value.
         let is_removal = size == 0 && replace && !create;
         // A removal reserves no memory, because it must succeed even if the tree is full.
         let reservation = if is_removal {

@@ -121,8 +121,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // Accepting can fail a hundred times a second, so log only the first of several
-                // consecutive failures.
+                // Attempts to accept a connection can fail a hundred times a second, so log only
+                // the first of several consecutive failures.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }

@@ -43,8 +43,8 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 ///
 /// If the directory was created with [`over`](CallbackDir::over), operations without a callback are
 /// passed to the underlying directory. If the directory was created with [`new`](CallbackDir::new),
-/// such operations are refused. A callback returns a [`Result`], or a boxed future of a [`Result`]
-/// if it has to wait. Callbacks run in the connections' tasks and must not block.
+/// operations without a callback are refused. A callback returns a [`Result`], or a boxed future of
+/// a [`Result`] if it has to wait. Callbacks run in the connections' tasks and must not block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;

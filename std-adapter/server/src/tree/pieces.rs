@@ -1,8 +1,8 @@
 //! Values and commands that arrive in several writes.
 //!
-//! Text may be split at any point by a program's buffering or a small iounit. For example, `12` at
-//! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
-//! with a newline, a write that does not start where the previous write ended, a read, or the
+//! The buffering of a program or a small iounit may split the text at any point. For example, `12`
+//! at offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that
+//! ends with a newline, a write that does not start where the previous write ended, a read, or the
 //! clunk. A value is also complete if it cannot be the start of a longer value. If the value is
 //! invalid, the request that completes it fails. If the connection is lost, an incomplete value is
 //! discarded.

@@ -252,8 +252,8 @@ impl Status {
         Status { evaluate: Box::new(evaluate), length: None }
     }
 
-    /// Sets a function that returns the length in bytes. Each stat then calls `length` instead of
-    /// `evaluate`.
+    /// Sets a function that returns the length in bytes. If this function is set, each stat calls
+    /// `length` instead of `evaluate`.
     #[must_use]
     pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
         Status { length: Some(Box::new(length)), ..self }
