@@ -4,10 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::convert::Infallible;
-
 use datakit_core::files::{Param, Value};
-use datakit_core::serve::{Memory, TransportRead, serve};
+use datakit_core::serve::{Memory, serve};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree, dir, file};
 use datakit_core::wire::{Data, Dialect, Fid, List, Numeric, Rmessage, Tag, Tmessage};
@@ -15,7 +13,7 @@ use embassy_futures::block_on;
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::pipe::Pipe;
-use embedded_io_async::{ErrorType, Read};
+use embedded_io_async::Read;
 
 // The server's tree has one directory, which contains one parameter.
 static GAIN: Value<f32> = Value::new(1.0);
@@ -24,22 +22,6 @@ static RADIO: Dir =
 static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 
 type Bytes = Pipe<NoopRawMutex, 1024>;
-
-/// The receiving half of the server's transport. A newtype is needed because both the trait and the
-/// pipe type come from other crates.
-struct Receiver<'p>(&'p Bytes);
-
-impl ErrorType for Receiver<'_> {
-    type Error = Infallible;
-}
-
-impl Read for Receiver<'_> {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        Ok(self.0.read(buf).await)
-    }
-}
-
-impl TransportRead for Receiver<'_> {}
 
 /// A client that prints every request and reply.
 struct Client<'p> {
@@ -91,7 +73,7 @@ fn main() {
     let tree: StaticTree = StaticTree::new(&ROOT);
     let session = Session::new(&tree, FidArray::<_, 8>::new(), Limits::new(1024));
     let mut memory = Memory::<2, 1024>::new();
-    let server = serve(&session, Receiver(&requests), &replies, &mut memory);
+    let server = serve(&session, &requests, &replies, &mut memory);
     let mut client = Client { requests: &requests, replies: &replies };
     match block_on(select(server, client.run())) {
         Either::First(end) => panic!("the server ended: {end}"),

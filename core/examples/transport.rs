@@ -8,7 +8,7 @@
 use std::fmt;
 
 use datakit_core::files::Blob;
-use datakit_core::serve::{Disconnect, Memory, TransportRead, serve};
+use datakit_core::serve::{Disconnect, Memory, serve};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree, file};
 use datakit_core::wire::{Dialect, Rmessage, Tag, Tmessage};
@@ -81,10 +81,6 @@ impl Read for UartRx {
         Ok(self.0.receive(buf).await.map_err(UartError)?.unwrap_or(0))
     }
 }
-
-// The default implementations of the trait are intended for embedded boards. On a board, a waiting
-// read may hold a buffer, and connections need not yield to each other.
-impl TransportRead for UartRx {}
 
 /// The sending half.
 struct UartTx<'d>(&'d mut driver::Sender);

@@ -363,8 +363,3 @@ impl Write for ClientWriter<'_> {
         self.tx.flush().await
     }
 }
-
-// The reader uses the default `readable`, because embassy-net's `wait_read_ready` does not return
-// when the peer closes the connection. In addition, the board would not benefit from
-// `wait_read_ready`, because the buffers of idle connections are not released.
-impl serve::TransportRead for ClientReader<'_> {}

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use datakit_core::serve::{Buffer, Connection, Io, RequestSlot, TransportRead};
+use datakit_core::serve::{Buffer, Connection, Io, RequestSlot};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_server::tree::{Dir, Entry, Live, Tree};
@@ -37,8 +37,6 @@ impl Read for Bytes {
         .await
     }
 }
-
-impl TransportRead for Bytes {}
 
 impl Write for Bytes {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {

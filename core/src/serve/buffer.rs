@@ -19,13 +19,25 @@ pub(super) const COST_IN_PLACE: u32 = 1;
 /// The cost of a request that is not answered in place, in units of [`TransportRead::poll_budget`].
 pub(super) const COST_OTHER: u32 = 4;
 
-/// The receiving half of a transport. The methods have default implementations that suit most
-/// transports, so an `impl` block can be empty.
-pub trait TransportRead: Read {
+/// The receiving half of a transport. Every [`Read`] is one.
+///
+/// A transport that can wait without a buffer, or that shares its thread with other connections,
+/// implements this trait instead of [`Read`].
+pub trait TransportRead {
+    /// The error of a failed read.
+    type Error: embedded_io_async::Error;
+
     /// Whether the connection shares its thread with other connections and must stay within a
     /// budget. If this constant is `false`, [`poll_budget`](TransportRead::poll_budget) is never
     /// called.
     const COOPERATIVE: bool = false;
+
+    /// Waits until at least one byte has arrived, copies what has arrived to `buf`, and returns the
+    /// number of bytes copied. Returns 0 if the peer has closed the connection or if `buf` is empty.
+    ///
+    /// # Errors
+    /// Returns an error if the transport fails. The connection is then closed.
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error>;
 
     /// Waits until there is data to read. The connection holds no input buffer during the wait.
     /// Returns immediately if the transport needs a buffer in order to wait.
@@ -42,6 +54,14 @@ pub trait TransportRead: Read {
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
+    }
+}
+
+impl<R: Read> TransportRead for R {
+    type Error = R::Error;
+
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, R::Error> {
+        Read::read(self, buf).await
     }
 }
 
@@ -88,6 +108,15 @@ pub(super) struct Frame {
     pub(super) size: usize,
 }
 
+/// The value of a size field that is less than 7 or greater than msize.
+pub(super) struct InvalidSize(u32);
+
+impl<R, W> From<InvalidSize> for Disconnect<R, W> {
+    fn from(InvalidSize(size): InvalidSize) -> Self {
+        Disconnect::InvalidSize(size)
+    }
+}
+
 /// The input side of a connection. This type splits the bytes from the transport into frames.
 pub(super) struct Requests<R, B> {
     io: R,
@@ -120,9 +149,9 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
 
     /// Returns the first frame if it is complete. The frame stays in the buffer until
     /// [`consume`](Requests::consume) is called.
-    pub(super) fn peek_frame(&mut self, msize: u32) -> Result<Option<&[u8]>, Disconnect<R::Error>> {
+    pub(super) fn peek_frame(&mut self, msize: u32) -> Result<Option<&[u8]>, InvalidSize> {
         match self.size() {
-            Some(size) if size < 7 || size > msize => Err(Disconnect::InvalidSize(size)),
+            Some(size) if size < 7 || size > msize => Err(InvalidSize(size)),
             Some(size) => Ok(self.bytes().get(..size as usize)),
             None => Ok(None),
         }
@@ -138,7 +167,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         &mut self,
         own: &mut impl Buffer,
         msize: u32,
-    ) -> Result<Option<Frame>, Disconnect<R::Error>> {
+    ) -> Result<Option<Frame>, InvalidSize> {
         let Some(frame) = self.peek_frame(msize)? else { return Ok(None) };
         let size = frame.len();
         let held = copy(frame, own.reserve(size, 0));
@@ -157,14 +186,14 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     /// A frame that is large or does not fit into the shared buffer is read directly into `own` and
     /// returned. Bytes that do not fit into `own` are read and discarded, so that the next read
     /// starts with a new frame.
-    pub(super) async fn read_more(
+    pub(super) async fn read_more<E>(
         &mut self,
         own: &mut impl Buffer,
-    ) -> Result<Option<Frame>, Disconnect<R::Error>> {
+    ) -> Result<Option<Frame>, Disconnect<R::Error, E>> {
         if self.head == self.tail {
             (self.head, self.tail) = (0, 0);
             self.buf.release();
-            self.io.readable().await.map_err(Disconnect::Transport)?;
+            self.io.readable().await.map_err(Disconnect::Read)?;
         }
         let size = self.size().map(|size| size as usize);
         let buf = self.buf.reserve(BATCH_SIZE, self.tail);
@@ -182,7 +211,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
                 Some(size) if had < own.len() => own.get_mut(had..size.min(own.len())),
                 Some(size) => buf.get_mut(..size.saturating_sub(had).min(buf.len())),
             };
-            match self.io.read(free.unwrap_or_default()).await.map_err(Disconnect::Transport)? {
+            match self.io.read(free.unwrap_or_default()).await.map_err(Disconnect::Read)? {
                 0 if had == 0 => return Err(Disconnect::Closed),
                 0 => return Err(Disconnect::Truncated),
                 n => had = had.saturating_add(n),
@@ -217,11 +246,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     ///
     /// Never calls the transport's `flush` method, because on some transports this method waits for
     /// the peer's acknowledgement.
-    pub(super) async fn push_reply(
-        &mut self,
-        mut reply: &[u8],
-        now: bool,
-    ) -> Result<(), Disconnect<W::Error>> {
+    pub(super) async fn push_reply(&mut self, mut reply: &[u8], now: bool) -> Result<(), W::Error> {
         loop {
             if !reply.is_empty() && self.gather(reply) {
                 reply = &[];
@@ -241,7 +266,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
                 self.buf.release();
                 return Ok(());
             }
-            self.io.write_all(out).await.map_err(Disconnect::Transport)?;
+            self.io.write_all(out).await?;
             self.filled = 0;
         }
     }

@@ -10,9 +10,9 @@ use core::task::{Context, Poll};
 
 use embedded_io_async::Write;
 
-use super::Disconnect;
 use super::buffer::{Buffer, COST_IN_PLACE, COST_OTHER, Frame, Replies, Requests, TransportRead};
 use super::request_slots::{RequestSlot, SlotStorage, Slots, WakerCell};
+use super::{Disconnect, DisconnectOf};
 use crate::Decimal;
 use crate::session::{FidTable, Session};
 use crate::vfs::{Error, TreeKind, Vfs};
@@ -24,7 +24,7 @@ pub struct Io<R, W, I, O> {
     tx: Replies<W, O>,
 }
 
-impl<R: TransportRead, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Io<R, W, I, O> {
+impl<R: TransportRead, W: Write, I: Buffer, O: Buffer> Io<R, W, I, O> {
     /// Creates the I/O state of a connection. The workers share `input` and `output`. If `output`
     /// has no capacity, every reply is sent immediately.
     pub fn new(rx: R, tx: W, input: I, output: O) -> Self {
@@ -78,7 +78,7 @@ where
     V: Vfs,
     F: FidTable<V>,
     R: TransportRead,
-    W: Write<Error = R::Error>,
+    W: Write,
     I: Buffer,
     O: Buffer,
     L: SlotStorage + ?Sized,
@@ -119,7 +119,7 @@ where
         &self,
         index: usize,
         mut buf: B,
-    ) -> Result<Infallible, Disconnect<R::Error>> {
+    ) -> Result<Infallible, Disconnect<R::Error, W::Error>> {
         let slot = self.slots.slot(index).ok_or(Disconnect::Closed)?;
         loop {
             let request = self.next_request(slot, &mut buf).await?; // transport -> frame
@@ -135,7 +135,7 @@ where
             // reply.
             self.slots.finish_request(slot);
             let reply = buf.get(..len).unwrap_or_default();
-            tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport
+            tx.push_reply(reply, self.reader_parked.get()).await.map_err(Disconnect::Write)?; // -> transport
             self.tx.release(tx);
         }
     }
@@ -146,7 +146,7 @@ where
         &self,
         slot: &RequestSlot,
         buf: &mut B,
-    ) -> Result<Request, Disconnect<R::Error>> {
+    ) -> Result<Request, Disconnect<R::Error, W::Error>> {
         if B::GROWS && self.rx.is_acquired() {
             buf.release(); // another worker reads, and may wait for hours
         }
@@ -166,7 +166,7 @@ where
             self.flush().await?; // the worker that is about to wait sends first
             buf.release();
             self.reader_parked.set(true);
-            let more = rx.read_more(buf).await;
+            let more = rx.read_more::<W::Error>(buf).await;
             // After a read error, no worker reads again, so workers that are still answering
             // requests must flush their replies.
             self.reader_parked.set(more.is_err());
@@ -186,10 +186,10 @@ where
     }
 
     /// Sends the gathered replies.
-    async fn flush(&self) -> Result<(), Disconnect<R::Error>> {
+    async fn flush(&self) -> Result<(), Disconnect<R::Error, W::Error>> {
         let mut flush = pin!(async {
             let tx = self.tx.acquire().await;
-            tx.push_reply(&[], true).await?;
+            tx.push_reply(&[], true).await.map_err(Disconnect::Write)?;
             self.tx.release(tx);
             Ok(())
         });
@@ -208,7 +208,7 @@ where
         rx: &mut Requests<R, I>,
         msize: u32,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Disconnect<R::Error>>> {
+    ) -> Poll<Result<(), DisconnectOf<R, W>>> {
         let within_budget = |rx: &mut Requests<R, I>| rx.poll_budget(COST_IN_PLACE, cx).is_ready();
         if V::TreeKind::HAS_FAST_PATH && self.answer_in_place(rx, msize, within_budget)? {
             return Poll::Pending;
@@ -227,7 +227,7 @@ where
         rx: &mut Requests<R, I>,
         msize: u32,
         mut go_on: impl FnMut(&mut Requests<R, I>) -> bool,
-    ) -> Result<bool, Disconnect<R::Error>> {
+    ) -> Result<bool, Disconnect<R::Error, W::Error>> {
         let answer = |tx: &mut &mut Replies<W, O>| {
             while let Some(frame) = rx.peek_frame(msize)? {
                 if self.slots.is_in_flight(wire::tag(frame)) {

@@ -10,7 +10,7 @@
 //! Replies are gathered and then sent by the worker that is about to wait for more requests. A
 //! batch of pipelined requests therefore costs only one read and one write.
 //!
-//! To serve a transport, implement [`TransportRead`] for its receiving half and
+//! To serve a transport, implement [`embedded_io_async::Read`] for its receiving half and
 //! [`embedded_io_async::Write`] for its sending half, and call [`serve`].
 
 mod buffer;
@@ -24,7 +24,7 @@ use core::fmt;
 use core::future::Future;
 
 use embassy_futures::select::{Either, select, select_array};
-use embedded_io_async::Write;
+use embedded_io_async::{ErrorType, Write};
 
 pub use buffer::TransportRead;
 // These items are public because datakit-server uses them to add workers on demand. The hidden
@@ -39,11 +39,12 @@ pub use request_slots::{RequestSlot, SlotStorage};
 use crate::session::{FidTable, Session};
 use crate::vfs::Vfs;
 
-/// The reason that a connection was closed.
+/// The reason that a connection was closed. `R` is the error of the transport's receiving half, and
+/// `W` is the error of its sending half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Disconnect<E> {
+pub enum Disconnect<R, W = R> {
     /// The peer closed the connection between two messages.
     Closed,
     /// The peer closed the connection in the middle of a message.
@@ -52,11 +53,16 @@ pub enum Disconnect<E> {
     /// or greater than msize. The connection cannot continue, because the start of the next message
     /// is unknown.
     InvalidSize(u32),
-    /// The transport failed.
-    Transport(E),
+    /// Reading from the transport failed.
+    Read(R),
+    /// Writing to the transport failed.
+    Write(W),
 }
 
-impl<E: fmt::Debug> fmt::Display for Disconnect<E> {
+/// The reason that a connection with these two halves was closed.
+type DisconnectOf<R, W> = Disconnect<<R as TransportRead>::Error, <W as ErrorType>::Error>;
+
+impl<R: fmt::Debug, W: fmt::Debug> fmt::Display for Disconnect<R, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Disconnect::Closed => f.write_str("closed by the peer"),
@@ -64,15 +70,21 @@ impl<E: fmt::Debug> fmt::Display for Disconnect<E> {
             Disconnect::InvalidSize(size) => {
                 write!(f, "message size {size} is below 7 or above msize")
             }
-            Disconnect::Transport(error) => write!(f, "transport: {error:?}"),
+            Disconnect::Read(error) => write!(f, "receive: {error:?}"),
+            Disconnect::Write(error) => write!(f, "send: {error:?}"),
         }
     }
 }
 
-impl<E: core::error::Error + 'static> core::error::Error for Disconnect<E> {
+impl<R, W> core::error::Error for Disconnect<R, W>
+where
+    R: core::error::Error + 'static,
+    W: core::error::Error + 'static,
+{
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Disconnect::Transport(error) => Some(error),
+            Disconnect::Read(error) => Some(error),
+            Disconnect::Write(error) => Some(error),
             _ => None,
         }
     }
@@ -116,12 +128,12 @@ pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     rx: R,
     tx: W,
     memory: &mut Memory<WORKERS, FRAME>,
-) -> Disconnect<R::Error>
+) -> Disconnect<R::Error, W::Error>
 where
     V: Vfs,
     F: FidTable<V>,
     R: TransportRead,
-    W: Write<Error = R::Error>,
+    W: Write,
 {
     let Memory { slots, frames, input } = memory;
     let mut io = Io::new(rx, tx, input, [0; 0]);
@@ -142,12 +154,12 @@ pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     tx: W,
     memory: &mut Memory<WORKERS, FRAME>,
     until: impl AsyncFnOnce(&dyn Fn() -> usize),
-) -> Option<Disconnect<R::Error>>
+) -> Option<Disconnect<R::Error, W::Error>>
 where
     V: Vfs,
     F: FidTable<V>,
     R: TransportRead,
-    W: Write<Error = R::Error>,
+    W: Write,
 {
     let Memory { slots, frames, input } = memory;
     let mut io = Io::new(rx, tx, input, [0; 0]);
@@ -169,7 +181,7 @@ fn workers<
     V: Vfs,
     F: FidTable<V>,
     R: TransportRead,
-    W: Write<Error = R::Error>,
+    W: Write,
     I: Buffer,
     O: Buffer,
     const N: usize,
@@ -177,7 +189,7 @@ fn workers<
 >(
     connection: &'l Connection<'a, V, F, R, W, I, O>,
     frames: &'l mut [[u8; FRAME]; N],
-) -> impl Future<Output = (Result<Infallible, Disconnect<R::Error>>, usize)>
+) -> impl Future<Output = (Result<Infallible, DisconnectOf<R, W>>, usize)>
 + use<'l, 'a, V, F, R, W, I, O, N, FRAME> {
     let mut next = 0usize;
     select_array(frames.each_mut().map(|frame| {

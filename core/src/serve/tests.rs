@@ -1,11 +1,12 @@
 //! Tests for the server loop over a scripted transport.
 
+use core::convert::Infallible;
 use std::vec::Vec;
 
 use embassy_futures::block_on;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-use super::{Disconnect, Memory, TransportRead, serve};
+use super::{Disconnect, Memory, serve};
 use crate::files::Live;
 use crate::session::{FidArray, Limits, Session};
 use crate::vfs::{Dir, StaticTree, file};
@@ -27,22 +28,20 @@ impl Read for Script<'_> {
     }
 }
 
-impl TransportRead for Script<'_> {}
-
 /// A writer that collects the replies.
 struct Sent<'a>(&'a mut Vec<u8>);
 
 impl ErrorType for Sent<'_> {
-    type Error = ErrorKind;
+    type Error = Infallible;
 }
 
 impl Write for Sent<'_> {
-    async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
         self.0.extend_from_slice(buf);
         Ok(buf.len())
     }
 
-    async fn flush(&mut self) -> Result<(), ErrorKind> {
+    async fn flush(&mut self) -> Result<(), Infallible> {
         Ok(())
     }
 }
@@ -60,10 +59,11 @@ fn script(messages: &[(u16, T<'_>)]) -> Vec<u8> {
 /// Serves one connection that sends `messages` and then closes, and returns the replies.
 fn converse(
     memory: &mut Memory<4, 512>,
+    fids: &mut FidArray<StaticTree, 4>,
     messages: &[(u16, T<'_>)],
 ) -> Vec<(Tag, std::string::String)> {
     let tree: StaticTree = StaticTree::new(&ROOT);
-    let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits::new(4096).iounit(400));
+    let session = Session::new(&tree, fids, Limits::new(4096).iounit(400));
     let (bytes, mut sent) = (script(messages), Vec::new());
     assert_eq!(
         block_on(serve(&session, Script(&bytes), Sent(&mut sent), memory)),
@@ -105,16 +105,17 @@ const OPENING: [(u16, T<'static>); 5] = [
 
 #[test]
 fn memory_is_clean_for_the_next_connection() {
-    let mut memory = Memory::new();
+    let (mut memory, mut fids) = (Memory::new(), FidArray::new());
     // The first of these reads returns no data, which marks the end of a delivery. The other two
     // reads wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection closes while two requests are waiting. If a slot stayed busy, the Tversion
-        // of the next connection would wait forever.
-        let replies = converse(&mut memory, &messages);
+        // The connection closes while two requests are waiting and two fids are in use. If a slot
+        // stayed busy, the Tversion of the next connection would wait forever. If a fid stayed in
+        // use, Tattach would fail.
+        let replies = converse(&mut memory, &mut fids, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }
 }

@@ -143,6 +143,34 @@ pub trait FidTable<V: Vfs> {
     }
 }
 
+/// A borrowed table. Sessions that follow each other can use one table, because a session that is
+/// dropped or closed leaves its table empty.
+impl<V: Vfs, F: FidTable<V> + ?Sized> FidTable<V> for &mut F {
+    fn get(&self, number: u32) -> Option<&FidEntry<V>> {
+        (**self).get(number)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>> {
+        (**self).get_mut(number)
+    }
+
+    fn insert(&mut self, number: u32, fid: FidEntry<V>) -> core::result::Result<(), FidEntry<V>> {
+        (**self).insert(number, fid)
+    }
+
+    fn remove(&mut self, number: u32) -> Option<FidEntry<V>> {
+        (**self).remove(number)
+    }
+
+    fn pop(&mut self) -> Option<FidEntry<V>> {
+        (**self).pop()
+    }
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+}
+
 /// A table of at most `N` fids. Lookups use linear search, which is the fastest method for up to
 /// about 64 fids.
 pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, FidEntry<V>), N>);

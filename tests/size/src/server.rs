@@ -5,8 +5,7 @@ use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree};
 use embassy_executor::Spawner;
 use embassy_net::Stack;
-use embassy_net::tcp::{self, TcpReader, TcpSocket};
-use embedded_io_async::{ErrorType, Read};
+use embassy_net::tcp::TcpSocket;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::{SOCKET, SOCKETS, spawn};
@@ -41,28 +40,13 @@ async fn serve_clients(
         if socket.accept(564).await.is_ok() {
             let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
             let (rx, tx) = socket.split();
-            let _ = serve::serve(&session, SocketReader(rx), tx, memory).await;
+            let _ = serve::serve(&session, rx, tx, memory).await;
             session.close().await;
         }
         socket.abort();
         let _ = socket.flush().await;
     }
 }
-
-/// The receiving half of a socket.
-pub struct SocketReader<'s>(TcpReader<'s>);
-
-impl ErrorType for SocketReader<'_> {
-    type Error = tcp::Error;
-}
-
-impl Read for SocketReader<'_> {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
-        self.0.read(buf).await
-    }
-}
-
-impl serve::TransportRead for SocketReader<'_> {}
 
 /// Defines a directory of parameters that all have the same type, range, unit and description. If a
 /// type and an initial value are given, appends a parameter of that type. Every image contains the

@@ -52,7 +52,9 @@ pub(super) enum EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EndReason::Disconnect(Disconnect::Transport(error)) => write!(f, "{error}"),
+            EndReason::Disconnect(Disconnect::Read(error) | Disconnect::Write(error)) => {
+                write!(f, "{error}")
+            }
             EndReason::Disconnect(reason) => write!(f, "{reason}"),
             EndReason::AttachTimeout => f.write_str("did not attach in time"),
             EndReason::IdleTimeout(time) => write!(f, "idle for {time:?}"),
@@ -64,7 +66,9 @@ impl fmt::Display for EndReason {
 impl error::Error for EndReason {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            EndReason::Disconnect(Disconnect::Transport(error)) => error.source(),
+            EndReason::Disconnect(Disconnect::Read(error) | Disconnect::Write(error)) => {
+                error.source()
+            }
             _ => None,
         }
     }
@@ -76,7 +80,9 @@ impl EndReason {
     pub(super) fn into_result(self) -> io::Result<()> {
         let kind = match self {
             EndReason::Disconnect(Disconnect::Closed) | EndReason::Shutdown => return Ok(()),
-            EndReason::Disconnect(Disconnect::Transport(error)) => return Err(error),
+            EndReason::Disconnect(Disconnect::Read(error) | Disconnect::Write(error)) => {
+                return Err(error);
+            }
             EndReason::Disconnect(Disconnect::Truncated) => io::ErrorKind::UnexpectedEof,
             EndReason::Disconnect(_) => io::ErrorKind::InvalidData,
             EndReason::AttachTimeout | EndReason::IdleTimeout(_) => io::ErrorKind::TimedOut,

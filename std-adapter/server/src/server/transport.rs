@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use datakit_core::serve::TransportRead;
-use embedded_io_async::{ErrorType, Read, Write};
+use embedded_io_async::{ErrorType, Write};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -75,11 +75,11 @@ enum RxHalf<'s> {
     Other(Box<Prefetch<'s>>),
 }
 
-impl ErrorType for Rx<'_> {
-    type Error = io::Error;
-}
+impl TransportRead for Rx<'_> {
+    const COOPERATIVE: bool = true;
 
-impl Read for Rx<'_> {
+    type Error = io::Error;
+
     async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
         poll_fn(|cx| match &mut self.half {
@@ -92,10 +92,6 @@ impl Read for Rx<'_> {
         self.time_slice.spend_received(buf.filled().len());
         Ok(buf.filled().len())
     }
-}
-
-impl TransportRead for Rx<'_> {
-    const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
         // Poll the socket directly instead of calling tokio's `readable`. The future that tokio's

@@ -7,8 +7,8 @@ use core::cell::UnsafeCell;
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Session};
-use datakit_size::server::{SocketReader, Tree};
-use embassy_net::tcp::TcpWriter;
+use datakit_size::server::Tree;
+use embassy_net::tcp::{TcpReader, TcpWriter};
 
 type ServedSession = Session<'static, Tree, FidArray<Tree, 16>>;
 type ConnectionMemory<const FRAME: usize> = Memory<2, FRAME>;
@@ -41,7 +41,7 @@ symbols! {
 fn serve_future<const FRAME: usize>(
     (session, rx, tx, memory): (
         &'static ServedSession,
-        SocketReader<'static>,
+        TcpReader<'static>,
         TcpWriter<'static>,
         &'static mut ConnectionMemory<FRAME>,
     ),
