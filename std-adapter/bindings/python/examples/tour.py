@@ -1,4 +1,4 @@
-"""Commits files to a branch, reads them and follows the branch.
+"""Commits files to a branch, reads them and watches a file for changes.
 
     datakit serve &
     python examples/tour.py tcp://127.0.0.1:5640
@@ -28,7 +28,7 @@ async def main(address: str) -> None:
             print(await values.__anext__())
             async with master.transaction() as transaction:
                 await transaction.replace_file("etc/app/level", b"info\n")
-                newer = await transaction.commit("Say less")
+                newer = await transaction.commit("Change the log level")
             print(await values.__anext__())
 
         print(*await newer.diff(head))

@@ -1,4 +1,4 @@
-"""Starts the program that the environment variable DATAKIT names."""
+"""Starts a server. The environment variable DATAKIT is the path of the program `datakit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAM = os.environ.get("DATAKIT", "datakit")
 
 
 class Server:
-    """A server on a port that the system chooses. It ends with the `with` block."""
+    """A server on a port that the system chooses. The end of the `with` block stops it."""
 
     def __init__(self, *options: str) -> None:
         command = [PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options]
@@ -30,7 +30,7 @@ class Server:
         return int(self.address.rsplit(":", 1)[1])
 
     def stop(self) -> None:
-        """Kills the server. Again it does nothing."""
+        """Kills the server. Does nothing if the server was already killed."""
         assert self._process.stdout is not None
         self._process.kill()
         self._process.wait()

@@ -41,7 +41,7 @@ class Scratch(unittest.TestCase):
         cls.server.stop()
 
     def run_client(self, test: Callable[[Client], Awaitable[None]], **options: Any) -> None:
-        """Runs a test with a connection in each dialect and in a directory of its own."""
+        """Runs a test once in each dialect, each time with a new connection."""
 
         async def connected(dialect: Dialect) -> None:
             options["dialect"] = dialect
@@ -197,11 +197,11 @@ class Scratch(unittest.TestCase):
 
         self.run_client(test)
 
-    def test_a_forgotten_fid_is_clunked(self) -> None:
+    def test_a_garbage_collected_fid_is_clunked(self) -> None:
         async def test(client: Client) -> None:
             for _ in range(20):
                 await client.walk("/")
-                # The collector has queued the Tclunk; its reply makes the fid available.
+                # The event loop sends the Tclunk that the garbage collector queued.
                 await asyncio.sleep(0)
             await client.stat("/")
 
@@ -214,7 +214,7 @@ class Cancelling(unittest.TestCase):
             async with await Client.connect(address, max_fids=8) as client:
                 database = Database(client)
                 master = await database.branch("master")
-                # More often than there are fids.
+                # The loop has more iterations than there are fids.
                 for _ in range(50):
                     async with master.watch_head() as heads:
                         self.assertIsNone(await heads.__anext__())
@@ -226,7 +226,7 @@ class Cancelling(unittest.TestCase):
         with Server() as server:
             asyncio.run(asyncio.wait_for(test(server.address), 60))
 
-    def test_a_watch_goes_on_after_a_timeout(self) -> None:
+    def test_a_watch_continues_after_a_timeout(self) -> None:
         async def test(address: str) -> None:
             async with await Database.connect(address) as database:
                 master = await database.branch("master")
@@ -240,7 +240,7 @@ class Cancelling(unittest.TestCase):
         with Server() as server:
             asyncio.run(asyncio.wait_for(test(server.address), 60))
 
-    def test_requests_cancelled_at_any_point_leave_nothing_behind(self) -> None:
+    def test_cancelled_requests_free_their_tags_and_fids(self) -> None:
         async def test(address: str) -> None:
             async with await Client.connect(address, max_fids=16, max_requests=4) as client:
                 await client.write("/f", b"x" * 100_000)
@@ -312,7 +312,7 @@ class Connecting(unittest.TestCase):
             with self.assertRaises(ValueError):
                 asyncio.run(Client.connect("localhost", **options))  # type: ignore[arg-type]
 
-    def test_a_killed_server_fails_all_calls(self) -> None:
+    def test_all_calls_fail_after_the_server_is_killed(self) -> None:
         async def test(server: Server) -> None:
             client = await Client.connect(server.address)
             stream = await client.watch("/branch")

@@ -29,7 +29,7 @@ from datakit import (
 from server import Server
 
 TABLE = pathlib.Path(__file__).resolve().parents[2] / "conformance.json"
-# How long `next` may wait, in seconds.
+# The maximum time in seconds that `next` waits for a value.
 NEXT_TIMEOUT = 20
 OFFERS = {
     Dialect.LEGACY: {"error_texts"},
@@ -39,7 +39,7 @@ OFFERS = {
 
 
 def to_bytes(content: Any) -> bytes:
-    """Decodes a content of the table."""
+    """Decodes content from the table."""
     if isinstance(content, str):
         return content.encode()
     if "base64" in content:
@@ -49,7 +49,7 @@ def to_bytes(content: Any) -> bytes:
 
 
 def comparable(result: Any) -> Any:
-    """Replaces contents in an expected result by bytes, below the keys that hold contents."""
+    """Decodes the content in an expected result to bytes."""
     if isinstance(result, dict) and ({"base64", "repeat"} & result.keys()):
         return to_bytes(result)
     if isinstance(result, dict):
@@ -67,7 +67,7 @@ class Runner:
         self.watches: dict[str, Watch[Any]] = {}
 
     def resolve(self, value: Any) -> Any:
-        """Replaces `$NAME` by the result that was bound to it."""
+        """Replaces `$NAME` with the result that was bound to NAME."""
         if isinstance(value, str) and value.startswith("$"):
             return self.bound[value[1:]]
         if isinstance(value, list):
@@ -99,7 +99,7 @@ class Runner:
                 raise AssertionError(f"{step}: the result is {str(result)[:2000]!r}")
 
     async def execute(self, a: dict[str, Any]) -> Any:
-        """Calls the operation."""
+        """Executes the operation of a step."""
         operation: Callable[[dict[str, Any]], Any] = getattr(self, "op_" + a["op"])
         return await operation(a)
 
@@ -290,7 +290,7 @@ class Runner:
 
 
 async def run_case(case: dict[str, Any], dialect: Dialect) -> None:
-    """Runs a case against a server of its own."""
+    """Runs a case against a new server."""
     with Server() as server:
         async with await Client.connect(server.address, dialect=dialect) as client:
             assert client.dialect is dialect

@@ -1,4 +1,4 @@
-"""Tests what the conformance table does not cover: blocks, streams, fetches and names."""
+"""Tests transactions, watches, fetches and names beyond the conformance table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from server import Server
 
 class Blocks(unittest.TestCase):
     def run_database(self, test: Callable[[Database], Awaitable[None]], *options: str) -> None:
-        """Runs a test against a server of its own."""
+        """Runs a test against a new server."""
 
         async def connected(address: str) -> None:
             async with await Database.connect(address, uname="ada") as database:
@@ -58,7 +58,7 @@ class Blocks(unittest.TestCase):
 
         self.run_database(test)
 
-    def test_a_refused_commit_leaves_the_transaction_open(self) -> None:
+    def test_a_failed_commit_leaves_the_transaction_open(self) -> None:
         async def test(database: Database) -> None:
             master = await database.branch("master")
             async with master.transaction() as first, master.transaction() as second:
@@ -73,7 +73,7 @@ class Blocks(unittest.TestCase):
 
         self.run_database(test)
 
-    def test_a_merge_with_conflicts_names_them(self) -> None:
+    def test_the_error_of_a_merge_names_the_conflicts(self) -> None:
         async def test(database: Database) -> None:
             one, two = await database.branch("one"), await database.branch("two")
             await one.commit_files("One", [NewFile("d/f", b"1")])
@@ -83,7 +83,7 @@ class Blocks(unittest.TestCase):
 
         self.run_database(test)
 
-    def test_the_author_is_the_user_or_what_the_transaction_says(self) -> None:
+    def test_the_author_is_the_user_unless_the_transaction_sets_it(self) -> None:
         async def test(database: Database) -> None:
             master = await database.branch("master")
             await master.commit_files("First")
@@ -96,7 +96,7 @@ class Blocks(unittest.TestCase):
 
         self.run_database(test)
 
-    def test_the_reflog_has_every_head(self) -> None:
+    def test_the_reflog_returns_every_head(self) -> None:
         async def test(database: Database) -> None:
             master = await database.branch("master")
             async with master.reflog() as heads:
@@ -189,7 +189,7 @@ class Names(unittest.TestCase):
             with self.assertRaises(InvalidHash):
                 check_hash(wrong)
 
-    def test_errors_are_those_of_python(self) -> None:
+    def test_errors_are_subclasses_of_python_exceptions(self) -> None:
         error = DoesNotExist(2, "No such file or directory", "a/b")
         self.assertIsInstance(error, FileNotFoundError)
         self.assertEqual(str(error), "a/b: No such file or directory")

@@ -23,7 +23,10 @@ from server import Server
 
 @pytest.fixture(scope="class")
 def class_fs(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Starts a server for all tests of a class, whose `target` says where they write."""
+    """Starts a server for all tests of a class.
+
+    The attribute `target` of the class selects the directory to which the tests write.
+    """
     target = request.cls.target
     with Server(*(["--scratch"] if target == "scratch" else [])) as server:
         fs = fsspec.filesystem("datakit", host="127.0.0.1", port=server.port)
@@ -35,7 +38,7 @@ def class_fs(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 class Fixtures(AbstractFixtures):
-    """Fixtures of fsspec's tests. `target` is scratch, transaction or branch."""
+    """Fixtures for fsspec's tests. `target` is scratch, transaction or branch."""
 
     target = "scratch"
 
@@ -130,7 +133,7 @@ def fs(server: Server) -> Iterator[DatakitFileSystem]:
 
 
 def messages(fs: DatakitFileSystem, branch: str) -> list[str]:
-    """Returns the subjects of a branch's history, newest first."""
+    """Returns the subjects of all commits of a branch, newest first."""
     log = fs.cat_file(f"/branch/{branch}/log").decode()
     return [line.split("\t")[4] for line in log.splitlines()]
 
@@ -142,7 +145,7 @@ def test_pandas_reads_and_writes_a_branch(server: Server, fs: DatakitFileSystem)
     pd.testing.assert_frame_equal(pd.read_csv(url), table)
     table.to_csv(url, index=False, storage_options={"message": "Set the data"})
     assert messages(fs, "master") == ["Set the data", "Write data.csv"]
-    # The old state stays readable.
+    # The old version is still readable.
     head = fs.cat_file("/branch/master/head").decode().strip()
     table["value"] *= 10
     table.to_csv(url, index=False)
@@ -215,7 +218,7 @@ def test_a_call_is_one_commit(fs: DatakitFileSystem, tmp_path: Path) -> None:
     assert fs.info("/branch/master/ro/copy/c")["mode"] & 0o100
 
 
-def test_removing_a_new_file_in_a_transaction_drops_it(fs: DatakitFileSystem) -> None:
+def test_removing_a_new_file_in_a_transaction_discards_it(fs: DatakitFileSystem) -> None:
     fs.pipe("/branch/master/ro/kept", b"1")
     with fs.transaction:
         fs.pipe({"/branch/master/ro/d/a": b"1", "/branch/master/ro/b": b"2"})

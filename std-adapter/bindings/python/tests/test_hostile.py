@@ -22,7 +22,7 @@ def text(value: str) -> bytes:
 
 
 def well_behaved(kind: int, tag: int, body: bytes) -> bytes:
-    """Answers Tversion, Tattach, Twalk of any names, Topen and Tclunk."""
+    """Returns a valid reply to Tversion, Tattach, Twalk, Topen or Tclunk. All names exist."""
     qid = b"\0" * 13
     if kind == 100:
         return message(101, tag, struct.pack("<I", 8192) + text("9P2000.u"))
@@ -37,7 +37,7 @@ def well_behaved(kind: int, tag: int, body: bytes) -> bytes:
 
 
 async def with_server(answer: Answer, test: Callable[[str], Awaitable[None]]) -> None:
-    """Runs a server that answers each request with what `answer` returns."""
+    """Runs a server that replies to each request with the result of `answer`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,7 +60,7 @@ async def with_server(answer: Answer, test: Callable[[str], Awaitable[None]]) ->
 
 class Hostile(unittest.TestCase):
     def read_with(self, answer: Answer, error: type[Exception], pattern: str) -> None:
-        """Reads a file from a server and expects an error."""
+        """Reads a file from a server, and checks that the read raises an error."""
 
         async def test(address: str) -> None:
             async with await Client.connect(address) as client:
@@ -84,7 +84,7 @@ class Hostile(unittest.TestCase):
 
     def test_a_frame_longer_than_the_msize_ends_the_connection(self) -> None:
         answer = self.on_read(lambda tag, body: struct.pack("<IBH", 8193, 117, tag))
-        self.read_with(answer, ConnectionLost, "8193 bytes; allowed are 7 to 8192")
+        self.read_with(answer, ConnectionLost, "8193 bytes; the size must be from 7 to 8192")
 
     def test_a_frame_shorter_than_a_header_ends_the_connection(self) -> None:
         answer = self.on_read(lambda tag, body: struct.pack("<IBH", 6, 117, tag))
@@ -103,15 +103,15 @@ class Hostile(unittest.TestCase):
         answer = self.on_read(lambda tag, body: message(119, tag, b"\0" * 4))
         self.read_with(answer, ProtocolError, "of type 116 has the type 119")
 
-    def test_more_data_than_asked_for_fails_the_call(self) -> None:
+    def test_more_data_than_requested_fails_the_call(self) -> None:
         data = struct.pack("<I", 8180) + b"x" * 8180
         answer = self.on_read(lambda tag, body: message(117, tag, data))
-        self.read_with(answer, ProtocolError, "8180 bytes came")
+        self.read_with(answer, ProtocolError, "has 8180 bytes")
 
     def test_a_count_beyond_the_frame_fails_the_call(self) -> None:
         data = struct.pack("<I", 1000) + b"x"
         answer = self.on_read(lambda tag, body: message(117, tag, data))
-        self.read_with(answer, ProtocolError, "1000 bytes announced, 1 are there")
+        self.read_with(answer, ProtocolError, "a field has 1000 bytes, but 1 are left")
 
     def test_an_error_without_a_text_fails_the_call(self) -> None:
         answer = self.on_read(lambda tag, body: message(107, tag, b""))
@@ -123,7 +123,7 @@ class Hostile(unittest.TestCase):
                 return message(111, tag, struct.pack("<H", 3) + b"\0" * 39)
             return well_behaved(kind, tag, body)
 
-        self.read_with(answer, ProtocolError, "3 qids came for a walk of 1 names")
+        self.read_with(answer, ProtocolError, "walk of 1 names has 3 qids")
 
     def test_a_wrong_msize_is_refused(self) -> None:
         for msize in (0, 255, 1 << 31):
@@ -142,7 +142,7 @@ class Hostile(unittest.TestCase):
 
     def test_a_server_that_does_not_speak_9p_is_refused(self) -> None:
         answer: Answer = lambda kind, tag, _: b"HTTP/1.1 400 Bad Request\r\n\r\n"
-        self.connect_to(answer, ConnectionLost, "allowed are")
+        self.connect_to(answer, ConnectionLost, "the size must be")
 
     def test_a_listing_with_a_slash_in_a_name_fails(self) -> None:
         stat = b"\0" * 39 + text("a/b") + text("") * 3 + text("") + b"\0" * 12
@@ -171,7 +171,7 @@ class Hostile(unittest.TestCase):
                 nonlocal answers
                 answers += 1
                 if answers > 30:
-                    # A frame that ends the connection.
+                    # The size of this frame is invalid, so the client closes the connection.
                     return b"\0" * 7
                 if kind == 100:
                     version = list(Dialect)[seed % 3].value

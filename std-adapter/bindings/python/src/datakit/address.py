@@ -22,7 +22,7 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Unix:
-    """The path of a Unix socket."""
+    """The address of a Unix socket, which is a path."""
 
     path: str
 
@@ -36,8 +36,8 @@ Address = Union[Tcp, Unix]
 def parse_address(text: str) -> Address:
     """Parses ``HOST``, ``HOST:PORT``, ``tcp://HOST[:PORT]``, ``unix://PATH`` or a path.
 
-    The default port is 5640. A path begins with ``/``, ``./`` or ``../``. IPv6 addresses with a
-    port are in brackets. Raises ValueError for everything else.
+    The default port is 5640. A path must begin with ``/``, ``./`` or ``../``. An IPv6 address with
+    a port must be in brackets. Raises ValueError for any other text.
     """
     if text.startswith("unix://"):
         return Unix(text[len("unix://") :])
@@ -52,7 +52,7 @@ def parse_address(text: str) -> Address:
         host, bracket, port = rest[1:].partition("]")
         port = port[1:] if port.startswith(":") else port
         if not bracket:
-            raise ValueError(f"address {text!r}: there is no ']'")
+            raise ValueError(f"address {text!r}: the closing ']' is missing")
     elif rest.count(":") > 1:
         host, port = rest, ""
     else:

@@ -27,17 +27,18 @@ from .listing import Entry
 from .metadata import Metadata
 from .wire import Dialect, Reader, T, u32
 
-# The dialects that are offered, in this order. The errors of 9P2000.u carry texts.
+# The client offers these dialects to the server in this order. 9P2000.u is the first, because its
+# errors have both a number and a text.
 DIALECTS = (Dialect.UNIX, Dialect.LINUX, Dialect.LEGACY)
-# 128 KiB of data in a message.
+# A message of this size has room for 128 KiB of data.
 DEFAULT_MSIZE = (128 << 10) + wire.IO_HEADER
 MIN_MSIZE = 256
-# How many attributes a listing in 9P2000.L asks for at the same time.
+# The maximum number of entries whose attributes a listing in 9P2000.L reads concurrently.
 LISTING_CONCURRENCY = 32
 
 
 def split_names(path: str) -> list[str]:
-    """Splits a path at slashes. Empty names and `.` are left out."""
+    """Splits a path at slashes, and omits empty names and `.`."""
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
@@ -50,11 +51,11 @@ def split_last(path: str) -> tuple[list[str], str]:
 
 
 class Client:
-    """A connection with an attached root directory.
+    """A connection to a server, attached to a root directory.
 
-    Any number of tasks may use it at the same time; their requests are pipelined. If a task is
-    cancelled, its request is flushed. If the connection is lost, all calls fail with
-    ConnectionLost; the client does not reconnect.
+    Any number of tasks may use a client at the same time; their requests are pipelined. If a task
+    is cancelled, the client cancels its request with Tflush. If the connection is lost, all calls
+    raise ConnectionLost; the client does not reconnect.
     """
 
     def __init__(self, connection: Connection, root: Fid, address: str) -> None:
@@ -75,22 +76,29 @@ class Client:
         max_requests: int = 32,
         max_fids: int = 65536,
     ) -> "Client":
-        """Connects, agrees on a dialect and attaches to the root.
+        """Connects to a server, negotiates a dialect and attaches to the root.
 
-        ``dialect`` restricts the client to one dialect; by default, 9P2000.u, 9P2000.L and 9P2000
-        are offered. ``msize`` is the largest message in bytes. ``uname`` is the user, by default
-        the one who runs this program. ``timeout`` is in seconds and covers this call only. Callers
-        wait while ``max_requests`` requests are in flight or ``max_fids`` fids are in use. Reads of
-        streams do not count. A Datakit server answers 63 waiting requests of a connection at most.
+        ``dialect`` is the only dialect that the client offers; by default, it offers 9P2000.u,
+        9P2000.L and 9P2000. ``msize`` is the maximum size of a message in bytes. ``uname`` is the
+        user name, by default the value of the environment variable ``USER``, or ``nobody``.
+        ``timeout`` is the maximum duration of this call in seconds.
+
+        A call waits while ``max_requests`` requests are in flight or ``max_fids`` fids are in use.
+        Reads of stream files do not count as requests in flight. By default, a Datakit server
+        refuses a request that must wait if 63 other requests of the connection are waiting.
+
+        Raises ConnectionLost if the client cannot connect in time, Unsupported if the server
+        supports none of the dialects, ServerError if the server refuses to attach, and ValueError
+        if an argument is invalid.
         """
         target = parse_address(address) if isinstance(address, str) else address
         if not MIN_MSIZE <= msize <= 1 << 30:
-            raise ValueError(f"msize is {msize}; allowed are {MIN_MSIZE} to {1 << 30}")
+            raise ValueError(f"msize is {msize}; it must be from {MIN_MSIZE} to {1 << 30}")
         if not 1 <= max_requests < wire.NOTAG - BACKGROUND_TAGS:
             limit = wire.NOTAG - BACKGROUND_TAGS - 1
-            raise ValueError(f"max_requests is {max_requests}; allowed are 1 to {limit}")
+            raise ValueError(f"max_requests is {max_requests}; it must be from 1 to {limit}")
         if not 2 <= max_fids < wire.NOFID:
-            raise ValueError(f"max_fids is {max_fids}; allowed are 2 to {wire.NOFID - 1}")
+            raise ValueError(f"max_fids is {max_fids}; it must be from 2 to {wire.NOFID - 1}")
         connection = Connection(msize, max_requests, max_fids)
         try:
             return await asyncio.wait_for(
@@ -98,7 +106,7 @@ class Client:
             )
         except asyncio.TimeoutError:
             await connection.close()
-            raise ConnectionLost(f"{target}: no connection within {timeout} s") from None
+            raise ConnectionLost(f"{target}: could not connect within {timeout} s") from None
         except BaseException:
             await connection.close()
             raise
@@ -128,21 +136,21 @@ class Client:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect that client and server agreed on."""
+        """The dialect that the client and the server agreed on."""
         return self._connection.dialect
 
     @property
     def msize(self) -> int:
-        """The largest message in bytes."""
+        """The maximum size of a message in bytes."""
         return self._connection.msize
 
     @property
     def closed(self) -> bool:
-        """True once the connection was closed or lost."""
+        """True if the connection was closed or lost."""
         return self._connection.is_closed()
 
     async def close(self) -> None:
-        """Closes the connection. Requests in flight fail with ConnectionLost."""
+        """Closes the connection. Calls that wait for a reply raise ConnectionLost."""
         await self._connection.close()
 
     async def __aenter__(self) -> "Client":
@@ -162,11 +170,11 @@ class Client:
     # ---- Files
 
     async def walk(self, path: str) -> Fid:
-        """Walks to a path. Empty names and `.` in it are ignored."""
+        """Returns a fid for the file at a path. Ignores empty names and `.` in the path."""
         return await self.walk_names(split_names(path))
 
     async def walk_names(self, names: list[str]) -> Fid:
-        """Walks to a path that is given as a list of names."""
+        """Returns a fid for the file at a path, which is given as a list of names."""
         try:
             return await self._root.walk(names)
         except ServerError as error:
@@ -187,26 +195,29 @@ class Client:
             return await fid.create(name, permissions, mode)
 
     async def read(self, path: str, limit: int = MAX_FILE) -> bytes:
-        """Reads a whole file of at most ``limit`` bytes, or one delivery of a stream."""
+        """Reads a whole file, or one delivery of a stream file.
+
+        Raises TooLong if there are more than ``limit`` bytes.
+        """
         async with await self._walk_to_file(path) as fid:
             async with await fid.open() as file:
                 return await file.read_all(limit)
 
     async def write(self, path: str, data: bytes) -> None:
-        """Replaces the content of a file, which is created if it does not exist."""
+        """Replaces the content of a file. Creates the file if it does not exist."""
         async with await self.open_to_write(path) as file:
             await file.write_all(data)
             await file.finish()
 
     async def open_to_write(self, path: str) -> File:
-        """Opens a file for writing and truncates it, or creates it."""
+        """Opens a file for writing and truncates it. Creates the file if it does not exist."""
         try:
             fid = await self._walk_to_file(path)
         except DoesNotExist:
             try:
                 return await self.create(path, 0o666, OpenMode.WRITE | OpenMode.TRUNCATE)
             except AlreadyExists:
-                # Somebody else has created it meanwhile.
+                # Another task or client created the file in the meantime.
                 fid = await self._walk_to_file(path)
         async with fid:
             try:
@@ -228,7 +239,7 @@ class Client:
             return await fid.stat()
 
     async def entries(self, path: str) -> list[Entry]:
-        """Lists a directory. In 9P2000.L the entries have no attributes."""
+        """Lists a directory. In 9P2000.L, the entries have no attributes."""
         async with await self.walk(path) as fid:
             if not fid.is_dir():
                 raise NotDirectory(20, "Is not a directory", path)
@@ -238,7 +249,7 @@ class Client:
     async def list(self, path: str) -> "list[tuple[str, Metadata]]":
         """Lists a directory with the attributes of its entries.
 
-        Files that are removed meanwhile are left out.
+        Omits files that are removed during the call.
         """
         entries = await self.entries(path)
         listing: "list[tuple[str, Metadata]]" = []
@@ -280,7 +291,7 @@ class Client:
         await fid.remove()
 
     async def rename(self, old: str, new: str) -> None:
-        """Renames a file. Only 9P2000.L can move it to another directory."""
+        """Renames a file. Only 9P2000.L can move a file to another directory."""
         (old_dir, old_name), (new_dir, new_name) = split_last(old), split_last(new)
         if self.dialect is Dialect.LINUX:
             async with await self.walk_names(old_dir) as source:
@@ -298,7 +309,7 @@ class Client:
 
 
 async def attach(connection: Connection, uname: Optional[str], aname: str) -> Fid:
-    """Sends Tattach."""
+    """Sends Tattach and returns the fid of the root."""
     name, number = uname, wire.NONUNAME
     if name is None:
         name = os.environ.get("USER") or "nobody"
@@ -317,7 +328,10 @@ async def attach(connection: Connection, uname: Optional[str], aname: str) -> Fi
 
 
 def enable_keep_alive(tcp: socket.socket) -> None:
-    """A stream may be silent for days, so only probes can detect a dead server."""
+    """Enables keep-alive probes.
+
+    A stream may send no data for days, so only these probes can detect that the server is down.
+    """
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):
         if hasattr(socket, option):

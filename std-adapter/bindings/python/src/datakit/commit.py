@@ -14,7 +14,10 @@ from .wire import bytes_to_text
 
 @dataclass(frozen=True)
 class Change:
-    """A file that differs between two trees. ``sign`` is `+` (added), `-` (removed) or `*`."""
+    """A file that differs between two trees.
+
+    ``sign`` is `+` if the file was added, `-` if it was removed, and `*` if it was updated.
+    """
 
     sign: str
     path: str
@@ -24,7 +27,7 @@ class Change:
 
 
 class Commit:
-    """A commit, which never changes. Two handles are equal if their hashes are.
+    """A handle of a commit, which is immutable. Two handles are equal if their hashes are equal.
 
     ``hash`` has 40 hex digits. Creating a handle sends no request; use
     :meth:`Database.commit` to check that the commit exists.
@@ -39,13 +42,13 @@ class Commit:
         return Tree(self._dir.join("ro"))
 
     async def message(self) -> str:
-        """Reads the message. Bytes that are not UTF-8 become U+FFFD."""
+        """Reads the message. Bytes that are not valid UTF-8 become U+FFFD."""
         text = await self._dir.join("msg").read_text()
-        # The server adds one newline.
+        # The server appends a newline to the message.
         return text[:-1] if text.endswith("\n") else text
 
     async def parents(self) -> "list[Commit]":
-        """Reads the parents, in the order of the commit."""
+        """Reads the parents, in the order in which the commit lists them."""
         text = await self._dir.join("parents").read_text()
         return [Commit(self._dir.client, line) for line in text.split()]
 
@@ -71,6 +74,6 @@ def parse_changes(data: bytes) -> list[Change]:
     changes = []
     for line in filter(None, bytes_to_text(data).split("\n")):
         if line[:2] not in ("+ ", "- ", "* "):
-            raise ProtocolError(f"a line of a diff is invalid: {line!r}")
+            raise ProtocolError(f"a line of a diff has an invalid sign: {line!r}")
         changes.append(Change(line[0], line[2:]))
     return changes

@@ -1,8 +1,9 @@
-"""A connection: it assigns tags to requests and passes replies back to the callers.
+"""A connection, which assigns tags to requests and passes each reply to its caller.
 
-Requests of all tasks are collected until the event loop runs its next turn, and are then written
-together. Replies may arrive in any order. A cancelled request is flushed: its tag stays in use
-until the server has answered the Tflush, and what its reply would have created is given up.
+The connection collects the requests of all tasks until the next iteration of the event loop, and
+then writes them together. Replies may arrive in any order. If a caller is cancelled, the connection
+sends Tflush for its request. The tag stays in use until Rflush arrives. If the cancelled request
+created a fid, the fid is clunked.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from .errors import ConnectionLost, Error, ProtocolError, Unsupported, server_er
 from .number_pool import NumberPool
 from .wire import Dialect, Reader, T
 
-# The number of bytes that may wait to be written before callers wait as well.
+# Callers wait while more than this number of bytes is queued for writing.
 MAX_BACKLOG = 1 << 20
-# How many tags are kept for reads of streams, and for Tclunk and Tflush, for which nobody waits.
+# The number of additional tags for reads of streams, for Tclunk and for Tflush. These requests do
+# not count towards `max_requests`.
 BACKGROUND_TAGS = 32768
-# How many seconds a server may take to accept the last requests.
+# The maximum time in seconds for sending the last requests before the connection is aborted.
 CLOSE_TIMEOUT = 1.0
 
 
@@ -30,13 +32,14 @@ class Request:
 
     kind: int
     reply: Optional["asyncio.Future[Reader]"]
-    # Called with the reply, or with None if there is none, when nobody waits for it.
+    # If no caller waits for the reply, this is called with the reply. It is called with None if the
+    # request failed or was flushed.
     abandoned: Optional[Callable[[Optional[Reader]], None]] = None
     flushing: bool = False
 
 
 class Connection(asyncio.Protocol):
-    """The protocol object of one transport."""
+    """The asyncio protocol of one transport."""
 
     def __init__(self, msize: int, max_requests: int, max_fids: int) -> None:
         self.dialect = Dialect.LEGACY
@@ -79,7 +82,7 @@ class Connection(asyncio.Protocol):
         while end - start >= wire.HEADER:
             size, kind, tag = wire.header.unpack_from(buffer, start)
             if not wire.HEADER <= size <= self.msize:
-                self._abort(f"a reply has {size} bytes; allowed are 7 to {self.msize}")
+                self._abort(f"a reply has {size} bytes; the size must be from 7 to {self.msize}")
                 return
             if end - start < size:
                 break
@@ -93,7 +96,7 @@ class Connection(asyncio.Protocol):
     def _receive(self, kind: int, tag: int, body: bytes) -> None:
         request = self._requests.pop(tag, None)
         if request is None:
-            self._abort(f"a reply of type {kind} has the tag {tag}, which no request has")
+            self._abort(f"a reply of type {kind} has the tag {tag}, but no request has this tag")
             return
         if request.flushing:
             # The tag stays in use until Rflush arrives.
@@ -115,7 +118,7 @@ class Connection(asyncio.Protocol):
                 request.abandoned(decoded)
 
     def _check(self, request: int, kind: int, body: bytes) -> Reader:
-        """Returns the body of a reply, or raises the error that it carries."""
+        """Returns the body of a reply. If the reply is an error, raises it as an exception."""
         reader = Reader(body)
         if kind == request + 1:
             return reader
@@ -136,8 +139,8 @@ class Connection(asyncio.Protocol):
     ) -> Reader:
         """Sends a request and returns the body of its reply.
 
-        If the caller is cancelled, the request is flushed. ``abandoned`` is then called with the
-        reply, or with None if there is none or an error.
+        If the caller is cancelled, the request is flushed. Then ``abandoned`` is called with the
+        reply, or with None if the reply is an error or the request has no reply.
         """
         try:
             tag = await self._reserve()
@@ -149,27 +152,27 @@ class Connection(asyncio.Protocol):
         return await self._exchange(tag, kind, message, abandoned)
 
     async def read(self, fid: int, offset: int, count: int, stream: bool = False) -> bytes:
-        """Sends Tread.
+        """Sends Tread and returns the data of the reply.
 
-        A read of a stream may wait for days. It does not count as one of the requests in flight,
-        so that many streams leave room for other requests.
+        A read of a stream may wait for days, so it does not count towards ``max_requests``.
+        Otherwise, reads of many streams would block all other requests.
         """
         tag = self._take_stream_tag() if stream else await self._reserve()
         message = wire.read_frame(tag, fid, offset, count)
         data = (await self._exchange(tag, T.READ, message, None)).data()
         if len(data) > count:
-            raise ProtocolError(f"{len(data)} bytes came for a read of {count}")
+            raise ProtocolError(f"the reply to a read of {count} bytes has {len(data)} bytes")
         return data
 
     def _take_stream_tag(self) -> int:
         self._check_connected()
         number = self._background_tags.take_now()
         if number is None:
-            raise Unsupported(f"{BACKGROUND_TAGS} streams are read already")
+            raise Unsupported(f"no more streams can be read: {BACKGROUND_TAGS} tags are in use")
         return self._max_requests + number
 
     async def _reserve(self) -> int:
-        """Waits for a tag and for room in the output."""
+        """Returns a free tag. Waits while the output queue is full or all tags are in use."""
         while not self._writable.is_set() or self._output_size > MAX_BACKLOG:
             self._check_connected()
             if self._writable.is_set():
@@ -193,7 +196,7 @@ class Connection(asyncio.Protocol):
         if len(message) > self.msize:
             self._free_tag(tag)
             size = len(message)
-            raise Unsupported(f"the request has {size} bytes; the connection allows {self.msize}")
+            raise Unsupported(f"the request has {size} bytes; the msize is {self.msize}")
         reply: "asyncio.Future[Reader]" = asyncio.get_running_loop().create_future()
         self._requests[tag] = Request(kind, reply, abandoned)
         self._write(message)
@@ -201,7 +204,7 @@ class Connection(asyncio.Protocol):
             return await reply
         except asyncio.CancelledError:
             if not reply.cancelled():
-                # The reply arrived in the turn of the event loop that cancelled the caller.
+                # The reply arrived in the same iteration of the event loop as the cancellation.
                 failed = reply.exception() is not None
                 if abandoned is not None:
                     abandoned(None if failed else reply.result())
@@ -212,7 +215,10 @@ class Connection(asyncio.Protocol):
     def send_in_background(
         self, kind: int, *fields: bytes, done: Callable[[Optional[Reader]], None]
     ) -> bool:
-        """Sends a request for whose reply nobody waits. Returns False if all tags are in use."""
+        """Sends a request and calls ``done`` with the reply, or with None if the reply is an error.
+
+        Returns False if all tags are in use or the connection is lost.
+        """
         number = self._background_tags.take_now()
         if number is None or self._lost is not None:
             return False
@@ -226,13 +232,13 @@ class Connection(asyncio.Protocol):
         if request is None:
             return
 
-        # If there is no tag for a Tflush, the request goes on until its reply arrives.
         def flushed(_: Optional[Reader]) -> None:
             left = self._requests.pop(tag, None)
             self._free_tag(tag)
             if left is not None and left.abandoned is not None:
                 left.abandoned(None)
 
+        # If no tag is free for Tflush, the request stays in flight until its reply arrives.
         if self.send_in_background(T.FLUSH, wire.u16(tag), done=flushed):
             request.flushing = True
 
@@ -258,23 +264,23 @@ class Connection(asyncio.Protocol):
     # ---- Fids
 
     async def take_fid(self) -> int:
-        """Waits for an unused fid."""
+        """Returns an unused fid. Waits while all fids are in use."""
         self._check_connected()
         return await self._fids.take()
 
     def release_fid(self, fid: int) -> None:
-        """Makes a fid that the server does not know available again."""
+        """Makes a fid available again. The fid must not exist on the server."""
         self._fids.give_back(fid)
 
     def clunk(self, fid: int) -> None:
-        """Clunks a fid in the background. Whatever the reply, the fid is free afterwards."""
-        # If no tag is left, the fid stays in use on both sides.
+        """Clunks a fid in the background. Any reply frees the fid, even an error."""
+        # If no tag is free, the fid stays in use in the client and on the server.
         self.send_in_background(T.CLUNK, wire.u32(fid), done=lambda _: self._fids.give_back(fid))
 
-    # ---- Version, end
+    # ---- Negotiation and closing
 
     async def negotiate(self, offers: "list[Dialect]") -> None:
-        """Agrees on a dialect and on the maximum length of messages."""
+        """Negotiates the dialect and the maximum size of messages."""
         for offer in offers:
             fields = wire.u32(self.msize), wire.string(offer.value)
             message = wire.frame(T.VERSION, wire.NOTAG, *fields)
@@ -284,24 +290,24 @@ class Connection(asyncio.Protocol):
                 continue
             if not 256 <= msize <= self.msize:
                 raise ProtocolError(
-                    f"the server's msize is {msize}; allowed are 256 to {self.msize}"
+                    f"the server's msize is {msize}; it must be from 256 to {self.msize}"
                 )
             self.msize = msize
             try:
                 self.dialect = Dialect(version)
             except ValueError:
-                raise ProtocolError(f"the server answered the version {version!r}") from None
+                raise ProtocolError(f"the server chose the unknown version {version!r}") from None
             if self.dialect not in offers:
-                raise Unsupported(f"the server offers {version}, which was not asked for")
+                raise Unsupported(f"the server chose {version}, which the client did not offer")
             return
         names = ", ".join(offer.value for offer in offers)
-        raise Unsupported(f"the server speaks none of {names}")
+        raise Unsupported(f"the server supports none of {names}")
 
     async def close(self) -> None:
-        """Writes what is queued and closes the connection."""
+        """Sends the queued requests and closes the connection."""
         if self._transport is not None:
             self._write_output()
-            self._fail(ConnectionLost("connection lost: it was closed by this program"))
+            self._fail(ConnectionLost("connection lost: this client closed it"))
             self._transport.close()
             _, pending = await asyncio.wait([self._closed], timeout=CLOSE_TIMEOUT)
             if pending:
@@ -309,7 +315,7 @@ class Connection(asyncio.Protocol):
                 await self._closed
 
     def is_closed(self) -> bool:
-        """Tells whether the connection has ended."""
+        """Returns whether the connection was closed or lost."""
         return self._lost is not None
 
     def _abort(self, reason: str) -> None:
@@ -322,7 +328,7 @@ class Connection(asyncio.Protocol):
             raise self._lost_again()
 
     def _lost_again(self) -> ConnectionLost:
-        """Each caller gets an exception of its own, because raising one changes its traceback."""
+        """Returns a new exception for each caller, because raising it changes its traceback."""
         return ConnectionLost(*self._lost.args) if self._lost else ConnectionLost()
 
     def _fail(self, error: ConnectionLost) -> None:

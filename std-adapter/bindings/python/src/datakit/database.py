@@ -1,4 +1,4 @@
-"""The database: branches, commits and trees."""
+"""Access to the branches, commits and trees of a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .watch import PathValue, Watch, read_value
 
 
 class NewFile(NamedTuple):
-    """A file for :meth:`Branch.commit_files`."""
+    """A file that :meth:`Branch.commit_files` creates or replaces."""
 
     path: str
     content: bytes
@@ -27,7 +27,8 @@ class NewFile(NamedTuple):
 class Database:
     """A database on a server.
 
-    All handles share one connection. Use it with ``async with``, or call ``close``::
+    All handles that a database returns use its connection. Use the database with ``async with``, or
+    call ``close``::
 
         async with await Database.connect("localhost") as database:
             master = await database.branch("master")
@@ -40,11 +41,14 @@ class Database:
     async def connect(
         cls, address: Union[str, Address] = "localhost", *, uname: Optional[str] = None
     ) -> "Database":
-        """Connects. ``uname`` is the author of commits. See :meth:`Client.connect` for errors."""
+        """Connects to a server. ``uname`` is the author of commits.
+
+        Raises the same exceptions as :meth:`Client.connect`.
+        """
         return cls(await Client.connect(address, uname=uname))
 
     async def close(self) -> None:
-        """Closes the connection, which aborts open transactions."""
+        """Closes the connection. The server then aborts open transactions."""
         await self.client.close()
 
     async def __aenter__(self) -> "Database":
@@ -62,39 +66,52 @@ class Database:
         return RemotePath(self.client, names)
 
     async def branches(self) -> list[str]:
-        """Returns the names of all branches with commits, and of those this connection created."""
+        """Returns the names of the branches, sorted by their bytes.
+
+        A branch without commits is listed only on the connection that created it.
+        """
         names = await self._entry("branch").names_in()
         branches = [branch_of_file_name(name) for name in names]
         return sorted(branches, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
     async def branch(self, name: str) -> "Branch":
-        """Returns a handle of a branch, which need not exist. Its first commit creates it."""
+        """Returns a handle of a branch. If the branch does not exist, its first commit creates it.
+
+        Raises InvalidBranch if the name is not a valid Git branch name.
+        """
         branch = Branch(self.client, name)
         await self._entry("branch").mkdir(branch.file_name)
         return branch
 
     async def remove_branch(self, name: str) -> None:
-        """Removes a branch. Raises DoesNotExist if there is none of this name."""
+        """Removes a branch. Raises DoesNotExist if there is no branch with this name."""
         await Branch(self.client, name).remove()
 
     async def commit(self, hash: str) -> Commit:
-        """Returns a commit. Raises InvalidHash or DoesNotExist."""
+        """Returns the commit with this hash.
+
+        Raises InvalidHash if the text is not a hash, and DoesNotExist if there is no such commit.
+        """
         digits = check_hash(hash)
         await self._entry("commits", digits).read()
         return Commit(self.client, digits)
 
     def tree(self, id: str) -> Tree:
-        """Returns the tree with an id such as ``D-HASH``. Sends no request.
+        """Returns the tree with an id such as ``D-HASH``, without a request to the server.
 
-        The root of a tree with the id ``F-HASH``, ``X-HASH`` or ``L-HASH`` is a file.
+        The root of the tree is a directory if the id has the form ``D-HASH``, a file if it has the
+        form ``F-HASH`` or ``X-HASH``, and a link if it has the form ``L-HASH``.
         """
         names = parse_path(id)
         if len(names) != 1:
-            raise InvalidPath(f"{id!r}: the id of a tree has the form D-HASH")
+            raise InvalidPath(f"{id!r}: the id of a tree must have the form D-HASH")
         return Tree(self._entry("trees", id))
 
     async def fetch(self, url: str, branch: str) -> Commit:
-        """Makes the server fetch a branch of another repository. No branch changes."""
+        """Makes the server fetch a branch of another repository. Returns the head of this branch.
+
+        Does not change any branch of the database.
+        """
         remotes, name = self._entry("remotes"), unique_name()
         remote = remotes.join(name)
         await remotes.mkdir(name)
@@ -106,12 +123,12 @@ class Database:
             try:
                 await remote.remove()
             except Error:
-                # The original server refuses to remove remotes.
+                # The original server does not remove remotes.
                 pass
 
 
 class Branch:
-    """A branch, which may have no commits yet. Get it from :meth:`Database.branch`."""
+    """A branch, which may have no commits yet. :meth:`Database.branch` returns it."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.name = name
@@ -122,28 +139,34 @@ class Branch:
         return f"Branch({self.name!r})"
 
     async def head(self) -> Optional[Commit]:
-        """Reads the head, or None if there are no commits."""
+        """Returns the head, or None if the branch has no commits."""
         return self._head(await self._dir.join("head").read_text())
 
     def _head(self, line: str) -> Optional[Commit]:
         return Commit(self._dir.client, line) if line.strip() else None
 
     async def remove(self) -> None:
-        """Removes the branch. Commits stay if other branches contain them."""
+        """Removes the branch. Its commits remain available if another branch contains them."""
         await self._dir.remove()
 
     async def fast_forward(self, commit: Commit) -> None:
-        """Moves the branch to a descendant of its head. Raises NotFastForward for others."""
+        """Moves the branch to a commit.
+
+        Raises NotFastForward if the head of the branch is not an ancestor of the commit.
+        """
         await self._dir.join("fast-forward").command(commit.hash)
 
     def transaction(self) -> Transaction:
-        """Returns a new transaction, which ``async with`` starts."""
+        """Returns a new transaction. ``async with`` starts it."""
         return Transaction(self._dir)
 
     async def commit_files(
         self, message: str, files: Iterable[NewFile] = (), remove: Iterable[str] = ()
     ) -> Commit:
-        """Removes paths and creates or replaces files, in one commit. Returns the new head."""
+        """Makes one commit that first removes paths and then creates or replaces files.
+
+        Returns the new head.
+        """
         async with self.transaction() as transaction:
             for path in remove:
                 await transaction.remove(path)
@@ -153,7 +176,10 @@ class Branch:
             return await transaction.commit(message)
 
     async def merge(self, commit: Commit, message: str) -> Commit:
-        """Merges a commit into the branch. Raises OpenConflicts, and commits nothing, if needed."""
+        """Merges a commit into the branch and returns the new head.
+
+        If there are conflicts, commits nothing and raises OpenConflicts.
+        """
         async with self.transaction() as transaction:
             conflicts = (await transaction.merge(commit)).conflicts
             if conflicts:
@@ -162,21 +188,28 @@ class Branch:
             return await transaction.commit(message)
 
     def watch_head(self) -> Watch[Optional[Commit]]:
-        """Watches the head: the current one, then each new one. None means no commits.
+        """Watches the head. The watch returns the current head, and then each new head.
 
-        Heads that come while nobody waits are skipped, except for the last.
+        A head is None if the branch has no commits. If the head changes several times before the
+        next read of the watch, the watch returns only the latest head.
         """
         return Watch(self._dir.join("head.live"), self._head_of_line)
 
     def reflog(self) -> Watch[Optional[Commit]]:
-        """Watches all heads from now on, without gaps. None means that the branch was removed."""
+        """Watches all later changes of the head, without gaps.
+
+        A head is None if the branch was removed.
+        """
         return Watch(self._dir.join("reflog"), self._head_of_line)
 
     async def _head_of_line(self, line: str) -> Optional[Commit]:
         return self._head(line)
 
     def watch_path(self, path: str) -> Watch[Optional[PathValue]]:
-        """Watches the value at a path: the current one, then each new one. None means absent."""
+        """Watches a path. The watch returns the current value, and then each new value.
+
+        A value is None if nothing is at the path.
+        """
         nodes = [f"{name}.node" for name in parse_path(path)]
         live = self._dir.join("watch", *nodes, "tree.live")
         return Watch(live, lambda line: read_value(self._dir.client, line))

@@ -1,8 +1,8 @@
 """The exceptions of this package.
 
-All of them are subclasses of :class:`Error`. Those that correspond to an error of the operating
-system are also subclasses of the exception that Python raises for it, so that
-``except FileNotFoundError`` works for remote files as well.
+All exceptions are subclasses of :class:`Error`. If Python has an exception for the same error, the
+class is also a subclass of Python's exception. For example, ``except FileNotFoundError`` also
+catches the error for a missing file on the server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Error(Exception):
-    """An error of this package.
+    """The base class of all exceptions of this package.
 
     ``kind`` is the name of the error in the conformance table of the bindings.
     """
@@ -46,9 +46,9 @@ class Error(Exception):
 class ServerError(Error, OSError):
     """The server refused a request.
 
-    ``errno`` is a Linux error number, or 0 if it is unknown. ``text`` is the server's text; for
-    9P2000.L, which carries only numbers, it is the usual text of the number. ``path`` is the path
-    on the server, if the operation had one.
+    ``errno`` is a Linux error number, or 0 if the number is unknown. ``text`` is the error text of
+    the server. In 9P2000.L, the server sends only a number, and ``text`` is the standard text for
+    this number. ``path`` is the path on the server, or None if it is unknown.
     """
 
     def __init__(self, errno: int, text: str, path: Optional[str] = None) -> None:
@@ -79,13 +79,13 @@ class IsDirectory(ServerError, IsADirectoryError):
 
 
 class NotDirectory(ServerError, NotADirectoryError):
-    """The path, or a name in it other than the last, is not a directory."""
+    """The path, or one of its parents, is not a directory."""
 
     kind = "not_dir"
 
 
 class PermissionDenied(ServerError, PermissionError):
-    """The file, or its tree, refuses the operation."""
+    """The operation is not permitted, for example because the file is read-only."""
 
 
 class Conflict(ServerError):
@@ -95,7 +95,10 @@ class Conflict(ServerError):
 
 
 class OpenConflicts(ServerError):
-    """A merge left conflicts that are not resolved yet. The transaction is still open."""
+    """A merge has conflicts that are not resolved.
+
+    If :meth:`Transaction.commit` raises this error, the transaction is still open.
+    """
 
     kind = "open_conflicts"
 
@@ -113,7 +116,7 @@ class InvalidHash(ServerError, ValueError):
 
 
 class InvalidBranch(ServerError, ValueError):
-    """The text is not a valid branch name of Git."""
+    """The text is not a valid Git branch name."""
 
     kind = "invalid_branch"
 
@@ -131,19 +134,19 @@ class NotSymlink(Error, OSError):
 
 
 class InvalidPath(Error, ValueError):
-    """A name in a path is not allowed, or the operation does not accept the root."""
+    """A name in the path is invalid, or the path is the root and the operation needs a name."""
 
     kind = "invalid_path"
 
 
 class TransactionEnded(Error):
-    """The transaction was committed or aborted before."""
+    """The transaction was already committed or aborted, or was never started."""
 
     kind = "transaction_ended"
 
 
 class ConnectionLost(Error, ConnectionError):
-    """The connection could not be established or was lost. All requests fail from now on."""
+    """The connection could not be established or was lost. All later calls fail as well."""
 
 
 class ProtocolError(Error):
@@ -155,11 +158,11 @@ class TooLong(Error, OverflowError):
 
 
 class Unsupported(Error):
-    """The dialect does not have the operation, or a request does not fit a message."""
+    """The dialect does not support the operation, or a request exceeds a limit of the protocol."""
 
 
-# The usual texts of Linux error numbers. The numbers of other systems differ from those of 9P, so
-# os.strerror cannot be used.
+# The texts of the Linux error numbers, which 9P uses. os.strerror cannot be used, because other
+# systems have other numbers.
 TEXTS = {
     1: "Operation not permitted",
     2: "No such file or directory",
@@ -187,7 +190,8 @@ TEXTS = {
     116: "Stale file handle",
 }
 
-# Texts of this and of other servers. 9P2000 carries no numbers, so they are derived from the text.
+# The error numbers for the texts that Datakit and other servers send. In 9P2000, errors have no
+# number, so the client derives the number from the text.
 ERRNOS = {
     **{text: errno for errno, text in TEXTS.items()},
     "file does not exist": 2,
@@ -213,7 +217,10 @@ BY_ERRNO: dict[int, type[ServerError]] = {
 
 
 def server_error(errno: int, text: str = "", path: Optional[str] = None) -> ServerError:
-    """Returns the exception for an error reply, in which the number or the text may be missing."""
+    """Returns the exception for an error reply.
+
+    ``errno`` is 0 if the reply has no number. ``text`` is empty if the reply has no text.
+    """
     if errno == 0:
         errno = ERRNOS.get(text, 0)
     text = text or TEXTS.get(errno, f"error {errno}")
@@ -221,7 +228,7 @@ def server_error(errno: int, text: str = "", path: Optional[str] = None) -> Serv
 
 
 def _class_of(errno: int, text: str) -> type[ServerError]:
-    """The text is more precise than the number: several database errors share a number."""
+    """Chooses the class by the text if possible, because several errors have the same number."""
     if text.startswith("Merge conflict: "):
         return Conflict
     if text.startswith("invalid-hash "):
@@ -232,7 +239,7 @@ def _class_of(errno: int, text: str) -> type[ServerError]:
         return OpenConflicts
     if text == "not-fast-forward":
         return NotFastForward
-    # The reply to creating a file below another file.
+    # The server sends this text if the parent of a new file is a file.
     if text.endswith(" is not a directory"):
         return NotDirectory
     return BY_ERRNO.get(errno, ServerError)

@@ -1,4 +1,4 @@
-"""Fids, which stand for files on the server."""
+"""Fids, which refer to files on the server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from .wire import Dialect, Qid, Reader, T, u8, u32, u64
 
 
 class Fid(OwnedFid):
-    """A file or directory on the server that is not open.
+    """A fid that refers to a file or directory on the server and is not open.
 
-    It refers to the same file after a rename. Use it with ``async with``, or call ``close``.
+    If the file is renamed, the fid still refers to it. Use a fid with ``async with``, or call
+    ``close``.
     """
 
     def __repr__(self) -> str:
         return f"Fid({self._number}, {self.qid})"
 
     def is_dir(self) -> bool:
-        """Tells whether the fid refers to a directory."""
+        """Returns whether the fid refers to a directory."""
         return self.qid.is_dir()
 
     async def walk(self, names: Sequence[str]) -> "Fid":
-        """Walks to a file below this directory, with one request for every 16 names."""
+        """Returns a fid for a file below this directory. Sends one request for every 16 names."""
         fid = await self._walk_new(names[: wire.MAX_WALK_NAMES])
         try:
             for at in range(wire.MAX_WALK_NAMES, len(names), wire.MAX_WALK_NAMES):
@@ -51,7 +52,7 @@ class Fid(OwnedFid):
             reply = await connection.call(T.WALK, body, abandoned=abandoned)
             qid = _last_qid(reply, names, self.qid)
         except asyncio.CancelledError:
-            # `abandoned` takes care of the fid.
+            # `abandoned` clunks or releases the fid.
             raise
         except BaseException:
             connection.release_fid(newfid)
@@ -59,16 +60,16 @@ class Fid(OwnedFid):
         return Fid(connection, newfid, qid)
 
     async def _walk_on(self, names: Sequence[str]) -> None:
-        """Moves this fid. It stays where it is if a name is missing."""
+        """Makes this fid refer to a file below it. Changes nothing if a name is missing."""
         body = _walk_body(self.number, self.number, names)
         self.qid = _last_qid(await self._connection.call(T.WALK, body), names, self.qid)
 
     async def stat(self) -> Metadata:
-        """Reads the attributes."""
+        """Reads the attributes of the file."""
         return await read_metadata(self._connection, self.number)
 
     async def open(self, mode: OpenMode = OpenMode.READ) -> "File":
-        """Opens the file. The fid becomes part of the returned file and cannot be used any more."""
+        """Opens the file. The returned file owns the fid, so this object must not be used again."""
         connection = self._connection
         if connection.dialect is Dialect.LINUX:
             fields = u32(self.number), u32(mode.linux_flags())
@@ -77,7 +78,10 @@ class Fid(OwnedFid):
         return self._opened(await connection.call(T.OPEN, *fields))
 
     async def create(self, name: str, permissions: int, mode: OpenMode) -> "File":
-        """Creates a file in this directory and opens it. The fid becomes part of the file."""
+        """Creates a file in this directory and opens it.
+
+        The returned file owns the fid, so this object must not be used again.
+        """
         connection = self._connection
         if connection.dialect is Dialect.LINUX:
             flags = mode.linux_flags() | 0o100
@@ -105,12 +109,12 @@ class Fid(OwnedFid):
             fields = (u32(self.number), wire.string(name), u32(permissions), u32(0))
             await connection.call(T.MKDIR, *fields)
             return
-        # Tcreate makes its fid refer to the new directory, so a copy of this fid is used.
+        # Tcreate makes its fid refer to the new directory, so it is sent with a copy of this fid.
         async with await self.walk(()) as copy:
             await copy._tcreate(name, wire.DMDIR | permissions & 0o777, 0, "")
 
     async def symlink(self, name: str, target: str) -> None:
-        """Creates a symbolic link in this directory. 9P2000 has no links."""
+        """Creates a symbolic link in this directory. Raises Unsupported in 9P2000."""
         connection = self._connection
         if connection.dialect is Dialect.LEGACY:
             raise Unsupported("9P2000 has no symbolic links")
@@ -132,7 +136,7 @@ class Fid(OwnedFid):
         return metadata.target
 
     async def remove(self) -> None:
-        """Removes the file. The fid is closed, even if the server refuses."""
+        """Removes the file. The fid is closed even if the server does not remove the file."""
         await self._call_freeing(T.REMOVE)
 
     async def set_length(self, length: int) -> None:
@@ -143,7 +147,7 @@ class Fid(OwnedFid):
             await self._wstat(length=length)
 
     async def set_mode(self, mode: int) -> None:
-        """Sets the permission bits."""
+        """Sets the permission bits of the file."""
         if self._connection.dialect is Dialect.LINUX:
             await self._setattr(valid=0x1, mode=mode & 0o7777)
         else:
@@ -151,15 +155,15 @@ class Fid(OwnedFid):
             await self._wstat(mode=(wire.DMDIR if self.is_dir() else 0) | mode & 0o777)
 
     async def set_name(self, name: str) -> None:
-        """Renames the file within its directory, in 9P2000 and 9P2000.u."""
+        """Renames the file within its directory. Raises Unsupported in 9P2000.L."""
         if self._connection.dialect is Dialect.LINUX:
-            raise Unsupported("9P2000.L renames with rename_at only")
+            raise Unsupported("9P2000.L does not support set_name; use rename_at")
         await self._wstat(name=name)
 
     async def rename_at(self, name: str, directory: "Fid", new_name: str) -> None:
-        """Moves an entry of this directory to another directory, in 9P2000.L."""
+        """Moves an entry of this directory. Raises Unsupported in dialects other than 9P2000.L."""
         if self._connection.dialect is not Dialect.LINUX:
-            raise Unsupported("only 9P2000.L can move a file to another directory")
+            raise Unsupported("only 9P2000.L supports rename_at")
         old = u32(self.number), wire.string(name)
         new = u32(directory.number), wire.string(new_name)
         await self._connection.call(T.RENAMEAT, *old, *new)
@@ -188,7 +192,7 @@ def _last_qid(reply: Reader, names: Sequence[str], start: Qid) -> Qid:
     """Returns the qid of the last name, or raises an error if a name is missing."""
     count = reply.u16()
     if count > len(names):
-        raise ProtocolError(f"{count} qids came for a walk of {len(names)} names")
+        raise ProtocolError(f"the reply to a walk of {len(names)} names has {count} qids")
     qid = start
     for _ in range(count):
         qid = reply.qid()

@@ -13,9 +13,9 @@ from .listing import MAX_LISTING, MAX_NAMES, Entry, read_entries, read_stats
 from .metadata import read_metadata
 from .wire import Dialect, Qid, Reader, T, u32, u64
 
-# Reads and writes of one file that are in flight at the same time.
+# The maximum number of reads or writes of one file that are in flight at the same time.
 WINDOW = 8
-# The default limit for files that are read as a whole and for deliveries of streams, in bytes.
+# The default limit in bytes for the content of a file and for one delivery of a stream.
 MAX_FILE = 1 << 30
 
 Self = TypeVar("Self", bound="OwnedFid")
@@ -23,7 +23,10 @@ Result = TypeVar("Result")
 
 
 async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> list[Result]:
-    """Runs calls at the same time. If one fails, the others are cancelled before it returns."""
+    """Runs calls concurrently and returns their results.
+
+    If a call fails, cancels the other calls, waits until they have ended, and raises the exception.
+    """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))
@@ -35,7 +38,7 @@ async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> li
 
 
 class OpenMode(enum.IntFlag):
-    """How a file is opened. TRUNCATE may be added to WRITE and READ_WRITE."""
+    """The mode for opening a file. TRUNCATE may be combined with WRITE and READ_WRITE."""
 
     READ = 0
     WRITE = 1
@@ -59,7 +62,7 @@ class OwnedFid:
 
     @property
     def number(self) -> int:
-        """The number on the wire."""
+        """The number of the fid in messages. Raises ValueError if the fid is closed."""
         if not self._open:
             raise ValueError("the fid is closed")
         return self._number
@@ -71,17 +74,17 @@ class OwnedFid:
             self._connection.clunk(self._number)
 
     def detach(self) -> int:
-        """Returns the number. From now on the caller is responsible for it."""
+        """Transfers the number to the caller, which must free it. Marks this object as closed."""
         number = self.number
         self._open = False
         return number
 
     async def _call_freeing(self, kind: int) -> None:
-        """Sends Tclunk or Tremove, after which the fid is free, whatever the reply."""
+        """Sends Tclunk or Tremove. Any reply frees the fid, even an error."""
         connection, number = self._connection, self.detach()
 
         def abandoned(reply: Optional[Reader]) -> None:
-            # Without a reply it is unknown whether the fid still exists.
+            # Without a reply, the fid may still exist on the server.
             if reply is None:
                 connection.clunk(number)
             else:
@@ -108,8 +111,8 @@ class OwnedFid:
         self.close()
 
     def __del__(self) -> None:
-        """Clunks a fid that was forgotten."""
-        # The constructor may not have set the attribute.
+        """Clunks the fid if it was not closed."""
+        # The attribute does not exist if the constructor failed.
         if getattr(self, "_open", False) and not self._connection.is_closed():
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._connection.clunk, self._number)
@@ -118,7 +121,7 @@ class OwnedFid:
 class File(OwnedFid):
     """An open file. Use it with ``async with``, or call ``close``.
 
-    ``unit`` is the largest number of bytes in one message.
+    ``unit`` is the maximum number of bytes that one request reads or writes.
     """
 
     def __init__(self, connection: Connection, number: int, qid: Qid, unit: int) -> None:
@@ -129,26 +132,26 @@ class File(OwnedFid):
         return f"File({self._number}, {self.qid})"
 
     async def read_at(self, offset: int, count: int, stream: bool = False) -> bytes:
-        """Reads at most ``count`` bytes with one request. An empty result is the end.
+        """Reads at most ``count`` bytes with one request. Returns b"" at the end of the file.
 
-        Set ``stream`` if the server may let the read wait until there is something to read.
+        Set ``stream`` if the server may delay the reply until it has data.
         """
         return await self._connection.read(self.number, offset, min(count, self.unit), stream)
 
     async def write_at(self, offset: int, data: bytes) -> int:
-        """Writes at most one message of data. Returns how many bytes the server has taken."""
+        """Writes at most ``unit`` bytes with one request. Returns the number of written bytes."""
         piece = data[: self.unit]
         fields = u32(self.number), u64(offset), u32(len(piece)), piece
         taken = (await self._connection.call(T.WRITE, *fields)).u32()
         if taken > len(piece):
-            raise ProtocolError(f"the server took {taken} bytes of a write of {len(piece)}")
+            raise ProtocolError(f"the reply to a write of {len(piece)} bytes reports {taken} bytes")
         return taken
 
     async def read_range(self, start: int, end: int) -> bytes:
-        """Reads from ``start`` to ``end``, or to the end of the file if that comes first.
+        """Reads the bytes from offset ``start`` up to offset ``end`` or the end of the file.
 
-        If the server knows the length of the file, up to 8 reads are in flight. A short read may be
-        followed by more data, so only an empty one ends the file.
+        If the server knows the length of the file, up to 8 reads are in flight at the same time.
+        More data may follow a short read, so only an empty read marks the end of the file.
         """
         pieces: list[bytes] = []
         at, known_end = start, -1
@@ -169,7 +172,7 @@ class File(OwnedFid):
         return b"".join(pieces)
 
     async def _read_ahead(self, start: int, end: int) -> bytes:
-        """Reads up to the first short reply, with several reads in flight."""
+        """Sends several reads at the same time, and returns the data up to the first short read."""
         offsets = range(start, min(end, start + self.unit * WINDOW), self.unit)
         results = await run_together(self.read_at(at, end - at) for at in offsets)
         for number, piece in enumerate(results):
@@ -178,19 +181,22 @@ class File(OwnedFid):
         return b"".join(results)
 
     async def _reliable_length(self) -> int:
-        """Returns the length, or 0 if the server generates the content with each read."""
+        """Returns the length, or 0 if the server generates the content for each read."""
         metadata = await read_metadata(self._connection, self.number)
         return metadata.length if metadata.qid.version else 0
 
     async def read_all(self, limit: int = MAX_FILE) -> bytes:
-        """Reads the whole file, or one delivery of a stream. The limit is in bytes."""
+        """Reads the whole file, or one delivery of a stream file.
+
+        Raises TooLong if there are more than ``limit`` bytes.
+        """
         data = await self.read_range(0, limit + 1)
         if len(data) > limit:
-            raise TooLong(f"the file has more than {limit} bytes: read it in parts")
+            raise TooLong(f"the file has more than {limit} bytes; read it in parts")
         return data
 
     async def write_all(self, data: bytes, offset: int = 0) -> None:
-        """Writes all of the data, with up to 8 writes in flight."""
+        """Writes all of the data, with up to 8 writes in flight at the same time."""
         step = self.unit * WINDOW
         for start in range(0, len(data), step):
             starts = range(start, min(start + step, len(data)), self.unit)
@@ -205,15 +211,15 @@ class File(OwnedFid):
         while taken < len(piece):
             more = await self.write_at(offset + taken, piece[taken:])
             if more == 0:
-                raise ServerError(5, "the server takes none of the data")
+                raise ServerError(5, "the server accepts no more data")
             taken += more
 
     async def finish(self) -> None:
-        """Closes the file and waits for the reply, which carries errors of delayed writes."""
+        """Closes the file and waits for the reply, which may report an error of a write."""
         await self._call_freeing(T.CLUNK)
 
     async def entries(self) -> list[Entry]:
-        """Lists the directory, without `.` and `..`, in the server's order."""
+        """Lists the directory in the server's order, without `.` and `..`."""
         entries: list[Entry] = []
         offset, total = 0, 0
         linux = self._connection.dialect is Dialect.LINUX
@@ -230,14 +236,16 @@ class File(OwnedFid):
                 return entries
             total += len(data)
             if len(entries) > MAX_NAMES or total > MAX_LISTING:
-                raise TooLong(f"the directory has more than {MAX_NAMES} names")
+                limits = f"{MAX_NAMES} names or {MAX_LISTING} bytes"
+                raise TooLong(f"the listing of the directory has more than {limits}")
 
 
 class Deliveries:
-    """What a stream file delivers, as an async iterator.
+    """An async iterator that returns the deliveries of a stream file.
 
-    An empty read marks the end of a delivery, and two of them in a row the end of the stream. If
-    the caller of ``__anext__`` is cancelled, nothing is lost: the next call goes on.
+    A delivery ends with an empty read. Two empty reads in a row mark the end of the stream. If a
+    call of ``__anext__`` is cancelled, no data is lost: the next call continues with the same
+    delivery.
     """
 
     def __init__(self, file: File) -> None:
@@ -259,7 +267,7 @@ class Deliveries:
                 self._parts.append(data)
                 self._size += len(data)
                 if self._size > MAX_FILE:
-                    raise TooLong(f"a delivery has more than {MAX_FILE} bytes")
+                    raise TooLong(f"a delivery of the stream has more than {MAX_FILE} bytes")
             elif self._empty:
                 raise StopAsyncIteration
             else:

@@ -1,8 +1,8 @@
 """A file system for fsspec, with URLs such as ``datakit://localhost/branch/master/ro/data.csv``.
 
-Paths are those of the server's tree. Files of a branch, below ``branch/NAME/ro``, can be written as
-well: each call that writes is a commit, and all writes in ``with fs.transaction`` are one commit
-per branch. The server itself shows ``ro`` as read-only; this file system makes the commits.
+The path of a URL is a path in the server's tree. The server presents the files of a branch in the
+read-only directory ``branch/NAME/ro``. This file system can also write these files: each call that
+writes makes a commit, and all writes in ``with fs.transaction`` make one commit per branch.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from .names import branch_to_file_name
 
 PREFIX = "datakit://"
 ENOTEMPTY = 39
-# Bytes that are read or written between two calls of a callback.
+# The number of bytes that are read between two calls of a callback.
 STEP = 1 << 20
 
-# The changes of the call that this task belongs to, such as a `put` of many files.
+# The changes that the current call collects, or None if the call does not collect changes.
 _call_changes: contextvars.ContextVar[Optional[dict[str, Changes]]] = contextvars.ContextVar(
     "datakit_call_changes", default=None
 )
 
 
 class DatakitTransaction(Transaction):
-    """Collects writes and commits them at its end: one commit for each branch."""
+    """Collects writes, and makes one commit per branch at its end."""
 
     def complete(self, commit: bool = True) -> None:
         fs: DatakitFileSystem = self.fs
         try:
-            # Files add their content to the changes of their branch.
+            # Adds the content of each written file to the changes of its branch.
             super().complete(commit)
             if commit:
                 sync(fs.loop, fs._commit_changes, fs._changes)
@@ -55,9 +55,10 @@ class DatakitTransaction(Transaction):
 class DatakitFileSystem(AsyncFileSystem):
     """The files of a Datakit server, or of any other 9P server.
 
-    ``host`` and ``port`` come from the URL; ``address`` may be any address of
-    :func:`datakit.parse_address` instead. ``uname`` is the author of commits. ``message`` is the
-    message of all commits. If the connection was lost, the next call makes a new one.
+    ``host`` and ``port`` are the host and the port of the URL. ``address`` replaces them. It may be
+    any address that :func:`datakit.parse_address` accepts. ``uname`` is the author of commits.
+    ``message`` is the message of all commits; by default, a message summarizes the changes. If the
+    connection was lost, the next call connects again.
     """
 
     protocol = "datakit"
@@ -109,7 +110,7 @@ class DatakitFileSystem(AsyncFileSystem):
     # ---- Connection
 
     async def _client(self) -> Client:
-        """Returns the connection, which all callers share."""
+        """Returns the client that all callers share. Connects if there is no usable client."""
         task = self._connecting
         if task is None or (task.done() and not is_usable(task)):
             task = asyncio.ensure_future(Client.connect(self.address, uname=self.uname))
@@ -117,7 +118,7 @@ class DatakitFileSystem(AsyncFileSystem):
         return await asyncio.shield(task)
 
     async def _close(self) -> None:
-        """Closes the connection, which aborts transactions that are open on the server."""
+        """Closes the connection. The server then aborts open transactions."""
         task, self._connecting = self._connecting, None
         if task is not None:
             await (await task).close()
@@ -131,7 +132,7 @@ class DatakitFileSystem(AsyncFileSystem):
         try:
             metadata = await (await self._client()).stat(path)
         except NotDirectory as error:
-            # A name below a file does not exist.
+            # A parent of the path is a file, so nothing exists at the path.
             raise DoesNotExist(2, "No such file or directory", path) from error
         return entry_info(path, metadata)
 
@@ -227,7 +228,7 @@ class DatakitFileSystem(AsyncFileSystem):
     async def _write(
         self, path: str, data: bytes, exclusive: bool = False, executable: bool = False
     ) -> None:
-        """Writes a file. Files of branches are committed, now or at the end of a transaction."""
+        """Writes a file. A file of a branch is committed now or at the end of a transaction."""
         if exclusive:
             await self._check_absent(path)
         branch_path = split_branch_path(path)
@@ -254,7 +255,10 @@ class DatakitFileSystem(AsyncFileSystem):
             await self._makedirs(parent, exist_ok=True)
 
     async def _change(self, branch: str, files: list[NewFile], remove: list[str]) -> None:
-        """Commits changes of a branch, or keeps them until the end of a transaction."""
+        """Commits changes of a branch.
+
+        In a transaction or a call that writes many files, only adds them to the pending changes.
+        """
         pending = self._changes if self._intrans else _call_changes.get()
         if pending is None:
             await self._commit(branch, Changes({file.path: file for file in files}, remove))
@@ -278,7 +282,7 @@ class DatakitFileSystem(AsyncFileSystem):
                 await self._commit(branch, changes)
 
     async def _in_one_commit(self, call: Awaitable[Any]) -> Any:
-        """Makes one commit per branch of a call that writes many files."""
+        """Runs a call that writes many files, and then makes one commit per branch."""
         if self._intrans or _call_changes.get() is not None:
             return await call
         pending: dict[str, Changes] = {}
@@ -304,7 +308,7 @@ class DatakitFileSystem(AsyncFileSystem):
     async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         path = self._strip_protocol(path)
         if split_branch_path(path) is not None:
-            # Git has no empty directories: a directory appears with its first file.
+            # Git does not store empty directories. The first file creates its directory.
             return
         if create_parents:
             await self._make_parents(path)
@@ -324,7 +328,7 @@ class DatakitFileSystem(AsyncFileSystem):
         try:
             await (await self._client()).mkdir(path)
         except AlreadyExists:
-            # Another task has created it meanwhile.
+            # Another task created the directory in the meantime.
             pass
 
     async def _rmdir(self, path: str) -> None:
@@ -352,7 +356,7 @@ class DatakitFileSystem(AsyncFileSystem):
         **options: Any,
     ) -> None:
         if recursive and maxdepth is None:
-            # Without the entries of directories: they go with their directory.
+            # Removing a directory also removes its entries, so they are not listed separately.
             await self._remove(await self._expand_path(path))
             return
         paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
@@ -365,7 +369,7 @@ class DatakitFileSystem(AsyncFileSystem):
                 await self._rmdir(directory)
 
     async def _remove(self, paths: list[str]) -> None:
-        """Removes files and directories with all that is in them; one commit per branch."""
+        """Removes files and directories with their contents. Makes one commit per branch."""
         branches: dict[str, list[str]] = {}
         for path in paths:
             branch_path = split_branch_path(path)
@@ -377,7 +381,11 @@ class DatakitFileSystem(AsyncFileSystem):
             await self._change(branch, [], names)
 
     async def _remove_tree(self, path: str) -> None:
-        """Trees of the database go as a whole; other servers remove empty directories only."""
+        """Removes a file, or a directory with its contents.
+
+        In a database, one request removes a branch or a whole directory of a transaction. Other
+        directories must be empty before the server removes them.
+        """
         client = await self._client()
         try:
             await client.remove(path)
@@ -407,7 +415,7 @@ class DatakitFileSystem(AsyncFileSystem):
                     raise IsDirectory(21, "Is a directory", path)
                 size = info["size"]
             if not size:
-                # The server generates the content, and knows its length only then.
+                # A generated file reports the length 0, so its content is read now.
                 return io.BytesIO(self.cat_file(path))
             options["size"] = size
         return DatakitFile(
@@ -415,12 +423,12 @@ class DatakitFileSystem(AsyncFileSystem):
         )
 
     def created(self, path: str) -> Any:
-        """9P has no times of creation."""
-        raise NotImplementedError("9P has no times of creation; use modified")
+        """Raises NotImplementedError, because 9P has no creation times."""
+        raise NotImplementedError("9P has no creation times; use modified")
 
 
 def is_usable(done: "asyncio.Task[Client]") -> bool:
-    """Tells whether an attempt to connect succeeded and the connection still exists."""
+    """Returns whether the attempt to connect succeeded and the connection is still open."""
     return not done.cancelled() and done.exception() is None and not done.result().closed
 
 

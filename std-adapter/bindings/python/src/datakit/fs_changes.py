@@ -10,7 +10,10 @@ from .names import branch_of_file_name
 
 
 def split_branch_path(path: str) -> Optional[tuple[str, str]]:
-    """Returns the branch and the path of a file in it, or None for other files."""
+    """Splits the path of a file of a branch into the branch and the path in its tree.
+
+    Returns None if the path is not that of a file of a branch.
+    """
     names = path.strip("/").split("/")
     if len(names) > 3 and names[0] == "branch" and names[2] == "ro":
         return branch_of_file_name(names[1]), "/".join(names[3:])
@@ -19,7 +22,7 @@ def split_branch_path(path: str) -> Optional[tuple[str, str]]:
 
 @dataclass
 class Changes:
-    """Changes of one branch that wait for the end of a transaction."""
+    """Changes of one branch that are not committed yet."""
 
     files: dict[str, NewFile] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
@@ -29,10 +32,10 @@ class Changes:
         self.files[file.path] = file
 
     def remove(self, path: str, exists: bool) -> bool:
-        """Drops new files at and below the path, and removes what the branch has there.
+        """Discards new files at and below the path, and removes the branch's entry at the path.
 
-        ``exists`` tells whether the branch has something there. Returns False if nothing is left to
-        remove.
+        ``exists`` states whether the branch has an entry at the path. Returns False if there was
+        nothing to remove.
         """
         new = [name for name in self.files if f"{name}/".startswith(f"{path}/")]
         for name in new:
@@ -43,7 +46,7 @@ class Changes:
         return exists or bool(new)
 
     def message(self) -> str:
-        """Returns the message of a commit for which the user gave none."""
+        """Returns the default commit message, which summarizes the changes."""
         parts = []
         for verb, paths in (("Write", list(self.files)), ("Remove", self.removed)):
             if paths:

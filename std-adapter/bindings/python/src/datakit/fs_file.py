@@ -1,4 +1,4 @@
-"""Open files of the file system, and the attributes of entries, as fsspec expects them."""
+"""Open files and attributes of entries, in the form that fsspec expects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .metadata import FileType, Metadata
 
 
 def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
-    """Returns the attributes of an entry as fsspec describes them."""
+    """Returns the attributes of an entry in the form that fsspec expects."""
     types = {FileType.FILE: "file", FileType.DIR: "directory", FileType.LINK: "link"}
     info: dict[str, Any] = {
         "name": path,
@@ -26,7 +26,7 @@ def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
 
 
 class DatakitFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type hints
-    """An open file. What is written is kept in memory until the file is closed or committed."""
+    """An open file. Written data stays in memory until the file is closed or committed."""
 
     def __init__(self, fs: Any, path: str, mode: str, *args: Any, **options: Any):
         self._content = bytearray()
@@ -51,10 +51,10 @@ class DatakitFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no 
         return True
 
     def commit(self) -> None:
-        """Writes the content."""
+        """Writes the content to the server."""
         exclusive = self.mode == "xb"
         sync(self.fs.loop, self.fs._write, self.path, bytes(self._content), exclusive)
 
     def discard(self) -> None:
-        """Forgets the content."""
+        """Discards the written data."""
         self._content.clear()

@@ -9,14 +9,14 @@ from .errors import ProtocolError
 from .metadata import FileType, Metadata, metadata_of
 from .wire import Dialect, Reader, read_stat
 
-# Limits of one listing: the number of names and the number of bytes.
+# The maximum number of names and the maximum number of bytes of one listing.
 MAX_NAMES = 1_000_000
 MAX_LISTING = 256 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a directory. 9P2000.L sends no attributes with the names."""
+    """An entry of a directory. In 9P2000.L, ``metadata`` is None."""
 
     name: str
     type: FileType
@@ -24,7 +24,7 @@ class Entry:
 
 
 def read_stats(data: bytes, entries: list[Entry], dialect: Dialect) -> None:
-    """Decodes whole stat structures, as a read of a directory returns them."""
+    """Decodes the stat structures that a read of a directory returns."""
     reader = Reader(data)
     while reader.left():
         metadata = metadata_of(read_stat(reader, dialect))
@@ -32,13 +32,13 @@ def read_stats(data: bytes, entries: list[Entry], dialect: Dialect) -> None:
 
 
 def read_entries(data: bytes, entries: list[Entry], offset: int) -> int:
-    """Decodes the entries of Rreaddir. Returns the offset behind the last one."""
+    """Decodes the entries of Rreaddir. Returns the offset for the next Treaddir."""
     types = {4: FileType.DIR, 8: FileType.FILE, 10: FileType.LINK}
     reader = Reader(data)
     while reader.left():
         qid, offset, kind = reader.qid(), reader.u64(), reader.u8()
         name = reader.string()
-        # Some servers leave the type out.
+        # Some servers do not send the type.
         known = types.get(kind) or (FileType.DIR if qid.is_dir() else FileType.OTHER)
         _append(entries, Entry(name, known))
     return offset

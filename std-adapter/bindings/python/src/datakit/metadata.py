@@ -24,8 +24,9 @@ class FileType(enum.Enum):
 class Metadata:
     """The attributes of a file.
 
-    ``mode`` holds the permission bits, ``length`` is in bytes, ``mtime`` is in seconds since 1970.
-    ``target`` is the target of a link; it is known in 9P2000.u only. ``name`` is empty in 9P2000.L.
+    ``mode`` contains the permission bits, ``length`` is in bytes, and ``mtime`` is in seconds since
+    1970. ``target`` is the target of a symbolic link in 9P2000.u, and otherwise None. ``name`` is
+    empty in 9P2000.L.
     """
 
     type: FileType
@@ -64,7 +65,7 @@ def linux_metadata(reader: Reader) -> Metadata:
 
 
 async def read_metadata(connection: Connection, fid: int) -> Metadata:
-    """Sends Tstat or Tgetattr."""
+    """Reads the attributes with Tstat or Tgetattr."""
     if connection.dialect is Dialect.LINUX:
         return linux_metadata(await connection.call(T.GETATTR, u32(fid), u64(0x7FF)))
     reader = await connection.call(T.STAT, u32(fid))

@@ -1,16 +1,16 @@
-"""Paths in trees, branch names and hashes, which are checked before a request is sent."""
+"""Checks paths, branch names and hashes before a request is sent."""
 
 from __future__ import annotations
 
 from .errors import InvalidBranch, InvalidHash, InvalidPath
 
 HASH_DIGITS = 40
-# With `.lock` appended, a part of a branch name must still be a valid file name.
+# Git appends `.lock` to a part of a branch name, and a file name has at most 255 bytes.
 BRANCH_PART_MAX = 250
 
 
 def parse_path(path: str) -> list[str]:
-    """Splits a path in a tree, whose names are separated by single slashes. "" is the root."""
+    """Splits a path into its names, which single slashes must separate. "" is the root."""
     if path == "":
         return []
     names = path.split("/")
@@ -33,7 +33,7 @@ def parse_entry(path: str) -> tuple[list[str], str]:
 
 
 def check_hash(text: str) -> str:
-    """Returns the text without white space around it if it is the hash of an object."""
+    """Returns the hash without surrounding white space. Raises InvalidHash for other texts."""
     digits = text.strip()
     if len(digits) != HASH_DIGITS:
         reason = f"a hash has {HASH_DIGITS} hex digits, not {len(digits)} characters"
@@ -45,7 +45,7 @@ def check_hash(text: str) -> str:
 
 
 def branch_to_file_name(branch: str) -> str:
-    """Returns the name of a branch's directory, in which slashes are `%2F`."""
+    """Returns the name of a branch's directory. Replaces `/` with `%2F` and `%` with `%25`."""
     reason = _broken_rule(branch)
     if reason is not None:
         raise InvalidBranch(22, f'invalid branch name "{branch}": {reason}')
@@ -53,7 +53,7 @@ def branch_to_file_name(branch: str) -> str:
 
 
 def branch_of_file_name(name: str) -> str:
-    """The inverse of :func:`branch_to_file_name`."""
+    """Returns the branch of a directory. Inverse of :func:`branch_to_file_name`."""
     return name.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
 
 

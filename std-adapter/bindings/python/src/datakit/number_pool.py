@@ -1,4 +1,4 @@
-"""Pools of the numbers that requests use: tags and fids."""
+"""A pool of numbers, used for tags and for fids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import Error
 
 
 class NumberPool:
-    """Numbers below a limit. If all are in use, callers wait for one in the order of arrival."""
+    """A pool of the numbers below a limit. If all are in use, callers wait in FIFO order."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -28,7 +28,7 @@ class NumberPool:
         return None
 
     async def take(self) -> int:
-        """Returns a number that nobody uses."""
+        """Returns an unused number. Waits while all numbers are in use."""
         number = self.take_now()
         if number is not None:
             return number
@@ -42,7 +42,7 @@ class NumberPool:
             raise
 
     def give_back(self, number: int) -> None:
-        """Passes a number to the first waiting caller, or keeps it for a later one."""
+        """Passes a number to the first waiting caller, or makes it available to later callers."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
@@ -51,7 +51,7 @@ class NumberPool:
         self._free.append(number)
 
     def fail(self, error: Error) -> None:
-        """Makes all waiting callers fail."""
+        """Raises an error in all waiting callers."""
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(error)

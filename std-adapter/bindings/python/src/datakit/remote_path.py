@@ -9,30 +9,33 @@ from .errors import IsDirectory
 from .fid import Fid
 from .file import MAX_FILE, OpenMode
 
-# The limit of texts such as messages and lists of commits, in bytes.
+# The maximum length in bytes of texts such as messages and lists of commits.
 MAX_TEXT = 1 << 24
 
 
 class RemotePath:
-    """A path, which may or may not exist. Every operation walks to it anew."""
+    """A path on the server. The file at the path need not exist. Each operation walks to it."""
 
     def __init__(self, client: Client, names: Sequence[str]) -> None:
         self.client = client
         self.names = list(names)
 
     def join(self, *names: str) -> "RemotePath":
-        """Appends names."""
+        """Returns this path with names appended."""
         return RemotePath(self.client, [*self.names, *names])
 
     def __str__(self) -> str:
         return "/".join(self.names)
 
     async def walk(self) -> Fid:
-        """Walks to the path."""
+        """Returns a fid for the file at the path."""
         return await self.client.walk_names(self.names)
 
     async def walk_to_file(self) -> Fid:
-        """Like walk, but fails for a directory: servers ignore some requests on directories."""
+        """Like :meth:`walk`, but raises IsDirectory for a directory.
+
+        The check is necessary, because servers ignore some requests for directories.
+        """
         fid = await self.walk()
         if fid.is_dir():
             fid.close()
@@ -46,11 +49,11 @@ class RemotePath:
                 return await file.read_all(limit)
 
     async def read_text(self) -> str:
-        """Reads a short text. Bytes that are not UTF-8 become U+FFFD."""
+        """Reads a short text. Bytes that are not valid UTF-8 become U+FFFD."""
         return (await self.read(MAX_TEXT)).decode("utf-8", "replace")
 
     async def names_in(self) -> list[str]:
-        """Lists the directory, sorted by the bytes of the names."""
+        """Returns the names in the directory, sorted by their bytes."""
         async with await self.walk() as fid:
             async with await fid.open() as file:
                 names = [entry.name for entry in await file.entries()]
@@ -62,28 +65,29 @@ class RemotePath:
             await fid.mkdir(name)
 
     async def remove(self) -> None:
-        """Removes what is there."""
+        """Removes the file or directory at the path."""
         fid = await self.walk()
         await fid.remove()
 
     async def command(self, text: str) -> None:
-        """Writes a command."""
+        """Writes a command to the file."""
         async with await self.walk() as fid:
             async with await fid.open(OpenMode.WRITE) as file:
                 await file.write_all(text.encode())
                 await file.finish()
 
     async def command_with_reply(self, text: str) -> str:
-        """Writes a command and reads the reply."""
+        """Writes a command to the file and reads the reply."""
         async with await self.walk() as fid:
             async with await fid.open(OpenMode.READ_WRITE) as file:
                 await file.write_all(text.encode())
                 return (await file.read_all(MAX_TEXT)).decode("utf-8", "replace")
 
     async def replace(self, content: bytes) -> None:
-        """Replaces the content of a file that exists.
+        """Replaces the content of an existing file.
 
-        Truncates it with a request of its own, because the original server ignores the flag.
+        Truncates the file with a separate request, because the original server ignores the
+        truncate flag of Topen.
         """
         async with await self.walk_to_file() as fid:
             await fid.set_length(0)

@@ -23,12 +23,12 @@ from .remote_path import RemotePath
 from .tree import Tree
 from .wire import Dialect, bytes_to_text
 
-# How many names are tried for the directory of a transaction.
+# The maximum number of attempts to find an unused name for the directory of a transaction.
 MAX_TRIES = 3
 
 
 def unique_name() -> str:
-    """Returns a random 63-bit number, which no other task of the connection uses."""
+    """Returns a random 63-bit number as text. The number is very unlikely to be in use."""
     return str(secrets.randbits(63))
 
 
@@ -37,9 +37,10 @@ class MergeResult:
     """The result of a merge.
 
     ``ours`` is the tree of the transaction before the merge, ``theirs`` is the tree of the merged
-    commit, and ``base`` is the tree of their common ancestor, which is empty if there is none. The
-    trees are valid until the next merge. ``conflicts`` lists paths; each file there describes its
-    conflict and must be replaced or removed before the commit.
+    commit, and ``base`` is the tree of their common ancestor. If there is no common ancestor,
+    ``base`` is empty. The trees are valid until the next merge. ``conflicts`` lists the paths of
+    the files with conflicts. Each of these files describes its conflict, and must be replaced or
+    removed before the commit.
     """
 
     ours: Tree
@@ -51,14 +52,14 @@ class MergeResult:
 class Transaction:
     """Changes of a branch that are committed together or not at all.
 
-    A transaction starts from the head of its branch. Its commit merges it with later changes of the
-    branch. Use it with ``async with``, which aborts it unless it was committed::
+    A transaction starts from the head of its branch. Its commit is merged with later changes of the
+    branch. Use ``async with``, which aborts the transaction unless it was committed::
 
         async with branch.transaction() as transaction:
             await transaction.create_file("hello", b"world")
             head = await transaction.commit("Say hello")
 
-    Once it has been committed or aborted, all methods except ``abort`` raise TransactionEnded.
+    After a commit or an abort, all methods except ``abort`` raise TransactionEnded.
     """
 
     def __init__(self, branch_dir: RemotePath) -> None:
@@ -76,7 +77,7 @@ class Transaction:
                 if tries == MAX_TRIES:
                     raise
             except asyncio.CancelledError:
-                # The directory may exist: if so, it must not stay open.
+                # The server may have created the transaction, which must not stay open.
                 self._dir = transactions.join(name)
                 self._abort_in_background()
                 raise
@@ -92,7 +93,7 @@ class Transaction:
         trace: Optional[TracebackType],
     ) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError):
-            # The task has no time to wait for the reply.
+            # A cancelled task must not wait for the reply.
             self._abort_in_background()
         else:
             await self.abort()
@@ -104,7 +105,7 @@ class Transaction:
 
     def _check(self) -> None:
         if self._ended or self._dir is None:
-            raise TransactionEnded("the transaction was committed or aborted, or never started")
+            raise TransactionEnded("the transaction has ended, or was never started")
 
     def _file(self, name: str) -> RemotePath:
         self._check()
@@ -121,15 +122,15 @@ class Transaction:
 
     @property
     def ended(self) -> bool:
-        """True once the transaction has been committed or aborted."""
+        """True if the transaction was committed or aborted."""
         return self._ended
 
     def tree(self) -> Tree:
-        """Returns the current tree, with all changes."""
+        """Returns the current tree, which contains all changes of the transaction."""
         return Tree(self._file("rw"), self._check)
 
     async def create_dir(self, path: str) -> None:
-        """Creates a directory. Git stores no empty directories."""
+        """Creates a directory. A commit does not contain empty directories."""
         directory, name = self._entry(path)
         await directory.mkdir(name)
 
@@ -154,11 +155,11 @@ class Transaction:
             try:
                 await self.create_dir("/".join(names[:end]))
             except AlreadyExists:
-                # Another task has created it meanwhile.
+                # Another task created the directory in the meantime.
                 pass
 
     async def create_file(self, path: str, content: bytes, executable: bool = False) -> None:
-        """Creates a file, or replaces a file or a link. The parent must exist."""
+        """Creates a file, or replaces an existing file or link. The parent directory must exist."""
         directory, name = self._entry(path)
         await self._remove_existing(directory, name)
         async with await directory.walk() as fid:
@@ -167,14 +168,20 @@ class Transaction:
                 await file.finish()
 
     async def create_symlink(self, path: str, target: str) -> None:
-        """Creates a symbolic link, or replaces a file or a link. 9P2000 has no links."""
+        """Creates a symbolic link, or replaces an existing file or link.
+
+        Raises Unsupported in 9P2000.
+        """
         directory, name = self._entry(path)
         await self._remove_existing(directory, name)
         async with await directory.walk() as fid:
             await fid.symlink(name, target)
 
     async def _remove_existing(self, directory: RemotePath, name: str) -> None:
-        """In 9P2000.L, creating a file does not replace a file."""
+        """Removes an existing file in 9P2000.L.
+
+        In this dialect, creating a file does not replace an existing file.
+        """
         if directory.client.dialect is not Dialect.LINUX:
             return
         try:
@@ -184,11 +191,11 @@ class Transaction:
         await fid.remove()
 
     async def replace_file(self, path: str, content: bytes) -> None:
-        """Replaces the content of a file that exists. An executable file stays executable."""
+        """Replaces the content of an existing file. An executable file stays executable."""
         await self._existing(path).replace(content)
 
     async def create_or_replace_file(self, path: str, content: bytes) -> None:
-        """Replaces the content of a file, which is created if it does not exist."""
+        """Replaces the content of a file. Creates the file if it does not exist."""
         try:
             await self.replace_file(path, content)
         except DoesNotExist:
@@ -205,7 +212,7 @@ class Transaction:
             await fid.set_length(length)
 
     async def remove(self, path: str) -> None:
-        """Removes a file, a link, or a directory with all that is in it."""
+        """Removes a file, a link, or a directory with its contents."""
         await self._existing(path).remove()
 
     async def parents(self) -> list[Commit]:
@@ -223,7 +230,7 @@ class Transaction:
         return parse_changes(await self._file("diff").join(old.hash).read())
 
     async def merge(self, theirs: Commit) -> MergeResult:
-        """Merges a commit and adds it to the parents. Conflicts are not errors."""
+        """Merges a commit and adds it to the parents. Conflicts do not raise an exception."""
         await self._file("merge").command(theirs.hash)
         ours, other, base = (
             Tree(self._file(name), self._check) for name in ("ours", "theirs", "base")
@@ -235,7 +242,7 @@ class Transaction:
         try:
             data = await self._file("conflicts").read()
         except DoesNotExist:
-            # There is no such file before the first merge.
+            # The file does not exist before the first merge.
             return []
         return [line for line in bytes_to_text(data).split("\n") if line]
 
@@ -247,7 +254,7 @@ class Transaction:
         """Commits the changes, ends the transaction and returns the new head of the branch.
 
         Raises Conflict if the branch and the transaction changed the same file, and OpenConflicts
-        if a merge left conflicts. The transaction is then still open.
+        if a merge has unresolved conflicts. In both cases, the transaction stays open.
         """
         await self._file("msg").replace(message.encode())
         ctl = self._file("ctl")
@@ -255,7 +262,7 @@ class Transaction:
         try:
             head = await ctl.command_with_reply("commit id")
         except ServerError as error:
-            # The original server does not report the new commit.
+            # The original server does not support the argument `id`.
             if not error.text.startswith("Unknown command "):
                 raise
             await ctl.command("commit")
@@ -265,18 +272,19 @@ class Transaction:
         return Commit(ctl.client, head)
 
     async def abort(self) -> None:
-        """Ends the transaction without a commit. Never fails; again it does nothing."""
+        """Ends the transaction without a commit. Does nothing if it has ended. Never fails."""
         if self._ended or self._dir is None:
             return
         self._ended = True
         try:
             await self._dir.join("ctl").command("close")
         except (Error, OSError):
-            # A lost connection ends the transaction as well.
+            # If the connection is lost, the server aborts the transaction.
             pass
 
 
-# Tasks that abort transactions. The event loop itself keeps only weak references to tasks.
+# Tasks that abort transactions. They are stored here, because the event loop has only weak
+# references to tasks.
 _background: set["asyncio.Future[None]"] = set()
 
 

@@ -14,7 +14,7 @@ from .remote_path import RemotePath
 
 
 class Kind(enum.Enum):
-    """The kind of an entry, as Git distinguishes them."""
+    """The kind of an entry in a Git tree."""
 
     FILE = "file"
     EXEC = "exec"
@@ -32,7 +32,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class FileContent:
-    """The bytes of a file, executable or not."""
+    """The content of a file, which may be executable."""
 
     data: bytes
 
@@ -55,11 +55,11 @@ Content = Union[FileContent, DirContent, LinkContent]
 
 
 class Tree:
-    """The tree of a commit, of a transaction, or one that is found by its id.
+    """The tree of a commit or of a transaction, or the tree with a given id.
 
-    Paths are names separated by single slashes; "" is the root. Every call sends requests.
-    Methods raise InvalidPath for other paths, DoesNotExist if nothing is at the path, and
-    NotDirectory if a name in it other than the last is a file.
+    A path consists of names that are separated by single slashes. The empty path "" is the root.
+    Every call sends requests. Methods raise InvalidPath for an invalid path, DoesNotExist if
+    nothing is at the path, and NotDirectory if a parent of the path is a file.
     """
 
     def __init__(self, root: RemotePath, check: Optional[Callable[[], None]] = None) -> None:
@@ -86,11 +86,11 @@ class Tree:
             return FileContent(await _content(fid))
 
     async def read_file(self, path: str) -> bytes:
-        """Reads a file, executable or not. Raises NotFile for directories and links."""
+        """Reads a file, which may be executable. Raises NotFile for directories and links."""
         async with await self._path(path).walk() as fid:
             kind, _ = await _kind_of(fid)
             if kind in (Kind.DIR, Kind.LINK):
-                raise NotFile(f"{path}: it is a {kind.value}, not a file")
+                raise NotFile(f"{path or '/'}: the kind of the entry is {kind.value}, not file")
             return await _content(fid)
 
     async def read_dir(self, path: str) -> list[str]:
@@ -99,19 +99,19 @@ class Tree:
         async with await at.walk() as fid:
             kind, _ = await _kind_of(fid)
         if kind is not Kind.DIR:
-            raise NotDirectory(20, f"it is a {kind.value}, not a directory", path)
+            raise NotDirectory(20, f"the kind of the entry is {kind.value}, not dir", path)
         return await at.names_in()
 
     async def read_link(self, path: str) -> str:
-        """Reads the target of a link. Raises NotSymlink for everything else."""
+        """Reads the target of a link. Raises NotSymlink for files and directories."""
         async with await self._path(path).walk() as fid:
             kind, metadata = await _kind_of(fid)
             if kind is not Kind.LINK:
-                raise NotSymlink(f"{path}: it is a {kind.value}, not a symbolic link")
+                raise NotSymlink(f"{path or '/'}: the kind of the entry is {kind.value}, not link")
             return await _target(fid, metadata)
 
     async def stat(self, path: str) -> Optional[Stat]:
-        """Returns the kind and the size, or None if nothing is at the path."""
+        """Returns the kind and the size of an entry, or None if nothing is at the path."""
         try:
             async with await self._path(path).walk() as fid:
                 kind, metadata = await _kind_of(fid)
@@ -120,22 +120,25 @@ class Tree:
         return Stat(kind, 0 if kind is Kind.DIR else metadata.length)
 
     async def exists(self, path: str) -> bool:
-        """Tells whether anything is at the path."""
+        """Returns whether an entry is at the path."""
         return await self.stat(path) is not None
 
     async def exists_file(self, path: str) -> bool:
-        """Tells whether anything but a directory is at the path."""
+        """Returns whether a file or a link is at the path."""
         stat = await self.stat(path)
         return stat is not None and stat.kind is not Kind.DIR
 
     async def exists_dir(self, path: str) -> bool:
-        """Tells whether a directory is at the path."""
+        """Returns whether a directory is at the path."""
         stat = await self.stat(path)
         return stat is not None and stat.kind is Kind.DIR
 
 
 async def _kind_of(fid: Fid) -> tuple[Kind, Metadata]:
-    """Uses the mode, because qids of the original server do not mark links."""
+    """Returns the kind and the attributes of an entry.
+
+    Uses the mode, because the original server does not mark links in qids.
+    """
     metadata = await fid.stat()
     if metadata.type is FileType.DIR:
         return Kind.DIR, metadata

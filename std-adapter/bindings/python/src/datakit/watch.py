@@ -38,15 +38,15 @@ PathValue = Union[FileValue, LinkValue, DirValue]
 
 
 class Watch(Generic[Value]):
-    """An async iterator of values, to be used with ``async with``::
+    """An async iterator of values. Use it with ``async with``::
 
         async with branch.watch_head() as heads:
             async for head in heads:
                 print(head)
 
-    It is opened by ``async with`` or by the first ``__anext__``, and ends when the server ends the
-    stream. It does not reconnect. If the caller of ``__anext__`` is cancelled, for example by a
-    timeout, the next call returns the value.
+    The watch is opened by ``async with`` or by the first call of ``__anext__``. If the server ends
+    the stream, the watch ends. It does not reconnect. If a call of ``__anext__`` is cancelled, for
+    example by a timeout, no value is lost: the next call returns it.
     """
 
     def __init__(self, path: RemotePath, parse: Callable[[str], Awaitable[Value]]) -> None:
@@ -92,7 +92,7 @@ class Watch(Generic[Value]):
 
 
 async def read_value(client: Client, line: str) -> Optional[PathValue]:
-    """Reads the object that a line of `tree.live` names. An empty line means that it is absent."""
+    """Reads the object with the id in a line of `tree.live`. Returns None for an empty line."""
     id = line.strip()
     if not id:
         return None
@@ -103,4 +103,4 @@ async def read_value(client: Client, line: str) -> Optional[PathValue]:
         return FileValue(await at.read(), executable=id.startswith("X-"))
     if id.startswith("L-"):
         return LinkValue((await at.read()).decode("utf-8", "surrogateescape"))
-    raise ProtocolError(f"invalid line of tree.live: {id!r}")
+    raise ProtocolError(f"a line of tree.live is not an id: {id!r}")

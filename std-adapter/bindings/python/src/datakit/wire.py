@@ -13,7 +13,8 @@ NOTAG = 0xFFFF
 NOFID = 0xFFFF_FFFF
 NONUNAME = 0xFFFF_FFFF
 HEADER = 7
-# The header of Twrite: size, type, tag, fid, offset, count. Rread needs less.
+# The maximum number of bytes in a message besides the data of a read or write. The header of Twrite
+# has 23 bytes: size, type, tag, fid, offset and count. The header of Rread is shorter.
 IO_HEADER = 24
 MAX_WALK_NAMES = 16
 
@@ -32,7 +33,7 @@ class Dialect(str, enum.Enum):
 
 
 class T(enum.IntEnum):
-    """Types of requests. The type of the reply is one more."""
+    """The types of requests. The type of a reply is the type of its request plus 1."""
 
     LOPEN = 12
     LCREATE = 14
@@ -70,24 +71,24 @@ _read = struct.Struct("<IBHIQI")
 
 @dataclass(frozen=True)
 class Qid:
-    """The server's identifier of a file: its type bits, its version and its number."""
+    """The server's identifier of a file: the type bits, the version and a unique number."""
 
     kind: int
     version: int
     path: int
 
     def is_dir(self) -> bool:
-        """Tells whether the file is a directory."""
+        """Returns whether the file is a directory."""
         return self.kind & QID_DIR != 0
 
 
 def text_to_bytes(text: str) -> bytes:
-    """Names are bytes on the wire. Bytes that are not UTF-8 are kept as surrogates, as in os."""
+    """Encodes a text as UTF-8. Inverse of :func:`bytes_to_text`."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def bytes_to_text(data: bytes) -> str:
-    """The inverse of :func:`text_to_bytes`."""
+    """Decodes UTF-8. Bytes that are not valid UTF-8 become surrogates, as in os.fsdecode."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -108,7 +109,7 @@ def u64(value: int) -> bytes:
 
 
 def string(text: str) -> bytes:
-    """Encodes a string with its length, which has 16 bits."""
+    """Encodes a string with a 16-bit length."""
     data = text_to_bytes(text)
     if len(data) > 0xFFFF:
         raise Unsupported(f"a string has {len(data)} bytes; 9P allows at most 65535")
@@ -118,13 +119,13 @@ def string(text: str) -> bytes:
 
 
 def frame(kind: int, tag: int, *fields: bytes) -> bytes:
-    """Returns a whole message."""
+    """Returns a complete message."""
     body = b"".join(fields)
     return header.pack(HEADER + len(body), kind, tag) + body
 
 
 def read_frame(tag: int, fid: int, offset: int, count: int) -> bytes:
-    """Returns a Tread, which is the most frequent message."""
+    """Returns a complete Tread. Optimized, because Tread is the most frequent message."""
     return _read.pack(23, T.READ, tag, fid, offset, count)
 
 
@@ -139,7 +140,7 @@ class Reader:
         try:
             (value,) = layout.unpack_from(self._body, self._at)
         except struct.error:
-            raise ProtocolError("malformed reply: it ends within a number") from None
+            raise ProtocolError("malformed reply: it ends in the middle of a number") from None
         self._at += layout.size
         return int(value)
 
@@ -159,7 +160,7 @@ class Reader:
         end = self._at + count
         if end > len(self._body):
             left = len(self._body) - self._at
-            raise ProtocolError(f"malformed reply: {count} bytes announced, {left} are there")
+            raise ProtocolError(f"malformed reply: a field has {count} bytes, but {left} are left")
         data = self._body[self._at : end]
         self._at = end
         return data
@@ -175,7 +176,7 @@ class Reader:
         try:
             kind, version, path = _qid.unpack_from(self._body, self._at)
         except struct.error:
-            raise ProtocolError("malformed reply: it ends within a qid") from None
+            raise ProtocolError("malformed reply: it ends in the middle of a qid") from None
         self._at += _qid.size
         return Qid(kind, version, path)
 
@@ -184,9 +185,9 @@ class Reader:
         return len(self._body) - self._at
 
     def end(self) -> None:
-        """Checks that nothing is left."""
+        """Raises ProtocolError if bytes are left."""
         if self.left():
-            raise ProtocolError(f"malformed reply: {self.left()} bytes too many")
+            raise ProtocolError(f"malformed reply: {self.left()} unexpected bytes at the end")
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,10 @@ def wstat_body(
     length: int = 0xFFFF_FFFF_FFFF_FFFF,
     name: str = "",
 ) -> bytes:
-    """Encodes the stat of a Twstat. Fields with all bits set and empty strings stay unchanged."""
+    """Encodes the stat structure of Twstat.
+
+    The server does not change a field that has all bits set or is an empty string.
+    """
     empty = b"\0\0"
     fields = [
         b"\xff" * 6,
