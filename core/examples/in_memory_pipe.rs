@@ -17,8 +17,10 @@ use embedded_io_async::Read;
 
 // The server's tree has one directory, which contains one parameter.
 static GAIN: Value<f32> = Value::new(1.0);
-static RADIO: Dir =
-    Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
+static RADIO: Dir = Dir::new(&[file(
+    "gain",
+    &Param::new(&GAIN).range(0.0, 10.0).unit(&"dB").doc("front-end gain"),
+)]);
 static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 
 type Bytes = Pipe<NoopRawMutex, 1024>;

@@ -16,6 +16,13 @@ pub struct Decimal {
     magnitude: u64,
 }
 
+impl Decimal {
+    /// Returns the absolute value.
+    pub(crate) fn magnitude(self) -> u64 {
+        self.magnitude
+    }
+}
+
 impl fmt::Display for Decimal {
     // Recurses once per digit, at most twenty levels deep.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,6 +18,8 @@ extern crate std;
 mod decimal;
 pub mod files;
 mod float;
+#[cfg(feature = "params")]
+pub mod params;
 pub mod serve;
 pub mod session;
 pub mod vfs;

@@ -9,7 +9,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-use datakit_core::files::{Choice, Help, Param, Value};
+use datakit_core::files::{Help, Param, Proposed, Value};
 use datakit_core::vfs::{Dir, dir, file};
 
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
@@ -31,28 +31,25 @@ static BLINK: Dir = Dir::new(&[
     file("enabled", &Param::new(&ENABLED).doc("whether the light blinks; sampling continues")),
     file(
         "period",
-        &Param::new(&PERIOD).range(10, 60_000).unit("ms").doc("from one flash to the next"),
+        &Param::new(&PERIOD).range(10, 60_000).unit(&"ms").doc("from one flash to the next"),
     ),
     file(
         "duty",
-        &Param::new(&DUTY).range(1, 99).unit("%").doc("how much of the period the light is on"),
+        &Param::new(&DUTY).range(1, 99).unit(&"%").doc("how much of the period the light is on"),
     ),
 ]);
 
-static SHAPE: Value<Choice> = Value::new(Choice(1));
+static SHAPE: Value<Waveform> = Value::new(Waveform::Triangle);
 static LENGTH: Value<u32> = Value::new(20);
 static AMPLITUDE: Value<i32> = Value::new(100);
 static OFFSET: Value<i32> = Value::new(0);
 static SMOOTHING: Value<u32> = Value::new(0);
 
 static WAVE: Dir = Dir::new(&[
-    file(
-        "shape",
-        &Param::new(&SHAPE).names(&["square", "triangle", "saw"]).doc("shape of the signal"),
-    ),
+    file("shape", &Param::new(&SHAPE).doc("shape of the signal")),
     file(
         "length",
-        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit("samples").doc("length of a cycle"),
+        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit(&"samples").doc("length of a cycle"),
     ),
     file(
         "amplitude",
@@ -69,8 +66,8 @@ static HIGH: Value<i32> = Value::new(90);
 static LOW: Value<i32> = Value::new(-90);
 
 static LIMITS: Dir = Dir::new(&[
-    file("high", &Param::new(&HIGH).hook(above_low).doc("samples at or above it are events")),
-    file("low", &Param::new(&LOW).hook(below_high).doc("samples at or below it are events")),
+    file("high", &Param::new(&HIGH).check(above_low).doc("samples at or above it are events")),
+    file("low", &Param::new(&LOW).check(below_high).doc("samples at or below it are events")),
 ]);
 
 static IDLE: Value<u32> = Value::new(60);
@@ -81,18 +78,26 @@ static NET: Dir = Dir::new(&[
         "idle",
         &Param::new(&IDLE)
             .range(3, 3600)
-            .unit("s")
+            .unit(&"s")
             .doc("idle and vanished clients are disconnected after this time; for new connections"),
     ),
     file("nagle", &Param::new(&NAGLE).doc("coalesce small segments; for new connections")),
 ]);
 
-fn above_low(high: i32) -> Result<(), &'static str> {
-    if high > LOW.get() { Ok(()) } else { Err("the upper limit must be above the lower one") }
+fn above_low(high: &i32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
+    if *high > proposed.get(&LOW) {
+        Ok(())
+    } else {
+        Err("the upper limit must be above the lower one")
+    }
 }
 
-fn below_high(low: i32) -> Result<(), &'static str> {
-    if low < HIGH.get() { Ok(()) } else { Err("the lower limit must be below the upper one") }
+fn below_high(low: &i32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
+    if *low < proposed.get(&HIGH) {
+        Ok(())
+    } else {
+        Err("the lower limit must be below the upper one")
+    }
 }
 
 /// Returns the settings for the next step.
@@ -101,11 +106,7 @@ pub fn settings() -> Settings {
         enabled: ENABLED.get(),
         period_ms: PERIOD.get(),
         duty: DUTY.get(),
-        waveform: match SHAPE.get() {
-            Choice(0) => Waveform::Square,
-            Choice(1) => Waveform::Triangle,
-            Choice(_) => Waveform::Saw,
-        },
+        waveform: SHAPE.get(),
         length: LENGTH.get(),
         amplitude: AMPLITUDE.get(),
         offset: OFFSET.get(),

@@ -4,15 +4,23 @@
 //! The simulation only computes values and does not access the hardware. The board decides when
 //! each step happens.
 
+use datakit_core::files::Choice;
+
 /// The shape of the sensor signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Waveform {
     /// The signal is low for half a cycle, then high.
     Square,
     /// The signal rises and falls linearly.
+    #[default]
     Triangle,
     /// The signal rises linearly, then drops abruptly.
     Saw,
+}
+
+impl Choice for Waveform {
+    const ALL: &'static [Waveform] = &[Waveform::Square, Waveform::Triangle, Waveform::Saw];
+    const NAMES: &'static [&'static str] = &["square", "triangle", "saw"];
 }
 
 /// The maximum number of samples in a cycle.

@@ -21,7 +21,7 @@
 //! | `u8` to `u64`, `i8` to `i64` | `60000` | `60_000`, `0xea60`, `0b101` |
 //! | `f32`, `f64` | `0.1`, `3.4028235e38` | any decimal number |
 //! | `bool` | `on` | `true`, `1` |
-//! | [`Choice`] | `auto` | |
+//! | an enum that implements [`Choice`] | `auto` | |
 //! | `heapless::String<N>` | a line of text | |
 //! | `heapless::Vec<u8, N>` | `0aff` | `0A:FF`, `0a-ff`, `0a_ff`, `0a ff` |
 //! | [`Millis`], [`Micros`] | `1.5 s`, `250 ms`, `10 us` | `1500ms`, `2 min`, `0.5 h` |
@@ -48,7 +48,10 @@ mod util;
 pub use command::Command;
 pub use content::{Bytes, Kv};
 pub use level::{Level, LevelFile};
-pub use param::{Choice, Ipv4, Mac, Micros, Millis, Number, Param, ParamType, Value};
+pub use param::{
+    Check, Choice, Field, Flags, Ipv4, Mac, Micros, Millis, Number, Param, ParamInfo, ParamType,
+    Proposed, Step, Value,
+};
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};
 

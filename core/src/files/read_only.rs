@@ -5,8 +5,8 @@ use core::task::{Context, Poll};
 
 use super::util::{Count, Plain, render};
 use crate::vfs::{
-    Dir, File, FileStat, Node, OpenFile, OpenMode, Result, Window, beyond_end, check_offset,
-    read_at,
+    Dir, File, FileStat, OpenFile, OpenMode, Result, Window, beyond_end, check_offset, read_at,
+    visit_files,
 };
 
 /// A file with constant content of any length, which is read from flash.
@@ -158,7 +158,7 @@ impl Help {
 
 impl File for Help {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| list(self.0, None, count)).read_only()
+        Count::stat(|count| list(self.0, count)).read_only()
     }
 
     fn poll_read(
@@ -168,9 +168,7 @@ impl File for Help {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
-            list(self.0, None, window)
-        }))
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| list(self.0, window)))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -178,40 +176,17 @@ impl File for Help {
     }
 }
 
-/// The path of a directory that is being listed, as a linked list with the final component first.
-/// The list has at most eight elements, because directories are nested at most eight levels deep.
-struct DirPath<'a> {
-    name: &'static str,
-    parent: Option<&'a DirPath<'a>>,
-}
-
-impl fmt::Display for DirPath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parent.map_or(Ok(()), |parent| parent.fmt(f))?;
-        write!(f, "{}/", Plain(self.name))
-    }
-}
-
-fn list(dir: &Dir, path: Option<&DirPath<'_>>, out: &mut dyn Write) -> fmt::Result {
-    for entry in dir.entries() {
-        if let Node::Dir(below) = entry.node() {
-            list(below, Some(&DirPath { name: entry.name(), parent: path }), out)?;
-            continue;
+fn list(dir: &'static Dir, out: &mut dyn Write) -> fmt::Result {
+    visit_files(dir, &mut |path, node| {
+        write!(out, "{path}: ")?;
+        match node.with_file(|file| file.describe(out)) {
+            Some(described) => described?,
+            None => out.write_str("dynamic directory")?,
         }
-        if let Some(path) = path {
-            write!(out, "{path}")?;
-        }
-        write!(out, "{}: ", Plain(entry.name()))?;
-        match entry.node() {
-            Node::File(file) => file.describe(out)?,
-            Node::DynamicDir(_) | Node::Dir(_) => out.write_str("dynamic directory")?,
-        }
-        out.write_str("\n")?;
-    }
-    Ok(())
+        out.write_str("\n")
+    })
 }
-
-/// Works like [`read_at`], but reads from the text that `write` renders.
+/// Reads like [`read_at`], but from the text that `write` renders.
 fn read_window(
     length: u64,
     offset: u64,

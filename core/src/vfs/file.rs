@@ -61,14 +61,28 @@ pub struct OpenFile<'a> {
     /// The registration of a waiting read in a [`Waiters`](super::Waiters) list. The registration
     /// is cancelled when the read completes or is dropped. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
+    /// The client that opened the file.
+    pub client: Client,
+}
+
+/// The number of a client, which the program assigns to each connection. Files use the number to
+/// attribute changes to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Client(pub u8);
+
+impl Client {
+    /// The number that stands for the program itself and for connections without a number.
+    pub const PROGRAM: Client = Client(u8::MAX);
 }
 
 impl fmt::Debug for OpenFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OpenFile { text, state, waiter: _ } = self;
+        let OpenFile { text, state, waiter: _, client } = self;
         f.debug_struct("OpenFile")
             .field("text", &text.bytes())
             .field("state", state)
+            .field("client", client)
             .finish_non_exhaustive()
     }
 }
@@ -157,6 +171,13 @@ pub trait File {
     /// Closes an open file. Called once.
     fn close(&self, open: &mut OpenFile<'_>) {
         let _ = open;
+    }
+
+    /// Calls `with` once, passing the parameter that this file shows and sets. Does nothing if the
+    /// file is not a parameter.
+    #[cfg(feature = "params")]
+    fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
+        let _ = with;
     }
 
     /// Writes a one-line description for human readers, without a newline. The description contains

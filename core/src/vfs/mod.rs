@@ -25,12 +25,12 @@ pub use attr::{
     Time, User, without_set_id,
 };
 pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
-pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};
+pub use file::{Client, File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
 pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at};
 pub use tree::{
-    DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, Handle, Key, Node, PackedPath, StaticTree, dir,
-    dynamic_dir, file,
+    DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, FilePath, FileTable, Handle, Key, Node,
+    PackedPath, StaticTree, dir, dynamic_dir, file, table, visit_files,
 };
 pub(crate) use tree_kind::outlined;
 pub use tree_kind::{ImmutableTree, MutableTree, Outlined, TreeKind};

@@ -10,6 +10,7 @@
 mod dynamic_dir;
 mod open_files;
 mod static_dir;
+mod visit;
 
 use core::fmt;
 use core::future::poll_fn;
@@ -20,11 +21,12 @@ use open_files::{HandleKind, OpenFiles};
 
 pub use dynamic_dir::{DynamicDir, EntryTable, Key};
 pub use open_files::Handle;
-pub use static_dir::{DEPTH_MAX, Dir, Entry, Node, dir, dynamic_dir, file};
+pub use static_dir::{DEPTH_MAX, Dir, Entry, FileTable, Node, dir, dynamic_dir, file, table};
+pub use visit::{FilePath, visit_files};
 
 use super::{
-    Attr, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result, SetAttr, Vfs,
-    Waiter,
+    Attr, Client, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result, SetAttr,
+    Vfs, Waiter,
 };
 
 /// The mode of every directory.
@@ -65,6 +67,21 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
         self
+    }
+
+    /// Opens a file or a directory on behalf of `client`. The file finds the number of the client in
+    /// [`OpenFile::client`](super::OpenFile::client).
+    ///
+    /// # Errors
+    /// Returns [`Error::TooManyOpen`] if `OPENS` files are open, [`Error::Stale`] if the inode was
+    /// removed, and any error of the file's [`open`](super::File::open).
+    pub fn open_as(&self, client: Client, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
+        match self.node(*inode)? {
+            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => {
+                Ok(Handle(HandleKind::Dir(*inode)))
+            }
+            file => self.open_files.open(file, mode, client),
+        }
     }
 
     /// Follows a path, starting at the root.
@@ -123,8 +140,8 @@ impl Resolved {
 
 fn id(path: PackedPath, node: Option<Node>) -> Id {
     let kind = match node {
-        Some(Node::Dir(_) | Node::DynamicDir(_)) => FileType::Dir,
-        Some(Node::File(_)) | None => FileType::File,
+        Some(Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_)) => FileType::Dir,
+        Some(Node::File(_) | Node::Indexed(..)) | None => FileType::File,
     };
     // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
     // deleted.
@@ -171,20 +188,12 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn stat(&self, inode: &PackedPath) -> Result<Attr> {
         let node = self.node(*inode)?;
         let id = id(*inode, Some(node));
-        Ok(match node {
-            Node::File(file) => {
-                let stat = file.stat();
-                Attr::new(id, stat.mode, stat.length)
-            }
-            Node::Dir(_) | Node::DynamicDir(_) => Attr::new(id, DIR_MODE, 0),
-        })
+        let stat = node.with_file(|file| file.stat());
+        Ok(stat.map_or(Attr::new(id, DIR_MODE, 0), |stat| Attr::new(id, stat.mode, stat.length)))
     }
 
     async fn open(&self, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
-        match self.node(*inode)? {
-            Node::File(file) => self.open_files.open(file, mode),
-            Node::Dir(_) | Node::DynamicDir(_) => Ok(Handle(HandleKind::Dir(*inode))),
-        }
+        self.open_as(Client::PROGRAM, inode, mode)
     }
 
     fn close(&self, open: &Handle) {
@@ -254,24 +263,31 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn remove(&self, inode: &PackedPath) -> Result<()> {
         let resolved = self.resolve(*inode);
         match (resolved.node.ok_or(Error::Stale)?, resolved.dir) {
-            (Node::File(file), Some(dir)) => file.remove().and_then(|()| dir.remove(resolved.key)),
+            (node, Some(dir)) => node
+                .with_file(|file| file.remove())
+                .unwrap_or(Err(Error::ReadOnlyDirectory))
+                .and_then(|()| dir.remove(resolved.key)),
             _ => Err(Error::ReadOnlyDirectory),
         }
     }
 
     async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
-        match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not stored. A request to set the owner or a time succeeds
-            // without any effect, because `cp -p` and `touch` would otherwise fail.
-            (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
-            (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
-            (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
-            (Node::File(file), mode, size) => {
-                // The mode is changed first, so that the length is unchanged if `chmod` fails.
-                mode.map_or(Ok(()), |mode| file.chmod(mode))?;
-                size.map_or(Ok(()), |size| file.truncate(size))
-            }
+        let node = self.node(*inode)?;
+        // Owners and times are not stored. A request to set the owner or a time succeeds without any
+        // effect, because `cp -p` and `touch` would otherwise fail.
+        if set.mode.is_none() && set.size.is_none() {
+            return Ok(());
         }
+        let changed = node.with_file(|file| {
+            // The mode is changed first, so that the length is unchanged if `chmod` fails.
+            set.mode.map_or(Ok(()), |mode| file.chmod(mode))?;
+            set.size.map_or(Ok(()), |size| file.truncate(size))
+        });
+        changed.unwrap_or(match (set.mode, set.size) {
+            (None, Some(0)) => Ok(()),
+            (None, _) => Err(Error::IsDirectory),
+            (Some(_), _) => Err(Error::NotPermitted),
+        })
     }
 }
 

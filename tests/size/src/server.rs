@@ -62,11 +62,11 @@ macro_rules! params {
         static $root: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[
             $(datakit_core::vfs::file(
                 $crate::server::letter(stringify!($name)),
-                &datakit_core::files::Param::new(&$name).range(10, 60_000).unit("ms").doc("one light to the next"),
+                &datakit_core::files::Param::new(&$name).range(10, 60_000).unit(&"ms").doc("one light to the next"),
             ),)*
             $(datakit_core::vfs::file(
                 $crate::server::letter("Z"),
-                &datakit_core::files::Param::<$type>::new(&OTHER).unit("ms").doc("one light to the next"),
+                &datakit_core::files::Param::<$type>::new(&OTHER).unit(&"ms").doc("one light to the next"),
             ))?
         ]);
     };

@@ -8,6 +8,7 @@ use crate::files::pieces::is_prefix_of_any;
 impl ParamType for bool {
     type Limits = ();
     const ANY: () = ();
+    const ZERO: bool = false;
 
     fn parse(text: &[u8], (): &()) -> Option<bool> {
         match text {
@@ -27,5 +28,9 @@ impl ParamType for bool {
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("on or off")
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("\"type\":\"bool\"")
     }
 }

@@ -2,51 +2,72 @@
 
 use core::fmt;
 
-use super::{Param, ParamType};
-use crate::Decimal;
+use super::ParamType;
 use crate::files::pieces::is_prefix_of_any;
 use crate::files::util::Plain;
 
-/// A choice among the names that are set with [`Param::names`]. The field holds the index of the
-/// chosen name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Choice(pub u8);
+/// An enum whose variants have names. A parameter of such a type shows the name of the variant.
+///
+/// ```
+/// use datakit_core::files::{Choice, Param, Value};
+/// #[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// enum Mode {
+///     #[default]
+///     Auto,
+///     Manual,
+/// }
+/// impl Choice for Mode {
+///     const ALL: &'static [Mode] = &[Mode::Auto, Mode::Manual];
+///     const NAMES: &'static [&'static str] = &["auto", "manual"];
+/// }
+/// static MODE: Value<Mode> = Value::new(Mode::Auto);
+/// static FILE: Param<Mode> = Param::new(&MODE);
+/// ```
+pub trait Choice: Copy + Default + PartialEq + Send + 'static {
+    /// All variants. There must be at least one.
+    const ALL: &'static [Self];
 
-impl Param<Choice> {
-    /// Sets the names to choose from.
-    ///
-    /// # Panics
-    /// Panics if there are more than 256 names. In the initializer of a `static`, the panic is a
-    /// compile-time error.
-    #[must_use]
-    pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
-        assert!(names.len() <= 256, "a choice has at most 256 names");
-        Param { limits: names, ..self }
-    }
+    /// The names of the variants, in the order of [`ALL`](Choice::ALL). A name contains no white
+    /// space.
+    const NAMES: &'static [&'static str];
 }
 
-impl ParamType for Choice {
-    type Limits = &'static [&'static str];
-    const ANY: Self::Limits = &[];
+impl<T: Choice> ParamType for T {
+    type Limits = ();
+    const ANY: () = ();
+    const ZERO: T = {
+        assert!(T::ALL.len() == T::NAMES.len(), "a choice has one name for each variant");
+        #[allow(clippy::indexing_slicing)] // A choice without variants is a compile-time error.
+        T::ALL[0]
+    };
 
-    fn parse(text: &[u8], names: &Self::Limits) -> Option<Choice> {
-        (0..).zip(*names).find(|(_, name)| name.as_bytes() == text).map(|(index, _)| Choice(index))
+    fn parse(text: &[u8], (): &()) -> Option<T> {
+        let index = T::NAMES.iter().position(|name| name.as_bytes() == text)?;
+        T::ALL.get(index).copied()
     }
 
-    fn may_continue(text: &[u8], names: &Self::Limits) -> bool {
-        is_prefix_of_any(names.iter().copied(), text)
+    fn may_continue(text: &[u8], (): &()) -> bool {
+        is_prefix_of_any(T::NAMES.iter().copied(), text)
     }
 
-    fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-        match names.get(usize::from(self.0)) {
-            Some(name) => out.write_str(name),
-            None => write!(out, "{}", Decimal::from(self.0)),
-        }
+    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        let index = T::ALL.iter().position(|variant| variant == self);
+        let name = index.and_then(|index| T::NAMES.get(index));
+        name.map_or(Ok(()), |name| out.write_str(name))
     }
 
-    fn allowed(names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("one of")?;
-        names.iter().try_for_each(|name| write!(out, " {}", Plain(name)))
+        T::NAMES.iter().try_for_each(|name| write!(out, " {}", Plain(name)))
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("\"type\":\"choice\",\"names\":[")?;
+        for (index, name) in T::NAMES.iter().enumerate() {
+            out.write_str(if index == 0 { "\"" } else { ",\"" })?;
+            out.write_str(name)?;
+            out.write_str("\"")?;
+        }
+        out.write_str("]")
     }
 }

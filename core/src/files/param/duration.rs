@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Number, ParamType};
+use super::{Number, ParamType, Step};
 use crate::float::{scan, write_scaled};
 
 /// A duration in milliseconds, at most 49 days. Clients read and write the duration with a unit,
@@ -25,6 +25,7 @@ macro_rules! duration {
         impl ParamType for $type {
             type Limits = ($type, $type);
             const ANY: Self::Limits = ($type($integer::MIN), $type($integer::MAX));
+            const ZERO: $type = $type(0);
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
                 let value = $type(parse(text, $power)?.try_into().ok()?);
@@ -40,6 +41,18 @@ macro_rules! duration {
                 render(low.0.into(), $power, out)?;
                 out.write_str(" to ")?;
                 render(high.0.into(), $power, out)
+            }
+
+            fn is_multiple(&self, _: &[u8], step: Step) -> bool {
+                u64::from(self.0).is_multiple_of(step.digits.into())
+            }
+
+            fn schema((low, high): &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                out.write_str("\"type\":\"duration\",\"min\":\"")?;
+                render(low.0.into(), $power, out)?;
+                out.write_str("\",\"max\":\"")?;
+                render(high.0.into(), $power, out)?;
+                out.write_str("\"")
             }
         }
     )*};

@@ -14,6 +14,7 @@ use crate::Decimal;
 impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();
+    const ZERO: Self = Vec::new();
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {
         let mut bytes = [0; N];
@@ -31,6 +32,10 @@ impl<const N: usize> ParamType for Vec<u8, N> {
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "a byte string such as 0aff, of at most {} bytes", Decimal::from(N))
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "\"type\":\"bytes\",\"max-bytes\":{}", Decimal::from(N))
     }
 }
 

@@ -28,6 +28,7 @@ impl From<Ipv4> for Ipv4Addr {
 impl ParamType for Ipv4 {
     type Limits = ();
     const ANY: () = ();
+    const ZERO: Ipv4 = Ipv4([0; 4]);
 
     fn parse(text: &[u8], (): &()) -> Option<Ipv4> {
         let mut address = [0; 4];
@@ -54,6 +55,10 @@ impl ParamType for Ipv4 {
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("an IPv4 address such as 192.168.0.1")
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("\"type\":\"ipv4\"")
     }
 }
 

@@ -11,6 +11,7 @@ use crate::Decimal;
 impl<const N: usize> ParamType for String<N> {
     type Limits = ();
     const ANY: () = ();
+    const ZERO: Self = String::new();
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {
         String::try_from(core::str::from_utf8(text).ok()?)
@@ -29,5 +30,9 @@ impl<const N: usize> ParamType for String<N> {
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "a line of at most {} bytes", Decimal::from(N))
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "\"type\":\"string\",\"max-bytes\":{}", Decimal::from(N))
     }
 }

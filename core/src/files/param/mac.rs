@@ -15,6 +15,7 @@ pub struct Mac(pub [u8; 6]);
 impl ParamType for Mac {
     type Limits = ();
     const ANY: () = ();
+    const ZERO: Mac = Mac([0; 6]);
 
     fn parse(text: &[u8], (): &()) -> Option<Mac> {
         let mut address = [0; 6];
@@ -32,6 +33,10 @@ impl ParamType for Mac {
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("an Ethernet address such as 02:00:00:12:ab:ff")
+    }
+
+    fn schema((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("\"type\":\"mac\"")
     }
 }
 

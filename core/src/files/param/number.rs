@@ -5,7 +5,8 @@
 
 use core::fmt;
 
-use super::{Number, ParamType};
+use super::{Number, ParamType, Step};
+use crate::float::scan;
 use crate::{Decimal, Float, parse_f32, parse_f64};
 
 /// Returns the integer unchanged, because integers can be compared directly.
@@ -37,13 +38,30 @@ macro_rules! float64 {
     };
 }
 
+/// Returns whether an integer is a multiple of a step.
+macro_rules! integer_multiple {
+    ($number:expr, $text:expr, $step:expr) => {{
+        let _ = $text;
+        Decimal::from($number).magnitude().is_multiple_of($step.digits.into())
+    }};
+}
+
+/// Returns whether the text of a float is a multiple of a step.
+macro_rules! decimal_multiple {
+    ($number:expr, $text:expr, $step:expr) => {
+        is_decimal_multiple($text, $step)
+    };
+}
+
 macro_rules! number {
-    ($($type:ident $what:literal $parse:ident $order:ident $shown:ident)*) => {$(
+    ($($type:ident $what:literal $parse:ident $order:ident $multiple:ident $shown:ident)*) => {$(
         impl Number for $type {}
 
         impl ParamType for $type {
             type Limits = ($type, $type);
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
+            const ZERO: $type = 0 as $type;
+            const JSON: bool = true;
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
                 let value: $type = $parse(text)?.try_into().ok()?;
@@ -62,21 +80,29 @@ macro_rules! number {
             fn allowed((low, high): &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 allowed($what, $shown::from(*low), $shown::from(*high), out)
             }
+
+            fn is_multiple(&self, text: &[u8], step: Step) -> bool {
+                $multiple!(*self, text, step)
+            }
+
+            fn schema((low, high): &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                schema(stringify!($type), $shown::from(*low), $shown::from(*high), out)
+            }
         }
     )*};
 }
 
 number! {
-    u8 "a whole number" unsigned integer Decimal
-    u16 "a whole number" unsigned integer Decimal
-    u32 "a whole number" unsigned integer Decimal
-    u64 "a whole number" unsigned integer Decimal
-    i8 "a whole number" signed integer Decimal
-    i16 "a whole number" signed integer Decimal
-    i32 "a whole number" signed integer Decimal
-    i64 "a whole number" signed integer Decimal
-    f32 "a number" parse_f32 float32 Float
-    f64 "a number" parse_f64 float64 Float
+    u8 "a whole number" unsigned integer integer_multiple Decimal
+    u16 "a whole number" unsigned integer integer_multiple Decimal
+    u32 "a whole number" unsigned integer integer_multiple Decimal
+    u64 "a whole number" unsigned integer integer_multiple Decimal
+    i8 "a whole number" signed integer integer_multiple Decimal
+    i16 "a whole number" signed integer integer_multiple Decimal
+    i32 "a whole number" signed integer integer_multiple Decimal
+    i64 "a whole number" signed integer integer_multiple Decimal
+    f32 "a number" parse_f32 float32 decimal_multiple Float
+    f64 "a number" parse_f64 float64 decimal_multiple Float
 }
 
 /// Writes a description such as `a number from 0 to 10`. This function is not part of the macro,
@@ -89,6 +115,41 @@ fn allowed(
 ) -> fmt::Result {
     out.write_str(what)?;
     write!(out, " from {low} to {high}")
+}
+
+/// Writes the type and the range of a number as members of a JSON object.
+fn schema(
+    name: &str,
+    low: impl fmt::Display,
+    high: impl fmt::Display,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    out.write_str("\"type\":\"")?;
+    out.write_str(name)?;
+    write!(out, "\",\"min\":{low},\"max\":{high}")
+}
+
+/// Returns whether a decimal number is a multiple of a step. The decimal digits are compared,
+/// because most decimal fractions have no exact binary representation.
+fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
+    let Some((number, _)) = scan(text) else { return false };
+    let Ok(mut digits) = u64::try_from(number.digits) else { return false };
+    if digits == 0 {
+        return true;
+    }
+    // Each loop ends after at most 20 rounds, because by then `digits` has overflowed or has no
+    // trailing zeros left.
+    let mut shift = number.exponent.saturating_add(step.decimals.into());
+    while shift < 0 && digits.is_multiple_of(10) {
+        digits /= 10;
+        shift += 1;
+    }
+    while shift > 0 {
+        let Some(larger) = digits.checked_mul(10) else { return false };
+        digits = larger;
+        shift -= 1;
+    }
+    shift == 0 && digits.is_multiple_of(step.digits.into())
 }
 
 /// Returns whether `text` contains only characters that can occur in a number or an address. A

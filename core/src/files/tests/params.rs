@@ -8,26 +8,36 @@ use embassy_futures::block_on;
 use super::*;
 
 static GAIN: Value<f32> = Value::new(1.0);
-static MODE: Value<Choice> = Value::new(Choice(0));
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+enum Mode {
+    #[default]
+    Auto,
+    Manual,
+}
+impl Choice for Mode {
+    const ALL: &'static [Mode] = &[Mode::Auto, Mode::Manual];
+    const NAMES: &'static [&'static str] = &["auto", "manual"];
+}
+static MODE: Value<Mode> = Value::new(Mode::Auto);
 static HOST: Value<heapless::String<8>> = Value::new(heapless::String::new());
 static LED: Value<bool> = Value::new(false);
 static PORT: Value<u16> = Value::new(564);
 static EVEN: Value<i8> = Value::new(0);
 static OFFSET: Value<f32> = Value::new(0.0);
 static UPTIME: Value<u64> = Value::new(1 << 40);
-fn even(value: i8) -> core::result::Result<(), &'static str> {
+fn even(value: &i8, _: &Proposed<'_>) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
 // This table also tests, at compile time, that every kind of parameter file can be a constant.
 static ROOT: Dir = Dir::new(&[
-    file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
-    file("mode", &Param::new(&MODE).names(&["auto", "manual"])),
+    file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit(&"dB").doc("front-end gain")),
+    file("mode", &Param::new(&MODE)),
     file("host", &Param::new(&HOST)),
     file("led", &Param::new(&LED)),
     file("port", &Param::new(&PORT).range(1, 1024)),
-    file("even", &Param::new(&EVEN).hook(even)),
-    file("offset", &Param::new(&OFFSET).unit("Hz")),
-    file("uptime", &Param::new(&UPTIME).unit("s").read_only()),
+    file("even", &Param::new(&EVEN).check(even)),
+    file("offset", &Param::new(&OFFSET).unit(&"Hz")),
+    file("uptime", &Param::new(&UPTIME).unit(&"s").read_only()),
     file("help", &Help::new(&ROOT)),
 ]);
 
@@ -124,10 +134,21 @@ fn level_is_set_by_name() {
 }
 
 static PERIOD: Value<u32> = Value::new(1000);
-static SHAPE: Value<Choice> = Value::new(Choice(0));
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+enum Shape {
+    #[default]
+    Saw,
+    Sawtooth,
+    Sine,
+}
+impl Choice for Shape {
+    const ALL: &'static [Shape] = &[Shape::Saw, Shape::Sawtooth, Shape::Sine];
+    const NAMES: &'static [&'static str] = &["saw", "sawtooth", "sine"];
+}
+static SHAPE: Value<Shape> = Value::new(Shape::Saw);
 static PIECES: Dir = Dir::new(&[
     file("period", &Param::new(&PERIOD).range(100, 5000)),
-    file("shape", &Param::new(&SHAPE).names(&["saw", "sawtooth", "sine"])),
+    file("shape", &Param::new(&SHAPE)),
 ]);
 
 fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
@@ -191,13 +212,13 @@ fn complete_word_is_set_without_a_newline() {
     let shape = open(&tree, "shape", OpenMode { truncate: true, ..OpenMode::WRITE });
     assert_eq!(
         (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
-        (Ok(1), Ok(3), Choice(2))
+        (Ok(1), Ok(3), Shape::Sine)
     );
     // A newline is ignored if the value that the newline terminates has already been set.
-    assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
+    assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Shape::Sine));
     assert_eq!(error_text(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
-    assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Choice(2)));
-    assert_eq!((write(&tree, shape, 3, "tooth"), SHAPE.get()), (Ok(5), Choice(1)));
+    assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Shape::Sine));
+    assert_eq!((write(&tree, shape, 3, "tooth"), SHAPE.get()), (Ok(5), Shape::Sawtooth));
     assert_eq!(
         error_text(write(&tree, shape, 0, "circle")),
         "\"circle\" is not one of saw sawtooth sine"
@@ -206,7 +227,7 @@ fn complete_word_is_set_without_a_newline() {
     let appending = open(&tree, "shape", OpenMode { append: true, ..OpenMode::WRITE });
     assert_eq!(
         (write(&tree, appending, 9, "sa"), write(&tree, appending, 9, "w\n"), SHAPE.get()),
-        (Ok(2), Ok(2), Choice(0))
+        (Ok(2), Ok(2), Shape::Saw)
     );
 }
 
@@ -271,4 +292,39 @@ fn read_only_files_show_no_write_bits() {
         assert_eq!(mode(&tree, name), expected, "{name}");
     }
     assert_eq!(mode(&Tree::new(&STREAM), "s"), 0o444);
+}
+
+#[test]
+fn value_must_be_a_multiple_of_the_step() {
+    static COUNT: Value<i32> = Value::new(0);
+    static VOLTS: Value<f32> = Value::new(0.0);
+    static WAIT: Value<Millis> = Value::new(Millis(0));
+    static ROOT: Dir = Dir::new(&[
+        file("count", &Param::with_info(&COUNT, ParamInfo::new().range(-50, 50).step(5, 0))),
+        file("volts", &Param::with_info(&VOLTS, ParamInfo::new().range(0.0, 9.0).step(25, 2))),
+        file("wait", &Param::with_info(&WAIT, ParamInfo::new().step(250, 0))),
+    ]);
+    let tree = Tree::new(&ROOT);
+    for (name, accepted, refused) in [
+        ("count", ["-45", "0", "50", "0x5"], ["-44", "1", "55", "4"]),
+        ("volts", ["0.25", "0.750", "5e-1", "8"], ["0.3", "0.2500001", "1e-9", "9.25"]),
+        ("wait", ["0 s", "1.5 s", "250 ms", "2 min"], ["1 ms", "251 ms", "0.1 s", "260 ms"]),
+    ] {
+        accepted.iter().for_each(|text| assert!(echo(&tree, text, name).is_ok(), "{name} {text}"));
+        refused.iter().for_each(|text| assert!(echo(&tree, text, name).is_err(), "{name} {text}"));
+    }
+    assert_eq!(
+        error_text(echo(&tree, "0.3", "volts")),
+        "\"0.3\" is not a number from 0 to 9 in steps of 0.25"
+    );
+}
+
+#[test]
+fn write_only_parameter_shows_no_value() {
+    static KEY: Value<u32> = Value::new(7);
+    static ROOT: Dir =
+        Dir::new(&[file("key", &Param::with_info(&KEY, ParamInfo::new().write_only()))]);
+    let tree = Tree::new(&ROOT);
+    assert_eq!((cat(&tree, "key").as_str(), size(&tree, "key")), ("", 0));
+    assert_eq!((echo(&tree, "9", "key"), KEY.get()), (Ok(1), 9));
 }

@@ -56,7 +56,7 @@ pub trait EntryTable {
     fn next(&self, from: u8) -> Option<Key>;
 
     /// Returns the node of an entry, or `None` if the entry was removed.
-    fn node(&self, key: Key) -> Option<Node>;
+    fn node(&'static self, key: Key) -> Option<Node>;
 
     /// Calls `with`, passing the name of an entry, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
@@ -171,7 +171,7 @@ impl<const N: usize, const NAME: usize> EntryTable for DynamicDir<N, NAME> {
         })
     }
 
-    fn node(&self, key: Key) -> Option<Node> {
+    fn node(&'static self, key: Key) -> Option<Node> {
         self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.1))
     }
 
@@ -209,14 +209,14 @@ mod tests {
 
     #[test]
     fn removed_key_is_not_reused() {
-        let dir = DynamicDir::<1>::new();
-        let first = dir.insert("a", Node::File(&BLOB)).unwrap();
-        assert_eq!(dir.insert("b", Node::File(&BLOB)), Err(Error::NoSpace));
-        dir.remove(first).unwrap();
-        let second = dir.insert("a", Node::File(&BLOB)).unwrap();
+        static DIR: DynamicDir<1> = DynamicDir::new();
+        let first = DIR.insert("a", Node::File(&BLOB)).unwrap();
+        assert_eq!(DIR.insert("b", Node::File(&BLOB)), Err(Error::NoSpace));
+        DIR.remove(first).unwrap();
+        let second = DIR.insert("a", Node::File(&BLOB)).unwrap();
         assert_ne!(first, second);
-        assert!(dir.node(first).is_none() && dir.node(second).is_some());
-        assert_eq!(dir.remove(first), Err(Error::NotFound));
+        assert!(DIR.node(first).is_none() && DIR.node(second).is_some());
+        assert_eq!(DIR.remove(first), Err(Error::NotFound));
     }
 
     #[test]

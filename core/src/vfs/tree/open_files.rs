@@ -3,8 +3,10 @@
 use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
 
-use super::PackedPath;
-use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
+use super::{Node, PackedPath};
+use crate::vfs::{
+    Client, Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
+};
 
 /// A handle to an open file or directory in a [`StaticTree`](super::StaticTree). All copies refer
 /// to the same open file. After a file is closed, its handle remains invalid, even if the slot in
@@ -39,11 +41,12 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
 /// A slot in the pool, with room for one open file. A free slot is all zeros, so a tree in a
 /// `static` needs no flash for its initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The open file. The slot stores a reference instead of a path, because an open file stays
-    /// usable after its name is removed.
-    file: Option<&'static (dyn File + Sync)>,
+    /// The open file. The slot stores a node instead of a path, because an open file stays usable
+    /// after its name is removed.
+    file: Option<Node>,
     generation: u32,
     append: bool,
+    client: Client,
     state: OpenState,
     text: FixedText<TEXT>,
 }
@@ -59,7 +62,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         OpenFiles { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
     }
 
-    pub(super) fn open(&self, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
+    /// Opens the file that `node` refers to. `node` must not be a directory.
+    pub(super) fn open(&self, node: Node, mode: OpenMode, client: Client) -> Result<Handle> {
         let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let free = slots.iter_mut().zip(0..).find(|(slot, _)| slot.file.is_none());
         let (slot, index) = free.ok_or(Error::TooManyOpen)?;
@@ -67,16 +71,21 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.opened.set(generation);
         slot.text.clear();
         slot.state = OpenState::default();
-        file.open(&mut slot.open_file(&mut no_waiter()), mode)?;
+        slot.client = client;
+        let waiter = &mut no_waiter();
+        let open = &mut slot.open_file(waiter);
+        node.with_file(|file| file.open(open, mode)).unwrap_or(Err(Error::IsDirectory))?;
         slot.append = mode.append;
         slot.generation = generation;
-        slot.file = Some(file);
+        slot.file = Some(node);
         Ok(Handle(HandleKind::File { index, generation }))
     }
 
     pub(super) fn close(&self, open: Handle) {
-        if let Ok((file, mut slot)) = self.slot(open) {
-            file.close(&mut slot.open_file(&mut no_waiter()));
+        if let Ok((node, mut slot)) = self.slot(open) {
+            let waiter = &mut no_waiter();
+            let open = &mut slot.open_file(waiter);
+            node.with_file(|file| file.close(open));
             slot.file = None;
         }
     }
@@ -85,7 +94,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     pub(super) fn with_file<R>(
         &self,
         open: Handle,
-        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
+        with: impl FnOnce(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
@@ -96,18 +105,16 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         &self,
         open: Handle,
         waiter: &mut Waiter,
-        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
+        with: impl FnOnce(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        let (file, mut slot) = self.slot(open)?;
+        let (node, mut slot) = self.slot(open)?;
         let append = slot.append;
-        with(file, &mut slot.open_file(waiter), append)
+        let open = &mut slot.open_file(waiter);
+        node.with_file(|file| with(file, open, append)).unwrap_or(Err(Error::BadFile))
     }
 
-    /// Returns the file that a handle refers to, together with the slot of the file.
-    fn slot(
-        &self,
-        open: Handle,
-    ) -> Result<(&'static (dyn File + Sync), RefMut<'_, OpenSlot<TEXT>>)> {
+    /// Returns the file that a handle refers to and the file's slot.
+    fn slot(&self, open: Handle) -> Result<(Node, RefMut<'_, OpenSlot<TEXT>>)> {
         let HandleKind::File { index, generation } = open.0 else {
             return Err(Error::IsDirectory);
         };
@@ -131,10 +138,11 @@ fn no_waiter() -> ManuallyDrop<Waiter> {
 impl<const TEXT: usize> OpenSlot<TEXT> {
     const fn new() -> Self {
         let state = OpenState { delivered: 0, next: 0, taken: 0, mark: false, partial: false };
-        OpenSlot { file: None, generation: 0, append: false, state, text: FixedText::new() }
+        let client = Client(0);
+        OpenSlot { file: None, generation: 0, append: false, client, state, text: FixedText::new() }
     }
 
     fn open_file<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
-        OpenFile { text: &mut self.text, state: &mut self.state, waiter }
+        OpenFile { text: &mut self.text, state: &mut self.state, waiter, client: self.client }
     }
 }

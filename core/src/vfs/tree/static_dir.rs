@@ -19,7 +19,7 @@ const ENTRIES_MAX: usize = 255;
 /// use datakit_core::vfs::{Dir, dir, file};
 /// static GAIN: Value<f32> = Value::new(1.0);
 /// static RADIO: Dir = Dir::new(&[
-///     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
+///     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit(&"dB").doc("front-end gain")),
 /// ]);
 /// static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 /// ```
@@ -41,6 +41,12 @@ pub struct Entry {
     pub(crate) node: Node,
 }
 
+/// Files that share one object. Each file has an index, so a file needs no object of its own.
+pub trait FileTable {
+    /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
+    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
+}
+
 /// The file or directory that a name refers to.
 #[derive(Clone, Copy)]
 pub enum Node {
@@ -48,6 +54,11 @@ pub enum Node {
     Dir(&'static Dir),
     /// A file.
     File(&'static (dyn File + Sync)),
+    /// The file with this index in a table of files.
+    Indexed(&'static (dyn FileTable + Sync), u16),
+    /// A directory whose entries never change but are not stored in a [`Dir`]. The number is the
+    /// number of levels below the parent directory, including this directory.
+    Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
 }
@@ -62,6 +73,17 @@ pub const fn dir(name: &'static str, dir: &'static Dir) -> Entry {
 #[must_use]
 pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry {
     Entry { name, node: Node::File(file) }
+}
+
+/// Creates an entry for a directory whose entries never change but are not stored in a [`Dir`].
+/// `depth` is the number of levels below the parent directory, including the new directory.
+#[must_use]
+pub const fn table(
+    name: &'static str,
+    table: &'static (dyn EntryTable + Sync),
+    depth: u8,
+) -> Entry {
+    Entry { name, node: Node::Table(table, depth) }
 }
 
 /// Creates an entry for a directory that changes at run time.
@@ -125,7 +147,7 @@ impl EntryTable for Dir {
         (usize::from(from) < self.entries.len()).then(|| Key::new(from, 0))
     }
 
-    fn node(&self, key: Key) -> Option<Node> {
+    fn node(&'static self, key: Key) -> Option<Node> {
         self.entry(key).map(|entry| entry.node)
     }
 
@@ -165,18 +187,33 @@ impl Node {
     pub(crate) const fn depth(&self) -> u8 {
         match self {
             Node::Dir(dir) => dir.depth,
-            Node::File(_) => 0,
+            Node::File(_) | Node::Indexed(..) => 0,
+            Node::Table(_, depth) => *depth,
             Node::DynamicDir(_) => super::dynamic_dir::PATH_BYTES,
         }
     }
 
     /// Returns the entries of a directory and the number of path bytes in each key. Returns `None`
     /// for a file.
-    pub(super) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
+    pub(crate) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
+            Node::Table(dir, _) => Some((dir, 1)),
             Node::DynamicDir(dir) => Some((dir, 4)),
-            Node::File(_) => None,
+            Node::File(_) | Node::Indexed(..) => None,
+        }
+    }
+
+    /// Calls `with`, passing the file, and returns the result. Returns `None` for a directory.
+    pub(crate) fn with_file<R>(self, with: impl FnOnce(&dyn File) -> R) -> Option<R> {
+        match self {
+            Node::File(file) => Some(with(file)),
+            Node::Indexed(table, index) => {
+                let (mut with, mut result) = (Some(with), None);
+                table.with_file(index, &mut |file| result = with.take().map(|with| with(file)));
+                result
+            }
+            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => None,
         }
     }
 }
@@ -186,6 +223,8 @@ impl fmt::Debug for Node {
         match self {
             Node::Dir(dir) => dir.fmt(f),
             Node::File(_) => f.write_str("File"),
+            Node::Indexed(_, index) => f.debug_tuple("Indexed").field(index).finish(),
+            Node::Table(_, depth) => f.debug_tuple("Table").field(depth).finish(),
             Node::DynamicDir(_) => f.write_str("DynamicDir"),
         }
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
+use datakit_core::vfs::{
+    Client, File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
+};
 use parking_lot::Mutex;
 
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
@@ -140,7 +142,7 @@ impl OpenCoreFile {
         call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R,
     ) -> R {
         let (text, state) = &mut *self.state.lock();
-        call(&*self.file, &mut OpenFile { text, state, waiter })
+        call(&*self.file, &mut OpenFile { text, state, waiter, client: Client::PROGRAM })
     }
 }
 

@@ -1,0 +1,171 @@
+//! The constant part of a parameter: its limits, default, unit, description and check.
+
+use core::fmt::{self, Write};
+use core::mem::ManuallyDrop;
+
+use super::{Number, ParamType, Proposed, Step};
+use crate::files::util::Plain;
+
+/// A function that checks a new value of a parameter before the parameter is set. The second
+/// argument provides the values that other parameters will have if the change is accepted. The
+/// error message should name the valid values. The function may be called several times for one
+/// change, so it must have no side effects.
+pub type Check<T> = fn(&T, &Proposed<'_>) -> Result<(), &'static str>;
+
+/// The constant part of a parameter, which stays in flash.
+pub struct ParamInfo<T: ParamType> {
+    pub(crate) limits: T::Limits,
+    default: ManuallyDrop<T>,
+    pub(crate) unit: &'static &'static str,
+    pub(crate) doc: &'static str,
+    pub(crate) check: Option<Check<T>>,
+    pub(crate) step: Step,
+    pub(crate) flags: Flags,
+}
+
+impl<T: ParamType> ParamInfo<T> {
+    /// Creates the description of a parameter that has no default and accepts every value of the
+    /// type.
+    #[must_use]
+    pub const fn new() -> ParamInfo<T> {
+        ParamInfo {
+            limits: T::ANY,
+            default: ManuallyDrop::new(T::ZERO),
+            unit: &"",
+            doc: "",
+            check: None,
+            step: Step::ANY,
+            flags: Flags(0),
+        }
+    }
+
+    /// Sets the default, which is the value after a reset of the parameter. The default should be
+    /// the initial value of the parameter's [`Value`](super::Value).
+    #[must_use]
+    pub const fn default(self, default: T) -> ParamInfo<T> {
+        let flags = self.flags.with(Flags::HAS_DEFAULT);
+        ParamInfo { default: ManuallyDrop::new(default), flags, ..self }
+    }
+
+    /// Sets the unit. The unit appears only in descriptions and error messages. The text that is
+    /// read or written does not contain the unit. The argument is a reference to a string, such as
+    /// `&"ms"`, because the reference takes up less flash than the string slice.
+    #[must_use]
+    pub const fn unit(self, unit: &'static &'static str) -> ParamInfo<T> {
+        ParamInfo { unit, ..self }
+    }
+
+    /// Sets the description, which should be only a few words long.
+    #[must_use]
+    pub const fn doc(self, doc: &'static str) -> ParamInfo<T> {
+        ParamInfo { doc, ..self }
+    }
+
+    /// Calls `check` before a written value is set. The check can refuse the value.
+    #[must_use]
+    pub const fn check(self, check: Check<T>) -> ParamInfo<T> {
+        ParamInfo { check: Some(check), ..self }
+    }
+
+    /// Makes the file refuse writes. Use this method for a value that clients must not set.
+    #[must_use]
+    pub const fn read_only(self) -> ParamInfo<T> {
+        ParamInfo { flags: self.flags.with(Flags::READ_ONLY), ..self }
+    }
+
+    /// Makes the file refuse reads. Use this method for a secret such as a password.
+    #[must_use]
+    pub const fn write_only(self) -> ParamInfo<T> {
+        ParamInfo { flags: self.flags.with(Flags::WRITE_ONLY), ..self }
+    }
+
+    /// States in the schema that a new value takes effect only after a restart.
+    #[must_use]
+    pub const fn needs_restart(self) -> ParamInfo<T> {
+        ParamInfo { flags: self.flags.with(Flags::RESTART), ..self }
+    }
+
+    /// Excludes the value from the values that are kept when the power is lost.
+    #[must_use]
+    pub const fn volatile(self) -> ParamInfo<T> {
+        ParamInfo { flags: self.flags.with(Flags::VOLATILE), ..self }
+    }
+
+    /// Returns the default, if the parameter has one.
+    #[must_use]
+    pub fn default_value(&self) -> Option<&T> {
+        self.flags.contains(Flags::HAS_DEFAULT).then(|| &*self.default)
+    }
+
+    /// Writes a description of the allowed values, for example `a number from 0 to 10 dB`.
+    pub(crate) fn allowed(&self, out: &mut dyn Write) -> fmt::Result {
+        T::allowed(&self.limits, out)?;
+        if !self.unit.is_empty() {
+            write!(out, " {}", Plain(self.unit))?;
+        }
+        if self.step.digits == 0 { Ok(()) } else { write!(out, " in steps of {}", self.step) }
+    }
+}
+
+impl<T: Number> ParamInfo<T> {
+    /// Refuses values below `low` or above `high`.
+    #[must_use]
+    pub const fn range(self, low: T, high: T) -> ParamInfo<T> {
+        ParamInfo { limits: (low, high), ..self }
+    }
+
+    /// Refuses values that are not a multiple of `digits` / 10^`decimals`. For example, `step(25,
+    /// 2)` allows multiples of 0.25.
+    #[must_use]
+    pub const fn step(self, digits: u16, decimals: u8) -> ParamInfo<T> {
+        ParamInfo { step: Step { digits, decimals }, ..self }
+    }
+}
+
+impl<T: ParamType> Default for ParamInfo<T> {
+    fn default() -> ParamInfo<T> {
+        ParamInfo::new()
+    }
+}
+
+impl<T: ParamType> fmt::Debug for ParamInfo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ParamInfo { unit, doc, step, flags, .. } = self;
+        f.debug_struct("ParamInfo")
+            .field("unit", unit)
+            .field("doc", doc)
+            .field("step", step)
+            .field("flags", flags)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The properties that a parameter either has or does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Writes are refused.
+    pub const READ_ONLY: Flags = Flags(1);
+    /// Reads are refused.
+    pub const WRITE_ONLY: Flags = Flags(2);
+    /// A new value takes effect only after a restart.
+    pub const RESTART: Flags = Flags(4);
+    /// The value is not kept when the power is lost.
+    pub const VOLATILE: Flags = Flags(8);
+    /// The parameter has a default.
+    pub const HAS_DEFAULT: Flags = Flags(16);
+
+    /// Returns these flags and `flag`.
+    #[must_use]
+    pub const fn with(self, flag: Flags) -> Flags {
+        Flags(self.0 | flag.0)
+    }
+
+    /// Returns `true` if `flag` is set.
+    #[must_use]
+    pub const fn contains(self, flag: Flags) -> bool {
+        self.0 & flag.0 == flag.0
+    }
+}

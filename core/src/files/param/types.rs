@@ -1,0 +1,77 @@
+//! The interface to a type that the value of a parameter can have.
+
+use core::fmt;
+
+use crate::float::write_scaled;
+
+/// A type that the value of a [`Param`](super::Param) can have. The trait defines how values of the type are
+/// parsed, rendered and limited.
+pub trait ParamType: Clone + Default + PartialEq + Send {
+    /// A restriction on the values, for example a range.
+    type Limits: Copy + Sync;
+
+    /// Limits that allow every value of the type.
+    const ANY: Self::Limits;
+
+    /// A value of the type that fits into a constant, such as 0 or an empty string.
+    const ZERO: Self;
+
+    /// Whether the text of a value is also a JSON value, as the text of a number is. The schema
+    /// quotes the text of all other types.
+    const JSON: bool = false;
+
+    /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
+    /// a valid value or is outside the limits. `text` is a byte slice because most types need no
+    /// UTF-8 check.
+    fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
+
+    /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
+    /// If this method returns `false`, `text` is parsed immediately, without waiting until the
+    /// value is complete.
+    fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
+        let _ = (text, limits);
+        true
+    }
+
+    /// Writes the value, without a newline.
+    fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Writes a description of the allowed values, for example `a number from 0 to 10`.
+    fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Returns whether the value is a multiple of `step`. `text` is the text from which the value was
+    /// parsed.
+    fn is_multiple(&self, text: &[u8], step: Step) -> bool {
+        let _ = (text, step);
+        true
+    }
+
+    /// Writes the members of the type's JSON object in the schema, for example
+    /// `"type":"u32","min":10,"max":60000`.
+    fn schema(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+}
+
+/// The distance between adjacent values of a parameter, which is `digits` / 10^`decimals`. A step
+/// with 0 digits allows every value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Step {
+    /// The digits, without a decimal point.
+    pub digits: u16,
+    /// The number of digits after the decimal point.
+    pub decimals: u8,
+}
+
+impl Step {
+    /// The step that allows every value.
+    pub const ANY: Step = Step { digits: 0, decimals: 0 };
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(self.digits.into(), -i32::from(self.decimals), f)
+    }
+}
+
+/// A [`ParamType`] whose values can be limited to a range.
+pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}

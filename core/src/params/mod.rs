@@ -1,0 +1,11 @@
+//! All parameters of a program, as one set.
+//!
+//! A [`Param`](crate::files::Param) is the file of one parameter. This module finds all parameters
+//! in a directory through the trait [`Parameter`] and reports their changes to an [`Observer`].
+
+mod observer;
+mod parameter;
+
+pub(crate) use observer::notify_observers;
+pub use observer::{Observer, ObserverEntry, observe};
+pub use parameter::{Parameter, visit_parameters};

@@ -1,0 +1,61 @@
+//! Visits all files in a directory of a static tree and in its subdirectories.
+
+use core::fmt::{self, Write};
+
+use super::{EntryTable, Node};
+
+/// The path of a file, relative to the directory where the visit started. The path is a linked list
+/// that starts with the name of the file. The list is short, because directories are nested at most
+/// eight levels deep.
+#[derive(Debug, Clone, Copy)]
+pub struct FilePath<'a> {
+    name: &'a [u8],
+    parent: Option<&'a FilePath<'a>>,
+}
+
+impl fmt::Display for FilePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+            f.write_char('/')?;
+        }
+        f.write_str(core::str::from_utf8(self.name).unwrap_or_default())
+    }
+}
+
+/// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
+/// `each` returns an error. A directory that changes at run time is not entered. Instead, `each` is
+/// called for the directory itself.
+///
+/// # Errors
+/// Returns the error of `each`.
+pub fn visit_files(
+    dir: &'static dyn EntryTable,
+    each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,
+) -> fmt::Result {
+    visit(dir, None, each)
+}
+
+fn visit(
+    dir: &'static dyn EntryTable,
+    parent: Option<&FilePath<'_>>,
+    each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,
+) -> fmt::Result {
+    let mut from = Some(0);
+    while let Some(key) = from.and_then(|from| dir.next(from)) {
+        if let Some(node) = dir.node(key) {
+            let mut result = Ok(());
+            dir.name(key, &mut |name| {
+                let path = FilePath { name, parent };
+                result = match node {
+                    Node::Dir(below) => visit(below, Some(&path), each),
+                    Node::Table(below, _) => visit(below, Some(&path), each),
+                    Node::File(_) | Node::Indexed(..) | Node::DynamicDir(_) => each(&path, node),
+                };
+            });
+            result?;
+        }
+        from = key.index().and_then(|index| index.checked_add(1));
+    }
+    Ok(())
+}
