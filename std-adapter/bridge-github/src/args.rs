@@ -12,7 +12,7 @@ use datakit_program::HttpAddress;
 use datakit_program::LogArgs;
 use http::Uri;
 
-/// Keep a DataKit branch and GitHub in step
+/// Synchronize a DataKit branch with GitHub
 ///
 /// The bridge copies the open pull requests, branches, tags and commit statuses of the monitored
 /// repositories to files of a branch, and sends changes to these files to GitHub. A repository is
@@ -51,8 +51,8 @@ pub(crate) struct Args {
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
-    /// Serve a directory `debug` over 9P on these addresses. It shows the log levels and GitHub's
-    /// rate limits
+    /// Serve a directory `debug` over 9P on these addresses. The directory shows the log levels and
+    /// GitHub's rate limits
     #[arg(long = "listen-9p", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen_9p: Vec<Url>,
 
@@ -77,7 +77,7 @@ pub(crate) struct Args {
     /// port
     #[arg(long, value_name = "URI", help_heading = "Webhooks")]
     pub(crate) webhook: Option<WebhookUri>,
-    /// Receive events on this address instead, for example when behind a proxy
+    /// Receive events on this address instead of the URL's port, for example from a proxy
     #[arg(long, value_name = "IP:PORT", requires = "webhook", help_heading = "Webhooks")]
     pub(crate) webhook_listen: Option<SocketAddr>,
     /// Read the webhook secret from this file [default: a new random secret at each start]

@@ -165,9 +165,9 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads statuses from GitHub for commits that are no longer heads but have statuses owned by
-    /// the branch. The bridge may have sent these statuses before it was restarted. If GitHub lacks
-    /// them, the bridge must send them now.
+    /// Reads the statuses of some commits from GitHub. These commits are no longer heads, but they
+    /// have statuses that the branch owns. The bridge may have sent these statuses to GitHub before
+    /// it was restarted. The bridge must now send only the statuses that GitHub does not have.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);

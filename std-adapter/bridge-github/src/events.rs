@@ -47,7 +47,7 @@ impl From<DirtyId> for Mark {
     }
 }
 
-/// A limited set of marks.
+/// A set of marks whose size is limited.
 #[derive(Debug, Default)]
 pub(crate) struct Marks(BTreeSet<Mark>);
 

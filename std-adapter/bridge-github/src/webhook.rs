@@ -35,7 +35,7 @@ const MAX_BODIES: u32 = 2 * MAX_BODY;
 /// The maximum number of connections. Further connections wait until an existing connection closes.
 const MAX_CONNECTIONS: usize = 32;
 
-/// The maximum time for a request and its response. GitHub gives up after ten seconds.
+/// The maximum time for a request and its response. GitHub closes the connection after ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server that receives webhook events.

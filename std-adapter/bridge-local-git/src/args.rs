@@ -12,16 +12,17 @@ use datakit_program::{HttpAddress, LogArgs};
 
 /// Publish the branches of local Git repositories in a DataKit database
 ///
-/// The bridge writes the commit of each branch to USER/REPO/ref/heads/NAME/head in a branch of the
-/// database, and updates it whenever a branch changes. It never writes to the repositories.
+/// For each branch of a repository, the bridge writes the hash of the branch's head to the file
+/// USER/REPO/ref/heads/NAME/head in a branch of the database. Whenever a branch changes, the bridge
+/// updates the file. The bridge never writes to the repositories.
 ///
-/// Do not publish the repository in which the database keeps its data: each commit to the database
-/// would cause the next one.
+/// Do not publish the repository in which the database stores its data, because each commit to the
+/// database would cause another commit.
 #[derive(Parser, Debug, Clone)]
 #[command(name = "datakit-bridge-local-git", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// The name under which to publish a repository, and the path of the repository, which may be
-    /// bare
+    /// The name under which to publish a repository, and the path of the repository. The repository
+    /// may be bare
     #[arg(required = true, value_name = "USER/REPO:PATH", value_parser = OsStringValueParser::new().try_map(parse_repository))]
     pub(crate) repositories: Vec<(Repo, PathBuf)>,
     /// The database server: HOST:PORT, tcp:HOST:PORT or the path of a socket

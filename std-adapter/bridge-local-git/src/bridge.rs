@@ -120,7 +120,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Reads a repository, which blocks the current thread but not other tasks.
+    /// Reads a repository. Blocks the current thread, but tasks on other threads continue to run.
     async fn read(&mut self, index: usize) -> Option<Reading> {
         let wakes = self.wakes.clone();
         let source = self.sources.get_mut(index)?;

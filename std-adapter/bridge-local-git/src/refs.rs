@@ -58,7 +58,7 @@ pub(crate) fn read(common: &Path) -> Result<Branches, SourceError> {
         let mut loose = Loose::default();
         loose.read_dir(&common.join("refs/heads"), b"")?;
         // `git pack-refs` moves refs from files to `packed-refs`. If `packed-refs` has changed,
-        // start again, because both reads miss a ref that was moved between them.
+        // start again, because a ref that was moved between the two reads may be missing from both.
         if Stamp::of(&packed_path)? == stamp {
             return Ok(merge(common, packed, loose));
         }
@@ -113,7 +113,7 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Hash(Hash),
-    /// The full name of another ref.
+    /// The full name of the ref to which a symbolic ref points.
     Symbolic(Vec<u8>),
 }
 

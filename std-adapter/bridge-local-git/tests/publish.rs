@@ -194,7 +194,7 @@ async fn repositories_may_be_on_a_read_only_mount() {
     let (server, source) = (Server::in_memory(), Repository::new(&[]));
     let mount = tempfile::TempDir::new().unwrap();
     let bridge = bridge(&server.address, mount.path());
-    // The mount is removed together with the bridge's mount namespace.
+    // When the bridge exits, the kernel removes its mount namespace and the mount.
     let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" || exit 77
         ! touch \"$2/file\" 2>/dev/null || exit 78
         echo mounted; shift 2; exec \"$@\"";

@@ -33,7 +33,7 @@ pub(crate) enum ExternalCommand {
 pub(crate) enum BridgeCommand {
     /// Publish the branches of local Git repositories [program: datakit-bridge-local-git]
     Local(Arguments),
-    /// Keep repositories on GitHub and the database in step [program: datakit-bridge-github]
+    /// Synchronize repositories on GitHub with the database [program: datakit-bridge-github]
     Github(Arguments),
 }
 

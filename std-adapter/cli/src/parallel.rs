@@ -68,8 +68,8 @@ impl Limits {
     }
 
     /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
-    /// retried while no other work is in progress. Even a server that supports few fids, such as
-    /// one on an embedded board, has enough for work that runs alone.
+    /// retried while no other work is in progress. Work that runs alone needs only a few fids, which
+    /// even a server on an embedded board provides.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,

@@ -158,12 +158,12 @@ impl From<&LimitArgs> for Limits {
 /// The values of `--fsync`.
 #[derive(ValueEnum, Debug, Clone, Copy)]
 pub(crate) enum FsyncArg {
-    /// Objects, branches and their names: nothing is lost in a power cut
+    /// Sync objects, branches and directories; a power cut loses no acknowledged commit
     All,
-    /// Objects and branches, as git does: a power cut can lose the latest commits, but leaves no
+    /// Sync objects and branches, as git does; a power cut can lose the latest commits, but leaves no
     /// partial commits
     Files,
-    /// Nothing: a power cut can lose the latest commits and damage their branches
+    /// Sync nothing; a power cut can lose the latest commits and damage their branches
     None,
 }
 
@@ -303,8 +303,8 @@ async fn print_listening(text: String) -> std::io::Result<()> {
     }
 }
 
-/// Raises the limit on open files to the hard limit. The soft limit is lower for the sake of
-/// programs that call select(2), which supports only descriptors below 1024.
+/// Raises the limit on open files to the hard limit. The soft limit is lower by default, because
+/// select(2), which some programs call, supports only descriptors below 1024.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

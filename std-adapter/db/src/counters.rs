@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 /// The counters of one database.
 #[derive(Debug, Default)]
 pub struct DbCounters {
-    /// Open transactions.
+    /// The number of open transactions.
     pub transactions: Gauge,
-    /// Successful commits.
+    /// The number of successful commits.
     pub commits: Counter,
-    /// Commits that failed with a conflict.
+    /// The number of commits that failed because of a conflict.
     pub conflicts: Counter,
-    /// Compare-and-swap operations that were retried because another program moved a branch during
-    /// a commit.
+    /// The number of compare-and-swap operations that were retried because another program moved a
+    /// branch during a commit.
     pub retries: Counter,
-    /// Open streams that watch branches, paths and remotes.
+    /// The number of open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes that currently exist, on all connections together.
+    /// The total number of remotes that exist on all connections.
     pub remotes: Gauge,
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// The contents of files, keyed by path.
 pub type Files = BTreeMap<Path, Vec<u8>>;
 
-/// Returns the files of a snapshot. Commits without statuses have no files.
+/// Returns the files of a snapshot. No file represents a commit that has no statuses.
 #[must_use]
 pub fn print(snapshot: &Snapshot) -> Files {
     let elements: Vec<Element> = snapshot.elements().collect();

@@ -105,7 +105,7 @@ pub(crate) enum Location<'p> {
     Ref(RefId, &'p ByteString),
     /// A file in the directory of a status.
     Status(StatusId, &'p ByteString),
-    /// Any other file in a commit's directory.
+    /// A file that is in the directory of a commit but does not belong to a status.
     Commit(Commit),
 }
 

@@ -209,7 +209,7 @@ impl Snapshot {
     }
 
     /// Removes each of the repository's commits that has no statuses and is not the head of a pull
-    /// request or ref. Such commits have no files in the branch.
+    /// request or ref. The branch contains no file that represents such a commit.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();
         let is_bare = |commit: &&Commit| {

@@ -189,7 +189,7 @@ impl Memory {
         }
     }
 
-    /// Returns the pushes to make now.
+    /// Returns the pushes that the current round must make.
     pub(super) fn due(&mut self, pushes: Vec<Push>) -> Vec<Push> {
         let ids: BTreeSet<ElementId> = pushes.iter().map(Push::id).collect();
         self.unsent.retain(|id| ids.contains(id));
@@ -264,7 +264,7 @@ impl Memory {
         (diff, self.dirty.iter().filter(is_done).cloned().collect())
     }
 
-    /// Records that the content of the branch is now `now`.
+    /// Records that the round has written the branch and that the branch contains `now`.
     pub(super) fn written(
         &mut self,
         now: &Snapshot,

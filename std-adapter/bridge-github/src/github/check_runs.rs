@@ -95,9 +95,9 @@ fn body(status: &Status) -> Value {
     ])
 }
 
-/// Returns marks for the optional fields that the status lacks. GitHub fills these fields with
-/// defaults or keeps their old values. When the check run is read, the marks show which fields the
-/// status lacks.
+/// Returns a mark for each optional field that the status does not have. GitHub fills these fields
+/// of the check run with defaults or keeps their old values. When the bridge reads the check run,
+/// the marks show which fields to ignore.
 fn marks(status: &Status) -> String {
     let url = status.target_url.is_none().then_some(CheckRun::NO_URL);
     let description = status.description.is_none().then_some(CheckRun::NO_DESCRIPTION);

@@ -1,4 +1,4 @@
-//! Credentials: personal tokens and GitHub Apps.
+//! The credentials for GitHub, which are either a token or a GitHub App.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -52,7 +52,7 @@ pub(crate) struct InstallationToken {
 }
 
 impl InstallationToken {
-    /// Creates a token that was obtained at the current time.
+    /// Creates a token, and records the current time as the time at which the token was obtained.
     pub(crate) fn new(token: &str, writes_checks: bool) -> InstallationToken {
         InstallationToken { token: Secret::new(token), writes_checks, obtained: Instant::now() }
     }
@@ -119,7 +119,7 @@ impl AppKey {
         Ok(AppKey { id, key })
     }
 
-    /// Returns the id of the app.
+    /// Returns the id of the GitHub App.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }

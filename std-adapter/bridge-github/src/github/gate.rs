@@ -101,11 +101,11 @@ struct Shared {
     timeout: Duration,
     rate: Arc<Rate>,
     counters: ApiCounters,
-    /// Locked during each call, so calls do not overlap.
+    /// Each call holds the lock on the cache until it is complete, so calls do not overlap.
     cache: tokio::sync::Mutex<HttpCache>,
 }
 
-/// A call with its complete body.
+/// A request to GitHub with its complete body.
 #[derive(Debug, Clone)]
 struct Call {
     method: Method,
@@ -215,8 +215,8 @@ impl Shared {
                     }
                     Duration::ZERO
                 }
-                // Do not retry: these errors would occur again, or the caller has already waited
-                // for the timeout.
+                // Do not retry the call, because the error would occur again or the caller has
+                // already waited for the timeout.
                 Err(
                     error @ (GateError::ForeignHost(_)
                     | GateError::Credentials(_)

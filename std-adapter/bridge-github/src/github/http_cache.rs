@@ -1,4 +1,4 @@
-//! A cache for responses. GitHub does not send a cached response again unless it has changed.
+//! A cache for responses. GitHub sends a cached response again only if the response has changed.
 //!
 //! GitHub does not count a response with status 304 against the rate limit. octocrab's own cache is
 //! unsuitable: it stores truncated bodies, and it panics if an entry is evicted before the response

@@ -25,7 +25,7 @@ type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 /// The number of items on a page, which is the maximum that GitHub allows.
 pub(super) const PER_PAGE: usize = 100;
 
-/// The maximum number of pages in a list.
+/// The maximum number of pages in a list. Reading a longer list fails.
 const MAX_PAGES: usize = 10_000;
 
 /// The maximum length of a chain of tags in which each tag points to the next.
@@ -41,8 +41,8 @@ pub(crate) struct OctocrabApi {
     pub(super) gate: Gate,
     /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits that annotated tags point to, which never change. The value is `None` for a tag
-    /// that does not point to a commit.
+    /// The commits that annotated tags point to, keyed by the hash of the tag. An annotated tag never
+    /// changes. The value is `None` for a tag that does not point to a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
     pub(super) runs: RunIds,
 }

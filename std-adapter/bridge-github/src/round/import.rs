@@ -1,4 +1,4 @@
-//! Reads from GitHub. Elements that cannot be read keep their old values.
+//! Reads repositories from GitHub. Elements that cannot be read keep their old values.
 
 use std::collections::BTreeSet;
 

@@ -37,10 +37,11 @@ impl Push {
 /// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. The value is the current element on GitHub. If another user moved the
-    /// ref, the value differs from the requested element.
+    /// The call succeeded. The value is the element that GitHub now has, or `None` if GitHub does
+    /// not have the element. If another user has moved the ref, the value differs from the
+    /// requested element.
     Now(Option<Element>),
-    /// GitHub refused the change, so the branch must follow GitHub.
+    /// GitHub refused the change, so the change must be reverted in the branch.
     Refused(ApiError),
     /// The call failed. GitHub may still have made the change.
     Unknown(ApiError),
@@ -110,7 +111,7 @@ fn without_empty_texts(mut status: Status) -> Status {
     status
 }
 
-/// Returns the fields that changed in the branch and differ on GitHub.
+/// Returns the fields that changed in the branch and have different values on GitHub.
 fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push> {
     fn changed<T: PartialEq + Clone>(
         field: impl Fn(&Pr) -> &T,

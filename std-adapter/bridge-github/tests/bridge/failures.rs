@@ -101,7 +101,7 @@ async fn a_status_without_an_answer_is_not_sent_twice() {
         )
         .await;
         setup.until("the status arrives", |_| repo.statuses(&head).len() == 2).await;
-        // After it has read the status, the bridge continues with other work.
+        // After the bridge has read the status, it processes other changes.
         commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
         until(&branch, "the bridge is done", |files| !files.contains_key("alice/hello/.dirty"))
             .await;

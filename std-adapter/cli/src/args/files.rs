@@ -98,22 +98,23 @@ pub(crate) enum ClientCommand {
     },
     /// Write text to a file, creating the file if needed
     ///
-    /// TEXT replaces the file's content. No newline is added; '' empties the file.
+    /// TEXT replaces the file's content. The command adds no newline to TEXT. If TEXT is '', the file
+    /// becomes empty.
     Write {
         /// The file
         path: ServerPath,
-        /// The content; read from standard input if absent or `-`
+        /// The new content [default: the content of standard input, as for `-`]
         #[arg(allow_hyphen_values = true)]
         text: Option<OsString>,
     },
     /// Append text to a file, creating the file if needed
     ///
-    /// No newline is added. 9P has no atomic append, so concurrent writers can overwrite each
-    /// other's text.
+    /// The command adds no newline to TEXT. 9P has no atomic append, so concurrent writers can
+    /// overwrite each other's text.
     Append {
         /// The file
         path: ServerPath,
-        /// The text; read from standard input if absent or `-`
+        /// The text to append [default: the content of standard input, as for `-`]
         #[arg(allow_hyphen_values = true)]
         text: Option<OsString>,
     },

@@ -45,7 +45,7 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 {subcommands}
-  man     Print manual pages; other commands: completions, bridge, ci, mount
+  man     Print manual pages; other commands: completions, bridge
 
 {options}{after-help}";
 
@@ -60,14 +60,14 @@ Examples:
 
 Programs that are installed separately:
   datakit bridge local ...   publish the branches of local Git repositories
-  datakit bridge github ...  keep repositories on GitHub and the database in step
+  datakit bridge github ...  synchronize repositories on GitHub with the database
 
-Exit status: 0 on success, 1 if anything failed, 2 for a mistake on the command line. An error is
-printed to standard error as `datakit: PATH: REASON`. A server that gets SIGTERM or SIGHUP finishes the
-commits in progress and exits with 0; after SIGINT it exits with 1.
+Exit status: 0 on success, 1 after a failure, 2 if the command line is not valid. Each error is
+printed to standard error in the form `datakit: PATH: REASON`. After SIGINT, SIGTERM or SIGHUP, a server
+finishes the commits in progress and exits with status 1 (SIGINT) or 0 (SIGTERM, SIGHUP).
 
-Environment: DATAKIT_ADDRESS is the server of client commands. DATAKIT_VERBOSE and RUST_LOG set the log
-level of `datakit serve`.";
+Environment: DATAKIT_ADDRESS is the address of the server to which client commands connect.
+DATAKIT_VERBOSE and RUST_LOG set the log level of `datakit serve`.";
 
 /// The options that may precede the command.
 const CONNECTION_OPTIONS: [&str; 8] =

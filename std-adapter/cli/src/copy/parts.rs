@@ -55,7 +55,8 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: None }
     }
 
-    /// Removes all incomplete files. Gives up if the server does not respond.
+    /// Removes all incomplete files. If the server does not respond in time, returns without
+    /// removing the remaining files.
     pub(super) async fn remove_all(&self, client: &Client) {
         let parts = std::mem::take(&mut self.0.lock().parts);
         let remove = async {

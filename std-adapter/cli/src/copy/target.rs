@@ -103,8 +103,8 @@ impl Destination {
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
         Ok(match destination {
-            // A source such as `/` or `..` has no name to give to the copy, so its contents are
-            // copied directly into the directory.
+            // The path of a source such as `/` or `..` does not contain a name for the copy, so the
+            // contents of the source are copied directly into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
             name @ Destination::Name(_) => name,

@@ -7,7 +7,7 @@ use datakit_client::db::{Commit, Details, History, Id, Result};
 /// A commit and its ancestors.
 pub(super) enum Commits {
     Log(Box<History>),
-    /// Used only if the server does not provide the history as a file.
+    /// A traversal, which is used only if the server does not provide the history as a file.
     Walk(Walk),
 }
 

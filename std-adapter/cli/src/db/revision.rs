@@ -10,7 +10,7 @@ use crate::error::{CliResult, at};
 /// The minimum length of a hash prefix.
 const MIN_PREFIX: usize = 4;
 
-/// Finds the commit that `name` identifies: a branch, a hash, or an unambiguous prefix of a hash.
+/// Finds a commit. `name` is a branch, a hash, or an unambiguous prefix of a hash.
 pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     if name.parse::<Id>().is_ok() {
         return db.commit(name).await.map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! Prometheus metrics: `GET /metrics`.
+//! The Prometheus metrics that the server returns for `GET /metrics`.
 //!
 //! ```text
 //! Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format

@@ -65,8 +65,8 @@ fn run(program: &str, args: &[&str], at: &TempRepository) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Tries to commit. Returns whether the commit was refused. If it was, checks that the error starts
-/// with `why` and that nothing has changed.
+/// Tries to commit. Returns whether the commit was refused. If the commit was refused, checks that
+/// the error starts with `why` and that nothing has changed.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
     let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {

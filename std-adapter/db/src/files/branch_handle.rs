@@ -96,7 +96,7 @@ impl BranchHandle {
     }
 
     /// Removes the transactions that have ended and then calls `work` with the remaining ones. The
-    /// connection's [`BranchTable`] keeps the list of transactions alive until the list is empty.
+    /// connection's [`BranchTable`] holds a reference to the list until the list is empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

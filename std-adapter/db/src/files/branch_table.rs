@@ -193,12 +193,12 @@ impl BranchTable {
         self.state.lock().transactions.get(&number).cloned()
     }
 
-    /// Keeps the transactions of a branch alive.
+    /// Keeps the open transactions of a branch, even if no fid refers to the branch.
     pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
-    /// Allows the transactions of a branch to be dropped.
+    /// Drops the table's reference to the transactions of a branch.
     pub(super) fn drop_transactions(&self, number: u64) {
         // Drop the transactions after releasing the lock, because dropping a transaction can drop a
         // branch handle, and dropping the handle acquires the same lock.

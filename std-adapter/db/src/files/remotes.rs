@@ -106,11 +106,12 @@ struct Remote {
     _permit: Permit,
 }
 
-/// A guard that keeps fetched objects alive. The remote and its running fetches hold the guard.
+/// A guard that protects fetched objects from garbage collection. The remote and its running fetches
+/// hold the guard.
 struct FetchedRefs {
     database: Database,
-    /// The remote's name in the refs that keep the fetched objects alive. No other connection uses
-    /// this name.
+    /// The remote's name in the refs that protect the fetched objects from garbage collection. No
+    /// other connection uses this name.
     name: String,
     /// Whether a fetch has been started.
     used: AtomicBool,

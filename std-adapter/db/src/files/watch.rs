@@ -1,5 +1,5 @@
-//! The `watch/` directory. It contains a nested directory `X.node` for each component `X` of a
-//! path, and each directory contains a `tree.live` file.
+//! The `watch/` directory, which contains a nested directory `X.node` for each component `X` of a
+//! path. Each of these directories contains a `tree.live` file.
 
 use std::sync::Arc;
 

@@ -102,7 +102,7 @@ impl Pusher {
     /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
-        // Forget branches that exist neither in this repository nor on the remote.
+        // Remove the state of branches that exist neither in this repository nor on the remote.
         self.branches.retain(|name, branch| {
             heads.contains_key(name) || branch.head.is_some() || branch.retry.is_some()
         });

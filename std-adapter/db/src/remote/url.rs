@@ -8,13 +8,13 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scheme {
-    /// `git://`.
+    /// `git://` URLs.
     Git,
-    /// `ssh://` and `HOST:PATH`.
+    /// `ssh://` URLs and URLs of the form `HOST:PATH`.
     Ssh,
-    /// `http://`.
+    /// `http://` URLs.
     Http,
-    /// `https://`.
+    /// `https://` URLs.
     Https,
     /// `file://` URLs and paths on the server's machine.
     File,

@@ -222,7 +222,8 @@ pub enum RefChanges {
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// All branches. This value is reported periodically in case an earlier change was missed.
+    /// All branches. The watch reports this value periodically, because the system may not have
+    /// reported some changes.
     Poll,
 }
 

@@ -1,4 +1,4 @@
-//! Branches and commits.
+//! Tests for branches and commits.
 
 use datakit_client::db::prelude::*;
 use datakit_client::db::{Error, Id};

@@ -1,4 +1,4 @@
-//! Merges and conflicts.
+//! Tests for merges and conflicts.
 
 use datakit_client::db::prelude::*;
 use datakit_client::db::{Change, Error};

@@ -1,4 +1,4 @@
-//! Readable trees.
+//! Tests for reading trees.
 
 use datakit_client::db::prelude::*;
 use datakit_client::db::{Content, EntryKind, Error, Id, Path, Stat};

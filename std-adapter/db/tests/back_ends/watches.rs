@@ -1,4 +1,4 @@
-//! Watches and waits.
+//! Tests for watching branches and paths, and for waiting for a value.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -64,7 +64,7 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far. The merged tree starts out as our tree.
+    /// The result so far. Initially, the merged tree is our tree.
     merged: Merged,
     /// The directories that have not been merged yet.
     left: Vec<(Vec<u8>, Dirs)>,

@@ -1,4 +1,5 @@
-//! Manages the refs `refs/remotes/REMOTE/BRANCH`, which keep fetched objects alive.
+//! Manages the refs `refs/remotes/REMOTE/BRANCH`, which protect fetched objects from garbage
+//! collection.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -25,7 +26,8 @@ impl Refs<'_> {
         Ok(remote)
     }
 
-    /// Keeps a fetched commit alive until [`forget_remote`](Refs::forget_remote) is called.
+    /// Protects a fetched commit from garbage collection until
+    /// [`forget_remote`](Refs::forget_remote) is called.
     pub(super) fn keep_remote(&self, remote: &str, branch: &BranchName, id: Id) -> Result<()> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let name = full_name(remote, branch);

@@ -269,8 +269,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error. The reason comes first, because the end of a long message is cut off
-    /// before the message is sent to the client.
+    /// Returns an error whose message states the reason before the path. The end of a long message
+    /// does not fit into a 9P error reply.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");

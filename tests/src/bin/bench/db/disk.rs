@@ -62,15 +62,15 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // The mount keeps the image alive, so the image file can be unlinked now. The kernel
-        // releases the mount and the image when the last process in the mount namespace exits.
+        // The image file can be unlinked now, because the mount still refers to the file. The kernel
+        // removes the mount and the file when the last process in the mount namespace exits.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
 }
 
-/// Executes this program again in a new mount namespace if the system permits it. Mounts in the
-/// namespace disappear when the process exits, even if the process is killed.
+/// Executes this program again in a new mount namespace if the system permits it. When the process
+/// exits or is killed, the kernel removes the mounts in the namespace.
 pub(crate) fn enter_mount_namespace() {
     if env::var_os(IN_NAMESPACE).is_none()
         && let Ok(program) = env::current_exe()
@@ -115,7 +115,7 @@ impl fmt::Display for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted.is_ok() {
-            // If unmounting fails, the kernel removes the mount together with the mount namespace.
+            // Ignore errors, because the kernel removes the mount when the process exits.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
         // Ignore errors, because a directory left in the system's temporary directory is harmless.
