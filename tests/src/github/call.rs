@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) urls: Urls,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) actor: Actor,
-    /// The repository's number, or 0 if the route does not refer to a repository.
+    /// The repository's id, or 0 if the route does not refer to a repository.
     pub(crate) repo: u64,
 }
 

@@ -75,8 +75,8 @@ impl GitHub {
         Some(Repository { shared: self.shared.clone(), id })
     }
 
-    /// Registers a GitHub App with all permissions that the fake supports. Returns the number of
-    /// the app. [`GitHub::app_key`] returns the private key of the app.
+    /// Registers a GitHub App with all permissions that the fake supports. Returns the app's id.
+    /// [`GitHub::app_key`] returns the private key of the app.
     pub fn create_app(&self, slug: &str) -> u64 {
         let all = [
             "administration",
@@ -119,8 +119,7 @@ impl GitHub {
         });
     }
 
-    /// Installs an app for some or all repositories of an account. Returns the number of the
-    /// installation.
+    /// Installs an app for some or all repositories of an account. Returns the installation's id.
     pub fn install(&self, app: u64, account: &str, repos: Option<&[&Repository]>) -> u64 {
         let repos = repos.map(|repos| repos.iter().map(|repo| repo.id).collect());
         self.shared.change(|world| {
@@ -145,8 +144,8 @@ impl GitHub {
     }
 
     /// Applies a fault to the next `times` calls that match a pattern, in which `*` matches any
-    /// text. A call has the form `GET /repos/a/b/pulls?state=open`, even if it uses the URL of an
-    /// Enterprise server.
+    /// text. The pattern is compared with text such as `GET /repos/a/b/pulls?state=open`, which does
+    /// not contain the base path of an Enterprise server.
     pub fn fault(&self, pattern: &str, fault: Fault, times: u32) {
         self.fault_after(0, pattern, fault, times);
     }

@@ -33,7 +33,7 @@ pub enum DeliveryFault {
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) repo: u64,
-    /// The number of the repository's webhook, or 0 for an app's webhook.
+    /// The id of the repository's webhook, or 0 for an app's webhook.
     pub(crate) hook: u64,
     pub(crate) url: String,
     pub(crate) secret: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivered {
-    /// The number of the repository's webhook, or 0 for an app's webhook.
+    /// The id of the repository's webhook, or 0 for an app's webhook.
     pub hook: u64,
     /// The name of the event.
     pub event: String,

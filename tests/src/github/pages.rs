@@ -57,7 +57,7 @@ impl Page {
     }
 }
 
-/// Returns the URL of another page. As on GitHub, the URL identifies the repository by its number.
+/// Returns the URL of another page. As on GitHub, the URL identifies the repository by its id.
 fn address(world: &World, call: &Call, page: usize) -> String {
     let path = match world.repos.get(&call.repo) {
         Some(repo) => {

@@ -159,12 +159,12 @@ impl Repository {
         })
     }
 
-    /// Comments on a pull request. Returns the number of the comment.
+    /// Comments on a pull request. Returns the comment's id.
     pub fn comment(&self, number: u64, user: &str, body: &str) -> u64 {
         self.shared.change(|world| world.comment(self.id, number, user, body))
     }
 
-    /// Sets a status, as another CI system would. Returns the number of the status.
+    /// Sets a status, as another CI system would. Returns the status's id.
     pub fn set_status(
         &self,
         sha: &str,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// The object that a ref or an annotated tag points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// `commit`, `tag`, `tree` or `blob`.
+    /// The kind of the object: `commit`, `tag`, `tree` or `blob`.
     pub kind: String,
     /// The object's hash.
     pub sha: String,
@@ -31,7 +31,7 @@ pub struct Commit {
     pub message: String,
     /// The author, who is also the committer.
     pub author: String,
-    /// The time of the commit in seconds since 1970.
+    /// The commit's timestamp, in seconds since the Unix epoch.
     pub at: i64,
 }
 
@@ -110,7 +110,7 @@ pub struct Comment {
 pub struct Status {
     /// The identifier, which is unique in the fake.
     pub id: u64,
-    /// `error`, `failure`, `pending` or `success`.
+    /// The state: `error`, `failure`, `pending` or `success`.
     pub state: String,
     /// The context, such as `ci/build`.
     pub context: String,
@@ -150,7 +150,7 @@ pub struct Run {
     pub name: String,
     /// The commit.
     pub sha: String,
-    /// `queued`, `in_progress` or `completed`.
+    /// The status: `queued`, `in_progress` or `completed`.
     pub status: String,
     /// The conclusion of a completed run.
     pub conclusion: Option<String>,
@@ -194,7 +194,7 @@ pub struct Hook {
 /// A repository.
 #[derive(Clone, Debug)]
 pub struct Repo {
-    /// The number, which stays the same when the repository is renamed.
+    /// The id, which does not change when the repository is renamed.
     pub id: u64,
     /// The owner's login.
     pub owner: String,
@@ -228,7 +228,7 @@ pub struct Repo {
     pub runs: BTreeMap<u64, Run>,
     /// The webhooks by identifier.
     pub hooks: BTreeMap<u64, Hook>,
-    /// The number of the next pull request.
+    /// The number that the next pull request will get.
     pub next_number: u64,
 }
 

@@ -82,7 +82,7 @@ pub(crate) static ROUTES: &[Route] = &[
 ];
 
 /// Finds the route of a call and sets the call's parameters. A path can identify a repository by
-/// its number or by its name.
+/// its id or by its name.
 pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
     let mut segments: Vec<String> = call
         .path
@@ -174,7 +174,7 @@ fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Returns a redirect to the URL that identifies the repository by its number. The redirect is
+/// Returns a redirect to the URL that identifies the repository by its id. The redirect is
 /// permanent for reads. For writes, its status code tells the client to repeat the request with the
 /// same method.
 fn moved(call: &Call, id: u64) -> Reply {

@@ -24,7 +24,7 @@ pub(crate) mod most {
 /// A user or an organization.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The number that identifies the account.
+    /// The id of the account.
     pub id: u64,
     /// The name of the account.
     pub login: String,
@@ -65,7 +65,7 @@ pub(crate) struct Installation {
     pub(crate) id: u64,
     pub(crate) app: u64,
     pub(crate) account: String,
-    /// The numbers of the selected repositories, or `None` for all repositories of the account.
+    /// The ids of the selected repositories, or `None` for all repositories of the account.
     pub(crate) repos: Option<BTreeSet<u64>>,
     pub(crate) created: i64,
 }
@@ -80,8 +80,7 @@ pub(crate) struct World {
     pub(crate) apps: BTreeMap<u64, App>,
     pub(crate) installations: BTreeMap<u64, Installation>,
     pub(crate) repos: BTreeMap<u64, Repo>,
-    /// Maps the current and former full names of repositories, in lower case, to repository
-    /// numbers.
+    /// Maps the current and former full names of repositories, in lower case, to repository ids.
     pub(crate) names: HashMap<String, u64>,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,
@@ -108,7 +107,7 @@ impl World {
         }
     }
 
-    /// Returns the time in seconds since 1970, including the time by which tests have moved the
+    /// Returns the time in seconds since the Unix epoch, plus the time by which tests have moved the
     /// clock forward.
     pub(crate) fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second() + self.skew

@@ -35,7 +35,7 @@ pub struct Commit {
     pub author: String,
     /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
-    /// The committer date in seconds since 1970, or 0 if the commit has no committer date.
+    /// The committer date in seconds since the Unix epoch, or 0 if the commit has no committer date.
     /// Histories are sorted by this date.
     pub time: i64,
     /// The message, which is converted to UTF-8 if its encoding is known.
@@ -60,7 +60,7 @@ impl Commit {
     }
 
     /// Encodes a commit whose author and committer are the default identity. `time` is the date of
-    /// the commit in seconds since 1970. The time zone is UTC.
+    /// the commit in seconds since the Unix epoch. The time zone is UTC.
     ///
     /// # Errors
     /// Returns [`Error::InvalidMessage`] if the message contains a NUL byte.

@@ -113,7 +113,7 @@ impl Lines {
                 Some(at) => items.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match next {
-                // If standard error is closed, there is nowhere to report the failure.
+                // Ignore errors, because standard error may be closed.
                 Ok(Item::Line(line)) => io::stderr().write_all(&line).unwrap_or_default(),
                 Ok(Item::Suppressed) => {
                     report_at = report_at.or(Some(Instant::now() + INTERVAL));

@@ -24,28 +24,30 @@ use workload::{WORKLOADS, Workload};
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
-bench: compares the 9P server with a baseline server that does no real work (9P2000.L, TCP on loopback, one pinned CPU)
+bench: compares the 9P server with a baseline server that does no real work (9P2000.L, TCP on loopback, one CPU)
 
-  bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or next to this program) and the baseline server
+  bench [options]          starts and measures `datakit serve --scratch` and the baseline server; the program `datakit`
+                           is at the path DATAKIT_BIN or in the same directory as this program
   bench floor [--single]   runs only the baseline server, with one thread per connection or a single thread
-  bench db [options]       compares the database with `git`; takes rounds, secs, only, on, cpu, quick and check
+  bench db [options]       compares the database with `git`; accepts the options --rounds, --secs, --only, --on, --cpu,
+                           --quick and --check
 
-  --rounds N        measure both sides alternately N times, and print medians (default 5)
-  --secs S          length of one measurement in seconds (default 1)
+  --rounds N        measure both sides alternately N times and print the medians (default 5)
+  --secs S          the length of one measurement in seconds (default 1)
   --only A,B,..     run only these workloads
                     bench:    read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
                     bench db: commit-files commit-all commit-none commit-memory branches-64 blob-1 blob-32 listing live idle-100k
-  --quick           one short round on a smaller file, to check that everything works
+  --quick           run one short round on a smaller file, to check that all workloads work
   --server A,PID    measure the server at HOST:PORT with this process id; missing files are created
-  --under DIR       the directory that holds the files (default: the root)
-  --on DIR          db: create the repositories in DIR (default: on a new ext4 file system, if mounting is allowed)
-  --cpu N           the CPU to use (default: the last one allowed)
-  --check           exit with status 1 if a required ratio (must) is missed
+  --under DIR       the directory that contains the benchmark files on the server (default: the root)
+  --on DIR          bench db: create the repositories in DIR (default: on a new ext4 file system, if mounting is allowed)
+  --cpu N           the CPU to use (default: the last CPU that the process may use)
+  --check           exit with status 1 if a ratio is lower than required (column `must`)
 
-The share is the server's speed divided by the speed of the baseline server. Depth 1 and 64 connections are compared with a single-threaded baseline server.
-idle is the resident memory per connection of a new server with 1000 attached connections.
-Musts hold for the cargo profile `release`, aims for `dist`.
-Exit status: 0 on success, 1 if --check finds a missed must, 2 if nothing could be measured.
+The share is the server's speed divided by the speed of the baseline server. Workloads with depth 1 or 64 connections
+are compared with a single-threaded baseline server. `idle` is the resident memory per connection of a new server with
+1000 attached connections. The column `must` applies to the cargo profile `release`, and `aim` to the profile `dist`.
+Exit status: 0 on success, 1 if --check finds a ratio that is lower than required, 2 if the measurement failed.
 ";
 
 /// The number of connections in the idle workload.

@@ -55,7 +55,8 @@ impl Row {
         }
     }
 
-    /// Creates the row for the memory usage of an idle connection, in bytes. Lower is better.
+    /// Creates the row for the memory usage of an idle connection, in bytes. Lower values are
+    /// better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;
         const AIM: f64 = 2.5;

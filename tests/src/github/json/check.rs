@@ -47,7 +47,7 @@ fn branch(repo: &Repo, sha: &str) -> Option<String> {
 }
 
 /// Returns a check run. In events, a check run contains the whole check suite; in responses, it
-/// contains only the suite's number.
+/// contains only the suite's id.
 pub(crate) fn run(world: &World, urls: &Urls, repo: &Repo, run: &Run, whole: bool) -> Value {
     let (api, web) = roots(urls, repo);
     let url = format!("{api}/check-runs/{}", run.id);

@@ -78,7 +78,7 @@ pub(crate) fn node(kind: &str, id: impl std::fmt::Display) -> String {
 }
 
 /// Returns an account in the short form that is embedded in other objects. An unknown login has the
-/// number 0.
+/// id 0.
 pub(crate) fn user(world: &World, urls: &Urls, login: &str) -> Value {
     let ghost = User { id: 0, login: login.into() };
     let user = world.users.get(&login.to_lowercase()).unwrap_or(&ghost);
