@@ -1,5 +1,5 @@
 /**
- * Commits files to a branch, reads them and follows the branch.
+ * Commits a file to a branch, reads it and watches it for changes.
  *
  *     datakit serve &
  *     node examples/tour.js tcp://127.0.0.1:5640
@@ -19,7 +19,7 @@ const head = await master.withTransaction(async (transaction) => {
 });
 console.log(await head.message(), await head.tree.readDir('etc/app'));
 
-// A watch returns the current value first. Leaving the loop ends it.
+// A watch returns the current value first. It ends when the loop ends.
 for await (const value of master.watchPath('etc/app/level')) {
   if (value?.kind !== 'file') continue;
   console.log(value.data.toString().trim());
@@ -30,6 +30,6 @@ for await (const value of master.watchPath('etc/app/level')) {
 const newer = await master.head();
 for (const { change, path } of (await newer?.diff(head)) ?? []) console.log(change, path);
 
-// The files of the server have the methods of node:fs/promises.
+// `database.client` has the methods of node:fs/promises.
 console.log(await database.client.readFile('/branch/master/ro/etc/app/level', 'utf8'));
 await database.close();

@@ -4,8 +4,8 @@
  */
 
 /**
- * The callbacks of each signal. One listener calls them all, because Node warns of a leak when a
- * signal has more than 10 listeners, and many calls may share a signal.
+ * The callbacks of each signal. A signal has one listener, which calls all its callbacks. Many
+ * calls may share a signal, and Node warns of a memory leak if a signal has more than 10 listeners.
  * @type {WeakMap<AbortSignal, { callbacks: Set<() => void>, listener: () => void }>}
  */
 const signals = new WeakMap();
@@ -13,7 +13,8 @@ const signals = new WeakMap();
 /**
  * Calls `callback` when the signal is aborted. Returns a function that stops listening.
  * @param {AbortSignal | undefined} signal
- * @param {() => void} callback Each call needs a function of its own.
+ * @param {() => void} callback Must be a different function for each call, because a set stores the
+ *   callbacks.
  * @returns {() => void}
  */
 export function onAbort(signal, callback) {

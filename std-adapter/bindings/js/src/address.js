@@ -1,5 +1,5 @@
 /**
- * Addresses of servers.
+ * Parses the addresses of servers.
  * @module
  */
 
@@ -7,16 +7,18 @@ import net from 'node:net';
 
 import { InvalidArgumentError } from './errors.js';
 
-/** The port of a TCP address without one. */
+/** The port of a TCP address that contains no port. */
 const DEFAULT_PORT = 5640;
 
 /** @typedef {{ host: string, port: number } | { path: string }} Address */
 
 /**
- * Parses `HOST`, `HOST:PORT`, `tcp://HOST[:PORT]`, `unix://PATH` or a path.
+ * Parses an address: `HOST`, `HOST:PORT`, `tcp://HOST[:PORT]`, `unix://PATH`, `file://PATH` or a
+ * path.
  *
  * The default port is 5640. A path begins with `/`, `./`, `../` or `\\.\pipe\`. An IPv6 address
- * with a port is in brackets. Throws an `InvalidArgumentError` for everything else.
+ * before a port must be in brackets. Throws an `InvalidArgumentError` if the text has none of these
+ * forms.
  * @param {string} text
  * @returns {Address}
  */
@@ -29,10 +31,12 @@ export function parseAddress(text) {
   const [host, port] = match ? [match[1], Number(match[2] ?? DEFAULT_PORT)] : [rest, DEFAULT_PORT];
   if (!match && !bare) {
     const forms = 'HOST, HOST:PORT, [IPV6]:PORT, tcp://HOST:PORT, unix://PATH or a path';
-    throw new InvalidArgumentError(`address ${JSON.stringify(text)}: use ${forms}`);
+    throw new InvalidArgumentError(`address ${JSON.stringify(text)}: must be ${forms}`);
   }
   if (port < 1 || port > 65535) {
-    throw new InvalidArgumentError(`address ${JSON.stringify(text)}: ports are from 1 to 65535`);
+    throw new InvalidArgumentError(
+      `address ${JSON.stringify(text)}: the port must be from 1 to 65535`,
+    );
   }
   return { host, port };
 }

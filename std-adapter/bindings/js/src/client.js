@@ -29,13 +29,13 @@ import { Watch } from './watch.js';
 /**
  * @typedef {object} WriteOptions
  * @property {BufferEncoding} [encoding] The encoding of strings, UTF-8 by default.
- * @property {OpenFlags} [flag] `w` by default.
+ * @property {OpenFlags} [flag] The flags with which the file is opened, `w` by default.
  * @property {number} [mode] The permission bits of a new file, 0o666 by default.
  * @property {AbortSignal} [signal]
  */
 
 /**
- * Connects to a server, agrees on a dialect and attaches to the root.
+ * Connects to a server, negotiates the dialect and attaches to the root directory.
  * @param {string} address `HOST`, `HOST:PORT`, `tcp://HOST:PORT`, `unix://PATH` or a path.
  * @param {import('./connect.js').ConnectOptions} [options]
  */
@@ -44,14 +44,14 @@ export async function connect(address, options) {
 }
 
 /**
- * A connection with an attached root.
+ * A client of a 9P server. It has one connection, which is attached to the root directory.
  *
- * All methods may be called at the same time; their requests are pipelined. They reject with a
- * `ServerError` if the server refuses a request, with a `ConnectionLostError` if the connection is
- * lost, and with an `AbortError` if the `signal` in their options is aborted. An aborted change may
- * or may not have been made.
+ * Any number of calls may be in progress at the same time. The client pipelines their requests. The
+ * methods reject with a `ServerError` if the server refuses a request, with a `ConnectionLostError`
+ * if the connection is lost, and with an `AbortError` if the `signal` in their options is aborted.
+ * If a call that changes a file is aborted, the server may or may not have made the change.
  *
- * Unlike in `node:fs`, symbolic links are not followed.
+ * Unlike `node:fs`, the client does not follow symbolic links.
  */
 export class Client {
   #root;
@@ -61,7 +61,7 @@ export class Client {
     this.#root = root;
   }
 
-  /** The root, for requests that have no method here. */
+  /** The fid of the root directory. Use it for requests for which this class has no method. */
   get root() {
     return this.#root;
   }
@@ -71,13 +71,14 @@ export class Client {
     return this.#root.dialect;
   }
 
-  /** The largest message, in bytes. */
+  /** The maximum length of a message, in bytes. */
   get msize() {
     return this.#root.connection.msize;
   }
 
   /**
-   * Closes the connection. Requests without a reply fail. Waits at most one second for the server.
+   * Closes the connection. Requests that have no reply yet fail. Waits at most one second for the
+   * server to close its side.
    */
   async close() {
     await this.#root.connection.close();
@@ -99,7 +100,7 @@ export class Client {
   }
 
   /**
-   * Opens a file. `mode` has the permission bits of a new file.
+   * Opens a file. `mode` contains the permission bits for a new file.
    * @param {Path} path
    * @param {OpenFlags} [flags]
    * @param {number} [mode]
@@ -111,8 +112,8 @@ export class Client {
   }
 
   /**
-   * Reads a whole file, or the first delivery of a stream. Fails with `EFBIG` if there are more
-   * than `limit` bytes, 1 GiB by default.
+   * Reads a whole file, or the first delivery of a stream file. Fails with `EFBIG` if the data is
+   * longer than `limit` bytes. The default limit is 1 GiB.
    * @overload
    * @param {Path} path
    * @param {ReadBufferOptions | null} [options]
@@ -139,8 +140,9 @@ export class Client {
   }
 
   /**
-   * Replaces the content of a file, or creates the file. Returns after the server has closed it. A
-   * string or a buffer that fits a message is written with one request, as commands need it.
+   * Replaces the content of a file, or creates the file. Returns after the server has closed the
+   * file. If the content is a string or a buffer that fits into one message, the client writes it
+   * with one request. Command files need this, because each write is one command.
    * @param {Path} path
    * @param {Content} content
    * @param {WriteOptions | BufferEncoding | null} [options]
@@ -162,8 +164,8 @@ export class Client {
   }
 
   /**
-   * Reads the names in a directory, in the order of the server. With `encoding: 'buffer'` the names
-   * are bytes.
+   * Returns the names in a directory, in the order in which the server sends them. With the
+   * encoding `'buffer'`, the names are buffers.
    * @overload
    * @param {Path} path
    * @param {{ withFileTypes?: false, encoding?: BufferEncoding | null } & SignalOption} [options]
@@ -189,7 +191,7 @@ export class Client {
    */
   async readdir(path, { withFileTypes = false, encoding, signal } = {}) {
     const entries = await this.#at('readdir', path, signal, async (fid) => {
-      // Opening a file may have side effects.
+      // Check the type first, because opening a file may have side effects.
       if (!fid.isDirectory) throw ServerError.of('ENOTDIR');
       return readDirectory(await fid.open(READ, signal), signal);
     });
@@ -210,7 +212,7 @@ export class Client {
   }
 
   /**
-   * Like {@link stat}, which does not follow symbolic links either.
+   * Does the same as {@link stat}, because `stat` does not follow symbolic links.
    * @param {Path} path
    * @param {SignalOption} [options]
    */
@@ -219,7 +221,8 @@ export class Client {
   }
 
   /**
-   * Fails with `ENOENT` if the path does not exist. Permissions are checked only by opening a file.
+   * Fails with `ENOENT` if the path does not exist. Does not check permissions, because the server
+   * checks them when a file is opened.
    * @param {Path} path
    * @param {SignalOption} [options]
    */
@@ -229,7 +232,7 @@ export class Client {
 
   /**
    * Creates a directory. With `recursive`, also creates missing parents, accepts an existing
-   * directory and returns the path of the first directory that was created.
+   * directory, and returns the path of the first directory that it has created.
    * @param {Path} path
    * @param {{ recursive?: boolean, mode?: number } & SignalOption} [options]
    * @returns {Promise<string | undefined>}
@@ -246,8 +249,8 @@ export class Client {
   }
 
   /**
-   * Removes a file or a symbolic link, or, with `recursive`, a directory and all that is in it.
-   * With `force`, a path that does not exist is not an error.
+   * Removes a file or a symbolic link. With `recursive`, also removes a directory and its contents.
+   * With `force`, does not fail if the path does not exist.
    * @param {Path} path
    * @param {{ recursive?: boolean, force?: boolean } & SignalOption} [options]
    */
@@ -271,8 +274,8 @@ export class Client {
   }
 
   /**
-   * Removes a directory. The server decides whether it must be empty: a database removes its
-   * content as well.
+   * Removes a directory. The server decides whether the directory must be empty. The Datakit
+   * database also removes the contents of the directory.
    * @param {Path} path
    * @param {SignalOption} [options]
    */
@@ -294,8 +297,9 @@ export class Client {
   }
 
   /**
-   * Renames a file. The server decides whether an existing file is replaced. Only 9P2000.L moves a
-   * file to another directory; other dialects fail with `EXDEV`.
+   * Renames a file. If `to` exists, the server decides whether to replace it. Only 9P2000.L can
+   * move a file to another directory. In other dialects, a move to another directory fails with
+   * `EXDEV`.
    * @param {Path} from
    * @param {Path} to
    * @param {SignalOption} [options]
@@ -306,7 +310,7 @@ export class Client {
   }
 
   /**
-   * Creates a symbolic link at `path`. Fails with `EOPNOTSUPP` in 9P2000.
+   * Creates a symbolic link to `target` at `path`. Fails with `EOPNOTSUPP` in 9P2000.
    * @param {Path} target
    * @param {Path} path
    * @param {SignalOption} [options]
@@ -318,8 +322,8 @@ export class Client {
   }
 
   /**
-   * Reads the target of a symbolic link. Fails with `EINVAL` for other files and with `EOPNOTSUPP`
-   * in 9P2000.
+   * Reads the target of a symbolic link. Fails with `EINVAL` if the file is not a symbolic link,
+   * and with `EOPNOTSUPP` in 9P2000.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: BufferEncoding | null } & SignalOption} [options]
@@ -342,7 +346,7 @@ export class Client {
   }
 
   /**
-   * Cuts a file to `length` bytes, or extends it with zeros.
+   * Sets the length of a file in bytes. Shortens the file, or extends it with zero bytes.
    * @param {Path} path
    * @param {number} [length]
    * @param {SignalOption} [options]
@@ -355,7 +359,7 @@ export class Client {
   }
 
   /**
-   * Sets the permission bits, at most 0o7777. 9P2000 has only the lower nine.
+   * Sets the permission bits, at most 0o7777. 9P2000 supports only the lower nine bits.
    * @param {Path} path
    * @param {number} mode
    * @param {SignalOption} [options]
@@ -365,8 +369,8 @@ export class Client {
   }
 
   /**
-   * Follows a stream file: an async iterator over its deliveries, the first of which is the current
-   * value. The iterator does not reconnect.
+   * Returns an async iterator over the deliveries of a stream file. The first delivery is the
+   * current value. The iterator does not reconnect.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: null } & SignalOption} [options]

@@ -1,5 +1,5 @@
 /**
- * Connects to a server and agrees on a dialect.
+ * Connects to a server and negotiates the dialect.
  * @module
  */
 
@@ -18,38 +18,43 @@ import { IO_HEADER } from './wire.js';
 
 /**
  * @typedef {object} ConnectOptions
- * @property {Dialect} [dialect] The only dialect to offer. By default 9P2000.u is offered first,
- *   because its errors contain text, then 9P2000.L and 9P2000.
- * @property {number} [msize] The largest message in bytes, from 256 on; 131096 by default. The
- *   server may choose a smaller one.
- * @property {string} [uname] The name of the user, by default the user of this process.
- * @property {number} [uid] The number of the user for 9P2000.u and 9P2000.L, by default the user of
- *   this process.
- * @property {number} [gid] The group of new files in 9P2000.L, by default the group of this
+ * @property {Dialect} [dialect] The only dialect that the client offers. By default, the client
+ *   offers 9P2000.u, 9P2000.L and 9P2000, in this order. 9P2000.u comes first, because its errors
+ *   contain text.
+ * @property {number} [msize] The maximum length of a message in bytes: at least 256, 131096 by
+ *   default. The server may choose a smaller value.
+ * @property {string} [uname] The user name, by default the name of the user who runs this process.
+ * @property {number} [uid] The user id for 9P2000.u and 9P2000.L, by default the user id of this
  *   process.
- * @property {string} [aname] The tree to attach to, `/` by default. Most servers have only one.
- * @property {number} [timeout] The time for connecting in milliseconds, 10000 by default.
- *   Requests have no time limit: pass an `AbortSignal.timeout()` to set one.
- * @property {AbortSignal} [signal] Aborts connecting.
- * @property {number} [maxRequests] The largest number of requests in flight, 32 by default. More
+ * @property {number} [gid] The group id of new files in 9P2000.L, by default the group id of this
+ *   process.
+ * @property {string} [aname] The name of the tree to attach to, `/` by default. Most servers have
+ *   only one tree.
+ * @property {number} [timeout] The time limit for connecting in milliseconds, 10000 by default.
+ *   Requests have no time limit. To set one, pass `AbortSignal.timeout()` as the option `signal` of
+ *   a method.
+ * @property {AbortSignal} [signal] Aborts the attempt to connect.
+ * @property {number} [maxRequests] The largest number of requests in flight, 32 by default. Further
  *   requests wait. The reads of watches do not count.
- * @property {number} [maxFids] The largest number of files that are in use at the same time on the
- *   server, 65536 by default. More files wait.
+ * @property {number} [maxFids] The largest number of fids in use, 65536 by default. A fid is the
+ *   number of a file that the client uses on the server. Calls that need another fid wait.
  */
 
 const MIN_MSIZE = 256;
 const DEFAULT_MSIZE = (128 << 10) + IO_HEADER;
-/** Servers refuse requests while many others wait. */
+/** Servers refuse requests if too many other requests are waiting, so the default is small. */
 const DEFAULT_REQUESTS = 32;
 const DEFAULT_TIMEOUT = 10_000;
-/** The time without traffic after which TCP checks that the server is alive, in milliseconds. */
+/**
+ * After this time without traffic, in milliseconds, TCP checks whether the server still responds.
+ */
 const KEEP_ALIVE = 30_000;
 
 /**
- * Connects and attaches to the root.
+ * Connects to a server and attaches to the root directory.
  * @param {string} address
  * @param {ConnectOptions} [options]
- * @returns {Promise<Fid>} The root.
+ * @returns {Promise<Fid>} The fid of the root directory.
  */
 export async function connectRoot(address, options = {}) {
   const { timeout = DEFAULT_TIMEOUT, signal } = options;
@@ -85,7 +90,7 @@ export async function connectRoot(address, options = {}) {
 
 /** @param {unknown} cause */
 function reasonOf(cause) {
-  // Node reports an error for each address of a name.
+  // If a host name has several addresses, Node reports one error for each address.
   if (cause instanceof AggregateError) return cause.errors.map((each) => each.message).join(', ');
   return cause instanceof Error ? cause.message : String(cause);
 }
@@ -98,7 +103,9 @@ function reasonOf(cause) {
  */
 function between(name, value, low, high) {
   if (Number.isInteger(value) && value >= low && value <= high) return value;
-  throw new InvalidArgumentError(`${name} is ${value}: use an integer from ${low} to ${high}`);
+  throw new InvalidArgumentError(
+    `${name} is ${value}, but must be an integer from ${low} to ${high}`,
+  );
 }
 
 /**
@@ -116,7 +123,7 @@ function userName() {
   try {
     return os.userInfo().username;
   } catch {
-    // The user has no entry in the database of users.
+    // The user of this process has no entry in the user database.
     return 'nobody';
   }
 }
@@ -133,14 +140,14 @@ async function negotiate(connection, dialects) {
     const dialect = DIALECTS.find((known) => known === version);
     if (!dialect) continue;
     if (!dialects.includes(dialect)) {
-      throw ServerError.of('EOPNOTSUPP', `the server speaks only ${dialect}, not ${offer}`);
+      throw ServerError.of('EOPNOTSUPP', `the server supports only ${dialect}, not ${offer}`);
     }
     if (msize < MIN_MSIZE || msize > offered) {
-      const reason = `the msize of the server is ${msize}: from ${MIN_MSIZE} to ${offered}`;
+      const reason = `the msize of the server is ${msize}, but must be from ${MIN_MSIZE} to ${offered}`;
       throw new ConnectionLostError(reason, { code: 'EPROTO' });
     }
     connection.agree(msize, dialect);
     return;
   }
-  throw ServerError.of('EOPNOTSUPP', `the server speaks none of ${dialects.join(', ')}`);
+  throw ServerError.of('EOPNOTSUPP', `the server supports none of ${dialects.join(', ')}`);
 }

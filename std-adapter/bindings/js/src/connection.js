@@ -1,5 +1,5 @@
 /**
- * Assigns tags to requests and hands replies to their callers.
+ * Assigns tags to requests and passes replies to their callers.
  * @module
  */
 
@@ -21,47 +21,51 @@ import { HEADER, Reader, Writer } from './wire.js';
 /** @template R @typedef {import('./messages.js').Request<R>} Request */
 
 /**
- * A request that waits for its reply.
+ * A request that has no reply yet.
  * @typedef {object} Pending
  * @property {Request<any>} request
  * @property {(value: any) => void} resolve
  * @property {(error: unknown) => void} reject
  * @property {((value: any, abandoned: boolean) => void) | undefined} settled
  * @property {() => void} detach Stops listening to the signal.
- * @property {boolean} abandoned The caller has aborted the request, and Rflush will follow.
- * @property {boolean} answered The reply to an abandoned request has arrived.
+ * @property {boolean} abandoned `true` if the caller has aborted the request. The tag stays in use
+ *   until Rflush.
+ * @property {boolean} answered `true` if the reply to an aborted request has arrived.
  */
 
 /**
  * @template R
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]
- * @property {boolean} [stream] The request may wait for days, so it is not one of those that
- *   `maxRequests` counts.
+ * @property {boolean} [stream] `true` if the reply may take a long time, as in a watch. Such a
+ *   request does not count towards `maxRequests`.
  * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, at the
- *   latest when the reply or Rflush arrives: with the reply, or with `undefined` if there is none
- *   or it is an error. `abandoned` is `true` if the caller does not see the reply, because the
- *   signal was aborted.
+ *   latest when the reply or Rflush arrives. The value is the decoded reply, or `undefined` if
+ *   there is no reply or the reply is an error. `abandoned` is `true` if the signal was aborted, so
+ *   the caller does not receive the reply.
  */
 
-/** The number of tags. The tags above belong to Tflush. */
+/** The number of tags for requests other than Tflush. Tflush uses higher tags. */
 const TAGS = 0x7fff;
-/** The largest number of requests in flight. The other tags are for reads of streams. */
+/** The largest value of `maxRequests`. The remaining tags are for reads of streams. */
 export const MAX_REQUESTS = 0x4000;
-/** The largest number of fids. */
+/** The largest value of `maxFids`. */
 export const MAX_FIDS = 0x10000;
-/** Callers wait while this number of bytes is queued for writing. */
+/** Callers wait while more than this number of bytes is queued for writing. */
 const MAX_BACKLOG = 1 << 20;
-/** The server has this time to close its side, in milliseconds. */
+/**
+ * The time that `close` waits for the server to close its side of the connection, in milliseconds.
+ */
 const CLOSE_TIMEOUT = 1000;
-/** The tag of a Tflush is the tag of its target with this bit. */
+/** The tag of a Tflush is the tag of the request that it cancels, with this bit set. */
 const FLUSH_BIT = 0x8000;
 
 /**
- * A connection to a 9P server after the socket is connected.
+ * A 9P connection over a connected socket.
  *
- * A request has one tag until its reply, or, if it was aborted, until Rflush. The Tflush of a tag
- * has a tag of its own, so that aborting works while all other tags are in use.
+ * A request keeps its tag until its reply arrives or, if it was aborted, until Rflush arrives. Each
+ * tag has a reserved tag for its Tflush, so a request can be aborted even if all other tags are in
+ * use.
  */
 export class Connection {
   #socket;
@@ -89,14 +93,14 @@ export class Connection {
 
   /** @type {Dialect} */
   dialect = '9P2000';
-  /** The largest message, in bytes. */
+  /** The maximum length of a message, in bytes. */
   msize;
   /**
-   * The numbers of the files on the server.
+   * The pool of fid numbers.
    * @type {Pool}
    */
   fids;
-  /** The group of new files in 9P2000.L. */
+  /** The group id of new files in 9P2000.L. */
   gid = 0;
 
   /**
@@ -139,8 +143,8 @@ export class Connection {
   }
 
   /**
-   * Sends Tversion, which must be the first request. It cannot be aborted: the caller closes the
-   * connection instead.
+   * Sends Tversion, which must be the first request. Tversion cannot be aborted, so the caller
+   * closes the connection instead.
    * @param {Dialect} offer
    */
   version(offer) {
@@ -148,7 +152,7 @@ export class Connection {
   }
 
   /**
-   * Sets the msize and the dialect that client and server have agreed on.
+   * Sets the msize and the dialect that the client and the server have agreed on.
    * @param {number} msize
    * @param {Dialect} dialect
    */
@@ -159,10 +163,11 @@ export class Connection {
   }
 
   /**
-   * Sends a request and waits for the reply. Waits before sending while `maxRequests` are in flight
-   * or a mebibyte is queued for writing.
+   * Sends a request and waits for its reply. Before sending, waits while `maxRequests` requests are
+   * in flight or more than 1 MiB is queued for writing.
    *
-   * Aborting the signal rejects with an `AbortError` at once and cancels the request with Tflush.
+   * If the signal is aborted, rejects immediately with an `AbortError` and cancels the request with
+   * Tflush.
    * @template R
    * @param {Request<R>} request
    * @param {CallOptions<R>} [options]
@@ -175,8 +180,8 @@ export class Connection {
     try {
       throwIfAborted(signal);
       tag = tags.tryAcquire() ?? (await tags.acquire(signal));
-      // Nothing is awaited between this check and the write, so callers that resume together do
-      // not pass it together.
+      // There is no `await` between this check and the write. If several callers resume together,
+      // each of them therefore checks the bytes that the previous callers have queued.
       while (this.queued > MAX_BACKLOG && !this.lost) await this.#drain(signal);
     } catch (error) {
       if (tag !== undefined) this.#releaseTag(tag);
@@ -237,14 +242,15 @@ export class Connection {
     const writer = new Writer();
     request.write(writer);
     if (writer.length > this.msize) {
-      const text = `a request of ${writer.length} bytes: at most ${this.msize}, the msize`;
+      const text = `a request has ${writer.length} bytes, but the msize allows at most ${this.msize}`;
       throw ServerError.of('EMSGSIZE', text);
     }
     return writer.finish(request.type, tag);
   }
 
   /**
-   * Queues a message. Messages of one turn of the event loop are written with one system call.
+   * Queues a message. All messages that are queued in one turn of the event loop are written
+   * together.
    * @param {Buffer} frame
    */
   #write(frame) {
@@ -257,12 +263,12 @@ export class Connection {
     if (this.#batch.length === 0) return;
     const all = this.#batch.length === 1 ? this.#batch[0] : Buffer.concat(this.#batch);
     [this.#batch, this.#batchLength] = [[], 0];
-    // There is no `drain` event if the system takes everything at once.
+    // If `write` returns `true`, the socket emits no `drain` event.
     if (this.#socket.write(all)) this.#drained();
   }
 
   /**
-   * Gives up a request and sends Tflush. The tag stays in use until Rflush.
+   * Rejects the promise of a request and sends Tflush. The tag stays in use until Rflush arrives.
    * @param {number} tag
    * @param {Pending} pending
    * @param {unknown} reason
@@ -271,7 +277,7 @@ export class Connection {
     pending.detach();
     pending.abandoned = true;
     pending.reject(new AbortError(reason));
-    // The promise of a Tflush has no reader.
+    // No caller waits for the reply to Tflush, so its errors are ignored.
     this.#start(tag | FLUSH_BIT, messages.flush(tag), {}).catch(() => {});
   }
 
@@ -293,7 +299,7 @@ export class Connection {
     const [type, tag] = [frame.readUInt8(4), frame.readUInt16LE(5)];
     const pending = this.#pending.get(tag);
     if (!pending || pending.answered) {
-      throw new ProtocolError(`a reply with the tag ${tag}, which no request has`);
+      throw new ProtocolError(`a reply has the tag ${tag}, which no request has`);
     }
     const reader = new Reader(frame, HEADER);
     const { request, settled } = pending;
@@ -313,7 +319,8 @@ export class Connection {
   }
 
   /**
-   * Frees the tag of a request that has its reply. Rflush also frees the tag of its target.
+   * Frees the tag of a request that has received its reply. For a Tflush, frees the tag of the
+   * cancelled request, because the tag of a Tflush belongs to no pool.
    * @param {number} tag
    * @param {Pending} pending
    */
@@ -330,7 +337,8 @@ export class Connection {
   }
 
   /**
-   * Returns a tag to its pool. The tags of Tversion and Tflush have none.
+   * Returns a tag to its pool. Does nothing for the tags of Tversion and Tflush, which belong to no
+   * pool.
    * @param {number} tag
    */
   #releaseTag(tag) {
@@ -349,7 +357,9 @@ export class Connection {
       const text = reader.text().toString();
       return new ServerError(this.dialect === '9P2000.u' ? reader.u32() : 0, text);
     }
-    throw new ProtocolError(`a reply of type ${type} to a request of type ${request.type}`);
+    throw new ProtocolError(
+      `the server sent a reply of type ${type} to a request of type ${request.type}`,
+    );
   }
 
   #lostError() {
@@ -358,7 +368,8 @@ export class Connection {
   }
 
   /**
-   * Makes all requests fail, now and later, and closes the socket. Only the first reason counts.
+   * Makes all current and later requests fail and closes the socket. Later calls do not change the
+   * reason.
    * @param {{ reason: string, code?: string, cause?: unknown }} why
    */
   lose(why) {
@@ -384,12 +395,13 @@ export class Connection {
   }
 
   /**
-   * Sends what is queued and closes the connection. Requests without a reply fail. The server has
-   * one second to read the rest and to close its side.
+   * Sends the queued messages and closes the connection. Requests that have no reply yet fail.
+   * Waits at most one second for the server to close its side.
    */
   async close() {
     this.#fail({ reason: 'the client closed the connection' });
-    // The socket is read to its end: closing it with unread replies would reset the connection.
+    // The client reads until the server closes its side, because closing a socket with unread data
+    // resets the connection.
     this.#flush();
     this.#socket.end();
     const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);

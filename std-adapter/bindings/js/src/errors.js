@@ -1,5 +1,5 @@
 /**
- * The errors of this package. Every error has a `code`, as the errors of `node:fs` have.
+ * The errors of this package. Every error has a `code`, like the errors of `node:fs`.
  * @module
  */
 
@@ -12,12 +12,15 @@
 
 /**
  * @typedef {object} ErrorFields
- * @property {string} code A name such as `ENOENT`.
+ * @property {string} code The error code, for example `ENOENT`.
  * @property {ErrorKind} [kind]
  * @property {unknown} [cause]
  */
 
-/** Linux error numbers, which 9P2000.u and 9P2000.L use on every system, and their usual texts. */
+/**
+ * The Linux error numbers and their usual texts. 9P2000.u and 9P2000.L use these numbers on all
+ * operating systems.
+ */
 const ERRNOS = /** @type {const} */ ({
   EPERM: [1, 'Operation not permitted'],
   ENOENT: [2, 'No such file or directory'],
@@ -54,7 +57,10 @@ const ERRNOS = /** @type {const} */ ({
   ESTALE: [116, 'Stale file handle'],
 });
 
-/** Texts of this and of other servers. 9P2000 sends no number, so it is looked up here. */
+/**
+ * Error texts of the Datakit server and of other servers. A 9P2000 server sends no error number, so
+ * the client looks up the text here.
+ */
 const TEXTS = new Map(
   Object.entries({
     'file does not exist': 'ENOENT',
@@ -91,7 +97,7 @@ const KINDS = new Map([
   ['ENOTDIR', 'not_dir'],
 ]);
 
-/** The base class of all errors of this package, except for aborted operations. */
+/** The base class of all errors of this package except `AbortError`. */
 export class DatakitError extends Error {
   /**
    * @param {string} message
@@ -99,12 +105,12 @@ export class DatakitError extends Error {
    */
   constructor(message, { code, kind = 'other', cause }) {
     super(message, cause === undefined ? undefined : { cause });
-    /** A name such as `ENOENT`. */
+    /** The error code, for example `ENOENT`. */
     this.code = code;
     /** The name of the error in the conformance table of the bindings, or `other`. */
     this.kind = kind;
     /**
-     * The method that failed, if it has a path.
+     * The operation that failed, if it has a path.
      * @type {string | undefined}
      */
     this.syscall = undefined;
@@ -120,7 +126,8 @@ export class DatakitError extends Error {
   }
 
   /**
-   * Adds the method and the path to the error and to its message, unless they are known already.
+   * Adds the operation and the path to the error and to its message, unless the error already has a
+   * path.
    * @param {string} syscall
    * @param {string} path
    */
@@ -129,18 +136,19 @@ export class DatakitError extends Error {
       this.syscall = syscall;
       this.path = path;
       this.message += `, ${syscall} '${path}'`;
-      // The reply was received outside of the caller. From here, the stack leads to the caller.
+      // The error was created when the reply arrived, so its stack does not contain the caller. A
+      // stack that is captured here contains the caller.
       Error.captureStackTrace(this, this.locate);
     }
     return this;
   }
 }
 
-/** The server refused a request, or the client refused it as a server would. */
+/** The server refused a request. The client also throws this error if it refuses a call itself. */
 export class ServerError extends DatakitError {
   /**
    * @param {number} errno A Linux error number, or 0 if the server sent none.
-   * @param {string} [text] The text, or nothing if the server sent none.
+   * @param {string} [text] The error text, or an empty string if the server sent none.
    */
   constructor(errno, text = '') {
     const code = (errno === 0 ? codeOf(text) : NAMES.get(errno)) ?? 'UNKNOWN';
@@ -149,12 +157,12 @@ export class ServerError extends DatakitError {
     super(`${code}: ${full}`, { code, kind: kindOf(code, full) });
     /** The Linux error number, or 0 if it is unknown. */
     this.errno = errno || known?.[0] || 0;
-    /** The text of the server, or the usual text of the number. */
+    /** The error text of the server, or the usual text for the error number. */
     this.text = full;
   }
 
   /**
-   * Returns the error that a server would report with this code.
+   * Returns an error with this code.
    * @param {keyof typeof ERRNOS} code
    * @param {string} [text]
    */
@@ -164,8 +172,8 @@ export class ServerError extends DatakitError {
 }
 
 /**
- * The beginnings or ends of texts of the database. Several of these errors have the same number, so
- * the text comes first.
+ * Patterns for the error texts of the database. Several of these errors have the same number, so
+ * the client checks the text before the number.
  * @type {[RegExp, ErrorKind, string][]}
  */
 const DATABASE_TEXTS = [
@@ -174,7 +182,7 @@ const DATABASE_TEXTS = [
   [/^not-fast-forward$/, 'not_fast_forward', 'EBUSY'],
   [/^invalid-hash /, 'invalid_hash', 'EINVAL'],
   [/^invalid branch name /, 'invalid_branch', 'EINVAL'],
-  // The reply to creating a file below a file.
+  // The server sends this text if the parent of a new file is not a directory.
   [/ is not a directory$/, 'not_dir', 'ENOTDIR'],
 ];
 
@@ -194,7 +202,8 @@ function codeOf(text) {
 
 /**
  * The connection could not be established or was lost. All later requests fail with this error.
- * `code` is the code of the cause, such as `ECONNREFUSED`, or `ECONNRESET`.
+ * `code` is the code of the cause, for example `ECONNREFUSED`, or `ECONNRESET` if the cause has no
+ * code.
  */
 export class ConnectionLostError extends DatakitError {
   /**
@@ -215,7 +224,7 @@ export class ProtocolError extends DatakitError {
   }
 }
 
-/** An argument is not a valid path, hash or branch name. `code` is `EINVAL`. */
+/** An argument is not valid, for example a path, a hash or a branch name. `code` is `EINVAL`. */
 export class InvalidArgumentError extends DatakitError {
   /**
    * @param {string} message
@@ -226,7 +235,10 @@ export class InvalidArgumentError extends DatakitError {
   }
 }
 
-/** The operation was aborted by its `AbortSignal`, as in `node:fs`. `cause` is the reason. */
+/**
+ * The operation was aborted by its `AbortSignal`. The name and the code are the same as in
+ * `node:fs`. `cause` is the reason of the signal.
+ */
 export class AbortError extends Error {
   /** @param {unknown} [cause] */
   constructor(cause) {

@@ -1,5 +1,5 @@
 /**
- * A number that stands for a file on the server.
+ * Fids: numbers with which the client refers to files on the server.
  * @module
  */
 
@@ -17,7 +17,10 @@ import { IO_HEADER, QidType } from './wire.js';
 /** The largest number of names in one Twalk (MAXWELEM). */
 const MAX_WALK = 16;
 
-/** A file on the server, which may be open. It is in use until `clunk`, `release` or `remove`. */
+/**
+ * A fid that refers to a file on the server. The file may be open. The fid is in use until `clunk`,
+ * `release` or `remove` is called.
+ */
 export class Fid {
   /** @type {number | undefined} */
   #number;
@@ -70,7 +73,7 @@ export class Fid {
   }
 
   /**
-   * Walks to a file, 16 names at a time.
+   * Walks to a file. Each request contains at most 16 names.
    * @param {Text[]} names
    * @param {AbortSignal} [signal]
    * @returns {Promise<Fid>}
@@ -81,7 +84,8 @@ export class Fid {
   }
 
   /**
-   * Walks to two files. Waits until both numbers are free before using one.
+   * Walks to two files. Waits until two fids are free before using either of them, because two
+   * callers that hold one fid each could block each other.
    * @param {[Text[], Text[]]} paths
    * @param {AbortSignal} [signal]
    * @returns {Promise<[Fid, Fid]>}
@@ -109,7 +113,7 @@ export class Fid {
     const qids = await this.connection.call(request, {
       signal,
       settled(reply, abandoned) {
-        // A reply with fewer qids creates no fid.
+        // If the reply has fewer qids than the request has names, the server has created no fid.
         const created = reply !== undefined && reply.length === first.length;
         if (!created) fid.forget();
         else if (abandoned) fid.release();
@@ -118,7 +122,7 @@ export class Fid {
     fid.#arrive(qids, first.length);
     try {
       for (let at = MAX_WALK; at < names.length; at += MAX_WALK) {
-        // The fid moves only if all names are found.
+        // The server moves the fid only if it finds all names.
         const more = names.slice(at, at + MAX_WALK);
         const step = messages.walk(number, number, more);
         fid.#arrive(await this.connection.call(step, { signal }), more.length);
@@ -151,7 +155,7 @@ export class Fid {
   }
 
   /**
-   * Creates a file in this directory. The fid then stands for the open file.
+   * Creates and opens a file in this directory. The fid then refers to the new file.
    * @param {Text} name
    * @param {number} permissions
    * @param {OpenMode} mode
@@ -180,7 +184,8 @@ export class Fid {
   }
 
   /**
-   * Creates a directory in this directory. In 9P2000 and 9P2000.u, the fid then stands for it.
+   * Creates a directory in this directory. In 9P2000 and 9P2000.u, the fid then refers to the new
+   * directory.
    * @param {Text} name
    * @param {number} permissions
    * @param {AbortSignal} [signal]
@@ -198,7 +203,7 @@ export class Fid {
   }
 
   /**
-   * Creates a symbolic link in this directory. In 9P2000.u, the fid then stands for it.
+   * Creates a symbolic link in this directory. In 9P2000.u, the fid then refers to the new link.
    * @param {Text} name
    * @param {Text} target
    * @param {AbortSignal} [signal]
@@ -227,7 +232,7 @@ export class Fid {
    */
   async readlink(signal) {
     if (this.dialect === '9P2000') {
-      throw ServerError.of('EOPNOTSUPP', '9P2000 cannot read symbolic links');
+      throw ServerError.of('EOPNOTSUPP', '9P2000 has no symbolic links');
     }
     if (this.dialect === '9P2000.L') {
       return this.connection.call(messages.readlink(this.number), { signal });
@@ -256,7 +261,7 @@ export class Fid {
   }
 
   /**
-   * Renames the file in its directory, in 9P2000 and 9P2000.u.
+   * Renames the file within its directory. The connection must use 9P2000 or 9P2000.u.
    * @param {Text} name
    * @param {AbortSignal} [signal]
    */
@@ -270,13 +275,13 @@ export class Fid {
    */
   async sync(signal) {
     const { dialect, number, connection } = this;
-    // A Twstat that changes nothing asks for the same.
+    // In 9P2000 and 9P2000.u, a Twstat that changes no field has the same effect as Tfsync.
     const request =
       dialect === '9P2000.L' ? messages.fsync(number) : messages.wstat(dialect, number, {});
     await connection.call(request, { signal });
   }
 
-  /** Removes the file. The fid is freed even if the server refuses. */
+  /** Removes the file. The fid is freed even if the server refuses to remove the file. */
   async remove() {
     await this.#free(messages.remove);
   }
@@ -286,7 +291,7 @@ export class Fid {
     await this.#free(messages.clunk);
   }
 
-  /** Frees the fid without waiting. Does nothing if it is free already. */
+  /** Frees the fid without waiting for the reply. Does nothing if the fid is already free. */
   release() {
     if (this.#number !== undefined) this.clunk().catch(() => {});
   }
@@ -298,7 +303,7 @@ export class Fid {
     await connection.call(message(number)).finally(() => connection.fids.release(number));
   }
 
-  /** Returns the number of a fid that the server does not have. */
+  /** Puts the number back into the pool without a request, because the server has no such fid. */
   forget() {
     if (this.#number !== undefined) this.connection.fids.release(this.#number);
     this.#number = undefined;

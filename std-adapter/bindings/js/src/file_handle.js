@@ -1,5 +1,5 @@
 /**
- * An open file, in the form of `FileHandle` of `node:fs/promises`.
+ * Open files, with the interface of `FileHandle` in `node:fs/promises`.
  * @module
  */
 
@@ -35,11 +35,12 @@ import { MAX_FILE, readOnce, readToEnd, writeAll, writeOnce } from './transfer.j
  * @property {AbortSignal} [signal]
  */
 
-/** The length of a buffer that a read allocates, in bytes. */
+/** The length in bytes of the buffer that `read` allocates if the caller passes none. */
 const DEFAULT_BUFFER = 16384;
 
 /**
- * As in `node:fs`, a negative position stands for the current one.
+ * Returns `false` if the current position must be used. As in `node:fs`, a negative number means
+ * the current position.
  * @template {number | bigint} P
  * @param {P | null | undefined} position
  * @returns {position is P}
@@ -47,7 +48,7 @@ const DEFAULT_BUFFER = 16384;
 const isPosition = (position) => position !== null && position !== undefined && position >= 0;
 
 /**
- * Returns the bytes of a part of a content.
+ * Returns the bytes of a string or a buffer.
  * @param {string | NodeJS.ArrayBufferView} part
  * @param {BufferEncoding} [encoding]
  * @returns {Uint8Array}
@@ -58,7 +59,7 @@ export function partToBytes(part, encoding) {
 }
 
 /**
- * Writes a content from `offset` on and returns the offset behind it.
+ * Writes the content at `offset`. Returns the offset after the last byte.
  * @param {Fid} file
  * @param {number} offset
  * @param {Content} content
@@ -76,7 +77,7 @@ export async function writeContent(file, offset, content, { encoding, signal } =
 }
 
 /**
- * Returns options as an object. An encoding may stand for the object.
+ * Returns the options as an object. If `options` is a string, it is the option `encoding`.
  * @template {object} O
  * @param {O | BufferEncoding | null | undefined} options
  * @returns {Partial<O> & { encoding?: BufferEncoding | null }}
@@ -88,7 +89,7 @@ export function toOptions(options) {
   return options ?? {};
 }
 
-/** An open file. It is in use on the server until `close`. */
+/** An open file. The server keeps the file open until `close` is called. */
 export class FileHandle {
   #file;
   #path;
@@ -103,12 +104,12 @@ export class FileHandle {
     this.#path = path;
   }
 
-  /** The number of the fid, which is unique on the connection. -1 after `close`. */
+  /** The number of the fid, which is unique within the connection. It is -1 after `close`. */
   get fd() {
     return this.#file.inUse ? this.#file.number : -1;
   }
 
-  /** The largest number of bytes in one request. */
+  /** The largest number of bytes that one request can read or write. */
   get unit() {
     return this.#file.unit;
   }
@@ -128,15 +129,15 @@ export class FileHandle {
   }
 
   /**
-   * Reads once into `buffer`: at most `length` bytes and at most {@link unit}. Returns 0 bytes at
-   * the end of a file and at the end of a delivery of a stream.
+   * Reads into `buffer` with one request: at most `length` bytes and at most {@link unit} bytes.
+   * `bytesRead` is 0 at the end of the file, and at the end of a delivery of a stream file.
    *
-   * Without a position, the read starts where the last one ended. The arguments may also be an
-   * object, as in `node:fs`. The buffer has 16384 bytes if there is none.
+   * Without a position, reads at the current position and advances it. The arguments may also be an
+   * object, as in `node:fs`. Without a buffer, allocates a buffer of 16384 bytes.
    * @template {NodeJS.ArrayBufferView} B
    * @overload
    * @param {B} buffer
-   * @param {number | null} [offset] Where to put the bytes in `buffer`.
+   * @param {number | null} [offset] The offset in `buffer` at which the data is stored.
    * @param {number | null} [length]
    * @param {number | bigint | null} [position]
    * @returns {Promise<{ bytesRead: number, buffer: B }>}
@@ -181,12 +182,13 @@ export class FileHandle {
   }
 
   /**
-   * Writes once: at most {@link unit} bytes. Returns the number of bytes that the server took.
+   * Writes at most {@link unit} bytes with one request. `bytesWritten` is the number of bytes that
+   * the server has written.
    *
-   * Without a position, the write starts where the last one ended.
+   * Without a position, writes at the current position and advances it.
    * @overload
    * @param {NodeJS.ArrayBufferView} buffer
-   * @param {number | null} [offset] Where the bytes begin in `buffer`.
+   * @param {number | null} [offset] The offset of the first byte in `buffer`.
    * @param {number | null} [length]
    * @param {number | null} [position]
    * @returns {Promise<{ bytesWritten: number, buffer: NodeJS.ArrayBufferView }>}
@@ -220,7 +222,8 @@ export class FileHandle {
   }
 
   /**
-   * Reads from the current position to the end, or to the end of the delivery of a stream.
+   * Reads from the current position to the end of the file, or to the end of the delivery of a
+   * stream file.
    * @overload
    * @param {ReadBufferOptions | null} [options]
    * @returns {Promise<Buffer>}
@@ -243,7 +246,7 @@ export class FileHandle {
   }
 
   /**
-   * Writes all of `content` from the current position on.
+   * Writes all of `content` at the current position and advances it.
    * @param {Content} content
    * @param {WriteFileOptions | BufferEncoding | null} [options]
    */
@@ -274,14 +277,14 @@ export class FileHandle {
     await this.#locate('sync', this.#file.sync());
   }
 
-  /** Like {@link sync}. */
+  /** Does the same as {@link sync}. */
   async datasync() {
     await this.sync();
   }
 
   /**
-   * Returns a stream of the content. It ends where a file or a delivery of a stream ends, and
-   * closes the handle unless `autoClose` is `false`.
+   * Returns a readable stream of the content. The stream ends at the end of the file, or at the end
+   * of a delivery of a stream file. It then closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options] `end` is the offset of the last byte.
    */
@@ -306,8 +309,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns the lines from the current position to the end, and closes the handle behind them
-   * unless `autoClose` is `false`.
+   * Returns an async iterator over the lines from the current position to the end of the file. At
+   * the end, closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options]
    */
@@ -316,8 +319,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns a stream that writes from `start`, by default the current position, and closes the
-   * handle unless `autoClose` is `false`.
+   * Returns a writable stream that writes at the offset `start`, by default at the current
+   * position. When the stream ends, it closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options]
    */
@@ -349,8 +352,8 @@ export class FileHandle {
   }
 
   /**
-   * Closes the file and waits for the reply. Writes to some files take effect only now. Does
-   * nothing if the file is closed.
+   * Closes the file and waits for the reply. Some servers apply the writes to a file only when the
+   * file is closed. Does nothing if the file is already closed.
    */
   async close() {
     if (this.#file.inUse) await this.#locate('close', this.#file.clunk());
@@ -362,7 +365,8 @@ export class FileHandle {
 }
 
 /**
- * Adds the method and the path to the error of a promise.
+ * Waits for a promise. If it rejects with a `ServerError`, adds the operation and the path to the
+ * error.
  * @template T
  * @param {string} syscall
  * @param {string} path

@@ -6,22 +6,26 @@
 import { ProtocolError } from './errors.js';
 import { HEADER } from './wire.js';
 
-/** Collects the bytes of a connection. It keeps at most one incomplete message. */
+/**
+ * Collects the bytes of a connection and splits them into messages. Stores at most one incomplete
+ * message.
+ */
 export class Frames {
-  /** The largest message, in bytes. */
+  /** The maximum length of a message, in bytes. */
   limit;
   /** @type {Buffer[]} */
   #chunks = [];
   #length = 0;
 
-  /** @param {number} limit The largest message, in bytes. */
+  /** @param {number} limit The maximum length of a message, in bytes. */
   constructor(limit) {
     this.limit = limit;
   }
 
   /**
-   * Adds bytes and returns the messages that they complete. The messages share the memory of the
-   * chunk. Throws a `ProtocolError` as soon as the size of a message shows that it is invalid.
+   * Adds bytes and returns the messages that are now complete. The messages may share memory with
+   * the chunk. Throws a `ProtocolError` if the size of a message is not valid, even if the rest of
+   * the message has not arrived.
    * @param {Buffer} chunk
    * @returns {Generator<Buffer, void>}
    */
@@ -31,7 +35,9 @@ export class Frames {
     while (this.#length >= 4) {
       const size = this.#peekSize();
       if (size < HEADER || size > this.limit) {
-        throw new ProtocolError(`a reply of ${size} bytes: from ${HEADER} to ${this.limit}`);
+        throw new ProtocolError(
+          `a reply has ${size} bytes, but must have ${HEADER} to ${this.limit}`,
+        );
       }
       if (this.#length < size) return;
       const all = this.#joined();

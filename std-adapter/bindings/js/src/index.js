@@ -1,8 +1,9 @@
 /**
  * A client for 9P servers and for the Datakit database.
  *
- * `connect` returns a client with the methods of `node:fs/promises`, for any 9P server.
- * `Database.connect` returns the branches, commits, transactions and watches of a Datakit server.
+ * `connect` connects to any 9P server and returns a client with the methods of `node:fs/promises`.
+ * `Database.connect` connects to a Datakit server and returns its database: branches, commits,
+ * transactions and watches.
  * @module
  */
 

@@ -13,13 +13,15 @@ import { Reader } from './wire.js';
 
 /** The largest number of names in a listing. */
 const MAX_NAMES = 1 << 20;
-/** The largest listing, in bytes. */
+/** The maximum length of a listing, in bytes. */
 const MAX_LISTING = 1 << 28;
 
 /**
- * Reads all entries of an open directory except `.` and `..`, in the order of the server.
+ * Returns all entries of an open directory except `.` and `..`, in the order in which the server
+ * sends them.
  *
- * Fails with `EFBIG` after a million names or 256 MiB, and with `EPROTO` if the listing jumps back.
+ * Fails with `EFBIG` if the listing has more than 1048576 names or 256 MiB, and with `EPROTO` if
+ * the server repeats an offset.
  * @param {Fid} dir
  * @param {AbortSignal} [signal]
  * @returns {Promise<Dirent[]>}
@@ -42,14 +44,15 @@ export async function readDirectory(dir, signal) {
     for (const entry of entries) if (isListed(entry.nameBytes)) all.push(entry);
     bytes += data.length;
     if (all.length > MAX_NAMES || bytes > MAX_LISTING) {
-      const limits = `${MAX_NAMES} names and ${MAX_LISTING} bytes`;
+      const limits = `${MAX_NAMES} names or ${MAX_LISTING} bytes`;
       throw ServerError.of('EFBIG', `the listing of the directory is longer than ${limits}`);
     }
   }
 }
 
 /**
- * Refuses names that lead out of the directory, because callers walk to them.
+ * Returns `false` for `.` and `..`. Throws if a name could lead out of the directory, because
+ * callers walk to the names.
  * @param {Buffer} name
  */
 function isListed(name) {

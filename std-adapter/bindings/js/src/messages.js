@@ -14,15 +14,15 @@ import { readAttributes, readStat, writeStat } from './stats.js';
 /** @typedef {'9P2000' | '9P2000.u' | '9P2000.L'} Dialect */
 
 /**
- * A request, with the function that decodes its reply.
+ * A request and the function that decodes its reply.
  * @template R
  * @typedef {object} Request
- * @property {number} type The type byte. A reply has the next one.
+ * @property {number} type The type of the message. The type of the reply is one higher.
  * @property {(writer: Writer) => void} write Writes the fields.
  * @property {(reader: Reader) => R} read Reads the fields of the reply.
  */
 
-/** The dialects, in the order in which they are offered by default. */
+/** The dialects, in the order in which the client offers them by default. */
 export const DIALECTS = Object.freeze(
   /** @type {Dialect[]} */ (['9P2000.u', '9P2000.L', '9P2000']),
 );
@@ -33,13 +33,13 @@ export const RLERROR = 7;
 export const RERROR = 107;
 export const TFLUSH = 108;
 
-/** The flag of Tlcreate that creates the file. */
+/** The flag in Tlcreate that creates the file. */
 const O_CREAT = 0o100;
 
-/** The mode in which a file is opened, in the encodings of both dialect families. */
+/** The mode in which a file is opened, in the encodings of Topen and of Tlopen. */
 export class OpenMode {
   /**
-   * @param {number} access 0 to read, 1 to write, 2 for both.
+   * @param {number} access 0 for reading, 1 for writing, 2 for both.
    * @param {{ truncate?: boolean, exclusive?: boolean }} [options]
    */
   constructor(access, { truncate = false, exclusive = false } = {}) {
@@ -101,7 +101,7 @@ export const flush = (oldtag) => ({ type: TFLUSH, write: (w) => w.u16(oldtag), r
 /**
  * @param {number} fid
  * @param {number} newfid
- * @param {Text[]} names At most 16.
+ * @param {Text[]} names At most 16 names.
  * @returns {Request<Qid[]>}
  */
 export const walk = (fid, newfid, names) => ({
@@ -127,7 +127,7 @@ export const open = (dialect, fid, mode) =>
     : { type: 112, write: (w) => (w.u32(fid), w.u8(mode.byte)), read: readOpened };
 
 /**
- * Tcreate of 9P2000 and 9P2000.u.
+ * Returns a Tcreate of 9P2000 or 9P2000.u.
  * @param {Dialect} dialect
  * @param {number} fid
  * @param {{ name: Text, perm: number, mode: OpenMode, extension?: Text }} file
@@ -163,7 +163,7 @@ export const lcreate = (fid, { name, perm, mode, gid }) => ({
 });
 
 /**
- * Reads a file, or a directory in 9P2000 and 9P2000.u.
+ * Returns a Tread, which reads a file or, in 9P2000 and 9P2000.u, a directory.
  * @param {number} fid
  * @param {number | bigint} offset
  * @param {number} count
@@ -176,7 +176,7 @@ export const read = (fid, offset, count) => ({
 });
 
 /**
- * Reads a directory in 9P2000.L.
+ * Returns a Treaddir, which reads a directory in 9P2000.L.
  * @param {number} fid
  * @param {number | bigint} offset
  * @param {number} count
@@ -197,7 +197,7 @@ export const write = (fid, offset, data) => ({
 });
 
 /**
- * A request whose only field is a fid and whose reply has none.
+ * Returns a request whose only field is a fid and whose reply has no fields.
  * @param {number} type
  * @param {number} fid
  * @returns {Request<undefined>}

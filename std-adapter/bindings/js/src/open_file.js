@@ -11,8 +11,9 @@ import { split, splitLast } from './paths.js';
 /** @typedef {import('./paths.js').Path} Path */
 
 /**
- * The mode in which a file is opened: `r` to read, `r+` to read and write, `w` to replace or
- * create, `wx` to create a new one, `w+` and `wx+` like `w` and `wx` but also to read.
+ * The mode in which a file is opened. `r` opens a file for reading, and `r+` opens it for reading
+ * and writing. `w` truncates or creates a file for writing, and `wx` does the same but fails if the
+ * file exists. `w+` and `wx+` do the same as `w` and `wx` but also allow reading.
  * @typedef {'r' | 'r+' | 'w' | 'w+' | 'wx' | 'wx+'} OpenFlags
  */
 
@@ -27,8 +28,9 @@ const FLAGS = {
 };
 
 /**
- * Opens a file, or creates it if the flags say so. Fails with `EISDIR` for a directory, because
- * some servers open directories in any mode.
+ * Opens a file, or creates it if it does not exist and the flags allow that. Fails with `EISDIR` if
+ * the path is a directory. The client checks this itself, because some servers open directories in
+ * any mode.
  * @param {Fid} root
  * @param {Path} path
  * @param {{ flags: OpenFlags, mode: number, signal?: AbortSignal }} options
@@ -36,7 +38,7 @@ const FLAGS = {
 export async function openFile(root, path, { flags, mode, signal }) {
   if (!Object.hasOwn(FLAGS, flags)) {
     const known = Object.keys(FLAGS).join(', ');
-    throw new InvalidArgumentError(`flags ${JSON.stringify(flags)}: use one of ${known}`);
+    throw new InvalidArgumentError(`flags ${JSON.stringify(flags)}: must be one of ${known}`);
   }
   const { access, creates, exclusive = false } = FLAGS[flags];
   const openMode = new OpenMode(access, { truncate: creates, exclusive });
@@ -45,7 +47,7 @@ export async function openFile(root, path, { flags, mode, signal }) {
   try {
     return await createFile(root, path, { openMode, mode, signal });
   } catch (error) {
-    // Another client has created the file in the meantime.
+    // Another client may have created the file in the meantime.
     const exists = error instanceof ServerError && error.code === 'EEXIST';
     if (!exists || exclusive) throw error;
     const opened = await openExisting(root, path, { openMode, exclusive, creates: false, signal });
@@ -54,7 +56,7 @@ export async function openFile(root, path, { flags, mode, signal }) {
 }
 
 /**
- * Opens a file, or returns `undefined` if it does not exist and may be created.
+ * Opens a file. Returns `undefined` if the file does not exist and the caller may create it.
  * @param {Fid} root
  * @param {Path} path
  * @param {{ openMode: OpenMode, exclusive: boolean, creates: boolean, signal?: AbortSignal }} how
@@ -68,13 +70,13 @@ async function openExisting(root, path, { openMode, exclusive, creates, signal }
     throw error;
   }
   try {
-    // Some servers replace an existing file when they create one.
+    // The client checks this itself, because some servers replace an existing file.
     if (exclusive) throw ServerError.of('EEXIST');
     if (fid.isDirectory) throw ServerError.of('EISDIR');
     return await fid.open(openMode, signal).catch((error) => {
       const truncates = (openMode.byte & 0x10) !== 0;
       if (!truncates || !(error instanceof ServerError)) throw error;
-      // Commands and streams cannot be truncated.
+      // Command files and stream files cannot be truncated, so open the file without truncation.
       return fid.open(new OpenMode(openMode.byte & 3), signal);
     });
   } catch (error) {

@@ -8,8 +8,8 @@ import { ServerError } from './errors.js';
 /** @typedef {import('./wire.js').Text} Text */
 
 /**
- * A path with slashes, absolute or not: both start at the root. Bytes stand for a path that is not
- * UTF-8. Empty names and `.` are ignored.
+ * A path of names separated by slashes. It starts at the root, with or without a leading slash. It
+ * may be bytes if it is not valid UTF-8. Empty names and `.` are ignored.
  * @typedef {string | Uint8Array} Path
  */
 
@@ -20,7 +20,7 @@ import { ServerError } from './errors.js';
  */
 export function split(path) {
   if (typeof path === 'string') return path.split('/').filter(isName);
-  // Latin-1 keeps the bytes.
+  // Latin-1 maps each byte to one character, so the bytes do not change.
   const names = Buffer.from(path).toString('latin1').split('/');
   return names.filter(isName).map((name) => Buffer.from(name, 'latin1'));
 }
@@ -29,7 +29,8 @@ export function split(path) {
 const isName = (name) => name !== '' && name !== '.';
 
 /**
- * Returns the directory and the name of an entry. Throws `EINVAL` for the root and for `..`.
+ * Splits the path of an entry into the names of its directory and the name of the entry. Throws
+ * `EINVAL` if the path is the root or ends with `..`.
  * @param {Path} path
  * @returns {{ dir: Text[], name: Text }}
  */
@@ -43,7 +44,7 @@ export function splitLast(path) {
 }
 
 /**
- * Returns the path for a message.
+ * Returns the path as a string for error messages.
  * @param {Path} path
  */
 export function show(path) {

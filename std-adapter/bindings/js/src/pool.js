@@ -1,5 +1,5 @@
 /**
- * Numbers that requests and files borrow: tags and fids.
+ * Pools of the numbers that are used as tags and fids.
  * @module
  */
 
@@ -13,7 +13,7 @@ import { AbortError, throwIfAborted } from './errors.js';
  * @property {(error: Error) => void} reject
  */
 
-/** A pool of numbers. Callers wait in order while it is exhausted. */
+/** A pool of numbers. If no number is free, callers wait. The pool serves them in order. */
 export class Pool {
   #limit;
   #next;
@@ -26,8 +26,8 @@ export class Pool {
   #closed;
 
   /**
-   * @param {number} limit The largest number of numbers in use.
-   * @param {number} [base] The first number.
+   * @param {number} limit How many numbers may be in use.
+   * @param {number} [base] The smallest number in the pool.
    */
   constructor(limit, base = 0) {
     this.#limit = limit;
@@ -35,12 +35,12 @@ export class Pool {
     this.#next = base;
   }
 
-  /** The number of numbers that are in use. */
+  /** How many numbers are in use. */
   get used() {
     return this.#next - this.#base - this.#free.length;
   }
 
-  /** Returns a number, or `undefined` if a caller has to wait. */
+  /** Takes a number. Returns `undefined` if the caller has to wait. */
   tryAcquire() {
     if (this.#closed || this.#waiters.size > 0) return undefined;
     return this.used < this.#limit ? this.#take() : undefined;
@@ -51,7 +51,7 @@ export class Pool {
   }
 
   /**
-   * Waits for a number.
+   * Waits until a number is free and takes it.
    * @param {AbortSignal} [signal]
    * @returns {Promise<number>}
    */
@@ -60,8 +60,8 @@ export class Pool {
   }
 
   /**
-   * Waits for several numbers at once. A caller that waited for one while it holds another could
-   * wait for ever.
+   * Waits until several numbers are free and takes all of them. If callers held one number while
+   * waiting for another, they could block each other forever.
    * @param {number} count
    * @param {AbortSignal} [signal]
    * @returns {Promise<number[]>}
@@ -69,7 +69,7 @@ export class Pool {
   async acquireAll(count, signal) {
     throwIfAborted(signal);
     if (this.#closed) throw this.#closed();
-    if (count > this.#limit) throw new RangeError(`${count} numbers of a pool of ${this.#limit}`);
+    if (count > this.#limit) throw new RangeError(`cannot take ${count} of ${this.#limit} numbers`);
     /** @type {PromiseWithResolvers<number[]>} */
     const { promise, resolve, reject } = withResolvers();
     const waiter = { count, resolve, reject };
@@ -98,7 +98,7 @@ export class Pool {
   }
 
   /**
-   * Makes all callers fail, now and later.
+   * Makes all current and later callers fail.
    * @param {() => Error} error
    */
   close(error) {
@@ -117,7 +117,7 @@ export class Pool {
  */
 
 /**
- * `Promise.withResolvers`, which Node 20 does not have.
+ * Does the same as `Promise.withResolvers`, which Node 20 does not have.
  * @template T
  * @returns {PromiseWithResolvers<T>}
  */

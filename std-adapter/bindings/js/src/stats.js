@@ -1,5 +1,5 @@
 /**
- * The attributes of files and the entries of directories, in the form of `node:fs`.
+ * The attributes of files and the entries of directories, with the interfaces of `node:fs`.
  * @module
  */
 
@@ -17,7 +17,7 @@ const DMDEVICE = 0x0080_0000;
 const DMNAMEDPIPE = 0x0020_0000;
 const DMSOCKET = 0x0010_0000;
 
-/** The types of files in a mode of Linux. */
+/** The file types in a Linux mode. */
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
@@ -27,7 +27,9 @@ const S_IFBLK = 0o060000;
 const S_IFIFO = 0o010000;
 const S_IFSOCK = 0o140000;
 
-/** The set-id and sticky bits of 9P2000.u, each with its counterpart in Linux. */
+/**
+ * The set-user-id, set-group-id and sticky bits of 9P2000.u, each with the corresponding Linux bit.
+ */
 const SPECIAL_BITS = [
   [0x0008_0000, 0o4000],
   [0x0004_0000, 0o2000],
@@ -51,7 +53,7 @@ export function toWireMode(mode, dialect) {
 }
 
 /**
- * Converts a mode of 9P2000 or 9P2000.u to a mode of Linux.
+ * Converts a mode of 9P2000 or 9P2000.u to a Linux mode.
  * @param {number} wire
  * @param {Qid} qid
  * @param {Dialect} dialect
@@ -75,7 +77,7 @@ function typeOf(qid) {
   return S_IFREG;
 }
 
-/** The methods of `fs.Stats` and `fs.Dirent` that tell the type of a file. */
+/** The methods of `fs.Stats` and `fs.Dirent` that test the type of a file. */
 class FileType {
   #type;
 
@@ -114,7 +116,7 @@ class FileType {
 }
 
 /**
- * The fields that the dialects send, with times in milliseconds since 1970.
+ * The attributes that a server sends. The times are in milliseconds since 1970.
  * @typedef {object} StatFields
  * @property {Qid} qid
  * @property {number} mode
@@ -138,11 +140,11 @@ export class Stats extends FileType {
     /** The identity of the file on the server. */
     this.qid = fields.qid;
     this.dev = 0;
-    /** The number of the file. It loses precision from 2^53 on; `qid.path` does not. */
+    /** The number of the file. Numbers above 2^53 are rounded. `qid.path` is the exact number. */
     this.ino = Number(fields.qid.path);
     /** The type and the permission bits, as in Linux. */
     this.mode = fields.mode;
-    /** The length in bytes: 0 for directories, usually 0 for streams. */
+    /** The length in bytes. It is 0 for directories and usually 0 for stream files. */
     this.size = fields.size;
     /** The number of hard links, which only 9P2000.L sends. It is 1 in other dialects. */
     this.nlink = fields.nlink;
@@ -164,7 +166,7 @@ export class Stats extends FileType {
     this.ctime = new Date(fields.ctimeMs);
     this.birthtime = new Date(fields.ctimeMs);
     /**
-     * The target of a symbolic link, which 9P2000.u sends with the attributes.
+     * The target of a symbolic link. Only 9P2000.u sends the target with the attributes.
      * @type {Buffer | undefined}
      */
     this.target = fields.target;
@@ -180,7 +182,7 @@ export class Dirent extends FileType {
    */
   constructor(name, mode, qid) {
     super(mode);
-    /** The name. Bytes that are not UTF-8 become U+FFFD here. */
+    /** The name. Bytes that are not valid UTF-8 are replaced by U+FFFD. */
     this.name = name.toString();
     /**
      * The bytes of the name.
@@ -203,7 +205,7 @@ export class Dirent extends FileType {
 export function readStat(reader, dialect) {
   const end = reader.u16();
   const start = reader.left;
-  reader.u16(); // The type and the device belong to the kernel of the server.
+  reader.u16(); // The fields `type` and `dev` are only for the kernel of the server.
   reader.u32();
   const qid = reader.qid();
   const wire = reader.u32();
@@ -218,7 +220,7 @@ export function readStat(reader, dialect) {
     [uid, gid] = [reader.u32(), reader.u32()];
     reader.u32();
   }
-  // A server may send fields that this client does not know.
+  // The record may end with fields that this client does not know.
   reader.bytes(Math.max(0, end - (start - reader.left)));
   const mode = toMode(wire, qid, dialect);
   const link = (mode & S_IFMT) === S_IFLNK && extension.length > 0;
@@ -254,11 +256,11 @@ export function writeStat(writer, { name = '', length, mode }, dialect) {
 }
 
 /**
- * Reads the attributes of 9P2000.L.
+ * Reads the attributes in an Rgetattr.
  * @param {Reader} reader
  */
 export function readAttributes(reader) {
-  reader.u64(); // The mask of valid fields. Servers leave the other fields 0.
+  reader.u64(); // The mask of valid fields. Servers set the other fields to 0.
   const qid = reader.qid();
   let mode = reader.u32();
   if ((mode & S_IFMT) === 0) mode |= typeOf(qid);
@@ -278,7 +280,8 @@ export function readAttributes(reader) {
 }
 
 /**
- * Reads the entries in the data of Rread or Rreaddir. Returns them with the offset behind them.
+ * Reads the entries in the data of an Rread or Rreaddir. Returns the entries and the offset of the
+ * next request.
  * @param {Reader} reader
  * @param {number | bigint} offset The offset of the request.
  * @param {Dialect} dialect
@@ -290,7 +293,7 @@ export function readEntries(reader, offset, dialect) {
     if (dialect === '9P2000.L') {
       const qid = reader.qid();
       next = reader.u64();
-      // The type of an entry is the type in the mode, without its 12 lower bits.
+      // The type byte contains the file type bits of the mode, shifted right by 12 bits.
       const type = reader.u8() << 12;
       entries.push(new Dirent(Buffer.from(reader.text()), type || typeOf(qid), qid));
     } else {

@@ -1,8 +1,9 @@
 /**
- * Reads and writes of whole files, with several requests in flight.
+ * Reads and writes whole files with several requests in flight.
  *
- * Requests are pipelined only if the file has a version and reports its length. Requests to
- * streams, commands and parameters wait for the reply to the previous one.
+ * Requests are pipelined only if the qid of the file has a version and the server reports the
+ * length. For stream files, commands and parameters, each request waits for the reply to the
+ * previous request.
  * @module
  */
 
@@ -14,28 +15,31 @@ import { QidType } from './wire.js';
 
 /** The largest number of requests that one transfer keeps in flight. */
 const CONCURRENCY = 8;
-/** The default limit of files that are read as a whole, in bytes. */
+/** The default limit for the length of a file that is read as a whole, in bytes. */
 export const MAX_FILE = 1 << 30;
 
 /**
- * Reads once. Returns fewer bytes than asked for, and none at the end.
+ * Sends one read request. The result may have fewer than `count` bytes. It is empty at the end of
+ * the file.
  * @param {Fid} file
  * @param {number | bigint} offset
  * @param {number} count
  * @param {AbortSignal} [signal]
- * @param {boolean} [stream] The read may wait for days.
+ * @param {boolean} [stream] `true` if the reply may take a long time, as in a watch.
  * @returns {Promise<Buffer>}
  */
 export async function readOnce(file, offset, count, signal, stream) {
   const most = Math.min(count, file.unit);
   const request = messages.read(file.number, offset, most);
   const data = await file.connection.call(request, { signal, stream });
-  if (data.length > most) throw ServerError.of('EPROTO', `${data.length} bytes instead of ${most}`);
+  if (data.length > most) {
+    throw ServerError.of('EPROTO', `the server sent ${data.length} bytes instead of ${most}`);
+  }
   return data;
 }
 
 /**
- * Reads until `count` bytes are complete or the file ends.
+ * Reads `count` bytes, or fewer if the file ends before that.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} count
@@ -52,7 +56,7 @@ async function readFully(file, offset, count, signal) {
 }
 
 /**
- * Returns the length of the file if reads and writes may rely on it, else 0.
+ * Returns the length of the file, or 0 if the reported length is not reliable.
  * @param {Fid} file
  * @param {AbortSignal} [signal]
  */
@@ -67,8 +71,8 @@ async function reliableLength(file, signal) {
 }
 
 /**
- * Reads from `offset` until a read returns nothing, which is the end of a file or of a delivery of
- * a stream. The chunks may share memory with each other.
+ * Reads from `offset` until a read returns no data. An empty read marks the end of the file, or the
+ * end of a delivery of a stream file. The chunks may share memory with each other.
  * @param {Fid} file
  * @param {number} offset
  * @param {AbortSignal} [signal]
@@ -94,7 +98,8 @@ export async function* readChunks(file, offset, signal) {
 }
 
 /**
- * Reads from `offset` to `length`, or until a read is short because the file has shrunk.
+ * Reads from `offset` to `length`. Ends earlier if a read is short, because the file is then
+ * shorter.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} length
@@ -112,7 +117,8 @@ async function* readAhead(file, offset, length, signal) {
       while (next < length && reads.length < CONCURRENCY) {
         const count = Math.min(file.unit, length - next);
         const data = readFully(file, next, count, either);
-        // A read that fails while an earlier one is awaited is not unhandled.
+        // If this read fails before it is awaited, Node would otherwise report an unhandled
+        // rejection.
         data.catch(() => {});
         reads.push({ count, data });
         next += count;
@@ -129,7 +135,7 @@ async function* readAhead(file, offset, length, signal) {
 }
 
 /**
- * Reads to the end. Fails with `EFBIG` if there are more than `limit` bytes.
+ * Reads to the end of the file. Fails with `EFBIG` if the data is longer than `limit` bytes.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} limit
@@ -141,14 +147,14 @@ export async function readToEnd(file, offset, limit, signal) {
   let length = 0;
   for await (const data of readChunks(file, offset, signal)) {
     length += data.length;
-    if (length > limit) throw ServerError.of('EFBIG', `more than ${limit} bytes`);
+    if (length > limit) throw ServerError.of('EFBIG', `the file has more than ${limit} bytes`);
     chunks.push(data);
   }
   return Buffer.concat(chunks);
 }
 
 /**
- * Writes all of `data`. An empty write sends nothing.
+ * Writes all of `data`. Sends no request if `data` is empty.
  * @param {Fid} file
  * @param {number} offset
  * @param {Uint8Array} data
@@ -181,7 +187,8 @@ export async function writeAll(file, offset, data, signal) {
 }
 
 /**
- * Returns whether the length of the file shows that it stores the bytes written up to `end`.
+ * Returns `true` if the reported length of the file shows that the file contains the bytes before
+ * `end`.
  * @param {Fid} file
  * @param {number} end
  * @param {AbortSignal | undefined} signal
@@ -192,7 +199,7 @@ async function acceptsPipelining(file, end, signal) {
 }
 
 /**
- * Writes a piece that fits one request. Goes on after a short write.
+ * Writes a piece that fits into one request. After a short write, sends the remaining bytes.
  * @param {Fid} file
  * @param {number} offset
  * @param {Uint8Array} piece
@@ -205,7 +212,8 @@ async function writePiece(file, offset, piece, signal) {
 }
 
 /**
- * Writes as much as fits one request and returns the number of bytes.
+ * Writes as many bytes as fit into one request. Returns the number of bytes that the server has
+ * written.
  * @param {Fid} file
  * @param {number} offset
  * @param {Uint8Array} data
@@ -215,7 +223,10 @@ export async function writeOnce(file, offset, data, signal) {
   const piece = data.subarray(0, file.unit);
   const request = messages.write(file.number, offset, piece);
   const count = await file.connection.call(request, { signal });
-  if (count === 0 && piece.length > 0) throw ServerError.of('EIO', 'the server wrote nothing');
-  if (count > piece.length) throw ServerError.of('EPROTO', `${count} of ${piece.length} bytes`);
+  if (count === 0 && piece.length > 0) throw ServerError.of('EIO', 'the server wrote no bytes');
+  if (count > piece.length) {
+    const text = `the server reports ${count} bytes written, but received ${piece.length}`;
+    throw ServerError.of('EPROTO', text);
+  }
   return count;
 }

@@ -1,5 +1,5 @@
 /**
- * Operations on whole directories: `mkdir -p` and `rm -r`.
+ * Operations on whole directories, like `mkdir -p` and `rm -r`.
  * @module
  */
 
@@ -11,11 +11,13 @@ import { READ } from './messages.js';
 /** @typedef {import('./fid.js').Fid} Fid */
 /** @typedef {import('./wire.js').Text} Text */
 
-/** Codes of servers that refuse to remove a directory because it is not empty. */
+/**
+ * The error codes that servers send if they refuse to remove a directory because it is not empty.
+ */
 const NOT_EMPTY = new Set(['ENOTEMPTY', 'EEXIST', 'EPERM', 'EBUSY', 'UNKNOWN']);
 
 /**
- * Calls `f` with a file and frees the file afterwards.
+ * Walks to a file, calls `f` with its fid and frees the fid afterwards.
  * @template T
  * @param {Fid} root
  * @param {Text[]} names
@@ -62,7 +64,7 @@ export async function makeDirectories(root, names, mode, signal) {
     if (!(error instanceof ServerError)) throw error;
     if (error.code === 'ENOENT') {
       const first = await makeDirectories(root, names.slice(0, -1), mode, signal);
-      // Another client may have removed the parent, so this is not repeated.
+      // If another client has removed the parent, this fails and is not repeated.
       await makeDirectory(root, names, mode, signal).catch(unlessExists);
       return first ?? names.length;
     }
@@ -79,7 +81,7 @@ function unlessExists(error) {
 }
 
 /**
- * Removes a file, or a directory with all that is in it.
+ * Removes a file, or a directory with its contents.
  * @param {Fid} root
  * @param {Text[]} names
  * @param {AbortSignal} [signal]
@@ -88,7 +90,7 @@ export async function removeTree(root, names, signal) {
   const fid = await root.walk(names, signal);
   const isDirectory = fid.isDirectory;
   try {
-    // A database removes a directory with its content at once.
+    // The Datakit database removes a directory with its contents in one request.
     await fid.remove();
   } catch (error) {
     const mayHaveContent = error instanceof ServerError && NOT_EMPTY.has(error.code);
@@ -99,7 +101,7 @@ export async function removeTree(root, names, signal) {
 }
 
 /**
- * Returns `false` if the directory was empty.
+ * Removes the contents of a directory. Returns `false` if the directory was empty.
  * @param {Fid} root
  * @param {Text[]} names
  * @param {AbortSignal | undefined} signal
@@ -110,7 +112,7 @@ async function emptyDirectory(root, names, signal) {
   );
   await forEachConcurrently(entries, async ({ nameBytes }) => {
     await removeTree(root, [...names, nameBytes], signal).catch((error) => {
-      // Another client has removed the entry.
+      // Another client may have removed the entry.
       if (!(error instanceof ServerError && error.code === 'ENOENT')) throw error;
     });
   });

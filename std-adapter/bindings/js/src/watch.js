@@ -1,5 +1,5 @@
 /**
- * Stream files, which deliver text in pieces.
+ * Watches of stream files. A stream file sends its text in pieces, which are called deliveries.
  * @module
  */
 
@@ -9,16 +9,17 @@ import { readOnce } from './transfer.js';
 
 /** @typedef {import('./fid.js').Fid} Fid */
 
-/** The largest delivery, in bytes. */
+/** The maximum length of a delivery, in bytes. */
 const MAX_DELIVERY = 1 << 24;
 
 /**
- * An async iterator over the deliveries of a stream file, or over values made from them.
+ * An async iterator over the deliveries of a stream file, or over values that are decoded from the
+ * deliveries.
  *
- * The file is opened by `start` or by the first `next`. Leaving a `for await` loop, `return` and
- * `await using` end it: they cancel the read in flight and wait until the server has closed the
- * file. If the signal is aborted, `next` rejects with an `AbortError`. Calls of `next` wait for
- * each other.
+ * The first call of `start` or `next` opens the file. The watch ends when a `for await` loop over
+ * it ends, when `return` is called, or at the end of the scope of `await using`. The client then
+ * cancels the read in flight and waits until the server has closed the file. If the signal is
+ * aborted, `next` rejects with an `AbortError`. Concurrent calls of `next` run one after the other.
  * @template T
  * @implements {AsyncIterableIterator<T>}
  */
@@ -53,8 +54,8 @@ export class Watch {
   }
 
   /**
-   * Opens the file without waiting for a value, so that later changes are seen. Does nothing if the
-   * file is open.
+   * Opens the file without waiting for a value. The watch then sees changes that are made after
+   * this call. Does nothing if the file is open.
    * @returns {Promise<void>}
    */
   start() {
@@ -64,7 +65,7 @@ export class Watch {
   }
 
   /**
-   * Waits for the next value. After an error, the watch has ended.
+   * Waits for the next value. If it fails, the watch has ended.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
   async next() {
@@ -76,8 +77,8 @@ export class Watch {
   }
 
   /**
-   * Calls `f` after the earlier calls unless the watch has ended. Returns nothing if it ends
-   * meanwhile.
+   * Waits for the earlier calls and then calls `f`. Returns `undefined` if the watch has ended
+   * before that or ends during the call.
    * @template R
    * @param {() => Promise<R>} f
    * @returns {Promise<R | undefined>}
@@ -99,7 +100,7 @@ export class Watch {
       throwIfAborted(signal);
       return await f();
     } catch (error) {
-      // `return` was called meanwhile.
+      // `return` was called while `f` was running.
       if (this.#ended && error instanceof AbortError) return undefined;
       this.#end();
       throw error;
@@ -108,7 +109,10 @@ export class Watch {
     }
   }
 
-  /** Reads one delivery. Two empty reads in a row end the stream. */
+  /**
+   * Reads one delivery. An empty read marks the end of a delivery, and two empty reads in a row
+   * mark the end of the stream.
+   */
   async #deliver() {
     const stop = this.#stop.signal;
     this.#file ??= await this.#open(stop);
@@ -117,7 +121,9 @@ export class Watch {
       const data = await readOnce(this.#file, this.#offset, this.#file.unit, stop, true);
       if (data.length === 0) break;
       length += data.length;
-      if (length > MAX_DELIVERY) throw ServerError.of('EFBIG', `more than ${MAX_DELIVERY} bytes`);
+      if (length > MAX_DELIVERY) {
+        throw ServerError.of('EFBIG', `a delivery has more than ${MAX_DELIVERY} bytes`);
+      }
       this.#offset += data.length;
       this.#empty = false;
       pieces.push(data);
@@ -139,7 +145,7 @@ export class Watch {
   }
 
   /**
-   * Ends the watch, also during a `next`, which then returns `done`.
+   * Ends the watch. If a call of `next` is waiting, it then returns `done: true`.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
   async return() {
@@ -147,7 +153,7 @@ export class Watch {
     this.#ready = [];
     this.#stop.abort();
     await this.#last;
-    // Nothing was written, so the reply cannot report anything.
+    // The file was only read, so an error of Tclunk does not matter.
     if (this.#file?.inUse) await this.#file.clunk().catch(() => {});
     return { done: true, value: undefined };
   }

@@ -1,14 +1,19 @@
 /**
- * The encoding of 9P messages: little-endian integers, strings with a length of 16 bits and data
- * with a length of 32 bits.
+ * Encodes and decodes 9P messages. Integers are little-endian. Strings have a 16-bit length field,
+ * and data has a 32-bit length field.
  * @module
  */
 
 import { InvalidArgumentError, ProtocolError, ServerError } from './errors.js';
 
-/** The length of the size, the type and the tag of a message, in bytes. */
+/**
+ * The length of the header of a message in bytes. The header consists of the size, the type and the
+ * tag.
+ */
 export const HEADER = 7;
-/** The number of bytes that the other fields of a read or a write need at most (IOHDRSZ). */
+/**
+ * The maximum length in bytes of the fields of a read or write message without the data (IOHDRSZ).
+ */
 export const IO_HEADER = 24;
 
 const TWO_32 = 0x1_0000_0000;
@@ -21,8 +26,9 @@ const TWO_32 = 0x1_0000_0000;
 /**
  * The identity of a file on the server.
  * @typedef {object} Qid
- * @property {number} type The bits that `QidType` names.
- * @property {number} version Changes with the content, 0 if the content must not be cached.
+ * @property {number} type A combination of the bits in `QidType`.
+ * @property {number} version A number that changes when the content changes, or 0 if the content
+ *   must not be cached.
  * @property {bigint} path The number of the file.
  */
 
@@ -30,14 +36,15 @@ const TWO_32 = 0x1_0000_0000;
 export const QidType = Object.freeze({ DIR: 0x80, APPEND: 0x40, SYMLINK: 0x02 });
 
 /**
- * Returns the bytes of a string. Refuses a string with a lone surrogate, which has no UTF-8 form.
+ * Returns the UTF-8 bytes of a string. Throws if the string contains a lone surrogate, which UTF-8
+ * cannot encode.
  * @param {Text} text
  * @returns {Uint8Array}
  */
 export function toBytes(text) {
   if (typeof text !== 'string') return text;
   if (!text.isWellFormed()) {
-    throw new InvalidArgumentError(`${JSON.stringify(text)} contains half of a surrogate pair`);
+    throw new InvalidArgumentError(`${JSON.stringify(text)} contains a lone surrogate`);
   }
   return Buffer.from(text);
 }
@@ -90,7 +97,10 @@ export class Writer {
   text(value) {
     const bytes = toBytes(value);
     if (bytes.length > 0xffff) {
-      throw ServerError.of('ENAMETOOLONG', `a string of ${bytes.length} bytes: at most 65535`);
+      throw ServerError.of(
+        'ENAMETOOLONG',
+        `a string has ${bytes.length} bytes, but may have at most 65535`,
+      );
     }
     this.u16(bytes.length);
     this.bytes(bytes);
@@ -127,7 +137,10 @@ export class Writer {
   }
 }
 
-/** Decodes a message, or a part of one. Every method throws a `ProtocolError` at the end. */
+/**
+ * Decodes a message or a part of a message. A method throws a `ProtocolError` if the field is
+ * longer than the rest of the message.
+ */
 export class Reader {
   #buffer;
   #offset;
@@ -145,7 +158,7 @@ export class Reader {
   #take(count) {
     const at = this.#offset;
     if (count > this.#buffer.length - at) {
-      throw new ProtocolError(`malformed reply: a field of ${count} bytes passes the end`);
+      throw new ProtocolError(`malformed reply: a field of ${count} bytes is longer than the rest`);
     }
     this.#offset = at + count;
     return at;
@@ -167,7 +180,7 @@ export class Reader {
     return this.#buffer.readBigUInt64LE(this.#take(8));
   }
 
-  /** Reads a number of 64 bits, which loses precision from 2^53 on. */
+  /** Reads a 64-bit number. Numbers above 2^53 are rounded. */
   number() {
     const at = this.#take(8);
     return this.#buffer.readUInt32LE(at) + this.#buffer.readUInt32LE(at + 4) * TWO_32;
@@ -182,7 +195,7 @@ export class Reader {
   }
 
   /**
-   * Reads data with its length. The data shares the memory of the message.
+   * Reads data and the length before it. The data shares the memory of the message.
    * @returns {Buffer}
    */
   data() {
@@ -203,12 +216,12 @@ export class Reader {
     return { type: this.u8(), version: this.u32(), path: this.u64() };
   }
 
-  /** The number of bytes that are left. */
+  /** The number of bytes that have not been read. */
   get left() {
     return this.#buffer.length - this.#offset;
   }
 
-  /** Checks that nothing is left. */
+  /** Throws a `ProtocolError` if there are bytes that have not been read. */
   end() {
     if (this.left > 0) {
       throw new ProtocolError(`malformed reply: ${this.left} bytes are left over`);

@@ -1,5 +1,5 @@
 /**
- * Tests of the client's methods against a real server in all dialects.
+ * Tests the methods of the client with a real server in all dialects.
  * @module
  */
 
@@ -17,7 +17,7 @@ import { serve } from './server.js';
 const DIALECTS = ['9P2000', '9P2000.u', '9P2000.L'];
 
 /**
- * Declares a test for each dialect, with a server of its own.
+ * Declares a test for each dialect. Each test starts its own server.
  * @param {string} name
  * @param {(client: Client, t: import('node:test').TestContext) => Promise<void>} f
  * @param {import('datakit').Dialect[]} [dialects]
@@ -37,7 +37,7 @@ function inDialects(name, f, dialects = DIALECTS) {
 }
 
 /**
- * Checks that all fids except the root are freed.
+ * Checks that all fids except the fid of the root are free.
  * @param {Client} client
  */
 async function noLeaks(client) {
@@ -46,7 +46,7 @@ async function noLeaks(client) {
   assert.equal(connection.fids.used, 1);
 }
 
-inDialects('files are written, read and replaced', async (client) => {
+inDialects('writes, reads and replaces files', async (client) => {
   await client.writeFile('/a', 'hello\n');
   assert.equal(await client.readFile('/a', 'utf8'), 'hello\n');
   assert.deepEqual(await client.readFile('a'), Buffer.from('hello\n'));
@@ -71,7 +71,7 @@ inDialects('files are written, read and replaced', async (client) => {
   assert(Math.abs(Date.now() - stats.mtimeMs) < 3_600_000 && stats.mtime instanceof Date);
 });
 
-inDialects('large files are transferred in pieces', async (client) => {
+inDialects('transfers large files in pieces', async (client) => {
   const content = Buffer.alloc(3_000_000);
   for (let at = 0; at < content.length; at += 4) content.writeUInt32LE(at, at);
   await client.writeFile('/large', content);
@@ -81,7 +81,7 @@ inDialects('large files are transferred in pieces', async (client) => {
   assert(content.subarray(0, 2_000_001).equals(await client.readFile('/large')));
 });
 
-inDialects('directories are made, listed and removed', async (client) => {
+inDialects('creates, lists and removes directories', async (client) => {
   assert.equal(await client.mkdir('/d'), undefined);
   await assert.rejects(client.mkdir('/d'), { code: 'EEXIST', path: '/d', syscall: 'mkdir' });
   await assert.rejects(client.mkdir('/x/y'), { code: 'ENOENT' });
@@ -116,7 +116,7 @@ inDialects('directories are made, listed and removed', async (client) => {
   await client.rm('/d', { force: true, recursive: true });
 });
 
-inDialects('a large tree is removed', async (client) => {
+inDialects('removes a large tree', async (client) => {
   for (const dir of ['a', 'b/c', 'b/d']) {
     await client.mkdir(`/t/${dir}`, { recursive: true });
     const names = Array.from({ length: 100 }, (_, number) => `/t/${dir}/${number}`);
@@ -127,7 +127,7 @@ inDialects('a large tree is removed', async (client) => {
   await assert.rejects(client.access('/t'), { code: 'ENOENT', syscall: 'access' });
 });
 
-inDialects('files are renamed', async (client) => {
+inDialects('renames files', async (client) => {
   await client.writeFile('/a', '1');
   await client.mkdir('/d');
   await client.rename('/a', '/b');
@@ -142,7 +142,7 @@ inDialects('files are renamed', async (client) => {
 });
 
 inDialects(
-  'links are made and read',
+  'creates and reads symbolic links',
   async (client) => {
     await client.symlink('../é', '/l');
     assert.equal(await client.readlink('/l'), '../é');
@@ -159,7 +159,7 @@ inDialects(
 );
 
 inDialects(
-  'links are refused',
+  'refuses symbolic links',
   async (client) => {
     await assert.rejects(client.symlink('a', '/l'), { code: 'EOPNOTSUPP', syscall: 'symlink' });
     await client.writeFile('/f', '');
@@ -168,7 +168,7 @@ inDialects(
   ['9P2000'],
 );
 
-inDialects('modes are set', async (client) => {
+inDialects('sets permission bits', async (client) => {
   await client.writeFile('/f', '1', { mode: 0o640 });
   assert.equal((await client.stat('/f')).mode & 0o7777, 0o640);
   await client.chmod('/f', 0o755);
@@ -179,7 +179,7 @@ inDialects('modes are set', async (client) => {
   assert(stats.isDirectory() && (stats.mode & 0o777) === 0o750);
 });
 
-inDialects('names may be bytes that are not UTF-8, and long', async (client) => {
+inDialects('accepts long names and names that are not UTF-8', async (client) => {
   const name = Buffer.from([0x66, 0xff, 0x67]);
   const path = Buffer.concat([Buffer.from('/d/'), name]);
   await client.mkdir('/d');
@@ -193,7 +193,7 @@ inDialects('names may be bytes that are not UTF-8, and long', async (client) => 
   await assert.rejects(client.writeFile('/\ud800', '1'), { code: 'EINVAL' });
 });
 
-inDialects('errors have the code, the method and the path', async (client) => {
+inDialects('an error has the code, the method and the path', async (client) => {
   await client.writeFile('/f', '1');
   await assert.rejects(client.readFile('/nope'), {
     name: 'ServerError',
@@ -228,7 +228,7 @@ inDialects('many calls share a signal without a warning', async (client) => {
   assert.deepEqual(warnings, []);
 });
 
-inDialects('an aborted transfer frees its file', async (client) => {
+inDialects('an aborted transfer frees its fid', async (client) => {
   await client.writeFile('/large', Buffer.alloc(4_000_000));
   for (const delay of [0, 1, 5]) {
     const signal = AbortSignal.timeout(delay);

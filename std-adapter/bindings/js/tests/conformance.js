@@ -23,7 +23,7 @@ function toBuffer(content) {
 }
 
 /**
- * Replaces contents in an expected result by bytes.
+ * Converts the contents in an expected result to bytes.
  * @param {any} expected
  */
 function comparable(expected) {
@@ -53,7 +53,7 @@ export class Runner {
   }
 
   /**
-   * Replaces `$NAME` by the result that was bound to it.
+   * Replaces `$NAME` by the result that was bound to `NAME`.
    * @param {any} value
    * @returns {any}
    */
@@ -68,7 +68,7 @@ export class Runner {
   }
 
   /**
-   * Executes a step and compares its result.
+   * Executes a step and compares its result with the expected result.
    * @param {Arguments} step
    */
   async step(step) {

@@ -12,7 +12,7 @@ import { Database } from 'datakit';
 import { Runner } from './conformance.js';
 import { serve } from './server.js';
 
-/** The needs of cases that each dialect fulfils. */
+/** The features that each dialect offers. A case lists the features that it needs in `needs`. */
 const OFFERS = {
   '9P2000': ['error_texts'],
   '9P2000.u': ['error_texts', 'symlinks'],

@@ -27,7 +27,7 @@ async function connected(t, options) {
 }
 
 /**
- * Aborts a Tstat when it is the only request that the client may send.
+ * Aborts a Tstat on a connection that allows only one request in flight.
  * @param {import('node:test').TestContext} t
  */
 async function abortedStat(t) {
@@ -48,7 +48,7 @@ async function abortedStat(t) {
   return { server, client, request, flush };
 }
 
-test('aborting sends Tflush, and the tag is used again after Rflush', async (t) => {
+test('aborting a request sends Tflush, and its tag is reused after Rflush', async (t) => {
   const { server, client, request, flush } = await abortedStat(t);
   const next = client.stat('/b').catch(() => {});
   server.answer(flush);
@@ -60,7 +60,7 @@ test('aborting sends Tflush, and the tag is used again after Rflush', async (t) 
   await next;
 });
 
-test('the tag of an aborted request is not used before Rflush', async (t) => {
+test('the tag of an aborted request is not reused before Rflush', async (t) => {
   const { server, client } = await abortedStat(t);
   const next = client.stat('/b').catch(() => {});
   await setImmediate();
@@ -71,11 +71,12 @@ test('the tag of an aborted request is not used before Rflush', async (t) => {
   await Promise.all([closed, next]);
 });
 
-test('the tag of an aborted request that was answered is not used before Rflush', async (t) => {
+test('a late reply to an aborted request does not free its tag before Rflush', async (t) => {
   const { server, client, request } = await abortedStat(t);
   server.send(T.ERROR, request.tag, (w) => (w.text('too late'), w.u32(5)));
   const next = client.stat('/b').catch(() => {});
-  // A request for a stream has a tag of another pool. Its reply shows that the error was received.
+  // A stream request takes its tag from another pool. Its reply shows that the client has received
+  // the error.
   const toStream = /** @type {any} */ (messages.clunk(99));
   const reply = client.root.connection.call(toStream, { stream: true });
   await server.serve(T.CLUNK);
@@ -88,7 +89,7 @@ test('the tag of an aborted request that was answered is not used before Rflush'
   await Promise.all([closed, next]);
 });
 
-test('a reply before Rflush takes effect: the new fid is clunked', async (t) => {
+test('if an aborted walk succeeds before Rflush, the client clunks the new fid', async (t) => {
   const { server, client } = await connected(t, { maxFids: 3 });
   const abort = new AbortController();
   const stat = client.stat('/a', { signal: abort.signal });
@@ -104,7 +105,7 @@ test('a reply before Rflush takes effect: the new fid is clunked', async (t) => 
   assert.equal(clunk.fields.u32(), newfid);
 });
 
-test('Rflush without a reply frees the fid that the request would have created', async (t) => {
+test('if an aborted walk has no reply before Rflush, the client frees the fid number', async (t) => {
   const { server, client } = await connected(t);
   const abort = new AbortController();
   const stat = client.stat('/a', { signal: abort.signal });
@@ -114,14 +115,14 @@ test('Rflush without a reply frees the fid that the request would have created',
   const { fids } = client.root.connection;
   assert.equal(fids.used, 2);
   await server.serve(T.FLUSH);
-  // The reply to a later request shows that Rflush was received.
+  // The reply to a later request shows that the client has received Rflush.
   const missing = client.stat('/b').catch(() => {});
   await server.serve(T.WALK, (w) => w.u16(0));
   await missing;
   assert.equal(fids.used, 1);
 });
 
-test('a signal that is aborted already sends nothing', async (t) => {
+test('a call with an aborted signal sends no request', async (t) => {
   const { server, client } = await connected(t);
   await assert.rejects(client.stat('/a', { signal: AbortSignal.abort() }), { code: 'ABORT_ERR' });
   const stat = client.stat('/b').catch(() => {});
@@ -132,7 +133,7 @@ test('a signal that is aborted already sends nothing', async (t) => {
   await stat;
 });
 
-test('requests above maxRequests wait, and aborting one that waits sends nothing', async (t) => {
+test('requests beyond maxRequests wait, and aborting a waiting request sends nothing', async (t) => {
   const { server, client } = await connected(t, { maxRequests: 2 });
   const first = [client.stat('/1'), client.stat('/2')].map((stat) => stat.catch(() => {}));
   const abort = new AbortController();
@@ -153,7 +154,7 @@ test('requests above maxRequests wait, and aborting one that waits sends nothing
   await Promise.all([...first, last]);
 });
 
-test('a watch that waits for data leaves all of maxRequests to other calls', async (t) => {
+test('a watch that waits for data does not count towards maxRequests', async (t) => {
   const { server, client } = await connected(t, { maxRequests: 1 });
   const watch = client.watch('/stream', 'utf8');
   const value = watch.next();
@@ -171,7 +172,7 @@ test('a watch that waits for data leaves all of maxRequests to other calls', asy
   assert.deepEqual(await value, { done: false, value: 'news\n' });
 });
 
-test('files above maxFids wait until another file is closed', async (t) => {
+test('calls beyond maxFids wait until a file is closed', async (t) => {
   const address = await serve(t, '--scratch');
   const client = await connect(address, { maxFids: 3 });
   t.after(() => client.close());
@@ -184,7 +185,7 @@ test('files above maxFids wait until another file is closed', async (t) => {
   assert.equal(await waiting, 'hello');
   await files[1].close();
 
-  // A rename in 9P2000.L needs two fids at once, and many of them do not block each other.
+  // A rename in 9P2000.L needs two fids at the same time. Many renames must not block each other.
   const linux = await connect(address, { maxFids: 3, dialect: '9P2000.L' });
   t.after(() => linux.close());
   await linux.mkdir('/d');
@@ -219,7 +220,7 @@ test('walks of more than 16 names are split', async (t) => {
   assert.equal(clunk.fields.u32(), fid);
 });
 
-test('requests of one turn are written together', async (t) => {
+test('requests of one turn of the event loop are written together', async (t) => {
   const { server, client } = await connected(t);
   let chunks = 0;
   server.socket?.on('data', () => chunks++);
@@ -230,7 +231,7 @@ test('requests of one turn are written together', async (t) => {
   await Promise.all(stats);
 });
 
-test('callers wait while a mebibyte is queued for writing', async (t) => {
+test('callers wait while 1 MiB is queued for writing', async (t) => {
   const { server, client } = await connected(t, { maxRequests: 4000 });
   const opening = client.open('/f', 'r+');
   await server.serve(T.WALK, walked());
@@ -245,7 +246,8 @@ test('callers wait while a mebibyte is queued for writing', async (t) => {
   await setImmediate();
   assert(queued() < limit, `${queued()} bytes`);
 
-  // Callers that waited go on together when the server reads, and the limit holds for them as well.
+  // When the server reads again, the waiting callers resume together. The limit must hold for them
+  // too.
   let peak = 0;
   server.socket?.resume();
   for (let count = 0; count < writes.length; count++) {
@@ -256,14 +258,14 @@ test('callers wait while a mebibyte is queued for writing', async (t) => {
   await Promise.all(writes);
 });
 
-test('a closed client refuses calls, and closing twice is fine', async (t) => {
+test('a closed client refuses calls and can be closed again', async (t) => {
   const client = await connect(await serve(t, '--scratch'));
   await client.close();
   await client.close();
   await assert.rejects(client.stat('/'), /connection lost: the client closed the connection/);
 });
 
-test('the loss of the connection reaches all calls', async (t) => {
+test('all calls fail if the connection is lost', async (t) => {
   const { server, client } = await connected(t, { maxRequests: 2 });
   const calls = Array.from({ length: 5 }, (_, number) => client.stat(`/${number}`));
   const watch = client.watch('/stream').next();

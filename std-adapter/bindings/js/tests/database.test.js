@@ -1,5 +1,5 @@
 /**
- * Tests of the database that the conformance table does not contain.
+ * Tests of the database that are not in the conformance table.
  * @module
  */
 
@@ -62,7 +62,7 @@ test('a transaction that has ended refuses calls', async (t) => {
   await assert.rejects(transaction.parents(), error);
 });
 
-test('fastForwardOnly is compare-and-swap', async (t) => {
+test('of several transactions with fastForwardOnly, exactly one is committed', async (t) => {
   const { branch } = await master(t);
   const transactions = await Promise.all([1, 2, 3, 4].map(() => branch.transaction()));
   const commit = async (
@@ -80,7 +80,7 @@ test('fastForwardOnly is compare-and-swap', async (t) => {
   }
 });
 
-test('ifChanged makes no commit for the same tree', async (t) => {
+test('ifChanged creates no commit if the tree is the same', async (t) => {
   const { branch } = await master(t);
   const first = await branch.commitFiles('First', fileA('1'));
   const second = await branch.withTransaction(async (transaction) => {
@@ -90,7 +90,7 @@ test('ifChanged makes no commit for the same tree', async (t) => {
   assert.equal(second.hash, first.hash);
 });
 
-test('the history has the author, the date and the message of each commit', async (t) => {
+test('the history contains the author, the date and the message of each commit', async (t) => {
   const { branch } = await master(t);
   const first = await branch.commitFiles('One\n\ttab \\ é', fileA('1'));
   const second = await branch.withTransaction(async (transaction) => {
@@ -117,7 +117,7 @@ test('the history has the author, the date and the message of each commit', asyn
   }
 });
 
-test('a long history is read in pieces', async (t) => {
+test('reads a long history in pieces', async (t) => {
   const { branch } = await master(t, { msize: 4096 });
   for (let number = 0; number < 60; number++) {
     await branch.commitFiles(`Commit ${number} ${'x'.repeat(100)}`, fileA(String(number)));
@@ -154,12 +154,12 @@ test('errors of the database have codes and kinds in all dialects', async (t) =>
   }
 });
 
-test('a handle of a commit checks the hash', async (t) => {
+test('the constructor of Commit checks the hash', async (t) => {
   const { database } = await master(t);
   assert.throws(() => new Commit(database.client, 'master'), { kind: 'invalid_hash' });
 });
 
-test('a branch of another repository is fetched', async (t) => {
+test('fetches a branch of another repository', async (t) => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'datakit-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const git = (/** @type {string[]} */ ...args) =>

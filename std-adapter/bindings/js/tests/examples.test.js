@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 
 import { serve } from './server.js';
 
-test('the tour prints what it commits', async (t) => {
+test('the tour prints the file that it commits', async (t) => {
   const program = fileURLToPath(new URL('../examples/tour.js', import.meta.url));
   const run = promisify(execFile)(process.execPath, [program, await serve(t)]);
   assert.deepEqual((await run).stdout.trimEnd().split('\n'), [

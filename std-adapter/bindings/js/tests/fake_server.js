@@ -1,5 +1,5 @@
 /**
- * A server whose replies a test writes itself.
+ * A server for tests. The test decides how the server replies.
  * @module
  */
 
@@ -8,7 +8,7 @@ import net from 'node:net';
 import { Frames } from '../src/frames.js';
 import { HEADER, Reader, Writer } from '../src/wire.js';
 
-/** The types of requests and replies. */
+/** The message types. */
 export const T = Object.freeze({
   VERSION: 100,
   ATTACH: 104,
@@ -28,7 +28,7 @@ export const T = Object.freeze({
 
 const DIR = 0x80;
 
-/** The other end of one connection. Requests wait until the test takes them. */
+/** The server side of one connection. Requests are queued until the test takes them. */
 export class FakeServer {
   /** @type {Request[]} */
   #requests = [];
@@ -84,7 +84,9 @@ export class FakeServer {
   async take(type) {
     /** @type {Request} */
     const request = this.#requests.shift() ?? (await new Promise((r) => this.#takers.push(r)));
-    if (request.type !== type) throw new Error(`a request of type ${request.type}, not ${type}`);
+    if (request.type !== type) {
+      throw new Error(`the client sent a request of type ${request.type}, not ${type}`);
+    }
     return request;
   }
 
@@ -101,7 +103,7 @@ export class FakeServer {
   }
 
   /**
-   * Answers a request.
+   * Sends the reply to a request.
    * @param {Request} request
    * @param {(writer: Writer) => void} [fields]
    */
@@ -110,7 +112,7 @@ export class FakeServer {
   }
 
   /**
-   * Takes a request and answers it.
+   * Takes a request and sends the reply.
    * @param {number} type
    * @param {(writer: Writer) => void} [fields]
    */
@@ -121,7 +123,7 @@ export class FakeServer {
   }
 
   /**
-   * Answers Tversion and Tattach.
+   * Replies to Tversion and Tattach.
    * @param {{ msize?: number, version?: string }} [agreed]
    */
   async handshake({ msize = 8192, version = '9P2000.u' } = {}) {
@@ -142,7 +144,7 @@ export function writeQid(writer, type, path = 1) {
 }
 
 /**
- * The fields of Rwalk for one name.
+ * Returns a function that writes the fields of an Rwalk for one name.
  * @param {number} [type]
  */
 export const walked =

@@ -18,7 +18,7 @@ async function scratch(t) {
   return client;
 }
 
-test('reads and writes have a position', async (t) => {
+test('reads and writes use the current position or an explicit position', async (t) => {
   const client = await scratch(t);
   const file = await client.open('/f', 'w+');
   assert.deepEqual(await file.write('hello'), { bytesWritten: 5, buffer: 'hello' });
@@ -52,7 +52,7 @@ test('reads and writes have a position', async (t) => {
   await again[Symbol.asyncDispose]();
 });
 
-test('the flags say whether a file is created and replaced', async (t) => {
+test('the flags determine whether a file is created or replaced', async (t) => {
   const client = await scratch(t);
   await assert.rejects(client.open('/f'), { code: 'ENOENT', syscall: 'open' });
   await assert.rejects(client.open('/f', 'r+'), { code: 'ENOENT' });
@@ -95,14 +95,14 @@ test('streams copy files', async (t) => {
   await lines.close();
 });
 
-test('a stream reports the error of the server', async (t) => {
+test('a write stream reports an error of the server', async (t) => {
   const client = await scratch(t);
   await client.writeFile('/f', '1');
   const file = await client.open('/f');
   await assert.rejects(pipeline([Buffer.from('x')], file.createWriteStream()), { code: 'EBADF' });
 });
 
-test('a command is one write, and its reply is read', async (t) => {
+test('writes a command with one request and reads its reply', async (t) => {
   const client = await connect(await serve(t));
   t.after(() => client.close());
   await client.mkdir('/branch/master');

@@ -1,5 +1,5 @@
 /**
- * Tests with replies that violate the protocol and servers that do not answer as expected.
+ * Tests of replies that violate the protocol and of servers that do not reply as expected.
  * @module
  */
 
@@ -26,16 +26,24 @@ async function connected(t, agreed) {
 
 /** @type {[string, RegExp, (server: FakeServer, tag: number) => void][]} */
 const VIOLATIONS = [
-  ['a size below the header', /a reply of 6 bytes: from 7 to 8192/, (s) => raw(s, [6, 0, 0, 0])],
-  ['a size above the msize', /a reply of 8193 bytes/, (s) => raw(s, [1, 32, 0, 0])],
+  [
+    'a size below the header',
+    /a reply has 6 bytes, but must have 7 to 8192/,
+    (s) => raw(s, [6, 0, 0, 0]),
+  ],
+  ['a size above the msize', /a reply has 8193 bytes/, (s) => raw(s, [1, 32, 0, 0])],
   ['an unknown tag', /the tag 77, which no request has/, (s) => s.send(T.CLUNK + 1, 77)],
   ['the tag of Tversion', /the tag 65535/, (s) => s.send(T.CLUNK + 1, 0xffff)],
-  ['another type', /type 117 to a request of type 110/, (s, tag) => s.send(T.READ + 1, tag)],
+  ['a wrong type', /type 117 to a request of type 110/, (s, tag) => s.send(T.READ + 1, tag)],
   ['Rlerror in 9P2000.u', /type 7 to/, (s, tag) => s.send(7, tag, (w) => w.u32(2))],
-  ['a reply that ends early', /passes the end/, (s, tag) => s.send(T.WALK + 1, tag)],
-  ['more qids than bytes', /passes the end/, (s, tag) => s.send(111, tag, (w) => w.u16(9))],
-  ['bytes behind the fields', /1 bytes are left/, (s, tag) => s.send(111, tag, extra)],
-  ['a string beyond the end', /9 bytes passes the end/, (s, tag) => s.send(107, tag, longText)],
+  ['a reply that ends early', /is longer/, (s, tag) => s.send(T.WALK + 1, tag)],
+  ['more qids than bytes', /is longer/, (s, tag) => s.send(111, tag, (w) => w.u16(9))],
+  ['bytes after the fields', /1 bytes are left/, (s, tag) => s.send(111, tag, extra)],
+  [
+    'a string that is longer than the reply',
+    /9 bytes is longer/,
+    (s, tag) => s.send(107, tag, longText),
+  ],
 ];
 
 /** @param {Writer} w */
@@ -66,7 +74,7 @@ for (const [what, message, violate] of VIOLATIONS) {
   });
 }
 
-test('replies may arrive in any pieces', async (t) => {
+test('accepts replies that arrive one byte at a time', async (t) => {
   const { server, client } = await connected(t);
   const socket = /** @type {net.Socket} */ (server.socket);
   const { write } = socket;
@@ -86,7 +94,7 @@ test('replies may arrive in any pieces', async (t) => {
 });
 
 /**
- * Lists a directory whose pages the test sends.
+ * Lists a directory. The test sends the pages of the listing.
  * @param {import('node:test').TestContext} t
  * @param {((writer: Writer) => void)[]} pages
  */
@@ -101,7 +109,7 @@ async function list(t, pages) {
 }
 
 /**
- * A page with one entry.
+ * Returns a function that writes a page with one entry.
  * @param {string} name
  * @param {number} next
  */
@@ -118,18 +126,18 @@ test('a listing skips . and .. and follows the offsets of the server', async (t)
   assert.deepEqual(await list(t, [page('.', 5), page('..', 3), page('a', 9), end]), ['a']);
 });
 
-test('a listing that jumps back is refused', async (t) => {
+test('refuses a listing that repeats an offset', async (t) => {
   const names = list(t, [page('a', 5), page('b', 3), page('c', 5)]);
   await assert.rejects(names, { code: 'EPROTO', message: /does not end/ });
 });
 
 for (const name of ['', 'a/b', 'a\0']) {
-  test(`a listing with the name ${JSON.stringify(name)} is refused`, async (t) => {
+  test(`refuses a listing with the name ${JSON.stringify(name)}`, async (t) => {
     await assert.rejects(list(t, [page(name, 1)]), { code: 'EPROTO', message: /slash/ });
   });
 }
 
-test('more data than the read asked for is refused', async (t) => {
+test('refuses a reply with more data than requested', async (t) => {
   const { server, client } = await connected(t);
   const file = client.open('/a');
   await server.serve(T.WALK, walked());
@@ -139,7 +147,7 @@ test('more data than the read asked for is refused', async (t) => {
   await assert.rejects(read, { code: 'EPROTO', message: /4 bytes instead of 3/ });
 });
 
-test('readFile stops at its limit', async (t) => {
+test('readFile fails if the file exceeds the limit', async (t) => {
   const { server, client } = await connected(t);
   const content = client.readFile('/a', { limit: 10 });
   await server.serve(T.WALK, walked());
@@ -149,7 +157,7 @@ test('readFile stops at its limit', async (t) => {
   await assert.rejects(content, { code: 'EFBIG', message: /more than 10 bytes/ });
 });
 
-test('a request that is longer than the msize is refused without sending it', async (t) => {
+test('does not send a request that is longer than the msize', async (t) => {
   const { server, client } = await connected(t, { msize: 256 });
   await assert.rejects(client.stat('x'.repeat(300)), { code: 'EMSGSIZE', message: /at most 256/ });
   await assert.rejects(client.stat('x'.repeat(70000)), { code: 'ENAMETOOLONG' });
@@ -158,7 +166,7 @@ test('a request that is longer than the msize is refused without sending it', as
   assert.equal(server.queued, 0);
 });
 
-test('the client offers the next dialect after `unknown`', async (t) => {
+test('offers the next dialect if the server replies `unknown`', async (t) => {
   const server = await FakeServer.start(t);
   const connecting = connect(server.address);
   const offers = [];
@@ -174,15 +182,15 @@ test('the client offers the next dialect after `unknown`', async (t) => {
   await client.close();
 });
 
-test('a dialect that the options do not allow is refused', async (t) => {
+test('refuses a dialect that the options do not allow', async (t) => {
   const server = await FakeServer.start(t);
   const connecting = connect(server.address, { dialect: '9P2000.L' });
   server.serve(T.VERSION, (w) => (w.u32(8192), w.text('9P2000')));
-  await assert.rejects(connecting, { code: 'EOPNOTSUPP', message: /speaks only 9P2000, not/ });
+  await assert.rejects(connecting, { code: 'EOPNOTSUPP', message: /supports only 9P2000, not/ });
 });
 
 for (const msize of [255, 1 << 30]) {
-  test(`the msize ${msize} of a server is refused`, async (t) => {
+  test(`refuses the msize ${msize} of a server`, async (t) => {
     const server = await FakeServer.start(t);
     const connecting = connect(server.address);
     server.serve(T.VERSION, (w) => (w.u32(msize), w.text('9P2000.u')));
@@ -190,7 +198,7 @@ for (const msize of [255, 1 << 30]) {
   });
 }
 
-test('a server that does not answer is given up after the timeout', async (t) => {
+test('connecting fails after the timeout if the server does not reply', async (t) => {
   const server = await FakeServer.start(t);
   const connecting = connect(server.address, { timeout: 50 });
   await assert.rejects(connecting, { code: 'ETIMEDOUT', message: /within 50 ms/ });
@@ -204,7 +212,7 @@ test('connecting can be aborted', async (t) => {
   await assert.rejects(connecting, { name: 'AbortError' });
 });
 
-test('errors of the system keep their code', async () => {
+test('an error of the operating system keeps its code', async () => {
   const listener = net.createServer();
   await new Promise((resolve) => listener.listen(0, '127.0.0.1', () => resolve(undefined)));
   const { port } = /** @type {net.AddressInfo} */ (listener.address());
@@ -215,7 +223,7 @@ test('errors of the system keep their code', async () => {
   });
 });
 
-test('wrong options are refused', async () => {
+test('refuses invalid options', async () => {
   for (const options of [{ msize: 255 }, { maxRequests: 0 }, { maxFids: 1.5 }]) {
     await assert.rejects(connect('localhost', options), {
       code: 'EINVAL',

@@ -13,7 +13,7 @@ import { split, splitLast } from '../src/paths.js';
 import { Pool } from '../src/pool.js';
 import { Reader, Writer } from '../src/wire.js';
 
-test('addresses', () => {
+test('parses addresses', () => {
   assert.deepEqual(parseAddress('localhost'), { host: 'localhost', port: 5640 });
   assert.deepEqual(parseAddress('tcp://10.0.0.1:564'), { host: '10.0.0.1', port: 564 });
   assert.deepEqual(parseAddress('[::1]:1'), { host: '::1', port: 1 });
@@ -27,7 +27,7 @@ test('addresses', () => {
   }
 });
 
-test('paths of the client', () => {
+test('splits paths of the client', () => {
   assert.deepEqual(split('/a//b/./c/'), ['a', 'b', 'c']);
   assert.deepEqual(split('../a'), ['..', 'a']);
   assert.deepEqual(split('/'), []);
@@ -38,7 +38,7 @@ test('paths of the client', () => {
   assert.deepEqual(splitLast('/a/b/'), { dir: ['a'], name: 'b' });
 });
 
-test('paths of the database', () => {
+test('checks paths of the database', () => {
   assert.deepEqual(treeNames(''), []);
   assert.deepEqual(treeNames('a/b c'), ['a', 'b c']);
   for (const wrong of ['/a', 'a/', 'a//b', '.', 'a/..', 'a\0b']) {
@@ -46,7 +46,7 @@ test('paths of the database', () => {
   }
 });
 
-test('branch names that git accepts and refuses', () => {
+test('accepts and refuses the same branch names as git', () => {
   for (const good of ['master', 'a/b', 'v1.0_x-y', 'ä', '@', 'a@b', 'a.lock.b', '50%2F']) {
     assert.equal(branchFromFileName(branchToFileName(good)), good);
   }
@@ -71,8 +71,8 @@ test('branch names that git accepts and refuses', () => {
   }
 });
 
-test('names are sorted by their bytes', () => {
-  // As UTF-16, U+1D11E comes before U+FF5E.
+test('sorts names by their bytes', () => {
+  // In UTF-16, U+1D11E comes before U+FF5E.
   assert.deepEqual(sortByBytes(['\u{1d11e}', '\uff5e', 'a', 'Z']), [
     'Z',
     'a',
@@ -81,7 +81,7 @@ test('names are sorted by their bytes', () => {
   ]);
 });
 
-test('numbers of 64 bits', () => {
+test('encodes and decodes 64-bit numbers', () => {
   for (const value of [0, 1, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER]) {
     const writer = new Writer();
     writer.u64(value);
@@ -94,7 +94,7 @@ test('numbers of 64 bits', () => {
   }
 });
 
-test('frames are found at any boundaries', () => {
+test('finds messages at any chunk boundaries', () => {
   const messages = [7, 11, 300, 8].map((size) => {
     const message = Buffer.alloc(size, size);
     message.writeUInt32LE(size);

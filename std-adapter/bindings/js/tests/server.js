@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 
 const PROGRAM = process.env.DATAKIT ?? 'datakit';
 
-/** A server on a port that the system chooses. */
+/** A server on a port that the operating system chooses. */
 export class Server {
   /**
    * @param {import('node:child_process').ChildProcess} process

@@ -41,7 +41,7 @@ test('leaving the loop closes the file on the server', async (t) => {
   await noLeaks(database);
 });
 
-test('return ends a next that waits', async (t) => {
+test('return ends a waiting call of next', async (t) => {
   const { database, branch } = await master(t);
   const watch = branch.watchHead();
   await watch.next();
@@ -72,7 +72,7 @@ test('a signal ends a watch with an AbortError', async (t) => {
   await noLeaks(database);
 });
 
-test('a watch that has only been started is closed', async (t) => {
+test('return closes a watch that was started but not read', async (t) => {
   const { database, branch } = await master(t);
   const watch = branch.watchHead();
   await watch.start();
@@ -82,7 +82,7 @@ test('a watch that has only been started is closed', async (t) => {
   await noLeaks(database);
 });
 
-test('a watch of a path that is not valid fails at once', async (t) => {
+test('a watch of an invalid path fails immediately', async (t) => {
   const { branch } = await master(t);
   assert.throws(() => branch.watchPath('/a'), { kind: 'invalid_path' });
 });
@@ -97,7 +97,7 @@ test('a watch of a removed branch fails with ENOENT', async (t) => {
   await noLeaks(database);
 });
 
-test('the reflog has every move of the head', async (t) => {
+test('the reflog contains every change of the head', async (t) => {
   const { branch } = await master(t);
   const reflog = branch.reflog();
   await reflog.start();
@@ -114,7 +114,7 @@ test('the reflog has every move of the head', async (t) => {
   await reflog.return();
 });
 
-test('waitForHead and waitForPath end with the first result', async (t) => {
+test('waitForHead and waitForPath return the first result', async (t) => {
   const { database, branch } = await master(t);
   const waiting = branch.waitForPath('a', async (value) =>
     value?.kind === 'file' && value.data.toString() === '2' ? 'found' : undefined,
@@ -150,7 +150,7 @@ test('many watches share a connection', async (t) => {
   await noLeaks(database);
 });
 
-test('two empty reads end a stream, and one separates deliveries', async (t) => {
+test('one empty read ends a delivery, and two empty reads end the stream', async (t) => {
   const server = await FakeServer.start(t);
   const [client] = await Promise.all([connect(server.address), server.handshake()]);
   t.after(() => client.close());

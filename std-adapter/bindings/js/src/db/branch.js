@@ -1,5 +1,5 @@
 /**
- * Branches.
+ * Branches of the database.
  * @module
  */
 
@@ -19,13 +19,13 @@ import { Tree } from './tree.js';
 /** @typedef {{ signal?: AbortSignal }} SignalOption */
 
 /**
- * The value at a path in a branch.
+ * The file, symbolic link or directory at a path in a branch.
  * @typedef {{ kind: 'file' | 'exec', data: Buffer } | { kind: 'link', target: string }
  *   | { kind: 'dir', tree: Tree }} PathValue
  */
 
 /**
- * A file of `commitFiles`.
+ * A file that `commitFiles` creates.
  * @typedef {{ path: TreePath, content: FileContent, executable?: boolean }} NewFile
  */
 
@@ -44,7 +44,7 @@ export class Branch {
   }
 
   /**
-   * Reads the head. It is `null` if the branch has no commits.
+   * Returns the newest commit, or `null` if the branch has no commits.
    * @param {SignalOption} [options]
    * @returns {Promise<Commit | null>}
    */
@@ -52,14 +52,14 @@ export class Branch {
     return parseHead(this.#dir.client, await this.#dir.join('head').readText(signal));
   }
 
-  /** Removes the branch. Its commits can be read while another branch contains them. */
+  /** Removes the branch. Its commits stay readable as long as another branch contains them. */
   async remove() {
     await this.#dir.remove();
   }
 
   /**
-   * Moves the branch to a descendant of its head, or to any commit if it has no head. Fails with
-   * the kind `not_fast_forward` otherwise.
+   * Sets the head of the branch to `commit`. Fails with the kind `not_fast_forward` if the branch
+   * has a head and `commit` is not a descendant of that head.
    * @param {Commit} commit
    */
   async fastForward(commit) {
@@ -72,8 +72,9 @@ export class Branch {
   }
 
   /**
-   * Calls `f` with a new transaction, which `f` must commit or abort. Aborts it if `f` fails. Fails
-   * if `f` leaves it open.
+   * Calls `f` with a new transaction, which `f` must commit or abort. If `f` fails, aborts the
+   * transaction and rejects with the error of `f`. If the transaction is still open when `f`
+   * returns, aborts it and fails with the code `ERR_TRANSACTION_OPEN`.
    *
    *     const head = await branch.withTransaction(async (transaction) => {
    *       await transaction.createFile('motd', 'hello\n');
@@ -95,8 +96,8 @@ export class Branch {
   }
 
   /**
-   * Removes paths, creates files with their directories, and commits. Nothing is committed if one
-   * of these fails.
+   * Removes the paths in `remove`, creates the files in `files` with their parent directories, and
+   * commits the changes. If one of these steps fails, nothing is committed.
    * @param {string} message
    * @param {{ files?: NewFile[], remove?: TreePath[] }} changes
    * @returns {Promise<Commit>}
@@ -114,8 +115,8 @@ export class Branch {
   }
 
   /**
-   * Merges a commit into the branch. Fails with the kind `open_conflicts` if there are conflicts,
-   * and the branch does not move.
+   * Merges a commit into the branch. If there are conflicts, fails with the kind `open_conflicts`
+   * and does not change the branch.
    * @param {Commit} commit
    * @param {string} message
    * @returns {Promise<Commit>}
@@ -132,8 +133,8 @@ export class Branch {
   }
 
   /**
-   * Follows the head: the current one at once, then each new one. It is `null` while the branch has
-   * no commits. Heads are skipped while nothing reads the watch.
+   * Watches the head. The first value is the current head, and each later value is a new head. A
+   * value is `null` if the branch has no commits. While the watch is not read, it skips heads.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */
@@ -142,10 +143,10 @@ export class Branch {
   }
 
   /**
-   * Follows every move of the head from now on, without gaps. It is `null` when the branch is
-   * removed. The watch ends if it is read too slowly.
+   * Watches every change of the head and skips none. A value is `null` if the branch was removed.
+   * If the watch is read too slowly, the server ends it.
    *
-   * The watch begins with `start` or the first call of `next`.
+   * The watch reports the changes after the first call of `start` or `next`.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */
@@ -167,8 +168,9 @@ export class Branch {
   }
 
   /**
-   * Follows the value at a path: the current one at once, then each new one. It is `null` while the
-   * path does not exist. Values are skipped while nothing reads the watch.
+   * Watches the value at a path. The first value is the current value, and each later value is a
+   * new value. A value is `null` if the path does not exist. While the watch is not read, it skips
+   * values.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Watch<PathValue | null>}
@@ -184,8 +186,8 @@ export class Branch {
   }
 
   /**
-   * Calls `f` with the current head and each new one, until `f` returns something other than
-   * `undefined`. Returns that.
+   * Calls `f` with the current head and with each new head, until `f` returns a value other than
+   * `undefined`. Returns that value.
    * @template T
    * @param {(head: Commit | null) => T | undefined | Promise<T | undefined>} f
    * @param {SignalOption} [options]
@@ -195,8 +197,8 @@ export class Branch {
   }
 
   /**
-   * Calls `f` with the value at a path and each new one, until `f` returns something other than
-   * `undefined`. Returns that.
+   * Calls `f` with the current value at a path and with each new value, until `f` returns a value
+   * other than `undefined`. Returns the value that `f` returned.
    * @template T
    * @param {TreePath} path
    * @param {(value: PathValue | null) => T | undefined | Promise<T | undefined>} f
@@ -213,7 +215,7 @@ function lines(delivery) {
 }
 
 /**
- * Reads the object that a line of `tree.live` names.
+ * Reads the object whose id is in a line of `tree.live`.
  * @param {Client} client
  * @param {string} line
  * @param {AbortSignal} signal
@@ -233,7 +235,7 @@ async function readValue(client, line, signal) {
     case 'L-':
       return { kind: 'link', target: (await object.read(signal)).toString() };
     default:
-      throw new ProtocolError(`the line ${JSON.stringify(id.slice(0, 80))} of tree.live`);
+      throw new ProtocolError(`tree.live has the invalid line ${JSON.stringify(id.slice(0, 80))}`);
   }
 }
 

@@ -12,8 +12,8 @@ import { Tree } from './tree.js';
 /** @typedef {import('../client.js').Client} Client */
 
 /**
- * A file that differs between two trees: `+` was added, `-` was removed, and `*` has another
- * content or mode. Directories are not reported.
+ * A file that differs between two trees. `+` means that the file was added, `-` that it was
+ * removed, and `*` that its content or mode differs. Directories are not listed.
  * @typedef {{ change: '+' | '-' | '*', path: string }} Change
  */
 
@@ -22,15 +22,15 @@ import { Tree } from './tree.js';
  * @typedef {object} CommitDetails
  * @property {string} hash
  * @property {string[]} parents
- * @property {string} author `NAME <MAIL>`
- * @property {string} date The time in the form of RFC 3339.
+ * @property {string} author The author in the form `NAME <MAIL>`.
+ * @property {string} date The author's date in the format of RFC 3339.
  * @property {string} message
  */
 
-/** The longest line of a history, in bytes. */
+/** The maximum length of a line in a history, in bytes. */
 const MAX_LINE = 64 << 20;
 
-/** A commit, which never changes. Creating a handle sends no request. */
+/** A commit of the database. A commit never changes. The constructor sends no request. */
 export class Commit {
   #dir;
 
@@ -53,14 +53,14 @@ export class Commit {
     return new Tree(this.#dir.join('ro'));
   }
 
-  /** Reads the message. */
+  /** Returns the message. */
   async message() {
-    // The server adds a newline.
+    // The server appends a newline to the message.
     return (await this.#dir.join('msg').readText()).replace(/\n$/, '');
   }
 
   /**
-   * Reads the parents, in the order of the commit.
+   * Returns the parents, in the order in which the commit lists them.
    * @returns {Promise<Commit[]>}
    */
   async parents() {
@@ -68,7 +68,7 @@ export class Commit {
   }
 
   /**
-   * Reads the changes from `old` to this commit, sorted by path.
+   * Returns the changes from `old` to this commit, sorted by path.
    * @param {Commit} old
    */
   async diff(old) {
@@ -76,8 +76,8 @@ export class Commit {
   }
 
   /**
-   * Reads this commit and its ancestors, newest first, in the order of `git log`. The history is
-   * read as the loop goes on.
+   * Returns an iterator over this commit and its ancestors, newest first, in the order of
+   * `git log`. The iterator reads the history in pieces.
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {AsyncGenerator<CommitDetails, void>}
    */
@@ -94,7 +94,7 @@ export class Commit {
         rest = rest.subarray(start);
         if (rest.length > MAX_LINE) throw ServerError.of('EFBIG', 'a line of the log is too long');
       }
-      if (rest.length > 0) throw new ProtocolError('the log ends within a line');
+      if (rest.length > 0) throw new ProtocolError('the log ends in the middle of a line');
     } finally {
       file.release();
     }
@@ -102,7 +102,7 @@ export class Commit {
 }
 
 /**
- * Parses lines of hashes.
+ * Parses lines that contain one hash each.
  * @param {Client} client
  * @param {string} text
  */
@@ -114,20 +114,23 @@ export function parseCommits(client, text) {
 }
 
 /**
- * Parses a hash of the server.
+ * Parses a hash that the server sent.
  * @param {Client} client
  * @param {string} text
  */
 export function parseCommit(client, text) {
   const hash = text.trim();
   if (!/^[0-9a-f]{40}$/.test(hash)) {
-    throw new ProtocolError(`${JSON.stringify(hash.slice(0, 80))} is not a hash`);
+    throw new ProtocolError(
+      `the server sent ${JSON.stringify(hash.slice(0, 80))} instead of a hash`,
+    );
   }
   return new Commit(client, hash);
 }
 
 /**
- * Parses a line with a hash, which is blank if there is no commit.
+ * Parses a line that contains a hash. Returns `null` for a blank line, which means that there is no
+ * commit.
  * @param {Client} client
  * @param {string} line
  */

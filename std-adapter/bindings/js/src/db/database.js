@@ -16,7 +16,7 @@ import { Tree } from './tree.js';
  * A Datakit database.
  *
  * In 9P2000.L, errors have no text, so the kinds `conflict`, `open_conflicts` and
- * `not_fast_forward` are reported as `other`. In 9P2000, links cannot be created.
+ * `not_fast_forward` are reported as `other`. In 9P2000, symbolic links cannot be created.
  */
 export class Database {
   #client;
@@ -35,12 +35,12 @@ export class Database {
     return new Database(await connect(address, options));
   }
 
-  /** The connection, for the files of the database. */
+  /** The 9P client, for direct access to the files of the database. */
   get client() {
     return this.#client;
   }
 
-  /** Closes the connection, which aborts its transactions. */
+  /** Closes the connection. The server then aborts the transactions of the connection. */
   async close() {
     await this.#client.close();
   }
@@ -55,8 +55,8 @@ export class Database {
   }
 
   /**
-   * Returns the names of the branches that have commits, and of those that this connection has
-   * created, sorted by their bytes.
+   * Returns the names of all branches that have commits and of all branches that this connection
+   * has created. The names are sorted by their UTF-8 bytes.
    */
   async branches() {
     const names = await this.#path('branch').list();
@@ -64,8 +64,9 @@ export class Database {
   }
 
   /**
-   * Returns a branch, which may exist or not. Other clients see it from its first commit on. Fails
-   * with the kind `invalid_branch` if Git does not allow the name.
+   * Returns a branch. If the branch does not exist, the server creates it for this connection, and
+   * other clients see it after its first commit. Fails with the kind `invalid_branch` if Git does
+   * not allow the name.
    * @param {string} name
    */
   async branch(name) {
@@ -81,7 +82,8 @@ export class Database {
   }
 
   /**
-   * Returns the commit with a hash. Fails with the kinds `invalid_hash` and `does_not_exist`.
+   * Returns the commit with this hash. Fails with the kind `invalid_hash` if the text is not a
+   * hash, and with the kind `does_not_exist` if there is no such commit.
    * @param {string} hash
    */
   async commit(hash) {
@@ -90,9 +92,10 @@ export class Database {
   }
 
   /**
-   * Returns the tree with an id: `D-` and the hash of a tree. With `F-`, `X-` or `L-` and the hash
-   * of a blob, the root of the tree is a file. Sends no request, so a wrong id fails when it is
-   * read.
+   * Returns the tree with this id. The id of a directory is `D-` and the hash of a Git tree. The id
+   * of a file, an executable file or a symbolic link is `F-`, `X-` or `L-` and the hash of a Git
+   * blob. The root of the returned tree is then the file or the link itself. Sends no request, so
+   * the methods that read the tree fail if the id is wrong.
    * @param {string} id
    */
   tree(id) {
@@ -100,8 +103,10 @@ export class Database {
   }
 
   /**
-   * Makes the server fetch a branch of another repository, and returns its head. No branch of this
-   * database changes: point one at the commit soon, because the server keeps it only meanwhile.
+   * Makes the server fetch a branch of another repository, and returns the head of that branch.
+   * Does not change a branch of this database. The server protects the commit from garbage
+   * collection only until this method returns, so set a branch to the commit soon, for example with
+   * `fastForward`.
    * @param {string} url
    * @param {string} branch
    * @param {{ signal?: AbortSignal }} [options]
@@ -115,7 +120,7 @@ export class Database {
       await remote.join('fetch').command(branch, signal);
       return parseCommit(this.#client, await remote.join('head').readText());
     } finally {
-      // The original server does not remove remotes.
+      // The original DataKit server cannot remove remotes, so errors are ignored.
       await remote.remove().catch(() => {});
     }
   }

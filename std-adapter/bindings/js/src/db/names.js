@@ -1,19 +1,19 @@
 /**
- * Names in the database: paths in trees, hashes of commits and names of branches. They are checked
- * here, so that a wrong one fails without a request.
+ * Names in the database: paths in trees, hashes of commits and names of branches. These functions
+ * check names before a request is sent.
  * @module
  */
 
 import { InvalidArgumentError } from '../errors.js';
 
 /**
- * A path in a tree: names with single slashes between them, for example `etc/hosts`. The empty
- * string is the root.
+ * A path in a tree: names separated by single slashes, for example `etc/hosts`. The empty string is
+ * the root.
  * @typedef {string} TreePath
  */
 
 /**
- * Returns the names in a path. Throws an error of the kind `invalid_path`.
+ * Returns the names in a path. Throws an error of the kind `invalid_path` if the path is not valid.
  * @param {TreePath} path
  */
 export function treeNames(path) {
@@ -29,8 +29,8 @@ export function treeNames(path) {
 }
 
 /**
- * Returns the directory and the name of an entry. Throws an error of the kind `invalid_path` for
- * the root as well.
+ * Splits the path of an entry into the names of its directory and the name of the entry. Throws an
+ * error of the kind `invalid_path` if the path is not valid or is the root.
  * @param {TreePath} path
  */
 export function entryNames(path) {
@@ -43,7 +43,7 @@ export function entryNames(path) {
 /** @param {string} name */
 function brokenRule(name) {
   if (name === '') return 'a name must not be empty';
-  if (name === '.' || name === '..') return '. and .. are not allowed';
+  if (name === '.' || name === '..') return 'the names . and .. are not allowed';
   return name.includes('\0') ? 'a name must not contain a NUL byte' : undefined;
 }
 
@@ -56,7 +56,7 @@ function invalidPath(path, reason) {
 }
 
 /**
- * Returns the hash. Throws an error of the kind `invalid_hash`.
+ * Returns the text if it is a hash. Otherwise throws an error of the kind `invalid_hash`.
  * @param {string} text
  */
 export function checkHash(text) {
@@ -65,12 +65,16 @@ export function checkHash(text) {
   throw new InvalidArgumentError(`invalid hash ${JSON.stringify(text)}: ${reason}`, 'invalid_hash');
 }
 
-/** With `.lock` appended, a component must still be a valid file name. */
+/**
+ * The maximum length of a component of a branch name, in bytes. With `.lock` appended, a component
+ * must still be a valid file name.
+ */
 const COMPONENT_MAX = 250;
 
 /**
- * Returns the name of the directory of a branch, in which `/` is `%2F` and `%` is `%25`. Throws an
- * error of the kind `invalid_branch` if the name breaks a rule of `git check-ref-format --branch`.
+ * Returns the name of the directory of a branch on the server. In this name, `/` is written as
+ * `%2F` and `%` as `%25`. Throws an error of the kind `invalid_branch` if the name breaks a rule of
+ * `git check-ref-format --branch`.
  * @param {string} name
  */
 export function branchToFileName(name) {
@@ -107,8 +111,8 @@ function brokenBranchRule(name) {
 }
 
 /**
- * Sorts names by their bytes in UTF-8, as Git does. The order of strings in JavaScript differs for
- * characters beyond U+FFFF.
+ * Sorts names by their UTF-8 bytes, as Git does. JavaScript compares UTF-16 code units, which gives
+ * a different order for characters above U+FFFF.
  * @param {string[]} names
  */
 export function sortByBytes(names) {

@@ -1,5 +1,5 @@
 /**
- * A path on the server, with the file operations that the database needs.
+ * Paths on the server and the file operations that the database needs.
  * @module
  */
 
@@ -18,10 +18,12 @@ import { toBytes } from '../wire.js';
 /** @typedef {import('../fid.js').Fid} Fid */
 /** @typedef {import('../wire.js').Text} Text */
 
-/** The largest text that is read as a whole, such as a message or a list, in bytes. */
+/**
+ * The maximum length in bytes of a text that is read as a whole, for example a message or a list.
+ */
 const MAX_TEXT = 1 << 24;
 
-/** A path on the server, which may or may not exist. Every operation walks to it. */
+/** A path on the server. The file may or may not exist. Every operation walks to the path. */
 export class RemotePath {
   /**
    * @param {Client} client
@@ -32,7 +34,7 @@ export class RemotePath {
     this.names = names;
   }
 
-  /** @param {Text[]} names The caller has checked them. */
+  /** @param {Text[]} names The caller must have checked the names. */
   join(...names) {
     return new RemotePath(this.client, [...this.names, ...names]);
   }
@@ -42,7 +44,7 @@ export class RemotePath {
   }
 
   /**
-   * Calls `f` with the file and frees the file afterwards.
+   * Walks to the path, calls `f` with the fid and frees the fid afterwards.
    * @template T
    * @param {string} syscall
    * @param {(fid: Fid) => Promise<T>} f
@@ -53,8 +55,8 @@ export class RemotePath {
   }
 
   /**
-   * Like {@link at}, but fails if the path is a directory, because some servers ignore requests on
-   * directories.
+   * Does the same as {@link at}, but fails with `EISDIR` if the path is a directory. Some servers
+   * ignore such requests on directories and report no error.
    * @template T
    * @param {string} syscall
    * @param {(fid: Fid) => Promise<T>} f
@@ -69,7 +71,7 @@ export class RemotePath {
   }
 
   /**
-   * Opens the file to read. The caller frees the fid.
+   * Opens the file for reading. The caller must free the fid.
    * @param {AbortSignal} [signal]
    */
   async open(signal) {
@@ -83,7 +85,7 @@ export class RemotePath {
   }
 
   /**
-   * Reads a whole file, or the first delivery of a stream.
+   * Reads a whole file, or the first delivery of a stream file.
    * @param {AbortSignal} [signal]
    * @returns {Promise<Buffer>}
    */
@@ -124,7 +126,7 @@ export class RemotePath {
   }
 
   /**
-   * Creates a file with a content and waits until it is closed.
+   * Creates a file with this content and waits until the server has closed the file.
    * @param {Text} name
    * @param {Uint8Array} content
    * @param {number} permissions
@@ -139,8 +141,8 @@ export class RemotePath {
   }
 
   /**
-   * Replaces the content of an existing file. Truncates it with a request of its own, because the
-   * original server ignores the flag of Topen.
+   * Replaces the content of an existing file. Truncates the file with a separate request, because
+   * the original DataKit server ignores the truncate flag of Topen.
    * @param {Uint8Array} content
    */
   replace(content) {
@@ -153,7 +155,7 @@ export class RemotePath {
   }
 
   /**
-   * Writes a command.
+   * Writes a command to the file.
    * @param {string} text
    * @param {AbortSignal} [signal]
    */
@@ -170,7 +172,7 @@ export class RemotePath {
   }
 
   /**
-   * Writes a command and reads its reply.
+   * Writes a command to the file and reads the reply.
    * @param {string} text
    */
   async commandWithReply(text) {
@@ -192,7 +194,7 @@ async function readOpened(fid, limit, signal) {
   return readToEnd(await fid.open(READ, signal), 0, limit, signal);
 }
 
-/** Returns a name that no other caller uses: a random number of 63 bits. */
+/** Returns a random 63-bit number as a name, so two callers almost never get the same name. */
 export function uniqueName() {
   return String(randomBytes(8).readBigUInt64LE() >> 1n);
 }

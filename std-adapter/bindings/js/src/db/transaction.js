@@ -24,16 +24,17 @@ import { Tree } from './tree.js';
  * @typedef {object} MergeResult
  * @property {Tree} ours The tree of the transaction before the merge.
  * @property {Tree} theirs The tree of the merged commit.
- * @property {Tree} base The tree of their common ancestor, empty if there is none.
- * @property {string[]} conflicts The paths of the files in conflict. Each contains a description of
- *   its conflict, and must be replaced or removed before the commit.
+ * @property {Tree} base The tree of the common ancestor. It is empty if there is no common
+ *   ancestor.
+ * @property {string[]} conflicts The paths of the files in conflict. Each file contains a
+ *   description of its conflict. Replace or remove each file before the commit.
  */
 
 /**
  * @typedef {object} CommitOptions
- * @property {boolean} [fastForwardOnly] Fail with `EBUSY` if the branch is no longer where the
- *   transaction started, instead of merging.
- * @property {boolean} [ifChanged] Make no commit if the tree is the same as that of the head.
+ * @property {boolean} [fastForwardOnly] If the head of the branch has changed since the transaction
+ *   started, fail with `EBUSY` instead of merging.
+ * @property {boolean} [ifChanged] Create no commit if the tree is the same as the tree of the head.
  */
 
 /** The largest number of names that are tried for a new transaction. */
@@ -42,10 +43,11 @@ const MAX_TRIES = 3;
 /**
  * A set of changes to a branch that are committed together or not at all.
  *
- * A transaction starts from the head of the branch. The commit merges it with later changes to the
- * branch, and fails if there are conflicts. `await using` aborts a transaction that was not
- * committed; the end of the connection does the same. After a commit or an abort, all methods
- * except `abort` fail with the kind `transaction_ended`.
+ * A transaction starts from the current head of the branch. The commit merges the transaction with
+ * later changes to the branch, and fails if there are conflicts. At the end of its scope,
+ * `await using` aborts a transaction that was not committed. When the connection ends, the server
+ * aborts its transactions. After a commit or an abort, all methods except `abort` fail with the
+ * kind `transaction_ended`.
  */
 export class Transaction {
   #branch;
@@ -93,7 +95,7 @@ export class Transaction {
 
   #checkOpen() {
     if (!this.#ended) return;
-    throw new DatakitError('the transaction was committed or aborted', {
+    throw new DatakitError('the transaction has already been committed or aborted', {
       code: 'ERR_TRANSACTION_ENDED',
       kind: 'transaction_ended',
     });
@@ -117,13 +119,14 @@ export class Transaction {
     return new Tree(this.#dir.join(name), () => this.#checkOpen());
   }
 
-  /** The current tree, with all changes made so far. */
+  /** The current tree, which includes all changes that have been made so far. */
   get tree() {
     return this.#subtree('rw');
   }
 
   /**
-   * Creates a directory. Git has no empty directories, so it is committed only with a file in it.
+   * Creates a directory. Git cannot store empty directories, so a directory without files is not
+   * committed.
    * @param {TreePath} path
    */
   async createDir(path) {
@@ -132,8 +135,8 @@ export class Transaction {
   }
 
   /**
-   * Creates a directory and its missing parents. Fails with the kind `not_dir` if one of them
-   * exists and is not a directory.
+   * Creates a directory and its missing parents. Fails with the kind `not_dir` if the path or one
+   * of its parents exists and is not a directory.
    * @param {TreePath} path
    */
   async makeDirs(path) {
@@ -155,8 +158,8 @@ export class Transaction {
   }
 
   /**
-   * Removes a file or a link before it is created anew. In 9P2000.L, the server does not replace
-   * it.
+   * In 9P2000.L, removes an existing file or link, because a create request does not replace it.
+   * Does nothing in the other dialects.
    * @param {RemotePath} file
    */
   async #removeExisting(file) {
@@ -169,7 +172,7 @@ export class Transaction {
   }
 
   /**
-   * Creates a file, or replaces a file or a link. The directory must exist.
+   * Creates a file, or replaces an existing file or link. The parent directory must exist.
    * @param {TreePath} path
    * @param {FileContent} content
    * @param {{ executable?: boolean }} [options]
@@ -181,7 +184,8 @@ export class Transaction {
   }
 
   /**
-   * Creates a symbolic link, or replaces a file or a link. Fails with `EOPNOTSUPP` in 9P2000.
+   * Creates a symbolic link, or replaces an existing file or link. Fails with `EOPNOTSUPP` in
+   * 9P2000.
    * @param {TreePath} path
    * @param {Text} target
    */
@@ -192,7 +196,7 @@ export class Transaction {
   }
 
   /**
-   * Replaces the content of a file. An executable file stays executable.
+   * Replaces the content of an existing file. An executable file stays executable.
    * @param {TreePath} path
    * @param {FileContent} content
    */
@@ -201,7 +205,7 @@ export class Transaction {
   }
 
   /**
-   * Replaces the content of a file, or creates the file. The directory must exist.
+   * Replaces the content of a file, or creates the file. The parent directory must exist.
    * @param {TreePath} path
    * @param {FileContent} content
    */
@@ -215,7 +219,8 @@ export class Transaction {
   }
 
   /**
-   * Sets whether a file is executable. A link becomes a file that contains its target.
+   * Sets whether a file is executable. If the path is a symbolic link, the link becomes a file that
+   * contains the target of the link.
    * @param {TreePath} path
    * @param {boolean} executable
    */
@@ -225,7 +230,7 @@ export class Transaction {
   }
 
   /**
-   * Cuts a file to `length` bytes, or extends it with zeros.
+   * Sets the length of a file in bytes. Shortens the file, or extends it with zero bytes.
    * @param {TreePath} path
    * @param {number} length
    */
@@ -234,14 +239,17 @@ export class Transaction {
   }
 
   /**
-   * Removes a file, a link, or a directory with all that is in it.
+   * Removes a file, a link, or a directory with its contents.
    * @param {TreePath} path
    */
   async remove(path) {
     await this.#entry(path).full.remove();
   }
 
-  /** Reads the parents of the new commit: the start of the transaction, then the merged commits. */
+  /**
+   * Returns the parents that the new commit will have: the commit from which the transaction
+   * started, then the merged commits.
+   */
   async parents() {
     return parseCommits(this.#dir.client, await this.#control('parents').readText());
   }
@@ -256,7 +264,7 @@ export class Transaction {
   }
 
   /**
-   * Sets the author of the commit: `NAME <MAIL>`, followed by a date or not.
+   * Sets the author of the commit, in the form `NAME <MAIL>`. A date may follow.
    * @param {string} author
    */
   async setAuthor(author) {
@@ -264,7 +272,7 @@ export class Transaction {
   }
 
   /**
-   * Reads the changes from `old` to the current tree, sorted by path.
+   * Returns the changes from `old` to the current tree, sorted by path.
    * @param {Commit} old
    */
   async diff(old) {
@@ -272,8 +280,9 @@ export class Transaction {
   }
 
   /**
-   * Merges a commit into the transaction and adds it to the parents. Conflicts are no error. Fails
-   * with the kind `open_conflicts` if the last merge left conflicts that are not resolved.
+   * Merges a commit into the transaction and adds the commit to the parents. Conflicts are not an
+   * error. Fails with the kind `open_conflicts` if conflicts of the previous merge are not
+   * resolved.
    * @param {Commit} theirs
    * @returns {Promise<MergeResult>}
    */
@@ -285,14 +294,15 @@ export class Transaction {
   }
 
   /**
-   * Reads the paths that are still in conflict. Writing or removing a file resolves its conflict.
+   * Returns the paths of the files that are still in conflict. Writing or removing a file resolves
+   * its conflict.
    */
   async conflicts() {
     try {
       const text = await this.#control('conflicts').readText();
       return text.split('\n').filter((line) => line !== '');
     } catch (error) {
-      // The file does not exist before the first merge.
+      // The file `conflicts` does not exist before the first merge.
       if (error instanceof ServerError && error.code === 'ENOENT') return [];
       throw error;
     }
@@ -302,7 +312,9 @@ export class Transaction {
    * Commits the changes and ends the transaction. Returns the new head, which is a merge commit if
    * the branch has changed since the transaction started.
    *
-   * Fails with the kinds `conflict` and `open_conflicts`, which leave the transaction open.
+   * Fails with the kind `conflict` if the branch and the transaction have changed the same file,
+   * and with the kind `open_conflicts` if conflicts of a merge are not resolved. In both cases, the
+   * transaction stays open.
    * @param {string} message
    * @param {CommitOptions} [options]
    * @returns {Promise<Commit>}
@@ -327,13 +339,16 @@ export class Transaction {
     } catch (error) {
       const old = error instanceof ServerError && error.text.startsWith('Unknown command ');
       if (!old || words.length > 1) throw error;
-      // The original server has no options and does not return the head.
+      // The original DataKit server does not support the options and does not return the head.
       await ctl.command('commit');
       return '';
     }
   }
 
-  /** Ends the transaction without a commit. Never fails, and does nothing if it has ended. */
+  /**
+   * Ends the transaction without a commit. Does nothing if the transaction has already ended. Never
+   * fails.
+   */
   async abort() {
     if (this.#ended) return;
     this.#ended = true;
@@ -341,7 +356,7 @@ export class Transaction {
       .join('ctl')
       .command('close')
       .catch(() => {
-        // A lost connection ends the transaction as well.
+        // Ignore the error, because the transaction also ends with the connection.
       });
   }
 

@@ -16,7 +16,7 @@ import { sortByBytes, treeNames } from './names.js';
 /** @typedef {{ signal?: AbortSignal }} SignalOption */
 
 /**
- * The type of an entry, as Git distinguishes it.
+ * The type of an entry of a tree. Git distinguishes these four types.
  * @typedef {'file' | 'exec' | 'link' | 'dir'} Kind
  */
 
@@ -28,10 +28,10 @@ import { sortByBytes, treeNames } from './names.js';
  */
 
 /**
- * A tree of a commit, of a transaction, or of an id from a watch.
+ * The tree of a commit, the tree of a transaction, or an object with an id.
  *
- * Every call sends requests. Calls on the tree of a transaction that has ended fail with the kind
- * `transaction_ended`.
+ * Every method sends requests. When a transaction has ended, the methods of its trees fail with the
+ * kind `transaction_ended`.
  */
 export class Tree {
   #root;
@@ -76,7 +76,8 @@ export class Tree {
   }
 
   /**
-   * Reads a file, executable or not. Fails with the kind `not_file` for a directory or a link.
+   * Reads a file, which may be executable. Fails with the kind `not_file` if the path is a
+   * directory or a link.
    * @overload
    * @param {TreePath} path
    * @param {{ encoding?: null } & SignalOption} [options]
@@ -105,7 +106,7 @@ export class Tree {
   }
 
   /**
-   * Returns the names in a directory, sorted by their bytes.
+   * Returns the names in a directory, sorted by their UTF-8 bytes.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    */
@@ -117,7 +118,8 @@ export class Tree {
   }
 
   /**
-   * Reads the target of a symbolic link. Fails with the kind `not_symlink` for other entries.
+   * Reads the target of a symbolic link. Fails with the kind `not_symlink` if the path is not a
+   * symbolic link.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    */
@@ -129,8 +131,8 @@ export class Tree {
   }
 
   /**
-   * Returns the kind and the size in bytes, which is 0 for directories. Returns `null` if the path
-   * does not exist.
+   * Returns the kind and the size of an entry, or `null` if the path does not exist. The size is in
+   * bytes, and it is 0 for directories.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Promise<{ kind: Kind, size: number } | null>}
@@ -156,7 +158,7 @@ export class Tree {
   }
 
   /**
-   * Returns `true` for everything except directories.
+   * Returns `true` if the path exists and is not a directory.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    */
@@ -175,7 +177,8 @@ export class Tree {
 }
 
 /**
- * Uses the mode, because the qids of the original server do not mark links.
+ * Returns the kind of an entry. Uses the mode, because the qids of the original DataKit server do
+ * not mark symbolic links.
  * @param {Stats} stats
  * @returns {Kind}
  */
@@ -213,7 +216,8 @@ async function list(fid, signal) {
 }
 
 /**
- * Reads the target of a link. 9P2000 does not send targets, so there the link is read like a file.
+ * Reads the target of a link. 9P2000 has no request for the target, so the client reads the link
+ * like a file.
  * @param {Fid} fid
  * @param {Stats} stats
  * @param {AbortSignal | undefined} signal

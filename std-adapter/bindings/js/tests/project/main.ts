@@ -1,5 +1,5 @@
-// A program in TypeScript that uses the installed package. Its compilation checks the types, and
-// `await using` is compiled to code that Node 20 runs.
+// A TypeScript program that uses the installed package. Compiling it checks the types. The compiler
+// translates `await using` into code that Node 20 can run.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
