@@ -145,12 +145,13 @@ struct Can {
 /// The part of an error that an error reply contains in this dialect.
 #[derive(Clone, Copy)]
 enum Errors {
-    /// The whole error.
+    /// The reply contains the whole error.
     All,
-    /// Only the text. If a walk starts at a file, the session replaces the error text.
+    /// The reply contains only the text. If a walk starts at a file, the session replaces the error
+    /// text.
     Text,
-    /// Only the number, because 9P2000.L error replies contain no text. The errors for read-only
-    /// files and read-only directories have the same number.
+    /// The reply contains only the number, because 9P2000.L error replies contain no text. The errors
+    /// for read-only files and read-only directories have the same number.
     Number,
 }
 

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
             // Let SIGPIPE terminate the process, as it does for other Unix commands. Rust programs
-            // ignore it by default.
+            // ignore SIGPIPE by default.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }

@@ -52,8 +52,8 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// A lock that is held in shared mode by concurrent work and exclusively by work that must run
-    /// alone.
+    /// A lock. Concurrent work holds the lock in shared mode. Work that must run alone holds the lock
+    /// in exclusive mode.
     turn: Arc<RwLock<()>>,
 }
 
@@ -125,7 +125,7 @@ impl Batch {
     }
 
     /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
-    /// progress, processes it in the calling task instead. Waiting for another directory to finish
+    /// progress, processes the directory in the calling task instead. Waiting for another directory
     /// could cause a deadlock, because the task for that directory may be waiting too.
     ///
     /// # Errors

@@ -55,15 +55,16 @@ pub(crate) struct ServeArgs {
         default_value = "tcp://127.0.0.1:5640"
     )]
     pub(crate) addresses: Vec<Url>,
-    /// Keep the database in the Git repository at PATH, creating it if needed [default: in memory]
+    /// Store the database in the Git repository at PATH, which is created if it does not exist
+    /// [default: in memory]
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
     /// Files to sync to disk before a commit is acknowledged. Killing the server never loses an
     /// acknowledged commit, even with `none`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Author of commits if a transaction does not specify one [default: the attached user; for
-    /// anonymous users, user.name and user.email from Git's configuration]
+    /// The author of commits whose transaction does not specify an author [default: the attached
+    /// user, or for anonymous users, user.name and user.email from Git's configuration]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT without HOST listens on all
@@ -76,18 +77,19 @@ pub(crate) struct ServeArgs {
     /// Abort a fetch or push if the remote sends nothing for this long; 0 means no limit
     #[arg(long, value_name = "SECONDS", default_value_t = remote::TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
-    /// Abort a fetch that is larger than this; 0 means no limit
+    /// Abort a fetch if it receives more bytes than this; 0 means no limit
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = at_least(0))]
     pub(crate) remote_limit: u64,
     /// URL schemes that clients may use for remotes, separated by commas: git, ssh, http, https,
-    /// file (including paths) [default: all; without file if other machines can connect, because
-    /// they could read this machine's repositories]
+    /// file (including paths) [default: all, but not file if other machines can connect, because
+    /// their users could read this machine's repositories]
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
     pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve an empty writable tree in memory instead of the database
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
-    /// Maximum memory for the scratch tree: contents, names, attributes and about 1 KiB per file
+    /// Maximum memory for the scratch tree, including contents, names, attributes and about 1 KiB per
+    /// file
     #[arg(
         long,
         value_name = "BYTES",

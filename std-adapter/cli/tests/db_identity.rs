@@ -1,5 +1,5 @@
-//! Tests for commit authors, which come from `datakit serve --author`, the Git configuration or
-//! `datakit db commit --author`.
+//! Tests for commit authors. The author can be set with `datakit serve --author`, in the Git
+//! configuration or with `datakit db commit --author`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

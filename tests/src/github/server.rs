@@ -160,7 +160,7 @@ impl Api {
     }
 }
 
-/// A guard that keeps a call in the count of running calls until it is dropped.
+/// A guard for a running call. The call counts as running until the guard is dropped.
 struct Running(Arc<Shared>, bool);
 
 impl Running {

@@ -253,8 +253,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
 }
 
 /// The minimum number of replies during work that does not block the server's thread. If the work
-/// blocks the thread, the server can send only one or two replies. Otherwise, it sends dozens of
-/// replies.
+/// blocks the thread, the server can send only one or two replies. Otherwise, the server sends
+/// dozens of replies.
 const MANY: usize = 3;
 
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {

@@ -83,8 +83,8 @@ impl<D: Database> BranchState<D> {
     }
 
     /// Updates the elements in the branch that differ from those on GitHub. `datakit` is the
-    /// content of the branch at the start of the round. Elements that have changed since then are
-    /// left for the next round. Returns `true` if a commit was made.
+    /// content of the branch at the start of the round. If an element has changed in the branch since
+    /// then, the next round updates this element. Returns `true` if a commit was made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,
@@ -114,7 +114,7 @@ impl<D: Database> BranchState<D> {
         let transaction = branch.transaction().await?;
         let parents = transaction.parents().await?;
         let Some(base) = parents.first() else { return Err(Error::NotFound) };
-        // Leave new `.dirty` files for the next round.
+        // The next round processes new `.dirty` files.
         let Some((now, dirty)) = self.read(base).await? else { return Ok(false) };
         self.dirty.extend(dirty);
         let moved = changed_ids(&now, datakit);

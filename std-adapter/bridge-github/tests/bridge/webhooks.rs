@@ -17,7 +17,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Starts a bridge with a webhook and waits until it is registered.
+/// Starts a bridge with a webhook and waits until the webhook is registered.
 async fn start(setup: &Setup) -> (Repository, Branch, Bridge, SocketAddr) {
     let repo = setup.fake.create("alice/hello");
     let address = free_address();

@@ -10,7 +10,7 @@ use crate::parallel::MaybeExhausted;
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
-    /// Whether the command can go on to copy the other files.
+    /// Whether the command can continue with the other files.
     pub(super) is_skippable: bool,
     /// Whether the server has run out of fids or open files. If so, copying the file may succeed
     /// once no other files are being copied.

@@ -51,8 +51,8 @@ use crate::{BranchName, Database, Id};
 /// # Ok(()) }
 /// ```
 ///
-/// - A watch reports this process's changes immediately. It reports changes by other programs after
-///   a short delay.
+/// - A watch immediately reports changes made by this process. Changes made by other programs are
+///   reported after a short delay.
 /// - Only one process at a time can open a repository with [`DirectDb::open`] or serve the
 ///   repository. Programs such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a

@@ -264,8 +264,8 @@ impl TransactionOps for DirectTransaction {
 }
 
 impl Drop for DirectTransaction {
-    /// Closes the transaction explicitly if trees still refer to it, because it otherwise closes
-    /// only when the last reference is dropped.
+    /// Closes the transaction explicitly if trees still refer to the transaction. Otherwise, the
+    /// transaction would be closed only after the last of these trees is dropped.
     fn drop(&mut self) {
         if Arc::strong_count(&self.transaction) > 1 {
             self.transaction.close();

@@ -55,7 +55,7 @@ impl Limit {
         Limit { limit, what, acquired: Arc::default() }
     }
 
-    /// Acquires a permit, which is released when it is dropped.
+    /// Acquires a permit. Dropping the permit releases it.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the limit has been reached. The error message names the limit.

@@ -211,8 +211,8 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses a time of the form `SECONDS ZONE`. If the zone is missing, it is UTC. Returns `None` if
-/// `SECONDS` is not a number. If the number is out of range, returns the start of 1970, as Git
+/// Parses a time of the form `SECONDS ZONE`. If the zone is missing, assumes UTC. Returns `None` if
+/// `SECONDS` is not a number. If the number is out of range, returns the Unix epoch, as Git
 /// does.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;

@@ -40,27 +40,27 @@ const RUST_LOG: &str = "RUST_LOG";
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// Log more (`-vv` for debug)
+    /// Set the log level to `info`, or to `debug` if the option is repeated
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// Log nothing, regardless of the other options
+    /// Do not log anything, regardless of the other options
     #[arg(short, long)]
     quiet: bool,
-    /// Log level, regardless of -v [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
+    /// The log level, which overrides -v [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
     ///
     /// Each level includes the preceding levels. Write to a file debug/src/*/level to change the
     /// level of a source while the server is running. RUST_LOG accepts the same levels, for all
     /// sources or for one: `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
     verbosity: Option<LevelName>,
-    /// Destination of the log
+    /// The destination of the log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
-    /// Clock for the `timestamp` destination
+    /// The clock for the destination `timestamp`
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// Use of colours in the log; auto uses them if standard error is a terminal and NO_COLOR is
-    /// not set
+    /// Whether to use colours in the log; `auto` uses colours if standard error is a terminal and
+    /// NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
@@ -104,9 +104,9 @@ enum Destination {
     Quiet,
     /// Standard error, with the time
     Timestamp,
-    /// The Windows event log: not available on this system
+    /// The Windows event log, which is not available on this system
     Eventlog,
-    /// The macOS system log: not available on this system
+    /// The macOS system log, which is not available on this system
     Asl,
 }
 

@@ -117,7 +117,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 }
 
 /// Checks the format version and extensions of a repository. A repository with an unsupported
-/// format must not be used, because using it could damage it.
+/// format must not be used, because a change could damage the repository.
 ///
 /// # Errors
 /// Returns [`Error::Store`] if the format is not supported.

@@ -203,8 +203,8 @@ impl Bench<'_> {
     }
 
     /// Compares the total commit rate of 64 clients, each with its own branch, with the rate of a
-    /// single client. The workload is designed to reveal any lock that all branches share. It runs
-    /// on all CPUs, because such a lock has no effect on a single CPU.
+    /// single client. The workload is designed to reveal any lock that all branches share. The
+    /// workload runs on all CPUs, because such a lock has no effect on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();

@@ -1,4 +1,4 @@
-//! The repositories that the benchmark uses. `git` creates them.
+//! Creates the repositories for the benchmark with `git`.
 
 use std::{
     fs,

@@ -136,7 +136,7 @@ impl SshPair {
         GitStore::open(&self.here.0).unwrap().with_fetch_limits(limits).fetch("r", url, &master())
     }
 
-    /// Creates a FIFO that a script can hold open.
+    /// Creates a FIFO that a script can keep open.
     fn fifo(&self) -> PathBuf {
         let fifo = self.here.0.join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
