@@ -2,11 +2,11 @@ package datakit
 
 import "context"
 
-// A Branch is a branch of the database, which may have no commits yet.
+// A Branch is a branch of the database. It may have no commits yet.
 type Branch struct {
 	client *Client
 	name   string
-	// dir is the path of the branch's directory.
+	// dir is the path of the branch's directory on the server.
 	dir string
 }
 
@@ -14,7 +14,7 @@ func newBranch(c *Client, name string) *Branch {
 	return &Branch{client: c, name: name, dir: "branch/" + escaper.Replace(name)}
 }
 
-// Name returns the name.
+// Name returns the name of the branch.
 func (b *Branch) Name() string { return b.name }
 
 // Head returns the newest commit, or nil if the branch has no commits.
@@ -26,22 +26,22 @@ func (b *Branch) Head(ctx context.Context) (*Commit, error) {
 	return b.client.parseHead(line)
 }
 
-// Remove removes the branch. Its commits stay while another branch has them.
+// Remove removes the branch. Its commits stay readable as long as another branch contains them.
 func (b *Branch) Remove(ctx context.Context) error {
 	return failed("remove branch", b.name, b.client.files.Remove(ctx, b.dir))
 }
 
-// FastForward moves the branch to a descendant of its head, or to any commit if it has no head. It
-// fails with ErrNotFastForward if the commit is not a descendant, for example because another
-// client has moved the branch.
+// FastForward sets the head of the branch to a commit. It fails with ErrNotFastForward if the
+// branch has a head and the commit is not a descendant of that head, for example because another
+// client has changed the branch.
 func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
 	err := b.client.command(ctx, b.dir+"/fast-forward", string(commit.hash))
 	return failed("fast-forward", b.name, err)
 }
 
 // Update begins a transaction and calls f with it. If f returns an error or panics, the transaction
-// is aborted. If f returns nil without Commit or Abort, the transaction is aborted and Update fails
-// with ErrTransactionOpen.
+// is aborted. If f returns nil and has called neither Commit nor Abort, the transaction is aborted
+// and Update fails with ErrTransactionOpen.
 func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
 	tx, err := b.Begin(ctx)
 	if err != nil {
@@ -57,14 +57,15 @@ func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
 	return nil
 }
 
-// WatchHead watches the head. The first value is the present head, and later values are new heads.
-// A value is nil if the branch has no commits. The watch skips heads while no goroutine receives.
+// WatchHead watches the head. The first value is the current head, and later values are new heads.
+// A value is nil if the branch has no commits. While no goroutine receives from the watch, it skips
+// heads.
 func (b *Branch) WatchHead(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "head.live")
 }
 
-// Reflog watches every move of the head from now on. A value is nil if the branch was removed. If
-// no goroutine receives for a long time, the server ends the stream.
+// Reflog watches every later change of the head. A value is nil if the branch was removed. If no
+// goroutine receives from the watch for a long time, the server ends the watch.
 func (b *Branch) Reflog(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "reflog")
 }
@@ -75,8 +76,9 @@ func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit]
 	return w, failed("watch", b.name, err)
 }
 
-// WatchPath watches a path. The first value is the present entry, and later values are new entries.
-// A value is nil if the path does not exist. The watch skips values while no goroutine receives.
+// WatchPath watches a path. The first value is the current entry, and later values are new entries.
+// A value is nil if the path does not exist. While no goroutine receives from the watch, it skips
+// values.
 func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
 	if err := checkPath("watch", path); err != nil {
 		return nil, err

@@ -9,16 +9,17 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// maxText is the largest size of a text such as a message or a list, in bytes.
+// maxText is the maximum size in bytes of a text that is read as a whole, for example a message or
+// a list.
 const maxText = 1 << 24
 
-// A Client is a database on a server.
+// A Client gives access to the database of a server.
 type Client struct {
 	files *p9.Client
 }
 
 // Dial connects to a server, for example with the network "tcp" and the address "localhost:5640".
-// The context limits the time for connecting only; the connection outlives it.
+// The context applies only to connecting. The connection stays open when the context ends.
 func Dial(ctx context.Context, network, address string) (*Client, error) {
 	files, err := p9.Dial(ctx, network, address, p9.Options{})
 	if err != nil {
@@ -27,16 +28,16 @@ func Dial(ctx context.Context, network, address string) (*Client, error) {
 	return NewClient(files), nil
 }
 
-// NewClient returns the database at the root of a connection. In the dialect 9P2000, symbolic links
-// cannot be created.
+// NewClient returns a client for the database at the root of a 9P connection. In 9P2000, symbolic
+// links cannot be created.
 func NewClient(files *p9.Client) *Client {
 	return &Client{files: files}
 }
 
-// Files returns the connection, for access to the server's files by their paths.
+// Files returns the 9P client, for direct access to the files of the server.
 func (c *Client) Files() *p9.Client { return c.files }
 
-// Close closes the connection, which ends all transactions and watches.
+// Close closes the connection. This ends all transactions and watches.
 func (c *Client) Close() error { return c.files.Close() }
 
 // Branches returns the sorted names of all branches with commits and of all branches that this
@@ -76,7 +77,8 @@ func (c *Client) RemoveBranch(ctx context.Context, name string) error {
 	return newBranch(c, name).Remove(ctx)
 }
 
-// Commit returns the commit with a hash. It fails with fs.ErrNotExist if there is none.
+// Commit returns the commit with this hash. It fails with fs.ErrNotExist if there is no such
+// commit.
 func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	id, err := ParseHash(hash)
 	if err != nil {
@@ -88,14 +90,16 @@ func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	return &Commit{client: c, hash: id}, nil
 }
 
-// CommitUnchecked returns the commit with a hash without asking the server whether it exists.
+// CommitUnchecked returns the commit with this hash. It does not check whether the commit exists.
 func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 	return c.parseCommit(hash)
 }
 
-// Tree returns the tree with an id: "D-" and the hash of a tree, or "F-", "X-" or "L-" and the hash
-// of a blob, of which the root is a file. It sends no request, so a wrong id is an error of the
-// calls that read. Text that is not an id is ErrInvalidHash.
+// Tree returns the tree with this id. The id of a directory is "D-" and the hash of a Git tree. The
+// id of a file, an executable file or a symbolic link is "F-", "X-" or "L-" and the hash of a Git
+// blob. The root of the returned tree is then the file or the link itself. Tree sends no request,
+// so the methods that read the tree fail if the id is wrong. They fail with ErrInvalidHash if the
+// text is not an id.
 func (c *Client) Tree(id string) *Tree {
 	t := &Tree{client: c, root: "trees/" + id}
 	if len(id) < 2 || strings.IndexByte("DFXL", id[0]) < 0 || id[1] != '-' {
@@ -106,13 +110,13 @@ func (c *Client) Tree(id string) *Tree {
 	return t
 }
 
-// Fetch makes the server fetch a branch of another repository. It waits for the end of the fetch
-// and changes no branch of this database. The server protects the commit from garbage collection
-// only until Fetch returns, so let a branch point to it soon.
+// Fetch makes the server fetch a branch of another repository, and returns the head of that branch.
+// It changes no branch of this database. The server protects the commit from garbage collection
+// only until Fetch returns, so set a branch to the commit soon, for example with FastForward.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
 	dir := "remotes/" + uniqueName()
-	// The directory may exist even if the next request is cancelled. The original server cannot
-	// remove it.
+	// The directory may exist even if the next request is cancelled. The original DataKit server
+	// cannot remove it, so the error is ignored.
 	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
 	if err := c.files.Mkdir(ctx, dir, 0o755); err != nil {
 		return nil, failed("fetch", url, err)
@@ -131,7 +135,7 @@ func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error)
 	return c.parseCommit(head)
 }
 
-// readText reads a short file.
+// readText reads a file of at most maxText bytes.
 func (c *Client) readText(ctx context.Context, path string) (string, error) {
 	text, err := c.files.ReadFileLimit(ctx, path, maxText)
 	return string(text), err
@@ -146,7 +150,7 @@ func (c *Client) parseCommit(line string) (*Commit, error) {
 	return &Commit{client: c, hash: hash}, nil
 }
 
-// parseHead parses a hash, or an empty line that stands for no commit.
+// parseHead parses a hash. It returns nil for a blank line, which means that there is no commit.
 func (c *Client) parseHead(line string) (*Commit, error) {
 	if strings.TrimSpace(line) == "" {
 		return nil, nil
@@ -154,7 +158,7 @@ func (c *Client) parseHead(line string) (*Commit, error) {
 	return c.parseCommit(line)
 }
 
-// parseCommits parses lines with one hash each.
+// parseCommits parses lines that contain one hash each.
 func (c *Client) parseCommits(text string) ([]*Commit, error) {
 	commits := []*Commit{}
 	for _, line := range lines(text) {
@@ -167,7 +171,7 @@ func (c *Client) parseCommits(text string) ([]*Commit, error) {
 	return commits, nil
 }
 
-// lines returns the lines of a text that are not empty.
+// lines returns the non-empty lines of a text.
 func lines(text string) []string {
 	var all []string
 	for _, line := range strings.Split(text, "\n") {

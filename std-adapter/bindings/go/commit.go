@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Commit is a commit, which never changes.
+// A Commit is a commit of the database. A commit never changes.
 type Commit struct {
 	client *Client
 	hash   Hash
@@ -25,7 +25,7 @@ func (c *Commit) path(name string) string {
 	return "snapshots/" + string(c.hash) + "/" + name
 }
 
-// Tree returns the files. It sends no request.
+// Tree returns the tree of the commit. It sends no request.
 func (c *Commit) Tree() *Tree {
 	return &Tree{client: c.client, root: c.path("ro")}
 }
@@ -36,7 +36,7 @@ func (c *Commit) Message(ctx context.Context) (string, error) {
 	return strings.TrimSuffix(text, "\n"), failed("message of", c.String(), err)
 }
 
-// Parents returns the parents in the order of the commit.
+// Parents returns the parents, in the order in which the commit lists them.
 func (c *Commit) Parents(ctx context.Context) ([]*Commit, error) {
 	text, err := c.client.readText(ctx, c.path("parents"))
 	if err != nil {
@@ -54,19 +54,20 @@ func (c *Commit) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 	return parseChanges(string(text))
 }
 
-// Details has the fields of a commit.
+// Details contains the fields of a commit.
 type Details struct {
 	// Author has the form NAME <EMAIL>.
 	Author string
-	// Date is the author's time. It is zero if the server does not know it.
+	// Date is the author's date. It is the zero time if the server sends no valid date.
 	Date time.Time
-	// Message is the message as it was written.
+	// Message is the message, without changes.
 	Message string
-	// Parents are in the order of the commit.
+	// Parents lists the parents, in the order in which the commit lists them.
 	Parents []*Commit
 }
 
-// Details reads all fields with one request for a file. The original server sends only some fields.
+// Details reads all fields of the commit from one file. The original DataKit server sends only some
+// of the fields.
 func (c *Commit) Details(ctx context.Context) (*Details, error) {
 	text, err := c.client.files.ReadFileLimit(ctx, "commits/"+string(c.hash), maxText)
 	if err != nil {
@@ -87,10 +88,10 @@ func (c *Commit) Details(ctx context.Context) (*Details, error) {
 	return &Details{Author: fields.Author, Date: date, Message: fields.Message, Parents: parents}, nil
 }
 
-// A ChangeKind says how a file differs between two trees.
+// A ChangeKind specifies how a file differs between two trees.
 type ChangeKind byte
 
-// The kinds of changes, written as in a diff of the server.
+// The kinds of changes. The values are the characters that the server uses in a diff.
 const (
 	Added   ChangeKind = '+'
 	Removed ChangeKind = '-'
@@ -111,7 +112,7 @@ func parseChanges(text string) ([]Change, error) {
 	changes := []Change{}
 	for _, line := range lines(text) {
 		if len(line) < 3 || strings.IndexByte("+-*", line[0]) < 0 || line[1] != ' ' {
-			return nil, fmt.Errorf("datakit: the server sent the line %q in a diff", line)
+			return nil, fmt.Errorf("datakit: the server sent the invalid line %q in a diff", line)
 		}
 		changes = append(changes, Change{Kind: ChangeKind(line[0]), Path: line[2:]})
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// The table is described in ../README.md.
+// A conformanceCase is a case of the conformance table, which ../README.md describes.
 type conformanceCase struct {
 	Name  string
 	Needs []string
@@ -56,7 +56,8 @@ func TestConformance(t *testing.T) {
 	if table.Version != 1 || len(table.Cases) == 0 {
 		t.Fatalf("the table has the version %d and %d cases", table.Version, len(table.Cases))
 	}
-	// In 9P2000.L, the client reads the texts of errors from the files of the commands.
+	// 9P2000.L does not lack error_texts, because the client reads the error texts from the command
+	// files.
 	lacks := map[p9.Dialect]string{p9.Dialect0: "symlinks"}
 	for _, dialect := range []p9.Dialect{p9.DialectU, p9.DialectL, p9.Dialect0} {
 		dialect := dialect
@@ -96,7 +97,7 @@ func runCase(t *testing.T, dialect p9.Dialect, c conformanceCase) {
 		r.used = map[string]bool{"op": true, "expect": true, "error": true, "bind": true, "as": true, "shell": true, "shell_reason": true}
 		result, err := r.run(r.text("op"))
 		for key := range r.step {
-			// An operation that fails may not come to all its arguments.
+			// An operation that fails may not have read all its arguments.
 			if !r.used[key] && err == nil {
 				t.Fatalf("step %d %v: nothing uses the key %s", i+1, step, key)
 			}
@@ -130,7 +131,7 @@ func runCase(t *testing.T, dialect p9.Dialect, c conformanceCase) {
 	noLeaks(t, files)
 }
 
-// noLeaks waits until all fids and requests have been freed.
+// noLeaks waits until no fids and no requests are in use.
 func noLeaks(t *testing.T, files *p9.Client) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); files.FidsInUse() > 0 || files.RequestsInFlight() > 0; {
@@ -154,7 +155,7 @@ type runner struct {
 	paths        map[string]*datakit.Watch[*datakit.Value]
 }
 
-// substitute replaces $NAME by the result bound to NAME.
+// substitute replaces $NAME by the result that was bound to NAME.
 func (r *runner) substitute(value any) any {
 	switch value := value.(type) {
 	case string:
@@ -177,7 +178,8 @@ func (r *runner) substitute(value any) any {
 	return value
 }
 
-// contents replaces {"base64": TEXT} and {"repeat": TEXT, "times": N} by what they stand for.
+// contents replaces {"base64": TEXT} and {"repeat": TEXT, "times": N} by the content that they
+// describe.
 func contents(value any) any {
 	object, ok := value.(map[string]any)
 	if !ok {
@@ -200,7 +202,8 @@ func contents(value any) any {
 	return replaced
 }
 
-// plain converts a value to what JSON has. Bytes that are not UTF-8 stay as they are.
+// plain converts a value to the types that encoding/json decodes. It does not change bytes that are
+// not valid UTF-8.
 func plain(t *testing.T, value any) any {
 	switch value := value.(type) {
 	case []string:

@@ -132,7 +132,7 @@ func TestCommitIfChanged(t *testing.T) {
 	}
 }
 
-func TestErrorsSayWhatFailed(t *testing.T) {
+func TestErrorsContainTheOperationAndItsObject(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)
 	head := commit(t, masterOf(t, client), map[string]string{"f": "1"})
@@ -205,7 +205,7 @@ func TestWatchEndsWithItsContextAndWithClose(t *testing.T) {
 	noLeaks(t, client.Files())
 }
 
-func TestWatchSaysThatTheConnectionIsLost(t *testing.T) {
+func TestWatchReportsALostConnection(t *testing.T) {
 	client := connect(t, p9.DialectU)
 	master := masterOf(t, client)
 	watch, err := master.WatchPath(context.Background(), "f")
@@ -245,7 +245,7 @@ func TestCancelledReadOfAStreamLosesNothing(t *testing.T) {
 	}
 }
 
-func TestTextThatIsNoIDIsNoTree(t *testing.T) {
+func TestTreeRefusesInvalidIDs(t *testing.T) {
 	client := connect(t, p9.DialectU)
 	for _, id := range []string{"", "D-", "../branch", "Z-ce013625030ba8dba906f756967f9e9ca394464a"} {
 		if _, err := client.Tree(id).ReadDir(within(t), ""); !errors.Is(err, datakit.ErrInvalidHash) {
@@ -254,7 +254,7 @@ func TestTextThatIsNoIDIsNoTree(t *testing.T) {
 	}
 }
 
-func TestReflogHasEveryHead(t *testing.T) {
+func TestReflogDeliversEveryHead(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)
 	master := masterOf(t, client)
@@ -269,7 +269,7 @@ func TestReflogHasEveryHead(t *testing.T) {
 		got, err := reflog.Next(ctx)
 		check(t, err)
 		if got.Hash() != want.Hash() {
-			t.Fatalf("move %d is to %s, not %s", i, got, want)
+			t.Fatalf("head %d is %s, not %s", i, got, want)
 		}
 	}
 }
@@ -305,7 +305,7 @@ func TestGoroutinesShareOneConnection(t *testing.T) {
 	noLeaks(t, client.Files())
 }
 
-func TestFetchBringsCommitsOfAnotherRepository(t *testing.T) {
+func TestFetchReturnsACommitOfAnotherRepository(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)
 	dir := t.TempDir()
@@ -322,7 +322,7 @@ func TestFetchBringsCommitsOfAnotherRepository(t *testing.T) {
 	content, err := head.Tree().ReadFile(ctx, "motd")
 	check(t, err)
 	if string(content) != "hello\n" {
-		t.Fatalf("the file has %q", content)
+		t.Fatalf("the file contains %q", content)
 	}
 	if _, err := client.Fetch(ctx, dir, "nope"); err == nil {
 		t.Fatal("a branch that does not exist was fetched")

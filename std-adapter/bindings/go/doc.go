@@ -1,5 +1,6 @@
-// Package datakit is a client for the Datakit database: branches, commits, transactions, merges and
-// watches of a Git repository, which a server shows as files over 9P.
+// Package datakit is a client for the Datakit database. The database is a Git repository that a
+// server provides as files over 9P. The package reads and writes branches, commits and
+// transactions, merges commits and watches for changes.
 //
 //	client, err := datakit.Dial(ctx, "tcp", "localhost:5640")
 //	master, err := client.Branch(ctx, "master")
@@ -7,16 +8,16 @@
 //	defer tx.Abort()
 //	err = tx.MakeDirs(ctx, "etc/app")
 //	err = tx.CreateFile(ctx, "etc/app/level", []byte("debug"), false)
-//	head, err := tx.Commit(ctx, "Say more")
+//	head, err := tx.Commit(ctx, "Set the log level")
 //	level, err := head.Tree().ReadFile(ctx, "etc/app/level")
 //
-// Everything that a client creates shares one connection and may be used by any number of
-// goroutines. If the context of a call ends, the client cancels the request on the server.
+// All objects of a client share one connection. Any number of goroutines may use them at the same
+// time. If the context of a call is done, the client cancels the request on the server.
 //
-// A path in a tree has names separated by single slashes. The empty string is the root. A name is
-// not empty and is neither "." nor "..".
+// A path in a tree consists of names that are separated by single slashes. The empty string is the
+// root. A name must not be empty, "." or "..".
 //
-// The methods return errors that can be compared with errors.Is: with fs.ErrExist, fs.ErrNotExist
-// and the errors of this package. If the connection is lost, all calls fail with an error that is
-// p9.ErrLost. The client does not connect again.
+// Use errors.Is to compare an error with fs.ErrExist, fs.ErrNotExist and the errors of this
+// package. If the connection is lost, all calls fail with an error that matches p9.ErrLost. The
+// client does not reconnect.
 package datakit

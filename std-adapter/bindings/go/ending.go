@@ -10,27 +10,29 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// CommitOptions change the effect of a commit.
+// CommitOptions contains the options of CommitWith.
 type CommitOptions struct {
-	// FastForwardOnly makes the commit fail with ErrNotFastForward if the branch is not where
-	// the transaction began. Of all such transactions, exactly one succeeds.
+	// FastForwardOnly makes the commit fail with ErrNotFastForward if the head of the branch has
+	// changed since the transaction began. Of several such transactions with the same start, only
+	// one can succeed.
 	FastForwardOnly bool
-	// IfChanged makes no commit if the files have not changed.
+	// IfChanged creates no commit if the tree is the same as the tree of the head.
 	IfChanged bool
 }
 
 // Commit commits the changes and returns the new head of the branch, which is a merge commit if the
-// branch has changed since the transaction began. The transaction has then ended.
+// branch has changed since the transaction began. After a successful commit, the transaction has
+// ended.
 //
 // It fails with ErrConflict if the branch and the transaction changed the same file, with
 // ErrOpenConflicts if conflicts of a merge are not resolved, and with fs.ErrNotExist if a parent
-// does not exist. The transaction is then still open. If ctx ends, the changes may be committed or
-// not.
+// does not exist. After these errors, the transaction is still open. If ctx is done before the
+// server replies, the changes may or may not be committed.
 func (tx *Transaction) Commit(ctx context.Context, message string) (*Commit, error) {
 	return tx.CommitWith(ctx, message, CommitOptions{})
 }
 
-// CommitWith is Commit with options.
+// CommitWith does the same as Commit, but has options.
 func (tx *Transaction) CommitWith(ctx context.Context, message string, options CommitOptions) (*Commit, error) {
 	if err := tx.writeControl(ctx, "commit", "msg", message); err != nil {
 		return nil, err
@@ -45,7 +47,8 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	head, err := tx.client.files.CommandReply(ctx, tx.dir+"/ctl", command)
 	var refused *p9.Error
 	if !options.FastForwardOnly && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
-		// The original server has no options and does not reply with the new head.
+		// The original DataKit server does not support the options and does not reply with the new
+		// head.
 		head, err = "", tx.client.command(ctx, tx.dir+"/ctl", "commit")
 	}
 	if err != nil {
@@ -58,9 +61,9 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	return tx.branch.Head(ctx)
 }
 
-// Abort ends the transaction without a commit. It waits until the server has done so, but no longer
-// than 10 seconds. It does nothing if the transaction has ended. It cannot fail, because the end of
-// the connection also ends the transaction.
+// Abort ends the transaction without a commit. It waits at most 10 seconds for the reply of the
+// server. It does nothing if the transaction has already ended. It returns no error, because the
+// transaction also ends when the connection ends.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {
 		return
@@ -70,8 +73,8 @@ func (tx *Transaction) Abort() {
 	_ = tx.client.files.Command(ctx, tx.dir+"/ctl", "close")
 }
 
-// Parents returns the parents that the commit will have: the commit from which the transaction
-// started and the merged commits.
+// Parents returns the parents that the new commit will have: the commit from which the transaction
+// started, then the merged commits.
 func (tx *Transaction) Parents(ctx context.Context) ([]*Commit, error) {
 	text, err := tx.readControl(ctx, "parents", "parents")
 	if err != nil {
@@ -80,7 +83,7 @@ func (tx *Transaction) Parents(ctx context.Context) ([]*Commit, error) {
 	return tx.client.parseCommits(text)
 }
 
-// SetParents sets the parents that the commit will have. It changes no files.
+// SetParents sets the parents of the new commit. It changes no files.
 func (tx *Transaction) SetParents(ctx context.Context, parents []*Commit) error {
 	var text strings.Builder
 	for _, parent := range parents {
@@ -100,13 +103,13 @@ type Merge struct {
 	// Ours is the tree of the transaction before the merge, Theirs is the tree of the merged commit,
 	// and Base is the tree of their common ancestor. Base is empty if there is no common ancestor.
 	Ours, Theirs, Base *Tree
-	// Conflicts has the sorted paths of the files in conflict. Write or remove each of them before
-	// the commit.
+	// Conflicts contains the sorted paths of the files in conflict. Write or remove each of these
+	// files before the commit.
 	Conflicts []string
 }
 
-// Merge merges a commit into the transaction and adds it to the parents. Conflicts are not errors.
-// It fails with ErrOpenConflicts if conflicts of the last merge are not resolved.
+// Merge merges a commit into the transaction and adds the commit to the parents. Conflicts are not
+// an error. Merge fails with ErrOpenConflicts if conflicts of the previous merge are not resolved.
 func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error) {
 	if tx.Ended() {
 		return nil, failed("merge", theirs.String(), ErrTransactionEnded)
@@ -127,11 +130,11 @@ func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error
 	}, nil
 }
 
-// Conflicts returns the sorted paths of the files that are in conflict since the last merge and
-// have been neither written nor removed.
+// Conflicts returns the sorted paths of the files that are still in conflict. Writing or removing a
+// file resolves its conflict.
 func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
 	text, err := tx.readControl(ctx, "conflicts", "conflicts")
-	// There is no such file before the first merge.
+	// The file conflicts does not exist before the first merge.
 	if errors.Is(err, fs.ErrNotExist) {
 		return []string{}, nil
 	}
@@ -143,7 +146,7 @@ func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
 	return paths, nil
 }
 
-// inBackground calls f with a context that ends after the time of Abort.
+// inBackground calls f in a new goroutine, with a context that ends after abortTimeout.
 func inBackground(f func(context.Context)) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)

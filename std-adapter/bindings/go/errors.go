@@ -9,7 +9,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// The errors of this package. Compare with errors.Is.
+// The errors of this package. Use errors.Is to compare errors with them.
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = p9.ErrIsDir
@@ -25,17 +25,17 @@ var (
 	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The
 	// transaction is still open.
 	ErrOpenConflicts = errors.New("conflicts of a merge are not resolved")
-	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit, or that
-	// the branch has moved since a transaction began that must not be merged.
+	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit. It also
+	// means that the branch has changed since the start of a transaction with FastForwardOnly.
 	ErrNotFastForward = errors.New("not a fast-forward")
-	// ErrInvalidHash means that a text is not a hash, which has 40 lower-case hex digits.
+	// ErrInvalidHash means that a text is not a hash. A hash has 40 lower-case hexadecimal digits.
 	ErrInvalidHash = errors.New("invalid hash")
-	// ErrInvalidBranch means that a text is not a valid branch name of Git.
+	// ErrInvalidBranch means that a text is not a valid Git branch name.
 	ErrInvalidBranch = errors.New("invalid branch name")
-	// ErrInvalidPath means that a path has a name that is not allowed, or that the operation does
-	// not accept the root.
+	// ErrInvalidPath means that a path contains a name that is not allowed, or that the operation
+	// does not accept the root.
 	ErrInvalidPath = errors.New("invalid path")
-	// ErrTransactionEnded means that the transaction was committed or aborted before.
+	// ErrTransactionEnded means that the transaction has already been committed or aborted.
 	ErrTransactionEnded = errors.New("the transaction has ended")
 	// ErrTransactionOpen means that the function passed to Branch.Update returned nil without
 	// committing or aborting the transaction.
@@ -45,15 +45,15 @@ var (
 	ErrStreamEnded = errors.New("the server ended the stream")
 )
 
-// An Error adds the operation and its object to the reason.
+// An Error is the error of an operation. It adds the operation and its object to the reason.
 type Error struct {
 	// Op is the operation, for example "commit".
 	Op string
-	// Object is the path, the branch or the hash.
+	// Object is the path, the branch or the hash that the operation used.
 	Object string
 	// Err is the reason.
 	Err error
-	// kind is the error of this package that Err stands for, or nil.
+	// kind is the error of this package that Err matches, or nil.
 	kind error
 }
 
@@ -71,8 +71,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is returns true if target is the kind of the error.
 func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
 
-// failed adds the operation and its object to an error. The error stays in the chain, without the
-// path on the server.
+// failed wraps an error in an Error with the operation and its object. It omits the path on the
+// server.
 func failed(op, object string, err error) error {
 	if err == nil {
 		return nil
@@ -94,7 +94,8 @@ func failed(op, object string, err error) error {
 	return e
 }
 
-// kindOf recognizes the errors of the database, which have no number of their own.
+// kindOf returns the error of this package for an error text of the database, or nil. These errors
+// of the database have no error number of their own.
 func kindOf(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Merge conflict: "):
@@ -113,8 +114,8 @@ func kindOf(text string) error {
 	return nil
 }
 
-// explain adds the reason to an error in 9P2000.L, where an error reply has only a number. The
-// server keeps the reason in the file of the command.
+// explain adds the reason to an error in 9P2000.L, because there an error reply contains only a
+// number. The command file contains the reason.
 func (c *Client) explain(ctx context.Context, path string, err error) error {
 	var reply *p9.Error
 	if c.files.Dialect() != p9.DialectL || !errors.As(err, &reply) {
@@ -132,12 +133,12 @@ func (c *Client) explain(ctx context.Context, path string, err error) error {
 	return err
 }
 
-// command writes a command to a file of the database.
+// command writes a command to a command file of the database.
 func (c *Client) command(ctx context.Context, path, command string) error {
 	return c.explain(ctx, path, c.files.Command(ctx, path, command))
 }
 
-// invalid returns an error about an argument, for which no request was sent.
+// invalid returns the error for an invalid argument. The client has sent no request.
 func invalid(op, object, reason string, kind error) error {
 	return &Error{Op: op, Object: object, Err: errors.New(reason), kind: kind}
 }

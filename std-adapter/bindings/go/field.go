@@ -9,15 +9,15 @@ import (
 // A Version counts the changes of a record.
 type Version int
 
-// A Field is a value of a record. Any number of goroutines may use it.
+// A Field is a value of a record. Any number of goroutines may use a field at the same time.
 type Field[T any] struct {
 	record *Record
 	key    string
-	// parse returns false if the text is not a value.
+	// parse returns false if the text is not a valid value.
 	parse func(text string) (T, bool)
-	// format returns nil for a value that stands for an absent key.
+	// format returns nil if the value means that the key is absent.
 	format func(value T) *string
-	// The record's lock protects the rest.
+	// The lock of the record protects the following fields.
 	fallback T
 	value    T
 	version  Version
@@ -25,18 +25,18 @@ type Field[T any] struct {
 
 // The types of the fields.
 type (
-	// A StringField has a text.
+	// A StringField contains a string.
 	StringField = Field[string]
-	// An IntField has a whole number.
+	// An IntField contains an integer.
 	IntField = Field[int]
-	// A BoolField has a truth value.
+	// A BoolField contains a Boolean.
 	BoolField = Field[bool]
-	// A StringRefField has a text or is absent, which is nil.
+	// A StringRefField contains a string, or nil if the key is absent.
 	StringRefField = Field[*string]
 )
 
-// StringField declares a field and writes its default to the defaults branch. The key may contain
-// slashes.
+// StringField declares a string field and writes its default to the defaults branch. The key may
+// contain slashes.
 func (r *Record) StringField(ctx context.Context, key, fallback string) (*StringField, error) {
 	f := &StringField{key: key, fallback: fallback,
 		parse:  func(text string) (string, bool) { return text, true },
@@ -45,7 +45,8 @@ func (r *Record) StringField(ctx context.Context, key, fallback string) (*String
 	return f, declare(ctx, r, f)
 }
 
-// IntField declares a field. It has the default if the text is not a number.
+// IntField declares an integer field and writes its default to the defaults branch. If the text in
+// the database is not a number, the value is the default.
 func (r *Record) IntField(ctx context.Context, key string, fallback int) (*IntField, error) {
 	f := intField(key, fallback)
 	return f, declare(ctx, r, f)
@@ -64,7 +65,8 @@ func intField(key string, fallback int) *IntField {
 	}
 }
 
-// BoolField declares a field. It has the default if the text is neither true nor false.
+// BoolField declares a Boolean field and writes its default to the defaults branch. If the text in
+// the database is not a Boolean, the value is the default.
 func (r *Record) BoolField(ctx context.Context, key string, fallback bool) (*BoolField, error) {
 	f := &BoolField{key: key, fallback: fallback,
 		parse: func(text string) (bool, bool) {
@@ -79,8 +81,8 @@ func (r *Record) BoolField(ctx context.Context, key string, fallback bool) (*Boo
 	return f, declare(ctx, r, f)
 }
 
-// StringRefField declares a field that may be absent. If the default is nil, the key is removed
-// from the defaults branch.
+// StringRefField declares a string field whose key may be absent. It writes the default to the
+// defaults branch, or removes the key from that branch if the default is nil.
 func (r *Record) StringRefField(ctx context.Context, key string, fallback *string) (*StringRefField, error) {
 	f := &StringRefField{key: key, fallback: fallback,
 		parse:  func(text string) (*string, bool) { return &text, true },
@@ -89,21 +91,22 @@ func (r *Record) StringRefField(ctx context.Context, key string, fallback *strin
 	return f, declare(ctx, r, f)
 }
 
-// Get returns the value as of the last Wait or Seal of the record, and the version with which the
-// value came. White space around the text in the database is not part of it.
+// Get returns the value that the last Wait or Seal of the record has read, and the version of the
+// record in which the value last changed. It ignores white space around the text in the database.
 func (f *Field[T]) Get() (T, Version) {
 	f.record.mu.Lock()
 	defer f.record.mu.Unlock()
 	return f.value, f.version
 }
 
-// HasChanged returns true if the value has changed after a version.
+// HasChanged returns true if the value has changed after the given version.
 func (f *Field[T]) HasChanged(since Version) bool {
 	_, version := f.Get()
 	return version > since
 }
 
-// Set writes a value to the first lookup branch. Get returns it after the next Wait or Seal.
+// Set writes a value to the first lookup branch. Get returns the new value after the next Wait or
+// Seal.
 func (f *Field[T]) Set(ctx context.Context, description string, value T) error {
 	message := fmt.Sprintf("Unconditionally set %s: %s", f.key, description)
 	return f.record.set(ctx, message, f.To(value))
@@ -114,22 +117,22 @@ func (f *Field[T]) To(value T) Setting {
 	return Setting{record: f.record, key: f.key, text: f.format(value)}
 }
 
-// A Setting is a field with a new value.
+// A Setting is a new value of a field.
 type Setting struct {
 	record *Record
 	key    string
-	// text is nil if the key is to be removed.
+	// text is nil if the key must be removed.
 	text *string
 }
 
 // A recordField is a Field of any type.
 type recordField interface {
 	name() string
-	// The caller of the other methods holds the record's lock.
+	// The caller of the following methods must hold the lock of the record.
 	defaultText() *string
 	currentText() *string
-	// update sets the value to a text from the database, or to the default if the text is nil. If
-	// the value changes, the field gets the version.
+	// update sets the value from a text in the database. If the text is nil or not a valid value,
+	// it sets the default. If the value changes, update stores the version and returns true.
 	update(text *string, version Version) bool
 }
 
@@ -160,7 +163,7 @@ func sameText(a, b *string) bool {
 	return *a == *b
 }
 
-// declare writes the default of a field, reads its value and adds it to the record.
+// declare writes the default of a field, reads the value and adds the field to the record.
 func declare[T any](ctx context.Context, r *Record, f *Field[T]) error {
 	if err := r.writeDefault(ctx, f.key, f.format(f.fallback)); err != nil {
 		return err
@@ -168,7 +171,7 @@ func declare[T any](ctx context.Context, r *Record, f *Field[T]) error {
 	return adopt(ctx, r, f)
 }
 
-// adopt reads the value of a field and adds it to the record.
+// adopt reads the value of a field and adds the field to the record.
 func adopt[T any](ctx context.Context, r *Record, f *Field[T]) error {
 	if err := r.acquire(ctx); err != nil {
 		return err

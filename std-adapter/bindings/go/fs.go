@@ -11,17 +11,17 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// FS returns the tree as a file system for the standard library. It implements fs.ReadDirFS,
-// fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. All calls of the
-// file system and its files end with ctx.
+// FS returns the tree as an fs.FS of the standard library. The file system also implements
+// fs.ReadDirFS, fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. All
+// calls of the file system and of its files fail when ctx is done.
 //
-// Like os.DirFS, the file system follows symbolic links. A link that leads out of the tree is an
-// error. The errors are of the type *fs.PathError.
+// Like os.DirFS, the file system follows symbolic links. If a link leads out of the tree, the call
+// fails. Errors have the type *fs.PathError.
 func (t *Tree) FS(ctx context.Context) *FS {
 	return &FS{ctx: ctx, tree: t}
 }
 
-// An FS is a tree as a file system.
+// An FS is a file system that contains the files of a tree.
 type FS struct {
 	ctx  context.Context
 	tree *Tree
@@ -33,7 +33,7 @@ var (
 	_ fs.ReadFileFS = (*FS)(nil)
 )
 
-// maxLinks is how many symbolic links a path may lead through.
+// maxLinks is the largest number of symbolic links in the resolution of a path.
 const maxLinks = 40
 
 // Open opens a file or a directory.
@@ -103,7 +103,7 @@ func (f *FS) resolve(op, name string) (*entry, error) {
 		if err == nil {
 			e.file.Release()
 		}
-		// The path or a directory in it is a link.
+		// The path or a directory in it may be a symbolic link.
 		if at, err = f.followFirst(op, at); err != nil {
 			return nil, fsError(op, name, err)
 		}
@@ -142,7 +142,8 @@ func (f *FS) followFirst(op, name string) (string, error) {
 	return "", ErrNotDir
 }
 
-// treePath converts a path of the package fs, in which the root is ".".
+// treePath converts a path of the package fs to a path in a tree. In the package fs, the root is
+// ".".
 func treePath(name string) string {
 	if name == "." {
 		return ""
@@ -150,7 +151,7 @@ func treePath(name string) string {
 	return name
 }
 
-// fsError returns a *fs.PathError with the reason.
+// fsError returns a *fs.PathError with the reason of err.
 func fsError(op, name string, err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.kind == nil {
@@ -163,8 +164,8 @@ func fsError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// A fileInfo has the attributes of a file and the name under which it was opened, which differs
-// behind a link and for the root.
+// A fileInfo contains the attributes of a file and the name with which the file was opened. For the
+// root and for a file behind a link, this name differs from the name in the attributes.
 type fileInfo struct {
 	*p9.Stat
 	name string
@@ -172,19 +173,21 @@ type fileInfo struct {
 
 func (i fileInfo) Name() string { return i.name }
 
-// readAhead is how many bytes a small read of an fsFile requests.
+// readAhead is the number of bytes that an fsFile requests from the server if the caller requests
+// fewer.
 const readAhead = 8 << 10
 
-// An fsFile is an open file or directory. Only one goroutine may use Read, Seek and ReadDir.
+// An fsFile is an open file or directory. Only one goroutine at a time may call Read, Seek or
+// ReadDir.
 type fsFile struct {
 	fs     *FS
 	name   string
 	file   *p9.File
 	info   fileInfo
 	offset int64
-	// ahead has the bytes at the offset that have been received and not returned yet.
+	// ahead contains the bytes at the offset that the client has received but not yet returned.
 	ahead []byte
-	// entries are the rest of a directory that is being listed.
+	// entries contains the directory entries that ReadDir has not returned yet.
 	entries []*p9.DirEntry
 	listed  bool
 }
@@ -283,7 +286,8 @@ func (f *fsFile) wrap(op string, err error) error {
 	return fsError(op, f.name, err)
 }
 
-// A dirEntry reads attributes that are not in the listing.
+// A dirEntry is a directory entry. If the listing does not contain the attributes, Info requests
+// them.
 type dirEntry struct {
 	*p9.DirEntry
 	dir *fsFile

@@ -14,7 +14,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// connect starts a server and connects to it in a dialect.
+// connect starts a server and connects to it with this dialect.
 func connect(t testing.TB, dialect p9.Dialect) *datakit.Client {
 	t.Helper()
 	return connectWith(t, p9.Options{Dialects: []p9.Dialect{dialect}})
@@ -40,7 +40,7 @@ func masterOf(t testing.TB, client *datakit.Client) *datakit.Branch {
 	return master
 }
 
-// commit commits files with these contents.
+// commit commits files. The map contains their paths and contents.
 func commit(t testing.TB, branch *datakit.Branch, files map[string]string) *datakit.Commit {
 	t.Helper()
 	ctx := context.Background()
@@ -61,12 +61,12 @@ func commit(t testing.TB, branch *datakit.Branch, files map[string]string) *data
 	return head
 }
 
-func TestSnapshotIsAFileSystem(t *testing.T) {
+func TestSnapshotImplementsFS(t *testing.T) {
 	for _, dialect := range []p9.Dialect{p9.DialectU, p9.DialectL, p9.Dialect0} {
 		dialect := dialect
 		t.Run(string(dialect), func(t *testing.T) {
 			ctx := context.Background()
-			// With small messages, the large file and the directories take several.
+			// The messages are small, so the large file and the directories need several messages.
 			client := connectWith(t, p9.Options{Dialects: []p9.Dialect{dialect}, MessageSize: 1024})
 			master := masterOf(t, client)
 			links := dialect != p9.Dialect0
@@ -100,7 +100,7 @@ func TestSnapshotIsAFileSystem(t *testing.T) {
 			if links {
 				for path, want := range map[string]string{"link": "x", "etc/up": "hello\n"} {
 					if content, err := fs.ReadFile(tree, path); err != nil || string(content) != want {
-						t.Errorf("%s has %q, %v", path, content, err)
+						t.Errorf("%s contains %q, %v", path, content, err)
 					}
 				}
 			}
@@ -116,7 +116,7 @@ func TestSnapshotIsAFileSystem(t *testing.T) {
 	}
 }
 
-func TestFileSystemErrorsAreThoseOfThePackageFS(t *testing.T) {
+func TestFileSystemErrorsMatchThePackageFS(t *testing.T) {
 	ctx := context.Background()
 	client := connect(t, p9.DialectU)
 	master := masterOf(t, client)
@@ -167,7 +167,7 @@ func TestFileSystemErrorsAreThoseOfThePackageFS(t *testing.T) {
 	noLeaks(t, client.Files())
 }
 
-func TestFileOfFileSystemSeeks(t *testing.T) {
+func TestFileOfFSImplementsSeekerAndReaderAt(t *testing.T) {
 	client := connect(t, p9.DialectU)
 	head := commit(t, masterOf(t, client), map[string]string{"f": "0123456789"})
 	file, err := head.Tree().FS(context.Background()).Open("f")

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A Hash is the id of a commit: 40 lower-case hex digits.
+// A Hash is the id of a commit: 40 lower-case hexadecimal digits.
 type Hash string
 
-// ParseHash checks a hash. It ignores white space around it.
+// ParseHash parses a hash. It ignores white space around the hash.
 func ParseHash(text string) (Hash, error) {
 	hash := strings.TrimSpace(text)
 	if len(hash) != 40 {
@@ -58,8 +58,8 @@ func checkEntry(op, path string) error {
 	return checkPath(op, path)
 }
 
-// maxComponent is the largest length of a part of a branch name in bytes. With .lock appended, it
-// must still be the name of a file.
+// maxComponent is the maximum length of a component of a branch name, in bytes. With .lock
+// appended, a component must still be a valid file name.
 const maxComponent = 250
 
 // checkBranch fails if a name breaks a rule of git check-ref-format --branch.
@@ -95,11 +95,11 @@ func brokenRule(name string) string {
 		case part == "":
 			return "it starts or ends with a slash, or has two in a row"
 		case part[0] == '.':
-			return "a part starts with a dot"
+			return "a component starts with a dot"
 		case strings.HasSuffix(part, ".lock"):
-			return "a part ends with .lock"
+			return "a component ends with .lock"
 		case len(part) > maxComponent:
-			return fmt.Sprintf("a part has more than %d bytes", maxComponent)
+			return fmt.Sprintf("a component is longer than %d bytes", maxComponent)
 		}
 	}
 	return ""
@@ -115,7 +115,8 @@ var (
 	random     = rand.New(rand.NewSource(time.Now().UnixNano()))
 )
 
-// uniqueName returns a name that no other transaction or remote of the connection has.
+// uniqueName returns a random 63-bit number as the name of a transaction or a remote, so two
+// callers almost never get the same name.
 func uniqueName() string {
 	randomLock.Lock()
 	defer randomLock.Unlock()

@@ -18,7 +18,7 @@ func TestBranchNamesFollowTheRulesOfGit(t *testing.T) {
 		"a~", "a^", "a:b", "a?", "a*", "a[", `a\b`, "a@{b", "@{", "@{-1}", "..", "a\nb",
 	} {
 		got := checkBranch(name)
-		// A name such as @{-1} stands for another branch, so git prints that branch.
+		// For a name such as @{-1}, git prints the name of another branch.
 		output, err := exec.Command("git", "check-ref-format", "--branch", name).Output()
 		valid := err == nil && strings.TrimSuffix(string(output), "\n") == name
 		if (got == nil) != valid {
@@ -29,7 +29,7 @@ func TestBranchNamesFollowTheRulesOfGit(t *testing.T) {
 		}
 	}
 	if checkBranch(strings.Repeat("x", maxComponent)) != nil || checkBranch(strings.Repeat("x", maxComponent+1)) == nil {
-		t.Error("the limit of a part is wrong")
+		t.Error("the maximum length of a component is wrong")
 	}
 }
 
@@ -54,7 +54,7 @@ func TestHashesAreChecked(t *testing.T) {
 	}
 }
 
-// The errors of the original server have no numbers.
+// The original DataKit server sends no error numbers.
 func TestErrorsOfTheDatabaseAreRecognized(t *testing.T) {
 	for text, want := range map[string]error{
 		"Merge conflict: x: changed":            ErrConflict,
@@ -75,7 +75,7 @@ func TestErrorsOfTheDatabaseAreRecognized(t *testing.T) {
 	}
 }
 
-func TestWatchFilesAreBelowNodes(t *testing.T) {
+func TestWatchFileReturnsThePathOfTheStream(t *testing.T) {
 	for path, want := range map[string]string{
 		"":    "watch/tree.live",
 		"a":   "watch/a.node/tree.live",

@@ -221,7 +221,8 @@ func (r *runner) onTransaction(op string, tx *datakit.Transaction) (any, error) 
 	return r.onCommits(op, tx)
 }
 
-// onCommits executes the operations of a transaction that take commits. The commits need not exist.
+// onCommits executes the operations of a transaction that take commits. The server need not have
+// these commits.
 func (r *runner) onCommits(op string, tx *datakit.Transaction) (any, error) {
 	switch op {
 	case "set_parents":

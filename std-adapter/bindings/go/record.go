@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// A Record is a typed configuration in a database. A field takes its value from the first lookup
-// branch that has its key. The record writes the defaults of the program to the defaults branch, so
-// users see all keys and can override them in another branch. It writes the values in effect to the
-// state branch.
+// A Record is a typed configuration that is stored in a database. A field takes its value from the
+// first lookup branch that contains the key of the field. The record writes the defaults of the
+// program to the defaults branch, so users see all keys and can override them in another branch.
+// The record writes the current values to the state branch.
 //
 //	record, err := datakit.NewRecord(ctx, client, datakit.RecordOptions{
 //		Lookup: []string{"master", "defaults"}, Defaults: "defaults", State: "state", Path: "app",
@@ -24,7 +24,7 @@ import (
 //		if mtu.HasChanged(version) { ... }
 //	}
 //
-// Any number of goroutines may use a record.
+// Any number of goroutines may use a record at the same time.
 type Record struct {
 	client          *Client
 	lookup          []*Branch
@@ -33,33 +33,34 @@ type Record struct {
 	schema          *IntField
 
 	watches []*Watch[*Value]
-	// changes has an element after a change that Wait has not seen.
+	// changes contains an element if there may be a change that Wait has not processed.
 	changes chan struct{}
 	// ended is closed when a watch ends.
 	ended   chan struct{}
 	endOnce sync.Once
 	endErr  error
-	// busy has an element while a goroutine re-reads the fields.
+	// busy contains an element while a goroutine re-reads the fields.
 	busy chan struct{}
-	// written has the values that this record has written to the state branch. Only the goroutine
-	// that re-reads the fields uses it.
+	// written contains the values that this record has written to the state branch. Only the
+	// goroutine that re-reads the fields uses this map.
 	written map[string]*string
 
 	mu      sync.Mutex
 	fields  []recordField
 	version Version
-	// unseen is set after a change for which neither Wait nor Seal has returned nil.
+	// unseen is set if a value has changed since Wait or Seal last returned nil.
 	unseen bool
 }
 
-// RecordOptions say where a record is.
+// RecordOptions specifies where a record is stored.
 type RecordOptions struct {
-	// Lookup has the names of the branches that are searched for a key, in this order. Set writes
-	// to the first.
+	// Lookup lists the names of the branches in which the record looks for a key, in this order.
+	// Set writes to the first branch.
 	Lookup []string
-	// Defaults is the branch to which defaults are written. It should be the last of Lookup.
+	// Defaults is the branch to which defaults are written. It should also be the last branch in
+	// Lookup.
 	Defaults string
-	// State is the branch to which the values in effect are written.
+	// State is the branch to which the current values are written.
 	State string
 	// Path is the directory of the fields in each branch. The empty string is the root.
 	Path string
@@ -71,14 +72,15 @@ const (
 	createdFile = "branch-created"
 )
 
-// writeTries is how often a record repeats a commit that conflicts with another.
+// writeTries is how many times a record tries a commit that conflicts with another commit.
 const writeTries = 3
 
-// errRecordClosed is the reason for the end of a record that was closed.
+// errRecordClosed is the error of Wait after Close.
 var errRecordClosed = errors.New("the record was closed")
 
-// NewRecord opens a record and watches its directory in every lookup branch until Close, until ctx
-// ends or until the connection is lost. A branch without commits gets a first commit.
+// NewRecord opens a record and watches its directory in every lookup branch until Close is called,
+// ctx is done or the connection is lost. If a branch has no commits, NewRecord creates a first
+// commit.
 func NewRecord(ctx context.Context, client *Client, options RecordOptions) (*Record, error) {
 	if len(options.Lookup) == 0 {
 		return nil, errors.New("datakit: a record needs at least one lookup branch")
@@ -120,7 +122,7 @@ func (r *Record) open(ctx context.Context, options RecordOptions) (err error) {
 			return err
 		}
 		r.watches = append(r.watches, watch)
-		// The first value is the present one. Later values are changes.
+		// The first value is the current value. Later values are changes.
 		if _, err := watch.Next(ctx); err != nil {
 			return err
 		}
@@ -131,7 +133,7 @@ func (r *Record) open(ctx context.Context, options RecordOptions) (err error) {
 	return r.openSchema(ctx)
 }
 
-// branch returns a branch that has at least one commit.
+// branch returns a branch. If the branch has no commits, it creates a first commit.
 func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	branch, err := r.client.Branch(ctx, name)
 	if err != nil {
@@ -150,8 +152,8 @@ func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	})
 }
 
-// openSchema declares the field with the version of the schema. A default that exists stays,
-// because it is the version of the last upgrade.
+// openSchema declares the field with the schema version. It does not change an existing default,
+// because that is the version of the last upgrade.
 func (r *Record) openSchema(ctx context.Context) error {
 	r.schema = intField(schemaKey, 1)
 	head, err := r.defaults.Head(ctx)
@@ -182,7 +184,7 @@ func (r *Record) follow(watch *Watch[*Value]) {
 	})
 }
 
-// signal lets Wait re-read the fields.
+// signal makes Wait re-read the fields.
 func (r *Record) signal() {
 	select {
 	case r.changes <- struct{}{}:
@@ -190,15 +192,16 @@ func (r *Record) signal() {
 	}
 }
 
-// Close ends the watches. Calls of Wait fail.
+// Close ends the watches. After Close, Wait fails.
 func (r *Record) Close() {
 	for _, watch := range r.watches {
 		watch.Close()
 	}
 }
 
-// Wait waits until the value of a field changes, increases the version and writes the values in
-// effect to the state branch. A change before the call that neither Wait nor Seal has seen counts.
+// Wait waits until the value of a field changes. It then increases the version and writes the
+// current values to the state branch. If a value has changed since the last Wait or Seal, Wait does
+// not wait for another change.
 func (r *Record) Wait(ctx context.Context) error {
 	for {
 		select {
@@ -209,7 +212,7 @@ func (r *Record) Wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := r.refresh(ctx); err != nil {
-			// The change must not be lost for the next call.
+			// The next call of Wait must process the change.
 			r.signal()
 			return err
 		}
@@ -219,7 +222,8 @@ func (r *Record) Wait(ctx context.Context) error {
 	}
 }
 
-// Seal re-reads all fields now and writes the values in effect to the state branch.
+// Seal re-reads all fields without waiting for a change, and writes the current values to the state
+// branch.
 func (r *Record) Seal(ctx context.Context) error {
 	if err := r.refresh(ctx); err != nil {
 		return err
@@ -253,9 +257,9 @@ func (r *Record) set(ctx context.Context, message string, settings ...Setting) e
 	return r.write(ctx, r.lookup[0], message, settings)
 }
 
-// Upgrade does nothing if the schema has this version or a later one. Otherwise it writes the
-// defaults of all fields and the version to the defaults branch in one commit, and re-reads the
-// fields. Values in other branches stay.
+// Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise
+// it writes the defaults of all fields and the version to the defaults branch in one commit, and
+// re-reads the fields. It does not change the values in other branches.
 func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
 	if err := r.Seal(ctx); err != nil {
 		return err
@@ -312,7 +316,8 @@ func (r *Record) refresh(ctx context.Context) error {
 	return r.writeState(ctx, fields)
 }
 
-// apply sets the fields to the texts. If a value has changed, the record has a new version.
+// apply sets the fields from the texts. If a value changes, apply increases the version of the
+// record.
 func (r *Record) apply(fields []recordField, texts []*string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -328,7 +333,8 @@ func (r *Record) apply(fields []recordField, texts []*string) {
 	}
 }
 
-// writeState writes the values in effect to the state branch, unless the last re-read did so.
+// writeState writes the current values to the state branch, except values that it has already
+// written.
 func (r *Record) writeState(ctx context.Context, fields []recordField) error {
 	var settings []Setting
 	r.mu.Lock()

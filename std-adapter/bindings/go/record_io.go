@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// heads returns the heads of the lookup branches, which are nil for branches without commits.
+// heads returns the heads of the lookup branches. The head of a branch without commits is nil.
 func (r *Record) heads(ctx context.Context) ([]*Commit, error) {
 	heads := make([]*Commit, len(r.lookup))
 	for i, branch := range r.lookup {
 		head, err := branch.Head(ctx)
-		// A branch that another client has removed has no keys.
+		// Another client may have removed the branch. It then has no keys.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -21,7 +21,7 @@ func (r *Record) heads(ctx context.Context) ([]*Commit, error) {
 	return heads, nil
 }
 
-// find returns the text of a key in the first of the commits that has it, or nil.
+// find returns the text of a key in the first commit that contains the key, or nil.
 func (r *Record) find(ctx context.Context, heads []*Commit, key string) (*string, error) {
 	for _, head := range heads {
 		text, err := readKey(ctx, head, join(r.path, key))
@@ -32,7 +32,8 @@ func (r *Record) find(ctx context.Context, heads []*Commit, key string) (*string
 	return nil, nil
 }
 
-// readKey reads a file without the white space around its text. It returns nil if there is none.
+// readKey returns the text of a file without the white space around it. It returns nil if there is
+// no such file.
 func readKey(ctx context.Context, head *Commit, path string) (*string, error) {
 	if head == nil {
 		return nil, nil
@@ -57,7 +58,8 @@ func trimmed(text *string) *string {
 	return &short
 }
 
-// writeDefault writes the default of a field to the defaults branch, unless it is there.
+// writeDefault writes the default of a field to the defaults branch, unless the branch already
+// contains it.
 func (r *Record) writeDefault(ctx context.Context, key string, text *string) error {
 	path := join(r.path, key)
 	if err := checkEntry("field", path); err != nil {
@@ -78,7 +80,7 @@ func (r *Record) writeDefault(ctx context.Context, key string, text *string) err
 }
 
 // write writes values in one commit. If another client changes the same keys at the same time,
-// write starts again, so the last writer wins.
+// write tries again, so the last writer wins.
 func (r *Record) write(ctx context.Context, branch *Branch, message string, settings []Setting) error {
 	for try := 1; ; try++ {
 		err := branch.Update(ctx, func(tx *Transaction) error {

@@ -28,7 +28,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// valueOf reads a file of the head of a branch, or returns "none".
+// valueOf returns the content of a file in the head of a branch, or "none" if there is no such
+// file.
 func valueOf(t *testing.T, client *datakit.Client, branch, path string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -43,14 +44,14 @@ func valueOf(t *testing.T, client *datakit.Client, branch, path string) string {
 	return string(content)
 }
 
-// within returns a context that limits a wait.
+// within returns a context with a timeout.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func TestRecordTakesValuesFromTheFirstBranchThatHasThem(t *testing.T) {
+func TestRecordTakesValuesFromTheFirstBranchThatContainsThem(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)
 	record := newRecord(t, client)
@@ -81,7 +82,7 @@ func TestRecordTakesValuesFromTheFirstBranchThatHasThem(t *testing.T) {
 	if value, _ := mtu.Get(); value != 9000 || !mtu.HasChanged(version) {
 		t.Fatalf("the MTU is %d", value)
 	}
-	// A text that is no truth value stands for the default.
+	// If the text is not a Boolean, the value is the default.
 	if value, _ := ipv6.Get(); !value || ipv6.HasChanged(version) {
 		t.Fatal("ipv6 has changed")
 	}
@@ -122,7 +123,7 @@ func TestRecordWaitsForAChangeOfAField(t *testing.T) {
 	mtu, err := record.IntField(within(t), "mtu", 1500)
 	check(t, err)
 	check(t, record.Seal(within(t)))
-	// A change elsewhere in the directory is not a change of a field.
+	// A change of another file in the directory is not a change of a field.
 	commit(t, masterOf(t, client), map[string]string{"app/unknown": "1"})
 	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
@@ -134,7 +135,7 @@ func TestRecordWaitsForAChangeOfAField(t *testing.T) {
 	if mtu.HasChanged(version) {
 		t.Fatal("the value changed before Wait")
 	}
-	// Seal reads the change, so Wait waits for the next.
+	// Seal reads the change, so Wait waits for the next change.
 	check(t, record.Seal(within(t)))
 	if !mtu.HasChanged(version) {
 		t.Fatal("Seal did not read the value")
@@ -159,7 +160,7 @@ func TestRecordEndsWithItsWatches(t *testing.T) {
 	}
 }
 
-func TestUpgradeRewritesDefaultsOnce(t *testing.T) {
+func TestUpgradeWritesDefaultsOnce(t *testing.T) {
 	ctx := within(t)
 	client := connect(t, p9.DialectU)
 	record := newRecord(t, client)
@@ -169,7 +170,7 @@ func TestUpgradeRewritesDefaultsOnce(t *testing.T) {
 	commit(t, branchOf(t, client, "defaults"), map[string]string{"app/mtu": "1"})
 	check(t, record.Upgrade(ctx, 1))
 	if got := valueOf(t, client, "defaults", "app/mtu"); got != "1" {
-		t.Fatalf("the present version rewrote the default to %q", got)
+		t.Fatalf("an upgrade to the current version changed the default to %q", got)
 	}
 	check(t, record.Upgrade(ctx, 2))
 	if got := valueOf(t, client, "defaults", "app/mtu"); got != "1500" {
@@ -181,12 +182,12 @@ func TestUpgradeRewritesDefaultsOnce(t *testing.T) {
 	if got := valueOf(t, client, "defaults", "app/schema-version"); got != "2" {
 		t.Fatalf("the version of the schema is %q", got)
 	}
-	// Another start of the program must not take the version back.
+	// Opening the record again must not reset the schema version.
 	again := newRecord(t, client)
 	commit(t, branchOf(t, client, "defaults"), map[string]string{"app/mtu": "7"})
 	check(t, again.Upgrade(ctx, 2))
 	if got := valueOf(t, client, "defaults", "app/mtu"); got != "7" {
-		t.Fatalf("a second upgrade rewrote the default to %q", got)
+		t.Fatalf("a second upgrade changed the default to %q", got)
 	}
 }
 

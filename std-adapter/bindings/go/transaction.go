@@ -12,11 +12,11 @@ import (
 )
 
 // A Transaction is a set of changes to a branch that are committed together or not at all. Other
-// clients do not see the changes before the commit. A transaction starts from the head of the
-// branch. The commit merges it with later changes of the branch.
+// clients do not see the changes before the commit. A transaction starts from the current head of
+// the branch. The commit merges the transaction with later changes to the branch.
 //
-// End a transaction with Commit or Abort. After its end, calls fail with ErrTransactionEnded. A
-// transaction also ends with the connection.
+// Call Commit or Abort to end a transaction. After that, all methods that send a request fail with
+// ErrTransactionEnded. A transaction also ends when the connection ends.
 type Transaction struct {
 	branch *Branch
 	client *Client
@@ -25,7 +25,7 @@ type Transaction struct {
 	ended atomic.Bool
 }
 
-// abortTimeout is how long Abort waits for a server that does not answer.
+// abortTimeout is how long Abort waits for a server that does not reply.
 const abortTimeout = 10 * time.Second
 
 // beginTries is how many names Begin tries.
@@ -41,8 +41,8 @@ func (b *Branch) Begin(ctx context.Context) (*Transaction, error) {
 		err error
 	}
 	results := make(chan result)
-	// The request is not cancelled with ctx, because a cancelled request may have created a
-	// transaction, which must be aborted.
+	// The request is not cancelled when ctx is done, because it may have created a transaction,
+	// which must then be aborted.
 	go func() {
 		tx, err := b.begin(context.Background())
 		select {
@@ -74,20 +74,21 @@ func (b *Branch) begin(ctx context.Context) (*Transaction, error) {
 	}
 }
 
-// Branch returns the branch.
+// Branch returns the branch of the transaction.
 func (tx *Transaction) Branch() *Branch { return tx.branch }
 
 // Ended returns true after a commit or an abort.
 func (tx *Transaction) Ended() bool { return tx.ended.Load() }
 
-// Tree returns the files as they are at the time of each call.
+// Tree returns the tree of the transaction. Calls on this tree see all changes that have been made
+// so far.
 func (tx *Transaction) Tree() *Tree { return tx.tree("rw") }
 
 func (tx *Transaction) tree(name string) *Tree {
 	return &Tree{client: tx.client, root: tx.dir + "/" + name, tx: tx}
 }
 
-// Read reads a file. It is short for Tree().ReadFile.
+// Read reads a file. It does the same as Tree().ReadFile.
 func (tx *Transaction) Read(ctx context.Context, path string) ([]byte, error) {
 	return tx.Tree().ReadFile(ctx, path)
 }
@@ -118,17 +119,17 @@ func (tx *Transaction) change(op, path string, f func(remote string) error) erro
 	return failed(op, path, f(tx.dir+"/rw/"+path))
 }
 
-// CreateDir creates a directory. Git has no empty directories, so a directory without files is not
-// committed. It fails with fs.ErrExist if the path exists, and with fs.ErrNotExist if the directory
-// above it does not.
+// CreateDir creates a directory. Git cannot store empty directories, so a directory without files
+// is not committed. CreateDir fails with fs.ErrExist if the path exists, and with fs.ErrNotExist if
+// the parent directory does not exist.
 func (tx *Transaction) CreateDir(ctx context.Context, path string) error {
 	return tx.change("create directory", path, func(remote string) error {
 		return tx.client.files.Mkdir(ctx, remote, 0o755)
 	})
 }
 
-// MakeDirs creates a directory and its missing parents. It fails with ErrNotDir if one of them
-// exists and is not a directory. It accepts the root.
+// MakeDirs creates a directory and its missing parents. It fails with ErrNotDir if the path or one
+// of its parents exists and is not a directory. It does nothing if the path is the root.
 func (tx *Transaction) MakeDirs(ctx context.Context, path string) error {
 	if path == "" {
 		if tx.Ended() {
@@ -148,8 +149,8 @@ func permissions(executable bool) fs.FileMode {
 	return 0o644
 }
 
-// CreateFile creates a file, or replaces a file or a link that exists. It fails with ErrIsDir if
-// the path is a directory, and with fs.ErrNotExist if the directory above it does not exist.
+// CreateFile creates a file, or replaces an existing file or link. It fails with ErrIsDir if the
+// path is a directory, and with fs.ErrNotExist if the parent directory does not exist.
 func (tx *Transaction) CreateFile(ctx context.Context, path string, content []byte, executable bool) error {
 	return tx.change("create", path, func(remote string) error {
 		if err := tx.makeRoom(ctx, remote); err != nil {
@@ -167,7 +168,8 @@ func (tx *Transaction) CreateFile(ctx context.Context, path string, content []by
 	})
 }
 
-// makeRoom removes a file or a link in 9P2000.L, where a create does not replace it.
+// makeRoom removes an existing file or link in 9P2000.L, because a create request does not replace
+// it. It does nothing in the other dialects.
 func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	if tx.client.files.Dialect() != p9.DialectL {
 		return nil
@@ -184,8 +186,8 @@ func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	return tx.client.files.Remove(ctx, remote)
 }
 
-// CreateSymlink creates a symbolic link, or replaces a file or a link that exists. 9P2000 has no
-// links.
+// CreateSymlink creates a symbolic link, or replaces an existing file or link. It fails in 9P2000,
+// which has no symbolic links.
 func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) error {
 	return tx.change("create link", path, func(remote string) error {
 		if err := tx.makeRoom(ctx, remote); err != nil {
@@ -195,10 +197,11 @@ func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) e
 	})
 }
 
-// ReplaceFile replaces the content of a file that exists. An executable file stays executable.
+// ReplaceFile replaces the content of an existing file. An executable file stays executable.
 func (tx *Transaction) ReplaceFile(ctx context.Context, path string, content []byte) error {
 	return tx.changeFile(ctx, "replace", path, func(file *p9.File) error {
-		// A request of its own, because the original server ignores the flag of Topen.
+		// Truncate with a separate request, because the original DataKit server ignores the
+		// truncate flag of Topen.
 		if err := file.SetSize(ctx, 0); err != nil {
 			return err
 		}
@@ -209,7 +212,7 @@ func (tx *Transaction) ReplaceFile(ctx context.Context, path string, content []b
 	})
 }
 
-// CreateOrReplaceFile replaces the content of a file, or creates it. An executable file stays
+// CreateOrReplaceFile replaces the content of a file, or creates the file. An executable file stays
 // executable.
 func (tx *Transaction) CreateOrReplaceFile(ctx context.Context, path string, content []byte) error {
 	err := tx.ReplaceFile(ctx, path, content)
@@ -219,22 +222,23 @@ func (tx *Transaction) CreateOrReplaceFile(ctx context.Context, path string, con
 	return err
 }
 
-// SetExecutable makes a file executable or not. A link becomes a file that contains the target.
+// SetExecutable sets whether a file is executable. If the path is a symbolic link, the link becomes
+// a file that contains the target of the link.
 func (tx *Transaction) SetExecutable(ctx context.Context, path string, executable bool) error {
 	return tx.changeFile(ctx, "chmod", path, func(file *p9.File) error {
 		return file.Chmod(ctx, permissions(executable))
 	})
 }
 
-// Truncate cuts a file to a length in bytes, or extends it with zeros.
+// Truncate sets the length of a file in bytes. It shortens the file, or extends it with zero bytes.
 func (tx *Transaction) Truncate(ctx context.Context, path string, length uint64) error {
 	return tx.changeFile(ctx, "truncate", path, func(file *p9.File) error {
 		return file.SetSize(ctx, length)
 	})
 }
 
-// changeFile calls f with a file that is not open. It fails for directories, of which servers
-// ignore some changes.
+// changeFile walks to a file and calls f with it. The file is not open. changeFile fails if the
+// path is a directory, because servers ignore some changes of directories.
 func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*p9.File) error) error {
 	return tx.change(op, path, func(remote string) error {
 		file, err := tx.client.files.Walk(ctx, remote)
@@ -249,7 +253,7 @@ func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*
 	})
 }
 
-// Remove removes a file, a link, or a directory with its entries.
+// Remove removes a file, a link, or a directory with its contents.
 func (tx *Transaction) Remove(ctx context.Context, path string) error {
 	return tx.change("remove", path, func(remote string) error {
 		return tx.client.files.Remove(ctx, remote)
@@ -265,7 +269,7 @@ func (tx *Transaction) Diff(ctx context.Context, old *Commit) ([]Change, error) 
 	return parseChanges(text)
 }
 
-// readControl reads a file of the transaction's directory.
+// readControl reads a file in the transaction's directory.
 func (tx *Transaction) readControl(ctx context.Context, op, name string) (string, error) {
 	if tx.Ended() {
 		return "", failed(op, tx.branch.name, ErrTransactionEnded)
@@ -274,7 +278,7 @@ func (tx *Transaction) readControl(ctx context.Context, op, name string) (string
 	return string(text), failed(op, tx.branch.name, err)
 }
 
-// writeControl replaces the content of a file of the transaction's directory.
+// writeControl replaces the content of a file in the transaction's directory.
 func (tx *Transaction) writeControl(ctx context.Context, op, name, content string) error {
 	if tx.Ended() {
 		return failed(op, tx.branch.name, ErrTransactionEnded)

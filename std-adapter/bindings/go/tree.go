@@ -10,10 +10,10 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A Kind is the type of an entry of a tree, as Git distinguishes it.
+// A Kind is the type of an entry of a tree. Git distinguishes these four types.
 type Kind int
 
-// The kinds.
+// The kinds of entries.
 const (
 	// KindFile is a file that is not executable.
 	KindFile Kind = iota
@@ -40,7 +40,8 @@ func (k Kind) String() string {
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// kindOfMode uses the mode, because the original server does not mark links in the qid.
+// kindOfMode returns the kind for a mode. The qid is not enough, because the original DataKit
+// server does not mark symbolic links in it.
 func kindOfMode(mode fs.FileMode) Kind {
 	switch {
 	case mode.IsDir():
@@ -53,33 +54,33 @@ func kindOfMode(mode fs.FileMode) Kind {
 	return KindFile
 }
 
-// A Stat has the attributes of an entry.
+// A Stat contains the attributes of an entry.
 type Stat struct {
 	Kind Kind
-	// Size is the length in bytes, and 0 for directories.
+	// Size is the length in bytes. It is 0 for directories.
 	Size int64
 }
 
-// A Tree gives read access to the files of a commit or a transaction, or to an object with an id.
-// If the root of a tree is not a directory, its path is "".
+// A Tree reads the files of a commit or a transaction, or an object with an id. The path of the
+// root is "". The root may be a file or a link.
 //
-// The trees of a transaction fail with ErrTransactionEnded after its end.
+// When a transaction has ended, the methods of its trees fail with ErrTransactionEnded.
 type Tree struct {
 	client *Client
 	// root is the path of the tree on the server.
 	root string
-	// tx is the transaction that the tree belongs to, or nil.
+	// tx is the transaction of the tree, or nil.
 	tx *Transaction
 	// err is set if the id of the tree is not valid.
 	err error
 }
 
-// An entry is a file of a tree that has been found.
+// An entry is a file, link or directory in a tree, with its attributes.
 type entry struct {
 	file *p9.File
 	stat *p9.Stat
 	kind Kind
-	// changes is set if the file belongs to a transaction.
+	// changes is set if the content can change, because the file is in a transaction.
 	changes bool
 }
 
@@ -137,12 +138,12 @@ func (e *entry) names(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// Content holds the content of an entry. Only the field for its kind is set.
+// Content is the content of an entry. Only the field for its kind is set.
 type Content struct {
 	Kind Kind
-	// File has the bytes of a file.
+	// File contains the bytes of a file.
 	File []byte
-	// Dir has the sorted names in a directory.
+	// Dir contains the sorted names in a directory.
 	Dir []string
 	// Link is the target of a symbolic link.
 	Link string
@@ -170,8 +171,8 @@ func (t *Tree) Read(ctx context.Context, path string) (*Content, error) {
 	return content, nil
 }
 
-// ReadFile reads a file, executable or not. It fails with ErrNotFile if the path is a directory or
-// a symbolic link.
+// ReadFile reads a file, which may be executable. It fails with ErrNotFile if the path is a
+// directory or a symbolic link.
 func (t *Tree) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	e, err := t.find(ctx, "read", path)
 	if err != nil {
@@ -215,8 +216,8 @@ func (t *Tree) ReadLink(ctx context.Context, path string) (string, error) {
 	return target, failed("readlink", path, err)
 }
 
-// Stat returns the attributes of an entry. It fails with fs.ErrNotExist if there is none, and with
-// ErrNotDir if a name other than the last is a file.
+// Stat returns the attributes of an entry. It fails with fs.ErrNotExist if the path does not exist,
+// and with ErrNotDir if a name other than the last is not a directory.
 func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
 	e, err := t.find(ctx, "stat", path)
 	if err != nil {
@@ -226,12 +227,12 @@ func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
 	return Stat{Kind: e.kind, Size: e.stat.Size()}, nil
 }
 
-// Exists returns true if there is something at the path.
+// Exists returns true if the path exists.
 func (t *Tree) Exists(ctx context.Context, path string) (bool, error) {
 	return t.test(ctx, path, func(Stat) bool { return true })
 }
 
-// ExistsFile returns true if there is something at the path that is not a directory.
+// ExistsFile returns true if the path exists and is not a directory.
 func (t *Tree) ExistsFile(ctx context.Context, path string) (bool, error) {
 	return t.test(ctx, path, func(s Stat) bool { return s.Kind != KindDir })
 }
@@ -249,7 +250,7 @@ func (t *Tree) test(ctx context.Context, path string, f func(Stat) bool) (bool, 
 	return err == nil && f(s), err
 }
 
-// isAbsent returns true if an error means that there is nothing at a path.
+// isAbsent returns true if an error means that a path does not exist.
 func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotDir)
 }

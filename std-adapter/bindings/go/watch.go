@@ -9,11 +9,11 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A Watch receives values from the server. Receive from C until it is closed, then ask Err.
+// A Watch receives values from the server. Receive from C until it is closed, then call Err.
 //
-// A watch holds a fid and a request of the connection. It ends when its context ends, when Close is
-// called, when the server ends the stream or when the connection is lost. It does not connect
-// again.
+// A watch uses one fid and one request of the connection. It ends when its context is done, when
+// Close is called, when the server ends the stream or when the connection is lost. It does not
+// reconnect.
 type Watch[T any] struct {
 	// C delivers the values. It is closed when the watch ends.
 	C <-chan T
@@ -24,7 +24,7 @@ type Watch[T any] struct {
 	err error
 }
 
-// Err returns the reason why the watch ended, and nil after Close or while it runs.
+// Err returns the reason why the watch ended. It returns nil while the watch runs and after Close.
 func (w *Watch[T]) Err() error {
 	select {
 	case <-w.ended:
@@ -34,8 +34,8 @@ func (w *Watch[T]) Err() error {
 	}
 }
 
-// Next receives a value. It fails with the reason if the watch has ended, and with ctx.Err() if ctx
-// ends first.
+// Next receives a value. If the watch has ended, Next fails with the reason. If ctx is done first,
+// Next fails with ctx.Err().
 func (w *Watch[T]) Next(ctx context.Context) (value T, err error) {
 	select {
 	case value, ok := <-w.C:
@@ -54,13 +54,13 @@ func (w *Watch[T]) Next(ctx context.Context) (value T, err error) {
 
 var errClosedWatch = errors.New("the watch was closed")
 
-// Close ends the watch and waits until its goroutine has ended. Closing again has no effect.
+// Close ends the watch and waits until its goroutine has ended. A second call has no effect.
 func (w *Watch[T]) Close() {
 	w.cancel()
 	<-w.ended
 }
 
-// newWatch opens a stream file. The parse function turns a line into a value.
+// newWatch opens a stream file. The function parse converts a line to a value.
 func newWatch[T any](ctx context.Context, c *Client, path string, parse func(context.Context, string) (T, error)) (*Watch[T], error) {
 	file, err := c.files.Open(ctx, path, p9.ReadOnly)
 	if err != nil {
@@ -72,12 +72,12 @@ func newWatch[T any](ctx context.Context, c *Client, path string, parse func(con
 	go func() {
 		defer file.Release()
 		err := deliver(run, file.Deliveries(), values, parse)
-		// After Close, the context of the caller has not ended.
+		// If only run is cancelled, Close was called, and Err must return nil.
 		if run.Err() == nil || ctx.Err() != nil {
 			w.err = failed("watch", path, err)
 		}
 		cancel()
-		// Err must be ready when C is closed.
+		// When C is closed, Err must already return the reason.
 		close(w.ended)
 		close(values)
 	}()
@@ -115,15 +115,16 @@ func deliver[T any](ctx context.Context, stream *p9.Deliveries, values chan<- T,
 type Value struct {
 	// Kind is the type of the entry.
 	Kind Kind
-	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts it.
+	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts this id.
 	ID string
-	// Content has the bytes of a file or the target of a link. It is nil for a directory.
+	// Content contains the bytes of a file or the target of a link. It is nil for a directory.
 	Content []byte
-	// Tree is the directory at the time of the change, or nil.
+	// Tree is the directory at the time of the change. It is nil for a file or a link.
 	Tree *Tree
 }
 
-// watchFile returns the path of the stream about a path, below the directory of the branch.
+// watchFile returns the path of the stream file for a path, relative to the directory of the
+// branch.
 func watchFile(path string) string {
 	file := "watch/"
 	if path != "" {
@@ -132,8 +133,8 @@ func watchFile(path string) string {
 	return file + "tree.live"
 }
 
-// readValue reads the object that a line of tree.live names. An empty line means that there is
-// none.
+// readValue reads the object with an id from tree.live. An empty id means that the path does not
+// exist.
 func (c *Client) readValue(ctx context.Context, id string) (*Value, error) {
 	if id == "" {
 		return nil, nil

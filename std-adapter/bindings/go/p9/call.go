@@ -2,11 +2,13 @@ package p9
 
 import "context"
 
-// roundTrip sends a request and waits for its reply. It returns the fields of the reply.
+// roundTrip sends a request and waits for its reply. It returns a decoder for the fields of the
+// reply.
 //
-// If ctx ends first, it sends Tflush and returns ctx.Err() without waiting for Rflush. The tag is
-// not used again before Rflush. If roundTrip returns an error other than *Error, settle, which may
-// be nil, is called once as soon as the effect of the request is known.
+// If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
+// The tag is not reused before Rflush. If the request is cancelled or not sent, settle is called
+// once, as soon as the effect of the request is known. settle may be nil. If the connection is
+// lost, there is no guarantee that settle is called.
 func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
 	err := r.err
 	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {
@@ -45,7 +47,7 @@ func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []by
 	}
 }
 
-// flush sends a Tflush for a call. It returns false if the reply has arrived already or if the
+// flush sends a Tflush for a call. It returns false if the reply has already arrived or if the
 // connection has ended.
 func (c *conn) flush(tag uint16, call *call) bool {
 	c.mu.Lock()
@@ -60,10 +62,11 @@ func (c *conn) flush(tag uint16, call *call) bool {
 	return true
 }
 
-// newFlush is the call of every Tflush. No goroutine waits for an Rflush.
+// newFlush is the call for every Tflush. No goroutine waits for an Rflush.
 var newFlush = &call{kind: msgTflush}
 
-// fields checks the type of a reply. An error reply becomes an *Error.
+// fields checks the type of a reply and returns a decoder for its fields. For an error reply, it
+// returns an *Error.
 func (c *conn) fields(call *call, frame []byte) (*decoder, error) {
 	d := &decoder{rest: frame[headerSize:]}
 	switch kind := frame[4]; {
@@ -84,18 +87,18 @@ func (c *conn) fields(call *call, frame []byte) (*decoder, error) {
 			return nil, errorOf(errno)
 		}
 	}
-	err := protocolError("the reply to a request of type %d has the type %d or cannot be decoded", call.kind, frame[4])
+	err := protocolError("the reply to a request of type %d has the wrong type %d or cannot be decoded", call.kind, frame[4])
 	c.fail(err)
 	return nil, c.lost()
 }
 
-// malformed ends the connection, because a reply has the wrong fields.
+// malformed ends the connection, because the fields of a reply cannot be decoded.
 func (c *conn) malformed(request byte) error {
 	c.fail(protocolError("the reply to a request of type %d cannot be decoded", request))
 	return c.lost()
 }
 
-// done checks that nothing is left of a reply.
+// done ends the connection if a reply has missing or additional bytes.
 func (c *conn) done(d *decoder, request byte) error {
 	if d.complete() {
 		return nil
@@ -104,7 +107,7 @@ func (c *conn) done(d *decoder, request byte) error {
 }
 
 // drop sends a Tclunk or a Tremove. Both free the fid, even if they fail, so they are not
-// cancelled. The reply goes to the channel.
+// cancelled. The returned channel receives the reply.
 func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 	replies := make(chan []byte, 1)
 	tag := uint16(2*c.options.MaxRequests) + uint16(fid)
@@ -112,12 +115,13 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 		c.fids.release(fid)
 		replies <- frame
 	}}
-	// An error means that the connection has ended, and the fid with it.
+	// An error means that the connection has ended. The fid has then ended too.
 	_ = c.enqueue(tag, call, newRequest(kind).u32(fid).finish(tag))
 	return replies
 }
 
-// dropAndWait is drop for callers that want the error of the server.
+// dropAndWait does the same as drop, and also waits for the reply and returns the error of the
+// server.
 func (c *conn) dropAndWait(ctx context.Context, kind byte, fid uint32) error {
 	replies := c.drop(kind, fid)
 	select {

@@ -1,14 +1,14 @@
-// Package p9 is a client for 9P servers. It speaks 9P2000.u, 9P2000.L and 9P2000.
+// Package p9 is a client for 9P servers. It supports 9P2000.u, 9P2000.L and 9P2000.
 //
-// Any number of goroutines may use a client. Their requests share one connection and do not wait
-// for each other. If the context of a call ends, the client sends Tflush and the call returns
-// immediately with the error of the context.
+// Any number of goroutines may use a client at the same time. Their requests share one connection
+// and do not wait for each other. If the context of a call is done, the client sends Tflush and the
+// call returns immediately with the error of the context.
 //
-// A path has names separated by slashes. It starts at the root of the tree, with or without a
-// slash. Its names must not be "." or "..".
+// A path consists of names that are separated by slashes. It starts at the root of the tree, with
+// or without a leading slash. A name must not be "." or "..".
 //
-// If the connection is lost, all calls fail with an error that is ErrLost. The client does not
-// connect again.
+// If the connection is lost, all calls fail with an error that matches ErrLost. The client does not
+// reconnect.
 package p9
 
 import (
@@ -17,10 +17,10 @@ import (
 	"strings"
 )
 
-// maxFile is the largest size of a file that ReadFile reads, in bytes.
+// maxFile is the maximum size of a file that ReadFile reads, in bytes.
 const maxFile = 1<<31 - 1
 
-// A Client is a session on a connection.
+// A Client is a 9P session on a connection.
 type Client struct {
 	conn *conn
 	root *fid
@@ -29,16 +29,17 @@ type Client struct {
 // Dialect returns the dialect that the client and the server agreed on.
 func (c *Client) Dialect() Dialect { return c.conn.dialect }
 
-// MessageSize returns the largest message that the client and the server agreed on, in bytes.
+// MessageSize returns the maximum message size that the client and the server agreed on, in bytes.
 func (c *Client) MessageSize() uint32 { return c.conn.msize }
 
-// Done is closed when the connection is closed or lost. Err then returns the reason.
+// Done returns a channel that is closed when the connection is closed or lost. Err then returns the
+// reason.
 func (c *Client) Done() <-chan struct{} { return c.conn.ctx.Done() }
 
-// Err returns nil while the connection is open.
+// Err returns the reason why the connection ended. It returns nil while the connection is open.
 func (c *Client) Err() error { return c.conn.lost() }
 
-// Close closes the connection. Calls that wait fail with an error that is ErrLost.
+// Close closes the connection. Calls that are waiting fail with an error that matches ErrLost.
 func (c *Client) Close() error {
 	c.conn.fail(ErrClosed)
 	c.conn.running.Wait()
@@ -46,14 +47,14 @@ func (c *Client) Close() error {
 }
 
 // FidsInUse returns the number of fids in use, except the root. A fid is in use until the server
-// has answered the request that frees it.
+// has replied to the request that frees it.
 func (c *Client) FidsInUse() int { return c.conn.fids.inUse() }
 
 // RequestsInFlight returns the number of requests without a reply, except Tclunk, Tremove and
 // Tflush.
 func (c *Client) RequestsInFlight() int { return c.conn.tags.inUse() }
 
-// Names splits a path into its names. It fails if a name is "." or "..", or has a NUL byte.
+// Names splits a path into its names. It fails if a name is "." or "..", or contains a NUL byte.
 func Names(path string) ([]string, error) {
 	names := make([]string, 0, strings.Count(path, "/")+1)
 	for _, name := range strings.Split(path, "/") {
@@ -78,7 +79,7 @@ func baseName(path string) string {
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
-// with walks to a path, calls f with the fid and closes the fid if f has not.
+// with walks to a path, calls f with the fid and closes the fid unless f has closed it.
 func (c *Client) with(ctx context.Context, op, path string, f func(*fid) error) error {
 	names, err := Names(path)
 	if err != nil {
@@ -92,7 +93,8 @@ func (c *Client) with(ctx context.Context, op, path string, f func(*fid) error) 
 	return pathError(op, path, f(file))
 }
 
-// withParent walks to the directory of a path and calls f with its fid and the last name.
+// withParent walks to the parent directory of a path and calls f with the fid of the directory and
+// the last name of the path.
 func (c *Client) withParent(ctx context.Context, op, path string, f func(dir *fid, name string) error) error {
 	names, err := Names(path)
 	if err == nil && len(names) == 0 {

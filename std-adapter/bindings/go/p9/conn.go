@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A conn sends requests and matches replies with them. Any number of goroutines may use it. No lock
-// is held while a goroutine waits for a reply or for the network.
+// A conn sends requests and passes each reply to its request. Any number of goroutines may use it
+// at the same time. A goroutine that waits for a reply or for the network holds no lock.
 //
 // The tags are divided into ranges, so neither a flush nor a clunk ever waits for a free tag:
 //
@@ -31,36 +31,36 @@ type conn struct {
 
 	mu    sync.Mutex
 	calls map[uint16]*call
-	// queue holds the frames that the writer has not taken yet. It has at most one frame for each
-	// tag in use.
+	// queue contains the frames that the writer has not taken yet. It contains at most one frame
+	// for each tag in use.
 	queue [][]byte
 	// wake tells the writer that the queue is not empty.
 	wake chan struct{}
-	// err is set before ctx ends.
+	// err is set before ctx is done.
 	err error
 
-	// ctx ends with the connection.
+	// ctx is done when the connection ends.
 	ctx context.Context
 	end context.CancelFunc
 	// running counts the reader and the writer.
 	running sync.WaitGroup
 }
 
-// A call is a request without a reply.
+// A call is a request that has no reply yet.
 type call struct {
 	kind byte
 	// reply receives the reply. It is nil if no goroutine waits for it.
 	reply chan []byte
-	// settle is called once if no goroutine takes the reply. Its argument is the reply, or nil if
-	// the request was flushed before it had an effect. It must not block.
+	// settle is called once if no goroutine receives the reply. The argument is the reply, or nil
+	// if the request was flushed before it had an effect. The function must not block.
 	settle func(reply []byte)
 	// flushing is set when the caller has returned and a Tflush has been queued.
 	flushing bool
-	// late is a reply that arrived before the Rflush.
+	// late is the reply if it arrived between Tflush and Rflush.
 	late []byte
 }
 
-// start runs the reader and the writer.
+// start starts the goroutines of the reader and the writer.
 func (c *conn) start(reader *bufio.Reader) {
 	c.running.Add(2)
 	go func() {
@@ -98,7 +98,7 @@ func (c *conn) lost() error {
 	return c.err
 }
 
-// acquire waits for a number of a pool.
+// acquire waits for a free number and takes it from a pool.
 func (c *conn) acquire(ctx context.Context, p *pool) (uint32, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -110,7 +110,7 @@ func (c *conn) acquire(ctx context.Context, p *pool) (uint32, error) {
 	return number, err
 }
 
-// enqueue registers a call and hands its frame to the writer. It does not block.
+// enqueue registers a call and queues its frame for the writer. It does not block.
 func (c *conn) enqueue(tag uint16, call *call, frame []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +122,7 @@ func (c *conn) enqueue(tag uint16, call *call, frame []byte) error {
 	return nil
 }
 
-// push appends a frame to the queue. The caller holds the lock.
+// push appends a frame to the queue. The caller must hold the lock.
 func (c *conn) push(frame []byte) {
 	c.queue = append(c.queue, frame)
 	select {
@@ -183,7 +183,7 @@ func readFrame(reader *bufio.Reader, msize uint32) ([]byte, error) {
 	return frame, nil
 }
 
-// receive hands a reply to its call.
+// receive passes a reply to its call.
 func (c *conn) receive(tag uint16, frame []byte) error {
 	c.mu.Lock()
 	call := c.calls[tag]
@@ -213,15 +213,15 @@ func (c *conn) receive(tag uint16, frame []byte) error {
 	return nil
 }
 
-// flushed handles an Rflush: the tag of the request can be used again. The caller holds the lock,
-// which this method releases.
+// flushed handles an Rflush. It frees the tag of the cancelled request. The caller must hold the
+// lock, and flushed releases it.
 func (c *conn) flushed(tag uint16, frame []byte) error {
 	old := tag - uint16(c.options.MaxRequests)
 	call := c.calls[old]
 	delete(c.calls, old)
 	c.mu.Unlock()
 	if frame[4] != msgTflush+1 {
-		return protocolError("the reply to Tflush has the type %d", frame[4])
+		return protocolError("the reply to Tflush has the wrong type %d", frame[4])
 	}
 	c.releaseTag(old)
 	if call.settle != nil {
@@ -230,7 +230,8 @@ func (c *conn) flushed(tag uint16, frame []byte) error {
 	return nil
 }
 
-// releaseTag frees the tag of a request. The tags of clunks belong to their fids.
+// releaseTag frees the tag of a request. It does nothing for the tags of Tclunk and Tremove, which
+// belong to no pool.
 func (c *conn) releaseTag(tag uint16) {
 	if int(tag) < c.options.MaxRequests {
 		c.tags.release(uint32(tag))

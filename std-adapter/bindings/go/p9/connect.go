@@ -10,7 +10,7 @@ import (
 )
 
 // Dial connects to a server, for example with the network "tcp" and the address "localhost:5640".
-// The context limits the time for connecting only; the connection outlives it.
+// The context applies only to connecting. The connection stays open when the context ends.
 func Dial(ctx context.Context, network, address string, options Options) (*Client, error) {
 	var dialer net.Dialer
 	stream, err := dialer.DialContext(ctx, network, address)
@@ -20,8 +20,8 @@ func Dial(ctx context.Context, network, address string, options Options) (*Clien
 	return NewClient(ctx, stream, options)
 }
 
-// NewClient starts a session on a connection, which then belongs to the client. If it fails, it
-// closes the connection. The context limits the time for the first messages only.
+// NewClient starts a 9P session on a connection. The client then owns the connection. If NewClient
+// fails, it closes the connection. The context applies only until NewClient returns.
 func NewClient(ctx context.Context, stream net.Conn, options Options) (*Client, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -55,7 +55,8 @@ func NewClient(ctx context.Context, stream net.Conn, options Options) (*Client, 
 	return &Client{conn: c, root: root}, nil
 }
 
-// handshake agrees on a dialect. Nothing else may be in flight meanwhile.
+// handshake negotiates the dialect and the message size. No other request may be in flight at the
+// same time.
 func (c *conn) handshake(ctx context.Context, reader *bufio.Reader) error {
 	stop := make(chan struct{})
 	stopped := make(chan struct{})
@@ -63,7 +64,7 @@ func (c *conn) handshake(ctx context.Context, reader *bufio.Reader) error {
 		defer close(stopped)
 		select {
 		case <-ctx.Done():
-			// Ends the read and the write.
+			// A deadline in the past ends the pending read or write.
 			c.net.SetDeadline(time.Unix(1, 0))
 		case <-stop:
 		}
@@ -92,7 +93,7 @@ func (c *conn) negotiate(reader *bufio.Reader) error {
 		msize := d.u32()
 		answer = d.str()
 		if frame[4] != msgTversion+1 || binary.LittleEndian.Uint16(frame[5:]) != noTag || !d.complete() {
-			return protocolError("the reply to Tversion is not an Rversion")
+			return protocolError("the reply to Tversion is not a valid Rversion")
 		}
 		if c.accepts(Dialect(answer), dialect) {
 			if msize < 256 || msize > c.options.MessageSize {
@@ -102,10 +103,11 @@ func (c *conn) negotiate(reader *bufio.Reader) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the server answers %q to Tversion, not one of %v", ErrUnsupported, answer, c.options.Dialects)
+	return fmt.Errorf("%w: the server replied %q to Tversion, not one of %v", ErrUnsupported, answer, c.options.Dialects)
 }
 
-// accepts returns true if the client speaks the answer and the server may give it for this offer.
+// accepts returns true if the client supports the dialect answer and the server may reply with it
+// to this offer.
 func (c *conn) accepts(answer, offer Dialect) bool {
 	if answer != offer && answer != Dialect0 {
 		return false
@@ -118,7 +120,7 @@ func (c *conn) accepts(answer, offer Dialect) bool {
 	return false
 }
 
-// attach makes fid 0 the root of the tree.
+// attach makes fid 0 refer to the root of the tree.
 func (c *conn) attach(ctx context.Context) (*fid, error) {
 	r := newRequest(msgTattach).u32(0).u32(noFid).str(c.options.User).str(c.options.Tree)
 	if c.dialect != Dialect0 {

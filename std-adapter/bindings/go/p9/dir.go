@@ -10,20 +10,20 @@ import (
 const (
 	// maxNames is the largest number of entries in a listing.
 	maxNames = 1 << 20
-	// maxListing is the largest size of a listing in bytes, as it is sent.
+	// maxListing is the maximum size of the encoded entries in a listing, in bytes.
 	maxListing = 1 << 28
 )
 
-// A DirEntry is a file in a listing. It implements fs.DirEntry.
+// A DirEntry is an entry of a directory. It implements fs.DirEntry.
 type DirEntry struct {
 	name string
 	mode fs.FileMode
 	// Qid identifies the file.
 	Qid Qid
-	// stat is nil in 9P2000.L, which lists only names.
+	// stat is nil in 9P2000.L, because its listings do not contain attributes.
 	stat *Stat
-	// find reads the attributes if they are not in the listing. It is nil in a listing of
-	// File.ReadDir.
+	// find reads the attributes if the listing does not contain them. It is nil in the entries that
+	// File.ReadDir returns.
 	find func() (*Stat, error)
 }
 
@@ -36,11 +36,12 @@ func (e *DirEntry) IsDir() bool { return e.mode.IsDir() }
 // Type returns the type bits of the mode.
 func (e *DirEntry) Type() fs.FileMode { return e.mode.Type() }
 
-// Stat returns the attributes if they are in the listing, which is so except in 9P2000.L, or nil.
+// Stat returns the attributes in the listing. It returns nil in 9P2000.L, because its listings do
+// not contain attributes.
 func (e *DirEntry) Stat() *Stat { return e.stat }
 
-// Info returns the attributes. In 9P2000.L, it sends requests, with the context of
-// Client.ReadDir, and is not supported for the entries of File.ReadDir.
+// Info returns the attributes. In 9P2000.L, Info sends requests with the context that was passed to
+// Client.ReadDir. For entries from File.ReadDir, it fails with ErrUnsupported in 9P2000.L.
 func (e *DirEntry) Info() (fs.FileInfo, error) {
 	if e.stat != nil {
 		return e.stat, nil
@@ -55,7 +56,7 @@ func (e *DirEntry) Info() (fs.FileInfo, error) {
 	return s, nil
 }
 
-// readDir reads the whole of an open directory. It returns the entries in the server's order,
+// readDir reads all entries of an open directory. It returns them in the order of the server,
 // without "." and "..".
 func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 	if !f.qid.IsDir() {
@@ -84,18 +85,19 @@ func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 		}
 		entries = append(entries, page...)
 		if len(entries) > maxNames {
-			return nil, tooLong("a directory", maxNames, "names")
+			return nil, tooLong("a listing", maxNames, "names")
 		}
 		if size > maxListing {
-			return nil, tooLong("a directory", maxListing, "bytes")
+			return nil, tooLong("a listing", maxListing, "bytes")
 		}
 		if seen[offset] {
-			return nil, protocolError("a listing goes back to the offset %d", offset)
+			return nil, protocolError("a listing repeats the offset %d", offset)
 		}
 	}
 }
 
-// decodePage decodes the reply to one read of a directory. It returns the offset of the next read.
+// decodePage decodes the reply to one read of a directory. It returns the entries and the offset of
+// the next read.
 func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) {
 	next := offset + int64(len(data))
 	var page []*DirEntry
@@ -116,7 +118,7 @@ func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) 
 		if e.name == "." || e.name == ".." {
 			continue
 		}
-		// Callers walk to the names, so a name must not lead elsewhere.
+		// Callers walk to the names, so a name must not lead out of the directory.
 		if e.name == "" || strings.ContainsAny(e.name, "/\x00") {
 			return nil, 0, protocolError("a directory has an entry with the name %q", e.name)
 		}

@@ -6,8 +6,9 @@ import (
 	"io/fs"
 )
 
-// These errors can be compared with errors.Is. A file that does not exist, a name that exists and a
-// missing permission are fs.ErrNotExist, fs.ErrExist and fs.ErrPermission.
+// The errors of this package. Use errors.Is to compare errors with them. If a file does not exist,
+// a name already exists or a permission is missing, the error matches fs.ErrNotExist, fs.ErrExist
+// or fs.ErrPermission.
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = errors.New("is a directory")
@@ -17,19 +18,20 @@ var (
 	ErrNotEmpty = errors.New("directory not empty")
 	// ErrReadOnly means that a file, a directory or the whole tree is read-only.
 	ErrReadOnly = errors.New("read-only file")
-	// ErrUnsupported means that the server or the dialect does not have the operation.
+	// ErrUnsupported means that the server or the dialect does not support the operation.
 	ErrUnsupported = errors.New("operation not supported")
 	// ErrLost means that the connection was closed or lost. All later calls fail.
 	ErrLost = errors.New("connection lost")
-	// ErrProtocol means that the server broke the rules of 9P. The client closes the connection.
+	// ErrProtocol means that the server violated the 9P protocol. The client then closes the
+	// connection.
 	ErrProtocol = errors.New("protocol violation")
 	// ErrTooLong means that a file or a listing exceeds a limit of this client.
 	ErrTooLong = errors.New("too long")
-	// ErrClosed means that the file was closed before.
+	// ErrClosed means that the file or the connection has already been closed.
 	ErrClosed = fs.ErrClosed
 )
 
-// errLost is replaced by the cause before a caller sees it.
+// errLost is an internal error. conn.acquire replaces it by the reason why the connection ended.
 var errLost = errors.New("connection ended")
 
 // An Error is an error reply of the server.
@@ -37,15 +39,15 @@ type Error struct {
 	// Errno is the Linux error number, or 0 if it is unknown. 9P2000 has no numbers, so the client
 	// derives the number from the text.
 	Errno uint32
-	// Text is the server's message. 9P2000.L has no texts, so the text is the usual one of the
-	// number.
+	// Text is the error text of the server. 9P2000.L sends no text, so in this dialect Text is the
+	// usual text for the number.
 	Text string
 }
 
 // Error returns the text.
 func (e *Error) Error() string { return e.Text }
 
-// Is compares the number with the errors of this package and of the package fs.
+// Is returns true if target is the error of this package or of the package fs for the number.
 func (e *Error) Is(target error) bool {
 	for _, row := range errnos {
 		if row.errno == e.Errno {
@@ -55,7 +57,7 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// errnos lists the Linux error numbers in use, their texts and the errors they are.
+// errnos lists the common Linux error numbers, their usual texts and the Go errors that they match.
 var errnos = []struct {
 	errno uint32
 	kind  error
@@ -87,7 +89,7 @@ var errnos = []struct {
 	{116, nil, "Stale file handle"},
 }
 
-// spellings lists further texts with which servers that send no numbers report an error.
+// spellings lists the numbers for further error texts. Some servers send only a text.
 var spellings = map[string]uint32{
 	"Already exists":               17,
 	"file already exists":          17,
@@ -133,7 +135,7 @@ func errnoOf(text string) uint32 {
 	return spellings[text]
 }
 
-// A lostError says why a connection ended.
+// A lostError contains the reason why a connection ended.
 type lostError struct {
 	peer  string
 	cause error
@@ -147,12 +149,12 @@ func (e *lostError) Unwrap() error { return e.cause }
 
 func (e *lostError) Is(target error) bool { return target == ErrLost }
 
-// protocolError returns an error that is ErrProtocol.
+// protocolError returns an error that matches ErrProtocol.
 func protocolError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
-// tooLong returns an error that is ErrTooLong.
+// tooLong returns an error that matches ErrTooLong.
 func tooLong(what string, limit int, unit string) error {
 	return fmt.Errorf("9p: %s: %w: the limit is %d %s", what, ErrTooLong, limit, unit)
 }

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// A fakeServer is the other end of a client's connection. The test decides what it answers.
+// A fakeServer is the server side of a client's connection. The test decides how it replies.
 type fakeServer struct {
 	t      *testing.T
 	stream net.Conn
 	reader *bufio.Reader
 }
 
-// A message is a request as the server sees it.
+// A message is a request that the server has received.
 type message struct {
 	kind byte
 	tag  uint16
 	body []byte
 }
 
-// fake returns a client and its server after Tversion and Tattach.
+// fake returns a client and its server. Tversion and Tattach are complete.
 func fake(t *testing.T, options Options) (*Client, *fakeServer) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -57,7 +57,7 @@ func (s *fakeServer) next() message {
 	return message{kind: frame[4], tag: binary.LittleEndian.Uint16(frame[5:]), body: frame[headerSize:]}
 }
 
-// expect receives a request of a type.
+// expect receives a request, which must have this type.
 func (s *fakeServer) expect(kind byte) message {
 	s.t.Helper()
 	m := s.next()
@@ -105,7 +105,7 @@ func TestRequestsDoNotWaitForEachOther(t *testing.T) {
 	for i := 0; i < callers; i++ {
 		walks = append(walks, server.expect(msgTwalk))
 	}
-	// The replies come in the opposite order.
+	// The server replies in the opposite order.
 	for i := callers - 1; i >= 0; i-- {
 		server.send(msgRerror, walks[i].tag, append(newRequest(0).str("gone").frame[headerSize:], 2, 0, 0, 0))
 	}
@@ -173,13 +173,13 @@ func TestWalkThatSucceedsAfterItsFlushIsClunked(t *testing.T) {
 	}
 }
 
-func TestCancelledCallReturnsThoughTheServerHangs(t *testing.T) {
+func TestCancelledCallReturnsIfTheServerDoesNotReply(t *testing.T) {
 	client, server := fake(t, Options{})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	errs := stat(ctx, client)
 	server.expect(msgTwalk)
-	// Nobody reads the Tflush.
+	// The server does not read the Tflush.
 	select {
 	case err := <-errs:
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -190,7 +190,7 @@ func TestCancelledCallReturnsThoughTheServerHangs(t *testing.T) {
 	}
 }
 
-func TestRepliesThatBreakTheProtocolEndTheConnection(t *testing.T) {
+func TestRepliesThatViolateTheProtocolEndTheConnection(t *testing.T) {
 	for name, answer := range map[string]func(s *fakeServer, walk message){
 		"unknown tag":        func(s *fakeServer, walk message) { s.send(msgTwalk+1, walk.tag+1, walked(0)) },
 		"wrong type":         func(s *fakeServer, walk message) { s.send(msgTstat+1, walk.tag, nil) },
@@ -238,7 +238,7 @@ func TestShortWalkIsAnError(t *testing.T) {
 	}
 }
 
-func TestVersionThatTheClientDoesNotSpeakIsRefused(t *testing.T) {
+func TestVersionThatTheClientDoesNotSupportIsRefused(t *testing.T) {
 	for _, answer := range []string{"unknown", "9P2000.L", "9P1999"} {
 		near, far := net.Pipe()
 		server := &fakeServer{t: t, stream: far, reader: bufio.NewReader(far)}

@@ -10,15 +10,15 @@ import (
 type fid struct {
 	conn   *conn
 	number uint32
-	// qid is the file's, as of the last walk or create.
+	// qid identifies the file. Walk, open and create set it.
 	qid Qid
 	// iounit is the largest number of bytes in one read or write. It is set when the fid is opened.
 	iounit uint32
 	closed atomic.Bool
 }
 
-// walk returns a fid for the file that these names lead to. Long paths take several requests. If
-// the walk fails or ctx ends, no fid remains.
+// walk walks along the names and returns a new fid for the file. Long paths need several requests.
+// If the walk fails or ctx is done, the new fid is freed.
 func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	c := f.conn
 	number, err := c.acquire(ctx, c.fids)
@@ -32,7 +32,7 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 		err = shortWalk(qids)
 	}
 	if _, refused := err.(*Error); refused {
-		// No fid was created.
+		// The server created no fid.
 		c.fids.release(number)
 	}
 	if err != nil {
@@ -55,9 +55,9 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	return walked, nil
 }
 
-// split returns the names that fit into one Twalk, at least one, and the rest.
+// split divides the names into those that fit into one Twalk (at least one) and the rest.
 func (c *conn) split(names []string) (first, rest []string) {
-	// The request has the header, two fids, the number of names and the names.
+	// The request contains the header, two fids, the number of names and the names.
 	room := int(c.msize) - headerSize - 10
 	for i, name := range names {
 		room -= 2 + len(name)
@@ -82,7 +82,8 @@ func shortWalk(qids []Qid) error {
 	return errorOf(2)
 }
 
-// settleWalk frees the number of a new fid after an abandoned walk.
+// settleWalk frees the number of the new fid after a cancelled walk. If the server has created the
+// fid, settleWalk clunks it.
 func (c *conn) settleWalk(number uint32, names int, reply []byte) {
 	if len(reply) >= headerSize+2 && reply[4] == msgTwalk+1 {
 		if d := (&decoder{rest: reply[headerSize:]}); int(d.u16()) == names {
@@ -113,7 +114,7 @@ func (c *conn) walkOnce(ctx context.Context, from, to uint32, names []string, se
 	return qids, c.done(d, msgTwalk)
 }
 
-// close frees the fid without waiting for the server. Closing again has no effect.
+// close frees the fid without waiting for the server. A second call has no effect.
 func (f *fid) close() {
 	if !f.closed.Swap(true) {
 		f.conn.drop(msgTclunk, f.number)
@@ -128,7 +129,7 @@ func (f *fid) closeAndWait(ctx context.Context) error {
 	return f.conn.dropAndWait(ctx, msgTclunk, f.number)
 }
 
-// remove removes the file and frees the fid, even if it fails.
+// remove removes the file. It also frees the fid, even if the file cannot be removed.
 func (f *fid) remove(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		f.close()
@@ -149,7 +150,7 @@ func (f *fid) simple(ctx context.Context, r *request) error {
 	return f.conn.done(d, r.kind())
 }
 
-// request starts a request whose first field is the fid.
+// request returns a new request whose first field is the fid.
 func (f *fid) request(kind byte) *request {
 	return newRequest(kind).u32(f.number)
 }
@@ -176,10 +177,10 @@ func (f *fid) opened(ctx context.Context, r *request) error {
 	return f.conn.done(d, r.kind())
 }
 
-// create creates a file in the directory and opens it. The fid then refers to the new file.
+// create creates a file in this directory and opens it. The fid then refers to the new file.
 func (f *fid) create(ctx context.Context, name string, perm fs.FileMode, mode Mode) error {
 	if f.conn.dialect == DialectL {
-		const flags = 0o100 | 0o200 // create, and fail if it exists
+		const flags = 0o100 | 0o200 // O_CREAT and O_EXCL
 		return f.opened(ctx, f.request(msgTlcreate).str(name).u32(flags|mode.linux()).u32(uint32(perm.Perm())).u32(0))
 	}
 	return f.opened(ctx, f.createRequest(name, uint32(perm.Perm()), mode, ""))
@@ -193,7 +194,8 @@ func (f *fid) createRequest(name string, perm uint32, mode Mode, extension strin
 	return r
 }
 
-// mkdir creates a directory in the directory. The fid may then refer to either.
+// mkdir creates a directory in this directory. In 9P2000 and 9P2000.u, the fid then refers to the
+// new directory.
 func (f *fid) mkdir(ctx context.Context, name string, perm fs.FileMode) error {
 	if f.conn.dialect == DialectL {
 		d, err := f.conn.roundTrip(ctx, f.request(msgTmkdir).str(name).u32(uint32(perm.Perm())).u32(0), nil)
@@ -206,7 +208,8 @@ func (f *fid) mkdir(ctx context.Context, name string, perm fs.FileMode) error {
 	return f.opened(ctx, f.createRequest(name, modeDir|uint32(perm.Perm()), ReadOnly, ""))
 }
 
-// symlink creates a symbolic link in the directory. The fid may then refer to either.
+// symlink creates a symbolic link in this directory. In 9P2000.u, the fid then refers to the new
+// link.
 func (f *fid) symlink(ctx context.Context, name, target string) error {
 	switch f.conn.dialect {
 	case DialectL:
@@ -222,13 +225,14 @@ func (f *fid) symlink(ctx context.Context, name, target string) error {
 	return &Error{Errno: 95, Text: "9P2000 has no symbolic links"}
 }
 
-// read reads up to len(p) bytes, but no more than one message holds.
+// read sends one Tread. It reads at most len(p) bytes, and at most as many as one message can
+// contain.
 func (f *fid) read(ctx context.Context, p []byte, offset int64) (int, error) {
 	data, err := f.readData(ctx, msgTread, len(p), offset)
 	return copy(p, data), err
 }
 
-// readData sends a Tread or a Treaddir. The result is part of the reply.
+// readData sends a Tread or a Treaddir. The result shares memory with the reply.
 func (f *fid) readData(ctx context.Context, kind byte, count int, offset int64) ([]byte, error) {
 	if int64(count) > int64(f.iounit) {
 		count = int(f.iounit)
@@ -244,7 +248,7 @@ func (f *fid) readData(ctx context.Context, kind byte, count int, offset int64) 
 	return data, f.conn.done(d, kind)
 }
 
-// write writes one message. It returns how many bytes the server took.
+// write sends one Twrite. It returns how many bytes the server has written.
 func (f *fid) write(ctx context.Context, p []byte, offset int64) (int, error) {
 	if int64(len(p)) > int64(f.iounit) {
 		p = p[:f.iounit]

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// A Mode is the access for which a file is opened.
+// A Mode specifies the access for which a file is opened.
 type Mode byte
 
 // The modes. Truncate can be added to WriteOnly and ReadWrite.
@@ -27,18 +27,18 @@ func (m Mode) linux() uint32 {
 	return flags
 }
 
-// A File is a file on the server: open after Client.Open and Client.Create, and not yet open after
-// Client.Walk. It has a fid until it is closed. Any number of goroutines may use an open file, and
-// every call sends its own offset.
+// A File is a file on the server. Client.Open and Client.Create return an open file. Client.Walk
+// returns a file that is not open. A File uses a fid until it is closed. Any number of goroutines
+// may use an open file at the same time, because every call sends its own offset.
 type File struct {
 	fid  *fid
 	name string
 }
 
-// Name returns the path with which the file was opened.
+// Name returns the path that was passed to Client.Open, Client.Create or Client.Walk.
 func (f *File) Name() string { return f.name }
 
-// Qid identifies the file.
+// Qid returns the qid, which identifies the file.
 func (f *File) Qid() Qid { return f.fid.qid }
 
 // Open opens a file that is not open yet.
@@ -49,8 +49,8 @@ func (f *File) Open(ctx context.Context, mode Mode) error {
 	return f.wrap("open", f.fid.open(ctx, mode))
 }
 
-// ReadAll reads an open file from its start until an empty read. If the file has more than limit
-// bytes, the error is ErrTooLong.
+// ReadAll reads an open file from its start until a read returns no data. If the file has more than
+// limit bytes, the error matches ErrTooLong.
 func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err
@@ -59,8 +59,8 @@ func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	return data, f.wrap("read", err)
 }
 
-// ReadKnown reads an open file that does not change, with several reads in flight. The attributes
-// have its length. If it has more than limit bytes, the error is ErrTooLong.
+// ReadKnown reads an open file that does not change, with several reads in flight. It takes the
+// length of the file from s. If the file has more than limit bytes, the error matches ErrTooLong.
 func (f *File) ReadKnown(ctx context.Context, limit int, s *Stat) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err
@@ -79,7 +79,8 @@ func (f *File) ReadDir(ctx context.Context) ([]*DirEntry, error) {
 	return entries, f.wrap("readdir", err)
 }
 
-// ReadLink returns the target of a symbolic link that is not open. The caller gives the attributes.
+// ReadLink returns the target of a symbolic link that is not open. The caller passes the attributes
+// of the link.
 func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 	if err := f.check("readlink", 0); err != nil {
 		return "", err
@@ -89,8 +90,8 @@ func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 }
 
 // ReadContext reads from a file at an offset. It sends one request. The server may return fewer
-// bytes than len(p). At the end of the file, it returns io.EOF. A read of a
-// stream waits for news.
+// bytes than len(p). At the end of the file, ReadContext returns io.EOF. A read of a stream file
+// waits until the server has new data.
 func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("read", offset); err != nil || len(p) == 0 {
 		return 0, err
@@ -102,7 +103,8 @@ func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, er
 	return n, f.wrap("read", err)
 }
 
-// WriteContext writes all of p at an offset. If p does not fit into one message, it sends several.
+// WriteContext writes all of p at an offset. If p does not fit into one message, WriteContext sends
+// several messages.
 func (f *File) WriteContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("write", offset); err != nil {
 		return 0, err
@@ -140,14 +142,14 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 	return f.WriteContext(context.Background(), p, offset)
 }
 
-// Reader returns an io.Reader that starts at an offset. A read of the reader ends with ctx. Only
-// one goroutine may use the reader.
+// Reader returns an io.Reader that starts at an offset. Its reads fail when ctx is done. Only one
+// goroutine at a time may use the reader.
 func (f *File) Reader(ctx context.Context, offset int64) io.Reader {
 	return &fileReader{ctx, f, offset}
 }
 
-// Writer returns an io.Writer that starts at an offset. A write of the writer ends with ctx. Only
-// one goroutine may use the writer.
+// Writer returns an io.Writer that starts at an offset. Its writes fail when ctx is done. Only one
+// goroutine at a time may use the writer.
 func (f *File) Writer(ctx context.Context, offset int64) io.Writer {
 	return &fileWriter{ctx, f, offset}
 }
@@ -177,20 +179,20 @@ func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
 	return f.wrap("chmod", f.fid.setMode(ctx, perm))
 }
 
-// Deliveries returns the deliveries of a stream file from its start. Only one goroutine may use the
-// result, and no other goroutine may read the file at the same time.
+// Deliveries returns a reader for the deliveries of a stream file. It starts at the offset 0. Only
+// one goroutine may use the reader, and no other goroutine may read the file at the same time.
 func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }
 
-// Close frees the file on the server and waits until the server has answered or the connection is
-// lost. It returns fs.ErrClosed if the file was closed before.
+// Close closes the file and waits until the server has replied or the connection is lost. It
+// returns fs.ErrClosed if the file is already closed.
 func (f *File) Close() error {
 	return f.wrap("close", f.fid.closeAndWait(context.Background()))
 }
 
-// Release closes the file without waiting for the server. It does nothing if the file was closed
-// before.
+// Release closes the file without waiting for the server. It does nothing if the file is already
+// closed.
 func (f *File) Release() {
 	f.fid.close()
 }

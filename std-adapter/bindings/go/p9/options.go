@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// A Dialect is a version of the protocol.
+// A Dialect is a version of the 9P protocol.
 type Dialect string
 
 // The dialects.
@@ -20,22 +20,25 @@ const (
 	DialectL Dialect = "9P2000.L"
 )
 
-// Options say how a client connects. The zero value of each field stands for its default.
+// Options contains the options of a client. If a field is zero, the client uses its default.
 type Options struct {
-	// Dialects are offered in this order. The default is 9P2000.u, 9P2000.L, 9P2000.
+	// Dialects lists the dialects that the client offers, in this order. The default is 9P2000.u,
+	// 9P2000.L, 9P2000.
 	Dialects []Dialect
-	// User is the name to attach with. The default is the environment variable USER or "nobody".
+	// User is the user name in Tattach. The default is the value of the environment variable USER,
+	// or "nobody" if the variable is not set.
 	User string
 	// Tree is the name of the tree to attach to. The default is "/".
 	Tree string
-	// MessageSize is the largest message to offer, in bytes, at least 256. The server may choose
-	// less. The default is 128 KiB and 24 bytes.
+	// MessageSize is the maximum message size that the client offers, in bytes. It must be at least
+	// 256. The server may choose a smaller size. The default is 128 KiB plus 24 bytes.
 	MessageSize uint32
-	// MaxRequests is how many requests may be in flight, at most 16384. Further requests wait. A
-	// read that waits for news, as of a watch, is in flight all the time. The default is 1024.
+	// MaxRequests is how many requests may be in flight, at most 16384. Further requests wait.
+	// Every watch has one read in flight all the time. The default is 1024.
 	MaxRequests int
-	// MaxFids is how many fids may be in use, at most 32000. An open file has one, and so has
-	// every call while it runs. Calls that need a fid wait. The default is 4096.
+	// MaxFids is how many fids may be in use, at most 32000. Every open file uses one fid, and a
+	// call with a path uses one fid while it runs. If no fid is free, calls wait. The default is
+	// 4096.
 	MaxFids int
 }
 
@@ -45,7 +48,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for _, dialect := range o.Dialects {
 		if dialect != Dialect0 && dialect != DialectU && dialect != DialectL {
-			return o, fmt.Errorf("9p: the dialect %q is none of 9P2000, 9P2000.u and 9P2000.L", dialect)
+			return o, fmt.Errorf("9p: the dialect %q is not one of 9P2000, 9P2000.u and 9P2000.L", dialect)
 		}
 	}
 	if o.User == "" {
@@ -58,7 +61,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Tree = "/"
 	}
 	if len(o.User) > math.MaxUint8 || len(o.Tree) > math.MaxUint8 {
-		return o, errors.New("9p: the names of the user and of the tree may have 255 bytes")
+		return o, errors.New("9p: the names of the user and of the tree may have at most 255 bytes each")
 	}
 	if o.MessageSize == 0 {
 		o.MessageSize = 128<<10 + ioHeader

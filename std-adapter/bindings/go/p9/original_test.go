@@ -9,9 +9,9 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/internal/testserver"
 )
 
-// An originalClient sends the same requests as the Go client of the original project: it clones a
-// fid and then walks the clone onto itself, takes every Rwalk for success, opens all files for
-// reading and writing, and compares the texts of errors.
+// An originalClient sends the same requests as the Go client of the original DataKit project. It
+// clones a fid and then sends a Twalk in which fid and newfid are the clone. It treats every Rwalk
+// as success, opens all files for reading and writing, and compares error texts.
 type originalClient struct {
 	t      *testing.T
 	stream *fakeServer
@@ -33,7 +33,7 @@ func (c *originalClient) call(r *request) (byte, *decoder) {
 	return reply.kind, &decoder{rest: reply.body}
 }
 
-// must sends a request that succeeds.
+// must sends a request. The test fails if the server refuses it.
 func (c *originalClient) must(r *request) *decoder {
 	c.t.Helper()
 	request := r.kind()
@@ -46,7 +46,7 @@ func (c *originalClient) must(r *request) *decoder {
 
 const originalRoot = 1
 
-// walk returns a fid, or the text of the error.
+// walk returns a fid and, if the walk fails, the error text.
 func (c *originalClient) walk(path string) (fid uint32, text string) {
 	c.t.Helper()
 	c.fid++
@@ -61,7 +61,7 @@ func (c *originalClient) walk(path string) (fid uint32, text string) {
 		return c.fid, d.str()
 	}
 	if n := d.u16(); int(n) != len(names) {
-		c.t.Fatalf("an Rwalk has %d of %d qids: the client takes it for success", n, len(names))
+		c.t.Fatalf("an Rwalk has %d of %d qids, but the client treats it as success", n, len(names))
 	}
 	return c.fid, ""
 }
@@ -116,7 +116,7 @@ func connectOriginal(t *testing.T) *originalClient {
 	c.tag = noTag - 1
 	d := c.must(newRequest(msgTversion).u32(65536).str("9P2000"))
 	if msize, version := d.u32(), d.str(); msize != 65536 || version != "9P2000" {
-		t.Fatalf("the server answers %d %q", msize, version)
+		t.Fatalf("the server replied %d %q", msize, version)
 	}
 	c.must(newRequest(msgTattach).u32(originalRoot).u32(noFid).str("anyone").str("/"))
 	return c
@@ -138,7 +138,7 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 		c.must(newRequest(msgTwrite).u32(fid).u64(0).data([]byte(text)))
 		got := string(c.must(newRequest(msgTread).u32(fid).u64(0).u32(65536 - 11)).data())
 		if got != text {
-			t.Fatalf("the file has %q", got)
+			t.Fatalf("the file contains %q", got)
 		}
 		c.clunk(fid)
 	}
@@ -152,7 +152,7 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 	c.write(transaction+"/ctl", "commit")
 	head := strings.TrimSpace(c.read("branch/master/head", 512))
 	if got := c.read("snapshots/"+head+"/ro/a/b/c", 65536-11); got != "hello" {
-		t.Fatalf("the snapshot has %q", got)
+		t.Fatalf("the snapshot contains %q", got)
 	}
 
 	// An empty read separates the deliveries.
@@ -164,10 +164,11 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 		t.Fatalf("the delivery is %q", line)
 	}
 	if got := c.read("trees/"+strings.TrimSpace(line)+"/b/c", 512); got != "hello" {
-		t.Fatalf("the tree has %q", got)
+		t.Fatalf("the tree contains %q", got)
 	}
 
-	// These two texts mean that there is nothing to remove.
+	// If the original client removes a path, it takes these two texts to mean that the path does
+	// not exist.
 	for path, want := range map[string]string{
 		"snapshots/" + head + "/ro/nope/x":  "No such file or directory",
 		"snapshots/" + head + "/ro/a/b/c/d": "Can't walk from a file",

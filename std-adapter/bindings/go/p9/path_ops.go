@@ -20,7 +20,7 @@ func (c *Client) Walk(ctx context.Context, path string) (*File, error) {
 	return &File{fid: file, name: path}, nil
 }
 
-// Open opens a file or, for reading, a directory. The caller must close the file.
+// Open opens a file. A directory can be opened only with ReadOnly. The caller must close the file.
 func (c *Client) Open(ctx context.Context, path string, mode Mode) (*File, error) {
 	file, err := c.Walk(ctx, path)
 	if err != nil {
@@ -33,23 +33,23 @@ func (c *Client) Open(ctx context.Context, path string, mode Mode) (*File, error
 	return file, nil
 }
 
-// Create creates a file in an existing directory and opens it. The server decides what happens to
-// a file that exists: the trees of transactions truncate it, except in 9P2000.L, where the call
-// fails with fs.ErrExist.
+// Create creates a file in an existing directory and opens it. In 9P2000.L, the call fails with
+// fs.ErrExist if the file exists. In the other dialects, the server decides what happens to an
+// existing file. In the tree of a transaction, the server truncates it.
 func (c *Client) Create(ctx context.Context, path string, perm fs.FileMode, mode Mode) (*File, error) {
 	var file *File
 	err := c.withParent(ctx, "create", path, func(dir *fid, name string) error {
 		if err := dir.create(ctx, name, perm, mode); err != nil {
 			return err
 		}
-		// The fid of the directory has become the file's.
+		// The fid of the directory now refers to the file.
 		file = &File{fid: dir.take(), name: path}
 		return nil
 	})
 	return file, err
 }
 
-// take returns a copy of the fid, which the caller must close instead.
+// take returns a copy of the fid and marks the fid as closed. The caller must close the copy.
 func (f *fid) take() *fid {
 	f.closed.Store(true)
 	return &fid{conn: f.conn, number: f.number, qid: f.qid, iounit: f.iounit}
@@ -62,13 +62,13 @@ func (c *Client) Mkdir(ctx context.Context, path string, perm fs.FileMode) error
 	})
 }
 
-// MkdirAll creates a directory and its missing parents. It is not an error if the directory exists.
-// It fails with ErrNotDir if one of them exists and is not a directory.
+// MkdirAll creates a directory and its missing parents. It does not fail if the directory exists.
+// It fails with ErrNotDir if the path or one of its parents exists and is not a directory.
 func (c *Client) MkdirAll(ctx context.Context, path string, perm fs.FileMode) error {
 	return c.MkdirAllBelow(ctx, "", path, perm)
 }
 
-// MkdirAllBelow is MkdirAll for a path below a directory that exists.
+// MkdirAllBelow does the same as MkdirAll for a path below the existing directory dir.
 func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.FileMode) error {
 	names, err := Names(path)
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.Fi
 	}
 	for depth++; depth <= len(names); depth++ {
 		err := c.Mkdir(ctx, at(depth), perm)
-		// Another client may have created it in the meantime.
+		// Another client may have created the directory in the meantime.
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -110,19 +110,20 @@ func (c *Client) needDir(ctx context.Context, path string) error {
 }
 
 // Remove removes a file or a directory. The server decides whether the directory must be empty. A
-// request that has been sent is not cancelled: if ctx ends, the file may be gone or not.
+// request that has been sent is not cancelled. If ctx is done before the reply, the server may or
+// may not have removed the file.
 func (c *Client) Remove(ctx context.Context, path string) error {
 	return c.with(ctx, "remove", path, func(file *fid) error { return file.remove(ctx) })
 }
 
-// Symlink creates a symbolic link. 9P2000 has none.
+// Symlink creates a symbolic link. It fails in 9P2000, which has no symbolic links.
 func (c *Client) Symlink(ctx context.Context, target, path string) error {
 	return c.withParent(ctx, "symlink", path, func(dir *fid, name string) error {
 		return dir.symlink(ctx, name, target)
 	})
 }
 
-// Rename gives a file another name in the same directory.
+// Rename changes the name of a file within its directory.
 func (c *Client) Rename(ctx context.Context, path, name string) error {
 	if c.Dialect() == DialectL {
 		return c.withParent(ctx, "rename", path, func(dir *fid, old string) error {
@@ -190,13 +191,14 @@ func (c *Client) ReadDir(ctx context.Context, path string) ([]*DirEntry, error) 
 	return entries, nil
 }
 
-// ReadFile reads a file from its start until an empty read. From a stream, it reads the first
-// delivery.
+// ReadFile reads a file from its start until a read returns no data. From a stream file, it reads
+// the first delivery.
 func (c *Client) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return c.ReadFileLimit(ctx, path, maxFile)
 }
 
-// ReadFileLimit is ReadFile with a limit in bytes. A longer file is an error that is ErrTooLong.
+// ReadFileLimit does the same as ReadFile, but has a limit in bytes. If the file is longer, the
+// error matches ErrTooLong.
 func (c *Client) ReadFileLimit(ctx context.Context, path string, limit int) ([]byte, error) {
 	var data []byte
 	err := c.with(ctx, "read", path, func(file *fid) (err error) {
@@ -211,13 +213,14 @@ func (c *Client) ReadFileLimit(ctx context.Context, path string, limit int) ([]b
 	return data, err
 }
 
-// WriteFile replaces the content of an existing file. A file of commands gets one command.
+// WriteFile replaces the content of an existing file. If the file is a command file, data is one
+// command.
 func (c *Client) WriteFile(ctx context.Context, path string, data []byte) error {
 	return c.with(ctx, "write", path, func(file *fid) error {
 		if file.qid.IsDir() {
 			return errorOf(21)
 		}
-		// A request of its own, because some servers ignore the flag of Topen.
+		// Truncate with a separate request, because some servers ignore the truncate flag of Topen.
 		if err := file.setSize(ctx, 0); err != nil {
 			return err
 		}
@@ -231,7 +234,7 @@ func (c *Client) WriteFile(ctx context.Context, path string, data []byte) error 
 	})
 }
 
-// Command writes a command to a file.
+// Command writes a command to a command file.
 func (c *Client) Command(ctx context.Context, path, command string) error {
 	return c.with(ctx, "write", path, func(file *fid) error {
 		if err := file.command(ctx, command, WriteOnly); err != nil {
@@ -241,7 +244,7 @@ func (c *Client) Command(ctx context.Context, path, command string) error {
 	})
 }
 
-// CommandReply writes a command to a file and reads the reply.
+// CommandReply writes a command to a command file and reads the reply.
 func (c *Client) CommandReply(ctx context.Context, path, command string) (string, error) {
 	var reply []byte
 	err := c.with(ctx, "write", path, func(file *fid) (err error) {

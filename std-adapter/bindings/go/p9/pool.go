@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A pool hands out the numbers from first to first+size-1. It is used for tags and for fids. If all
+// A pool contains the numbers from first to first+size-1. It is used for tags and for fids. If all
 // numbers are in use, callers wait.
 type pool struct {
 	slots chan struct{}
@@ -18,7 +18,7 @@ func newPool(first uint32, size int) *pool {
 	return &pool{slots: make(chan struct{}, size), next: first}
 }
 
-// acquire waits for a number. It fails if ctx ends or done is closed first.
+// acquire waits for a free number and takes it. It fails if ctx is done or done is closed first.
 func (p *pool) acquire(ctx context.Context, done <-chan struct{}) (uint32, error) {
 	select {
 	case p.slots <- struct{}{}:

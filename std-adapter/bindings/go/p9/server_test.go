@@ -66,7 +66,7 @@ func TestFilesAreCreatedReadChangedAndRemoved(t *testing.T) {
 			read, err := client.ReadFile(ctx, "/"+deep+"/f")
 			check(t, err)
 			if string(read) != content {
-				t.Fatalf("the file has %d bytes that differ", len(read))
+				t.Fatalf("the file contains %d bytes that differ", len(read))
 			}
 			check(t, client.Truncate(ctx, deep+"/f", 5))
 			check(t, client.Chmod(ctx, deep+"/f", 0o700))
@@ -174,7 +174,8 @@ func TestCancelledCallsLeakNoFids(t *testing.T) {
 		go func() {
 			defer callers.Done()
 			for j := 0; j < 100; j++ {
-				// Some calls end before they begin, some in the middle and some not at all.
+				// Some contexts are done before the calls, some during a call and some after the
+				// calls.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration((i*j)%40)*10*time.Microsecond)
 				name := fmt.Sprintf("a/b/c/f%d", i)
 				if file, err := client.Create(ctx, name, 0o644, p9.ReadWrite); err == nil {

@@ -7,11 +7,11 @@ import (
 
 // A Qid identifies a file on the server.
 type Qid struct {
-	// Type holds the upper bits of the mode: directory, link and others.
+	// Type contains the upper bits of the mode: directory, link and others.
 	Type byte
-	// Version changes when the content changes. Files without versions have 0.
+	// Version changes when the content changes. It is 0 if the file has no versions.
 	Version uint32
-	// Path differs between any two files.
+	// Path is a number that no other file on the server has.
 	Path uint64
 }
 
@@ -36,7 +36,7 @@ const (
 	modeSocket  = 0x0010_0000
 )
 
-// A Stat has the attributes of a file. It implements fs.FileInfo.
+// A Stat contains the attributes of a file. It implements fs.FileInfo.
 type Stat struct {
 	name   string
 	size   uint64
@@ -52,7 +52,7 @@ type Stat struct {
 // Name returns the last name of the path with which the file was found.
 func (s *Stat) Name() string { return s.name }
 
-// Size returns the length of the content in bytes, and 0 for directories.
+// Size returns the length of the content in bytes. It returns 0 for directories.
 func (s *Stat) Size() int64 {
 	if s.mode.IsDir() || int64(s.size) < 0 {
 		return 0
@@ -63,7 +63,7 @@ func (s *Stat) Size() int64 {
 // Mode returns the type and the permissions.
 func (s *Stat) Mode() fs.FileMode { return s.mode }
 
-// ModTime returns the time of the last change, if the server keeps it.
+// ModTime returns the time of the last change, if the server records it.
 func (s *Stat) ModTime() time.Time { return s.mtime }
 
 // IsDir returns true if the file is a directory.
@@ -75,7 +75,7 @@ func (s *Stat) Sys() any { return s.Qid }
 // Target returns the target of a symbolic link, if the server sent it with the other attributes.
 func (s *Stat) Target() string { return s.target }
 
-// decodeStat decodes a stat with its length, as it is in Rstat and in directories.
+// decodeStat decodes a stat record and the length before it, as in Rstat and in listings.
 func decodeStat(d *decoder, dialect Dialect) *Stat {
 	in := &decoder{rest: d.take(int(d.u16())), bad: d.bad}
 	in.u16() // type
@@ -99,7 +99,7 @@ func decodeStat(d *decoder, dialect Dialect) *Stat {
 	return s
 }
 
-// fileMode converts the mode of 9P2000 and 9P2000.u.
+// fileMode converts a mode of 9P2000 or 9P2000.u.
 func fileMode(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	for _, bit := range []struct {
@@ -136,7 +136,7 @@ func decodeAttr(d *decoder, name string) *Stat {
 	return s
 }
 
-// linuxMode converts the st_mode of Linux.
+// linuxMode converts a Linux mode (st_mode).
 func linuxMode(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	switch mode & 0o170000 {
@@ -156,7 +156,7 @@ func linuxMode(mode uint32) fs.FileMode {
 	return m
 }
 
-// direntMode converts the type of an entry in an Rreaddir.
+// direntMode converts the type byte of an entry in an Rreaddir.
 func direntMode(kind byte) fs.FileMode {
 	return linuxMode(uint32(kind) << 12)
 }

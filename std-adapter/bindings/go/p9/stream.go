@@ -5,15 +5,16 @@ import (
 	"io"
 )
 
-// streamBuffer is how many bytes one read of a stream requests. Longer deliveries take several
+// streamBuffer is how many bytes one read of a stream requests. Longer deliveries need several
 // reads.
 const streamBuffer = 8 << 10
 
-// maxDelivery is the largest size of a delivery in bytes.
+// maxDelivery is the maximum size of a delivery, in bytes.
 const maxDelivery = 1 << 24
 
-// Deliveries reads a stream file, which delivers text in pieces. The server marks the end of each
-// delivery with an empty read, and the end of the stream with two.
+// Deliveries reads a stream file. A stream file sends text in pieces, which are called deliveries.
+// An empty read marks the end of a delivery, and two empty reads in a row mark the end of the
+// stream.
 type Deliveries struct {
 	file   *File
 	offset int64
@@ -24,8 +25,8 @@ type Deliveries struct {
 	marked bool
 }
 
-// Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx ends, no
-// delivery is lost, and a later call continues.
+// Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx is done,
+// Next fails, but no delivery is lost, and a later call continues.
 func (d *Deliveries) Next(ctx context.Context) ([]byte, error) {
 	if d.buffer == nil {
 		d.buffer = make([]byte, streamBuffer)

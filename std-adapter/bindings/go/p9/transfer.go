@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// window is how many requests of one transfer are in flight.
+// window is how many requests of one transfer may be in flight.
 const window = 8
 
-// readAll reads an open file from its start until an empty read. A file that has more than limit
-// bytes is an error. One read at a time is in flight, because each read of a stream or of a reply
-// depends on the one before.
+// readAll reads an open file from its start until a read returns no data. It fails if the file has
+// more than limit bytes. Only one read is in flight, because each read of a stream or of a command
+// reply depends on the previous read.
 func (f *fid) readAll(ctx context.Context, limit int) ([]byte, error) {
 	var all []byte
 	for {
@@ -37,7 +37,7 @@ func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, er
 	if end <= unit {
 		return f.readPiece(ctx, 0, end)
 	}
-	// Reads that are not needed anymore are flushed.
+	// After an error, flush the reads that are still in flight.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type piece struct {
@@ -73,7 +73,7 @@ func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, er
 	return all, nil
 }
 
-// readPiece reads the bytes from start to stop.
+// readPiece reads the bytes from start to stop. The byte at stop is not included.
 func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) {
 	var all []byte
 	for {
@@ -96,8 +96,8 @@ func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) 
 	}
 }
 
-// writeAll writes all of p, with up to this many writes in flight. If there are several, any part
-// of p may have been written after an error.
+// writeAll writes all of p, with at most atOnce writes in flight. After an error, any part of p may
+// have been written if atOnce is more than 1.
 func (f *fid) writeAll(ctx context.Context, p []byte, offset int64, atOnce int) error {
 	if len(p) <= int(f.iounit) {
 		return f.writePiece(ctx, p, offset)

@@ -36,20 +36,21 @@ const (
 const (
 	noTag = 0xFFFF
 	noFid = 0xFFFF_FFFF
-	// headerSize is the length of size, type and tag.
+	// headerSize is the length in bytes of the fields size, type and tag.
 	headerSize = 7
-	// ioHeader is the room that a message with data needs for its other fields.
+	// ioHeader is the maximum length in bytes of the fields of a read or write message without the
+	// data.
 	ioHeader = 24
 	// maxWalk is the largest number of names in one Twalk.
 	maxWalk = 16
-	// leaveAlone marks a number in a Twstat that stays as it is.
+	// leaveAlone means that a Twstat does not change this number.
 	leaveAlone = math.MaxUint32
 )
 
 // A request builds a T-message. The tag is added when the message is sent.
 type request struct {
 	frame []byte
-	// err is the first field that cannot be encoded.
+	// err is the error for the first field that cannot be encoded.
 	err error
 }
 
@@ -106,8 +107,8 @@ func (r *request) finish(tag uint16) []byte {
 	return r.frame
 }
 
-// A decoder reads the fields of a message. After a field that is not there, all fields are zero and
-// ok is false.
+// A decoder reads the fields of a message. If a field is missing, bad is true, and this field and
+// all later fields are zero.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -155,7 +156,7 @@ func (d *decoder) str() string {
 	return string(d.take(int(d.u16())))
 }
 
-// data decodes a byte string with a 32-bit length. The result is part of the message.
+// data decodes a byte string with a 32-bit length. The result shares memory with the message.
 func (d *decoder) data() []byte {
 	n := d.u32()
 	if uint64(n) > uint64(len(d.rest)) {
@@ -169,7 +170,7 @@ func (d *decoder) qid() Qid {
 	return Qid{Type: d.u8(), Version: d.u32(), Path: d.u64()}
 }
 
-// complete returns true if all fields were there and nothing is left.
+// complete returns true if no field was missing and no bytes are left.
 func (d *decoder) complete() bool {
 	return !d.bad && len(d.rest) == 0
 }

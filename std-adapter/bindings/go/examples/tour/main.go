@@ -40,14 +40,14 @@ func tour(ctx context.Context, address string) error {
 		return err
 	}
 
-	// A watch delivers the present value first: there is no file yet.
+	// A watch delivers the current value first. It is nil, because the file does not exist yet.
 	watch, err := branch.WatchPath(ctx, "etc/motd")
 	if err != nil {
 		return err
 	}
 	defer watch.Close()
 	if value := <-watch.C; value != nil {
-		return errors.New("the branch tour exists already")
+		return errors.New("the file etc/motd already exists in the branch tour")
 	}
 
 	head, err := commit(ctx, branch)
@@ -58,9 +58,9 @@ func tour(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("the watch says: %s", value.Content)
+	fmt.Printf("the new content is: %s", value.Content)
 
-	// Snapshots implement fs.FS.
+	// FS returns the files of the commit as an fs.FS.
 	err = fs.WalkDir(head.Tree().FS(ctx), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
 			fmt.Println(path)

@@ -7,9 +7,9 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/internal/testserver"
 )
 
-func TestTourPrintsWhatTheReadmeSays(t *testing.T) {
+func TestTourPrintsTheOutputInTheReadme(t *testing.T) {
 	output, err := exec.Command("go", "run", ".", testserver.Start(t)).CombinedOutput()
-	const want = `the watch says: hello
+	const want = `the new content is: hello
 etc/motd
 usr/share/doc/copyright
 read etc/shadow: No such file or directory true

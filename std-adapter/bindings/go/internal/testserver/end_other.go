@@ -4,5 +4,5 @@ package testserver
 
 import "os/exec"
 
-// endWithParent does nothing: only Linux has such a signal.
+// endWithParent does nothing, because only Linux can kill a process when its parent ends.
 func endWithParent(*exec.Cmd) {}

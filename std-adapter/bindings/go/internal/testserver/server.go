@@ -26,7 +26,8 @@ func Start(t testing.TB, options ...string) string {
 	return address
 }
 
-// Run starts the server. The caller must call stop, which kills it and waits for its end.
+// Run starts the server. The caller must call stop, which kills the server and waits until it has
+// ended.
 func Run(options ...string) (address string, stop func(), err error) {
 	program := os.Getenv("DATAKIT")
 	if program == "" {
