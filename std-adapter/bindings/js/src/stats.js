@@ -150,9 +150,9 @@ export class Stats extends FileType {
     this.nlink = fields.nlink;
     this.uid = fields.uid;
     this.gid = fields.gid;
-    /** The name of the owner, or a decimal number in 9P2000.L. */
+    /** The name of the owner. In 9P2000.L, the user id as a decimal number. */
     this.owner = fields.owner;
-    /** The name of the group, or a decimal number in 9P2000.L. */
+    /** The name of the group. In 9P2000.L, the group id as a decimal number. */
     this.group = fields.group;
     this.rdev = 0;
     this.blksize = 4096;
