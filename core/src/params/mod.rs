@@ -5,7 +5,9 @@
 
 mod observer;
 mod parameter;
+mod store;
 
 pub(crate) use observer::notify_observers;
 pub use observer::{Observer, ObserverEntry, observe};
 pub use parameter::{Parameter, visit_parameters};
+pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};

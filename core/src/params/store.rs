@@ -1,0 +1,135 @@
+//! The interface to the storage that keeps the values of parameters when the power is lost.
+
+use core::fmt;
+use core::ops::Range;
+
+use crate::vfs::{Client, Error, Result};
+
+/// Storage that keeps the values of parameters when the power is lost.
+///
+/// Writing to flash takes time, so a store only accepts requests. A task carries out the requests
+/// and calls [`StoreRequest::finish`] for each of them.
+pub trait ParamStore: Sync {
+    /// Passes a request to the task that accesses the storage. This method does not wait.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] with a message that names the reason if the store has no room for
+    /// another request. The request is dropped in this case.
+    fn start(&self, request: StoreRequest) -> Result<()>;
+}
+
+/// What a [`ParamStore`] is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreAction {
+    /// Store the current values of the parameters with these ordinals. The ordinal of a parameter is
+    /// its position in the order of [`visit_parameters`](super::visit_parameters).
+    Save(Range<u16>),
+    /// Set all parameters to their stored values.
+    Load,
+    /// Erase all stored values.
+    Erase,
+}
+
+/// Receives the outcomes of requests to a store.
+pub trait StoreOutcomes: Sync {
+    /// Handles the outcome of the request that `client` made last. The text of a success is one
+    /// line without a newline.
+    fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>);
+}
+
+/// A request to a [`ParamStore`]. If a request is dropped before it is finished, its outcome is
+/// [`Error::Io`], so no client waits forever.
+#[must_use]
+pub struct StoreRequest {
+    action: StoreAction,
+    client: Client,
+    outcomes: Option<&'static dyn StoreOutcomes>,
+}
+
+impl StoreRequest {
+    /// Creates a request by the program itself. Its outcome is reported to nobody.
+    pub const fn new(action: StoreAction) -> StoreRequest {
+        StoreRequest { action, client: Client::PROGRAM, outcomes: None }
+    }
+
+    /// Creates a request by `client`. The outcome is reported to `outcomes`.
+    pub const fn by_client(
+        action: StoreAction,
+        client: Client,
+        outcomes: &'static dyn StoreOutcomes,
+    ) -> StoreRequest {
+        StoreRequest { action, client, outcomes: Some(outcomes) }
+    }
+
+    /// Returns what the store is asked to do.
+    #[must_use]
+    pub const fn action(&self) -> &StoreAction {
+        &self.action
+    }
+
+    /// Returns the client that made the request.
+    #[must_use]
+    pub const fn client(&self) -> Client {
+        self.client
+    }
+
+    /// Reports the outcome. The text of a success is one line without a newline, for example
+    /// `saved 3 values`.
+    pub fn finish(mut self, outcome: Result<&dyn fmt::Display>) {
+        self.report(outcome);
+    }
+
+    fn report(&mut self, outcome: Result<&dyn fmt::Display>) {
+        if let Some(outcomes) = self.outcomes.take() {
+            outcomes.finished(self.client, outcome);
+        }
+    }
+}
+
+impl Drop for StoreRequest {
+    fn drop(&mut self) {
+        self.report(Err(Error::Io));
+    }
+}
+
+impl fmt::Debug for StoreRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StoreRequest { action, client, outcomes: _ } = self;
+        f.debug_struct("StoreRequest")
+            .field("action", action)
+            .field("client", client)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::String;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    struct Log(Mutex<String>);
+
+    impl StoreOutcomes for Log {
+        fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
+            let outcome = outcome.map_or_else(|error| format!("{error}"), |text| format!("{text}"));
+            *self.0.lock().unwrap() += &format!("{} {outcome}\n", client.0);
+        }
+    }
+
+    #[test]
+    fn every_request_has_exactly_one_outcome() {
+        static LOG: Log = Log(Mutex::new(String::new()));
+        let request = |client| StoreRequest::by_client(StoreAction::Load, Client(client), &LOG);
+        request(1).finish(Ok(&"loaded 3 values"));
+        request(2).finish(Err(Error::Busy));
+        drop(request(3));
+        StoreRequest::new(StoreAction::Save(0..3)).finish(Ok(&"saved 3 values"));
+        assert_eq!(
+            *LOG.0.lock().unwrap(),
+            "1 loaded 3 values\n2 Device or resource busy\n3 Input/output error\n"
+        );
+    }
+}
