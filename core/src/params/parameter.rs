@@ -49,6 +49,21 @@ pub trait Parameter {
     /// values.
     fn check(&self, text: &[u8], proposed: &Proposed<'_>) -> Result<()>;
 
+    /// Checks whether `text` is a value of the parameter's type and within its limits. Does not call
+    /// the parameter's [check function](crate::files::Check), which may depend on other parameters.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`](crate::vfs::Error::Invalid) with a message that names the allowed
+    /// values.
+    fn check_limits(&self, text: &[u8]) -> Result<()>;
+
+    /// Calls the parameter's [check function](crate::files::Check) with the current value and the
+    /// `proposed` values of the other parameters.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`](crate::vfs::Error::Invalid) with the message of the function.
+    fn check_current(&self, proposed: &Proposed<'_>) -> Result<()>;
+
     /// Sets the value to `text`, which [`check`](Parameter::check) has accepted. Returns `false` and
     /// changes nothing if `text` is not a valid value. The caller must call
     /// [`notify`](Parameter::notify) afterwards, outside a critical section.

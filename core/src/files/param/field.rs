@@ -39,18 +39,32 @@ impl<'a, T: ParamType> Field<'a, T> {
         render(open.text, |mut out| self.render_line(&mut out))
     }
 
-    /// Parses `text` and checks the value.
+    /// Parses `text`.
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
-    fn accept(&self, text: &[u8], proposed: &Proposed<'_>) -> Result<T> {
-        let value = T::parse(text, &self.info.limits)
+    fn parse(&self, text: &[u8]) -> Result<T> {
+        T::parse(text, &self.info.limits)
             .filter(|value| self.info.step.digits == 0 || value.is_multiple(text, self.info.step))
-            .ok_or_else(|| Error::Invalid.with_message(Refusal { info: self.info, text }))?;
-        if let Some(check) = self.info.check {
-            check(&value, proposed).map_err(|reason| Error::Invalid.with_message(Plain(reason)))?;
-        }
-        Ok(value)
+            .ok_or_else(|| Error::Invalid.with_message(Refusal { info: self.info, text }))
+    }
+
+    /// Calls the parameter's check function, if there is one.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with the message of the function.
+    fn check_value(&self, value: &T, proposed: &Proposed<'_>) -> Result<()> {
+        let refused = |reason| Error::Invalid.with_message(Plain(reason));
+        self.info.check.map_or(Ok(()), |check| check(value, proposed).map_err(refused))
+    }
+
+    /// Parses `text` and checks the value.
+    ///
+    /// # Errors
+    /// Returns the errors of [`parse`](Field::parse) and [`check_value`](Field::check_value).
+    fn accept(&self, text: &[u8], proposed: &Proposed<'_>) -> Result<T> {
+        let value = self.parse(text)?;
+        self.check_value(&value, proposed).map(|()| value)
     }
 
     fn writer(&self, client: Client) -> Writer<'_, T> {
@@ -131,8 +145,12 @@ impl<T: ParamType> PieceTarget for Writer<'_, T> {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
         let Field { value, .. } = self.field;
         let text = text.trim_ascii();
-        let new = |address| (address == value.address()).then_some(text);
-        let accepted = self.field.accept(text, &Proposed::new(&new))?;
+        let with_text = |address, with: &mut dyn FnMut(&[u8])| {
+            if address == value.address() {
+                with(text);
+            }
+        };
+        let accepted = self.field.accept(text, &Proposed::new(&with_text))?;
         drop(value.replace(accepted));
         value.notify(self.client);
         Ok(())
@@ -197,6 +215,14 @@ impl<T: ParamType> crate::params::Parameter for Field<'_, T> {
 
     fn check(&self, text: &[u8], proposed: &Proposed<'_>) -> Result<()> {
         self.accept(text, proposed).map(drop)
+    }
+
+    fn check_limits(&self, text: &[u8]) -> Result<()> {
+        self.parse(text).map(drop)
+    }
+
+    fn check_current(&self, proposed: &Proposed<'_>) -> Result<()> {
+        self.check_value(&self.value.get(), proposed)
     }
 
     fn store(&self, text: &[u8]) -> bool {

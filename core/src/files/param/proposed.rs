@@ -7,22 +7,25 @@ use super::{ParamType, Value};
 /// The values that parameters will have if a change is accepted. A change may set several
 /// parameters at once, so a [`Check`](super::Check) must read other parameters through this type.
 pub struct Proposed<'a> {
-    /// Returns the new text of the value with this address, or `None` if the change does not set
-    /// the value.
-    text: &'a dyn Fn(usize) -> Option<&'a [u8]>,
+    /// See [`Proposed::new`].
+    with_text: &'a WithText<'a>,
 }
 
+/// A function that passes the new text of the value with the given address to its second argument.
+type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
+
 impl<'a> Proposed<'a> {
-    /// Creates the values of a change. `text` returns the new text of the value with the given
-    /// address, or `None` if the change does not set the value.
-    pub(crate) fn new(text: &'a dyn Fn(usize) -> Option<&'a [u8]>) -> Proposed<'a> {
-        Proposed { text }
+    /// Creates the values of a change. `with_text` receives the address of a value and a function.
+    /// If the change sets this value, `with_text` must call the function once, passing the new text.
+    pub(crate) fn new(with_text: &'a WithText<'a>) -> Proposed<'a> {
+        Proposed { with_text }
     }
 
     /// Returns the value that `value` will have if the change is accepted.
     pub fn get<T: ParamType>(&self, value: &Value<T>) -> T {
-        let new = (self.text)(value.address());
-        new.and_then(|text| T::parse(text, &T::ANY)).unwrap_or_else(|| value.get())
+        let mut new = None;
+        (self.with_text)(value.address(), &mut |text| new = T::parse(text, &T::ANY));
+        new.unwrap_or_else(|| value.get())
     }
 }
 

@@ -40,6 +40,8 @@ impl<T> Value<T> {
     pub(crate) fn replace(&self, value: T) -> T {
         self.inner.lock(|(cell, version)| {
             version.set(version.get().wrapping_add(1));
+            #[cfg(feature = "params")]
+            crate::params::count_change();
             cell.replace(value)
         })
     }
