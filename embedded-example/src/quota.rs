@@ -6,8 +6,8 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, PackedPath, Result,
-    SetAttr, StaticTree, Vfs,
+    Attr, Client, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, PackedPath,
+    Result, SetAttr, StaticTree, Vfs,
 };
 
 /// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share a
@@ -134,7 +134,7 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT
         if file {
             self.quota.acquire(self.client)?;
         }
-        let open = self.tree.open(inode, mode).await;
+        let open = self.tree.open_as(Client(self.client as u8), inode, mode);
         if file && open.is_err() {
             self.quota.release(self.client);
         }

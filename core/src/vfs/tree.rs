@@ -42,6 +42,7 @@ pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
     open_files: OpenFiles<OPENS, TEXT>,
     strict_walk: bool,
+    client: Client,
 }
 
 impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEXT> {
@@ -59,13 +60,22 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Creates a tree whose root directory is `root`.
     #[must_use]
     pub const fn new(root: &'static Dir) -> Self {
-        StaticTree { root, open_files: OpenFiles::new(), strict_walk: false }
+        let open_files = OpenFiles::new();
+        StaticTree { root, open_files, strict_walk: false, client: Client::PROGRAM }
     }
 
     /// Makes every walk fail unless all of its names are found (see [`Vfs::strict_walk`]).
     #[must_use]
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
+        self
+    }
+
+    /// Sets the client on whose behalf [`Vfs::open`] opens files. Use this method for a tree that
+    /// serves only one connection.
+    #[must_use]
+    pub const fn with_client(mut self, client: Client) -> Self {
+        self.client = client;
         self
     }
 
@@ -193,7 +203,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn open(&self, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
-        self.open_as(Client::PROGRAM, inode, mode)
+        self.open_as(self.client, inode, mode)
     }
 
     fn close(&self, open: &Handle) {
