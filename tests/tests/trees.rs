@@ -150,8 +150,8 @@ enum Errors {
     /// The reply contains only the text. If a walk starts at a file, the session replaces the error
     /// text.
     Text,
-    /// The reply contains only the number, because 9P2000.L error replies contain no text. The errors
-    /// for read-only files and read-only directories have the same number.
+    /// The reply contains only the number, because 9P2000.L error replies contain no text. The
+    /// errors for read-only files and read-only directories have the same number.
     Number,
 }
 

@@ -52,8 +52,8 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// A lock. Concurrent work holds the lock in shared mode. Work that must run alone holds the lock
-    /// in exclusive mode.
+    /// A lock. Concurrent work holds the lock in shared mode. Work that must run alone holds the
+    /// lock in exclusive mode.
     turn: Arc<RwLock<()>>,
 }
 
@@ -68,8 +68,8 @@ impl Limits {
     }
 
     /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
-    /// retried while no other work is in progress. Work that runs alone needs only a few fids, which
-    /// even a server on an embedded board provides.
+    /// retried while no other work is in progress. Work that runs alone needs only a few fids,
+    /// which even a server on an embedded board provides.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,

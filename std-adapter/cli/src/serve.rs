@@ -88,8 +88,8 @@ pub(crate) struct ServeArgs {
     /// Serve an empty writable tree in memory instead of the database
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
-    /// Maximum memory for the scratch tree, including contents, names, attributes and about 1 KiB per
-    /// file
+    /// Maximum memory for the scratch tree, including contents, names, attributes and about 1 KiB
+    /// per file
     #[arg(
         long,
         value_name = "BYTES",
@@ -162,8 +162,8 @@ impl From<&LimitArgs> for Limits {
 pub(crate) enum FsyncArg {
     /// Sync objects, branches and directories; a power cut loses no acknowledged commit
     All,
-    /// Sync objects and branches, as git does; a power cut can lose the latest commits, but leaves no
-    /// partial commits
+    /// Sync objects and branches, as git does; a power cut can lose the latest commits, but leaves
+    /// no partial commits
     Files,
     /// Sync nothing; a power cut can lose the latest commits and damage their branches
     None,

@@ -12,8 +12,8 @@ use common::{PROGRAM, Scratch, end, lines};
 
 /// Writes a shell script.
 fn script(path: &Path, text: &str) {
-    // Let another process write the script. If this process wrote the script, a child forked
-    // by another test could inherit the open file, and executing the script would fail.
+    // Let another process write the script. If this process wrote the script, a child forked by
+    // another test could inherit the open file, and executing the script would fail.
     let written = Command::new("sh")
         .args(["-c", "printf '%s' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"])
         .arg(path)

@@ -144,8 +144,8 @@ impl GitHub {
     }
 
     /// Applies a fault to the next `times` calls that match a pattern, in which `*` matches any
-    /// text. The pattern is compared with text such as `GET /repos/a/b/pulls?state=open`, which does
-    /// not contain the base path of an Enterprise server.
+    /// text. The pattern is compared with text such as `GET /repos/a/b/pulls?state=open`, which
+    /// does not contain the base path of an Enterprise server.
     pub fn fault(&self, pattern: &str, fault: Fault, times: u32) {
         self.fault_after(0, pattern, fault, times);
     }

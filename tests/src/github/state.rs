@@ -107,8 +107,8 @@ impl World {
         }
     }
 
-    /// Returns the time in seconds since the Unix epoch, plus the time by which tests have moved the
-    /// clock forward.
+    /// Returns the time in seconds since the Unix epoch, plus the time by which tests have moved
+    /// the clock forward.
     pub(crate) fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second() + self.skew
     }

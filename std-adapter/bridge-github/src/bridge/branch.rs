@@ -83,8 +83,8 @@ impl<D: Database> BranchState<D> {
     }
 
     /// Updates the elements in the branch that differ from those on GitHub. `datakit` is the
-    /// content of the branch at the start of the round. If an element has changed in the branch since
-    /// then, the next round updates this element. Returns `true` if a commit was made.
+    /// content of the branch at the start of the round. If an element has changed in the branch
+    /// since then, the next round updates this element. Returns `true` if a commit was made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,

@@ -41,8 +41,8 @@ pub(crate) struct OctocrabApi {
     pub(super) gate: Gate,
     /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits that annotated tags point to, keyed by the hash of the tag. An annotated tag never
-    /// changes. The value is `None` for a tag that does not point to a commit.
+    /// The commits that annotated tags point to, keyed by the hash of the tag. An annotated tag
+    /// never changes. The value is `None` for a tag that does not point to a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
     pub(super) runs: RunIds,
 }

@@ -98,8 +98,8 @@ pub(crate) enum ClientCommand {
     },
     /// Write text to a file, creating the file if needed
     ///
-    /// TEXT replaces the file's content. The command adds no newline to TEXT. If TEXT is '', the file
-    /// becomes empty.
+    /// TEXT replaces the file's content. The command adds no newline to TEXT. If TEXT is '', the
+    /// file becomes empty.
     Write {
         /// The file
         path: ServerPath,

@@ -106,8 +106,8 @@ struct Remote {
     _permit: Permit,
 }
 
-/// A guard that protects fetched objects from garbage collection. The remote and its running fetches
-/// hold the guard.
+/// A guard that protects fetched objects from garbage collection. The remote and its running
+/// fetches hold the guard.
 struct FetchedRefs {
     database: Database,
     /// The remote's name in the refs that protect the fetched objects from garbage collection. No

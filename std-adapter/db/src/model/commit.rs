@@ -35,8 +35,8 @@ pub struct Commit {
     pub author: String,
     /// The author date, if the commit has one.
     pub(crate) written: Option<Time>,
-    /// The committer date in seconds since the Unix epoch, or 0 if the commit has no committer date.
-    /// Histories are sorted by this date.
+    /// The committer date in seconds since the Unix epoch, or 0 if the commit has no committer
+    /// date. Histories are sorted by this date.
     pub time: i64,
     /// The message, which is converted to UTF-8 if its encoding is known.
     pub message: Vec<u8>,
@@ -212,8 +212,7 @@ impl<'c> Person<'c> {
 }
 
 /// Parses a time of the form `SECONDS ZONE`. If the zone is missing, assumes UTC. Returns `None` if
-/// `SECONDS` is not a number. If the number is out of range, returns the Unix epoch, as Git
-/// does.
+/// `SECONDS` is not a number. If the number is out of range, returns the Unix epoch, as Git does.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));

@@ -155,8 +155,8 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // Check the size again. The last check may have been too early to detect that `git` exceeded its
-    // limit on the size of a file.
+    // Check the size again. The last check may have been too early to detect that `git` exceeded
+    // its limit on the size of a file.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));

@@ -1,11 +1,11 @@
 //! The baseline server, which answers requests without doing the work of a real 9P server. The
 //! command `bench floor` runs only the baseline server.
 //!
-//! The baseline server answers every request with prepared bytes of the correct length. The baseline
-//! server has no fids or files and allocates no memory for messages. After each read, it answers all
-//! received requests with one write. With the same client on the same CPU, no server can be much
-//! faster than the baseline server. The result of a server is therefore its speed divided by the speed
-//! of the baseline server.
+//! The baseline server answers every request with prepared bytes of the correct length. The
+//! baseline server has no fids or files and allocates no memory for messages. After each read, it
+//! answers all received requests with one write. With the same client on the same CPU, no server
+//! can be much faster than the baseline server. The result of a server is therefore its speed
+//! divided by the speed of the baseline server.
 
 use std::{
     collections::HashMap,

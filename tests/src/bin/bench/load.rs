@@ -14,8 +14,8 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// The warm-up time before the measurement begins. During this time, caches and pools are filled, and
-/// the scheduler adapts to the load.
+/// The warm-up time before the measurement begins. During this time, caches and pools are filled,
+/// and the scheduler adapts to the load.
 const WARMUP: Duration = Duration::from_millis(100);
 
 /// The result of one measurement.

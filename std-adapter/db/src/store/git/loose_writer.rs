@@ -208,8 +208,8 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the I/O error that is the cause of a gix error. If the cause is not an I/O error, returns
-/// an I/O error with the same text as the gix error.
+/// Returns the I/O error that is the cause of a gix error. If the cause is not an I/O error,
+/// returns an I/O error with the same text as the gix error.
 fn io_cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),

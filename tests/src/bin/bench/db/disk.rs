@@ -62,8 +62,8 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // The image file can be unlinked now, because the mount still refers to the file. The kernel
-        // removes the mount and the file when the last process in the mount namespace exits.
+        // The image file can be unlinked now, because the mount still refers to the file. The
+        // kernel removes the mount and the file when the last process in the mount namespace exits.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
