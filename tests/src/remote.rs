@@ -54,7 +54,7 @@ pub struct Open(Arc<RemoteFile>);
 
 #[derive(Debug)]
 struct RemoteFile {
-    /// The open file, or `None` once it has been closed.
+    /// The open file, or `None` after it has been closed.
     file: Mutex<Option<Arc<File>>>,
     inode: Inode,
     listing: tokio::sync::Mutex<Listing>,

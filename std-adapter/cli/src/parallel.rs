@@ -111,7 +111,8 @@ impl Batch {
         Batch { limits: limits.clone(), tasks: JoinSet::new() }
     }
 
-    /// Starts processing a file once fewer than [`MAX_FILES`] files are in progress.
+    /// Waits until fewer than [`MAX_FILES`] files are in progress, and then starts processing a
+    /// file.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.

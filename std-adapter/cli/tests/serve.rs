@@ -263,7 +263,7 @@ async fn the_server_waits_for_a_commit_in_progress() {
     std::fs::write(heads.join("master.lock"), "").unwrap();
     let ctl = client.open("branch/master/transactions/t/ctl", OpenMode::WRITE).await.unwrap();
     let committing = tokio::spawn(async move { ctl.write_at(0, b"commit").await });
-    // The server refuses changes once the commit has begun.
+    // The server refuses changes after the commit has begun.
     let begun =
         async { while client.write("branch/master/transactions/t/rw/f", b"x").await.is_ok() {} };
     tokio::time::timeout(TIMEOUT, begun).await.unwrap();

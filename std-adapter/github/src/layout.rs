@@ -101,7 +101,7 @@ pub(crate) enum Location<'p> {
     Dirty(DirtyId),
     /// A file of a pull request, with its path relative to the directory of the pull request.
     Pr(PrId, &'p [ByteString]),
-    /// The file `head` of a ref, or another file in the same directory.
+    /// A file in the directory of a ref, such as `head`.
     Ref(RefId, &'p ByteString),
     /// A file in the directory of a status.
     Status(StatusId, &'p ByteString),

@@ -1,4 +1,4 @@
-//! Checks that a session on a scratch tree answers every frame, whatever its contents, with a
+//! Checks that a session on a scratch tree answers every frame, regardless of its contents, with a
 //! well-formed frame that has the same tag.
 //!
 //! The input consists of a byte that selects the dialect, followed by requests in the form

@@ -62,7 +62,8 @@ impl Users<'_> {
             }
             (4, Some(pull)) => self.repo.close_pull(pull),
             (5, Some(pull)) => {
-                // The bridge misses comments made within the same second as the pull request.
+                // The bridge does not detect a comment that is made in the same second in which its
+                // pull request is opened.
                 self.setup.fake.advance(Duration::from_secs(1));
                 self.repo.comment(pull, "eve", "A comment");
             }

@@ -13,7 +13,7 @@ pub(super) struct CopyError {
     /// Whether the command can continue with the other files.
     pub(super) is_skippable: bool,
     /// Whether the server has run out of fids or open files. If so, copying the file may succeed
-    /// once no other files are being copied.
+    /// when no other files are being copied.
     is_exhausted: bool,
 }
 

@@ -179,7 +179,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies one file under a temporary name and renames the copy once it is complete.
+    /// Copies one file under a temporary name and renames the copy when it is complete.
     async fn copy_file(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         let source = Source::open(&self.client, from, &self.progress).await?;
         self.check_not_same(&source, from, to).await?;

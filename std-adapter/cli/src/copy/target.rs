@@ -25,8 +25,8 @@ const THROUGH_A_LINK: &str = "will not copy through a link";
 /// The flags for opening a directory without following a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory into which files are copied. A local directory is held open so that replacing it
-/// with a link cannot redirect the copy.
+/// A directory into which files are copied. A local directory is kept open, so that replacing the
+/// directory with a link cannot redirect the copy.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
@@ -209,7 +209,7 @@ pub(super) struct Staged {
 
 /// The method used to write a file.
 pub(super) enum Staging {
-    /// The file is written under a temporary name and is renamed once it is complete.
+    /// The file is written under a temporary name and is renamed when it is complete.
     Renamed(PartGuard),
     /// The file is written in place because it cannot be replaced, for example because it is a
     /// device or because its directory does not allow new files. The guard tracks the file only if

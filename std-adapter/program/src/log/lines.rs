@@ -38,7 +38,7 @@ enum Item {
     /// A notice that a line was suppressed. A summary of suppressed lines is written after
     /// [`INTERVAL`].
     Suppressed,
-    /// A request for a notification once all earlier items have been written.
+    /// A request to send a notification after all earlier items have been written.
     Flush(SyncSender<()>),
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Target {
     pub(crate) address: String,
     /// The path from the server's root to the directory that contains the benchmark files.
     pub(crate) under: Vec<String>,
-    /// The paths of the small files, which are read in turn.
+    /// The paths of the small files, which are read one after another.
     pub(crate) small: Vec<String>,
     /// The number of bytes to read from each small file.
     pub(crate) count: u32,

@@ -122,7 +122,7 @@ type Next = (i64, u32, Reverse<u64>, Id);
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The time and parents of the commit, or `None` once the parents have received the marks.
+    /// The time and parents of the commit, or `None` after the parents have received the marks.
     waiting: Option<Origin>,
 }
 

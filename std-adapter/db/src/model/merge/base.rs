@@ -10,7 +10,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::Tree;
 use crate::{Id, Result};
 
-/// The maximum number of merge-base sets to merge when computing one base tree. Once this limit is
+/// The maximum number of merge-base sets to merge when computing one base tree. When this limit is
 /// reached, only the newest commit of each set is used.
 const MAX_BASE_MERGES: usize = 32;
 
