@@ -132,9 +132,7 @@ impl File for Doc {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
-            writeln!(window, "{}", Plain(self.0))
-        }))
+        Poll::Ready(read_window(offset, buf, &|out| writeln!(out, "{}", Plain(self.0))))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -168,7 +166,7 @@ impl File for Help {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| list(self.0, window)))
+        Poll::Ready(read_window(offset, buf, &|out| list(self.0, out)))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -186,18 +184,21 @@ fn list(dir: &'static Dir, out: &mut dyn Write) -> fmt::Result {
         out.write_str("\n")
     })
 }
-/// Reads like [`read_at`], but from the text that `write` renders.
-fn read_window(
-    length: u64,
+
+/// Reads like [`read_at`], but from the text that `write` renders. The text is rendered again for
+/// each read, so no buffer for the whole text is needed.
+#[inline(never)]
+pub(crate) fn read_window(
     offset: u64,
     buf: &mut [u8],
-    write: impl FnOnce(&mut Window<'_>) -> fmt::Result,
+    write: &dyn Fn(&mut dyn Write) -> fmt::Result,
 ) -> Result<usize> {
     check_offset(offset)?;
-    if offset > length {
-        return Err(beyond_end(offset, length));
-    }
     let mut window = Window::new(offset, buf);
+    // The window stops the rendering with an error when the buffer is full.
     let _ = write(&mut window);
-    Ok(window.filled())
+    match window.missing() {
+        0 => Ok(window.filled()),
+        missing => Err(beyond_end(offset, offset.saturating_sub(missing))),
+    }
 }

@@ -108,9 +108,10 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// A writer that discards the first bytes of its input and stores the following bytes until its
-/// buffer is full. With this writer, part of a file's text can be read without a buffer for the
-/// whole text.
+/// A writer that discards the first bytes of its input and stores the following bytes. A write that
+/// does not fit into the buffer stores as much as fits and returns an error, so that the rest of the
+/// text need not be rendered. With this writer, part of a file's text can be read without a buffer
+/// for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,
@@ -130,6 +131,13 @@ impl<'a> Window<'a> {
     pub fn filled(&self) -> usize {
         self.filled
     }
+
+    /// Returns the number of bytes that are still to be discarded. The number is greater than zero
+    /// if the input ended before the first byte to be stored.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.skip
+    }
 }
 
 impl fmt::Write for Window<'_> {
@@ -139,10 +147,11 @@ impl fmt::Write for Window<'_> {
         let free = self.buf.get_mut(self.filled..).unwrap_or_default();
         let rest = s.as_bytes().get(skipped..).unwrap_or_default();
         self.filled = self.filled.saturating_add(rest.len().min(free.len()));
+        let fits = rest.len() <= free.len();
         for (to, from) in free.iter_mut().zip(rest) {
             *to = *from;
         }
-        Ok(())
+        if fits { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
@@ -176,7 +185,10 @@ mod tests {
     fn window_stores_the_bytes_after_the_skipped_ones() {
         let mut buf = [0; 4];
         let mut window = Window::new(3, &mut buf);
-        ["ab", "cdef", "ghijk"].iter().for_each(|part| window.write_str(part).unwrap());
-        assert_eq!((window.filled(), &buf), (4, b"defg"));
+        window.write_str("ab").unwrap();
+        assert_eq!((window.filled(), window.missing()), (0, 1));
+        window.write_str("cdef").unwrap();
+        assert_eq!(window.write_str("ghijk"), Err(core::fmt::Error));
+        assert_eq!((window.filled(), window.missing(), &buf), (4, 0, b"defg"));
     }
 }

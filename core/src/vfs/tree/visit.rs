@@ -13,6 +13,31 @@ pub struct FilePath<'a> {
     parent: Option<&'a FilePath<'a>>,
 }
 
+impl FilePath<'_> {
+    /// Returns `true` if `path` is the path of this file or of a directory that contains it. The
+    /// empty path is the directory where the visit started.
+    #[must_use]
+    pub fn is_within(&self, path: &[u8]) -> bool {
+        let mut at = Some(self);
+        while let Some(name) = at {
+            if name.strip_from(path) == Some(b"") {
+                return true;
+            }
+            at = name.parent;
+        }
+        path.is_empty()
+    }
+
+    /// Removes this path from the start of `path` and returns the rest.
+    fn strip_from<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let rest = match self.parent {
+            Some(parent) => parent.strip_from(path)?.strip_prefix(b"/")?,
+            None => path,
+        };
+        rest.strip_prefix(self.name)
+    }
+}
+
 impl fmt::Display for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
