@@ -1,17 +1,30 @@
-//! Reports every change of a parameter to the parts of the program that registered for changes.
+//! Reports changes and refusals to the parts of the program that registered for them.
 
 use core::cell::Cell;
 use core::fmt;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
-use crate::vfs::Client;
+use crate::vfs::{Client, Error};
 
-/// Receives the changes of all parameters.
+/// Receives the changes of all parameters, the refusals of requests and the end of connections.
 pub trait Observer: Sync {
     /// Handles a change. `address` is the [address](super::Parameter::address) of the value that
     /// `client` has set. This method may be called from an interrupt handler.
-    fn changed(&self, address: usize, client: Client);
+    fn changed(&self, address: usize, client: Client) {
+        let _ = (address, client);
+    }
+
+    /// Handles the refusal of a request that `client` made to a file.
+    fn refused(&self, client: Client, error: &Error) {
+        let _ = (client, error);
+    }
+
+    /// Handles the end of the connection of `client`. The number of the client may now be assigned
+    /// to another connection.
+    fn left(&self, client: Client) {
+        let _ = client;
+    }
 }
 
 /// A place for one observer in the list of observers. The list needs no allocator, because each
@@ -56,9 +69,25 @@ pub fn observe(entry: &'static ObserverEntry) {
 
 /// Reports to all observers that `client` set the value with this address.
 pub(crate) fn notify_observers(address: usize, client: Client) {
+    for_each_observer(&mut |observer| observer.changed(address, client));
+}
+
+/// Reports to all observers that a request of `client` was refused. The tree calls this function for
+/// its files.
+pub fn notify_refusal(client: Client, error: &Error) {
+    for_each_observer(&mut |observer| observer.refused(client, error));
+}
+
+/// Reports to all observers that the connection of `client` has ended. The program must call this
+/// function before it assigns the number of the client to another connection.
+pub fn client_left(client: Client) {
+    for_each_observer(&mut |observer| observer.left(client));
+}
+
+fn for_each_observer(each: &mut dyn FnMut(&'static dyn Observer)) {
     let mut at = LAST.lock(Cell::get);
     while let Some(entry) = at {
-        entry.observer.changed(address, client);
+        each(entry.observer);
         at = entry.next.lock(Cell::get);
     }
 }
