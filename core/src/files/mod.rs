@@ -54,6 +54,11 @@ pub use param::{
 };
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};
+#[cfg(feature = "params")]
+pub(crate) use {
+    read_only::read_window,
+    util::{Count, Json, Plain, Quoted, render, write_hex},
+};
 
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
 
 /// Displays bytes from a client in an error message. The bytes are quoted, escaped, and truncated
 /// to leave room for the rest of the message.
-pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
+pub(crate) struct Quoted<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,10 +67,7 @@ impl fmt::Display for Quoted<'_> {
                 b' ' | b'!' | b'#'..=b'~' => f.write_char(char::from(*byte))?,
                 other => {
                     f.write_str("\\x")?;
-                    for digit in [other >> 4, other & 15] {
-                        let letter = if digit < 10 { b'0' } else { b'a' - 10 };
-                        f.write_char(char::from(letter + digit))?;
-                    }
+                    write_hex(*other, f)?;
                 }
             }
         }
@@ -80,7 +77,7 @@ impl fmt::Display for Quoted<'_> {
 
 /// Text that is displayed without padding. The padding code in `str`'s `Display` implementation
 /// would take up more flash than the longest of the displayed strings.
-pub(super) struct Plain<'a>(pub(super) &'a str);
+pub(crate) struct Plain<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,13 +85,42 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
+/// Writes a byte as two hexadecimal digits.
+pub(crate) fn write_hex(byte: u8, out: &mut dyn Write) -> fmt::Result {
+    [byte >> 4, byte & 15].into_iter().try_for_each(|digit| {
+        let letter = if digit < 10 { b'0' } else { b'a' - 10 };
+        out.write_char(char::from(letter + digit))
+    })
+}
+
+/// A writer that escapes text for the inside of a JSON string.
+pub(crate) struct Json<'a>(pub(crate) &'a mut dyn Write);
+
+impl fmt::Write for Json<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for character in s.chars() {
+            match character {
+                '"' | '\\' => self.0.write_char('\\')?,
+                '\0'..='\x1f' => {
+                    self.0.write_str("\\u00")?;
+                    write_hex(character as u8, self.0)?;
+                    continue;
+                }
+                _ => {}
+            }
+            self.0.write_char(character)?;
+        }
+        Ok(())
+    }
+}
+
 /// A writer that counts the bytes written to it.
 #[derive(Default)]
-pub(super) struct Count(pub(super) u64);
+pub(crate) struct Count(pub(crate) u64);
 
 impl Count {
     /// Returns the attributes of a file whose content is the text that `render` writes.
-    pub(super) fn stat(render: impl FnOnce(&mut Count) -> fmt::Result) -> FileStat {
+    pub(crate) fn stat(render: impl FnOnce(&mut Count) -> fmt::Result) -> FileStat {
         let mut count = Count::default();
         let _ = render(&mut count);
         FileStat::new(count.0)
@@ -151,7 +177,7 @@ impl fmt::Write for Compare<'_> {
 /// # Errors
 /// Returns [`Error::TextTooLong`] if the new text does not fit. After an error, the text of the
 /// open file is empty.
-pub(super) fn render(
+pub(crate) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,
 ) -> Result<()> {

@@ -1,17 +1,34 @@
 //! All parameters of a program, as one set.
 //!
-//! A [`Param`](crate::files::Param) is the file of one parameter. This module finds all parameters
-//! in a directory through the trait [`Parameter`] and reports their changes to an [`Observer`].
+//! A [`Param`](crate::files::Param) is the file of one parameter. A [`ParamSet`] finds all parameters
+//! in a directory through the trait [`Parameter`]. The following files show and change the
+//! parameters of a set:
+//!
+//! | file | a read returns | a write |
+//! |---|---|---|
+//! | [`Schema`] | the description of all parameters in JSON | is refused |
+//! | [`SchemaId`] | a hash of the schema | is refused |
+//! | [`Modified`] | the parameters that differ from their defaults | is refused |
+//!
+//! An [`Observer`] receives the changes of all parameters.
 
 mod change_count;
 mod client_name;
+mod modified;
 mod observer;
 mod parameter;
+mod schema;
+mod set;
 mod store;
+#[cfg(test)]
+mod test_tree;
 
 pub(crate) use change_count::count_change;
 pub use client_name::{ClientName, NameClient, unnamed};
+pub use modified::Modified;
 pub(crate) use observer::notify_observers;
-pub use observer::{Observer, ObserverEntry, observe};
+pub use observer::{Observer, ObserverEntry, client_left, notify_refusal, observe};
 pub use parameter::{Parameter, visit_parameters};
+pub use schema::{Schema, SchemaId, schema_id};
+pub use set::ParamSet;
 pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};

@@ -1,10 +1,10 @@
 //! A parameter whose value is one of several names.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use super::ParamType;
 use crate::files::pieces::is_prefix_of_any;
-use crate::files::util::Plain;
+use crate::files::util::{Json, Plain};
 
 /// An enum whose variants have names. A parameter of such a type shows the name of the variant.
 ///
@@ -65,7 +65,7 @@ impl<T: Choice> ParamType for T {
         out.write_str("\"type\":\"choice\",\"names\":[")?;
         for (index, name) in T::NAMES.iter().enumerate() {
             out.write_str(if index == 0 { "\"" } else { ",\"" })?;
-            out.write_str(name)?;
+            Json(out).write_str(name)?;
             out.write_str("\"")?;
         }
         out.write_str("]")

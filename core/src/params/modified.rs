@@ -1,0 +1,224 @@
+//! The file that lists the parameters that differ from their defaults.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::{ParamSet, Parameter};
+use crate::files::{Count, Flags, render};
+use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_offset};
+
+/// A file with a line `PATH VALUE` for each parameter whose value differs from its default.
+/// Parameters without a default, read-only parameters and write-only parameters are left out, so
+/// every line can be applied to another device with the same schema.
+///
+/// The list can have any length, because the open file only stores the line that is being read. A
+/// line never shows parts of two values. If a value changes while the list is being read, the list
+/// contains either the old or the new value.
+#[derive(Debug, Clone, Copy)]
+pub struct Modified(&'static ParamSet);
+
+impl Modified {
+    /// Creates a file that lists the modified parameters of `set`.
+    #[must_use]
+    pub const fn new(set: &'static ParamSet) -> Modified {
+        Modified(set)
+    }
+}
+
+impl File for Modified {
+    fn stat(&self) -> FileStat {
+        Count::stat(|count| {
+            self.0.visit(&mut |_, path, parameter| match is_listed(parameter) {
+                true => write_line(path, parameter, count),
+                false => Ok(()),
+            })
+        })
+        .read_only()
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_lines(self.0, open, offset, buf))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("parameters that differ from their defaults")
+    }
+}
+
+fn is_listed(parameter: &dyn Parameter) -> bool {
+    let flags = parameter.flags();
+    !flags.contains(Flags::WRITE_ONLY)
+        && !flags.contains(Flags::READ_ONLY)
+        && !parameter.is_default()
+}
+
+fn write_line(path: &FilePath<'_>, parameter: &dyn Parameter, out: &mut dyn Write) -> fmt::Result {
+    write!(out, "{path} ")?;
+    parameter.render(out)?;
+    out.write_str("\n")
+}
+
+/// Reads the list from `offset`. The state of the open file stores the ordinal of the next parameter
+/// in `next`, the current line in `text`, and the number of bytes of this line that have been
+/// delivered in `taken`.
+fn read_lines(
+    set: &ParamSet,
+    open: &mut OpenFile<'_>,
+    offset: u64,
+    buf: &mut [u8],
+) -> Result<usize> {
+    check_offset(offset)?;
+    if offset != open.state.delivered {
+        // Start again and skip the lines before the offset.
+        *open.state = Default::default();
+        open.text.clear();
+    }
+    let mut reader = Reader { offset, buf, filled: 0 };
+    let mut result = Ok(());
+    if !reader.deliver(open) {
+        let _ = set.visit(&mut |ordinal, path, parameter| {
+            if u32::from(ordinal) < open.state.next {
+                return Ok(());
+            }
+            open.state.next = u32::from(ordinal).saturating_add(1);
+            open.state.taken = 0;
+            open.text.clear();
+            if !is_listed(parameter) {
+                return Ok(());
+            }
+            result = render(open.text, |mut out| write_line(path, parameter, &mut out)).map_err(
+                |error| error.with_message(format_args!("the line of {path} is too long")),
+            );
+            if result.is_err() || reader.deliver(open) { Err(fmt::Error) } else { Ok(()) }
+        });
+    }
+    result?;
+    if open.state.delivered < offset {
+        return Err(beyond_end(offset, open.state.delivered));
+    }
+    Ok(reader.filled)
+}
+
+/// The rest of a read request.
+struct Reader<'a> {
+    offset: u64,
+    buf: &'a mut [u8],
+    filled: usize,
+}
+
+impl Reader<'_> {
+    /// Delivers the rest of the line in the open file's text. Returns `true` if the buffer is full.
+    fn deliver(&mut self, open: &mut OpenFile<'_>) -> bool {
+        let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
+        let skipped = self.offset.saturating_sub(open.state.delivered).min(rest.len() as u64);
+        let wanted = rest.get(skipped as usize..).unwrap_or_default();
+        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
+        let count = wanted.len().min(free.len());
+        for (to, from) in free.iter_mut().zip(wanted) {
+            *to = *from;
+        }
+        self.filled = self.filled.saturating_add(count);
+        let taken = skipped.saturating_add(count as u64);
+        // The text of an open file has at most 65535 bytes.
+        open.state.taken = open.state.taken.saturating_add(taken as u16);
+        open.state.delivered = open.state.delivered.saturating_add(taken);
+        self.filled == self.buf.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+
+    use heapless::String as Line;
+
+    use super::*;
+    use crate::files::{Param, ParamInfo, Value};
+    use crate::params::test_tree::{Tree, read_all, read_with};
+    use crate::vfs::{Dir, FixedText, OpenState, Waiter, dir, file};
+
+    #[test]
+    fn only_values_that_can_be_imported_are_listed() {
+        static SAME: Value<u8> = Value::new(1);
+        static DIFFERENT: Value<u8> = Value::new(2);
+        static NO_DEFAULT: Value<u8> = Value::new(2);
+        static SECRET: Value<u8> = Value::new(2);
+        static FIXED: Value<u8> = Value::new(2);
+        static NAME: Value<Line<8>> = Value::new(Line::new());
+        static NAME_FILE: Param<Line<8>> = Param::new(&NAME).default(Line::new());
+        static BELOW: Dir = Dir::new(&[
+            file("different", &Param::new(&DIFFERENT).default(1)),
+            file("name", &NAME_FILE),
+        ]);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static PARAMS: Dir = Dir::new(&[
+            file("modified", &Modified::new(&SET)),
+            file("same", &Param::new(&SAME).default(1)),
+            dir("below", &BELOW),
+            file("no-default", &Param::new(&NO_DEFAULT)),
+            file("secret", &Param::with_info(&SECRET, ParamInfo::new().default(1).write_only())),
+            file("fixed", &Param::new(&FIXED).default(1).read_only()),
+        ]);
+        let tree = Tree::new(&PARAMS);
+        assert_eq!(read_all(&tree, "modified", 64), "below/different 2\n");
+        NAME.set("a b".try_into().unwrap());
+        assert_eq!(read_all(&tree, "modified", 64), "below/different 2\nbelow/name a b\n");
+        DIFFERENT.set(1);
+        assert_eq!(read_all(&tree, "modified", 1), "below/name a b\n");
+        NAME.set(Line::new());
+        assert_eq!(read_all(&tree, "modified", 64), "");
+    }
+
+    #[test]
+    fn a_line_shows_one_value_even_if_it_is_read_in_parts() {
+        static VALUE: Value<u32> = Value::new(1111);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static PARAMS: Dir = Dir::new(&[file("v", &Param::new(&VALUE).default(0))]);
+        let file = Modified::new(&SET);
+        let (mut text, mut state) = (FixedText::<64>::new(), OpenState::default());
+        let mut read = |offset, len| {
+            let mut waiter = Waiter::new();
+            let open = &mut OpenFile {
+                text: &mut text,
+                state: &mut state,
+                waiter: &mut waiter,
+                client: crate::vfs::Client::PROGRAM,
+            };
+            let mut buf = std::vec![0; len];
+            let count = read_lines(file.0, open, offset, &mut buf)?;
+            buf.truncate(count);
+            Ok::<_, crate::vfs::Error>(String::from_utf8(buf).unwrap())
+        };
+        assert_eq!(read(0, 3).unwrap(), "v 1");
+        VALUE.set(2222);
+        assert_eq!(read(3, 64).unwrap(), "111\n");
+        assert_eq!(read(7, 64).unwrap(), "");
+        // A read at any other offset renders the list again.
+        assert_eq!(read(2, 64).unwrap(), "2222\n");
+        assert_eq!(read(0, 64).unwrap(), "v 2222\n");
+        assert_eq!(read(8, 64).unwrap_err().to_string(), "Offset 8 beyond end-of-file (len = 7)");
+        assert_eq!(read(u64::MAX, 64).unwrap_err().to_string(), "Negative offset -1");
+    }
+
+    #[test]
+    fn a_line_that_does_not_fit_is_refused_by_name() {
+        static VALUE: Value<Line<64>> = Value::new(Line::new());
+        static FILE: Param<Line<64>> = Param::new(&VALUE).default(Line::new());
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static PARAMS: Dir =
+            Dir::new(&[file("modified", &Modified::new(&SET)), file("value", &FILE)]);
+        VALUE.set("x".repeat(60).as_str().try_into().unwrap());
+        let tree = Tree::new(&PARAMS);
+        let error = read_with(&tree, "modified", async |tree, open| {
+            use crate::vfs::Vfs;
+            tree.read(open, 0, &mut [0; 8]).await.unwrap_err()
+        });
+        assert_eq!(error.to_string(), "the line of value is too long");
+    }
+}

@@ -1,0 +1,265 @@
+//! The files that describe all parameters of a set to programs.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::{ParamSet, Parameter};
+use crate::files::{Count, Flags, Json, Plain, read_window, write_hex};
+use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
+
+/// A file that contains the description of all parameters of a set as a JSON document with one
+/// parameter per line. The text can have any length, because each read renders the text again and
+/// stores only the requested part.
+///
+/// The file `core/docs/params.schema.json` in the repository is a JSON Schema for the document.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema(&'static ParamSet);
+
+impl Schema {
+    /// Creates a file that describes the parameters of `set`.
+    #[must_use]
+    pub const fn new(set: &'static ParamSet) -> Schema {
+        Schema(set)
+    }
+}
+
+impl File for Schema {
+    fn stat(&self) -> FileStat {
+        Count::stat(|count| write_schema(self.0, count)).read_only()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(offset, buf, &|out| write_schema(self.0, out)))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("description of all parameters in JSON")
+    }
+}
+
+/// A file that contains a hash of the schema as 8 hexadecimal digits. A client that has stored the
+/// schema of a device reads this file to find out whether the stored schema is still valid.
+#[derive(Debug, Clone, Copy)]
+pub struct SchemaId(&'static ParamSet);
+
+impl SchemaId {
+    /// Creates a file that contains the hash of the schema of `set`.
+    #[must_use]
+    pub const fn new(set: &'static ParamSet) -> SchemaId {
+        SchemaId(set)
+    }
+}
+
+impl File for SchemaId {
+    fn stat(&self) -> FileStat {
+        FileStat::new(9).read_only()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(offset, buf, &|out| write_id(schema_id(self.0), out)))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("hash of the schema")
+    }
+}
+
+/// Returns the FNV-1a hash of the schema's text.
+#[must_use]
+pub fn schema_id(set: &'static ParamSet) -> u32 {
+    let mut hash = Hash(0x811c_9dc5);
+    // Writing to a hash never fails.
+    let _ = write_schema(set, &mut hash);
+    hash.0
+}
+
+fn write_id(id: u32, out: &mut dyn Write) -> fmt::Result {
+    id.to_be_bytes().into_iter().try_for_each(|byte| write_hex(byte, out))?;
+    out.write_str("\n")
+}
+
+fn write_schema(set: &ParamSet, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("{\"version\":1,\"params\":[")?;
+    set.visit(&mut |ordinal, path, parameter| {
+        out.write_str(if ordinal == 0 { "\n" } else { ",\n" })?;
+        write_parameter(set, path, parameter, out)
+    })?;
+    out.write_str("\n]}\n")
+}
+
+fn write_parameter(
+    set: &ParamSet,
+    path: &FilePath<'_>,
+    parameter: &dyn Parameter,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    out.write_str("{\"path\":\"")?;
+    write!(Json(out), "{path}")?;
+    out.write_str("\",")?;
+    parameter.schema(out)?;
+    let step = parameter.step();
+    if step.digits != 0 {
+        write!(out, ",\"step\":{step}")?;
+    }
+    for (key, text) in [("unit", parameter.unit()), ("doc", parameter.doc())] {
+        if !text.is_empty() {
+            write!(out, ",\"{}\":\"", Plain(key))?;
+            Json(out).write_str(text)?;
+            out.write_str("\"")?;
+        }
+    }
+    if parameter.flags().contains(Flags::HAS_DEFAULT) {
+        out.write_str(",\"default\":")?;
+        if parameter.is_json() {
+            parameter.render_default(out)?;
+        } else {
+            out.write_str("\"")?;
+            parameter.render_default(&mut Json(out))?;
+            out.write_str("\"")?;
+        }
+    }
+    write_flags(parameter.flags(), out)?;
+    out.write_str(if set.is_saved(parameter) { ",\"saved\":true}" } else { ",\"saved\":false}" })
+}
+
+/// The flags that the schema names.
+const FLAGS: [(Flags, &str); 4] = [
+    (Flags::READ_ONLY, "\"read-only\""),
+    (Flags::WRITE_ONLY, "\"write-only\""),
+    (Flags::RESTART, "\"restart\""),
+    (Flags::VOLATILE, "\"volatile\""),
+];
+
+fn write_flags(flags: Flags, out: &mut dyn Write) -> fmt::Result {
+    let mut before = ",\"flags\":[";
+    for (flag, name) in FLAGS {
+        if flags.contains(flag) {
+            out.write_str(before)?;
+            out.write_str(name)?;
+            before = ",";
+        }
+    }
+    if before == "," { out.write_str("]") } else { Ok(()) }
+}
+
+/// Computes the 32-bit FNV-1a hash of the text written to it.
+struct Hash(u32);
+
+impl Write for Hash {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for byte in s.bytes() {
+            self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heapless::String as Line;
+
+    use super::*;
+    use crate::files::{Param, ParamInfo, Value};
+    use crate::params::test_tree::{Tree, read_all};
+    use crate::params::{ParamStore, StoreRequest};
+    use crate::vfs::{Dir, dir, file};
+
+    struct Store;
+
+    impl ParamStore for Store {
+        fn start(&self, _: StoreRequest) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    static PERIOD: Value<u32> = Value::new(1000);
+    static GAIN: Value<f32> = Value::new(0.5);
+    static NAME: Value<Line<8>> = Value::new(Line::new());
+    static SECRET: Value<bool> = Value::new(false);
+    static COUNT: Value<u8> = Value::new(0);
+    static NAME_FILE: Param<Line<8>> = Param::new(&NAME).default(Line::new());
+    static BLINK: Dir = Dir::new(&[file(
+        "period",
+        &Param::with_info(
+            &PERIOD,
+            ParamInfo::new()
+                .range(10, 60_000)
+                .step(5, 0)
+                .unit(&"ms")
+                .doc("from \"one\" flash\nto the next")
+                .default(1000)
+                .needs_restart(),
+        ),
+    )]);
+    static SET: ParamSet = ParamSet::new(&PARAMS).store(&Store);
+    static UNSAVED: ParamSet = ParamSet::new(&BLINK);
+    static PARAMS: Dir = Dir::new(&[
+        file("schema", &Schema::new(&SET)),
+        file("schema-id", &SchemaId::new(&SET)),
+        dir("blink", &BLINK),
+        file("gain", &Param::with_info(&GAIN, ParamInfo::new().range(0.0, 1.0).step(25, 2))),
+        file("name", &NAME_FILE),
+        file("secret", &Param::with_info(&SECRET, ParamInfo::new().write_only().volatile())),
+        file("count", &Param::new(&COUNT).read_only()),
+    ]);
+
+    const SCHEMA: &str = r#"{"version":1,"params":[
+{"path":"blink/period","type":"u32","min":10,"max":60000,"step":5,"unit":"ms","doc":"from \"one\" flash\u000ato the next","default":1000,"flags":["restart"],"saved":true},
+{"path":"gain","type":"f32","min":0,"max":1,"step":0.25,"saved":true},
+{"path":"name","type":"string","max-bytes":8,"default":"","saved":true},
+{"path":"secret","type":"bool","flags":["write-only","volatile"],"saved":false},
+{"path":"count","type":"u8","min":0,"max":255,"flags":["read-only"],"saved":false}
+]}
+"#;
+
+    #[test]
+    fn schema_has_a_line_for_each_parameter() {
+        let tree = Tree::new(&PARAMS);
+        // The text is longer than the 64 bytes that the tree provides for a rendered text.
+        assert_eq!(read_all(&tree, "schema", 50), SCHEMA);
+        assert_eq!(Schema::new(&SET).stat().length, SCHEMA.len() as u64);
+    }
+
+    #[test]
+    fn schema_id_is_the_hash_of_the_schema() {
+        let hash = SCHEMA
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let tree = Tree::new(&PARAMS);
+        assert_eq!(read_all(&tree, "schema-id", 64), std::format!("{hash:08x}\n"));
+        assert_eq!(schema_id(&SET), hash);
+        assert_ne!(schema_id(&UNSAVED), hash);
+        // The test vector is from the authors of the hash.
+        let mut known = Hash(0x811c_9dc5);
+        known.write_str("foobar").unwrap();
+        assert_eq!(known.0, 0xbf9c_f968);
+    }
+
+    #[test]
+    fn values_are_not_saved_without_a_store() {
+        static ROOT: Dir = Dir::new(&[file("schema", &Schema::new(&UNSAVED))]);
+        let schema = read_all(&Tree::new(&ROOT), "schema", 64);
+        assert!(schema.contains("\"saved\":false"), "{schema}");
+    }
+
+    #[test]
+    fn schema_of_no_parameters_is_empty() {
+        static NONE: Dir = Dir::new(&[]);
+        static EMPTY: ParamSet = ParamSet::new(&NONE);
+        static ROOT: Dir = Dir::new(&[file("schema", &Schema::new(&EMPTY))]);
+        assert_eq!(read_all(&Tree::new(&ROOT), "schema", 64), "{\"version\":1,\"params\":[\n]}\n");
+        assert!(EMPTY.is_empty());
+    }
+}

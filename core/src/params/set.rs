@@ -1,0 +1,229 @@
+//! The set of all parameters in a directory.
+
+use core::fmt;
+use core::ops::Range;
+
+use super::client_name::{ClientName, NameClient, unnamed};
+use super::{ParamStore, Parameter, visit_parameters};
+use crate::files::Flags;
+use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
+
+/// All parameters in a directory and its subdirectories. The files in this module show and change
+/// the parameters of a set. A set is constant and stays in flash.
+///
+/// The set identifies a parameter by its ordinal, which is the position of the parameter in the
+/// directory, counted from 0 in the order of the tables.
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::params::{Modified, ParamSet, Schema, SchemaId};
+/// use datakit_core::vfs::{Dir, file};
+/// static GAIN: Value<u8> = Value::new(1);
+/// static PARAMS: Dir = Dir::new(&[
+///     file("schema", &Schema::new(&SET)),
+///     file("schema-id", &SchemaId::new(&SET)),
+///     file("modified", &Modified::new(&SET)),
+///     file("gain", &Param::new(&GAIN).range(0, 10).default(1)),
+/// ]);
+/// static SET: ParamSet = ParamSet::new(&PARAMS);
+/// assert_eq!(SET.len(), 1);
+/// ```
+pub struct ParamSet {
+    dir: &'static (dyn EntryTable + Sync),
+    name_client: NameClient,
+    store: Option<&'static dyn ParamStore>,
+}
+
+impl ParamSet {
+    /// Creates the set of all parameters in `dir`.
+    #[must_use]
+    pub const fn new(dir: &'static (dyn EntryTable + Sync)) -> ParamSet {
+        ParamSet { dir, name_client: unnamed, store: None }
+    }
+
+    /// Sets the function that writes the names of clients.
+    #[must_use]
+    pub const fn name_clients(self, name_client: NameClient) -> ParamSet {
+        ParamSet { name_client, ..self }
+    }
+
+    /// Sets the storage that keeps the values when the power is lost.
+    #[must_use]
+    pub const fn store(self, store: &'static dyn ParamStore) -> ParamSet {
+        ParamSet { store: Some(store), ..self }
+    }
+
+    /// Returns the storage, or `None` if the values are lost with the power.
+    #[must_use]
+    pub const fn param_store(&self) -> Option<&'static dyn ParamStore> {
+        self.store
+    }
+
+    /// Returns `true` if the value of `parameter` is kept when the power is lost.
+    #[must_use]
+    pub fn is_saved(&self, parameter: &dyn Parameter) -> bool {
+        let flags = parameter.flags();
+        self.store.is_some()
+            && !flags.contains(Flags::VOLATILE)
+            && !flags.contains(Flags::READ_ONLY)
+    }
+
+    /// Returns the number of parameters.
+    #[must_use]
+    pub fn len(&self) -> u16 {
+        let mut len = 0;
+        let _ = visit_parameters(self.dir, &mut |_, _| {
+            len += 1;
+            Ok(())
+        });
+        len
+    }
+
+    /// Returns `true` if there are no parameters.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `each` for every parameter, passing its ordinal and its path, until `each` returns an
+    /// error.
+    ///
+    /// # Errors
+    /// Returns the error of `each`.
+    pub fn visit(
+        &self,
+        each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut ordinal = 0;
+        visit_parameters(self.dir, &mut |path, parameter| {
+            let this = ordinal;
+            ordinal += 1;
+            each(this, path, parameter)
+        })
+    }
+
+    /// Calls `with` for the parameter with this ordinal. Does nothing if there is no such parameter.
+    pub fn with_parameter(
+        &self,
+        ordinal: u16,
+        with: &mut dyn FnMut(&FilePath<'_>, &dyn Parameter),
+    ) {
+        let _ = self.visit(&mut |this, path, parameter| {
+            if this != ordinal {
+                return Ok(());
+            }
+            with(path, parameter);
+            Err(fmt::Error)
+        });
+    }
+
+    /// Calls `with` for the parameter whose value has this [address](Parameter::address), passing
+    /// the ordinal. Does nothing if there is no such parameter.
+    pub fn with_address(&self, address: usize, with: &mut dyn FnMut(u16, &dyn Parameter)) {
+        let _ = self.visit(&mut |ordinal, _, parameter| {
+            if parameter.address() != address {
+                return Ok(());
+            }
+            with(ordinal, parameter);
+            Err(fmt::Error)
+        });
+    }
+
+    /// Returns the ordinals of the parameters that a path selects. A path selects a parameter, or
+    /// all parameters in a directory. The path `/` selects all parameters. A slash at the start or at
+    /// the end of the path has no effect.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] with a message that names the path if the path selects no
+    /// parameter.
+    pub fn select(&self, path: &str) -> Result<Range<u16>> {
+        let path = path.trim_matches('/');
+        let mut selected: Option<Range<u16>> = None;
+        let _ = self.visit(&mut |ordinal, at, _| {
+            if at.is_within(path.as_bytes()) {
+                let start = selected.as_ref().map_or(ordinal, |selected| selected.start);
+                selected = Some(start..ordinal.saturating_add(1));
+            }
+            Ok(())
+        });
+        selected.ok_or_else(|| {
+            let quoted = crate::files::Quoted(path.as_bytes());
+            Error::NotFound.with_message(format_args!("{quoted} is not the path of a parameter"))
+        })
+    }
+
+    /// Returns the name of a client, which is displayed as `program` for the program itself.
+    #[must_use]
+    pub const fn client_name(&self, client: Client) -> ClientName {
+        ClientName { client, name: self.name_client }
+    }
+}
+
+impl fmt::Debug for ParamSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParamSet").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::files::{Blob, Param, Value};
+    use crate::vfs::{Dir, dir, file};
+
+    static AX: Value<u8> = Value::new(0);
+    static AY: Value<u8> = Value::new(0);
+    static ABX: Value<u8> = Value::new(0);
+    static Z: Value<u8> = Value::new(0);
+    static A: Dir = Dir::new(&[file("x", &Param::new(&AX)), file("y", &Param::new(&AY))]);
+    static AB: Dir = Dir::new(&[file("x", &Param::new(&ABX))]);
+    static PARAMS: Dir = Dir::new(&[
+        file("help", &Blob::new("")),
+        dir("a", &A),
+        dir("ab", &AB),
+        file("z", &Param::new(&Z)),
+    ]);
+    static SET: ParamSet = ParamSet::new(&PARAMS);
+
+    #[test]
+    fn a_path_selects_a_parameter_or_a_directory() {
+        for (path, selected) in [
+            ("/", 0..4),
+            ("", 0..4),
+            ("a", 0..2),
+            ("/a/", 0..2),
+            ("a/x", 0..1),
+            ("a/y", 1..2),
+            ("ab", 2..3),
+            ("z", 3..4),
+        ] {
+            assert_eq!(SET.select(path), Ok(selected), "{path}");
+        }
+        for path in ["help", "b", "a/z", "a/x/y", "A", "a//x"] {
+            let quoted = std::format!("\"{path}\" is not the path of a parameter");
+            assert_eq!(SET.select(path).unwrap_err().to_string(), quoted);
+        }
+    }
+
+    #[test]
+    fn ordinals_follow_the_order_of_the_tables() {
+        let mut seen = Vec::new();
+        SET.visit(&mut |ordinal, path, _| {
+            seen.push((ordinal, path.to_string()));
+            Ok(())
+        })
+        .unwrap();
+        let expected = [(0, "a/x"), (1, "a/y"), (2, "ab/x"), (3, "z")];
+        assert_eq!(seen, expected.map(|(ordinal, path)| (ordinal, path.to_string())));
+        assert_eq!(SET.len(), 4);
+        let mut found = None;
+        SET.with_address(ABX.address(), &mut |ordinal, _| found = Some(ordinal));
+        assert_eq!(found, Some(2));
+        SET.with_address(0, &mut |_, _| panic!("no value has this address"));
+        SET.with_parameter(4, &mut |_, _| panic!("there are only four parameters"));
+        SET.with_parameter(3, &mut |path, _| assert_eq!(path.to_string(), "z"));
+    }
+}

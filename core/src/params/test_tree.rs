@@ -1,0 +1,65 @@
+//! Reads and writes the files of a tree in tests.
+
+use std::string::String;
+
+use embassy_futures::block_on;
+
+use crate::vfs::{Client, Name, OpenMode, Result, StaticTree, Vfs};
+
+/// A tree with short texts, so that tests reach the limits.
+pub(super) type Tree = StaticTree<8, 64>;
+
+/// Opens the file at `path` as the program, calls `with` and closes the file.
+pub(super) fn read_with<R>(
+    tree: &Tree,
+    path: &str,
+    with: impl AsyncFnOnce(&Tree, &<Tree as Vfs>::Open) -> R,
+) -> R {
+    as_client(tree, Client::PROGRAM, path, with)
+}
+
+/// Opens the file at `path` as `client`, calls `with` and closes the file.
+pub(super) fn as_client<R>(
+    tree: &Tree,
+    client: Client,
+    path: &str,
+    with: impl AsyncFnOnce(&Tree, &<Tree as Vfs>::Open) -> R,
+) -> R {
+    block_on(async {
+        let mut inode = tree.root();
+        for name in path.split('/') {
+            inode = tree.lookup(&inode, Name::new(name.as_bytes()).unwrap()).await.unwrap();
+        }
+        let open = tree.open_as(client, &inode, OpenMode::READ_WRITE).unwrap();
+        let result = with(tree, &open).await;
+        tree.close(&open);
+        result
+    })
+}
+
+/// Reads a whole file, with reads of at most `size` bytes.
+pub(super) fn read_all(tree: &Tree, path: &str, size: usize) -> String {
+    read_all_as(tree, Client::PROGRAM, path, size)
+}
+
+/// Reads a whole file as `client`, with reads of at most `size` bytes.
+pub(super) fn read_all_as(tree: &Tree, client: Client, path: &str, size: usize) -> String {
+    as_client(tree, client, path, async |tree, open| {
+        let (mut text, mut buf) = (String::new(), std::vec![0; size]);
+        loop {
+            let count = tree.read(open, text.len() as u64, &mut buf).await.unwrap();
+            if count == 0 {
+                return text;
+            }
+            text.push_str(core::str::from_utf8(&buf[..count]).unwrap());
+        }
+    })
+}
+
+/// Writes `text` to the file at `path` as `client`.
+pub(super) fn write_as(tree: &Tree, client: Client, path: &str, text: &str) -> Result<()> {
+    as_client(tree, client, path, async |tree, open| {
+        tree.write(open, 0, text.as_bytes()).await?;
+        tree.flush(open).await
+    })
+}
