@@ -44,8 +44,9 @@ impl<'a, T: ParamType> Field<'a, T> {
     /// # Errors
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
     fn parse(&self, text: &[u8]) -> Result<T> {
+        let step = self.info.step_size();
         T::parse(text, &self.info.limits)
-            .filter(|value| self.info.step.digits == 0 || value.is_multiple(text, self.info.step))
+            .filter(|value| step.digits == 0 || value.is_multiple(text, step))
             .ok_or_else(|| Error::Invalid.with_message(Refusal { info: self.info, text }))
     }
 
@@ -197,7 +198,7 @@ impl<T: ParamType> crate::params::Parameter for Field<'_, T> {
     }
 
     fn step(&self) -> super::Step {
-        self.info.step
+        self.info.step_size()
     }
 
     fn render(&self, out: &mut dyn Write) -> fmt::Result {

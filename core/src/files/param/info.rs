@@ -19,7 +19,10 @@ pub struct ParamInfo<T: ParamType> {
     pub(crate) unit: &'static &'static str,
     pub(crate) doc: &'static str,
     pub(crate) check: Option<Check<T>>,
-    pub(crate) step: Step,
+    /// The digits and decimals of the step. They are separate fields, because a [`Step`] has padding
+    /// in which the flags could not be stored.
+    step_digits: u16,
+    step_decimals: u8,
     pub(crate) flags: Flags,
 }
 
@@ -34,7 +37,8 @@ impl<T: ParamType> ParamInfo<T> {
             unit: &"",
             doc: "",
             check: None,
-            step: Step::ANY,
+            step_digits: 0,
+            step_decimals: 0,
             flags: Flags(0),
         }
     }
@@ -91,6 +95,11 @@ impl<T: ParamType> ParamInfo<T> {
         ParamInfo { flags: self.flags.with(Flags::VOLATILE), ..self }
     }
 
+    /// Returns the distance between adjacent values.
+    pub(crate) const fn step_size(&self) -> Step {
+        Step { digits: self.step_digits, decimals: self.step_decimals }
+    }
+
     /// Returns the default, if the parameter has one.
     #[must_use]
     pub fn default_value(&self) -> Option<&T> {
@@ -103,7 +112,8 @@ impl<T: ParamType> ParamInfo<T> {
         if !self.unit.is_empty() {
             write!(out, " {}", Plain(self.unit))?;
         }
-        if self.step.digits == 0 { Ok(()) } else { write!(out, " in steps of {}", self.step) }
+        let step = self.step_size();
+        if step.digits == 0 { Ok(()) } else { write!(out, " in steps of {step}") }
     }
 }
 
@@ -118,7 +128,7 @@ impl<T: Number> ParamInfo<T> {
     /// 2)` allows multiples of 0.25.
     #[must_use]
     pub const fn step(self, digits: u16, decimals: u8) -> ParamInfo<T> {
-        ParamInfo { step: Step { digits, decimals }, ..self }
+        ParamInfo { step_digits: digits, step_decimals: decimals, ..self }
     }
 }
 
@@ -130,11 +140,11 @@ impl<T: ParamType> Default for ParamInfo<T> {
 
 impl<T: ParamType> fmt::Debug for ParamInfo<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ParamInfo { unit, doc, step, flags, .. } = self;
+        let ParamInfo { unit, doc, flags, .. } = self;
         f.debug_struct("ParamInfo")
             .field("unit", unit)
             .field("doc", doc)
-            .field("step", step)
+            .field("step", &self.step_size())
             .field("flags", flags)
             .finish_non_exhaustive()
     }
