@@ -1,0 +1,304 @@
+//! The combinators: constants, functions of other terms, and terms side by side or in sequence.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::node::{AnyNode, Compute, Kind, Node};
+use super::{Evaluation, Logs, Outcome, Term};
+
+/// A constant outcome.
+struct Constant<T>(Outcome<T>);
+
+impl<T: Clone + Send + Sync> Compute<T> for Constant<T> {
+    fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<T> {
+        self.0.clone().into()
+    }
+}
+
+/// A function of the evaluation of another term.
+struct Function<T, F> {
+    of: Term<T>,
+    function: F,
+}
+
+impl<T, U, F> Compute<U> for Function<T, F>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Fn(Evaluation<T>) -> Evaluation<U> + Send + Sync,
+{
+    fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<U> {
+        (self.function)(self.of.evaluate())
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        vec![self.of.node()]
+    }
+}
+
+/// Two terms side by side.
+struct Pair<A, B>(Term<A>, Term<B>);
+
+impl<A, B> Compute<(A, B)> for Pair<A, B>
+where
+    A: Clone + Send + Sync + 'static,
+    B: Clone + Send + Sync + 'static,
+{
+    fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<(A, B)> {
+        let (first, second) = (self.0.evaluate(), self.1.evaluate());
+        let outcome = match (first.outcome.value(), second.outcome.value()) {
+            (Ok(a), Ok(b)) => Outcome::Success((a, b)),
+            (Err(problem), _) | (Ok(_), Err(problem)) => problem,
+        };
+        Evaluation { outcome, logs: first.logs.and(second.logs) }
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        vec![self.0.node(), self.1.node()]
+    }
+}
+
+/// Any number of terms side by side.
+struct All<T>(Vec<Term<T>>);
+
+impl<T: Clone + Send + Sync + 'static> Compute<Vec<T>> for All<T> {
+    fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<Vec<T>> {
+        let (mut values, mut problem, mut logs) = (Vec::new(), None, Logs::None);
+        for term in &self.0 {
+            let evaluated = term.evaluate();
+            logs = logs.and(evaluated.logs);
+            match evaluated.outcome.value() {
+                Ok(value) => values.push(value),
+                Err(found) => problem = problem.or(Some(found)),
+            }
+        }
+        Evaluation { outcome: problem.unwrap_or(Outcome::Success(values)), logs }
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        self.0.iter().map(Term::node).collect()
+    }
+}
+
+/// A term that depends on the value of another term.
+struct Bind<T, U, F> {
+    of: Term<T>,
+    next: F,
+    /// The term that `next` returned, and the value that it was called with.
+    current: Mutex<Option<(T, Term<U>)>>,
+}
+
+impl<T, U, F> Compute<U> for Bind<T, U, F>
+where
+    T: Clone + PartialEq + Send + Sync + 'static,
+    U: Clone + Send + Sync + 'static,
+    F: Fn(T) -> Term<U> + Send + Sync,
+{
+    fn compute(&self, node: &Weak<dyn AnyNode>) -> Evaluation<U> {
+        let Evaluation { outcome, logs } = self.of.evaluate();
+        let value = match outcome.value() {
+            Ok(value) => value,
+            Err(problem) => return Evaluation { outcome: problem, logs },
+        };
+        let next = self.next_for(value, node);
+        let evaluated = next.evaluate();
+        Evaluation { outcome: evaluated.outcome, logs: logs.and(evaluated.logs) }
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        let next = self.current.lock().as_ref().map(|(_, term)| term.node());
+        std::iter::once(self.of.node()).chain(next).collect()
+    }
+}
+
+impl<T, U, F> Bind<T, U, F>
+where
+    T: Clone + PartialEq + Send + Sync + 'static,
+    U: Clone + Send + Sync + 'static,
+    F: Fn(T) -> Term<U> + Send + Sync,
+{
+    /// Returns the term for `value`. The term of the last evaluation is kept if the value is the
+    /// same, so that builds which are running are not started again.
+    fn next_for(&self, value: T, node: &Weak<dyn AnyNode>) -> Term<U> {
+        let mut current = self.current.lock();
+        if let Some((last, term)) = &*current
+            && *last == value
+        {
+            return term.clone();
+        }
+        let term = (self.next)(value.clone());
+        term.node().add_parent(node.clone());
+        *current = Some((value, term.clone()));
+        term
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Term<T> {
+    pub(super) fn with_compute(
+        kind: Kind,
+        label: impl Into<Arc<str>>,
+        compute: impl Compute<T> + 'static,
+    ) -> Term<T> {
+        Term(Node::new(kind, label.into(), compute))
+    }
+
+    /// A term that succeeds with `value`.
+    #[must_use]
+    pub fn success(value: T) -> Term<T> {
+        Term::constant(Outcome::Success(value))
+    }
+
+    /// A term that fails.
+    #[must_use]
+    pub fn failure(text: impl Into<Arc<str>>) -> Term<T> {
+        Term::constant(Outcome::failure(text))
+    }
+
+    /// A term that is always pending.
+    #[must_use]
+    pub fn pending(text: impl Into<Arc<str>>) -> Term<T> {
+        Term::constant(Outcome::pending(text))
+    }
+
+    /// A term with a constant outcome.
+    #[must_use]
+    pub fn constant(outcome: Outcome<T>) -> Term<T> {
+        Term::with_compute(Kind::Constant, "", Constant(outcome))
+    }
+
+    fn function<U: Clone + Send + Sync + 'static>(
+        &self,
+        kind: Kind,
+        label: impl Into<Arc<str>>,
+        function: impl Fn(Evaluation<T>) -> Evaluation<U> + Send + Sync + 'static,
+    ) -> Term<U> {
+        Term::with_compute(kind, label, Function { of: self.clone(), function })
+    }
+
+    /// Gives the term a name for pictures, explanations and texts.
+    #[must_use]
+    pub fn label(&self, label: impl Into<Arc<str>>) -> Term<T> {
+        self.function(Kind::Function, label, |evaluation| evaluation)
+    }
+
+    /// Applies `f` to the value.
+    #[must_use]
+    pub fn map<U: Clone + Send + Sync + 'static>(
+        &self,
+        f: impl Fn(T) -> U + Send + Sync + 'static,
+    ) -> Term<U> {
+        self.function(Kind::Function, "", move |Evaluation { outcome, logs }| Evaluation {
+            outcome: outcome.map(&f),
+            logs,
+        })
+    }
+
+    /// Discards the value.
+    #[must_use]
+    pub fn unit(&self) -> Term<()> {
+        self.map(|_| ())
+    }
+
+    /// Computes both terms side by side. If both have problems, the outcome is that of `self`. The
+    /// logs of both terms are kept.
+    #[must_use]
+    pub fn pair<U: Clone + Send + Sync + 'static>(&self, other: &Term<U>) -> Term<(T, U)> {
+        Term::with_compute(Kind::All, "", Pair(self.clone(), other.clone()))
+    }
+
+    /// Applies the function that `self` computes to the value of `to`. Both terms are computed side
+    /// by side.
+    #[must_use]
+    pub fn apply<A, B>(&self, to: &Term<A>) -> Term<B>
+    where
+        A: Clone + Send + Sync + 'static,
+        B: Clone + Send + Sync + 'static,
+        T: Fn(A) -> B,
+    {
+        self.pair(to).map(|(function, value)| function(value))
+    }
+
+    /// Computes all terms side by side. If several terms have problems, the outcome is that of the
+    /// first of them. The logs of all terms are kept.
+    #[must_use]
+    pub fn all(terms: impl IntoIterator<Item = Term<T>>) -> Term<Vec<T>> {
+        Term::with_compute(Kind::All, "", All(terms.into_iter().collect()))
+    }
+
+    /// Applies `f` to every item and computes the resulting terms side by side.
+    #[must_use]
+    pub fn list_map<I>(
+        items: impl IntoIterator<Item = I>,
+        f: impl FnMut(I) -> Term<T>,
+    ) -> Term<Vec<T>> {
+        Term::all(items.into_iter().map(f))
+    }
+
+    /// Computes the term that `next` returns for the value. `next` is called again only if the value
+    /// changes. The sequence stops at the first term that does not succeed.
+    #[must_use]
+    pub fn bind<U: Clone + Send + Sync + 'static>(
+        &self,
+        next: impl Fn(T) -> Term<U> + Send + Sync + 'static,
+    ) -> Term<U>
+    where
+        T: PartialEq,
+    {
+        let bind = Bind { of: self.clone(), next, current: Mutex::new(None) };
+        Term::with_compute(Kind::Bind, "", bind)
+    }
+
+    /// Turns the outcome into a value. The new term always succeeds.
+    #[must_use]
+    pub fn state(&self) -> Term<Outcome<T>> {
+        self.function(Kind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
+            outcome: Outcome::Success(outcome),
+            logs,
+        })
+    }
+
+    /// Turns a success or a failure into a value. The new term is pending while this term is pending.
+    #[must_use]
+    pub fn catch(&self) -> Term<Result<T, Arc<str>>> {
+        self.function(Kind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
+            outcome: match outcome {
+                Outcome::Success(value) => Outcome::Success(Ok(value)),
+                Outcome::Failure(text) => Outcome::Success(Err(text)),
+                Outcome::Pending(pending) => Outcome::Pending(pending),
+            },
+            logs,
+        })
+    }
+
+    /// Leaves out the logs.
+    #[must_use]
+    pub fn without_logs(&self) -> Term<T> {
+        self.function(Kind::Function, "", |Evaluation { outcome, .. }| outcome.into())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Term<Outcome<T>> {
+    /// Turns a value back into an outcome. This method is the inverse of [`Term::state`].
+    #[must_use]
+    pub fn of_state(&self) -> Term<T> {
+        self.function(Kind::Function, "", |Evaluation { outcome, logs }| Evaluation {
+            outcome: outcome.value().unwrap_or_else(|problem| problem),
+            logs,
+        })
+    }
+}
+
+impl<T: Clone + PartialEq + Send + Sync + 'static> Term<Term<T>> {
+    /// Computes the term that this term returns.
+    #[must_use]
+    pub fn join(&self) -> Term<T> {
+        self.bind(|term| term)
+    }
+}
+
+/// Two terms are equal if they are the same computation.
+impl<T> PartialEq for Term<T> {
+    fn eq(&self, other: &Term<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,60 @@
+//! Inputs: values that change from outside.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::node::{AnyNode, Compute, Kind};
+use super::{Evaluation, Outcome, Term};
+
+/// A value that changes from outside, such as the head of a branch. Setting the input makes the terms
+/// that depend on the input stale, but only if the outcome changes.
+pub struct Input<T> {
+    cell: Arc<Cell<T>>,
+    term: Term<T>,
+}
+
+struct Cell<T>(Mutex<Outcome<T>>);
+
+impl<T: Clone + Send + Sync> Compute<T> for Arc<Cell<T>> {
+    fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<T> {
+        self.0.lock().clone().into()
+    }
+}
+
+impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
+    /// Creates an input with an initial outcome.
+    #[must_use]
+    pub fn new(label: impl Into<Arc<str>>, initial: Outcome<T>) -> Input<T> {
+        let cell = Arc::new(Cell(Mutex::new(initial)));
+        let term = Term::with_compute(Kind::Input, label, cell.clone());
+        Input { cell, term }
+    }
+
+    /// Returns the term whose outcome is that of the input.
+    #[must_use]
+    pub fn term(&self) -> Term<T> {
+        self.term.clone()
+    }
+
+    /// Sets the outcome and returns whether it has changed.
+    pub fn set(&self, outcome: Outcome<T>) -> bool {
+        let changed = {
+            let mut current = self.cell.0.lock();
+            let changed = *current != outcome;
+            *current = outcome;
+            changed
+        };
+        if changed {
+            self.term.node().invalidate();
+        }
+        changed
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> fmt::Debug for Input<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Input").field(&self.term).finish()
+    }
+}

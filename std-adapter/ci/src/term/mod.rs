@@ -1,0 +1,77 @@
+//! Terms: computations that can be inspected without running them.
+//!
+//! A [`Term`] describes how to compute a value from inputs such as the head of a branch, the status
+//! of another CI, or the result of a build. The same graph of nodes is evaluated, drawn and
+//! explained.
+//!
+//! ```
+//! use datakit_ci::term::{Outcome, Term, wait_for_all};
+//!
+//! let lint = Term::success("no warnings").label("lint");
+//! let build = Term::<&str>::failure("exit status 1").label("build");
+//! let both = wait_for_all([("lint", lint.unit()), ("build", build.unit())]);
+//! assert_eq!(both.evaluate().outcome, Outcome::failure("build failed"));
+//! ```
+//!
+//! An evaluation never waits. A term whose value is not available yet is [`Outcome::Pending`], and
+//! [`Watcher`] reports when it is worth evaluating the term again. Only the nodes that depend on a
+//! changed input are evaluated again.
+
+mod combine;
+mod explain;
+mod external;
+mod input;
+mod node;
+mod outcome;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use explain::{Explanation, explain};
+pub use external::{External, Progress, Retry};
+pub use input::Input;
+pub use node::{AnyNode, Kind};
+pub use outcome::{Evaluation, Logs, Outcome, Pending, SavedLog, State, Wait};
+pub use wait::{wait_for, wait_for_all};
+pub use watch::Watcher;
+
+use node::Node;
+
+/// A computation of a `T`. A clone refers to the same computation, so it is evaluated only once.
+pub struct Term<T>(Arc<Node<T>>);
+
+impl<T> Clone for Term<T> {
+    fn clone(&self) -> Term<T> {
+        Term(self.0.clone())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Term<T> {
+    /// Evaluates the stale nodes of the term and returns the outcome and the logs. This method does
+    /// not wait. A panic in a function of the term is a failure.
+    #[must_use]
+    pub fn evaluate(&self) -> Evaluation<T> {
+        self.0.evaluate()
+    }
+
+    /// Returns the node of the term in the graph.
+    #[must_use]
+    pub fn node(&self) -> Arc<dyn AnyNode> {
+        self.0.clone()
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> fmt::Debug for Term<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = self.node();
+        f.debug_struct("Term")
+            .field("kind", &node.kind())
+            .field("label", &node.label())
+            .field("state", &node.state())
+            .finish_non_exhaustive()
+    }
+}

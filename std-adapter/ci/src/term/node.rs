@@ -1,0 +1,192 @@
+//! The nodes of the graph of terms.
+//!
+//! Each term is a node. A node keeps the result of its last evaluation, and links to its children
+//! and to its parents. A change of an input marks the nodes that depend on the input as stale, up to
+//! the roots. An evaluation visits only stale nodes.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{Evaluation, Outcome, State};
+
+/// The kind of a node, for pictures and explanations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A constant.
+    Constant,
+    /// A function of other terms.
+    Function,
+    /// Several terms that are evaluated side by side.
+    All,
+    /// A term that depends on the value of another term.
+    Bind,
+    /// A value of the metadata branch or another input.
+    Input,
+    /// A computation outside of the evaluation, such as a build.
+    External,
+    /// A term whose outcome is turned into a value or a text.
+    Observe,
+}
+
+impl Kind {
+    /// Returns the name of the kind in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Constant => "constant",
+            Kind::Function => "function",
+            Kind::All => "all",
+            Kind::Bind => "bind",
+            Kind::Input => "input",
+            Kind::External => "external",
+            Kind::Observe => "observe",
+        }
+    }
+}
+
+/// A node of the graph, without the type of its value.
+pub trait AnyNode: Send + Sync {
+    /// Returns the number of the node, which no other node of the process has.
+    fn id(&self) -> u64;
+
+    /// Returns the kind of the node.
+    fn kind(&self) -> Kind;
+
+    /// Returns the label, or an empty string if the node has no label.
+    fn label(&self) -> &str;
+
+    /// Returns the nodes that this node depends on. A [`Kind::Bind`] node has a second child once the
+    /// first child has a value.
+    fn children(&self) -> Vec<Arc<dyn AnyNode>>;
+
+    /// Returns the state after the last evaluation.
+    fn state(&self) -> State;
+
+    /// Marks the node and all nodes that depend on it as stale.
+    fn invalidate(&self);
+
+    /// Adds a node that depends on this node.
+    fn add_parent(&self, parent: Weak<dyn AnyNode>);
+}
+
+/// What a node does.
+pub(crate) trait Compute<T>: Send + Sync {
+    /// Computes the value. The computation must not block.
+    fn compute(&self, node: &Weak<dyn AnyNode>) -> Evaluation<T>;
+
+    /// Returns the nodes that the computation depends on.
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        Vec::new()
+    }
+}
+
+/// A node with a value of the type `T`.
+pub(crate) struct Node<T> {
+    id: u64,
+    kind: Kind,
+    label: Arc<str>,
+    compute: Box<dyn Compute<T>>,
+    stale: AtomicBool,
+    last: Mutex<Option<Evaluation<T>>>,
+    parents: Mutex<Vec<Weak<dyn AnyNode>>>,
+    this: Weak<Node<T>>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Node<T> {
+    pub(crate) fn new(
+        kind: Kind,
+        label: Arc<str>,
+        compute: impl Compute<T> + 'static,
+    ) -> Arc<Node<T>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let node = Arc::new_cyclic(|this| Node {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            kind,
+            label,
+            compute: Box::new(compute),
+            stale: AtomicBool::new(true),
+            last: Mutex::new(None),
+            parents: Mutex::new(Vec::new()),
+            this: this.clone(),
+        });
+        let parent: Weak<dyn AnyNode> = Arc::downgrade(&node) as _;
+        for child in node.compute.children() {
+            child.add_parent(parent.clone());
+        }
+        node
+    }
+
+    /// Returns the last evaluation if it is still valid, and evaluates the node otherwise. A panic of
+    /// the computation is a failure.
+    pub(crate) fn evaluate(&self) -> Evaluation<T> {
+        let mut last = self.last.lock();
+        // Clear the flag before the computation, so that a change during the computation makes the
+        // node stale again.
+        if !self.stale.swap(false, Ordering::AcqRel)
+            && let Some(last) = &*last
+        {
+            return last.clone();
+        }
+        let this: Weak<dyn AnyNode> = self.this.clone() as _;
+        let evaluated = catch_unwind(AssertUnwindSafe(|| self.compute.compute(&this)))
+            .unwrap_or_else(|panic| Outcome::failure(panic_text(&*panic)).into());
+        last.insert(evaluated).clone()
+    }
+}
+
+/// Returns the failure text for a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the term panicked: {}", text.unwrap_or("no message"))
+}
+
+impl<T: Clone + Send + Sync + 'static> AnyNode for Node<T> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnyNode>> {
+        self.compute.children()
+    }
+
+    fn state(&self) -> State {
+        self.last.lock().as_ref().map_or(State::NotEvaluated, |last| last.outcome.state())
+    }
+
+    fn invalidate(&self) {
+        // If the node is already stale, its parents are stale too.
+        if self.stale.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let parents: Vec<_> = {
+            let mut parents = self.parents.lock();
+            parents.retain(|parent| parent.strong_count() > 0);
+            parents.iter().filter_map(Weak::upgrade).collect()
+        };
+        for parent in parents {
+            parent.invalidate();
+        }
+    }
+
+    fn add_parent(&self, parent: Weak<dyn AnyNode>) {
+        let mut parents = self.parents.lock();
+        if parents.len() == parents.capacity() {
+            parents.retain(|parent| parent.strong_count() > 0);
+        }
+        parents.push(parent);
+    }
+}

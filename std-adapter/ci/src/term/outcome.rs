@@ -1,0 +1,207 @@
+//! The outcome of a term, the reason why it is pending, and its logs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The outcome of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// The value has been computed.
+    Success(T),
+    /// The computation failed. The text says why.
+    Failure(Arc<str>),
+    /// The value is not available yet.
+    Pending(Pending),
+}
+
+impl<T> Outcome<T> {
+    /// Creates a failure.
+    pub fn failure(text: impl Into<Arc<str>>) -> Outcome<T> {
+        Outcome::Failure(text.into())
+    }
+
+    /// Creates a pending outcome.
+    pub fn pending(text: impl Into<Arc<str>>) -> Outcome<T> {
+        Outcome::Pending(Pending::new(text))
+    }
+
+    /// Applies `f` to the value of a success.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        self.value().map_or_else(|problem| problem, |value| Outcome::Success(f(value)))
+    }
+
+    /// Returns the value of a success, or the problem as an outcome of another type.
+    pub(super) fn value<U>(self) -> Result<T, Outcome<U>> {
+        match self {
+            Outcome::Success(value) => Ok(value),
+            Outcome::Failure(text) => Err(Outcome::Failure(text)),
+            Outcome::Pending(pending) => Err(Outcome::Pending(pending)),
+        }
+    }
+
+    /// Returns the state without the value.
+    pub fn state(&self) -> State {
+        match self {
+            Outcome::Success(_) => State::Success,
+            Outcome::Failure(text) => State::Failure(text.clone()),
+            Outcome::Pending(pending) => State::Pending(pending.clone()),
+        }
+    }
+}
+
+/// The state of a term, which is its outcome without the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The term has not been evaluated yet.
+    NotEvaluated,
+    /// The term has a value.
+    Success,
+    /// The term failed for this reason.
+    Failure(Arc<str>),
+    /// The term is waiting.
+    Pending(Pending),
+}
+
+impl State {
+    /// Returns the name of the state: `not-evaluated`, `success`, `failure` or `pending`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::NotEvaluated => "not-evaluated",
+            State::Success => "success",
+            State::Failure(_) => "failure",
+            State::Pending(_) => "pending",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::NotEvaluated | State::Success => f.write_str(self.name()),
+            State::Failure(text) => write!(f, "failure: {text}"),
+            State::Pending(pending) => write!(f, "pending: {pending}"),
+        }
+    }
+}
+
+/// The reason why a term is pending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// What the term waits for, for example `Waiting for lint`.
+    pub text: Arc<str>,
+    /// The resource that the term waits for, if it waits for a resource.
+    pub wait: Option<Arc<Wait>>,
+}
+
+impl Pending {
+    /// Creates a reason without a resource.
+    pub fn new(text: impl Into<Arc<str>>) -> Pending {
+        Pending { text: text.into(), wait: None }
+    }
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.wait.as_deref().map_or(Ok(()), |wait| write!(f, " ({wait})"))
+    }
+}
+
+/// A wait for a resource such as a pool or a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The name of the resource.
+    pub resource: Arc<str>,
+    /// The time at which the wait began.
+    pub since: SystemTime,
+    /// The position in the queue. The next job to get the resource has the position 1.
+    pub position: Option<usize>,
+    /// The jobs that hold the resource.
+    pub holders: Vec<Arc<str>>,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.resource)?;
+        if let Some(position) = self.position {
+            write!(f, ", position {position} in the queue")?;
+        }
+        if self.holders.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", held by {}", self.holders.join(", "))
+        }
+    }
+}
+
+/// The logs of a term. A term that combines two terms has the logs of both.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Logs {
+    /// No log.
+    #[default]
+    None,
+    /// A log that is still being written to a branch of the database.
+    Live {
+        /// The branch.
+        branch: Arc<str>,
+    },
+    /// A log that is complete.
+    Saved(Arc<SavedLog>),
+    /// The logs of two terms, in order.
+    Pair(Arc<(Logs, Logs)>),
+}
+
+/// A complete log, which is the file `log` in a commit of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedLog {
+    /// The title of the build.
+    pub title: String,
+    /// The branch that contains the result of the build.
+    pub branch: String,
+    /// The hash of the commit that contains the log.
+    pub commit: String,
+    /// Whether the build failed.
+    pub failed: bool,
+}
+
+impl Logs {
+    /// Combines the logs of two terms. Empty logs are left out.
+    #[must_use]
+    pub fn and(self, next: Logs) -> Logs {
+        match (self, next) {
+            (Logs::None, logs) | (logs, Logs::None) => logs,
+            (first, second) => Logs::Pair(Arc::new((first, second))),
+        }
+    }
+
+    /// Returns the live and saved logs in order.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<&Logs> {
+        let (mut leaves, mut rest) = (Vec::new(), vec![self]);
+        while let Some(logs) = rest.pop() {
+            match logs {
+                Logs::None => {}
+                Logs::Live { .. } | Logs::Saved(_) => leaves.push(logs),
+                Logs::Pair(pair) => rest.extend([&pair.1, &pair.0]),
+            }
+        }
+        leaves
+    }
+}
+
+/// An outcome and the logs of the computation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation<T> {
+    /// The outcome.
+    pub outcome: Outcome<T>,
+    /// The logs.
+    pub logs: Logs,
+}
+
+impl<T> From<Outcome<T>> for Evaluation<T> {
+    fn from(outcome: Outcome<T>) -> Evaluation<T> {
+        Evaluation { outcome, logs: Logs::None }
+    }
+}
