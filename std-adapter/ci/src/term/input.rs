@@ -38,6 +38,12 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
         self.term.clone()
     }
 
+    /// Returns `true` if a term depends on the input.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        Arc::strong_count(&self.term.0) > 1
+    }
+
     /// Sets the outcome and returns whether it has changed.
     pub fn set(&self, outcome: Outcome<T>) -> bool {
         let changed = {

@@ -1,0 +1,171 @@
+//! Terms for the elements of the metadata branch.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use datakit_github::{
+    Commit, Context, Diff, Element, ElementId, Snapshot, Status, StatusId, StatusState,
+};
+use parking_lot::Mutex;
+
+use crate::Target;
+use crate::term::{Input, Outcome, Term};
+
+/// The current content of the metadata branch, as inputs of terms.
+///
+/// A new snapshot makes only those terms stale that depend on an element which has changed.
+///
+/// ```
+/// use datakit_ci::{Metadata, Target};
+/// use datakit_ci::term::Outcome;
+/// # use datakit_github::{Hash, Ref, RefId, Snapshot};
+/// let metadata = Metadata::new();
+/// let target: Target = "me/app/heads/master".parse()?;
+/// let head = metadata.head(&target).map(|commit| commit.hash.to_string());
+/// assert_eq!(
+///     head.evaluate().outcome,
+///     Outcome::failure("Target me/app/heads/master does not exist")
+/// );
+/// # let Target::Ref(id) = target else { unreachable!() };
+/// # let hash = "83a4d0f4dd5f8ab15c73bd53adb3ea0dd1fc5b3e";
+/// # let mut snapshot = Snapshot::new();
+/// # snapshot.insert(Ref { id, head: Hash::parse(hash)? });
+/// metadata.update(snapshot);
+/// assert_eq!(head.evaluate().outcome, Outcome::Success(hash.to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct Metadata {
+    state: Mutex<MetadataState>,
+}
+
+#[derive(Default)]
+struct MetadataState {
+    snapshot: Snapshot,
+    /// The inputs of the elements that terms depend on.
+    inputs: HashMap<ElementId, Input<Option<Element>>>,
+}
+
+impl Metadata {
+    /// Creates the inputs of an empty metadata branch.
+    #[must_use]
+    pub fn new() -> Metadata {
+        Metadata::default()
+    }
+
+    /// Replaces the snapshot and makes the terms stale that depend on changed elements. Returns the
+    /// difference between the old and the new snapshot.
+    pub fn update(&self, snapshot: Snapshot) -> Diff {
+        let mut state = self.state.lock();
+        let diff = Diff::between(&snapshot, &state.snapshot);
+        state.inputs.retain(|_, input| input.is_used());
+        let changes = diff.updates().map(|element| (element.id(), Some(element.clone())));
+        let changes = changes.chain(diff.removals().map(|id| (id.clone(), None)));
+        for (id, element) in changes {
+            if let Some(input) = state.inputs.get(&id) {
+                input.set(Outcome::Success(element));
+            }
+        }
+        state.snapshot = snapshot;
+        diff
+    }
+
+    /// Returns the current snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.lock().snapshot.clone()
+    }
+
+    /// Returns a term for an element, or for `None` while the element does not exist.
+    #[must_use]
+    pub fn element(&self, id: impl Into<ElementId>) -> Term<Option<Element>> {
+        let id = id.into();
+        let mut state = self.state.lock();
+        let MetadataState { snapshot, inputs } = &mut *state;
+        let input = inputs.entry(id).or_insert_with_key(|id| {
+            Input::new(id.to_string(), Outcome::Success(snapshot.get(id)))
+        });
+        input.term()
+    }
+
+    /// Returns a term for the head commit of a target. The term fails while the target does not
+    /// exist.
+    #[must_use]
+    pub fn head(&self, target: &Target) -> Term<Commit> {
+        let missing = format!("Target {target} does not exist");
+        let outcome = self.element(target.element()).map(move |element| match element {
+            Some(Element::Pr(pr)) => Outcome::Success(pr.commit()),
+            Some(Element::Ref(reference)) => Outcome::Success(reference.commit()),
+            _ => Outcome::failure(missing.clone()),
+        });
+        outcome.of_state().label(format!("head of {target}"))
+    }
+
+    /// Returns a term for the status of a commit in a context, or for `None` while there is no such
+    /// status.
+    #[must_use]
+    pub fn status(&self, commit: Commit, context: &Context) -> Term<Option<Status>> {
+        let id = StatusId { commit, context: context.clone() };
+        self.element(id).map(|element| match element {
+            Some(Element::Status(status)) => Some(status),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Metadata").field("inputs", &state.inputs.len()).finish_non_exhaustive()
+    }
+}
+
+/// Terms for the statuses that another CI reports for the head of a target.
+impl Metadata {
+    /// Returns a term for the status of the head of `target` in a context. The term is pending while
+    /// there is no such status.
+    #[must_use]
+    pub fn ci_status(self: &Arc<Metadata>, target: &Target, context: &Context) -> Term<Status> {
+        let (metadata, context) = (self.clone(), context.clone());
+        let missing = format!("Waiting for {context} status to appear");
+        let outcome = self.head(target).bind(move |commit| metadata.status(commit, &context));
+        let outcome = outcome.map(move |status| match status {
+            Some(status) => Outcome::Success(status),
+            None => Outcome::pending(missing.clone()),
+        });
+        outcome.of_state()
+    }
+
+    /// Returns a term for the URL in the status of the head of `target`, or for `None` if the status
+    /// has no URL.
+    #[must_use]
+    pub fn ci_target_url(
+        self: &Arc<Metadata>,
+        target: &Target,
+        context: &Context,
+    ) -> Term<Option<String>> {
+        self.ci_status(target, context).map(|status| status.target_url.map(|url| url.to_string()))
+    }
+
+    /// Returns a term for the URL in a successful status of the head of `target`. The term is pending
+    /// until the other CI has finished, and fails if the other CI reports a problem.
+    #[must_use]
+    pub fn ci_success_target_url(
+        self: &Arc<Metadata>,
+        target: &Target,
+        context: &Context,
+    ) -> Term<String> {
+        let context = context.clone();
+        let outcome = self.ci_status(target, &context).map(move |status| match status.state {
+            StatusState::Pending => Outcome::pending(format!("Waiting for {context} to complete")),
+            StatusState::Failure => Outcome::failure(format!("{context} failed")),
+            StatusState::Error => Outcome::failure(format!("{context} errored")),
+            StatusState::Success => match status.target_url {
+                Some(url) => Outcome::Success(url.to_string()),
+                None => Outcome::failure(format!("{context} succeeded, but has no URL!")),
+            },
+        });
+        outcome.of_state()
+    }
+}
