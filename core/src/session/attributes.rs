@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 
+use super::dispatch::{Call, check_end, fields};
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
 use super::{FidTable, Session};
 use crate::Decimal;
@@ -10,7 +11,7 @@ use crate::vfs::{
 };
 use crate::wire::{self, DMAPPEND, DMAUTH, DMDEVICE, DMDIR, DMEXCL, DMLINK, DMMOUNT};
 use crate::wire::{DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, DMTMP};
-use crate::wire::{Dialect, Stat, StatUnix, Str, Tag};
+use crate::wire::{Dialect, Rmessage as R, Stat, StatUnix, Str, Tmessage as T};
 
 const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;
@@ -53,7 +54,10 @@ macro_rules! extend {
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tstat (stat(5)).
-    pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
+    pub(super) async fn stat(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TSTAT, Stat { fid });
+        let Call { buf, tag, .. } = call;
+        let tag = *tag;
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
@@ -170,23 +174,49 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Answers a Twstat (stat(5)). Makes either all of the requested changes or none of them. A
     /// request that changes nothing flushes the file to stable storage.
-    pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
+    pub(super) async fn wstat(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, name, mut wanted) = {
+            // The record is dropped before the first await, so that the future does not store it.
+            let (fid, stat) = fields!(self, call, TWSTAT, Wstat { fid, stat });
+            let kind = self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))?;
+            (fid, stat.name, self.wanted(kind, &stat)?)
+        };
         let inode = self.inode(fid)?;
-        let id = self.vfs.id(&inode);
-        let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());
+        let renamed = !name.is_empty();
+        if renamed {
+            self.inode_below_root(fid, Error::RenameRoot)?;
+            if V::TreeKind::IMMUTABLE {
+                return Err(Error::ReadOnlyDirectory);
+            }
+            let name = self.parse_name(name.as_bytes())?;
+            self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
+        }
+        if !V::TreeKind::IMMUTABLE {
+            let (mode, size) = (wanted.mode, wanted.size);
+            wanted.mode = V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?;
+        }
+        if !wanted.is_empty() {
+            self.vfs.set_attr(&inode, wanted).await?;
+        } else if !renamed {
+            self.vfs.fsync(&inode, false).await?;
+        }
+        self.encode::<{ wire::TWSTAT }>(call, R::Wstat)
+    }
+
+    /// Checks a Twstat and returns the changes that it requests, apart from the new name.
+    fn wanted(&self, kind: FileType, stat: &Stat<'_>) -> Result<SetAttr> {
         let length = Some(stat.length).filter(|length| *length != u64::MAX);
         let mode = to_set(stat.mode);
-        if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some())
-            > 1
-        {
+        let renamed = !stat.name.is_empty();
+        if usize::from(renamed) + usize::from(length.is_some()) + usize::from(mode.is_some()) > 1 {
             return Err(Error::OneAtATime);
         }
         if let Some(mode) = mode {
-            check_mode(mode, id.kind)?;
+            check_mode(mode, kind)?;
             let special = mode & DMSPECIAL;
             // Clients that change a device's permissions also send the device's type bits. These
             // bits must match the device's type, because the type of a file never changes.
-            if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
+            if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(kind) {
                 return Err(Error::Invalid);
             }
         }
@@ -199,46 +229,24 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         } else {
             mode.map(permissions).transpose()?
         };
-        let dir = id.kind == FileType::Dir;
+        let dir = kind == FileType::Dir;
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
         }
-        if let Some(name) = name {
-            self.inode_below_root(fid, Error::RenameRoot)?;
-            if V::TreeKind::IMMUTABLE {
-                return Err(Error::ReadOnlyDirectory);
-            }
-            let name = self.parse_name(name)?;
-            self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
-        }
-        // An immutable tree stores neither owners nor times.
-        let (unix, times) = match V::TreeKind::IMMUTABLE {
-            true => (None, [u32::MAX; 2]),
-            false => (
-                stat.unix.filter(|_| self.current_dialect() == Dialect::Unix),
-                [stat.atime, stat.mtime],
-            ),
-        };
-        let [atime, mtime] = times.map(|time| to_set(time).map(set_time));
         let size = length.filter(|_| !dir);
-        let wanted = SetAttr {
-            mode: if V::TreeKind::IMMUTABLE {
-                mode
-            } else {
-                V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?
-            },
+        // An immutable tree stores neither owners nor times.
+        if V::TreeKind::IMMUTABLE {
+            return Ok(SetAttr { mode, size, ..SetAttr::default() });
+        }
+        let unix = stat.unix.filter(|_| self.current_dialect() == Dialect::Unix);
+        Ok(SetAttr {
+            mode,
             size,
             uid: unix.and_then(|unix| to_set(unix.n_uid)),
             gid: unix.and_then(|unix| to_set(unix.n_gid)),
-            atime,
-            mtime,
-        };
-        if !wanted.is_empty() {
-            self.vfs.set_attr(&inode, wanted).await?;
-        } else if name.is_none() {
-            self.vfs.fsync(&inode, false).await?;
-        }
-        Ok(())
+            atime: to_set(stat.atime).map(set_time),
+            mtime: to_set(stat.mtime).map(set_time),
+        })
     }
 }
 

@@ -1,123 +1,238 @@
-//! Decodes each request, selects its handler and encodes the reply.
+//! Selects the handler of each request. The handler decodes the request and encodes the reply.
 
 use super::{Aborts, FidTable, Session};
 use crate::Decimal;
-use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
-use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
+use crate::vfs::{Error, Result, TreeKind, Vfs, outlined, poll_now};
+use crate::wire::{
+    self, Dialect, Fid, Field, Malformed, Reader, Rmessage as R, Tag, Tmessage as T,
+};
+
+/// One request, and the buffer in which its reply overwrites it.
+pub(super) struct Call<'b> {
+    pub(super) buf: &'b mut [u8],
+    /// The length of the request at the start of `buf`.
+    pub(super) len: usize,
+    pub(super) tag: Tag,
+}
+
+impl Call<'_> {
+    /// Returns the request.
+    pub(super) fn frame(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Decodes the fields of a request of a constant type. Returns from the handler with an error if
+/// the request is malformed.
+macro_rules! fields {
+    ($session:ident, $call:ident, $kind:ident, $name:ident { $($field:ident),* }) => {
+        fields!($session, $call.len, $session.request(&$call), $kind, $name { $($field),* })
+    };
+    ($session:ident, $len:expr, $reader:expr, $kind:ident, $name:ident { $($field:ident),* }) => {{
+        let mut reader = $reader;
+        let Some(T::$name { $($field,)* .. }) = T::take::<{ wire::$kind }>(&mut reader) else {
+            return Err(Error::NotSupported);
+        };
+        check_end(&reader, $len)?;
+        ($($field),*)
+    }};
+}
+pub(super) use fields;
+
+/// Selects the handler for a request of type `$kind`. The result is `$handle!` of the handler's name,
+/// `$boxed!` if the handler needs a lot of memory, or `$other` if the tree does not serve the request.
+macro_rules! handlers {
+    ($kind:ident, $handle:ident, $boxed:ident, $other:expr) => {
+        match $kind {
+            wire::TVERSION => $handle!(version),
+            wire::TAUTH => $handle!(auth),
+            wire::TATTACH => $handle!(attach),
+            wire::TFLUSH => $handle!(flush),
+            wire::TWALK => $handle!(walk),
+            wire::TWRITE => $handle!(write),
+            wire::TCLUNK => $handle!(clunk),
+            wire::TREMOVE => $handle!(remove),
+            wire::TOPEN => $handle!(open),
+            wire::TSTAT => $handle!(stat),
+            wire::TWSTAT => $boxed!(wstat),
+            #[cfg(feature = "linux")]
+            wire::TSTATFS => $handle!(statfs),
+            #[cfg(feature = "linux")]
+            wire::TLOPEN => $handle!(open),
+            #[cfg(feature = "linux")]
+            wire::TGETATTR => $handle!(getattr),
+            #[cfg(feature = "linux")]
+            wire::TSETATTR => $handle!(setattr),
+            #[cfg(feature = "linux")]
+            wire::TREADDIR => $handle!(readdir),
+            #[cfg(feature = "linux")]
+            wire::TFSYNC => $handle!(fsync),
+            #[cfg(feature = "linux")]
+            wire::TUNLINKAT => $handle!(unlinkat),
+            // An immutable tree refuses the requests below.
+            _ if V::TreeKind::IMMUTABLE => $other,
+            wire::TCREATE => $handle!(create),
+            #[cfg(feature = "linux")]
+            wire::TLCREATE => $handle!(lcreate),
+            #[cfg(feature = "linux")]
+            wire::TSYMLINK => $handle!(symlink),
+            #[cfg(feature = "linux")]
+            wire::TMKNOD => $handle!(mknod),
+            #[cfg(feature = "linux")]
+            wire::TRENAME => $handle!(rename),
+            #[cfg(feature = "linux")]
+            wire::TREADLINK => $handle!(readlink),
+            #[cfg(feature = "linux")]
+            wire::TXATTRWALK => $handle!(xattrwalk),
+            #[cfg(feature = "linux")]
+            wire::TXATTRCREATE => $handle!(xattrcreate),
+            #[cfg(feature = "linux")]
+            wire::TLOCK => $handle!(lock),
+            #[cfg(feature = "linux")]
+            wire::TGETLOCK => $handle!(getlock),
+            #[cfg(feature = "linux")]
+            wire::TLINK => $handle!(link),
+            #[cfg(feature = "linux")]
+            wire::TMKDIR => $handle!(mkdir),
+            #[cfg(feature = "linux")]
+            wire::TRENAMEAT => $handle!(renameat),
+            _ => $other,
+        }
+    };
+}
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Returns the in-flight requests that the request in `frame` aborts.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
-        if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
-            return Aborts::None;
-        }
-        match self.message(frame) {
-            Ok((_, T::Flush { oldtag })) => Aborts::One(oldtag),
-            Ok((_, T::Version { .. })) => Aborts::All,
+        match wire::kind(frame) {
+            wire::TFLUSH => match self.decode::<{ wire::TFLUSH }>(frame) {
+                Some(T::Flush { oldtag }) => Aborts::One(oldtag),
+                _ => Aborts::None,
+            },
+            wire::TVERSION if self.decode::<{ wire::TVERSION }>(frame).is_some() => Aborts::All,
             _ => Aborts::None,
         }
     }
 
-    /// Answers the request in `buf[..len]` in place and returns the length of the reply.
-    pub(super) async fn dispatch(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
+    /// Answers the request in `buf[..len]` in place.
+    pub(super) async fn dispatch(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<()> {
         let buf = self.within_msize(buf);
-        let frame = buf.get(..len).ok_or(Error::Invalid)?;
-        let kind = wire::kind(frame);
+        if buf.len() < len {
+            return Err(Error::Invalid);
+        }
+        let mut call = Call { buf, len, tag };
+        let kind = wire::kind(call.frame());
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
+        }
+        if !T::is_in(self.current_dialect(), kind) {
+            return Err(malformed_request(len, Malformed::Unknown(kind)));
         }
         // Only reads can wait in an immutable tree, so this future does not store the state of
         // other handlers.
         if kind == wire::TREAD {
-            let T::Read { fid, offset, count } = self.decode(frame)? else {
-                return Err(Error::NotSupported);
-            };
-            return outlined(self.read(buf, tag, fid, offset, count)).await;
+            return outlined(self.read(&mut call)).await;
         }
-        #[cfg(feature = "linux")]
-        if kind < wire::TVERSION {
-            return V::TreeKind::handle(move || self.dispatch_linux(buf, len, tag)).await;
-        }
-        V::TreeKind::handle(move || self.dispatch_9p2000(buf, len, tag)).await
+        V::TreeKind::dispatch(
+            (kind, &mut call),
+            |(kind, call)| self.dispatch_now(kind, call),
+            |(kind, call)| self.dispatch_later(kind, call),
+        )
+        .await
     }
 
-    /// Answers any 9P2000 request other than Tread.
-    async fn dispatch_9p2000(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
-        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        macro_rules! done {
-            ($handler:expr) => {
-                V::TreeKind::handle(move || $handler).await?
+    /// Answers a request for an immutable tree. The request never waits.
+    #[inline(never)]
+    fn dispatch_now(&self, kind: u8, call: &mut Call<'_>) -> Result<()> {
+        type Handler<S> = fn(&S, &mut Call<'_>) -> Result<()>;
+        macro_rules! handle {
+            ($handler:ident) => {
+                |session, call| poll_now(session.$handler(call))
             };
-            ($handler:expr, $reply:expr) => {{
-                V::TreeKind::handle(move || $handler).await?;
-                $reply
-            }};
         }
-        // Decode the request before the `match`, because temporaries in the scrutinee would live
-        // until the handlers finish.
-        let message = self.decode(frame)?;
-        let reply = match message {
-            T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,
-            T::Walk { fid, newfid, wnames } => {
-                let count = done!(self.walk(fid, newfid, wnames, rest));
-                return self.encode_walk(buf, len, tag, count);
+        let handler: Handler<Self> =
+            handlers!(kind, handle, handle, |session, call| session.refuse_change(call));
+        handler(self, call)
+    }
+
+    /// Answers a request for a mutable tree.
+    async fn dispatch_later(&self, kind: u8, call: &mut Call<'_>) -> Result<()> {
+        macro_rules! handle {
+            ($handler:ident) => {
+                V::TreeKind::handle(move || self.$handler(call)).await
+            };
+        }
+        macro_rules! boxed {
+            ($handler:ident) => {
+                V::TreeKind::boxed(move || self.$handler(call)).await
+            };
+        }
+        handlers!(kind, handle, boxed, Err(Error::NotSupported))
+    }
+
+    /// Answers a Tauth (auth(5)).
+    async fn auth(&self, _: &mut Call<'_>) -> Result<()> {
+        Err(Error::NoAuthentication)
+    }
+
+    /// Answers a request that every immutable tree refuses. The fid is the first field of every such
+    /// request.
+    fn refuse_change(&self, call: &mut Call<'_>) -> Result<()> {
+        let error = match wire::kind(call.frame()) {
+            wire::TREADLINK => Error::Invalid,
+            wire::TXATTRWALK | wire::TXATTRCREATE | wire::TLOCK | wire::TGETLOCK | wire::TLINK => {
+                Error::NotSupported
             }
-            T::Version { msize, version } => {
-                let (msize, version) = done!(self.version(msize, version));
-                R::Version { msize, version }
-            }
-            T::Auth { .. } => return Err(Error::NoAuthentication),
-            T::Attach { fid, uname, aname, n_uname, .. } => {
-                R::Attach { qid: done!(self.attach(fid, uname, aname, n_uname)) }
-            }
-            // The server has already aborted the request with tag `oldtag`.
-            T::Flush { .. } => R::Flush,
-            T::Open { fid, mode } => {
-                R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() }
-            }
-            T::Create { fid, name, perm, mode, extension } => {
-                require_mutable::<V>()?;
-                let (qid, iounit) = done!(self.create(fid, name, perm, mode, extension.0));
-                R::Create { qid, iounit }
-            }
-            T::Write { fid, offset, data } => {
-                R::Write { count: done!(self.write(fid, offset, data.0)) }
-            }
-            T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
-            T::Remove { fid } => done!(self.remove(fid), R::Remove),
-            T::Wstat { fid, stat } => {
-                V::TreeKind::boxed(move || self.wstat(fid, stat)).await?;
-                R::Wstat
-            }
-            _ => return Err(Error::NotSupported),
+            _ => Error::ReadOnlyDirectory,
         };
-        self.encode(buf, tag, &reply)
+        let mut reader = self.request(call);
+        let fid = Fid::decode(&mut reader);
+        reader.check().map_err(|malformed| malformed_request(call.len, malformed))?;
+        self.with_fid(fid, |_| Err(error))
     }
 
-    /// Decodes a request, or returns the error for the reply.
-    pub(super) fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
-        if V::TreeKind::IMMUTABLE
-            && let Some((fid, error)) = refused_by_immutable_tree(frame, self.current_dialect())
-        {
-            return self.with_fid(fid, |_| Err(error));
-        }
-        match self.message(frame) {
-            Ok((_, message)) => Ok(message),
-            Err(malformed) => Err(malformed_request(frame.len(), malformed)),
+    /// Answers a Tflush (flush(5)). The server has already aborted the request with tag `oldtag`.
+    async fn flush(&self, call: &mut Call<'_>) -> Result<()> {
+        fields!(self, call, TFLUSH, Flush { oldtag });
+        self.encode::<{ wire::TFLUSH }>(call, R::Flush)
+    }
+
+    /// Returns a reader for the body of the request in `frame`.
+    pub(super) fn reader<'f>(&self, frame: &'f [u8]) -> Reader<'f> {
+        match Reader::open(frame, self.current_dialect()) {
+            Ok((_, _, reader)) => reader,
+            Err(malformed) => {
+                let mut reader = Reader::new(&[], Dialect::Legacy);
+                reader.fail(malformed);
+                reader
+            }
         }
     }
 
-    pub(super) fn message<'f>(
-        &self,
-        frame: &'f [u8],
-    ) -> core::result::Result<(Tag, T<'f>), Malformed> {
-        T::decode_known(frame, self.current_dialect(), is_served::<V>)
+    /// Returns a reader for the body of a request.
+    #[inline(never)]
+    pub(super) fn request<'c>(&self, call: &'c Call<'_>) -> Reader<'c> {
+        self.reader(call.frame())
+    }
+
+    /// Decodes a request that has the type `KIND`. Returns `None` if the request is malformed.
+    pub(super) fn decode<'f, const KIND: u8>(&self, frame: &'f [u8]) -> Option<T<'f>> {
+        let (_, _, mut reader) = Reader::open(frame, self.current_dialect()).ok()?;
+        let message = T::take::<KIND>(&mut reader);
+        reader.finish().ok()?;
+        message
     }
 
     /// Returns the negotiated dialect, or 9P2000 before negotiation.
     pub(super) fn current_dialect(&self) -> Dialect {
         self.dialect.get().unwrap_or(Dialect::Legacy)
     }
+}
+
+/// Checks that the fields of a request of `len` bytes were well-formed and that no bytes follow them.
+#[inline(never)]
+pub(super) fn check_end(reader: &Reader<'_>, len: usize) -> Result<()> {
+    reader.finish().map_err(|malformed| malformed_request(len, malformed))
 }
 
 #[cold]
@@ -129,48 +244,5 @@ fn malformed_request(size: usize, malformed: Malformed) -> Error {
             "malformed message of {} bytes: {other}",
             Decimal::from(size)
         )),
-    }
-}
-
-/// Returns whether a session over `V` decodes and serves requests of this type. An immutable tree
-/// does not serve requests that would change it.
-#[inline(always)]
-pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
-    !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
-}
-
-/// Returns an error if the tree is immutable. In handlers for an immutable tree, the compiler
-/// removes the code that follows the call.
-pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
-    if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
-}
-
-/// Returns the request's fid and the error to send in reply if every immutable tree refuses the
-/// request in `frame`. The fid is the first field of every request that an immutable tree refuses.
-fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
-    let kind = wire::kind(frame);
-    let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);
-    let error = immutable_tree_error(kind).filter(|_| in_dialect)?;
-    let fid = frame.get(wire::HEADER..)?.first_chunk()?;
-    Some((Fid(u32::from_le_bytes(*fid)), error))
-}
-
-/// Returns the error with which an immutable tree refuses requests of this type.
-// This function is inlined so that the compiler can evaluate it wherever `kind` is a constant.
-#[inline(always)]
-fn immutable_tree_error(kind: u8) -> Option<Error> {
-    match kind {
-        wire::TCREATE
-        | wire::TLCREATE
-        | wire::TSYMLINK
-        | wire::TMKNOD
-        | wire::TRENAME
-        | wire::TMKDIR
-        | wire::TRENAMEAT => Some(Error::ReadOnlyDirectory),
-        wire::TXATTRWALK | wire::TXATTRCREATE | wire::TLOCK | wire::TGETLOCK | wire::TLINK => {
-            Some(Error::NotSupported)
-        }
-        wire::TREADLINK => Some(Error::Invalid),
-        _ => None,
     }
 }

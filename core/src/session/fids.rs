@@ -295,44 +295,64 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         serial: u32,
         inode: V::Inode,
         state: FidState<V::Open>,
-    ) -> Option<FidState<V::Open>> {
-        // Change the serial number, so that requests that were waiting for the old state of the fid
+    ) -> core::result::Result<FidState<V::Open>, FidState<V::Open>> {
+        // The fid also gets a new serial number, so that requests that still wait on the old state
         // fail.
         let fresh = self.next_serial();
-        self.update_fid(fid, serial, |fid| {
-            fid.serial = fresh;
-            fid.inode = inode;
-            core::mem::replace(&mut fid.state, state)
-        })
+        match self.fids.borrow_mut().get_mut(fid.0) {
+            Some(found) if found.serial == serial => {
+                found.serial = fresh;
+                found.inode = inode;
+                Ok(core::mem::replace(&mut found.state, state))
+            }
+            _ => Err(state),
+        }
     }
 
     /// Makes the fid refer to `inode` and closes the file that the fid had open, if any.
     pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
-        let old = self
-            .replace_fid(fid, serial, inode, FidState::Walked)
-            .ok_or_else(|| unknown_fid(fid))?;
+        let old =
+            self.replace_fid(fid, serial, inode, FidState::Walked).map_err(|_| unknown_fid(fid))?;
         self.repoll_readers(&old);
         self.close_state(&old);
         Ok(())
     }
 
+    /// Makes the fid refer to the open file or directory `open` and returns its qid. Closes `open` if
+    /// the fid no longer exists.
+    pub(super) fn move_fid_opened(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        open: V::Open,
+        access: Access,
+    ) -> Result<Qid> {
+        let id = self.vfs.id(&inode);
+        let state = match id.kind {
+            FileType::Dir => FidState::Dir { open, offset: 0, cookie: 0 },
+            _ => FidState::File { open, access },
+        };
+        self.move_fid_to(fid, serial, inode, state)?;
+        Ok(self.qid_of(id))
+    }
+
     /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes `state` if the
     /// fid no longer exists.
-    pub(super) fn move_fid_opened(
+    pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,
         serial: u32,
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Result<()> {
-        let open = state.opened().cloned();
-        if self.replace_fid(fid, serial, inode, state).is_some() {
-            return Ok(());
+        match self.replace_fid(fid, serial, inode, state) {
+            Ok(_) => Ok(()),
+            Err(unused) => {
+                self.close_state(&unused);
+                Err(unknown_fid(fid))
+            }
         }
-        if let Some(open) = open {
-            self.vfs.close(&open);
-        }
-        Err(unknown_fid(fid))
     }
 
     /// Reserves a fid number for a request that is about to create the fid.
@@ -425,7 +445,7 @@ impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
     pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
         // No other request has changed the fid, because a reserved fid is invisible to other
         // requests.
-        self.session.replace_fid(self.fid, self.serial, inode, state);
+        let _ = self.session.replace_fid(self.fid, self.serial, inode, state);
         core::mem::forget(self);
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use super::dispatch::require_mutable;
+use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState};
 use super::namespace::symlink;
 use super::open_files::entry_too_long;
@@ -12,107 +12,17 @@ use crate::vfs::{
     self, Create, CreateKind, DirEntry, Error, FileType, Lock, LockKind, Name, OpenMode, Result,
     SetTime, Time, TreeKind, Vfs,
 };
-use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
+use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str};
 use crate::wire::{Rmessage as R, Tmessage as T};
 
 /// The file system type that `statfs(2)` reports for 9P.
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a request specific to 9P2000.L. The message borrows the start of `buf`, so each
-    /// handler must finish using the message before encoding the reply.
-    pub(super) async fn dispatch_linux(
-        &self,
-        buf: &mut [u8],
-        len: usize,
-        tag: Tag,
-    ) -> Result<usize> {
-        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        macro_rules! done {
-            ($handler:expr) => {
-                V::TreeKind::handle(move || $handler).await?
-            };
-            ($handler:expr, $reply:expr) => {{
-                V::TreeKind::handle(move || $handler).await?;
-                $reply
-            }};
-        }
-        macro_rules! changed {
-            ($($handler:tt)*) => {{
-                require_mutable::<V>()?;
-                done!($($handler)*)
-            }};
-        }
-        // Decode the request before the `match`, because temporaries in the scrutinee would live
-        // until the handlers finish.
-        let message = self.decode(frame)?;
-        let reply = match message {
-            T::Readdir { fid, offset, count } => {
-                return V::TreeKind::handle(move || self.readdir(buf, tag, fid, offset, count))
-                    .await;
-            }
-            T::Getattr { fid, .. } => {
-                return V::TreeKind::handle(move || self.getattr(buf, tag, fid)).await;
-            }
-            T::Setattr { fid, set } => done!(self.setattr(fid, set), R::Setattr),
-            T::Lopen { fid, flags } => {
-                R::Lopen { qid: done!(self.lopen(fid, flags)), iounit: self.iounit() }
-            }
-            T::Unlinkat { dirfid, name, flags } => {
-                done!(self.unlinkat(dirfid, name, flags), R::Unlinkat)
-            }
-            T::Statfs { fid } => R::Statfs { statfs: done!(self.statfs(fid)) },
-            T::Fsync { fid, datasync } => done!(self.fsync(fid, datasync.0 != 0), R::Fsync),
-            T::Lcreate { fid, name, flags, mode, gid } => R::Lcreate {
-                qid: changed!(self.lcreate(fid, name, flags, mode, gid)),
-                iounit: self.iounit(),
-            },
-            T::Mkdir { dfid, name, mode, gid } => R::Mkdir {
-                qid: changed!(self.create_unopened(dfid, name, CreateKind::Dir, mode, gid)),
-            },
-            T::Symlink { dfid, name, target, gid } => {
-                require_mutable::<V>()?;
-                let link = symlink(target.as_bytes())?;
-                R::Symlink { qid: done!(self.create_unopened(dfid, name, link, 0o777, gid)) }
-            }
-            T::Mknod { dfid, name, mode, major, minor, gid } => {
-                require_mutable::<V>()?;
-                let new = mknod_kind(mode, major, minor)?;
-                R::Mknod { qid: done!(self.create_unopened(dfid, name, new, mode, gid)) }
-            }
-            T::Link { dfid, fid, name } => changed!(self.link(fid, dfid, name), R::Link),
-            T::Rename { fid, dfid, name } => changed!(self.rename(fid, dfid, name), R::Rename),
-            T::Renameat { olddirfid, oldname, newdirfid, newname } => {
-                changed!(self.renameat(olddirfid, oldname, newdirfid, newname), R::Renameat)
-            }
-            T::Readlink { fid } => {
-                require_mutable::<V>()?;
-                return V::TreeKind::handle(move || self.readlink(buf, tag, fid)).await;
-            }
-            T::Xattrwalk { fid, newfid, name } => {
-                R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) }
-            }
-            T::Xattrcreate { fid, name, attr_size, flags } => {
-                changed!(self.xattrcreate(fid, name, attr_size, flags), R::Xattrcreate)
-            }
-            T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
-                require_mutable::<V>()?;
-                let lock = lock(kind, start, length, proc_id, client_id)?;
-                R::Lock { status: done!(self.lock(fid, lock)) }
-            }
-            T::Getlock { fid, kind, start, length, proc_id, client_id } => {
-                require_mutable::<V>()?;
-                let lock = lock(kind, start, length, proc_id, client_id)?;
-                let n = done!(self.getlock(fid, lock, tag, rest));
-                buf.copy_within(len..len.saturating_add(n), 0);
-                return Ok(n);
-            }
-            _ => return Err(Error::NotSupported),
-        };
-        self.encode(buf, tag, &reply)
-    }
-
-    async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<Qid> {
+    /// Decodes a Tlopen, and checks that the file has the type that its flags require. Returns the
+    /// fid, the mode and `false`, because the file is not removed when the fid is clunked.
+    pub(super) fn lopen_request(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+        let (fid, flags) = fields!(self, call, TLOPEN, Lopen { fid, flags });
         match self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
             FileType::Dir => {}
             _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
@@ -121,53 +31,62 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             }
             _ => {}
         }
-        self.open_fid(fid, open_mode(flags), false).await
+        Ok((fid, open_mode(flags), false))
     }
 
-    async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
+    pub(super) async fn link(&self, call: &mut Call<'_>) -> Result<()> {
+        let (dfid, fid, name) = fields!(self, call, TLINK, Link { dfid, fid, name });
         let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
         let name = self.parse_name(name.as_bytes())?;
-        self.vfs.link(&inode, &dir, name).await
+        self.vfs.link(&inode, &dir, name).await?;
+        self.encode::<{ wire::TLINK }>(call, R::Link)
     }
 
-    async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
+    pub(super) async fn rename(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, dfid, name) = fields!(self, call, TRENAME, Rename { fid, dfid, name });
         let inode = self.inode_below_root(fid, Error::RenameRoot)?;
         let dir = self.inode(dfid)?;
         let name = self.parse_name(name.as_bytes())?;
-        self.vfs.rename(&inode, &dir, name).await
+        self.vfs.rename(&inode, &dir, name).await?;
+        self.encode::<{ wire::TRENAME }>(call, R::Rename)
     }
 
-    async fn renameat(
-        &self,
-        olddirfid: wire::Fid,
-        oldname: Str<'_>,
-        newdirfid: wire::Fid,
-        newname: Str<'_>,
-    ) -> Result<()> {
+    pub(super) async fn renameat(&self, call: &mut Call<'_>) -> Result<()> {
+        let (olddirfid, oldname, newdirfid, newname) =
+            fields!(self, call, TRENAMEAT, Renameat { olddirfid, oldname, newdirfid, newname });
         let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
         let (oldname, newname) =
             (self.parse_name(oldname.as_bytes())?, self.parse_name(newname.as_bytes())?);
         let inode = self.vfs.lookup(&old, oldname).await?;
-        self.vfs.rename(&inode, &new, newname).await
+        self.vfs.rename(&inode, &new, newname).await?;
+        self.encode::<{ wire::TRENAMEAT }>(call, R::Renameat)
     }
 
-    async fn fsync(&self, fid: wire::Fid, data_only: bool) -> Result<()> {
+    pub(super) async fn fsync(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, datasync) = fields!(self, call, TFSYNC, Fsync { fid, datasync });
         let inode = self.inode(fid)?;
-        self.vfs.fsync(&inode, data_only).await
+        self.vfs.fsync(&inode, datasync.0 != 0).await?;
+        self.encode::<{ wire::TFSYNC }>(call, R::Fsync)
     }
 
-    async fn lock(&self, fid: wire::Fid, lock: Lock<'_>) -> Result<u8> {
+    pub(super) async fn lock(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, kind, start, length, proc_id, client_id) =
+            fields!(self, call, TLOCK, Lock { fid, kind, start, length, proc_id, client_id });
+        let lock = lock(kind, start, length, proc_id, client_id)?;
         let open = self.open_file(fid)?;
         let granted = self.vfs.lock(&open, lock).await?;
-        Ok(u8::from(!granted))
+        self.encode::<{ wire::TLOCK }>(call, R::Lock { status: u8::from(!granted) })
     }
 
-    /// Answers a Tgetattr. This method encodes its reply itself, because an Rgetattr is much larger
-    /// than the replies that the other handlers return by value.
-    async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
+    pub(super) async fn getattr(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TGETATTR, Getattr { fid });
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
+        // An immutable tree stores neither owners nor times, and contains no devices.
+        let time =
+            |time| if V::TreeKind::IMMUTABLE { wire::Time::default() } else { to_wire(time) };
         let rdev = match attr.id.kind {
+            _ if V::TreeKind::IMMUTABLE => 0,
             FileType::Char { major, minor } | FileType::Block { major, minor } => {
                 rdev(major, minor)
             }
@@ -178,55 +97,49 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 valid: Attr::BASIC,
                 qid: self.qid_of(attr.id),
                 mode: attr.mode & 0o7777 | file_type(attr.id.kind),
-                uid: attr.uid,
-                gid: attr.gid,
+                uid: if V::TreeKind::IMMUTABLE { 0 } else { attr.uid },
+                gid: if V::TreeKind::IMMUTABLE { 0 } else { attr.gid },
                 nlink: attr.nlink.into(),
                 rdev,
                 size: attr.size,
                 blksize: 4096,
                 blocks: attr.allocated.div_ceil(512),
-                atime: to_wire(attr.atime),
-                mtime: to_wire(attr.mtime),
-                ctime: to_wire(attr.ctime),
-                btime: to_wire(Time::default()),
-                generation: 0,
-                data_version: 0,
+                atime: time(attr.atime),
+                mtime: time(attr.mtime),
+                ctime: time(attr.ctime),
+                ..Attr::default()
             },
         };
-        self.encode(buf, tag, &reply)
+        self.encode::<{ wire::TGETATTR }>(call, reply)
     }
 
-    async fn setattr(&self, fid: wire::Fid, set: SetAttr) -> Result<()> {
+    pub(super) async fn setattr(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, set) = fields!(self, call, TSETATTR, Setattr { fid, set });
         let inode = self.inode(fid)?;
-        let on = |bit| set.valid & bit != 0;
-        let time = |touch, given, to: wire::Time| {
-            on(touch).then_some(if on(given) { SetTime::To(from_wire(to)) } else { SetTime::Now })
-        };
-        let size = on(SetAttr::SIZE).then_some(set.size);
-        let mode = on(SetAttr::MODE).then_some(set.mode & 0o7777);
-        let wanted = vfs::SetAttr {
-            mode: if V::TreeKind::IMMUTABLE {
-                mode
-            } else {
-                V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?
-            },
-            size,
-            uid: on(SetAttr::UID).then_some(set.uid),
-            gid: on(SetAttr::GID).then_some(set.gid),
-            atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
-            mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
-        };
         // A request that sets only CTIME still counts as a change, although CTIME has no value.
-        if wanted.is_empty() && !on(SetAttr::CTIME) {
-            Ok(())
-        } else {
-            self.vfs.set_attr(&inode, wanted).await
+        if set.valid & SetAttr::CHANGES != 0 {
+            let mut wanted = wanted::<V>(&set);
+            if !V::TreeKind::IMMUTABLE {
+                let (mode, size) = (wanted.mode, wanted.size);
+                wanted.mode =
+                    V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?;
+            }
+            self.vfs.set_attr(&inode, wanted).await?;
         }
+        self.encode::<{ wire::TSETATTR }>(call, R::Setattr)
+    }
+
+    /// Answers a Tlcreate.
+    pub(super) async fn lcreate(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, name, flags, mode, gid) =
+            fields!(self, call, TLCREATE, Lcreate { fid, name, flags, mode, gid });
+        let qid = self.open_or_create(fid, name, flags, mode, gid).await?;
+        self.encode::<{ wire::TLCREATE }>(call, R::Lcreate { qid, iounit: self.iounit() })
     }
 
     /// Implements open(2) with `O_CREAT`. Opens an existing file, and truncates it if `O_TRUNC` is
     /// set. Returns an error if the file exists and `O_EXCL` is set.
-    async fn lcreate(
+    async fn open_or_create(
         &self,
         fid: wire::Fid,
         name: Str<'_>,
@@ -286,8 +199,30 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => {}
         }
         let mode = OpenMode { drops_set_id: uid != 0, ..mode };
-        self.open_inode(fid, serial, &inode, mode, false).await?;
-        Ok(self.qid(&inode))
+        let open = self.vfs.open(&inode, mode).await?;
+        self.move_fid_opened(fid, serial, inode, open, Access::new(mode, false))
+    }
+
+    pub(super) async fn mkdir(&self, call: &mut Call<'_>) -> Result<()> {
+        let (dfid, name, mode, gid) = fields!(self, call, TMKDIR, Mkdir { dfid, name, mode, gid });
+        let qid = self.create_unopened(dfid, name, CreateKind::Dir, mode, gid).await?;
+        self.encode::<{ wire::TMKDIR }>(call, R::Mkdir { qid })
+    }
+
+    pub(super) async fn symlink(&self, call: &mut Call<'_>) -> Result<()> {
+        let (dfid, name, target, gid) =
+            fields!(self, call, TSYMLINK, Symlink { dfid, name, target, gid });
+        let link = symlink(target.as_bytes())?;
+        let qid = self.create_unopened(dfid, name, link, 0o777, gid).await?;
+        self.encode::<{ wire::TSYMLINK }>(call, R::Symlink { qid })
+    }
+
+    pub(super) async fn mknod(&self, call: &mut Call<'_>) -> Result<()> {
+        let (dfid, name, mode, major, minor, gid) =
+            fields!(self, call, TMKNOD, Mknod { dfid, name, mode, major, minor, gid });
+        let new = mknod_kind(mode, major, minor)?;
+        let qid = self.create_unopened(dfid, name, new, mode, gid).await?;
+        self.encode::<{ wire::TMKNOD }>(call, R::Mknod { qid })
     }
 
     /// Creates a file of any kind without opening it.
@@ -306,22 +241,26 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<()> {
+    pub(super) async fn unlinkat(&self, call: &mut Call<'_>) -> Result<()> {
         const AT_REMOVEDIR: u32 = 0x200;
+        let (dirfid, name, flags) =
+            fields!(self, call, TUNLINKAT, Unlinkat { dirfid, name, flags });
         let dir = self.inode(dirfid)?;
         let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
         match (self.vfs.id(&inode).kind == FileType::Dir, flags & AT_REMOVEDIR != 0) {
-            (true, false) => Err(Error::IsDirectory),
-            (false, true) => Err(Error::NotDirectory),
-            _ => self.vfs.remove(&inode).await,
+            (true, false) => return Err(Error::IsDirectory),
+            (false, true) => return Err(Error::NotDirectory),
+            _ => self.vfs.remove(&inode).await?,
         }
+        self.encode::<{ wire::TUNLINKAT }>(call, R::Unlinkat)
     }
 
-    async fn statfs(&self, fid: wire::Fid) -> Result<wire::StatFs> {
+    pub(super) async fn statfs(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TSTATFS, Statfs { fid });
         self.inode(fid)?;
         let known = self.vfs.statfs().await?;
-        Ok(wire::StatFs {
+        let statfs = wire::StatFs {
             kind: V9FS_MAGIC,
             bsize: known.block_size,
             blocks: known.blocks,
@@ -331,11 +270,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             ffree: known.files_free,
             fsid: 0,
             namelen: vfs::NAME_MAX as u32,
-        })
+        };
+        self.encode::<{ wire::TSTATFS }>(call, R::Statfs { statfs })
     }
 
     /// Answers a Treadlink. Reads the link target directly into the reply.
-    async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
+    pub(super) async fn readlink(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TREADLINK, Readlink { fid });
+        let Call { buf, tag, .. } = call;
+        let tag = *tag;
         let inode = self.inode(fid)?;
         let target = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let room = target.len().min(usize::from(u16::MAX));
@@ -349,14 +292,10 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Answers a Treaddir with whole entries. `offset` must be 0 or the offset stored in an entry
     /// of an earlier reply.
-    async fn readdir(
-        &self,
-        buf: &mut [u8],
-        tag: Tag,
-        fid: wire::Fid,
-        offset: u64,
-        count: u32,
-    ) -> Result<usize> {
+    pub(super) async fn readdir(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, offset, count) = fields!(self, call, TREADDIR, Readdir { fid, offset, count });
+        let Call { buf, tag, .. } = call;
+        let tag = *tag;
         let open = self.with_fid(fid, |fid| match &fid.state {
             FidState::Dir { open, .. } => Ok(open.clone()),
             FidState::File { .. } => Err(Error::NotDirectory),
@@ -391,10 +330,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if full && filled == 0 {
             return Err(entry_too_long(room));
         }
-        Ok(wire::finish_read(buf, wire::RREADDIR, tag, filled))
+        wire::finish_read(buf, wire::RREADDIR, tag, filled);
+        Ok(())
     }
 
-    async fn xattrwalk(&self, fid: wire::Fid, newfid: wire::Fid, name: Str<'_>) -> Result<u64> {
+    pub(super) async fn xattrwalk(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, newfid, name) = fields!(self, call, TXATTRWALK, Xattrwalk { fid, newfid, name });
         let (inode, uid, root) =
             self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.root)))?;
         let reserved = self.reserve_fid(newfid, uid, root, inode.clone())?;
@@ -404,16 +345,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
         reserved.commit(inode, FidState::Xattr { open, access: Access::READ });
-        Ok(size)
+        self.encode::<{ wire::TXATTRWALK }>(call, R::Xattrwalk { size })
     }
 
-    async fn xattrcreate(
-        &self,
-        fid: wire::Fid,
-        name: Str<'_>,
-        size: u64,
-        flags: u32,
-    ) -> Result<()> {
+    pub(super) async fn xattrcreate(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, name, attr_size, flags) =
+            fields!(self, call, TXATTRCREATE, Xattrcreate { fid, name, attr_size, flags });
         let (inode, serial) = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
@@ -423,20 +360,29 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             return Err(Error::Invalid);
         }
         let (create, replace) = (flags & XATTR_CREATE != 0, flags & XATTR_REPLACE != 0);
-        let open = self.vfs.create_xattr(&inode, name, size, create, replace).await?;
-        self.move_fid_opened(fid, serial, inode, FidState::Xattr { open, access: Access::WRITE })
+        let open = self.vfs.create_xattr(&inode, name, attr_size, create, replace).await?;
+        self.move_fid_to(fid, serial, inode, FidState::Xattr { open, access: Access::WRITE })?;
+        self.encode::<{ wire::TXATTRCREATE }>(call, R::Xattrcreate)
     }
 
-    async fn getlock(
-        &self,
-        fid: wire::Fid,
-        lock: Lock<'_>,
-        tag: Tag,
-        out: &mut [u8],
-    ) -> Result<usize> {
+    /// Answers a Tgetlock. The reply is built after the request, because both borrow the name of a
+    /// client.
+    pub(super) async fn getlock(&self, call: &mut Call<'_>) -> Result<()> {
+        let Call { buf, len, tag } = call;
+        let (len, tag) = (*len, *tag);
+        let (frame, out) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
+        let (fid, kind, start, length, proc_id, client_id) = fields!(
+            self,
+            len,
+            self.reader(frame),
+            TGETLOCK,
+            Getlock { fid, kind, start, length, proc_id, client_id }
+        );
+        let lock = lock(kind, start, length, proc_id, client_id)?;
         let open = self.open_file(fid)?;
         let room = out.len();
-        self.vfs
+        let n = self
+            .vfs
             .get_lock(&open, lock, |found| {
                 let (kind, found) = found
                     .map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
@@ -447,10 +393,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                     proc_id: found.process,
                     client_id: Str(found.client),
                 };
-                self.try_encode(&reply, tag, out)
+                self.try_encode::<{ wire::TGETLOCK }>(&reply, tag, out)
             })
             .await?
-            .map_err(|_| reply_too_large(room))
+            .map_err(|_| reply_too_large(room))?;
+        buf.copy_within(len..len.saturating_add(n), 0);
+        Ok(())
     }
 
     fn open_file(&self, fid: wire::Fid) -> Result<V::Open> {
@@ -467,6 +415,27 @@ const O_NOFOLLOW: u32 = 0o400_000;
 
 const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
+
+/// Returns the changes that a Tsetattr requests. An immutable tree stores neither owners nor times.
+fn wanted<V: Vfs>(set: &SetAttr) -> vfs::SetAttr {
+    let on = |bit| set.valid & bit != 0;
+    let mode = on(SetAttr::MODE).then_some(set.mode & 0o7777);
+    let size = on(SetAttr::SIZE).then_some(set.size);
+    if V::TreeKind::IMMUTABLE {
+        return vfs::SetAttr { mode, size, ..vfs::SetAttr::default() };
+    }
+    let time = |touch, given, to: wire::Time| {
+        on(touch).then_some(if on(given) { SetTime::To(from_wire(to)) } else { SetTime::Now })
+    };
+    vfs::SetAttr {
+        mode,
+        size,
+        uid: on(SetAttr::UID).then_some(set.uid),
+        gid: on(SetAttr::GID).then_some(set.gid),
+        atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
+        mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
+    }
+}
 
 /// Returns ELOOP, the error for opening a symbolic link that must not be followed.
 #[cold]

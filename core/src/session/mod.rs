@@ -202,7 +202,11 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.notify_start();
         let reply = self.dispatch(buf, len, tag).await;
         self.notify_done(kind, reply.is_err());
-        reply.unwrap_or_else(|error| self.encode_error(buf, tag, &error))
+        match reply {
+            // A reply begins with its size.
+            Ok(()) => buf.first_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize),
+            Err(error) => self.encode_error(buf, tag, &error),
+        }
     }
 
     /// Answers the request at the front of `buf` with `error`, without decoding the request.

@@ -1,23 +1,21 @@
 //! Handlers for version, attach, walk, create and remove requests.
 
 use super::attributes::permissions;
-use super::fids::FidState;
+use super::dispatch::{Call, check_end, fields};
+use super::fids::{Access, FidState};
 use super::reply::{reply_too_large, store_qid};
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::vfs::{
     Create, CreateKind, Error, FileType, Name, OpenMode, Result, TreeKind, User, Vfs,
 };
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
-use crate::wire::{Dialect, List, Numeric, Qid, Str};
+use crate::wire::{Dialect, Numeric, Qid, Rmessage as R, Str, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a Tversion (version(5)). Clunks all fids and returns the negotiated msize and
+    /// Answers a Tversion (version(5)). Clunks all fids and negotiates the msize and
     /// version. The caller has already aborted the requests in flight.
-    pub(super) async fn version(
-        &self,
-        msize: u32,
-        version: Str<'_>,
-    ) -> Result<(u32, Str<'static>)> {
+    pub(super) async fn version(&self, call: &mut Call<'_>) -> Result<()> {
+        let (msize, version) = fields!(self, call, TVERSION, Version { msize, version });
         self.close().await;
         let dialect = if msize < MIN_MSIZE { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
@@ -27,18 +25,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             self.limits.msize
         });
         let version = dialect.map_or("unknown", Dialect::version).into();
-        Ok((msize.min(self.limits.msize), version))
+        let msize = msize.min(self.limits.msize);
+        self.encode::<{ wire::TVERSION }>(call, R::Version { msize, version })
     }
 
     /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty
     /// path or `/` attaches to the whole tree.
-    pub(super) async fn attach(
-        &self,
-        fid: wire::Fid,
-        uname: Str<'_>,
-        aname: Str<'_>,
-        n_uname: Numeric,
-    ) -> Result<Qid> {
+    pub(super) async fn attach(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, uname, aname, n_uname) =
+            fields!(self, call, TATTACH, Attach { fid, uname, aname, n_uname });
         let number = if n_uname == Numeric::NONE { None } else { Some(n_uname.0) };
         let mut inode = self.vfs.attach(User { name: uname.as_bytes(), number });
         let uid = number.unwrap_or(0);
@@ -50,18 +45,16 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.update_fid(fid, reserved.serial, |fid| fid.root = id.ino);
         reserved.commit(inode, FidState::Walked);
         self.attached.set(true);
-        Ok(self.qid_of(id))
+        self.encode::<{ wire::TATTACH }>(call, R::Attach { qid: self.qid_of(id) })
     }
 
-    /// Answers a Twalk (walk(5)). Stores the qids of the files along the path in `rest` and returns
-    /// the number of qids.
-    pub(super) async fn walk(
-        &self,
-        fid: wire::Fid,
-        newfid: wire::Fid,
-        wnames: List<'_, Str<'_>>,
-        rest: &mut [u8],
-    ) -> Result<usize> {
+    /// Answers a Twalk (walk(5)).
+    pub(super) async fn walk(&self, call: &mut Call<'_>) -> Result<()> {
+        let Call { buf, len, tag } = call;
+        let (len, tag) = (*len, *tag);
+        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
+        let (fid, newfid, wnames) =
+            fields!(self, len, self.reader(frame), TWALK, Walk { fid, newfid, wnames });
         let (mut inode, serial, uid, root) =
             self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.serial, fid.uid, fid.root)))?;
         let reserved = if newfid == fid {
@@ -80,7 +73,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 Err(error) if count == 0 || self.vfs.strict_walk() => return Err(error),
                 // According to walk(5), the reply contains the qids found so far, and newfid is
                 // unaffected.
-                Err(_) => return Ok(count),
+                Err(_) => return self.encode_walk(buf, len, tag, count),
             }
             store_qid(rest, count, self.qid(&inode));
             count = count.saturating_add(1);
@@ -89,7 +82,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             Some(reserved) => reserved.commit(inode, FidState::Walked),
             None => self.move_fid(fid, serial, inode)?,
         }
-        Ok(count)
+        self.encode_walk(buf, len, tag, count)
     }
 
     /// Checks that a name sent by a client is valid and returns the name.
@@ -142,9 +135,16 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// Answers a Tcreate (open(5)). Creates and opens a file, makes the fid refer to it, and
-    /// returns its qid and iounit.
-    pub(super) async fn create(
+    /// Answers a Tcreate (open(5)). Creates and opens a file, and makes the fid refer to it.
+    pub(super) async fn create(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, name, perm, mode, extension) =
+            fields!(self, call, TCREATE, Create { fid, name, perm, mode, extension });
+        let (qid, iounit) = self.create_file(fid, name, perm, mode, extension.0).await?;
+        self.encode::<{ wire::TCREATE }>(call, R::Create { qid, iounit })
+    }
+
+    /// Creates and opens a file, makes the fid refer to it, and returns its qid and iounit.
+    async fn create_file(
         &self,
         fid: wire::Fid,
         name: Str<'_>,
@@ -234,18 +234,20 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if matches!(self.vfs.id(&inode).kind, FileType::File | FileType::Dir) {
             // If the file already existed, `create` has truncated it.
             let mode = OpenMode { truncate: false, drops_set_id: uid != 0, ..mode };
-            self.open_inode(fid, serial, &inode, mode, remove).await?;
-        } else {
-            self.move_fid(fid, serial, inode.clone())?;
+            let open = self.vfs.open(&inode, mode).await?;
+            return self.move_fid_opened(fid, serial, inode, open, Access::new(mode, remove));
         }
+        self.move_fid(fid, serial, inode.clone())?;
         Ok(self.qid(&inode))
     }
 
     /// Answers a Tremove (remove(5)). The fid is clunked even if the removal fails.
-    pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
+    pub(super) async fn remove(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TREMOVE, Remove { fid });
         let taken = self.take_fid(fid)?;
         self.close_state(&taken.state);
-        self.remove_file(&taken).await
+        self.remove_file(&taken).await?;
+        self.encode::<{ wire::TREMOVE }>(call, R::Remove)
     }
 }
 

@@ -3,26 +3,47 @@
 use core::ops::ControlFlow;
 
 use super::attributes::ListedRecord;
+use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, unknown_fid};
 use super::namespace::{ORCLOSE, open_mode};
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::Decimal;
 use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
-use crate::wire::{self, Dialect, Qid, Rmessage as R, Tag, Tmessage as T};
+use crate::wire::{self, Dialect, Field, Rmessage as R, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a Topen (open(5)).
-    pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<Qid> {
-        self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
+    /// Answers a Topen (open(5)) or a Tlopen (open(2)).
+    pub(super) async fn open(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, mode, remove) = self.open_request(call)?;
+        let (inode, serial, mode) = self.check_open(fid, mode, remove)?;
+        let open = self.vfs.open(&inode, mode).await?;
+        let qid = self.move_fid_opened(fid, serial, inode, open, Access::new(mode, remove))?;
+        // An Rlopen has the same fields as an Ropen.
+        self.encode_kind(call, |writer| {
+            qid.encode(writer);
+            self.iounit().encode(writer);
+        })
     }
 
-    /// Opens the file or directory that a fid refers to.
-    pub(super) async fn open_fid(
+    /// Decodes a Topen or a Tlopen. Returns the fid, the mode and whether to remove the file when
+    /// the fid is clunked.
+    fn open_request(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+        #[cfg(feature = "linux")]
+        if wire::kind(call.frame()) == wire::TLOPEN {
+            return self.lopen_request(call);
+        }
+        let (fid, mode) = fields!(self, call, TOPEN, Open { fid, mode });
+        Ok((fid, open_mode(mode), mode & ORCLOSE != 0))
+    }
+
+    /// Checks whether the file or directory that a fid refers to can be opened. Returns its inode,
+    /// the fid's serial number and the mode to open it with.
+    fn check_open(
         &self,
         fid: wire::Fid,
         mode: OpenMode,
         remove: bool,
-    ) -> Result<Qid> {
+    ) -> Result<(V::Inode, u32, OpenMode)> {
         let (inode, serial, uid, root) = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid, fid.root)),
             _ => Err(Error::AlreadyOpen),
@@ -40,26 +61,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if remove && id.ino == root {
             return Err(Error::Busy);
         }
-        let mode = OpenMode { drops_set_id: !V::TreeKind::IMMUTABLE && uid != 0, ..mode };
-        self.open_inode(fid, serial, &inode, mode, remove).await?;
-        Ok(self.qid(&inode))
-    }
-
-    /// Opens an inode and makes the fid refer to it, unless the fid has changed in the meantime.
-    pub(super) async fn open_inode(
-        &self,
-        fid: wire::Fid,
-        serial: u32,
-        inode: &V::Inode,
-        mode: OpenMode,
-        remove: bool,
-    ) -> Result<()> {
-        let open = self.vfs.open(inode, mode).await?;
-        let role = match self.vfs.id(inode).kind {
-            FileType::Dir => FidState::Dir { open, offset: 0, cookie: 0 },
-            _ => FidState::File { open, access: Access::new(mode, remove) },
-        };
-        self.move_fid_opened(fid, serial, inode.clone(), role)
+        let drops_set_id = !V::TreeKind::IMMUTABLE && uid != 0;
+        Ok((inode, serial, OpenMode { drops_set_id, ..mode }))
     }
 
     /// Answers the Tread or Twrite in `frame` if the tree can serve it immediately. Writes the
@@ -69,13 +72,19 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// cannot serve it immediately. The caller must then pass the request to
     /// [`answer`](Session::answer).
     pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
-        if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
+        let kind = wire::kind(frame);
+        if !V::TreeKind::HAS_FAST_PATH || !matches!(kind, wire::TREAD | wire::TWRITE) {
             return None;
         }
         self.dialect.get()?;
+        let tag = wire::tag(frame);
         let out = self.within_msize(out);
-        match self.message(frame).ok()? {
-            (tag, T::Read { fid, offset, count }) => {
+        let message = match kind {
+            wire::TREAD => self.decode::<{ wire::TREAD }>(frame),
+            _ => self.decode::<{ wire::TWRITE }>(frame),
+        };
+        match message? {
+            T::Read { fid, offset, count } => {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::READ)?;
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data_limit(count))?;
@@ -84,7 +93,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.notify_done(wire::TREAD, false);
                 Some(wire::finish_read(out, wire::RREAD, tag, n))
             }
-            (tag, T::Write { fid, offset, data }) => {
+            T::Write { fid, offset, data } => {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
                 // Check first that there is room for the reply, because a write that has been
@@ -100,7 +109,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 Some(match n {
                     Ok(n) => {
                         let count = u32::try_from(n).unwrap_or(u32::MAX);
-                        self.try_encode(&R::Write { count }, tag, out).unwrap_or(0)
+                        self.try_encode::<{ wire::TWRITE }>(&R::Write { count }, tag, out)
+                            .unwrap_or(0)
                     }
                     Err(error) => self.encode_error(out, tag, &error),
                 })
@@ -110,14 +120,10 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Tread (read(5)). The file's data is read directly into the reply.
-    pub(super) async fn read(
-        &self,
-        buf: &mut [u8],
-        tag: Tag,
-        fid: wire::Fid,
-        offset: u64,
-        count: u32,
-    ) -> Result<usize> {
+    pub(super) async fn read(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, offset, count) = fields!(self, call, TREAD, Read { fid, offset, count });
+        let Call { buf, tag, .. } = call;
+        let tag = *tag;
         let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
             // 9P2000.L clients read directories with Treaddir rather than Tread.
             FidState::Dir { .. }
@@ -145,7 +151,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             };
             V::TreeKind::wait_while(self.vfs.read(&open, offset, data), still_open).await?
         };
-        Ok(wire::finish_read(buf, wire::RREAD, tag, n))
+        wire::finish_read(buf, wire::RREAD, tag, n);
+        Ok(())
     }
 
     /// Reads whole stat records from a directory (read(5)). The read must start at offset 0 or at
@@ -194,31 +201,36 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Twrite (read(5)).
-    pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<u32> {
+    pub(super) async fn write(&self, call: &mut Call<'_>) -> Result<()> {
+        let (fid, offset, data) = fields!(self, call, TWRITE, Write { fid, offset, data });
         let open = self.with_fid(fid, |fid| match &fid.state {
             FidState::Dir { .. } => Err(Error::WriteDirectory),
             FidState::Reserved | FidState::Walked => Err(Error::WriteUnopened),
             role => Ok(role.file(Access::WRITE).ok_or(Error::BadFile)?.clone()),
         })?;
         // According to write(2), writing zero bytes changes nothing, not even a timestamp.
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let n = self.vfs.write(&open, offset, data).await?;
-        Ok(u32::try_from(n).unwrap_or(u32::MAX))
+        let n = match data.0 {
+            [] => 0,
+            data => self.vfs.write(&open, offset, data).await?,
+        };
+        let count = u32::try_from(n).unwrap_or(u32::MAX);
+        self.encode::<{ wire::TWRITE }>(call, R::Write { count })
     }
 
     /// Answers a Tclunk (clunk(5)). The fid is released even if an error is returned.
-    pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
+    pub(super) async fn clunk(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TCLUNK, Clunk { fid });
         let taken = self.take_fid(fid)?;
-        let Some(open) = taken.state.opened() else { return Ok(()) };
-        let guard = CloseGuard { vfs: self.vfs, open };
-        let finished = self.vfs.flush(open).await;
-        drop(guard);
-        if !V::TreeKind::IMMUTABLE && taken.state.has(Access::REMOVE) {
-            self.remove_file(&taken).await?;
+        if let Some(open) = taken.state.opened() {
+            let guard = CloseGuard { vfs: self.vfs, open };
+            let finished = self.vfs.flush(open).await;
+            drop(guard);
+            if !V::TreeKind::IMMUTABLE && taken.state.has(Access::REMOVE) {
+                self.remove_file(&taken).await?;
+            }
+            finished?;
         }
-        finished
+        self.encode::<{ wire::TCLUNK }>(call, R::Clunk)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Encodes replies and estimates the space that they need.
 
-use super::dispatch::is_served;
+use super::dispatch::Call;
 use super::fids::FidState;
 use super::{FidEntry, FidTable, MAX_BLOCKING_READ, Session};
 use crate::Decimal;
@@ -21,15 +21,18 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// The size includes the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
-            wire::TREAD | wire::TREADDIR => match self.message(frame) {
-                Ok((_, T::Read { fid, count, .. })) => self.read_size(fid, count),
-                #[cfg(feature = "linux")]
-                Ok((_, T::Readdir { count, .. })) => self.data_size(count),
+            wire::TREAD => match self.decode::<{ wire::TREAD }>(frame) {
+                Some(T::Read { fid, count, .. }) => self.read_size(fid, count),
+                _ => 0,
+            },
+            #[cfg(feature = "linux")]
+            wire::TREADDIR => match self.decode::<{ wire::TREADDIR }>(frame) {
+                Some(T::Readdir { count, .. }) => self.data_size(count),
                 _ => 0,
             },
             // The qids are stored after the request until the walk is complete.
-            wire::TWALK => match self.message(frame) {
-                Ok((_, T::Walk { wnames, .. })) => {
+            wire::TWALK => match self.decode::<{ wire::TWALK }>(frame) {
+                Some(T::Walk { wnames, .. }) => {
                     frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE))
                 }
                 _ => 0,
@@ -75,18 +78,48 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         buf.get_mut(..len).unwrap_or_default()
     }
 
-    #[inline(never)]
-    pub(super) fn encode(&self, buf: &mut [u8], tag: Tag, reply: &R<'_>) -> Result<usize> {
-        self.try_encode(reply, tag, buf).map_err(|_| reply_too_large(buf.len()))
+    /// Encodes the reply to a request of type `REQUEST` and returns its length.
+    #[inline(always)]
+    pub(super) fn encode<const REQUEST: u8>(
+        &self,
+        call: &mut Call<'_>,
+        reply: R<'_>,
+    ) -> Result<()> {
+        let mut writer = self.start_reply(call.buf, REQUEST + 1, call.tag);
+        reply.put::<REQUEST>(&mut writer);
+        finish_reply(writer)
     }
 
-    pub(super) fn try_encode(
+    /// Encodes the reply to a request of any type. `fields` appends the fields.
+    #[inline(always)]
+    pub(super) fn encode_kind(
+        &self,
+        call: &mut Call<'_>,
+        fields: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<()> {
+        let kind = wire::kind(call.frame()).wrapping_add(1);
+        let mut writer = self.start_reply(call.buf, kind, call.tag);
+        fields(&mut writer);
+        finish_reply(writer)
+    }
+
+    /// Writes the header of a reply.
+    #[inline(never)]
+    fn start_reply<'b>(&self, buf: &'b mut [u8], kind: u8, tag: Tag) -> Writer<'b> {
+        let mut writer = Writer::new(buf, self.current_dialect());
+        writer.open(kind, tag);
+        writer
+    }
+
+    pub(super) fn try_encode<const REQUEST: u8>(
         &self,
         reply: &R<'_>,
         tag: Tag,
         buf: &mut [u8],
     ) -> core::result::Result<usize, wire::Full> {
-        reply.encode_known(tag, self.current_dialect(), buf, is_encoded::<V>)
+        let mut writer = self.start_reply(buf, REQUEST + 1, tag);
+        reply.put::<REQUEST>(&mut writer);
+        writer.close()
     }
 
     /// Builds an Rwalk from the qids that [`store_qid`] stored after the request of `len` bytes.
@@ -97,7 +130,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         len: usize,
         tag: Tag,
         count: usize,
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let qids = count.saturating_mul(Qid::SIZE);
         // A Twalk is longer than the header of an Rwalk, so the qids move towards the start of the
         // buffer.
@@ -110,19 +143,20 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let errno = u32::from(error.errno());
         let dialect = self.current_dialect();
         let buf = self.within_msize(buf);
+        let text = |buf: &mut [u8], text: Str<'_>| {
+            let error = R::Error { ename: text, errno: Errno(errno) };
+            self.try_encode::<{ wire::RERROR - 1 }>(&error, tag, buf)
+        };
         let full = match dialect {
             #[cfg(feature = "linux")]
-            Dialect::Linux => self.try_encode(&R::Lerror { ecode: errno }, tag, buf),
-            _ => error.read_message(|text| {
-                self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
-            }),
+            Dialect::Linux => {
+                self.try_encode::<{ wire::RLERROR - 1 }>(&R::Lerror { ecode: errno }, tag, buf)
+            }
+            _ => error.read_message(|message| text(buf, message.into())),
         };
         // The error text can be too long only if frames are very small, as on embedded boards. An
-        // error reply without text always fits into the buffer.
-        full.or_else(|_| {
-            self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
-        })
-        .unwrap_or(0)
+        // error without text always fits.
+        full.or_else(|_| text(buf, Str(b""))).unwrap_or(0)
     }
 }
 
@@ -133,12 +167,14 @@ pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
-/// Returns `true` if replies to requests of this type are encoded, and `false` if they are built in
-/// place.
-#[inline(always)]
-fn is_encoded<V: Vfs>(kind: u8) -> bool {
-    !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)
-        && is_served::<V>(kind)
+/// Fills in the size of a reply.
+#[inline(never)]
+fn finish_reply(writer: Writer<'_>) -> Result<()> {
+    let room = writer.room();
+    match writer.close() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(reply_too_large(room)),
+    }
 }
 
 /// Writes the header of a reply whose `len` bytes of content are already in place. Returns the
@@ -150,13 +186,12 @@ pub(super) fn finish_counted(
     tag: Tag,
     count: usize,
     len: usize,
-) -> Result<usize> {
-    let room = buf.len();
+) -> Result<()> {
     let mut writer = Writer::new(buf, Dialect::Legacy);
     writer.open(kind, tag);
     writer.count(count);
     writer.skip(len);
-    writer.close().map_err(|_| reply_too_large(room))
+    finish_reply(writer)
 }
 
 #[cold]

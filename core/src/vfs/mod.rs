@@ -32,8 +32,8 @@ pub use tree::{
     DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, FilePath, FileTable, Handle, Key, Node,
     PackedPath, StaticTree, dir, dynamic_dir, file, table, visit_files,
 };
-pub(crate) use tree_kind::outlined;
 pub use tree_kind::{ImmutableTree, MutableTree, Outlined, TreeKind};
+pub(crate) use tree_kind::{outlined, poll_now};
 pub use wait::{Waiter, Waiters};
 
 /// One entry in a directory listing.

@@ -22,6 +22,14 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
+    /// Starts to handle a request. A tree of one kind calls `now`, and a tree of the other kind
+    /// calls `later`. Only one of the two functions is compiled.
+    fn dispatch<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        now: impl FnOnce(A) -> Result<T>,
+        later: impl FnOnce(A) -> F,
+    ) -> Self::Handler<T, F>;
+
     /// Starts to handle a request in a separate stack frame. Inlining all thirty handlers into one
     /// function would make that function's stack frame 5 KiB large on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
@@ -71,6 +79,14 @@ impl TreeKind for MutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Outlined<F>;
 
+    fn dispatch<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        _: impl FnOnce(A) -> Result<T>,
+        later: impl FnOnce(A) -> F,
+    ) -> Outlined<F> {
+        outlined(later(call))
+    }
+
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Outlined<F> {
         outlined(make())
     }
@@ -106,14 +122,17 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // Create and poll the future in one function. The compiler can then detect that the future
-    // never waits, so no memory is reserved for its state.
-    #[inline(never)]
+    fn dispatch<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        now: impl FnOnce(A) -> Result<T>,
+        _: impl FnOnce(A) -> F,
+    ) -> Completed<Result<T>> {
+        Completed(Some(now(call)))
+    }
+
+    #[inline(always)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
-        match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Completed(Some(result)),
-            Poll::Pending => Completed(Some(Err(Error::TooManyWaiting))),
-        }
+        Completed(Some(poll_once(make)))
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
@@ -127,6 +146,22 @@ impl TreeKind for ImmutableTree {
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F> {
         Self::handle(make)
     }
+}
+
+/// Polls a future that never waits.
+#[inline(always)]
+pub(crate) fn poll_now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(Error::TooManyWaiting),
+    }
+}
+
+/// Creates and polls a future in one function. The compiler can then detect that the future never
+/// waits, so no memory is reserved for its state.
+#[inline(never)]
+fn poll_once<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Result<T> {
+    poll_now(make())
 }
 
 /// A future that is immediately ready. Unlike [`Ready`](core::future::Ready), this future does not

@@ -109,6 +109,8 @@ record! {
 }
 
 impl SetAttr {
+    /// The bits of all changes.
+    pub const CHANGES: u32 = 0x7f;
     /// The bit that requests a change of the mode.
     pub const MODE: u32 = 0x1;
     /// The bit that requests a change of the owner.

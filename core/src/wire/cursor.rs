@@ -133,19 +133,33 @@ impl<'a> Reader<'a> {
     /// record and must consume all of its bytes.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        let rest = self.start_sized();
+        let value = body(self);
+        self.finish_sized(rest);
+        value
+    }
+
+    /// Takes the size of a record and discards the bytes after the record. Returns these bytes.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn start_sized(&mut self) -> &'a [u8] {
         let size = self.number(2);
         let record = self.take_bytes(size as usize);
-        let rest = core::mem::replace(&mut self.bytes, record);
-        let value = body(self);
+        core::mem::replace(&mut self.bytes, record)
+    }
+
+    /// Checks that the whole record has been taken, and continues with the bytes after it.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn finish_sized(&mut self, rest: &'a [u8]) {
         if !self.bytes.is_empty() {
             self.fail(Malformed::Trailing);
         } else if self.error.is_none() {
             self.bytes = rest;
         }
-        value
     }
 
     /// Records an error unless one has already been recorded, and discards the remaining bytes.
+    #[cold]
+    #[inline(never)]
     pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
         self.error = self.error.or(Some(error));
@@ -166,7 +180,7 @@ impl<'a> Reader<'a> {
     /// Returns the recorded [`Malformed`] error, or [`Malformed::Trailing`] if not all bytes have
     /// been consumed.
     #[inline]
-    pub fn finish(self) -> Result<(), Malformed> {
+    pub fn finish(&self) -> Result<(), Malformed> {
         self.check()?;
         if self.bytes.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
@@ -194,6 +208,11 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Returns the length of the buffer.
+    pub(crate) fn room(&self) -> usize {
+        self.buf.len()
     }
 
     /// Appends a message header. [`close`](Writer::close) fills in the size.

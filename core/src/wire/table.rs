@@ -82,23 +82,14 @@ macro_rules! messages {
             /// keep the connection open and send an error reply with the tag that
             /// [`tag`](super::tag) returns.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
-                Self::decode_known(frame, dialect, |_| true)
-            }
-
-            /// Decodes a request in the same way as [`decode`](Self::decode), but returns
-            /// [`Malformed::Unknown`] unless `known` accepts the request's type. If the compiler
-            /// can evaluate `known` at compile time, the code for the types that `known` rejects is
-            /// omitted.
-            pub(crate) fn decode_known(
-                frame: &'a [u8],
-                dialect: Dialect,
-                known: impl Fn(u8) -> bool,
-            ) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
+                if !Self::is_in(dialect, kind) {
+                    return Err(Malformed::Unknown(kind));
+                }
                 let message = match kind {
                     $($($(
                         #[cfg($when)]
-                        $number if known($number) && Rows::$rows.has(dialect) => Tmessage::$name {
+                        $number => Tmessage::$name {
                             $($tfield: <$ttype>::decode(&mut reader)),*
                         },
                     )?)*)*
@@ -106,6 +97,32 @@ macro_rules! messages {
                 };
                 reader.finish()?;
                 Ok((tag, message))
+            }
+
+            /// Returns whether `dialect` has a request of type `kind`.
+            pub(crate) fn is_in(dialect: Dialect, kind: u8) -> bool {
+                match kind {
+                    $($($(
+                        #[cfg($when)]
+                        $tkind => Rows::$rows.has(dialect),
+                    )?)*)*
+                    _ => false,
+                }
+            }
+
+            /// Takes the fields of a request of type `KIND`, which is a constant so that only the
+            /// code for this type is compiled. The caller must have checked the type.
+            #[inline(always)]
+            pub(crate) fn take<const KIND: u8>(reader: &mut Reader<'a>) -> Option<Self> {
+                match KIND {
+                    $($($(
+                        #[cfg($when)]
+                        $number => Some(Tmessage::$name {
+                            $($tfield: <$ttype>::decode(reader)),*
+                        }),
+                    )?)*)*
+                    _ => None,
+                }
             }
 
             /// Writes the request as a complete frame and returns its length in bytes. This method
@@ -158,31 +175,34 @@ macro_rules! messages {
             /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
             /// length field.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
-                self.encode_known(tag, dialect, buf, |_| true)
-            }
-
-            /// Encodes a reply in the same way as [`encode`](Self::encode) if `known` accepts the
-            /// request's type (see [`Tmessage::decode_known`]).
-            pub(crate) fn encode_known(
-                &self,
-                tag: Tag,
-                dialect: Dialect,
-                buf: &mut [u8],
-                known: impl Fn(u8) -> bool,
-            ) -> Result<usize, Full> {
                 let mut writer = Writer::new(buf, dialect);
                 match self {
                     $($(
                         #[cfg($when)]
-                        Rmessage::$name { $( $($rfield),* )? } if known($number) => {
+                        Rmessage::$name { $( $($rfield),* )? } => {
                             writer.open($number + 1, tag);
                             $( $($rfield.encode(&mut writer);)* )?
                         }
                     )*)*
-                    #[allow(unreachable_patterns)]
-                    _ => return Err(Full),
                 }
                 writer.close()
+            }
+
+            /// Appends the fields of the reply to a request of type `REQUEST`, which is a constant
+            /// so that only the code for this type is compiled.
+            #[inline(always)]
+            pub(crate) fn put<const REQUEST: u8>(&self, writer: &mut Writer<'_>) {
+                match REQUEST {
+                    $($(
+                        #[cfg($when)]
+                        $number => {
+                            if let Rmessage::$name { $( $($rfield),* )? } = self {
+                                $( $($rfield.encode(writer);)* )?
+                            }
+                        }
+                    )*)*
+                    _ => writer.overflow(),
+                }
             }
         }
 
@@ -250,8 +270,7 @@ macro_rules! record {
 
             // If this function is not inlined, the generated x86 code writes the record byte by
             // byte.
-            #[cfg_attr(target_pointer_width = "64", inline(always))]
-            #[cfg_attr(not(target_pointer_width = "64"), inline)]
+            #[inline(always)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {
                 $(self.$field.encode(writer);)*
             }
