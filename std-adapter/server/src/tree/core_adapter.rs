@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
+use datakit_core::params::notify_refusal;
 use datakit_core::vfs::{
-    Client, File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
+    Client, Error, File, FileStat, FileTable, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
 };
 use parking_lot::Mutex;
 
-use super::{BoxFuture, Leaf, OpenLeaf, ready};
+use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 
 /// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads can
 /// wait for data concurrently.
@@ -26,7 +26,8 @@ pub struct CoreFile {
 #[derive(Clone)]
 enum FileRef {
     Shared(Arc<dyn File + Send + Sync>),
-    Static(&'static (dyn File + Send + Sync)),
+    Static(&'static (dyn File + Sync)),
+    Indexed(&'static (dyn FileTable + Sync), u16),
 }
 
 impl CoreFile {
@@ -38,12 +39,31 @@ impl CoreFile {
     /// Wraps a static file, for example a file from a
     /// [`StaticTree`](datakit_core::vfs::StaticTree).
     #[must_use]
-    pub fn from_static(file: &'static (dyn File + Send + Sync)) -> CoreFile {
+    pub fn from_static(file: &'static (dyn File + Sync)) -> CoreFile {
         CoreFile::with_ref(FileRef::Static(file))
+    }
+
+    /// Wraps the file with this index in a table of files.
+    #[must_use]
+    pub fn from_table(table: &'static (dyn FileTable + Sync), index: u16) -> CoreFile {
+        CoreFile::with_ref(FileRef::Indexed(table, index))
     }
 
     fn with_ref(file: FileRef) -> CoreFile {
         CoreFile { file, wakers: Arc::default() }
+    }
+
+    fn open_as(&self, mode: OpenMode, number: ClientNumber) -> Result<Box<dyn OpenLeaf>> {
+        let open = OpenCoreFile {
+            file: self.file.clone(),
+            client: number.get()?,
+            _number: number,
+            state: Mutex::default(),
+            reader: self.wakers.next_reader.fetch_add(1, Ordering::Relaxed),
+            wakers: self.wakers.clone(),
+        };
+        open.with_file(|file, open| file.open(open, mode))?;
+        Ok(Box::new(open))
     }
 }
 
@@ -61,55 +81,71 @@ impl From<Box<dyn File + Send + Sync>> for CoreFile {
 
 impl fmt::Debug for CoreFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoreFile").field("stat", &self.file.stat()).finish_non_exhaustive()
+        let stat = self.file.with(|file| Ok(file.stat()));
+        f.debug_struct("CoreFile").field("stat", &stat).finish_non_exhaustive()
     }
 }
 
-impl Deref for FileRef {
-    type Target = dyn File + Send + Sync;
-
-    fn deref(&self) -> &Self::Target {
+impl FileRef {
+    /// Calls `with`, passing the file.
+    ///
+    /// # Errors
+    /// Returns [`Error::BadFile`] if a table contains no file with the index.
+    fn with<R>(&self, with: impl FnOnce(&dyn File) -> Result<R>) -> Result<R> {
         match self {
-            FileRef::Shared(file) => &**file,
-            FileRef::Static(file) => *file,
+            FileRef::Shared(file) => with(&**file),
+            FileRef::Static(file) => with(*file),
+            FileRef::Indexed(table, index) => {
+                let (mut with, mut result) = (Some(with), Err(Error::BadFile));
+                table.with_file(*index, &mut |file| {
+                    if let Some(with) = with.take() {
+                        result = with(file);
+                    }
+                });
+                result
+            }
         }
     }
 }
 
 impl Leaf for CoreFile {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
-        ready(Ok(self.file.stat()))
+        ready(self.file.with(|file| Ok(file.stat())))
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        let open = OpenCoreFile {
-            file: self.file.clone(),
-            state: Mutex::default(),
-            number: self.wakers.next_number.fetch_add(1, Ordering::Relaxed),
-            wakers: self.wakers.clone(),
-        };
-        let done = open.with_file(|file, open| file.open(open, mode));
-        ready(done.map(|()| Box::new(open) as Box<dyn OpenLeaf>))
+        ready(self.open_as(mode, ClientNumber::default()))
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        mode: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        ready(self.open_as(mode, client.clone()))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
-        ready(self.file.truncate(length))
+        ready(self.file.with(|file| file.truncate(length)))
     }
 
     fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
-        ready(self.file.chmod(mode))
+        ready(self.file.with(|file| file.chmod(mode)))
     }
 
     fn remove(&self) -> BoxFuture<'_, ()> {
-        ready(self.file.remove())
+        ready(self.file.with(|file| file.remove()))
     }
 }
 
 struct OpenCoreFile {
     file: FileRef,
+    client: Client,
+    /// Keeps the number of the client in use while the file is open.
+    _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
     /// The number that identifies this open file in `wakers`.
-    number: u64,
+    reader: u64,
     wakers: Arc<WakerSet>,
 }
 
@@ -118,7 +154,7 @@ struct OpenCoreFile {
 #[derive(Default)]
 struct WakerSet {
     /// The number to assign to the next open file.
-    next_number: AtomicU64,
+    next_reader: AtomicU64,
     /// The wakers, keyed by the number of the open file. One waker per open file is enough, because
     /// the tree runs the reads of an open file one at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
@@ -132,40 +168,56 @@ impl Wake for WakerSet {
 }
 
 impl OpenCoreFile {
-    fn with_file<R>(&self, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
-        self.with_waiter(&mut Waiter::new(), call)
+    fn with_file<R>(
+        &self,
+        call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let result = self.with_waiter(&mut Waiter::new(), call);
+        if let Err(error) = &result {
+            notify_refusal(self.client, error);
+        }
+        result
     }
 
     fn with_waiter<R>(
         &self,
         waiter: &mut Waiter,
-        call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R,
-    ) -> R {
+        call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> Result<R>,
+    ) -> Result<R> {
         let (text, state) = &mut *self.state.lock();
-        call(&*self.file, &mut OpenFile { text, state, waiter, client: Client::PROGRAM })
+        let open = &mut OpenFile { text, state, waiter, client: self.client };
+        self.file.with(|file| call(file, open))
+    }
+
+    fn poll_read(
+        &self,
+        waiter: &mut Waiter,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        let read = self.with_waiter(waiter, |file, open| Ok(file.poll_read(open, cx, offset, buf)));
+        read.unwrap_or_else(|error| Poll::Ready(Err(error)))
     }
 }
 
 impl OpenLeaf for OpenCoreFile {
     fn may_block(&self) -> bool {
-        self.with_file(|file, _| file.may_block())
+        self.file.with(|file| Ok(file.may_block())).unwrap_or(false)
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
+        let mut waiter = Waiter::new();
         if !self.may_block() {
-            return Box::pin(poll_fn(move |cx| {
-                self.with_file(|file, open| file.poll_read(open, cx, offset, buf))
-            }));
+            return Box::pin(poll_fn(move |cx| self.poll_read(&mut waiter, cx, offset, buf)));
         }
         let all = Waker::from(self.wakers.clone());
-        let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
             // Register the waker before the poll, so that an event during the poll wakes the
             // reader. Drop the previous waker only after the lock has been released.
-            let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
+            let previous = self.wakers.waiting.lock().insert(self.reader, cx.waker().clone());
             drop(previous);
-            let mut cx = Context::from_waker(&all);
-            self.with_waiter(&mut waiter, |file, open| file.poll_read(open, &mut cx, offset, buf))
+            self.poll_read(&mut waiter, &mut Context::from_waker(&all), offset, buf)
         }))
     }
 
@@ -178,13 +230,17 @@ impl OpenLeaf for OpenCoreFile {
     }
 
     fn close(&self) {
-        self.with_file(|file, open| file.close(open));
+        // Only a table that has lost the file causes an error.
+        let _ = self.with_waiter(&mut Waiter::new(), |file, open| {
+            file.close(open);
+            Ok(())
+        });
     }
 }
 
 impl Drop for OpenCoreFile {
     fn drop(&mut self) {
-        let waker = self.wakers.waiting.lock().remove(&self.number);
+        let waker = self.wakers.waiting.lock().remove(&self.reader);
         drop(waker);
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time};
 
-use super::{BoxFuture, Entry, OnClunk, ready};
+use super::{BoxFuture, ClientNumber, Entry, OnClunk, ready};
 
 /// A file. Implement this trait for files that the existing types do not cover.
 ///
@@ -31,6 +31,17 @@ pub trait Leaf: Send + Sync {
 
     /// Opens the file. A file that does not support truncation ignores [`OpenMode::truncate`].
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>>;
+
+    /// Performs [`open`](Leaf::open) on behalf of a client. Override this method if the open file
+    /// depends on the client.
+    fn open_by<'a>(
+        &'a self,
+        mode: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        let _ = client;
+        self.open(mode)
+    }
 
     /// Sets the length of the file, in bytes.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {

@@ -22,6 +22,7 @@
 //! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
 //! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
 //! | a file of [`datakit_core::files`] | [`CoreFile`] |
+//! | a directory of core, such as the parameters of a program | [`CoreDir`] |
 //! | any other file | your own [`Leaf`] |
 //! | a directory whose entries the program adds and removes | [`Dir`] |
 //! | a directory whose entries are computed | [`ListDir`] |
@@ -40,8 +41,10 @@
 
 mod attributes;
 mod callback_dir;
+mod client_number;
 mod command;
 mod core_adapter;
+mod core_dir;
 mod directory;
 mod entry;
 mod file;
@@ -71,8 +74,10 @@ use datakit_core::vfs::Result;
 
 pub use self::attributes::Attributes;
 pub use self::callback_dir::{CallbackDir, IntoBoxFuture};
+pub use self::client_number::{ClientNumber, client_name};
 pub use self::command::{Command, CommandError};
 pub use self::core_adapter::CoreFile;
+pub use self::core_dir::CoreDir;
 pub use self::directory::READ_ONLY_DIR_MODE;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, ListDir, ReadOnly};
 use self::entry::EntryContent;
@@ -100,6 +105,7 @@ pub fn ready<'a, T: Send + 'a>(result: Result<T>) -> BoxFuture<'a, T> {
 #[derive(Debug, Clone)]
 pub struct Tree {
     root: EntryPath,
+    client: ClientNumber,
 }
 
 impl Tree {
@@ -113,6 +119,20 @@ impl Tree {
     #[must_use]
     pub fn with_root(root: Entry) -> Tree {
         vfs::start_time();
-        Tree { root: EntryPath::root(root) }
+        Tree { root: EntryPath::root(root), client: ClientNumber::default() }
+    }
+
+    /// Returns this tree for one connection. Files of core identify the connection by a
+    /// [`ClientNumber`], and `name` is the name of the connection in these files.
+    ///
+    /// ```no_run
+    /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {
+    /// let serving = server.serve(move |peer| tree.for_client(&peer.name), std::future::pending());
+    /// # serving.await.unwrap();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn for_client(&self, name: &str) -> Tree {
+        Tree { root: self.root.clone(), client: ClientNumber::new(name) }
     }
 }

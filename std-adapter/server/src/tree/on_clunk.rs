@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use datakit_core::vfs::{FileStat, FileType, OpenMode, Result, Time};
 use parking_lot::Mutex;
 
-use super::{BoxFuture, Entry, Leaf, OpenLeaf};
+use super::{BoxFuture, ClientNumber, Entry, Leaf, OpenLeaf};
 
 /// A file with a clunk hook, created by [`Leaf::on_clunk`].
 pub struct OnClunk<L> {
@@ -46,6 +46,19 @@ impl<L> OnClunk<L> {
     pub(super) fn new(leaf: L, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<L> {
         OnClunk { leaf, hook: Arc::new(Hook { open: AtomicUsize::new(0), call: Box::new(hook) }) }
     }
+
+    /// Adds a guard to the file that `opening` returns.
+    fn with_guard<'a>(
+        &'a self,
+        opening: BoxFuture<'a, Box<dyn OpenLeaf>>,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        let hook = &self.hook;
+        Box::pin(async move {
+            let file = opening.await?;
+            let guard = Mutex::new(Some(OpenGuard::new(hook)));
+            Ok(Box::new(OpenWithGuard { file, guard }) as Box<dyn OpenLeaf>)
+        })
+    }
 }
 
 impl<L: fmt::Debug> fmt::Debug for OnClunk<L> {
@@ -73,11 +86,15 @@ impl<L: Leaf> Leaf for OnClunk<L> {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        Box::pin(async move {
-            let file = self.leaf.open(mode).await?;
-            let guard = Mutex::new(Some(OpenGuard::new(&self.hook)));
-            Ok(Box::new(OpenWithGuard { file, guard }) as Box<dyn OpenLeaf>)
-        })
+        self.with_guard(self.leaf.open(mode))
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        mode: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        self.with_guard(self.leaf.open_by(mode, client))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {

@@ -212,7 +212,7 @@ impl Vfs for Tree {
 
     async fn open(&self, inode: &EntryPath, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().content() {
-            EntryContent::File(leaf) => leaf.open(mode).await?,
+            EntryContent::File(leaf) => leaf.open_by(mode, &self.client).await?,
             EntryContent::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
             EntryContent::Dir(dir) => {
                 let entries = dir.list().await?;
