@@ -177,9 +177,13 @@ impl File for Help {
 fn list(dir: &'static Dir, out: &mut dyn Write) -> fmt::Result {
     visit_files(dir, &mut |path, node| {
         write!(out, "{path}: ")?;
-        match node.with_file(|file| file.describe(out)) {
-            Some(described) => described?,
-            None => out.write_str("dynamic directory")?,
+        #[cfg(feature = "params")]
+        use crate::vfs::Node;
+        match (node.with_file(|file| file.describe(out)), node) {
+            (Some(described), _) => described?,
+            #[cfg(feature = "params")]
+            (None, Node::Mirror(mirror, _)) => mirror.describe(out)?,
+            (None, _) => out.write_str("dynamic directory")?,
         }
         out.write_str("\n")
     })

@@ -28,6 +28,8 @@ pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
 pub use file::{Client, File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
 pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at};
+#[cfg(feature = "params")]
+pub use tree::Mirror;
 pub use tree::{
     DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, FilePath, FileTable, Handle, Key, Node,
     PackedPath, StaticTree, dir, dynamic_dir, file, table, visit_files,

@@ -8,6 +8,7 @@
 //! inode number across restarts.
 
 mod dynamic_dir;
+mod mirror;
 mod open_files;
 mod static_dir;
 mod visit;
@@ -17,9 +18,12 @@ use core::future::poll_fn;
 use core::ops::ControlFlow;
 use core::task::Poll;
 
+use mirror::PathMirror;
 use open_files::{HandleKind, OpenFiles};
 
 pub use dynamic_dir::{DynamicDir, EntryTable, Key};
+#[cfg(feature = "params")]
+pub use mirror::Mirror;
 pub use open_files::Handle;
 pub use static_dir::{DEPTH_MAX, Dir, Entry, FileTable, Node, dir, dynamic_dir, file, table};
 pub use visit::{FilePath, visit_files};
@@ -86,19 +90,24 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Returns [`Error::TooManyOpen`] if `OPENS` files are open, [`Error::Stale`] if the inode was
     /// removed, and any error of the file's [`open`](super::File::open).
     pub fn open_as(&self, client: Client, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
-        match self.node(*inode)? {
-            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => {
-                Ok(Handle(HandleKind::Dir(*inode)))
-            }
-            file => self.open_files.open(file, mode, client),
+        let node = self.node(*inode)?;
+        match node.entries() {
+            Some(_) => Ok(Handle(HandleKind::Dir(*inode))),
+            None => self.open_files.open(node, mode, client),
         }
     }
 
     /// Follows a path, starting at the root.
     fn resolve(&self, path: PackedPath) -> Resolved {
         let bytes = path.0.to_le_bytes();
-        let mut resolved =
-            Resolved { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
+        let mut resolved = Resolved {
+            node: Some(Node::Dir(self.root)),
+            dir: None,
+            key: Key(0),
+            start: 0,
+            end: 0,
+            mirror: PathMirror::default(),
+        };
         while bytes.get(resolved.end).is_some_and(|byte| *byte != 0) {
             let dir = resolved.node.and_then(Node::entries);
             let start = resolved.end;
@@ -106,13 +115,16 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
             let part = bytes.iter().take(end).skip(start).rev();
             let key = Key(part.fold(0, |key, byte| key << 8 | u32::from(*byte)));
             let dir = dir.map(|(dir, _)| dir);
-            resolved = Resolved { node: dir.and_then(|dir| dir.node(key)), dir, key, start, end };
+            let mirror = resolved.mirror.below(resolved.node);
+            let node = dir.and_then(|dir| dir.node(key));
+            resolved = Resolved { node, dir, key, start, end, mirror };
         }
         resolved
     }
 
     fn node(&self, path: PackedPath) -> Result<Node> {
-        self.resolve(path).node.ok_or(Error::Stale)
+        let resolved = self.resolve(path);
+        resolved.node.and_then(|node| resolved.mirror.show(node)).ok_or(Error::Stale)
     }
 
     fn entries(&self, path: PackedPath) -> Result<(Resolved, &'static dyn EntryTable)> {
@@ -134,9 +146,16 @@ struct Resolved {
     /// The byte positions in the path at which the key starts and ends.
     start: usize,
     end: usize,
+    /// The mirror that contains the node.
+    mirror: PathMirror,
 }
 
 impl Resolved {
+    /// Returns whether `dir`, the directory at the end of the path, hides an entry.
+    fn hides(&self, dir: &'static dyn EntryTable, key: Key) -> bool {
+        self.mirror.below(self.node).hides(dir, key)
+    }
+
     /// Returns the path of the child with this key. The path fits into 64 bits because [`Dir::new`]
     /// checks the depth of the tables.
     fn child(&self, path: PackedPath, key: Key) -> PackedPath {
@@ -149,10 +168,8 @@ impl Resolved {
 }
 
 fn id(path: PackedPath, node: Option<Node>) -> Id {
-    let kind = match node {
-        Some(Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_)) => FileType::Dir,
-        Some(Node::File(_) | Node::Indexed(..)) | None => FileType::File,
-    };
+    let dir = node.is_some_and(|node| node.entries().is_some());
+    let kind = if dir { FileType::Dir } else { FileType::File };
     // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
     // deleted.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
@@ -192,6 +209,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> Result<PackedPath> {
         let (resolved, entries) = self.entries(*dir)?;
         let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
+        if resolved.hides(entries, key) {
+            return Err(Error::NotFound);
+        }
         Ok(resolved.child(*dir, key))
     }
 
@@ -262,9 +282,11 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             // the next entry.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
-            dir.name(key, &mut |name| {
-                flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() })
-            });
+            if !resolved.hides(dir, key) {
+                dir.name(key, &mut |name| {
+                    flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() })
+                });
+            }
             from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());
         }
         Ok(())

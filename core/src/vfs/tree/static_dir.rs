@@ -61,6 +61,10 @@ pub enum Node {
     Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
+    /// A directory that shows the files of another directory in a different way. The number is the
+    /// number of levels below the parent directory, including this directory.
+    #[cfg(feature = "params")]
+    Mirror(&'static (dyn super::Mirror + Sync), u8),
 }
 
 /// Creates an entry for a directory that never changes.
@@ -189,6 +193,8 @@ impl Node {
             Node::Dir(dir) => dir.depth,
             Node::File(_) | Node::Indexed(..) => 0,
             Node::Table(_, depth) => *depth,
+            #[cfg(feature = "params")]
+            Node::Mirror(_, depth) => *depth,
             Node::DynamicDir(_) => super::dynamic_dir::PATH_BYTES,
         }
     }
@@ -200,6 +206,8 @@ impl Node {
             Node::Dir(dir) => Some((dir, 1)),
             Node::Table(dir, _) => Some((dir, 1)),
             Node::DynamicDir(dir) => Some((dir, 4)),
+            #[cfg(feature = "params")]
+            Node::Mirror(dir, _) => Some((dir, 1)),
             Node::File(_) | Node::Indexed(..) => None,
         }
     }
@@ -214,6 +222,8 @@ impl Node {
                 result
             }
             Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => None,
+            #[cfg(feature = "params")]
+            Node::Mirror(..) => None,
         }
     }
 }
@@ -226,6 +236,8 @@ impl fmt::Debug for Node {
             Node::Indexed(_, index) => f.debug_tuple("Indexed").field(index).finish(),
             Node::Table(_, depth) => f.debug_tuple("Table").field(depth).finish(),
             Node::DynamicDir(_) => f.write_str("DynamicDir"),
+            #[cfg(feature = "params")]
+            Node::Mirror(_, depth) => f.debug_tuple("Mirror").field(depth).finish(),
         }
     }
 }

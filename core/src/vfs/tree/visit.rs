@@ -49,8 +49,8 @@ impl fmt::Display for FilePath<'_> {
 }
 
 /// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
-/// `each` returns an error. A directory that changes at run time is not entered. Instead, `each` is
-/// called for the directory itself.
+/// `each` returns an error. A mirror and a directory that changes at run time are not entered.
+/// Instead, `each` is called for the directory itself.
 ///
 /// # Errors
 /// Returns the error of `each`.
@@ -76,6 +76,8 @@ fn visit(
                     Node::Dir(below) => visit(below, Some(&path), each),
                     Node::Table(below, _) => visit(below, Some(&path), each),
                     Node::File(_) | Node::Indexed(..) | Node::DynamicDir(_) => each(&path, node),
+                    #[cfg(feature = "params")]
+                    Node::Mirror(..) => each(&path, node),
                 };
             });
             result?;

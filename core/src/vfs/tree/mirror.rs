@@ -1,0 +1,65 @@
+//! Directories that show the files of another directory in a different way.
+
+#[cfg(feature = "params")]
+use core::fmt;
+
+use super::{EntryTable, Key, Node};
+
+/// A directory that mirrors another directory: it shows the same subdirectories, but replaces the
+/// files in them. The mirrored directories themselves need no memory.
+///
+/// The [`EntryTable`] of a mirror returns the nodes of the mirrored directory. The tree passes each
+/// of these nodes, and each node in a subdirectory, to [`show`](Mirror::show).
+#[cfg(feature = "params")]
+pub trait Mirror: EntryTable {
+    /// Returns the node that the mirror shows in place of `node`, or `None` if the mirror does not
+    /// show `node`. A directory is either hidden or shown unchanged.
+    fn show(&'static self, node: Node) -> Option<Node>;
+
+    /// Writes a one-line description for human readers, without a newline.
+    ///
+    /// # Errors
+    /// Returns the error of `out`.
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result;
+}
+
+/// The mirror that a path leads through, if there is one. Without the `params` feature, there are no
+/// mirrors, and this type has no size and no code.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PathMirror {
+    #[cfg(feature = "params")]
+    mirror: Option<&'static (dyn Mirror + Sync)>,
+}
+
+impl PathMirror {
+    /// Returns the mirror of the path after it has been extended below `dir`.
+    #[inline(always)]
+    pub(super) fn below(self, dir: Option<Node>) -> PathMirror {
+        match dir {
+            #[cfg(feature = "params")]
+            Some(Node::Mirror(mirror, _)) => PathMirror { mirror: Some(mirror) },
+            _ => self,
+        }
+    }
+
+    /// Returns the node that is shown in place of `node`, or `None` if `node` is hidden.
+    #[inline(always)]
+    pub(super) fn show(self, node: Node) -> Option<Node> {
+        #[cfg(feature = "params")]
+        if let Some(mirror) = self.mirror {
+            return mirror.show(node);
+        }
+        Some(node)
+    }
+
+    /// Returns whether the entry of `dir` with this key is hidden.
+    #[inline(always)]
+    pub(super) fn hides(self, dir: &'static dyn EntryTable, key: Key) -> bool {
+        #[cfg(feature = "params")]
+        if let Some(mirror) = self.mirror {
+            return dir.node(key).and_then(|node| mirror.show(node)).is_none();
+        }
+        let _ = (dir, key);
+        false
+    }
+}
