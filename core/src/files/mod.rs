@@ -38,6 +38,7 @@
 
 mod command;
 mod content;
+pub mod fields;
 mod level;
 mod param;
 mod pieces;
@@ -46,11 +47,15 @@ mod stream;
 mod util;
 
 pub use command::Command;
+#[cfg(feature = "derive")]
+pub use datakit_derive::{Choice, Params};
+
 pub use content::{Bytes, Kv};
+pub use fields::{Params, params};
 pub use level::{Level, LevelFile};
 pub use param::{
-    Check, Choice, Field, Flags, Ipv4, Mac, Micros, Millis, Number, Param, ParamInfo, ParamType,
-    Proposed, Step, Value,
+    Check, Choice, Field, Fixed, Flags, Ipv4, Line, Mac, Micros, Millis, Number, Param, ParamInfo,
+    ParamType, Proposed, Rule, Step, Value,
 };
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};

@@ -5,16 +5,19 @@
 //! To add a type of parameter, implement [`ParamType`] for the type of its value. To add a
 //! parameter, put a [`Param`] into a [`Dir`](crate::vfs::Dir).
 
+mod array;
 mod boolean;
 mod choice;
 mod duration;
 mod field;
+mod fixed;
 mod hex;
 mod info;
 mod ipv4;
 mod line;
 mod mac;
 mod number;
+mod option;
 mod proposed;
 mod types;
 mod value;
@@ -25,12 +28,15 @@ use core::task::{Context, Poll};
 pub use choice::Choice;
 pub use duration::{Micros, Millis};
 pub use field::Field;
+pub use fixed::Fixed;
 pub use info::{Check, Flags, ParamInfo};
 pub use ipv4::Ipv4;
+pub use line::Line;
 pub use mac::Mac;
-pub use proposed::Proposed;
+pub use proposed::{Proposed, Rule};
 pub use types::{Number, ParamType, Step};
 pub use value::Value;
+pub(super) use value::wait_for_change;
 
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 
@@ -118,7 +124,7 @@ impl<T: ParamType> Param<T> {
 impl<T: Number> Param<T> {
     /// Refuses values below `low` or above `high`, as [`ParamInfo::range`] does.
     #[must_use]
-    pub const fn range(self, low: T, high: T) -> Param<T> {
+    pub const fn range(self, low: T::Bound, high: T::Bound) -> Param<T> {
         Param { info: self.info.range(low, high), value: self.value }
     }
 }

@@ -1,9 +1,11 @@
 //! A parameter whose value is a duration with a unit, such as `1.5 s`.
 
 use core::fmt;
+use core::time::Duration;
 
+use super::number::{shift_digits, write_trimmed};
 use super::{Number, ParamType, Step};
-use crate::float::{scan, write_scaled};
+use crate::float::scan;
 
 /// A duration in milliseconds, at most 49 days. Clients read and write the duration with a unit,
 /// such as `1.5 s`, `250 ms` or `2 min`. A duration that is not a whole number of milliseconds is
@@ -19,13 +21,41 @@ pub struct Millis(pub u32);
 pub struct Micros(pub u64);
 
 macro_rules! duration {
-    ($($type:ident $integer:ident $power:literal $examples:literal)*) => {$(
-        impl Number for $type {}
+    ($($type:ident $integer:ident $power:literal $unit:literal $constructor:ident $examples:literal)*) => {$(
+        impl $type {
+            /// Converts a duration. This function is intended for constants.
+            ///
+            /// # Panics
+            /// Panics if the duration is too long or is not a whole multiple of the unit of this
+            /// type.
+            #[must_use]
+            #[allow(clippy::panic)] // In a constant, the panic is a compile-time error.
+            pub const fn from_duration(duration: Duration) -> $type {
+                let (value, rest) = (
+                    duration.as_nanos() / const { 10u128.pow((9 + $power) as u32) },
+                    duration.as_nanos() % const { 10u128.pow((9 + $power) as u32) },
+                );
+                assert!(rest == 0, concat!("the duration is not a whole number of ", $unit));
+                assert!(value <= $integer::MAX as u128, "the duration is too long");
+                $type(value as $integer)
+            }
+        }
+
+        impl From<$type> for Duration {
+            fn from(value: $type) -> Duration {
+                Duration::$constructor(value.0.into())
+            }
+        }
+
+        impl Number for $type {
+            type Bound = $type;
+        }
 
         impl ParamType for $type {
             type Limits = ($type, $type);
             const ANY: Self::Limits = ($type($integer::MIN), $type($integer::MAX));
             const ZERO: $type = $type(0);
+            const SPACES: bool = true;
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
                 let value = $type(parse(text, $power)?.try_into().ok()?);
@@ -59,8 +89,8 @@ macro_rules! duration {
 }
 
 duration! {
-    Millis u32 -3 "1.5 s or 250 ms"
-    Micros u64 -6 "1.5 s, 250 ms or 10 us"
+    Millis u32 -3 "ms" from_millis "1.5 s or 250 ms"
+    Micros u64 -6 "us" from_micros "1.5 s, 250 ms or 10 us"
 }
 
 /// The units. Each unit is `factor` * 10^`power` seconds, stored as `(name, factor, power)`.
@@ -73,45 +103,23 @@ fn parse(text: &[u8], power: i32) -> Option<u64> {
     let (number, unit) = scan(text)?;
     let unit = unit.trim_ascii_start();
     let (_, factor, unit_power) = UNITS.iter().find(|(name, ..)| name.as_bytes() == unit)?;
-    let mut value = u64::try_from(number.digits).ok()?.checked_mul(*factor)?;
-    if value == 0 {
-        return Some(0);
-    }
-    if number.negative || number.truncated {
+    let value = u64::try_from(number.digits).ok()?.checked_mul(*factor)?;
+    if value != 0 && (number.negative || number.truncated) {
         return None;
     }
-    // Each loop stops after at most 20 iterations, because by then the value has overflowed or has
-    // no trailing zeros left.
-    let mut shift = number.exponent.saturating_add(unit_power - power);
-    while shift > 0 {
-        value = value.checked_mul(10)?;
-        shift -= 1;
-    }
-    while shift < 0 {
-        if !value.is_multiple_of(10) {
-            return None;
-        }
-        value /= 10;
-        shift += 1;
-    }
-    Some(value)
+    shift_digits(value, number.exponent.saturating_add(unit_power - power))
 }
 
 /// Writes a duration of `value` * 10^`power` seconds. The unit is the largest of s, ms and us that
 /// does not exceed the duration. A zero duration is written as `0 s`.
-fn render(mut value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
+fn render(value: u64, power: i32, out: &mut dyn fmt::Write) -> fmt::Result {
     let (unit, unit_power) = match value {
         0 => ("s", power),
         1..1_000 => (if power == -3 { "ms" } else { "us" }, power),
         1_000..1_000_000 if power == -6 => ("ms", -3),
         _ => ("s", 0),
     };
-    let mut exponent = power - unit_power;
-    while exponent < 0 && value.is_multiple_of(10) {
-        value /= 10;
-        exponent += 1;
-    }
-    write_scaled(value, exponent, out)?;
+    write_trimmed(value, power - unit_power, out)?;
     out.write_str(" ")?;
     out.write_str(unit)
 }

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::{Flags, ParamInfo, ParamType, Proposed, Value};
+use super::{Flags, ParamInfo, ParamType, Proposed, Rule, Value};
 use crate::files::pieces::{self, PieceTarget};
 use crate::files::util::{Count, Plain, Quoted, check_plain_mode, render};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
@@ -12,17 +12,24 @@ use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read
 /// the value.
 ///
 /// [`Param`](super::Param) is a file with the same behaviour that can be stored in a table.
-#[derive(Debug)]
 pub struct Field<'a, T: ParamType> {
     value: &'a Value<T>,
     info: &'a ParamInfo<T>,
+    rule: Option<&'a dyn Rule>,
 }
 
 impl<'a, T: ParamType> Field<'a, T> {
     /// Creates the file that shows and sets `value`.
     #[must_use]
     pub const fn new(value: &'a Value<T>, info: &'a ParamInfo<T>) -> Field<'a, T> {
-        Field { value, info }
+        Field { value, info, rule: None }
+    }
+
+    /// Checks `rule` before a written value is set, in addition to the check of the `info`. All
+    /// parameters that the rule reads should have this rule.
+    #[must_use]
+    pub const fn rule(self, rule: &'a dyn Rule) -> Field<'a, T> {
+        Field { rule: Some(rule), ..self }
     }
 
     /// Writes the value and a newline.
@@ -50,13 +57,14 @@ impl<'a, T: ParamType> Field<'a, T> {
             .ok_or_else(|| Error::Invalid.with_message(Refusal { info: self.info, text }))
     }
 
-    /// Calls the parameter's check function, if there is one.
+    /// Calls the parameter's check function and checks its rule, if there are any.
     ///
     /// # Errors
-    /// Returns [`Error::Invalid`] with the message of the function.
+    /// Returns [`Error::Invalid`] with the message of the function or of the rule.
     fn check_value(&self, value: &T, proposed: &Proposed<'_>) -> Result<()> {
         let refused = |reason| Error::Invalid.with_message(Plain(reason));
-        self.info.check.map_or(Ok(()), |check| check(value, proposed).map_err(refused))
+        self.info.check.map_or(Ok(()), |check| check(value, proposed).map_err(refused))?;
+        self.rule.map_or(Ok(()), |rule| rule.check(proposed).map_err(refused))
     }
 
     /// Parses `text` and checks the value.
@@ -74,6 +82,12 @@ impl<'a, T: ParamType> Field<'a, T> {
 
     fn check_writable(&self) -> Result<()> {
         if self.info.flags.contains(Flags::READ_ONLY) { Err(Error::ReadOnlyFile) } else { Ok(()) }
+    }
+}
+
+impl<T: ParamType> fmt::Debug for Field<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field").field("info", self.info).finish_non_exhaustive()
     }
 }
 

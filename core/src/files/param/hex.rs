@@ -15,6 +15,8 @@ impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();
     const ZERO: Self = Vec::new();
+    // An empty byte string has no text, so it could not be an element of an array.
+    const SPACES: bool = true;
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {
         let mut bytes = [0; N];

@@ -120,7 +120,7 @@ impl<T: ParamType> ParamInfo<T> {
 impl<T: Number> ParamInfo<T> {
     /// Refuses values below `low` or above `high`.
     #[must_use]
-    pub const fn range(self, low: T, high: T) -> ParamInfo<T> {
+    pub const fn range(self, low: T::Bound, high: T::Bound) -> ParamInfo<T> {
         ParamInfo { limits: (low, high), ..self }
     }
 

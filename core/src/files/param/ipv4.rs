@@ -25,6 +25,14 @@ impl From<Ipv4> for Ipv4Addr {
     }
 }
 
+impl Ipv4 {
+    /// Creates an address from its bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 4]) -> Ipv4 {
+        Ipv4(bytes)
+    }
+}
+
 impl ParamType for Ipv4 {
     type Limits = ();
     const ANY: () = ();

@@ -12,6 +12,14 @@ use super::number::is_numeric;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// Creates an address from its bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 6]) -> Mac {
+        Mac(bytes)
+    }
+}
+
 impl ParamType for Mac {
     type Limits = ();
     const ANY: () = ();

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use super::{Number, ParamType, Step};
-use crate::float::scan;
+use crate::float::{scan, write_scaled};
 use crate::{Decimal, Float, parse_f32, parse_f64};
 
 /// Returns the integer unchanged, because integers can be compared directly.
@@ -55,7 +55,9 @@ macro_rules! decimal_multiple {
 
 macro_rules! number {
     ($($type:ident $what:literal $parse:ident $order:ident $multiple:ident $shown:ident)*) => {$(
-        impl Number for $type {}
+        impl Number for $type {
+            type Bound = $type;
+        }
 
         impl ParamType for $type {
             type Limits = ($type, $type);
@@ -107,7 +109,7 @@ number! {
 
 /// Writes a description such as `a number from 0 to 10`. This function is not part of the macro,
 /// because the macro would repeat the code for every type.
-fn allowed(
+pub(super) fn allowed(
     what: &str,
     low: impl fmt::Display,
     high: impl fmt::Display,
@@ -131,25 +133,47 @@ fn schema(
 
 /// Returns whether a decimal number is a multiple of a step. The decimal digits are compared,
 /// because most decimal fractions have no exact binary representation.
-fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
-    let Some((number, _)) = scan(text) else { return false };
-    let Ok(mut digits) = u64::try_from(number.digits) else { return false };
+pub(super) fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
+    let digits = scan(text).and_then(|(number, _)| {
+        let shift = number.exponent.saturating_add(step.decimals.into());
+        shift_digits(u64::try_from(number.digits).ok()?, shift)
+    });
+    digits.is_some_and(|digits| digits.is_multiple_of(step.digits.into()))
+}
+
+/// Returns `digits` * 10^`shift`, or `None` if the product is not a whole number or does not fit
+/// into 64 bits.
+pub(super) fn shift_digits(mut digits: u64, mut shift: i32) -> Option<u64> {
     if digits == 0 {
-        return true;
+        return Some(0);
     }
     // Each loop ends after at most 20 rounds, because by then `digits` has overflowed or has no
     // trailing zeros left.
-    let mut shift = number.exponent.saturating_add(step.decimals.into());
-    while shift < 0 && digits.is_multiple_of(10) {
+    while shift > 0 {
+        digits = digits.checked_mul(10)?;
+        shift -= 1;
+    }
+    while shift < 0 {
+        if !digits.is_multiple_of(10) {
+            return None;
+        }
         digits /= 10;
         shift += 1;
     }
-    while shift > 0 {
-        let Some(larger) = digits.checked_mul(10) else { return false };
-        digits = larger;
-        shift -= 1;
+    Some(digits)
+}
+
+/// Writes `digits` * 10^`exponent` without trailing zeros after the decimal point.
+pub(super) fn write_trimmed(
+    mut digits: u64,
+    mut exponent: i32,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    while exponent < 0 && digits.is_multiple_of(10) {
+        digits /= 10;
+        exponent += 1;
     }
-    shift == 0 && digits.is_multiple_of(step.digits.into())
+    write_scaled(digits, exponent, out)
 }
 
 /// Returns whether `text` contains only characters that can occur in a number or an address. A

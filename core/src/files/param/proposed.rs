@@ -29,6 +29,16 @@ impl<'a> Proposed<'a> {
     }
 }
 
+/// A check over several parameters that are stored in one struct. [`Field::rule`](super::Field::rule)
+/// attaches the check to a parameter.
+pub trait Rule {
+    /// Checks the values that the parameters will have if a change is accepted.
+    ///
+    /// # Errors
+    /// Returns a message that states the rule.
+    fn check(&self, proposed: &Proposed<'_>) -> Result<(), &'static str>;
+}
+
 impl fmt::Debug for Proposed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proposed").finish_non_exhaustive()

@@ -20,6 +20,10 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// quotes the text of all other types.
     const JSON: bool = false;
 
+    /// Whether the text of a value may contain white space. Such values cannot be elements of an
+    /// array, because white space separates the elements.
+    const SPACES: bool = false;
+
     /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
     /// a valid value or is outside the limits. `text` is a byte slice because most types need no
     /// UTF-8 check.
@@ -74,4 +78,8 @@ impl fmt::Display for Step {
 }
 
 /// A [`ParamType`] whose values can be limited to a range.
-pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
+pub trait Number: ParamType<Limits = (<Self as Number>::Bound, <Self as Number>::Bound)> {
+    /// The type of the smallest and the largest value. For a number, this is the type itself. For
+    /// an array or an [`Option`], this is the bound of the elements.
+    type Bound: Copy;
+}

@@ -72,16 +72,22 @@ impl<T> Value<T> {
     /// No change is lost if the future is dropped, because the next call detects changes that have
     /// occurred in the meantime.
     pub async fn changed(&self, seen: u32) -> u32 {
-        let mut waiter = Waiter::new();
-        poll_fn(|cx| {
-            // Register before comparing the versions, so that a change between the two steps wakes
-            // the task.
-            WAITERS.register(&mut waiter, cx.waker());
-            let version = self.version();
-            if version == seen { Poll::Pending } else { Poll::Ready(version) }
-        })
-        .await
+        wait_for_change(|| self.version(), seen).await
     }
+}
+
+/// Waits until a version differs from `seen`, and returns the new version. The version must change
+/// only if a value is set.
+pub(in crate::files) async fn wait_for_change(version: impl Fn() -> u32, seen: u32) -> u32 {
+    let mut waiter = Waiter::new();
+    poll_fn(|cx| {
+        // Register before comparing the versions, so that a change between the two steps wakes the
+        // task.
+        WAITERS.register(&mut waiter, cx.waker());
+        let version = version();
+        if version == seen { Poll::Pending } else { Poll::Ready(version) }
+    })
+    .await
 }
 
 impl<T: Clone + Default> Value<T> {

@@ -1,0 +1,129 @@
+//! Directories of parameters that are declared as the fields of a struct.
+//!
+//! `#[derive(Params)]` of the crate `datakit-derive` implements the traits of this module. A struct
+//! of [`Value`]s is a directory, so its fields need no table and no statics of their own.
+
+mod array;
+pub mod derive_support;
+mod names;
+
+pub use array::{ArrayInfo, Values};
+pub use names::Names;
+
+use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};
+
+/// A plain struct of settings for which `#[derive(Params)]` has generated a struct of parameters.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a value nor a struct of parameters",
+    note = "add `#[param]` to the field if the field is a value",
+    note = "add `#[derive(Params)]` to `{Self}` if `{Self}` is a struct of parameters"
+)]
+pub trait Params: Sized {
+    /// The struct of parameters.
+    type Params: Fields<Plain = Self>;
+}
+
+impl<P: Params, const N: usize> Params for [P; N] {
+    type Params = [P::Params; N];
+}
+
+/// A struct of parameters, which is a directory. Each field is a file or a subdirectory.
+///
+/// The struct implements [`EntryTable`], so [`table`] or [`params`] can add it to a
+/// [`Dir`](crate::vfs::Dir).
+pub trait Fields: Sized + Sync + 'static {
+    /// The struct of plain values.
+    type Plain;
+
+    /// For each field, whether [`replace`](Fields::replace) has changed the field.
+    type Changed;
+
+    /// The parameters at their defaults.
+    const NEW: Self;
+
+    /// The number of levels, including this directory.
+    const DEPTH: u8;
+
+    /// The names of the files and subdirectories.
+    const NAMES: Names;
+
+    /// Returns the subdirectory with this index, or `None` if the index is that of a file.
+    fn directory(&'static self, index: u8) -> Option<Node> {
+        let _ = index;
+        None
+    }
+
+    /// Calls `with`, passing the file with this index. Does nothing if there is no such file.
+    fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
+
+    /// Returns the value of each field. [`load`](Fields::load) reads all fields at the same time.
+    fn values(&self) -> Self::Plain;
+
+    /// Sets each field that differs from `new`. The caller must call [`notify`](Fields::notify)
+    /// afterwards, outside a critical section.
+    fn replace(&self, new: &Self::Plain) -> Self::Changed;
+
+    /// Reports each changed field to the tasks and observers that wait for changes.
+    fn notify(&self, changed: &Self::Changed);
+
+    /// Returns the number of times that any field has been set, modulo 2^32.
+    fn version(&self) -> u32;
+}
+
+/// Returns the values of all fields. All fields are read in one critical section.
+pub fn load<F: Fields>(fields: &F) -> F::Plain {
+    critical_section::with(|_| fields.values())
+}
+
+/// Sets all fields in one critical section. Afterwards, reports each field whose value has changed.
+/// The values are not checked.
+pub fn store<F: Fields>(fields: &F, new: &F::Plain) {
+    let changed = critical_section::with(|_| fields.replace(new));
+    fields.notify(&changed);
+}
+
+/// Waits until the [version](Fields::version) differs from `seen` and returns the new version.
+///
+/// # Cancel safety
+/// No change is lost if the future is dropped, because the next call detects changes that have
+/// occurred in the meantime.
+pub async fn changed<F: Fields>(fields: &F, seen: u32) -> u32 {
+    super::param::wait_for_change(|| fields.version(), seen).await
+}
+
+/// Creates an entry for a directory of parameters.
+#[must_use]
+pub const fn params<F: Fields>(name: &'static str, fields: &'static F) -> Entry {
+    table(name, fields, F::DEPTH)
+}
+
+impl<F: Fields> EntryTable for F {
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        F::NAMES.find(name)
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        F::NAMES.key(from)
+    }
+
+    fn node(&'static self, key: Key) -> Option<Node> {
+        let index = key.index()?;
+        F::NAMES.key(index)?;
+        Some(self.directory(index).unwrap_or(Node::Indexed(self, index.into())))
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        F::NAMES.with_name(key, with);
+    }
+
+    fn remove(&self, _: Key) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
+}
+
+impl<F: Fields> FileTable for F {
+    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
+        // Every index of a `Fields` fits into 8 bits.
+        Fields::with_file(self, index as u8, with);
+    }
+}

@@ -1,0 +1,107 @@
+//! Directories whose entries are the elements of an array. The names are the indices.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+
+use super::derive_support::{notify_value, replace_value};
+use super::{Fields, Names};
+use crate::files::{Field, ParamInfo, ParamType, Value};
+use crate::vfs::{File, Node};
+
+/// A directory for each element.
+impl<F: Fields, const N: usize> Fields for [F; N] {
+    type Plain = [F::Plain; N];
+    type Changed = [Option<F::Changed>; N];
+    const NEW: Self = [const { F::NEW }; N];
+    const DEPTH: u8 = F::DEPTH + 1;
+    const NAMES: Names = Names::numbers(N);
+
+    fn directory(&'static self, index: u8) -> Option<Node> {
+        Some(Node::Table(self.as_slice().get(usize::from(index))?, F::DEPTH))
+    }
+
+    fn with_file(&self, _: u8, _: &mut dyn FnMut(&dyn File)) {}
+
+    fn values(&self) -> Self::Plain {
+        self.each_ref().map(F::values)
+    }
+
+    fn replace(&self, new: &Self::Plain) -> Self::Changed {
+        let mut pairs = self.iter().zip(new);
+        [(); N].map(|()| pairs.next().map(|(fields, new)| fields.replace(new)))
+    }
+
+    fn notify(&self, changed: &Self::Changed) {
+        for (fields, changed) in self.iter().zip(changed) {
+            changed.iter().for_each(|changed| fields.notify(changed));
+        }
+    }
+
+    fn version(&self) -> u32 {
+        self.iter().fold(0, |sum, fields| sum.wrapping_add(fields.version()))
+    }
+}
+
+/// The constant part of the parameters in an array. All elements share it.
+pub trait ArrayInfo: Send + Sync + 'static {
+    /// The type of the values.
+    type Type: ParamType + 'static;
+
+    /// The initial value of each element.
+    const INITIAL: Self::Type;
+
+    /// The limits, the default and the texts.
+    const INFO: &'static ParamInfo<Self::Type>;
+}
+
+/// An array of parameters of the same kind, which is a directory with a file for each element.
+pub struct Values<I: ArrayInfo, const N: usize> {
+    values: [Value<I::Type>; N],
+    info: PhantomData<I>,
+}
+
+impl<I: ArrayInfo, const N: usize> Deref for Values<I, N> {
+    type Target = [Value<I::Type>; N];
+
+    fn deref(&self) -> &[Value<I::Type>; N] {
+        &self.values
+    }
+}
+
+impl<I: ArrayInfo, const N: usize> fmt::Debug for Values<I, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Values").field("len", &N).finish_non_exhaustive()
+    }
+}
+
+impl<I: ArrayInfo, const N: usize> Fields for Values<I, N> {
+    type Plain = [I::Type; N];
+    type Changed = [bool; N];
+    const NEW: Self = Values { values: [const { Value::new(I::INITIAL) }; N], info: PhantomData };
+    const DEPTH: u8 = 1;
+    const NAMES: Names = Names::numbers(N);
+
+    fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File)) {
+        if let Some(value) = self.values.get(usize::from(index)) {
+            with(&Field::new(value, I::INFO));
+        }
+    }
+
+    fn values(&self) -> [I::Type; N] {
+        self.values.each_ref().map(Value::get)
+    }
+
+    fn replace(&self, new: &[I::Type; N]) -> [bool; N] {
+        let mut pairs = self.values.iter().zip(new);
+        [(); N].map(|()| pairs.next().is_some_and(|(value, new)| replace_value(value, new)))
+    }
+
+    fn notify(&self, changed: &[bool; N]) {
+        self.values.iter().zip(changed).for_each(|(value, changed)| notify_value(value, *changed));
+    }
+
+    fn version(&self) -> u32 {
+        self.values.iter().fold(0, |sum, value| sum.wrapping_add(value.version()))
+    }
+}
