@@ -236,7 +236,7 @@ fn micros(text: &str) -> Option<u64> {
 /// Converts two hexadecimal digits a byte, which may be separated by `:`, `-`, `_` or a space.
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !b":-_ ".contains(byte)).collect();
-    if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     let pairs =

@@ -281,11 +281,11 @@ fn step_call(
     if kind.leaf == Leaf::Integer && number.decimals > 0 {
         return Err(Error::new_spanned(step, "the step of an integer is an integer"));
     }
-    if let Some(default) = attributes.default.as_ref() {
-        if Number::of(default).is_some_and(|default| !default.is_multiple_of(number)) {
-            let reason = format!("the default is not a multiple of the step {}", shown(step));
-            return Err(Error::new_spanned(default, reason));
-        }
+    if let Some(default) = attributes.default.as_ref()
+        && Number::of(default).is_some_and(|default| !default.is_multiple_of(number))
+    {
+        let reason = format!("the default is not a multiple of the step {}", shown(step));
+        return Err(Error::new_spanned(default, reason));
     }
     let (digits, decimals) = (number.digits as u16, number.decimals);
     Ok(quote_spanned!(step.span()=> .step(#digits, #decimals)))

@@ -212,7 +212,9 @@ impl Struct<'_> {
             Kind::Value(Param { initial, info, assertion }) => {
                 let (name, initial_name, ty) = (info_name(field), initial_name(field), field.ty);
                 quote! {
+                    #[allow(non_upper_case_globals)]
                     const #initial_name: #ty = #initial;
+                    #[allow(non_upper_case_globals)]
                     const #name: &__support::ParamInfo<#ty> = #info;
                     #assertion
                 }
