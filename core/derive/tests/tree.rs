@@ -1,5 +1,7 @@
 //! Derived parameters and parameters in tables make the same tree.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A failure is a failed test.
+
 use std::fmt::Write;
 use std::ops::ControlFlow;
 

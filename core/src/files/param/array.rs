@@ -80,7 +80,7 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         let mut text = String::new();
-        [1, 2, 3].render(&Weights::ANY, &mut text).unwrap();
+        [1u8, 2, 3].render(&Weights::ANY, &mut text).unwrap();
         assert_eq!(text, "1 2 3");
         text.clear();
         Weights::allowed(&(1, 9), &mut text).unwrap();

@@ -63,7 +63,7 @@ mod tests {
         assert_eq!((parse("none"), parse("-5")), (Some(None), Some(Some(-5))));
         assert_eq!((parse("6"), parse("None"), parse("")), (None, None, None));
         let mut text = String::new();
-        for value in [None, Some(3)] {
+        for value in [None, Some(3i16)] {
             value.render(&Limit::ANY, &mut text).unwrap();
             text.push(' ');
         }
