@@ -234,7 +234,7 @@ fn derived_parameters_make_the_same_tree_as_tables() {
     assert_eq!(shown.lines().filter(|line| line.starts_with('/')).count(), 24, "{shown}");
     let shown = show_parameters(&DERIVED);
     assert_eq!(shown, show_parameters(&TABLE));
-    assert_eq!(shown.lines().count(), 2 * 16, "{shown}");
+    assert_eq!(shown.lines().count(), 3 * 16, "{shown}");
 }
 
 #[test]
