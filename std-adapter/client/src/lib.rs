@@ -12,8 +12,10 @@ mod driver;
 mod error;
 mod fid;
 mod file;
+mod json;
 mod metadata;
 mod open_file;
+pub mod params;
 mod tags;
 #[cfg(test)]
 mod tests;

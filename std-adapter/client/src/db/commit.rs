@@ -4,11 +4,11 @@ use std::fmt::{self, Debug, Display};
 
 use super::error::{Error, Result};
 use super::id::Id;
-use super::json::{JsonValue, parse_object};
 use super::path::Path;
 use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::Client;
+use crate::json::parse_object;
 
 /// An immutable commit. Creating a handle for a commit sends no request.
 #[derive(Clone)]
@@ -135,12 +135,9 @@ impl Commit {
 
     fn parse_details(&self, json: &str) -> Option<Details> {
         let mut members = parse_object(json)?;
-        let mut text = |name| match members.remove(name)? {
-            JsonValue::Text(text) => Some(text),
-            JsonValue::Array(_) => None,
-        };
+        let mut text = |name| members.remove(name)?.into_text();
         let (author, date, message) = (text("author")?, text("date")?, text("message")?);
-        let JsonValue::Array(parents) = members.remove("parents")? else { return None };
+        let parents = members.remove("parents")?.into_texts()?;
         let parents = parents.iter().map(|id| Some(Commit::new(&self.client, parse_id(id).ok()?)));
         Some(Details {
             id: self.id,

@@ -66,7 +66,6 @@ mod escape;
 mod ext;
 mod history;
 mod id;
-mod json;
 mod merge_result;
 mod ops;
 mod ops_client;

@@ -1,0 +1,308 @@
+//! Checks values against the schema, with the same results and texts as the server.
+
+use std::fmt::{self, Display};
+
+use datakit_core::files::{Ipv4, Mac, Micros, ParamType, Step};
+
+use super::error::{Error, Result};
+use super::schema::{Kind, Parameter};
+
+/// The texts of the smallest and the largest value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Range {
+    /// The smallest value.
+    pub min: String,
+    /// The largest value.
+    pub max: String,
+}
+
+impl Parameter {
+    /// Checks whether the parameter can be set to `value`. The server may still refuse the value,
+    /// because it may have rules that the schema does not describe.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`] with a reason that names the allowed values.
+    pub fn check(&self, value: &str) -> Result<()> {
+        let refused = |reason| Err(Error::Refused { path: self.path.clone(), reason });
+        if self.read_only {
+            return refused("the parameter is read-only".to_owned());
+        }
+        if value.contains(['\n', '\r']) {
+            return refused("a value is a single line".to_owned());
+        }
+        let value = value.trim_matches(|c: char| c.is_ascii_whitespace());
+        if self.accepts(value) { Ok(()) } else { refused(format!("{value:?} is not {self}")) }
+    }
+
+    fn accepts(&self, value: &str) -> bool {
+        if self.optional && value == "none" {
+            return true;
+        }
+        let Some(count) = self.count else { return self.accepts_one(value) };
+        let mut words = value.split_ascii_whitespace();
+        words.clone().count() == count && words.all(|word| self.accepts_one(word))
+    }
+
+    fn accepts_one(&self, text: &str) -> bool {
+        let step = self.step.as_deref().and_then(parse_step);
+        match &self.kind {
+            Kind::Bool => bool::parse(text.as_bytes(), &()).is_some(),
+            Kind::Choice(names) => names.iter().any(|name| name == text),
+            Kind::Number { name, range } => {
+                let accepts = match &**name {
+                    "u8" => accepts::<u8>,
+                    "u16" => accepts::<u16>,
+                    "u32" => accepts::<u32>,
+                    "u64" => accepts::<u64>,
+                    "i8" => accepts::<i8>,
+                    "i16" => accepts::<i16>,
+                    "i32" => accepts::<i32>,
+                    "i64" => accepts::<i64>,
+                    "f32" => accepts::<f32>,
+                    _ => accepts::<f64>,
+                };
+                accepts(text, range, step)
+            }
+            Kind::Decimal { decimals, range } => {
+                let scaled = |text: &str| scaled(text, *decimals);
+                let value = scaled(text);
+                let step = self.step.as_deref().and_then(scaled).filter(|step| *step != 0);
+                value.is_some_and(|value| step.is_none_or(|step| value % step == 0))
+                    && value >= scaled(&range.min)
+                    && value <= scaled(&range.max)
+            }
+            // The schema does not tell how finely a duration is measured, so only the server
+            // refuses a duration with too many decimals.
+            Kind::Duration(range) => accepts::<Micros>(text, range, None),
+            Kind::Text { max_bytes } => {
+                text.len() <= *max_bytes && !text.contains(char::is_control)
+            }
+            Kind::Bytes { max_bytes } => hex_bytes(text).is_some_and(|count| count <= *max_bytes),
+            Kind::Ipv4 => Ipv4::parse(text.as_bytes(), &()).is_some(),
+            Kind::Mac => Mac::parse(text.as_bytes(), &()).is_some(),
+            Kind::Other(_) => true,
+        }
+    }
+
+    /// Writes the allowed values of the type, without the unit and the step.
+    fn allowed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from_to = |f: &mut fmt::Formatter<'_>, what: &str, range: &Range| {
+            write!(f, "{what} from {} to {}", range.min, range.max)
+        };
+        match &self.kind {
+            Kind::Bool => f.write_str("on or off"),
+            Kind::Choice(names) => write!(f, "one of {}", names.join(" ")),
+            Kind::Number { name, range } if name.starts_with('f') => from_to(f, "a number", range),
+            Kind::Number { range, .. } => from_to(f, "a whole number", range),
+            Kind::Decimal { decimals: 0, range } => from_to(f, "a whole number", range),
+            Kind::Decimal { decimals, range } => {
+                let zeros = "0".repeat(decimals.saturating_sub(1) as usize);
+                from_to(f, &format!("a multiple of 0.{zeros}1"), range)
+            }
+            Kind::Duration(range) => from_to(f, "a duration such as 1.5 s or 250 ms,", range),
+            Kind::Text { max_bytes } => write!(f, "a line of at most {max_bytes} bytes"),
+            Kind::Bytes { max_bytes } => {
+                write!(f, "a byte string such as 0aff, of at most {max_bytes} bytes")
+            }
+            Kind::Ipv4 => f.write_str("an IPv4 address such as 192.168.0.1"),
+            Kind::Mac => f.write_str("an Ethernet address such as 02:00:00:12:ab:ff"),
+            Kind::Other(name) => write!(f, "a value of the type {name}"),
+        }
+    }
+}
+
+/// Describes the allowed values, for example `a whole number from 10 to 60000 ms in steps of 5`.
+impl Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.optional {
+            f.write_str("none or ")?;
+        }
+        if let Some(count) = self.count {
+            write!(f, "{count} values separated by spaces, each ")?;
+        }
+        self.allowed(f)?;
+        if !self.unit.is_empty() {
+            write!(f, " {}", self.unit)?;
+        }
+        self.step.as_ref().map_or(Ok(()), |step| write!(f, " in steps of {step}"))
+    }
+}
+
+/// Parses a value in the same way as the server. A bound that is not a value of the type is ignored,
+/// because the server checks the value as well.
+fn accepts<T: ParamType<Limits = (T, T)>>(text: &str, range: &Range, step: Option<Step>) -> bool {
+    let (low, high) = T::ANY;
+    let bound = |text: &str, other| T::parse(text.as_bytes(), &T::ANY).unwrap_or(other);
+    let limits = (bound(&range.min, low), bound(&range.max, high));
+    T::parse(text.as_bytes(), &limits)
+        .is_some_and(|value| step.is_none_or(|step| value.is_multiple(text.as_bytes(), step)))
+}
+
+/// Parses a step such as `5` or `0.25`. Returns `None` for a step that the server does not use.
+fn parse_step(text: &str) -> Option<Step> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = format!("{whole}{decimals}").parse().ok().filter(|digits| *digits != 0)?;
+    Some(Step { digits, decimals: decimals.len().try_into().ok()? })
+}
+
+/// Returns a decimal number multiplied by 10^`decimals`, or `None` if the text is not a number or
+/// has more decimals.
+pub(super) fn scaled(text: &str, decimals: u32) -> Option<i128> {
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (sign, digits) = match number.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || digits.len() > 30 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value = digits.parse::<i128>().ok()?;
+    let shift = i64::from(exponent) + i64::from(decimals) - fraction.len() as i64;
+    if value == 0 {
+        return Some(0);
+    }
+    let power = 10i128.checked_pow(u32::try_from(shift.unsigned_abs()).ok()?)?;
+    let value = match shift {
+        0.. => value.checked_mul(power)?,
+        _ if value % power == 0 => value / power,
+        _ => return None,
+    };
+    Some(sign * value)
+}
+
+/// Returns the number of bytes that a byte string in hexadecimal has.
+fn hex_bytes(text: &str) -> Option<usize> {
+    let (mut rest, mut count) = (text.as_bytes(), 0);
+    while let [high, low, tail @ ..] = rest {
+        (high.is_ascii_hexdigit() && low.is_ascii_hexdigit()).then_some(())?;
+        count += 1;
+        rest = match tail {
+            [b':' | b'-' | b'_' | b' ', next @ ..] if !next.is_empty() => next,
+            tail => tail,
+        };
+    }
+    rest.is_empty().then_some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Schema;
+    use super::*;
+
+    fn parameter(members: &str) -> Parameter {
+        let text = format!("{{\"version\":1,\"params\":[{{\"path\":\"a/b\",{members}}}]}}");
+        Schema::parse(&text).unwrap().parameters()[0].clone()
+    }
+
+    /// Checks that values are accepted, and that values are refused with this description.
+    fn check(members: &str, accepted: &[&str], refused: &[&str], allowed: &str) {
+        let parameter = parameter(members);
+        for value in accepted {
+            assert_eq!(parameter.check(value), Ok(()), "{members} {value}");
+        }
+        for value in refused {
+            let error = parameter.check(value).unwrap_err().to_string();
+            assert_eq!(error, format!("a/b: {value:?} is not {allowed}"));
+        }
+    }
+
+    #[test]
+    fn values_are_checked_by_type_and_range() {
+        check(
+            r#""type":"u32","min":10,"max":60000,"step":5,"unit":"ms""#,
+            &["10", "60_000", "0xf", " 15 "],
+            &["5", "60005", "12", "-10", "1e2", "", "15 ms"],
+            "a whole number from 10 to 60000 ms in steps of 5",
+        );
+        check(
+            r#""type":"u64","min":0,"max":18446744073709551615"#,
+            &["18446744073709551615"],
+            &["18446744073709551616", "-1"],
+            "a whole number from 0 to 18446744073709551615",
+        );
+        check(
+            r#""type":"f32","min":0,"max":1,"step":0.25"#,
+            &["0.5", "1e0", "0.750"],
+            &["0.3", "1.25", "NaN", "x"],
+            "a number from 0 to 1 in steps of 0.25",
+        );
+        check(
+            r#""type":"decimal","decimals":2,"min":-0.5,"max":12.5"#,
+            &["12.5", "-0.50", "1e1", "+0.01"],
+            &["0.001", "12.51", "-0.51", ".", "1e99"],
+            "a multiple of 0.01 from -0.5 to 12.5",
+        );
+        check(
+            r#""type":"decimal","decimals":1,"min":0,"max":9,"step":0.5"#,
+            &["0.5", "9"],
+            &["0.4"],
+            "a multiple of 0.1 from 0 to 9 in steps of 0.5",
+        );
+        check(
+            r#""type":"duration","min":"10 ms","max":"60 s""#,
+            &["1.5 s", "10ms", "1 min"],
+            &["9 ms", "61 s", "5"],
+            "a duration such as 1.5 s or 250 ms, from 10 ms to 60 s",
+        );
+    }
+
+    #[test]
+    fn values_that_are_not_numbers_are_checked() {
+        check(r#""type":"bool""#, &["on", "0", "true"], &["yes", "On"], "on or off");
+        check(
+            r#""type":"choice","names":["auto","slow-blink"]"#,
+            &["auto", "slow-blink"],
+            &["fast", ""],
+            "one of auto slow-blink",
+        );
+        check(
+            r#""type":"string","max-bytes":4"#,
+            &["", "a b", "\u{e9}\u{e9}"],
+            &["abcde", "\u{e9}\u{e9}x", "a\tb"],
+            "a line of at most 4 bytes",
+        );
+        check(
+            r#""type":"bytes","max-bytes":2"#,
+            &["", "0aff", "0A:FF"],
+            &["0", "0a0b0c", "xy", "0a:"],
+            "a byte string such as 0aff, of at most 2 bytes",
+        );
+        check(
+            r#""type":"ipv4""#,
+            &["10.0.0.1"],
+            &["10.0.0", "256.0.0.1"],
+            "an IPv4 address such as 192.168.0.1",
+        );
+        check(r#""type":"new-type""#, &["anything", ""], &[], "");
+    }
+
+    #[test]
+    fn several_values_and_absent_values_are_checked() {
+        check(
+            r#""type":"u8","min":1,"max":9,"count":3"#,
+            &["1 2 3", "1\t2  3"],
+            &["1 2", "1 2 3 4", "1 2 10", ""],
+            "3 values separated by spaces, each a whole number from 1 to 9",
+        );
+        check(
+            r#""type":"i16","min":-5,"max":5,"optional":true"#,
+            &["none", "-5"],
+            &["6", "None"],
+            "none or a whole number from -5 to 5",
+        );
+    }
+
+    #[test]
+    fn read_only_parameters_and_several_lines_are_refused() {
+        let fixed = parameter(r#""type":"bool","flags":["read-only"]"#);
+        assert_eq!(fixed.check("on").unwrap_err().to_string(), "a/b: the parameter is read-only");
+        let line = parameter(r#""type":"string","max-bytes":9"#);
+        assert_eq!(line.check("a\nb").unwrap_err().to_string(), "a/b: a value is a single line");
+    }
+}

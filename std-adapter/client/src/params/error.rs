@@ -1,0 +1,98 @@
+//! The error type of operations on parameters.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
+
+/// The result type of operations on parameters.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of an operation on parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no parameter with this path.
+    UnknownParameter {
+        /// The path.
+        path: String,
+        /// The path of the parameter with the most similar path, if there is a similar one.
+        similar: Option<String>,
+    },
+    /// The value or the command was refused, either by this client or by the server.
+    Refused {
+        /// The path of the parameter or of another file.
+        path: String,
+        /// The reason, which names the allowed values.
+        reason: String,
+    },
+    /// The server has no such file, so it does not support the operation.
+    Missing {
+        /// The path of the file.
+        path: String,
+        /// What a client cannot do without the file.
+        needed: &'static str,
+    },
+    /// The transaction changes nothing, because the server refused to commit it. The text names the
+    /// reason, for example the parameter that another client has set in the meantime.
+    Commit(String),
+    /// All transactions of the server are in use.
+    NoFreeTransaction {
+        /// The path of each transaction, and the server's reason.
+        used: Vec<(String, String)>,
+    },
+    /// The server's file `schema` is not a schema. The text is the reason.
+    InvalidSchema(String),
+    /// A line is not of the form `PATH VALUE`.
+    InvalidLine {
+        /// The number of the line, counted from 1.
+        number: usize,
+        /// The line.
+        line: String,
+    },
+    /// Any other error from the client or the server.
+    Client {
+        /// The path of the file.
+        path: String,
+        /// The error.
+        error: crate::Error,
+    },
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::UnknownParameter { path, similar } => {
+                write!(f, "{path}: there is no such parameter")?;
+                match similar {
+                    Some(similar) => write!(f, "; a similar one is {similar}"),
+                    None => Ok(()),
+                }
+            }
+            Error::Refused { path, reason } => write!(f, "{path}: {reason}"),
+            Error::Missing { path, needed } => {
+                write!(f, "{path}: the server has no such file, which is needed to {needed}")
+            }
+            Error::Commit(reason) => write!(f, "nothing was changed: {reason}"),
+            Error::NoFreeTransaction { used } if used.is_empty() => {
+                f.write_str("the server has no transactions")
+            }
+            Error::NoFreeTransaction { used } => {
+                f.write_str("all transactions are in use")?;
+                used.iter().try_for_each(|(path, reason)| write!(f, "; {path}: {reason}"))
+            }
+            Error::InvalidSchema(reason) => write!(f, "the server's schema is not valid: {reason}"),
+            Error::InvalidLine { number, line } => {
+                write!(f, "line {number}: {line:?} is not of the form PATH VALUE")
+            }
+            Error::Client { path, error } => write!(f, "{path}: {error}"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Client { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

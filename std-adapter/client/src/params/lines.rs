@@ -1,0 +1,73 @@
+//! Values as lines of the form `PATH VALUE`, which is the format of the file `modified`.
+
+use super::error::{Error, Result};
+
+/// A parameter and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The path of the parameter, relative to the directory of the parameters.
+    pub path: String,
+    /// The value as text, without a newline.
+    pub value: String,
+}
+
+impl Setting {
+    /// Creates a setting.
+    pub fn new(path: impl Into<String>, value: impl Into<String>) -> Setting {
+        Setting { path: path.into(), value: value.into() }
+    }
+}
+
+/// Parses lines of the form `PATH VALUE`. Empty lines and lines that start with `#` are ignored. The
+/// value is empty if there is no text after the path.
+///
+/// # Errors
+/// Returns [`Error::InvalidLine`] for a line that starts with a space, and [`Error::Refused`] if two
+/// lines set the same parameter.
+pub fn parse_settings(text: &str) -> Result<Vec<Setting>> {
+    let mut settings: Vec<Setting> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (path, value) = line.split_once(' ').unwrap_or((line, ""));
+        if path.is_empty() {
+            return Err(Error::InvalidLine { number, line: line.to_owned() });
+        }
+        if settings.iter().any(|setting| setting.path == path) {
+            let reason = format!("line {number} sets the parameter a second time");
+            return Err(Error::Refused { path: path.to_owned(), reason });
+        }
+        settings.push(Setting::new(path, value.trim()));
+    }
+    Ok(settings)
+}
+
+/// Writes a line `PATH VALUE` for each setting.
+#[must_use]
+pub fn format_settings(settings: &[Setting]) -> String {
+    settings.iter().map(|setting| format!("{} {}\n", setting.path, setting.value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_parsed_and_written() {
+        let text = "# saved on Monday\n\nblink/period 500\nname a b \nempty\nalso-empty \r\n";
+        let settings = parse_settings(text).unwrap();
+        let expected =
+            [("blink/period", "500"), ("name", "a b"), ("empty", ""), ("also-empty", "")];
+        assert_eq!(settings, expected.map(|(path, value)| Setting::new(path, value)));
+        let text = "blink/period 500\nname a b\nempty \nalso-empty \n";
+        assert_eq!(format_settings(&settings), text);
+    }
+
+    #[test]
+    fn invalid_lines_are_named() {
+        let error = |text| parse_settings(text).unwrap_err().to_string();
+        assert_eq!(error("a 1\n b 2\n"), "line 2: \" b 2\" is not of the form PATH VALUE");
+        assert_eq!(error("a 1\n\na 2\n"), "a: line 3 sets the parameter a second time");
+    }
+}

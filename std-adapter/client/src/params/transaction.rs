@@ -1,0 +1,112 @@
+//! Changes of several parameters at once.
+
+use super::error::{Error, Result};
+use super::{Params, without_newline};
+use crate::{File, OpenMode};
+
+/// A change of several parameters, which takes effect as a whole or not at all. The transaction uses
+/// one of the slots in the server's directory `transactions`. The transaction ends without effect
+/// when it is dropped or when the connection is lost.
+#[derive(Debug)]
+pub struct Transaction {
+    params: Params,
+    /// The path of the slot, for example `/params/transactions/0`.
+    path: String,
+    ctl: File,
+}
+
+impl Transaction {
+    pub(super) async fn begin(params: &Params) -> Result<Transaction> {
+        let dir = params.file("transactions");
+        let slots = params.client.read_dir(&dir).await;
+        let slots = slots.map_err(|error| params.missing(&dir, error, SEVERAL))?;
+        let mut used = Vec::new();
+        for slot in slots {
+            let path = format!("{dir}/{}", slot.name);
+            let opened = params.client.open(format!("{path}/ctl"), OpenMode::READ_WRITE).await;
+            match opened {
+                Ok(ctl) => return Ok(Transaction { params: params.clone(), path, ctl }),
+                Err(error @ crate::Error::Server { .. }) => used.push((path, error.to_string())),
+                Err(error) => return Err(Error::Client { path, error }),
+            }
+        }
+        Err(Error::NoFreeTransaction { used })
+    }
+
+    /// Sets a parameter in this transaction. The value of the parameter is unchanged until the
+    /// transaction is committed.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`] if the server refuses the value, or if the transaction already
+    /// changes as many parameters as the server allows.
+    pub async fn set(&self, path: &str, value: &str) -> Result<()> {
+        let written = self.params.write(&format!("{}/{path}", self.path), value).await;
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.params.refused(path, error, Some(&self.ctl)).await),
+        }
+    }
+
+    /// Returns the value that a parameter has after the commit.
+    ///
+    /// # Errors
+    /// Returns [`Error::Client`] if the server refuses the request.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        self.params.read(&format!("{}/{path}", self.path)).await
+    }
+
+    /// Sets all parameters of this transaction at once.
+    ///
+    /// # Errors
+    /// Returns [`Error::Commit`] if a rule refuses the values, or if another client has set one of the
+    /// parameters since this transaction set it. No parameter is changed in this case.
+    pub async fn commit(self) -> Result<()> {
+        self.finish("commit").await
+    }
+
+    /// Sets all parameters of this transaction at once, even if another client has set one of them in
+    /// the meantime.
+    ///
+    /// # Errors
+    /// Returns [`Error::Commit`] if a rule refuses the values. No parameter is changed in this case.
+    pub async fn commit_force(self) -> Result<()> {
+        self.finish("commit force").await
+    }
+
+    /// Ends the transaction without effect and waits for the server's confirmation.
+    ///
+    /// # Errors
+    /// Returns [`Error::Client`] if the server refuses the request.
+    pub async fn abort(self) -> Result<()> {
+        let Transaction { path, ctl, .. } = self;
+        ctl.close().await.map_err(|error| Error::Client { path, error })
+    }
+
+    async fn finish(self, command: &str) -> Result<()> {
+        let Transaction { params, path, ctl } = self;
+        let line = format!("{command}\n");
+        let result = match ctl.write_all_at(0, line.as_bytes()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(match params.refused(&path, error, Some(&ctl)).await {
+                Error::Refused { reason, .. } => Error::Commit(reason),
+                other => other,
+            }),
+        };
+        let closed = ctl.close().await.map_err(|error| Error::Client { path, error });
+        result.and(closed)
+    }
+
+    /// Returns the state of the transaction or the reason of the last refusal, for example
+    /// `3 changes`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Client`] if the server refuses the request.
+    pub async fn state(&self) -> Result<String> {
+        let text = self.ctl.read_all().await;
+        let text = text.map_err(|error| Error::Client { path: self.path.clone(), error })?;
+        Ok(without_newline(&text))
+    }
+}
+
+/// What a client cannot do without transactions.
+const SEVERAL: &str = "set several parameters at once";
