@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use datakit_core::vfs::{EntryTable, Error, FileType, Key, Name, Node, Result};
+use datakit_core::vfs::{EntryTable, Error, FileType, Key, Mirror, Name, Node, Result};
 use parking_lot::Mutex;
 
 use super::directory::Directory;
@@ -40,6 +40,8 @@ use super::{BoxFuture, CoreFile, Entry, ready};
 /// ```
 pub struct CoreDir {
     table: &'static (dyn EntryTable + Sync),
+    /// The mirror that contains the directory, if there is one.
+    mirror: Option<&'static (dyn Mirror + Sync)>,
     /// The entries that clients have looked up or listed. The entries are stored because each new
     /// entry gets a new inode number.
     entries: Mutex<HashMap<KeyParts, Entry>>,
@@ -53,12 +55,20 @@ impl CoreDir {
     /// [`Dir`](datakit_core::vfs::Dir) of core.
     #[must_use]
     pub fn new(table: &'static (dyn EntryTable + Sync)) -> CoreDir {
-        CoreDir { table, entries: Mutex::default() }
+        CoreDir::with_mirror(table, None)
     }
 
-    /// Returns the entry with this key, or `None` if the entry was removed.
+    fn with_mirror(
+        table: &'static (dyn EntryTable + Sync),
+        mirror: Option<&'static (dyn Mirror + Sync)>,
+    ) -> CoreDir {
+        CoreDir { table, mirror, entries: Mutex::default() }
+    }
+
+    /// Returns the entry with this key, or `None` if the entry was removed or is hidden.
     fn entry(&self, key: Key) -> Option<Entry> {
         let node = self.table.node(key)?;
+        let node = self.mirror.map_or(Some(node), |mirror| mirror.show(node))?;
         let parts = (key.index()?, key.generation());
         if let Some(entry) = self.entries.lock().get(&parts) {
             return Some(entry.clone());
@@ -69,8 +79,11 @@ impl CoreDir {
         let entry = match node {
             Node::File(file) => Entry::file(name, CoreFile::from_static(file)),
             Node::Indexed(table, index) => Entry::file(name, CoreFile::from_table(table, index)),
-            Node::Dir(dir) => Entry::dir(name, CoreDir::new(dir)),
-            Node::Table(dir, _) | Node::DynamicDir(dir) => Entry::dir(name, CoreDir::new(dir)),
+            Node::Dir(dir) => Entry::dir(name, CoreDir::with_mirror(dir, self.mirror)),
+            Node::Table(dir, _) | Node::DynamicDir(dir) => {
+                Entry::dir(name, CoreDir::with_mirror(dir, self.mirror))
+            }
+            Node::Mirror(mirror, _) => Entry::dir(name, CoreDir::with_mirror(mirror, Some(mirror))),
         };
         Some(self.entries.lock().entry(parts).or_insert(entry).clone())
     }
