@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+mod engine;
 mod metadata;
+pub mod state;
 mod target;
 pub mod term;
 #[cfg(test)]
 mod tests;
 
+pub use engine::{Engine, Job, JobId, Options, Project, TestInput};
 pub use metadata::Metadata;
 pub use target::{InvalidTarget, Target};

@@ -37,6 +37,15 @@ impl Target {
         }
     }
 
+    /// Returns the target with this element, or `None` if the element is not a target.
+    pub(crate) fn of(element: &ElementId) -> Option<Target> {
+        match element {
+            ElementId::Pr(id) => Some(Target::Pr(id.clone())),
+            ElementId::Ref(id) => Some(Target::Ref(id.clone())),
+            _ => None,
+        }
+    }
+
     /// Returns the id of the target's element in the metadata branch.
     #[must_use]
     pub fn element(&self) -> ElementId {

@@ -37,7 +37,7 @@ pub use input::Input;
 pub use node::{AnyNode, Kind};
 pub use outcome::{Evaluation, Logs, Outcome, Pending, SavedLog, State, Wait};
 pub use wait::{wait_for, wait_for_all};
-pub use watch::Watcher;
+pub use watch::{Registration, StaleSet, Watcher};
 
 use node::Node;
 

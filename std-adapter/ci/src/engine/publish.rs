@@ -1,0 +1,247 @@
+//! Writes the results of a round to the database.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use datakit_client::db::{
+    BranchExt, BranchOps, CommitOps, Database, Error, Result, TransactionOps,
+};
+use datakit_github::{
+    Commit, Context, Description, Diff, Element, Snapshot, Status, StatusId, StatusState, Text,
+    write,
+};
+
+use super::Options;
+use super::jobs::Jobs;
+use crate::Target;
+use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
+
+/// How long a pending result does not replace a result of the same commit from before a restart. The
+/// caches of most builds are read within this time.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The histories of the targets, and the statuses that still have to be written.
+pub(super) struct Published<D: Database> {
+    /// The open histories, and the times at which they were opened.
+    histories: BTreeMap<Target, (History<D>, Instant)>,
+    /// The targets whose results may differ from those in the database.
+    waiting: BTreeSet<Target>,
+    /// The statuses that were written but are not in the snapshot yet.
+    statuses: BTreeMap<StatusId, Status>,
+    /// The index entries that have not been written yet.
+    index: BTreeMap<(Commit, Target), String>,
+}
+
+/// What a round writes.
+pub(super) struct Round<'r, D: Database> {
+    pub(super) options: &'r Options,
+    pub(super) jobs: &'r Jobs,
+    pub(super) snapshot: Snapshot,
+    /// The commit of the snapshot.
+    pub(super) metadata: &'r D::Commit,
+}
+
+/// A job whose status has changed.
+struct ChangedStatus {
+    target: Target,
+    test: String,
+    status: Status,
+}
+
+impl<D: Database> Published<D> {
+    pub(super) fn new() -> Published<D> {
+        Published {
+            histories: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            statuses: BTreeMap::new(),
+            index: BTreeMap::new(),
+        }
+    }
+
+    /// Returns whether the last round could not write everything.
+    pub(super) fn is_incomplete(&self) -> bool {
+        !self.waiting.is_empty() || !self.index.is_empty()
+    }
+
+    /// Adds targets whose results may differ from those in the database.
+    pub(super) fn add(&mut self, targets: impl IntoIterator<Item = Target>) {
+        self.waiting.extend(targets);
+    }
+
+    /// Forgets the written statuses that are in the snapshot.
+    pub(super) fn seen(&mut self, snapshot: &Snapshot) {
+        self.statuses.retain(|id, status| snapshot.statuses().get(id) != Some(status));
+    }
+
+    /// Writes the results of the targets that wait for it. A write that the database refuses is logged
+    /// and repeated in the next round. A target that does not exist any more is left out.
+    pub(super) async fn write(
+        &mut self,
+        db: &D,
+        branch: &D::Branch,
+        round: &Round<'_, D>,
+    ) -> Result<()> {
+        let mut changed = Vec::new();
+        for target in std::mem::take(&mut self.waiting) {
+            let Some(head) = target.head(&round.snapshot) else {
+                self.histories.remove(&target);
+                continue;
+            };
+            match self.add_history(db, &target, &head, round).await {
+                Ok(results) => self.collect(round, &target, &head, results, &mut changed),
+                Err(error) => self.postpone([target], error)?,
+            }
+        }
+        if let Err(error) = self.write_index(db).await {
+            self.postpone([], error)?;
+        }
+        match write_statuses(branch, &changed).await {
+            Ok(()) => {
+                let written = changed.into_iter().map(|change| change.status);
+                self.statuses.extend(written.map(|status| (status.id.clone(), status)));
+                Ok(())
+            }
+            Err(error) => self.postpone(changed.into_iter().map(|change| change.target), error),
+        }
+    }
+
+    /// Keeps the targets for the next round. An error of the connection is returned.
+    fn postpone(&mut self, targets: impl IntoIterator<Item = Target>, error: Error) -> Result<()> {
+        for target in targets {
+            // The next round reads the history again, because it may have changed.
+            self.histories.remove(&target);
+            self.waiting.insert(target);
+        }
+        if matches!(error, Error::Client(_)) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "results were not written, trying again");
+        Ok(())
+    }
+
+    /// Adds the results of a target to its history and returns the results.
+    async fn add_history(
+        &mut self,
+        db: &D,
+        target: &Target,
+        head: &Commit,
+        round: &Round<'_, D>,
+    ) -> Result<BTreeMap<String, JobResult>> {
+        let (history, opened) = match self.histories.entry(target.clone()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert((History::open(db, target).await?, Instant::now()))
+            }
+        };
+        let mut jobs = BTreeMap::new();
+        for (test, job) in round.jobs.of(target) {
+            let result = match finished_before(history.last(), head, test) {
+                Some(last)
+                    if job.result.status == JobStatus::Pending && opened.elapsed() < GRACE =>
+                {
+                    self.waiting.insert(target.clone());
+                    last.clone()
+                }
+                _ => job.result.clone(),
+            };
+            jobs.insert(test.to_owned(), result);
+        }
+        let record = Record { source: Some(head.hash), jobs: jobs.clone() };
+        if let Some(commit) = history.add(record, &round.metadata.id().to_string()).await? {
+            self.index.insert((head.clone(), target.clone()), commit.id().to_string());
+        }
+        Ok(jobs)
+    }
+
+    /// Collects the statuses of a target that differ from those in the metadata branch.
+    fn collect(
+        &self,
+        round: &Round<'_, D>,
+        target: &Target,
+        head: &Commit,
+        results: BTreeMap<String, JobResult>,
+        changed: &mut Vec<ChangedStatus>,
+    ) {
+        for (test, result) in results {
+            let Some(status) = status(round.options, head, &test, &result) else { continue };
+            let found = || round.snapshot.statuses().get(&status.id);
+            if self.statuses.get(&status.id).or_else(found) != Some(&status) {
+                changed.push(ChangedStatus { target: target.clone(), test, status });
+            }
+        }
+    }
+
+    async fn write_index(&mut self, db: &D) -> Result<()> {
+        if self.index.is_empty() {
+            return Ok(());
+        }
+        let branch = db.branch(INDEX_BRANCH).await?;
+        let transaction = branch.transaction().await?;
+        for ((commit, target), history) in &self.index {
+            let path = index_path(commit, target)?;
+            transaction.make_dirs(&path.parent()).await?;
+            transaction.create_or_replace_file(&path, format!("{history}\n").as_bytes()).await?;
+        }
+        let count = self.index.len();
+        transaction.commit(&format!("Index {count} commits")).await?;
+        self.index.clear();
+        Ok(())
+    }
+}
+
+/// Returns the result of a job in the history if the job has finished and tested the same commit.
+fn finished_before<'r>(last: &'r Record, head: &Commit, test: &str) -> Option<&'r JobResult> {
+    let result = last.jobs.get(test).filter(|_| last.source == Some(head.hash))?;
+    (result.status != JobStatus::Pending).then_some(result)
+}
+
+/// Writes the statuses in one commit.
+async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let elements = changed.iter().map(|change| Element::from(change.status.clone()));
+    let diff = Diff::new(elements, []);
+    let written = branch.with_transaction(async |transaction| {
+        write(transaction, &diff).await?;
+        transaction.commit(&message(changed)).await
+    });
+    written.await.map(drop)
+}
+
+/// Returns the status for a result, or `None` if the name of the test is not allowed in a context.
+fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> Option<Status> {
+    let context = Context::new(&format!("{}/{test}", options.context)).ok()?;
+    let repo = &head.repo;
+    let url = format!("{}{repo}/commit/{}?test={test}", options.web_url, head.hash);
+    Some(Status {
+        id: StatusId { commit: head.clone(), context },
+        state: match result.status {
+            JobStatus::Pending => StatusState::Pending,
+            JobStatus::Success => StatusState::Success,
+            JobStatus::Failure => StatusState::Failure,
+        },
+        description: Some(Description::from(&*result.text)),
+        target_url: Some(Text::from(url)),
+    })
+}
+
+/// Describes the written statuses: `Set TARGET:TEST to TEXT`, `Update N jobs in TARGET`, or `N updates`
+/// and a list.
+fn message(changed: &[ChangedStatus]) -> String {
+    let text = |change: &ChangedStatus| {
+        change.status.description.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
+    if let [change] = changed {
+        return format!("Set {}:{} to {}", change.target, change.test, text(change));
+    }
+    let targets: BTreeSet<&Target> = changed.iter().map(|change| &change.target).collect();
+    if let (1, Some(target)) = (targets.len(), targets.first()) {
+        return format!("Update {} jobs in {target}", changed.len());
+    }
+    let lines = changed.iter().map(|change| {
+        format!("{}:{} {}\n", change.target, change.test, change.status.state.as_str())
+    });
+    format!("{} updates\n\n{}", changed.len(), lines.collect::<String>())
+}

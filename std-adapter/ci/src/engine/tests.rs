@@ -1,0 +1,254 @@
+//! Tests of the engine with a database in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datakit_client::db::TransactionOps;
+use datakit_client::db::{BranchExt, BranchOps, CommitOps, Database as _, Path, TreeOps};
+use datakit_db::store::MemoryStore;
+use datakit_db::{Database, DirectDb};
+use datakit_github::{Diff, Element, Hash, Ref, Repo, ensure_branch, write};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::state::{INDEX_BRANCH, JobResult, JobStatus, history_branch};
+use crate::term::{External, Outcome};
+
+type Done = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// The time limit of every wait in these tests.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn repo() -> Repo {
+    "me/app".parse().unwrap()
+}
+
+fn target(name: &str) -> Target {
+    format!("me/app/heads/{name}").parse().unwrap()
+}
+
+fn hash(number: usize) -> Hash {
+    Hash::parse(format!("{number:040x}")).unwrap()
+}
+
+/// A database in memory and its metadata branch.
+struct Fixture {
+    db: DirectDb,
+    branch: <DirectDb as datakit_client::db::Database>::Branch,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap());
+        let branch = ensure_branch(&db, DEFAULT_BRANCH).await.unwrap();
+        Fixture { db, branch }
+    }
+
+    /// Commits a diff to the metadata branch, as a bridge does.
+    async fn commit(&self, diff: &Diff) {
+        let committed = self.branch.with_transaction(async |transaction| {
+            write(transaction, diff).await?;
+            transaction.commit("bridge").await
+        });
+        committed.await.unwrap();
+    }
+
+    async fn set_head(&self, name: &str, head: usize) {
+        let Target::Ref(id) = target(name) else { panic!("a branch is a ref") };
+        self.commit(&Diff::new([Element::from(Ref { id, head: hash(head) })], [])).await;
+    }
+
+    fn start(&self, projects: Vec<Project>) -> JoinHandle<Result<()>> {
+        let mut engine = Engine::new(self.db.clone(), Options::default(), projects);
+        tokio::spawn(async move { engine.run().await })
+    }
+
+    /// Waits until the file in the branch has the expected content.
+    async fn wait_for(&self, branch: &str, path: &str, expected: &str) {
+        let path: Path = path.parse().unwrap();
+        let waited = tokio::time::timeout(LIMIT, async {
+            let branch = self.db.branch(branch).await.unwrap();
+            let mut heads = branch.watch_head().await.unwrap();
+            while let Some(head) = heads.next().await {
+                let Some(head) = head.unwrap() else { continue };
+                let found = head.tree().read_file(&path).await;
+                if found.is_ok_and(|found| found.trim_ascii() == expected.as_bytes()) {
+                    return;
+                }
+            }
+            panic!("the watch ended");
+        });
+        if waited.await.is_err() {
+            panic!("{branch}/{path} does not become {expected:?}");
+        }
+    }
+
+    async fn head_message(&self, branch: &str) -> String {
+        let branch = self.db.branch(branch).await.unwrap();
+        branch.head().await.unwrap().unwrap().message().await.unwrap()
+    }
+
+    /// Counts the commits of a branch.
+    async fn commits(&self, branch: &str) -> usize {
+        let branch = self.db.branch(branch).await.unwrap();
+        let (mut count, mut at) = (0, branch.head().await.unwrap());
+        while let Some(commit) = at {
+            count += 1;
+            at = commit.parents().await.unwrap().into_iter().next();
+        }
+        count
+    }
+}
+
+fn status_path(head: usize, test: &str, file: &str) -> String {
+    format!("me/app/commit/{}/status/ci/datakit/{test}/{file}", hash(head))
+}
+
+/// A project with the test `build`, which succeeds if the number of the commit is even.
+fn even_project() -> Project {
+    Project::new(repo(), |input| {
+        let build = input.head().map(|commit| {
+            let text = commit.hash.to_string();
+            match u8::from_str_radix(text.get(38..).unwrap_or_default(), 16) {
+                Ok(number) if number % 2 == 0 => Outcome::Success(format!("built {number}")),
+                Ok(number) => Outcome::failure(format!("{number} is odd")),
+                Err(error) => Outcome::failure(error.to_string()),
+            }
+        });
+        vec![("build".to_owned(), build.of_state())]
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_appear_as_statuses_history_and_index() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 4).await;
+    let engine = fixture.start(vec![even_project()]);
+    fixture.wait_for(DEFAULT_BRANCH, "me/app/.monitor", "").await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "success").await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "description"), "built 4").await;
+    let url = format!("https://127.0.0.1:8443/me/app/commit/{}?test=build", hash(4));
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "target_url"), &url).await;
+    assert_eq!(
+        fixture.head_message(DEFAULT_BRANCH).await.trim(),
+        "Set me/app/heads/master:build to built 4"
+    );
+    let history = history_branch(&target("master"));
+    fixture.wait_for(&history, "source-commit", &hash(4).to_string()).await;
+    let result = JobResult {
+        status: JobStatus::Success,
+        text: "built 4".to_owned(),
+        logs: crate::term::Logs::None,
+    };
+    fixture.wait_for(&history, "job/build/output", &result.to_json()).await;
+    let index = format!("me/app/commit/{}/ref-heads-master", hash(4));
+    let branch = fixture.db.branch(&history).await?;
+    let head = branch.head().await?.expect("the history has a commit");
+    fixture.wait_for(INDEX_BRANCH, &index, &head.id().to_string()).await;
+
+    // A new head is tested. The statuses of the old head remain.
+    fixture.set_head("master", 5).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(5, "build", "state"), "failure").await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(5, "build", "description"), "5 is odd").await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "success").await;
+    fixture.wait_for(&history, "source-commit", &hash(5).to_string()).await;
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unchanged_results_are_not_written_again() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    let engine = fixture.start(vec![even_project()]);
+    let history = history_branch(&target("master"));
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "build", "state"), "success").await;
+    fixture.wait_for(&history, "source-commit", &hash(2).to_string()).await;
+    let counts = async || (fixture.commits(DEFAULT_BRANCH).await, fixture.commits(&history).await);
+    let before = counts().await;
+    engine.abort();
+    let _ = engine.await;
+    // After a restart, the results are the same. The new head of another branch shows that the engine
+    // has finished its first rounds.
+    let engine = fixture.start(vec![even_project()]);
+    fixture.set_head("other", 6).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "success").await;
+    let after = counts().await;
+    assert_eq!(after.1, before.1, "the history of master has no new commit");
+    // The commit of the new head, and one or two commits with its status.
+    assert!((2..=3).contains(&(after.0 - before.0)), "{before:?} {after:?}");
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn build_of_a_removed_branch_is_cancelled() -> Done {
+    struct Report(Option<oneshot::Sender<()>>);
+    impl Drop for Report {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|sender| sender.send(()));
+        }
+    }
+    let fixture = Fixture::new().await;
+    fixture.set_head("topic", 1).await;
+    let (sender, cancelled) = oneshot::channel();
+    let report = Arc::new(parking_lot::Mutex::new(Some(Report(Some(sender)))));
+    let project = Project::new(repo(), move |_| {
+        let report = report.clone();
+        let build = External::<String>::new("queued", move |progress| {
+            let report = report.lock().take();
+            async move {
+                let _report = report;
+                progress.text("Building");
+                std::future::pending().await
+            }
+        });
+        vec![("build".to_owned(), build.term())]
+    });
+    let engine = fixture.start(vec![project]);
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(1, "build", "description"), "Building").await;
+    let Target::Ref(id) = target("topic") else { panic!("a branch is a ref") };
+    fixture.commit(&Diff::new([], [id.into()])).await;
+    tokio::time::timeout(LIMIT, cancelled).await??;
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn panic_in_one_test_does_not_affect_the_others() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 1).await;
+    let project = Project::new(repo(), |input| {
+        let bad = input.head().map(|_| -> String { panic!("no such key") });
+        let good = input.head().map(|_| "fine".to_owned());
+        vec![("bad".to_owned(), bad), ("good".to_owned(), good)]
+    });
+    let engine = fixture.start(vec![project]);
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(1, "good", "state"), "success").await;
+    fixture
+        .wait_for(
+            DEFAULT_BRANCH,
+            &status_path(1, "bad", "description"),
+            "the term panicked: no such key",
+        )
+        .await;
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_canaries_are_tested() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    fixture.set_head("topic", 4).await;
+    let options = Options { canaries: [target("topic")].into(), ..Options::default() };
+    let mut engine = Engine::new(fixture.db.clone(), options, vec![even_project()]);
+    let running = tokio::spawn(async move { engine.run().await });
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "success").await;
+    let head = fixture.branch.head().await?.expect("the branch has commits");
+    let master = status_path(2, "build", "state").parse()?;
+    assert!(!head.tree().exists(&master).await?);
+    running.abort();
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The history of a target.
+
+use std::collections::BTreeMap;
+
+use datakit_client::db::{
+    BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
+};
+use datakit_github::Hash;
+
+use super::{JobResult, history_branch};
+use crate::Target;
+
+/// The state of a target at one point in time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// The commit under test, or `None` if the target has no history.
+    pub source: Option<Hash>,
+    /// The results of the jobs, by the names of the tests.
+    pub jobs: BTreeMap<String, JobResult>,
+}
+
+/// The branch that contains the history of a target.
+#[derive(Debug)]
+pub struct History<D: Database> {
+    branch: D::Branch,
+    /// The state in the head of the branch.
+    last: Record,
+}
+
+impl<D: Database> History<D> {
+    /// Opens the history of a target and reads its last state. A result that cannot be parsed is left
+    /// out.
+    ///
+    /// # Errors
+    /// Returns any error that the database reports.
+    pub async fn open(db: &D, target: &Target) -> Result<History<D>> {
+        let branch = db.branch(history_branch(target)).await?;
+        let last = match branch.head().await? {
+            Some(head) => read(&head.tree()).await?,
+            None => Record::default(),
+        };
+        Ok(History { branch, last })
+    }
+
+    /// Returns the last state.
+    #[must_use]
+    pub fn last(&self) -> &Record {
+        &self.last
+    }
+
+    /// Commits a new state. Returns the commit, or `None` if the state has not changed.
+    ///
+    /// If the future is dropped, the state may or may not have been committed.
+    ///
+    /// # Errors
+    /// Returns any error that the database reports.
+    pub async fn add(&mut self, new: Record, metadata: &str) -> Result<Option<D::Commit>> {
+        if new == self.last {
+            return Ok(None);
+        }
+        let transaction = self.branch.transaction().await?;
+        let committed = async {
+            write(&transaction, &self.last, &new, metadata).await?;
+            transaction.commit(&message(&self.last, &new)).await
+        };
+        match committed.await {
+            Ok(commit) => {
+                self.last = new;
+                Ok(Some(commit))
+            }
+            Err(error) => {
+                transaction.abort().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Describes the difference between two states in one line.
+fn message(old: &Record, new: &Record) -> String {
+    if old.source != new.source {
+        return match new.source {
+            Some(source) => format!("New head: {source}"),
+            None => "No head".to_owned(),
+        };
+    }
+    let changed = new.jobs.iter().filter(|(name, job)| old.jobs.get(*name) != Some(job));
+    let changed: Vec<_> = changed.collect();
+    match changed.as_slice() {
+        [(name, job)] => format!("{name}: {} {}", job.status.as_str(), first_line(&job.text)),
+        jobs => format!("{} jobs changed", jobs.len()),
+    }
+}
+
+pub(crate) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
+    let source = read_optional(tree, &Path::from_names(["source-commit"])?).await?;
+    let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
+    let mut jobs = BTreeMap::new();
+    let tests = match tree.read_dir(&Path::from_names(["job"])?).await {
+        Err(Error::NotFound) => Vec::new(),
+        tests => tests?,
+    };
+    for name in tests.iter().filter_map(|name| name.to_str()) {
+        let output = read_optional(tree, &output_path(name)?).await?;
+        match output.map(|output| JobResult::from_json(&output)) {
+            Some(Ok(result)) => drop(jobs.insert(name.to_owned(), result)),
+            Some(Err(error)) => tracing::warn!(test = name, %error, "result ignored"),
+            None => {}
+        }
+    }
+    Ok(Record { source, jobs })
+}
+
+async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u8>>> {
+    match tree.read_file(path).await {
+        Ok(content) => Ok(Some(content)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the difference between two states.
+async fn write<T: TransactionOps>(
+    transaction: &T,
+    old: &Record,
+    new: &Record,
+    metadata: &str,
+) -> Result<()> {
+    let source = new.source.map(|source| format!("{source}\n")).unwrap_or_default();
+    transaction
+        .create_or_replace_file(&Path::from_names(["source-commit"])?, source.as_bytes())
+        .await?;
+    let metadata = format!("{metadata}\n");
+    transaction
+        .create_or_replace_file(&Path::from_names(["metadata-commit"])?, metadata.as_bytes())
+        .await?;
+    for name in old.jobs.keys().filter(|name| !new.jobs.contains_key(*name)) {
+        transaction.remove(&Path::from_names(["job", name])?).await?;
+    }
+    for (name, result) in new.jobs.iter().filter(|(name, job)| old.jobs.get(*name) != Some(job)) {
+        transaction.make_dirs(&Path::from_names(["job", name])?).await?;
+        let json = result.to_json();
+        transaction.create_or_replace_file(&output_path(name)?, json.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+fn output_path(test: &str) -> Result<Path> {
+    Path::from_names(["job", test, "output"])
+}

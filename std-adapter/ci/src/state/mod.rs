@@ -1,0 +1,18 @@
+//! The state of the CI in the database: the results of jobs, their history, and an index by commit.
+//!
+//! | branch | content |
+//! |---|---|
+//! | `status-USER-REPO-pr-N` | the history of a pull request |
+//! | `status-USER-REPO-ref-heads-NAME` | the history of a branch; `tags` instead of `heads` for a tag |
+//! | `commit-index` | `USER/REPO/commit/HASH/TARGET`: the hash of the last history commit of a commit under test |
+//!
+//! A commit of a history branch contains the files `source-commit` and `metadata-commit`, and the file
+//! `job/TEST/output` for each test.
+
+mod history;
+mod names;
+mod output;
+
+pub use history::{History, Record};
+pub use names::{INDEX_BRANCH, history_branch, index_path};
+pub use output::{InvalidOutput, JobResult, JobStatus};

@@ -1,0 +1,61 @@
+//! The names of branches and files.
+
+use std::fmt::Write;
+
+use datakit_client::db::{Path, Result};
+use datakit_github::Commit;
+
+use crate::Target;
+
+/// The branch that contains the index.
+pub const INDEX_BRANCH: &str = "commit-index";
+
+/// Returns the name of the branch that contains the history of a target.
+///
+/// ```
+/// # use datakit_ci::state::history_branch;
+/// let target = "me/app/heads/fix/c++".parse()?;
+/// assert_eq!(history_branch(&target), "status-me-app-ref-heads-fix-c_2b_2b");
+/// # Ok::<(), datakit_ci::InvalidTarget>(())
+/// ```
+#[must_use]
+pub fn history_branch(target: &Target) -> String {
+    let (user, name) = (target.repo().user(), target.repo().name());
+    format!("status-{}-{}-{}", escape(user.as_bytes()), escape(name.as_bytes()), suffix(target))
+}
+
+/// Returns the path of the file in [`INDEX_BRANCH`] that contains the hash of the history commit for a
+/// commit under test.
+///
+/// # Errors
+/// Returns an error if the path contains a name that the database does not accept.
+pub fn index_path(commit: &Commit, target: &Target) -> Result<Path> {
+    let (user, name) = (commit.repo.user(), commit.repo.name());
+    let hash = commit.hash.to_string();
+    let file = suffix(target);
+    Path::from_names([user, name, "commit", &hash, &file])
+}
+
+/// Returns `pr-N` or `ref-KIND-NAME`.
+fn suffix(target: &Target) -> String {
+    match target {
+        Target::Pr(id) => format!("pr-{}", id.number),
+        Target::Ref(id) => {
+            let parts: Vec<String> = id.name.components().map(escape).collect();
+            format!("ref-{}-{}", id.name.kind().as_str(), parts.join("-"))
+        }
+    }
+}
+
+/// Replaces every byte other than letters, digits and `.` with `_` and two hexadecimal digits.
+fn escape(name: &[u8]) -> String {
+    let mut escaped = String::new();
+    for byte in name {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' => escaped.push(char::from(*byte)),
+            // Writing to a string never fails.
+            other => drop(write!(escaped, "_{other:02x}")),
+        }
+    }
+    escaped
+}
