@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+pub mod build;
 mod engine;
 mod metadata;
 pub mod state;

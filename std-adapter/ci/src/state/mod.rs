@@ -13,6 +13,7 @@ mod history;
 mod names;
 mod output;
 
+pub(crate) use history::first_line;
 pub use history::{History, Record};
 pub use names::{INDEX_BRANCH, history_branch, index_path};
 pub use output::{InvalidOutput, JobResult, JobStatus};

@@ -199,6 +199,12 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         true
     }
 
+    /// Returns `true` if the task is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.run.state.lock().phase, Phase::Running(..))
+    }
+
     /// Discards the result, so that the next evaluation starts the computation again. Returns `false`
     /// and does nothing if the computation is running.
     pub fn rebuild(&self) -> bool {

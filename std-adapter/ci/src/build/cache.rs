@@ -1,0 +1,295 @@
+//! Keeps the results of builds in memory and in the database.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use datakit_client::db::{
+    BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
+};
+use parking_lot::Mutex;
+
+use super::{Build, BuildLog, Builder, LiveLogs};
+use crate::state::first_line;
+use crate::term::{External, Logs, Progress, SavedLog, Term};
+
+const LOG: &str = "log";
+const FAILURE: &str = "failure";
+const VALUE: &str = "value";
+const REBUILD: &str = "rebuild-requested";
+
+/// The results of a builder. Create a single cache for each builder, because two caches would build
+/// the same key at the same time.
+pub struct Cache<D: Database, B: Builder> {
+    shared: Arc<Shared<D, B>>,
+}
+
+struct Shared<D: Database, B: Builder> {
+    db: D,
+    builder: B,
+    logs: LiveLogs,
+    /// The builds that some term depends on, by their branches.
+    builds: Mutex<BTreeMap<String, Entry<B>>>,
+}
+
+/// A build that some term depends on.
+struct Entry<B: Builder> {
+    external: Weak<External<B::Value>>,
+}
+
+/// The reason why a build cannot be repeated or cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// No job depends on the branch.
+    NoJob {
+        /// The branch.
+        branch: String,
+    },
+    /// The database refused the mark.
+    Database(Error),
+}
+
+impl fmt::Display for RebuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RebuildError::NoJob { branch } => write!(f, "No job depends on {branch}"),
+            RebuildError::Database(_) => f.write_str("the branch cannot be marked for rebuild"),
+        }
+    }
+}
+
+impl std::error::Error for RebuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RebuildError::NoJob { .. } => None,
+            RebuildError::Database(error) => Some(error),
+        }
+    }
+}
+
+impl<D: Database, B: Builder> Cache<D, B> {
+    /// Creates a cache. The logs of running builds appear in `logs`.
+    pub fn new(db: D, builder: B, logs: LiveLogs) -> Cache<D, B> {
+        let builds = Mutex::default();
+        Cache { shared: Arc::new(Shared { db, builder, logs, builds }) }
+    }
+
+    /// Returns a term for the value of a key. The term reads the result from the database, or builds
+    /// the value if the database has no result. All terms for the same branch share the build.
+    #[must_use]
+    pub fn find(&self, key: &B::Key) -> Term<B::Value> {
+        let shared = &self.shared;
+        let branch = shared.builder.branch(key);
+        let mut builds = shared.builds.lock();
+        if let Some(external) = builds.get(&branch).and_then(|entry| entry.external.upgrade()) {
+            return keep(external);
+        }
+        builds.retain(|_, entry| entry.external.strong_count() > 0);
+        let (weak, key) = (Arc::downgrade(shared), key.clone());
+        let external = Arc::new(External::new(shared.builder.title(&key), move |progress| {
+            let (weak, key) = (weak.clone(), key.clone());
+            async move {
+                let shared = weak.upgrade().ok_or("the cache was dropped")?;
+                shared.find_or_build(&key, progress).await
+            }
+        }));
+        builds.insert(branch, Entry { external: Arc::downgrade(&external) });
+        keep(external)
+    }
+
+    /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
+    /// is running.
+    ///
+    /// If the future is dropped, the result may or may not have been marked.
+    ///
+    /// # Errors
+    /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
+    pub async fn rebuild(&self, branch: &str) -> std::result::Result<(), RebuildError> {
+        let external = self.external(branch)?;
+        if external.is_running() {
+            return Ok(());
+        }
+        self.shared.mark(branch).await.map_err(RebuildError::Database)?;
+        external.rebuild();
+        Ok(())
+    }
+
+    /// Cancels the build that is running on a branch. Returns `false` if the build is not running.
+    ///
+    /// # Errors
+    /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
+    pub fn cancel(&self, branch: &str) -> std::result::Result<bool, RebuildError> {
+        let external = self.external(branch)?;
+        if let Some(log) = self.shared.logs.get(branch) {
+            log.line("Cancelled at user's request");
+        }
+        Ok(external.cancel())
+    }
+
+    fn external(&self, branch: &str) -> std::result::Result<Arc<External<B::Value>>, RebuildError> {
+        let builds = self.shared.builds.lock();
+        let external = builds.get(branch).and_then(|entry| entry.external.upgrade());
+        external.ok_or_else(|| RebuildError::NoJob { branch: branch.to_owned() })
+    }
+}
+
+/// Returns the term of a build. The term keeps the build in the cache.
+fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T> {
+    let term = external.term();
+    term.map(move |value| {
+        let _ = &external;
+        value
+    })
+}
+
+impl<D: Database, B: Builder> Shared<D, B> {
+    /// Reads the result of a key, or builds the value.
+    async fn find_or_build(
+        &self,
+        key: &B::Key,
+        progress: Progress,
+    ) -> std::result::Result<B::Value, String> {
+        let name = self.builder.branch(key);
+        let text = |error: Error| format!("database: {error}");
+        let branch = self.db.branch(&name).await.map_err(text)?;
+        if let Some(head) = branch.head().await.map_err(text)?
+            && let Some(result) = self.load(key, &name, &head, &progress).await.map_err(text)?
+        {
+            return result;
+        }
+        self.build(key, &name, &branch, progress).await
+    }
+
+    /// Reads the result from a commit. Returns `None` if the commit has no usable result.
+    async fn load(
+        &self,
+        key: &B::Key,
+        branch: &str,
+        commit: &D::Commit,
+        progress: &Progress,
+    ) -> Result<Option<std::result::Result<B::Value, String>>> {
+        let tree = commit.tree();
+        if tree.exists(&file(REBUILD)?).await? {
+            return Ok(None);
+        }
+        let failure = match tree.read_file(&file(FAILURE)?).await {
+            Ok(failure) => Some(String::from_utf8_lossy(&failure).trim_end().to_owned()),
+            Err(Error::NotFound) => None,
+            Err(error) => return Err(error),
+        };
+        if failure.is_none() && !tree.exists(&file(VALUE)?).await? {
+            return Ok(None);
+        }
+        progress.logs(saved(self.builder.title(key), branch, commit, failure.is_some()));
+        match failure {
+            Some(failure) => Ok(Some(Err(failure))),
+            None => Ok(Some(Ok(self.builder.load(&tree, key).await?))),
+        }
+    }
+
+    /// Builds the value and commits the result.
+    async fn build(
+        &self,
+        key: &B::Key,
+        name: &str,
+        branch: &D::Branch,
+        progress: Progress,
+    ) -> std::result::Result<B::Value, String> {
+        let title = self.builder.title(key);
+        let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
+        let live = self.logs.add(name, log.clone())?;
+        progress.logs(Logs::Live { branch: name.into() });
+        log.line("Starting...");
+        let transaction =
+            branch.transaction().await.map_err(|error| format!("database: {error}"))?;
+        let result = self.generate(&transaction, key, &log, &progress).await;
+        match &result {
+            Ok(_) => log.line("Success"),
+            Err(failure) => log.line(&format!("Failed: {failure}")),
+        }
+        let text = log.finish();
+        let committed = store(&transaction, &text, result.as_ref().err()).await;
+        transaction.abort().await;
+        drop(live);
+        let commit = committed.map_err(|error| format!("the result was not stored: {error}"))?;
+        progress.logs(saved(title, name, &commit, result.is_err()));
+        result
+    }
+
+    async fn generate(
+        &self,
+        transaction: &D::Transaction,
+        key: &B::Key,
+        log: &BuildLog,
+        progress: &Progress,
+    ) -> std::result::Result<B::Value, String> {
+        let cleared = clear(transaction).await;
+        cleared.map_err(|error| format!("database: {error}"))?;
+        let build = Build { log: log.clone(), progress: progress.clone() };
+        self.builder.generate(transaction, &build, key).await
+    }
+
+    /// Marks the result in a branch as unusable.
+    async fn mark(&self, branch: &str) -> Result<()> {
+        let branch = self.db.branch(branch).await?;
+        if branch.head().await?.is_none() {
+            return Ok(());
+        }
+        let transaction = branch.transaction().await?;
+        transaction.create_or_replace_file(&file(REBUILD)?, b"").await?;
+        transaction.commit("Marked for rebuild").await.map(drop)
+    }
+}
+
+/// Removes the last result.
+async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
+    for name in [LOG, FAILURE, VALUE, REBUILD] {
+        match transaction.remove(&file(name)?).await {
+            Ok(()) | Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Commits the log and the failure, if there is one.
+async fn store<T: TransactionOps>(
+    transaction: &T,
+    log: &str,
+    failure: Option<&String>,
+) -> Result<T::Commit> {
+    transaction.create_or_replace_file(&file(LOG)?, log.as_bytes()).await?;
+    let message = match failure {
+        None => "Cached successful result".to_owned(),
+        Some(failure) => {
+            let text = format!("{failure}\n");
+            transaction.create_or_replace_file(&file(FAILURE)?, text.as_bytes()).await?;
+            format!("Cached failure: {}", first_line(failure))
+        }
+    };
+    transaction.commit(&message).await
+}
+
+fn saved<C: CommitOps>(title: String, branch: &str, commit: &C, failed: bool) -> Logs {
+    let commit = commit.id().to_string();
+    Logs::Saved(Arc::new(SavedLog { title, branch: branch.to_owned(), commit, failed }))
+}
+
+fn file(name: &str) -> Result<Path> {
+    Path::from_names([name])
+}
+
+impl<D: Database, B: Builder> Clone for Cache<D, B> {
+    fn clone(&self) -> Cache<D, B> {
+        Cache { shared: self.shared.clone() }
+    }
+}
+
+impl<D: Database, B: Builder> fmt::Debug for Cache<D, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("builder", &self.shared.builder.name())
+            .finish_non_exhaustive()
+    }
+}

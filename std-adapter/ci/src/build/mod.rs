@@ -1,0 +1,98 @@
+//! Builds and their cache.
+//!
+//! A [`Builder`] computes a value from a key, for example the result of a command for a commit. A
+//! [`Cache`] keeps the results: in memory, and in a branch of the database for each key. A key whose
+//! branch has a result is not built again, not even after a restart. Failures are kept like other
+//! results.
+//!
+//! | file in the branch | content |
+//! |---|---|
+//! | `log` | the log of the build |
+//! | `value` | the value: a file or a directory that the builder writes |
+//! | `failure` | the reason, if the build failed |
+//! | `rebuild-requested` | exists if the result must not be used |
+
+mod cache;
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+
+use datakit_client::db::{self, TransactionOps, TreeOps};
+
+use crate::term::Progress;
+
+pub use cache::{Cache, RebuildError};
+pub use log::{BuildLog, LiveLog, LiveLogs, LogLimits, LogReader};
+
+/// Computes values from keys.
+pub trait Builder: Send + Sync + 'static {
+    /// What a value depends on. Two keys with the same branch must have the same value.
+    type Key: Clone + fmt::Debug + Send + Sync + 'static;
+    /// The value.
+    type Value: Clone + Send + Sync + 'static;
+
+    /// Returns the name of the builder, for metrics.
+    fn name(&self) -> &str;
+
+    /// Returns the title of a build, for its log.
+    fn title(&self, key: &Self::Key) -> String;
+
+    /// Returns the branch in which the result is kept.
+    fn branch(&self, key: &Self::Key) -> String;
+
+    /// Returns the texts that logs must not contain.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns the limits of a log.
+    fn log_limits(&self) -> LogLimits {
+        LogLimits::default()
+    }
+
+    /// Computes the value and writes it to `value` in the transaction. If the future is dropped, the
+    /// build must end all its processes.
+    ///
+    /// # Errors
+    /// Returns the reason why the build failed. The reason is kept as the result.
+    fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &Self::Key,
+    ) -> impl Future<Output = Result<Self::Value, String>> + Send;
+
+    /// Reads the value from a tree to which [`generate`](Builder::generate) has written it.
+    ///
+    /// # Errors
+    /// Returns any error that the database reports.
+    fn load<T: TreeOps>(
+        &self,
+        tree: &T,
+        key: &Self::Key,
+    ) -> impl Future<Output = db::Result<Self::Value>> + Send;
+}
+
+/// A build that is running.
+#[derive(Debug)]
+pub struct Build {
+    log: BuildLog,
+    progress: Progress,
+}
+
+impl Build {
+    /// Returns the log.
+    #[must_use]
+    pub fn log(&self) -> &BuildLog {
+        &self.log
+    }
+
+    /// Returns the handle through which the build reports what it waits for.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}

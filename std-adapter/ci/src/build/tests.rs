@@ -1,0 +1,220 @@
+//! Tests of the cache with a database in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datakit_client::db::{BranchOps, CommitOps, Database as _, Path, TransactionOps, TreeOps};
+use datakit_db::store::MemoryStore;
+use datakit_db::{Database, DirectDb};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::term::{Logs, Outcome, Term, Watcher};
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+/// The time limit of every wait in these tests.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Builds the text of a number. Negative numbers fail.
+#[derive(Clone)]
+struct Numbers {
+    builds: Arc<AtomicUsize>,
+    /// A build waits for a permit.
+    permits: Arc<Semaphore>,
+}
+
+impl Numbers {
+    fn new(permits: usize) -> Numbers {
+        Numbers { builds: Arc::default(), permits: Arc::new(Semaphore::new(permits)) }
+    }
+
+    fn builds(&self) -> usize {
+        self.builds.load(Ordering::Relaxed)
+    }
+}
+
+fn value() -> Path {
+    "value".parse().unwrap()
+}
+
+impl Builder for Numbers {
+    type Key = i32;
+    type Value = String;
+
+    fn name(&self) -> &str {
+        "numbers"
+    }
+
+    fn title(&self, key: &i32) -> String {
+        format!("Number {key}")
+    }
+
+    fn branch(&self, key: &i32) -> String {
+        format!("number-of-{key}")
+    }
+
+    async fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &i32,
+    ) -> Result<String, String> {
+        self.builds.fetch_add(1, Ordering::Relaxed);
+        build.log().write("counting\n");
+        build.progress().text("counting");
+        self.permits.acquire().await.map_err(|error| error.to_string())?.forget();
+        if *key < 0 {
+            return Err(format!("{key} is negative\nsecond line"));
+        }
+        let text = key.to_string();
+        let written = transaction.create_file(&value(), text.as_bytes(), false).await;
+        written.map_err(|error| error.to_string())?;
+        Ok(text)
+    }
+
+    async fn load<T: TreeOps>(&self, tree: &T, _: &i32) -> datakit_client::db::Result<String> {
+        let content = tree.read_file(&value()).await?;
+        Ok(String::from_utf8_lossy(&content).into_owned())
+    }
+}
+
+fn memory() -> DirectDb {
+    DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap())
+}
+
+/// Evaluates the term until `until` returns `true` for its outcome.
+async fn settle(
+    term: &Term<String>,
+    until: impl Fn(&Outcome<String>) -> bool,
+) -> crate::term::Evaluation<String> {
+    let watcher = Watcher::new(term);
+    let settled = async {
+        loop {
+            let evaluation = term.evaluate();
+            if until(&evaluation.outcome) {
+                return evaluation;
+            }
+            watcher.changed().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, settled).await.unwrap()
+}
+
+async fn result(term: &Term<String>) -> crate::term::Evaluation<String> {
+    settle(term, |outcome| !matches!(outcome, Outcome::Pending(_))).await
+}
+
+async fn read(db: &DirectDb, branch: &str, path: &str) -> String {
+    let head = db.branch(branch).await.unwrap().head().await.unwrap().unwrap();
+    let content = head.tree().read_file(&path.parse().unwrap()).await.unwrap();
+    String::from_utf8(content).unwrap()
+}
+
+async fn message(db: &DirectDb, branch: &str) -> String {
+    let head = db.branch(branch).await.unwrap().head().await.unwrap().unwrap();
+    head.message().await.unwrap().trim_end().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_kept_over_a_restart() -> Done {
+    let (db, builder) = (memory(), Numbers::new(2));
+    let cache = Cache::new(db.clone(), builder.clone(), LiveLogs::new());
+    let good = result(&cache.find(&7)).await;
+    assert_eq!(good.outcome, Outcome::Success("7".to_owned()));
+    assert_eq!(message(&db, "number-of-7").await, "Cached successful result");
+    let log = read(&db, "number-of-7", "log").await;
+    let lines: Vec<&str> = log.lines().collect();
+    let [title, starting, counting, success] = *lines else { panic!("{log}") };
+    assert_eq!((title, counting), ("=== Number 7", "counting"));
+    assert!(starting.ends_with("] Starting...") && success.ends_with("] Success"), "{log}");
+
+    let bad = result(&cache.find(&-7)).await;
+    assert_eq!(bad.outcome, Outcome::failure("-7 is negative\nsecond line"));
+    assert_eq!(message(&db, "number-of--7").await, "Cached failure: -7 is negative");
+    assert_eq!(read(&db, "number-of--7", "failure").await, "-7 is negative\nsecond line\n");
+
+    // Another cache finds both results in the database.
+    let cache = Cache::new(db.clone(), builder.clone(), LiveLogs::new());
+    let (again, bad_again) = (result(&cache.find(&7)).await, result(&cache.find(&-7)).await);
+    assert_eq!((again, bad_again, builder.builds()), (good.clone(), bad, 2));
+    let Logs::Saved(log) = good.logs else { panic!("{:?}", good.logs) };
+    let head = db.branch("number-of-7").await?.head().await?.expect("the branch has a commit");
+    assert_eq!((log.commit.as_str(), log.failed), (head.id().to_string().as_str(), false));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_terms_share_a_build() {
+    let (db, builder) = (memory(), Numbers::new(0));
+    let logs = LiveLogs::new();
+    let cache = Cache::new(db, builder.clone(), logs.clone());
+    let (first, second) = (cache.find(&1), cache.find(&1));
+    let waiting = settle(&first, |outcome| *outcome == Outcome::pending("counting")).await;
+    assert_eq!(waiting.logs, Logs::Live { branch: "number-of-1".into() });
+    assert_eq!(second.evaluate(), waiting);
+    let mut reader = logs.get("number-of-1").unwrap().reader();
+    builder.permits.add_permits(1);
+    let expected = Outcome::Success("1".to_owned());
+    assert_eq!(result(&first).await.outcome, expected);
+    assert_eq!((result(&second).await.outcome, builder.builds()), (expected, 1));
+    let mut log = String::new();
+    while let Some(part) = reader.next().await {
+        log.push_str(&part);
+    }
+    assert!(log.starts_with("=== Number 1\n") && log.ends_with("Success\n"), "{log}");
+    assert!(logs.get("number-of-1").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuild_marks_the_branch_and_builds_again() -> Done {
+    let (db, builder) = (memory(), Numbers::new(1));
+    let cache = Cache::new(db.clone(), builder.clone(), LiveLogs::new());
+    assert_eq!(
+        cache.rebuild("number-of-3").await.unwrap_err().to_string(),
+        "No job depends on number-of-3"
+    );
+    let term = cache.find(&3);
+    result(&term).await;
+    cache.rebuild("number-of-3").await?;
+    assert_eq!(message(&db, "number-of-3").await, "Marked for rebuild");
+    settle(&term, |outcome| *outcome == Outcome::pending("counting")).await;
+    // A build that is running is not restarted.
+    cache.rebuild("number-of-3").await?;
+    builder.permits.add_permits(1);
+    assert_eq!((result(&term).await.outcome, builder.builds()), (Outcome::Success("3".into()), 2));
+    assert_eq!(message(&db, "number-of-3").await, "Cached successful result");
+    // The task of the build may still be about to report its end, so the term may exist a little longer.
+    drop(term);
+    let forgotten = async {
+        while cache.rebuild("number-of-3").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, forgotten).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_build_leaves_no_result() -> Done {
+    let (db, builder) = (memory(), Numbers::new(0));
+    let logs = LiveLogs::new();
+    let cache = Cache::new(db.clone(), builder.clone(), logs.clone());
+    let term = cache.find(&5);
+    settle(&term, |outcome| *outcome == Outcome::pending("counting")).await;
+    let mut reader = logs.get("number-of-5").expect("the build is running").reader();
+    assert!(cache.cancel("number-of-5")?);
+    assert_eq!(result(&term).await.outcome, Outcome::failure("Cancelled at user's request"));
+    let mut log = String::new();
+    while let Some(part) = tokio::time::timeout(LIMIT, reader.next()).await? {
+        log.push_str(&part);
+    }
+    assert!(log.ends_with("Cancelled at user's request\n"), "{log}");
+    assert!(db.branch("number-of-5").await?.head().await?.is_none());
+    // The build can be started again.
+    builder.permits.add_permits(1);
+    cache.rebuild("number-of-5").await?;
+    assert_eq!(result(&term).await.outcome, Outcome::Success("5".to_owned()));
+    Ok(())
+}
