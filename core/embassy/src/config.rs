@@ -1,0 +1,152 @@
+//! The settings of a server.
+
+use datakit_core::session::Limits;
+use embassy_time::Duration;
+
+use crate::{ConnectionInfo, EndReason, Peer};
+
+/// The settings of a [`Server`](crate::Server). A `static` can hold them.
+///
+/// The settings that may change at run time are functions. The server calls them for each new
+/// connection, so a change does not affect the connections that exist already. A closure without
+/// captured variables is such a function.
+///
+/// ```
+/// use datakit_embassy::Config;
+/// use embassy_time::Duration;
+///
+/// static CONFIG: Config = Config::new().idle_timeout(|| Duration::from_secs(20)).reserved_files(2);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    pub(crate) port: u16,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) reserved_files: usize,
+    pub(crate) idle_timeout: fn() -> Duration,
+    pub(crate) keep_alive: bool,
+    pub(crate) nagle: fn() -> bool,
+    pub(crate) slot_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) connected: fn(&ConnectionInfo),
+    pub(crate) disconnected: fn(&ConnectionInfo, EndReason),
+    pub(crate) refused: fn(Peer),
+}
+
+impl Config {
+    /// Creates the default settings, which are described at each method.
+    #[must_use]
+    pub const fn new() -> Config {
+        Config {
+            port: 564,
+            limits: None,
+            reserved_files: 4,
+            idle_timeout: || Duration::from_secs(60),
+            keep_alive: true,
+            nagle: || false,
+            slot_timeout: Duration::from_millis(750),
+            close_timeout: Duration::from_millis(300),
+            connected: |_| {},
+            disconnected: |_, _| {},
+            refused: |_| {},
+        }
+    }
+
+    /// Sets the TCP port. The default is 564, the port for 9P.
+    #[must_use]
+    pub const fn port(mut self, port: u16) -> Config {
+        self.port = port;
+        self
+    }
+
+    /// Sets the msize and the iounit. By default, the msize is 4096 bytes, which a Linux mount
+    /// needs, or the size of a frame if that is larger. The default iounit is the size of a frame
+    /// less 24 bytes for the header.
+    ///
+    /// A request that does not fit into a frame gets an error reply.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Config {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Sets the number of open files that each client can have regardless of the other clients. The
+    /// clients share the remaining open files of the tree. The default is 4. If the tree has room
+    /// for fewer files, each client gets an equal part of the tree's open files.
+    #[must_use]
+    pub const fn reserved_files(mut self, files: usize) -> Config {
+        self.reserved_files = files;
+        self
+    }
+
+    /// Sets the function that returns the idle timeout. The server closes a connection that has had
+    /// no request in flight, and has transferred no byte, for this duration. A client that waits
+    /// for an event has a request in flight. The default is 60 seconds.
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: fn() -> Duration) -> Config {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets whether the server sends TCP keep-alive probes, four in each idle timeout, and closes a
+    /// connection whose peer has sent no packet for the idle timeout. The default is `true`. If
+    /// this setting is `false`, a client that vanishes while it waits for an event keeps its slot
+    /// forever.
+    #[must_use]
+    pub const fn keep_alive(mut self, enabled: bool) -> Config {
+        self.keep_alive = enabled;
+        self
+    }
+
+    /// Sets the function that returns whether small segments are coalesced (Nagle's algorithm). The
+    /// default is `false`, because coalescing delays replies.
+    #[must_use]
+    pub const fn nagle(mut self, nagle: fn() -> bool) -> Config {
+        self.nagle = nagle;
+        self
+    }
+
+    /// Sets the time that a client waits for a slot before the server closes its connection. The
+    /// default is 750 milliseconds.
+    #[must_use]
+    pub const fn slot_timeout(mut self, timeout: Duration) -> Config {
+        self.slot_timeout = timeout;
+        self
+    }
+
+    /// Sets the time that a client has to acknowledge the end of its connection during a
+    /// [shutdown](crate::Connections::shut_down). The default is 300 milliseconds.
+    #[must_use]
+    pub const fn close_timeout(mut self, timeout: Duration) -> Config {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Sets the function that is called when a client gets a slot.
+    #[must_use]
+    pub const fn connected(mut self, hook: fn(&ConnectionInfo)) -> Config {
+        self.connected = hook;
+        self
+    }
+
+    /// Sets the function that is called when a client has lost its slot. Each call follows a call
+    /// of the [`connected`](Config::connected) function for the same connection.
+    #[must_use]
+    pub const fn disconnected(mut self, hook: fn(&ConnectionInfo, EndReason)) -> Config {
+        self.disconnected = hook;
+        self
+    }
+
+    /// Sets the function that is called when a client's connection is closed because no slot became
+    /// free in time.
+    #[must_use]
+    pub const fn refused(mut self, hook: fn(Peer)) -> Config {
+        self.refused = hook;
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::new()
+    }
+}

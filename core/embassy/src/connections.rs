@@ -1,0 +1,297 @@
+//! The table of connections, which files and tasks can use while the server runs.
+
+use core::cell::RefCell;
+use core::fmt;
+use core::future::poll_fn;
+use core::task::Poll;
+
+use datakit_core::Decimal;
+use datakit_core::vfs::{Client, Error, Result};
+use embassy_net::{IpAddress, IpEndpoint};
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use embassy_sync::waitqueue::WakerRegistration;
+use embassy_time::{Duration, Instant, with_timeout};
+
+use crate::EndReason;
+
+/// The connections of a [`Server`](crate::Server) with `CLIENTS` client slots.
+///
+/// The table is a `static`, so a file of the tree can show it. `Connections` itself is a
+/// [`File`](datakit_core::vfs::File) with one line of 32 characters for each connection: the number
+/// of the client, the peer's address, and the number of seconds since the last transfer.
+///
+/// ```text
+///   1 10.0.2.2:40312            0
+///   2 10.0.2.2:40318           17
+/// ```
+///
+/// The file is rendered without a buffer. If a client reads it in several pieces, each piece shows
+/// the connections at the time of the read.
+pub struct Connections<const CLIENTS: usize>(CriticalSectionMutex<RefCell<State<CLIENTS>>>);
+
+struct State<const CLIENTS: usize> {
+    entries: [Entry; CLIENTS],
+    /// The number of the latest client.
+    last: u8,
+    shutting_down: bool,
+    /// The task that waits until there are no connections.
+    waiter: WakerRegistration,
+}
+
+/// The connection in one client slot. A free entry is all zeros, so a table in a `static` needs no
+/// flash for its initial value.
+struct Entry {
+    peer: Option<IpEndpoint>,
+    /// The number of the client, which is 0 if the slot is free.
+    client: u8,
+    kicked: bool,
+    last_active: Instant,
+    /// The task that serves the client.
+    task: WakerRegistration,
+}
+
+/// A connection in a client slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// The number of the client, from 1 to 254. No two connections have the same number at the same
+    /// time, and a number is not used again until the others have been used.
+    pub client: Client,
+    /// The address of the peer.
+    pub peer: Peer,
+    /// The time at which the connection last transferred a byte.
+    pub last_active: Instant,
+}
+
+/// The address of a peer. Formatting options such as width are ignored, which saves flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Peer(pub IpEndpoint);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.addr {
+            #[cfg(feature = "proto-ipv4")]
+            IpAddress::Ipv4(address) => {
+                for (byte, end) in address.octets().into_iter().zip([".", ".", ".", ""]) {
+                    write!(f, "{}{end}", Decimal::from(byte))?;
+                }
+            }
+            #[allow(unreachable_patterns, reason = "IPv6 is a feature of embassy-net")]
+            address => write!(f, "[{address}]")?,
+        }
+        write!(f, ":{}", Decimal::from(self.0.port))
+    }
+}
+
+impl<const CLIENTS: usize> Connections<CLIENTS> {
+    /// Creates a table without connections.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(CLIENTS >= 1 && CLIENTS <= 254, "CLIENTS must be from 1 to 254") };
+        Connections(CriticalSectionMutex::new(RefCell::new(State {
+            entries: [const {
+                Entry {
+                    peer: None,
+                    client: 0,
+                    kicked: false,
+                    last_active: Instant::MIN,
+                    task: WakerRegistration::new(),
+                }
+            }; CLIENTS],
+            last: 0,
+            shutting_down: false,
+            waiter: WakerRegistration::new(),
+        })))
+    }
+
+    /// Returns the number of connections.
+    pub fn len(&self) -> usize {
+        self.with(|state| state.connections().count())
+    }
+
+    /// Returns whether there are no connections.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the connection at `index` in the order of the client slots.
+    pub fn get(&self, index: usize) -> Option<ConnectionInfo> {
+        self.with(|state| state.connections().nth(index))
+    }
+
+    /// Closes the connection of `client`. Returns `false` if there is no such connection.
+    pub fn kick(&self, client: Client) -> bool {
+        self.with(|state| {
+            let entries = state.entries.iter_mut();
+            let found = entries.filter(|entry| entry.client != 0).find(|e| e.client == client.0);
+            found.map(|entry| {
+                entry.kicked = true;
+                entry.task.wake();
+            })
+        })
+        .is_some()
+    }
+
+    /// Closes the connection of the client whose number is the text `command`. A file through which
+    /// clients close connections is a [`Command`](datakit_core::files::Command) that calls this
+    /// method:
+    ///
+    /// ```
+    /// use datakit_core::files::Command;
+    /// use datakit_embassy::Connections;
+    ///
+    /// static CONNECTIONS: Connections<3> = Connections::new();
+    /// static KICK: Command<0> = Command::new(|command, _| CONNECTIONS.kick_command(command))
+    ///     .doc("a number from `connections` closes that connection");
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] if the text is not a number from 1 to 254, and
+    /// [`Error::NotFound`] if there is no connection with this number.
+    pub fn kick_command(&self, command: &str) -> Result<()> {
+        let client = command.parse().map_err(|_| {
+            Error::Invalid.with_message("write the number of a connection, which is from 1 to 254")
+        })?;
+        if self.kick(Client(client)) {
+            Ok(())
+        } else {
+            Err(Error::NotFound.with_message(format_args!(
+                "there is no connection with the number {}",
+                Decimal::from(client)
+            )))
+        }
+    }
+
+    /// Closes all connections, and refuses new ones from now on. Waits until all connections are
+    /// closed, but at most for `timeout`. Call this method before a restart.
+    ///
+    /// If two tasks call this method at the same time, both wake each other until all connections
+    /// are closed.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the connections are closed nevertheless.
+    pub async fn shut_down(&self, timeout: Duration) {
+        self.with(|state| {
+            state.shutting_down = true;
+            state.entries.iter_mut().for_each(|entry| entry.task.wake());
+        });
+        let empty = poll_fn(|cx| {
+            self.with(|state| {
+                if state.connections().next().is_none() {
+                    return Poll::Ready(());
+                }
+                state.waiter.register(cx.waker());
+                Poll::Pending
+            })
+        });
+        let _ = with_timeout(timeout, empty).await;
+    }
+
+    /// Returns whether [`shut_down`](Connections::shut_down) has been called.
+    pub fn is_shutting_down(&self) -> bool {
+        self.with(|state| state.shutting_down)
+    }
+
+    /// Adds the connection in this slot, and assigns it a number.
+    pub(crate) fn add(&self, slot: usize, peer: IpEndpoint) -> Option<ConnectionInfo> {
+        self.with(|state| {
+            let client = state.next_client();
+            let entry = state.entries.get_mut(slot)?;
+            entry.client = client;
+            entry.peer = Some(peer);
+            entry.kicked = false;
+            entry.last_active = Instant::now();
+            entry.info()
+        })
+    }
+
+    /// Removes the connection in this slot.
+    pub(crate) fn remove(&self, slot: usize) {
+        self.with(|state| {
+            if let Some(entry) = state.entries.get_mut(slot) {
+                entry.client = 0;
+                entry.peer = None;
+            }
+            state.waiter.wake();
+        });
+    }
+
+    /// Records that the connection in this slot has transferred a byte.
+    pub(crate) fn touch(&self, slot: usize) {
+        let now = Instant::now();
+        self.with(|state| {
+            if let Some(entry) = state.entries.get_mut(slot) {
+                entry.last_active = now;
+            }
+        });
+    }
+
+    /// Returns the time at which the connection in this slot last transferred a byte.
+    pub(crate) fn last_active(&self, slot: usize) -> Instant {
+        self.with(|state| state.entries.get(slot).map_or(Instant::MIN, |entry| entry.last_active))
+    }
+
+    /// Waits until the connection in this slot must be closed, and returns the reason.
+    pub(crate) async fn closing(&self, slot: usize) -> EndReason {
+        poll_fn(|cx| {
+            self.with(|state| {
+                if state.shutting_down {
+                    return Poll::Ready(EndReason::Shutdown);
+                }
+                match state.entries.get_mut(slot) {
+                    Some(entry) if entry.kicked => Poll::Ready(EndReason::Kicked),
+                    Some(entry) => {
+                        entry.task.register(cx.waker());
+                        Poll::Pending
+                    }
+                    None => Poll::Pending,
+                }
+            })
+        })
+        .await
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State<CLIENTS>) -> R) -> R {
+        // The borrow cannot fail, because the state is borrowed only in critical sections, which
+        // call no other method of the table. Waking a task only schedules it.
+        self.0.lock(|state| f(&mut state.borrow_mut()))
+    }
+}
+
+impl<const CLIENTS: usize> State<CLIENTS> {
+    fn connections(&self) -> impl Iterator<Item = ConnectionInfo> {
+        self.entries.iter().filter_map(Entry::info)
+    }
+
+    /// Returns the next number that no connection has. There is one, because there are fewer slots
+    /// than numbers.
+    fn next_client(&mut self) -> u8 {
+        loop {
+            self.last = self.last % 254 + 1;
+            if self.entries.iter().all(|entry| entry.client != self.last) {
+                return self.last;
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn info(&self) -> Option<ConnectionInfo> {
+        let peer = Peer(self.peer?);
+        Some(ConnectionInfo { client: Client(self.client), peer, last_active: self.last_active })
+    }
+}
+
+impl<const CLIENTS: usize> Default for Connections<CLIENTS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const CLIENTS: usize> fmt::Debug for Connections<CLIENTS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((0..CLIENTS).map_while(|index| self.get(index))).finish()
+    }
+}

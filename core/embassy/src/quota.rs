@@ -1,0 +1,220 @@
+//! Limits the number of files that each client can have open.
+
+use core::cell::Cell;
+use core::fmt;
+use core::ops::ControlFlow;
+
+use datakit_core::Decimal;
+use datakit_core::vfs::{
+    Attr, Client, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, Result,
+    SetAttr, StaticTree, Vfs,
+};
+
+/// A tree with a fixed number of open files, which several clients share.
+pub trait SharedTree: Vfs<Open = Handle, TreeKind = ImmutableTree> {
+    /// The number of files that can be open at the same time.
+    const OPENS: usize;
+
+    /// Opens a file or directory on behalf of `client`, like [`Vfs::open`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Vfs::open`].
+    fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle>;
+}
+
+impl<const OPENS: usize, const TEXT: usize> SharedTree for StaticTree<OPENS, TEXT> {
+    const OPENS: usize = OPENS;
+
+    fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle> {
+        StaticTree::open_as(self, client, inode, mode)
+    }
+}
+
+/// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share
+/// the open files of one tree. Each client can always open a number of reserved files, regardless
+/// of how many files the other clients have open.
+#[derive(Debug)]
+pub struct OpenQuota<const CLIENTS: usize> {
+    open: [Cell<usize>; CLIENTS],
+    opens: usize,
+    reserved: usize,
+}
+
+impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
+    /// Creates a quota for a tree with room for `opens` open files, of which `reserved` are
+    /// reserved for each client. If `opens` is too small, an equal part of it is reserved for each
+    /// client.
+    #[must_use]
+    pub const fn new(opens: usize, reserved: usize) -> Self {
+        let share = match opens.checked_div(CLIENTS) {
+            Some(share) => share,
+            None => opens,
+        };
+        let reserved = if reserved < share { reserved } else { share };
+        OpenQuota { open: [const { Cell::new(0) }; CLIENTS], opens, reserved }
+    }
+
+    /// Reserves room for one more open file.
+    fn acquire(&self, client: usize) -> Result<()> {
+        let own = self.open.get(client).ok_or(Error::TooManyOpen)?;
+        let taken: usize = self.open.iter().map(|open| open.get().max(self.reserved)).sum();
+        if own.get() >= self.reserved && taken >= self.opens {
+            let own = Decimal::from(own.get());
+            return Err(Error::TooManyOpen.with_message(format_args!(
+                "this connection has {own} open files; the rest is reserved for others"
+            )));
+        }
+        own.set(own.get() + 1);
+        Ok(())
+    }
+
+    fn release(&self, client: usize) {
+        if let Some(own) = self.open.get(client) {
+            own.set(own.get().saturating_sub(1));
+        }
+    }
+}
+
+/// A client's view of the tree. The view limits the number of files that the client can have open,
+/// and tells each file which client opens it.
+pub struct QuotaTree<'t, T, const CLIENTS: usize> {
+    tree: &'t T,
+    quota: &'t OpenQuota<CLIENTS>,
+    index: usize,
+    client: Client,
+}
+
+impl<'t, T: SharedTree, const CLIENTS: usize> QuotaTree<'t, T, CLIENTS> {
+    /// Creates the view of the client with this number. `index` is the client's place in the quota,
+    /// which must be less than `CLIENTS` because the client cannot open files otherwise.
+    pub const fn new(
+        tree: &'t T,
+        quota: &'t OpenQuota<CLIENTS>,
+        index: usize,
+        client: Client,
+    ) -> Self {
+        QuotaTree { tree, quota, index, client }
+    }
+}
+
+impl<T, const CLIENTS: usize> fmt::Debug for QuotaTree<'_, T, CLIENTS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaTree").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
+    type Inode = T::Inode;
+    type Open = Handle;
+    type TreeKind = ImmutableTree;
+
+    fn root(&self) -> T::Inode {
+        self.tree.root()
+    }
+
+    fn parent(&self, inode: &T::Inode) -> T::Inode {
+        self.tree.parent(inode)
+    }
+
+    fn id(&self, inode: &T::Inode) -> Id {
+        self.tree.id(inode)
+    }
+
+    fn name(&self, inode: &T::Inode, with: &mut dyn FnMut(&[u8])) {
+        self.tree.name(inode, with);
+    }
+
+    fn strict_walk(&self) -> bool {
+        self.tree.strict_walk()
+    }
+
+    async fn lookup(&self, dir: &T::Inode, name: Name<'_>) -> Result<T::Inode> {
+        self.tree.lookup(dir, name).await
+    }
+
+    async fn stat(&self, inode: &T::Inode) -> Result<Attr> {
+        self.tree.stat(inode).await
+    }
+
+    async fn open(&self, inode: &T::Inode, mode: OpenMode) -> Result<Handle> {
+        let file = self.tree.id(inode).kind != FileType::Dir;
+        if file {
+            self.quota.acquire(self.index)?;
+        }
+        let open = self.tree.open_as(self.client, inode, mode);
+        if file && open.is_err() {
+            self.quota.release(self.index);
+        }
+        open
+    }
+
+    fn close(&self, open: &Handle) {
+        self.tree.close(open);
+        if open.is_file() {
+            self.quota.release(self.index);
+        }
+    }
+
+    async fn flush(&self, open: &Handle) -> Result<()> {
+        self.tree.flush(open).await
+    }
+
+    async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.tree.read(open, offset, buf).await
+    }
+
+    fn may_block(&self, open: &Handle) -> bool {
+        self.tree.may_block(open)
+    }
+
+    async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
+        self.tree.write(open, offset, data).await
+    }
+
+    async fn readdir(
+        &self,
+        dir: &Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_, T::Inode>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.tree.readdir(dir, cookie, each).await
+    }
+
+    async fn remove(&self, inode: &T::Inode) -> Result<()> {
+        self.tree.remove(inode).await
+    }
+
+    async fn set_attr(&self, inode: &T::Inode, set: SetAttr) -> Result<()> {
+        self.tree.set_attr(inode, set).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn client_leaves_the_reserved_files_to_others() {
+        let quota = OpenQuota::<3>::new(24, 4);
+        let acquire_all = |client| (0..).find(|_| quota.acquire(client).is_err()).unwrap();
+        assert_eq!((acquire_all(0), acquire_all(1), acquire_all(2)), (16, 4, 4));
+        let error = quota.acquire(0).unwrap_err();
+        assert_eq!(
+            (error.errno(), error.to_string().as_str()),
+            (24, "this connection has 16 open files; the rest is reserved for others")
+        );
+        // The room freed by closing a file is available even to clients that have used up their
+        // reserved files.
+        (0..10).for_each(|_| quota.release(0));
+        assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
+    }
+
+    #[test]
+    fn reserved_files_never_exceed_the_open_files_of_the_tree() {
+        let quota = OpenQuota::<3>::new(8, 4);
+        let acquire_all = |client| (0..).find(|_| quota.acquire(client).is_err()).unwrap();
+        assert_eq!((acquire_all(0), acquire_all(1), acquire_all(2)), (4, 2, 2));
+    }
+}

@@ -1,0 +1,295 @@
+//! The listeners and the client slots.
+
+use core::array;
+use core::cell::RefCell;
+use core::convert::Infallible;
+use core::fmt;
+use core::future::pending;
+
+use datakit_core::serve;
+use datakit_core::session::{FidArray, Limits, MIN_MSIZE};
+use embassy_futures::join::{join, join_array};
+use embassy_net::Stack;
+use embassy_net::tcp::TcpSocket;
+use embassy_time::with_timeout;
+use heapless::Vec;
+
+use crate::acceptor::{Acceptor, Socket};
+use crate::connection::Slot;
+use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTree};
+
+/// The memory of a [`Server`]. All of it is zero at first, so a `static` needs no flash for it.
+///
+/// | parameter | number of |
+/// |---|---|
+/// | `CLIENTS` | clients that are served at the same time, at most 254 |
+/// | `WORKERS` | requests in flight per client, of which at most `WORKERS - 1` can wait |
+/// | `FRAME` | bytes in a message, at least 256 |
+/// | `FIDS` | fids per client |
+/// | `RECEIVE`, `TRANSMIT` | bytes in the buffers of each socket |
+///
+/// There is one more socket than there are clients, so one socket is always listening.
+pub struct Memory<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+    const RECEIVE: usize = 1460,
+    const TRANSMIT: usize = 1460,
+> {
+    buffers: [SocketBuffers<RECEIVE, TRANSMIT>; CLIENTS],
+    spare: SocketBuffers<RECEIVE, TRANSMIT>,
+    slots: [SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>; CLIENTS],
+}
+
+struct SocketBuffers<const RECEIVE: usize, const TRANSMIT: usize> {
+    receive: [u8; RECEIVE],
+    transmit: [u8; TRANSMIT],
+}
+
+/// The memory of a client slot.
+pub(crate) struct SlotMemory<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+> {
+    pub(crate) frames: serve::Memory<WORKERS, FRAME>,
+    pub(crate) fids: FidArray<QuotaTree<'static, T, CLIENTS>, FIDS>,
+}
+
+impl<const RECEIVE: usize, const TRANSMIT: usize> SocketBuffers<RECEIVE, TRANSMIT> {
+    const fn new() -> Self {
+        SocketBuffers { receive: [0; RECEIVE], transmit: [0; TRANSMIT] }
+    }
+}
+
+impl<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+    const RECEIVE: usize,
+    const TRANSMIT: usize,
+> Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
+{
+    /// Creates the memory for a server.
+    #[must_use]
+    pub const fn new() -> Self {
+        const {
+            assert!(FRAME >= MIN_MSIZE as usize, "FRAME must be at least 256 bytes");
+            assert!(WORKERS >= 1, "WORKERS must be at least 1");
+        }
+        Memory {
+            buffers: [const { SocketBuffers::new() }; CLIENTS],
+            spare: SocketBuffers::new(),
+            slots: [const { SlotMemory { frames: serve::Memory::new(), fids: FidArray::new() } };
+                CLIENTS],
+        }
+    }
+}
+
+impl<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+    const RECEIVE: usize,
+    const TRANSMIT: usize,
+> Default for Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+    const RECEIVE: usize,
+    const TRANSMIT: usize,
+> fmt::Debug for Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The parameters are
+/// described at [`Memory`].
+///
+/// Several tasks run a server: one calls [`listen`](Server::listen), and one for each client slot
+/// calls [`serve`](Server::serve). All of them must be tasks of one executor. On a board that has
+/// time to spare, one task can call [`run`](Server::run) instead.
+///
+/// One socket is always listening. A client that connects while all slots are busy is accepted and
+/// waits for a slot. If two clients connect at the same instant while all slots are busy, the
+/// second client is refused and must retry. This limitation applies to every listener without a
+/// backlog.
+pub struct Server<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+> {
+    pub(crate) tree: &'static T,
+    pub(crate) connections: &'static Connections<CLIENTS>,
+    pub(crate) config: &'static Config,
+    pub(crate) limits: Limits,
+    pub(crate) quota: OpenQuota<CLIENTS>,
+    acceptor: Acceptor<CLIENTS>,
+    /// The memory of the slots that no task serves yet.
+    unserved: RefCell<Vec<&'static mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>, CLIENTS>>,
+}
+
+impl<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+> Server<T, CLIENTS, WORKERS, FRAME, FIDS>
+{
+    /// Creates a server and its `CLIENTS + 1` sockets. The [`StackResources`] of `stack` must have
+    /// room for these sockets.
+    ///
+    /// [`StackResources`]: embassy_net::StackResources
+    ///
+    /// # Panics
+    /// Panics if `stack` has no room for the sockets.
+    pub fn new<const RECEIVE: usize, const TRANSMIT: usize>(
+        stack: Stack<'static>,
+        tree: &'static T,
+        connections: &'static Connections<CLIENTS>,
+        config: &'static Config,
+        memory: &'static mut Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>,
+    ) -> Self {
+        let Memory { buffers, spare, slots } = memory;
+        let acceptor = Acceptor::new();
+        for (listener, buffers) in buffers.iter_mut().chain([spare]).enumerate() {
+            let tcp = TcpSocket::new(stack, &mut buffers.receive, &mut buffers.transmit);
+            acceptor.return_socket(Socket { listener, tcp });
+        }
+        let default = Limits::new(FRAME.max(4096) as u32).iounit(FRAME.saturating_sub(24) as u32);
+        Server {
+            tree,
+            connections,
+            config,
+            limits: config.limits.unwrap_or(default),
+            quota: OpenQuota::new(T::OPENS, config.reserved_files),
+            acceptor,
+            unserved: RefCell::new(slots.iter_mut().collect()),
+        }
+    }
+
+    /// Accepts connections on all sockets.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, sockets are lost. Do not call this method again.
+    pub async fn listen(&'static self) -> ! {
+        let listeners = array::from_fn::<_, CLIENTS, _>(|number| self.listener(number));
+        match join(join_array(listeners), self.listener(CLIENTS)).await.1 {}
+    }
+
+    /// Accepts one client after another on a single socket.
+    async fn listener(&'static self, number: usize) -> Infallible {
+        let back = self.acceptor.listener(number);
+        let mut socket = back.wait().await;
+        loop {
+            let accepted = socket.tcp.accept(self.config.port).await;
+            socket = if accepted.is_err() || self.connections.is_shutting_down() {
+                reject(socket).await
+            } else {
+                self.acceptor.assign(socket);
+                match with_timeout(self.config.slot_timeout, back.wait()).await {
+                    Ok(socket) => socket,
+                    Err(_) => match self.acceptor.withdraw(number) {
+                        Some(socket) => {
+                            if let Some(peer) = socket.tcp.remote_endpoint() {
+                                (self.config.refused)(Peer(peer));
+                            }
+                            reject(socket).await
+                        }
+                        None => back.wait().await,
+                    },
+                }
+            };
+        }
+    }
+
+    /// Serves one client after another in a slot. Each of `CLIENTS` tasks calls this method once.
+    /// Further calls wait forever.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the slot and its socket are lost.
+    pub async fn serve(&'static self) -> ! {
+        let (number, memory) = {
+            let mut unserved = self.unserved.borrow_mut();
+            let memory = unserved.pop();
+            (unserved.len(), memory)
+        };
+        let Some(memory) = memory else { pending().await };
+        let slot = Slot { server: self, number };
+        loop {
+            let mut socket = self.acceptor.next_client(number).await;
+            if let Some(peer) = socket.tcp.remote_endpoint()
+                && let Some(connection) = self.connections.add(number, peer)
+            {
+                (self.config.connected)(&connection);
+                let reason = slot.serve(&mut socket.tcp, connection.client, memory).await;
+                if reason == EndReason::Shutdown {
+                    socket.tcp.close();
+                    let _ = with_timeout(self.config.close_timeout, socket.tcp.flush()).await;
+                }
+                (self.config.disconnected)(&connection, reason);
+                self.connections.remove(number);
+            }
+            // Abort the connection rather than closing it, because the peer is gone or misbehaving
+            // and another client needs the socket.
+            self.acceptor.return_socket(reject(socket).await);
+        }
+    }
+
+    /// Runs the whole server in one task. This is simpler than a task for each slot, but each time
+    /// one of the clients sends a request, the task polls the requests of all clients.
+    pub async fn run(&'static self) -> ! {
+        let slots = array::from_fn::<_, CLIENTS, _>(|_| self.serve_forever());
+        match join(join_array(slots), self.listen_forever()).await.1 {}
+    }
+
+    async fn serve_forever(&'static self) -> Infallible {
+        self.serve().await
+    }
+
+    async fn listen_forever(&'static self) -> Infallible {
+        self.listen().await
+    }
+}
+
+/// Closes a connection.
+async fn reject(mut socket: Socket) -> Socket {
+    socket.tcp.abort();
+    let _ = socket.tcp.flush().await;
+    socket
+}
+
+impl<
+    T: SharedTree + 'static,
+    const CLIENTS: usize,
+    const WORKERS: usize,
+    const FRAME: usize,
+    const FIDS: usize,
+> fmt::Debug for Server<T, CLIENTS, WORKERS, FRAME, FIDS>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("connections", self.connections).finish_non_exhaustive()
+    }
+}
