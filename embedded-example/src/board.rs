@@ -63,10 +63,8 @@ fn mac(out: &mut dyn Write) -> fmt::Result {
 static SYS: Dir = Dir::new(&[
     file("uptime", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", Seconds(uptime_ms())))),
     file("stack", &Status::new(stack)),
-    file(
-        "connections",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::CONNECTIONS.get())),
-    ),
+    file("connections", &state::CONNECTIONS),
+    file("kick", &KICK),
     file("reset", &RESET),
 ]);
 
@@ -74,6 +72,9 @@ fn stack(out: &mut dyn Write) -> fmt::Result {
     let stack = state::STACK.get().map(|probe| probe()).unwrap_or_default();
     writeln!(out, "{} of {} bytes", stack.used, stack.size)
 }
+
+static KICK: Command<16> = Command::new(|command, _| state::CONNECTIONS.kick_command(command))
+    .doc("a number from `connections` closes that connection");
 
 static RESET: Command<16> = Command::new(reset).doc("`reset` restarts the board");
 

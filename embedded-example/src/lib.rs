@@ -1,13 +1,11 @@
 //! The hardware-independent half of the firmware: the board's file tree and its implementation.
 //!
-//! The library depends only on `datakit-core`, so the same tree can be served and tested on the
-//! host.
+//! The library depends on no driver, so the same tree can be served and tested on the host.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod board;
 pub mod cycles;
 pub mod params;
-pub mod quota;
 pub mod simulation;
 pub mod state;

@@ -41,12 +41,11 @@ use datakit_firmware::{params, state};
 use embassy_executor::{Spawner, raw};
 use embassy_futures::select::select;
 use embassy_net::Runner;
-use embassy_time::{Instant, Timer};
+use embassy_time::{Duration, Instant, Timer};
 use log::log;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::StaticCell;
 
 use crate::mac::Mac;
-use crate::serve::{Acceptor, ClientQuota, SlotMemory, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -85,23 +84,9 @@ fn main() -> ! {
 /// stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
-    static TREE: StaticCell<Tree> = StaticCell::new();
-    static MEMORY: [ConstStaticCell<SlotMemory>; serve::CLIENT_SLOTS] =
-        [const { ConstStaticCell::new(SlotMemory::new()) }; serve::CLIENT_SLOTS];
-    static QUOTA: StaticCell<ClientQuota> = StaticCell::new();
-    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*QUOTA.init_with(ClientQuota::new));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
-    let acceptor = serve::start(stack);
-    for number in 0..net::SOCKETS {
-        spawner.spawn(listener(acceptor, number).expect("the pool has a task for each socket"));
-    }
-    for (number, memory) in MEMORY.iter().enumerate() {
-        spawner.spawn(
-            client_slot(acceptor, number, tree, memory.take())
-                .expect("the pool has a task for each slot"),
-        );
-    }
+    serve::start(spawner, stack);
     spawner.spawn(blink().expect("spawned once"));
     spawner.spawn(restart().expect("spawned once"));
     board::publish_event(EventKind::Boot);
@@ -111,21 +96,6 @@ fn start(spawner: Spawner) {
 #[embassy_executor::task]
 async fn network(mut runner: Runner<'static, Mac>) -> ! {
     runner.run().await
-}
-
-#[embassy_executor::task(pool_size = net::SOCKETS)]
-async fn listener(acceptor: &'static Acceptor, number: usize) -> ! {
-    serve::listener(acceptor, number).await
-}
-
-#[embassy_executor::task(pool_size = serve::CLIENT_SLOTS)]
-async fn client_slot(
-    acceptor: &'static Acceptor,
-    number: usize,
-    tree: (&'static Tree, &'static ClientQuota),
-    memory: &'static mut SlotMemory,
-) -> ! {
-    serve::client_slot(acceptor, number, tree, memory).await
 }
 
 /// Blinks the light and samples the sensor according to the parameters.
@@ -148,14 +118,8 @@ async fn restart() -> ! {
     log!(warn, "restarting");
     // Leave time to send the reply to the write request.
     Timer::after_millis(100).await;
-    state::SHUTTING_DOWN.set(true);
-    // Give the clients up to 500 ms to acknowledge that their connections are being closed.
-    for _ in 0..50 {
-        Timer::after_millis(10).await;
-        if state::CONNECTIONS.get() == 0 {
-            break;
-        }
-    }
+    // Give the clients time to acknowledge that their connections are being closed.
+    state::CONNECTIONS.shut_down(Duration::from_millis(500)).await;
     // Leave time to send the last TCP segments.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()

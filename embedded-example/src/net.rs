@@ -1,4 +1,4 @@
-//! The network stack on top of the MAC, with one address and [`SOCKETS`] TCP sockets.
+//! The network stack on top of the MAC, with one address.
 
 use datakit_firmware::state;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
@@ -6,9 +6,9 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// The number of TCP sockets. There is one more socket than there are client slots, so one socket
-/// is always listening.
-pub const SOCKETS: usize = 4;
+/// The number of TCP sockets. There is one more socket than there are clients, so one socket is
+/// always listening.
+pub const SOCKETS: usize = state::CLIENTS + 1;
 
 /// The address of the host in QEMU's user network.
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);

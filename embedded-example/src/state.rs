@@ -4,11 +4,14 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Level, Value};
+use datakit_embassy::Connections;
 
 /// The board's IP address. QEMU's user network forwards connections to this address.
 pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
 /// The length, in bits, of the network prefix of [`ADDRESS`].
 pub const PREFIX: u8 = 24;
+/// The maximum number of clients that are served at the same time.
+pub const CLIENTS: usize = 3;
 
 /// The number of Ethernet frames received since boot.
 pub static FRAMES_IN: Counter = Counter::new();
@@ -16,8 +19,8 @@ pub static FRAMES_IN: Counter = Counter::new();
 pub static FRAMES_OUT: Counter = Counter::new();
 /// The number of received Ethernet frames that were dropped.
 pub static FRAMES_DROPPED: Counter = Counter::new();
-/// The number of connected clients.
-pub static CONNECTIONS: Counter = Counter::new();
+/// The connected clients.
+pub static CONNECTIONS: Connections<CLIENTS> = Connections::new();
 /// The core clock frequency in Hz.
 pub static CLOCK_HZ: Value<u32> = Value::new(0);
 /// The Ethernet address.
@@ -26,8 +29,6 @@ pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
 /// Whether a client has requested a restart.
 pub static RESET: Value<bool> = Value::new(false);
-/// Whether all connections must be closed because the board is about to restart.
-pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
 
 /// A function that reads the hardware, or `None` if there is no hardware.
 pub type Probe<T> = Option<fn() -> T>;
@@ -68,10 +69,5 @@ impl Counter {
     /// Adds 1.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Subtracts 1.
-    pub fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

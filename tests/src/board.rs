@@ -61,6 +61,7 @@ pub const PATHS: &[&str] = &[
     "sys/uptime",
     "sys/stack",
     "sys/connections",
+    "sys/kick",
     "sys/reset",
     "log",
     "log/doc",

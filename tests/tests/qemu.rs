@@ -47,7 +47,7 @@ async fn qemu_serves_three_clients_at_once() {
     );
     let reads = |client: Client| async move {
         for _ in 0..100 {
-            assert_eq!(read_text(&client, "sys/connections").await, "3\n");
+            assert_eq!(read_text(&client, "sys/connections").await.lines().count(), 3);
             assert!(read_text(&client, "sys/stack").await.ends_with(" bytes\n"));
         }
         client
@@ -124,7 +124,7 @@ async fn qemu_streams_deliver_events_and_ticks() {
         assert!(String::from_utf8(tick).unwrap().contains(" light "));
     }
     // Other files can be read while both streams wait.
-    assert_eq!(read_text(&client, "sys/connections").await, "1\n");
+    assert_eq!(read_text(&client, "sys/connections").await.lines().count(), 1);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! Passes accepted sockets from the listeners to the client slots and back.
 
 use core::cell::RefCell;
+use core::mem::ManuallyDrop;
 
 use embassy_net::tcp::TcpSocket;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use heapless::{Deque, Vec};
 
-/// A socket and the number of its listener.
+/// A socket and the number of its listener. The socket is never dropped, because the code that
+/// removes a socket from the network stack would take up flash.
 pub(crate) struct Socket {
     pub(crate) listener: usize,
-    pub(crate) tcp: TcpSocket<'static>,
+    pub(crate) tcp: ManuallyDrop<TcpSocket<'static>>,
 }
 
 /// The sockets of `CLIENTS` client slots and `CLIENTS + 1` listeners. At most one task waits for

@@ -1,14 +1,15 @@
 //! The listeners and the client slots.
 
 use core::array;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
 use core::fmt;
 use core::future::pending;
+use core::mem::ManuallyDrop;
 
 use datakit_core::serve;
 use datakit_core::session::{FidArray, Limits, MIN_MSIZE};
-use embassy_futures::join::{join, join_array};
+use embassy_futures::join::{join_array, join3};
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::with_timeout;
@@ -125,9 +126,9 @@ impl<
 /// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The parameters are
 /// described at [`Memory`].
 ///
-/// Several tasks run a server: one calls [`listen`](Server::listen), and one for each client slot
-/// calls [`serve`](Server::serve). All of them must be tasks of one executor. On a board that has
-/// time to spare, one task can call [`run`](Server::run) instead.
+/// Several tasks run a server: one for each socket calls [`listen`](Server::listen), and one for
+/// each client slot calls [`serve`](Server::serve). On a board with time to spare, one task can call
+/// [`run`](Server::run) instead.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and
 /// waits for a slot. If two clients connect at the same instant while all slots are busy, the
@@ -146,6 +147,8 @@ pub struct Server<
     pub(crate) limits: Limits,
     pub(crate) quota: OpenQuota<CLIENTS>,
     acceptor: Acceptor<CLIENTS>,
+    /// The number of tasks that listen.
+    listeners: Cell<usize>,
     /// The memory of the slots that no task serves yet.
     unserved: RefCell<Vec<&'static mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>, CLIENTS>>,
 }
@@ -176,7 +179,7 @@ impl<
         let acceptor = Acceptor::new();
         for (listener, buffers) in buffers.iter_mut().chain([spare]).enumerate() {
             let tcp = TcpSocket::new(stack, &mut buffers.receive, &mut buffers.transmit);
-            acceptor.return_socket(Socket { listener, tcp });
+            acceptor.return_socket(Socket { listener, tcp: ManuallyDrop::new(tcp) });
         }
         let default = Limits::new(FRAME.max(4096) as u32).iounit(FRAME.saturating_sub(24) as u32);
         Server {
@@ -186,21 +189,22 @@ impl<
             limits: config.limits.unwrap_or(default),
             quota: OpenQuota::new(T::OPENS, config.reserved_files),
             acceptor,
+            listeners: Cell::new(0),
             unserved: RefCell::new(slots.iter_mut().collect()),
         }
     }
 
-    /// Accepts connections on all sockets.
+    /// Accepts one client after another on a single socket. Each of `CLIENTS + 1` tasks calls this
+    /// method once. Further calls wait forever.
     ///
     /// # Cancel safety
-    /// If the future is dropped, sockets are lost. Do not call this method again.
+    /// If the future is dropped, the socket is lost.
     pub async fn listen(&'static self) -> ! {
-        let listeners = array::from_fn::<_, CLIENTS, _>(|number| self.listener(number));
-        match join(join_array(listeners), self.listener(CLIENTS)).await.1 {}
-    }
-
-    /// Accepts one client after another on a single socket.
-    async fn listener(&'static self, number: usize) -> Infallible {
+        let number = self.listeners.get();
+        if number > CLIENTS {
+            pending::<()>().await;
+        }
+        self.listeners.set(number + 1);
         let back = self.acceptor.listener(number);
         let mut socket = back.wait().await;
         loop {
@@ -258,11 +262,13 @@ impl<
         }
     }
 
-    /// Runs the whole server in one task. This is simpler than a task for each slot, but each time
-    /// one of the clients sends a request, the task polls the requests of all clients.
+    /// Runs the whole server in one task. This is simpler than a task for each socket and each
+    /// slot, but each time one of the clients sends a request, the task polls the requests of all
+    /// clients.
     pub async fn run(&'static self) -> ! {
-        let slots = array::from_fn::<_, CLIENTS, _>(|_| self.serve_forever());
-        match join(join_array(slots), self.listen_forever()).await.1 {}
+        let listeners = join_array(array::from_fn::<_, CLIENTS, _>(|_| self.listen_forever()));
+        let slots = join_array(array::from_fn::<_, CLIENTS, _>(|_| self.serve_forever()));
+        match join3(listeners, self.listen_forever(), slots).await.1 {}
     }
 
     async fn serve_forever(&'static self) -> Infallible {

@@ -19,6 +19,11 @@ fn content(client: &mut WireClient, path: &str) -> String {
     String::from_utf8(data).unwrap()
 }
 
+/// Returns the number of connections that the board shows.
+fn connections(client: &mut WireClient) -> usize {
+    content(client, "sys/connections").lines().count()
+}
+
 /// Connects a client with open streams and a blocked read.
 fn connect_blocked(board: &Board) -> WireClient {
     let mut client = board.wire_client(Dialect::Unix);
@@ -42,11 +47,9 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
         for tag in 10..13 {
             resetting.send(Tag(tag), &Tmessage::Stat { fid: Fid(0) });
         }
-        within(TIMEOUT, "both have a slot", || content(&mut witness, "sys/connections") == "3\n");
+        within(TIMEOUT, "both have a slot", || connections(&mut witness) == 3);
         drop((closing, resetting));
-        within(Duration::from_secs(1), "both slots are free", || {
-            content(&mut witness, "sys/connections") == "1\n"
-        });
+        within(Duration::from_secs(1), "both slots are free", || connections(&mut witness) == 1);
     }
 }
 
@@ -79,7 +82,7 @@ fn qemu_fourth_client_waits_for_a_slot() {
     fourth.send(Tag::NONE, &Tmessage::Version { msize: 4096, version: "9P2000".into() });
     fourth.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(fourth.receive().is_err(), "there are only three slots");
-    assert_eq!(content(&mut clients[0], "sys/connections"), "3\n");
+    assert_eq!(connections(&mut clients[0]), 3);
     fourth.socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     drop(clients.remove(1));
     let frame = fourth.receive().unwrap();
@@ -88,7 +91,7 @@ fn qemu_fourth_client_waits_for_a_slot() {
         Ok((Tag::NONE, Rmessage::Version { .. }))
     ));
     fourth.attach(0).unwrap();
-    assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
+    assert_eq!(connections(&mut fourth), 3);
 }
 
 /// Opens files until the board refuses to open another file. Returns the number of open files and
@@ -134,7 +137,7 @@ fn qemu_client_without_a_slot_is_disconnected_within_a_second() {
         assert!(late.closed(), "there is no free slot");
         assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
     }
-    assert_eq!(content(&mut clients[2], "sys/connections"), "3\n");
+    assert_eq!(connections(&mut clients[2]), 3);
     // A new client gets the slot of a client that has disconnected.
     drop(clients.remove(0));
     board.wire_client(Dialect::Unix);
@@ -168,7 +171,26 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     let end = waiting.receive().map_err(|error| error.kind());
     assert!(matches!(end, Err(ErrorKind::WouldBlock) | Ok(_)), "{end:?}");
     // The first client connected before the timeout was changed, so it keeps the old timeout.
-    assert_eq!(content(&mut first, "sys/connections"), "2\n");
+    assert_eq!(connections(&mut first), 2);
+}
+
+#[test]
+fn qemu_kick_closes_one_connection() {
+    let board = Board::boot();
+    let mut clients = [(); 3].map(|()| board.wire_client(Dialect::Unix));
+    let [first, kicked, other] = &mut clients;
+    let table = content(first, "sys/connections");
+    let lines: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_ascii_whitespace().collect()).collect();
+    assert!(lines.iter().all(|line| line.len() == 3), "{table}");
+    assert!(lines.iter().all(|line| line[1].starts_with("10.0.2.2:")), "{table}");
+    first.open_path(1, "sys/kick", 1);
+    let (reason, errno) = first.write(1, 0, b"77\n").unwrap_err();
+    assert!(errno == 2 && reason.contains("no connection with the number 77"), "{errno} {reason}");
+    first.write(1, 0, lines[1][0].as_bytes()).unwrap();
+    first.clunk(1).unwrap();
+    assert!(kicked.closed(), "the board kept the connection");
+    assert_eq!((connections(first), connections(other)), (2, 2));
 }
 
 #[test]

@@ -88,6 +88,8 @@ pub(crate) fn simulate(
         Box::pin(carry(from_server, to_clients, &network.wire)),
         Box::pin(carry(from_clients, to_server, &network.wire)),
         Box::pin(async { server.listen().await }),
+        Box::pin(async { server.listen().await }),
+        Box::pin(async { server.listen().await }),
         Box::pin(async { server.serve().await }),
         Box::pin(async { server.serve().await }),
     ]);
