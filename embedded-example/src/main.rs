@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! board/  name clock build                params/  blink/ wave/ limits/ net/, and help
-//! net/    address mac frames-in ...       sys/     uptime stack connections reset
+//! net/    address mac frames-in ...       sys/     uptime stack connections kick reset
 //! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!

@@ -7,7 +7,7 @@ use core::task::Poll;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{Client, Error, Result};
-use embassy_net::{IpAddress, IpEndpoint};
+use embassy_net::IpEndpoint;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use embassy_sync::waitqueue::WakerRegistration;
 use embassy_time::{Duration, Instant, with_timeout};
@@ -73,7 +73,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.addr {
             #[cfg(feature = "proto-ipv4")]
-            IpAddress::Ipv4(address) => {
+            embassy_net::IpAddress::Ipv4(address) => {
                 for (byte, end) in address.octets().into_iter().zip([".", ".", ".", ""]) {
                     write!(f, "{}{end}", Decimal::from(byte))?;
                 }
