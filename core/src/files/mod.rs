@@ -54,8 +54,8 @@ pub use content::{Bytes, Kv};
 pub use fields::{Params, params};
 pub use level::{Level, LevelFile};
 pub use param::{
-    Check, Choice, Field, Fixed, Flags, Ipv4, Line, Mac, Micros, Millis, Number, Param, ParamInfo,
-    ParamType, Proposed, Rule, Step, Value,
+    Check, Choice, Description, Field, Fixed, Flags, Ipv4, Line, Mac, Micros, Millis, Number,
+    Param, ParamFile, ParamInfo, ParamType, Parameter, Proposed, Rule, Step, Value,
 };
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};

@@ -10,6 +10,7 @@ mod boolean;
 mod choice;
 mod duration;
 mod field;
+mod file;
 mod fixed;
 mod hex;
 mod info;
@@ -18,6 +19,7 @@ mod line;
 mod mac;
 mod number;
 mod option;
+mod parameter;
 mod proposed;
 mod types;
 mod value;
@@ -28,11 +30,13 @@ use core::task::{Context, Poll};
 pub use choice::Choice;
 pub use duration::{Micros, Millis};
 pub use field::Field;
+pub use file::ParamFile;
 pub use fixed::Fixed;
-pub use info::{Check, Flags, ParamInfo};
+pub use info::{Check, Description, Flags, ParamInfo};
 pub use ipv4::Ipv4;
 pub use line::Line;
 pub use mac::Mac;
+pub use parameter::Parameter;
 pub use proposed::{Proposed, Rule};
 pub use types::{Number, ParamType, Step};
 pub use value::Value;
@@ -131,11 +135,11 @@ impl<T: Number> Param<T> {
 
 impl<T: ParamType> File for Param<T> {
     fn stat(&self) -> FileStat {
-        self.field().stat()
+        ParamFile(&self.field()).stat()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        self.field().open(open, mode)
+        ParamFile(&self.field()).open(open, mode)
     }
 
     fn poll_read(
@@ -145,31 +149,31 @@ impl<T: ParamType> File for Param<T> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        self.field().poll_read(open, cx, offset, buf)
+        ParamFile(&self.field()).poll_read(open, cx, offset, buf)
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        self.field().write(open, offset, data)
+        ParamFile(&self.field()).write(open, offset, data)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
-        self.field().truncate(length)
+        ParamFile(&self.field()).truncate(length)
     }
 
     fn chmod(&self, mode: u32) -> Result<()> {
-        self.field().chmod(mode)
+        ParamFile(&self.field()).chmod(mode)
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        self.field().flush(open)
+        ParamFile(&self.field()).flush(open)
     }
 
     #[cfg(feature = "params")]
-    fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
-        self.field().with_parameter(with);
+    fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
+        ParamFile(&self.field()).with_parameter(with);
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        self.field().describe(out)
+        ParamFile(&self.field()).describe(out)
     }
 }

@@ -16,19 +16,21 @@ mod change_count;
 mod client_name;
 mod modified;
 mod observer;
-mod parameter;
+
 mod schema;
 mod set;
 mod store;
 #[cfg(test)]
 mod test_tree;
+mod visit;
 
+pub use crate::files::Parameter;
 pub(crate) use change_count::count_change;
 pub use client_name::{ClientName, NameClient, unnamed};
 pub use modified::Modified;
 pub(crate) use observer::notify_observers;
 pub use observer::{Observer, ObserverEntry, client_left, notify_refusal, observe};
-pub use parameter::{Parameter, visit_parameters};
 pub use schema::{Schema, SchemaId, schema_id};
 pub use set::ParamSet;
 pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};
+pub use visit::visit_parameters;

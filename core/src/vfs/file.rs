@@ -176,7 +176,7 @@ pub trait File {
     /// Calls `with` once, passing the parameter that this file shows and sets. Does nothing if the
     /// file is not a parameter.
     #[cfg(feature = "params")]
-    fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
+    fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::files::Parameter)) {
         let _ = with;
     }
 

@@ -6,7 +6,7 @@ use core::ops::Deref;
 
 use super::derive_support::{notify_value, replace_value};
 use super::{Fields, Names};
-use crate::files::{Field, ParamInfo, ParamType, Value};
+use crate::files::{Field, ParamFile, ParamInfo, ParamType, Value};
 use crate::vfs::{File, Node};
 
 /// A directory for each element.
@@ -84,7 +84,7 @@ impl<I: ArrayInfo, const N: usize> Fields for Values<I, N> {
 
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File)) {
         if let Some(value) = self.values.get(usize::from(index)) {
-            with(&Field::new(value, I::INFO));
+            with(&ParamFile(&Field::new(value, I::INFO)));
         }
     }
 

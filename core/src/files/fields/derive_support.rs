@@ -5,7 +5,7 @@
 pub use core::time::Duration;
 
 pub use super::{ArrayInfo, Fields, Names, Params, Values, changed, load, store};
-pub use crate::files::{Field, ParamInfo, ParamType, Proposed, Rule, Value};
+pub use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, Value};
 use crate::vfs::Client;
 pub use crate::vfs::{File, Node};
 

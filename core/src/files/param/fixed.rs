@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::number::{allowed, is_decimal_multiple, is_numeric, shift_digits, write_trimmed};
+use super::number::{allowed, is_numeric, shift_digits, write_trimmed};
 use super::{Number, ParamType, Step};
 use crate::Decimal;
-use crate::float::{scan, write_scaled};
+use crate::float::write_scaled;
 
 /// A decimal number with at most `DECIMALS` digits after the decimal point. The field contains the
 /// number multiplied by 10^`DECIMALS`, so that a program without a floating-point unit calculates
@@ -62,16 +62,30 @@ fn write(value: i32, decimals: u8, out: &mut dyn fmt::Write) -> fmt::Result {
 
 /// Parses a number and multiplies it by 10^`decimals`.
 fn parse(text: &[u8], decimals: u8) -> Option<i32> {
-    let (number, rest) = scan(text)?;
-    if !rest.is_empty() || number.truncated {
-        return None;
+    let magnitude = text.strip_prefix(b"-").unwrap_or(text);
+    let (mut value, mut any, mut missing) = (0u32, false, None);
+    for byte in magnitude {
+        match (byte, missing) {
+            (b'.', None) => missing = Some(decimals),
+            // Zeros may follow the last decimal.
+            (b'0', Some(0)) => {}
+            (b'0'..=b'9', None | Some(1..)) => {
+                value = value.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;
+                missing = missing.map(|missing| missing - 1);
+                any = true;
+            }
+            _ => return None,
+        }
     }
-    let shift = number.exponent.saturating_add(decimals.into());
-    let magnitude = shift_digits(u64::try_from(number.digits).ok()?, shift)?;
-    if number.negative {
-        0i32.checked_sub_unsigned(magnitude.try_into().ok()?)
+    for _ in 0..missing.unwrap_or(decimals) {
+        value = value.checked_mul(10)?;
+    }
+    if !any {
+        None
+    } else if text.first() == Some(&b'-') {
+        0i32.checked_sub_unsigned(value)
     } else {
-        magnitude.try_into().ok()
+        value.try_into().ok()
     }
 }
 
@@ -99,8 +113,10 @@ impl<const DECIMALS: u8> ParamType for Fixed<DECIMALS> {
         allowed("", low, high, out)
     }
 
-    fn is_multiple(&self, text: &[u8], step: Step) -> bool {
-        is_decimal_multiple(text, step)
+    fn is_multiple(&self, _: &[u8], step: Step) -> bool {
+        let shift = i32::from(step.decimals) - i32::from(DECIMALS);
+        let digits = shift_digits(self.0.unsigned_abs().into(), shift);
+        digits.is_some_and(|digits| digits.is_multiple_of(step.digits.into()))
     }
 
     fn schema((low, high): &(Self, Self), out: &mut dyn fmt::Write) -> fmt::Result {
@@ -128,20 +144,42 @@ mod tests {
         for (text, value) in [
             ("12.5", 1250),
             ("-0.01", -1),
-            ("+3", 300),
+            ("3", 300),
+            (".5", 50),
+            ("7.", 700),
             ("1.100", 110),
-            ("1e3", 100_000),
             ("21474836.47", i32::MAX),
             ("-21474836.48", i32::MIN),
         ] {
             assert_eq!(parse(text), Some(value), "{text}");
         }
-        for text in ["", "-", "1.005", "21474836.48", "1e99", "12,5", "0x10", "1 V"] {
+        for text in [
+            "",
+            "-",
+            ".",
+            "+1",
+            "1.005",
+            "1.2.3",
+            "21474836.48",
+            "99999999",
+            "1e3",
+            "12,5",
+            "0x10",
+            "1 V",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
         let limits = (Fixed(-50), Fixed(50));
         assert_eq!(Fixed::<2>::parse(b"0.5", &limits), Some(Fixed(50)));
         assert_eq!(Fixed::<2>::parse(b"0.51", &limits), None);
+    }
+
+    #[test]
+    fn step_may_have_more_or_fewer_decimals() {
+        let multiple =
+            |value, digits, decimals| Fixed::<2>(value).is_multiple(b"", Step { digits, decimals });
+        assert!(multiple(1250, 5, 1) && multiple(-1250, 25, 2) && multiple(1250, 125, 3));
+        assert!(!multiple(1255, 5, 1) && !multiple(1, 125, 3) && !multiple(130, 1, 0));
     }
 
     #[test]

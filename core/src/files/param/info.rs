@@ -1,10 +1,9 @@
 //! The constant part of a parameter: its limits, default, unit, description and check.
 
-use core::fmt::{self, Write};
+use core::fmt;
 use core::mem::ManuallyDrop;
 
 use super::{Number, ParamType, Proposed, Step};
-use crate::files::util::Plain;
 
 /// A function that checks a new value of a parameter before the parameter is set. The second
 /// argument provides the values that other parameters will have if the change is accepted. The
@@ -16,14 +15,53 @@ pub type Check<T> = fn(&T, &Proposed<'_>) -> Result<(), &'static str>;
 pub struct ParamInfo<T: ParamType> {
     pub(crate) limits: T::Limits,
     default: ManuallyDrop<T>,
-    pub(crate) unit: &'static &'static str,
-    pub(crate) doc: &'static str,
     pub(crate) check: Option<Check<T>>,
+    pub(crate) description: Description,
+}
+
+/// The part of a [`ParamInfo`] that does not depend on the type of the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    unit: &'static &'static str,
+    doc: &'static str,
     /// The digits and decimals of the step. They are separate fields, because a [`Step`] has padding
     /// in which the flags could not be stored.
     step_digits: u16,
     step_decimals: u8,
-    pub(crate) flags: Flags,
+    flags: Flags,
+}
+
+impl Description {
+    const NEW: Description =
+        Description { unit: &"", doc: "", step_digits: 0, step_decimals: 0, flags: Flags(0) };
+
+    /// Returns the unit, or an empty string if the value has no unit.
+    #[must_use]
+    pub const fn unit(&self) -> &'static str {
+        self.unit
+    }
+
+    /// Returns the description, or an empty string if there is none.
+    #[must_use]
+    pub const fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    /// Returns the distance between adjacent values.
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        Step { digits: self.step_digits, decimals: self.step_decimals }
+    }
+
+    /// Returns the properties of the parameter.
+    #[must_use]
+    pub const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    const fn with_flag(self, flag: Flags) -> Description {
+        Description { flags: self.flags.with(flag), ..self }
+    }
 }
 
 impl<T: ParamType> ParamInfo<T> {
@@ -34,12 +72,8 @@ impl<T: ParamType> ParamInfo<T> {
         ParamInfo {
             limits: T::ANY,
             default: ManuallyDrop::new(T::ZERO),
-            unit: &"",
-            doc: "",
             check: None,
-            step_digits: 0,
-            step_decimals: 0,
-            flags: Flags(0),
+            description: Description::NEW,
         }
     }
 
@@ -47,8 +81,7 @@ impl<T: ParamType> ParamInfo<T> {
     /// the initial value of the parameter's [`Value`](super::Value).
     #[must_use]
     pub const fn default(self, default: T) -> ParamInfo<T> {
-        let flags = self.flags.with(Flags::HAS_DEFAULT);
-        ParamInfo { default: ManuallyDrop::new(default), flags, ..self }
+        ParamInfo { default: ManuallyDrop::new(default), ..self.with_flag(Flags::HAS_DEFAULT) }
     }
 
     /// Sets the unit. The unit appears only in descriptions and error messages. The text that is
@@ -56,13 +89,13 @@ impl<T: ParamType> ParamInfo<T> {
     /// `&"ms"`, because the reference takes up less flash than the string slice.
     #[must_use]
     pub const fn unit(self, unit: &'static &'static str) -> ParamInfo<T> {
-        ParamInfo { unit, ..self }
+        ParamInfo { description: Description { unit, ..self.description }, ..self }
     }
 
     /// Sets the description, which should be only a few words long.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> ParamInfo<T> {
-        ParamInfo { doc, ..self }
+        ParamInfo { description: Description { doc, ..self.description }, ..self }
     }
 
     /// Calls `check` before a written value is set. The check can refuse the value.
@@ -74,46 +107,35 @@ impl<T: ParamType> ParamInfo<T> {
     /// Makes the file refuse writes. Use this method for a value that clients must not set.
     #[must_use]
     pub const fn read_only(self) -> ParamInfo<T> {
-        ParamInfo { flags: self.flags.with(Flags::READ_ONLY), ..self }
+        self.with_flag(Flags::READ_ONLY)
     }
 
     /// Makes the file refuse reads. Use this method for a secret such as a password.
     #[must_use]
     pub const fn write_only(self) -> ParamInfo<T> {
-        ParamInfo { flags: self.flags.with(Flags::WRITE_ONLY), ..self }
+        self.with_flag(Flags::WRITE_ONLY)
     }
 
     /// States in the schema that a new value takes effect only after a restart.
     #[must_use]
     pub const fn needs_restart(self) -> ParamInfo<T> {
-        ParamInfo { flags: self.flags.with(Flags::RESTART), ..self }
+        self.with_flag(Flags::RESTART)
     }
 
     /// Excludes the value from the values that are kept when the power is lost.
     #[must_use]
     pub const fn volatile(self) -> ParamInfo<T> {
-        ParamInfo { flags: self.flags.with(Flags::VOLATILE), ..self }
+        self.with_flag(Flags::VOLATILE)
     }
 
-    /// Returns the distance between adjacent values.
-    pub(crate) const fn step_size(&self) -> Step {
-        Step { digits: self.step_digits, decimals: self.step_decimals }
+    const fn with_flag(self, flag: Flags) -> ParamInfo<T> {
+        ParamInfo { description: self.description.with_flag(flag), ..self }
     }
 
     /// Returns the default, if the parameter has one.
     #[must_use]
     pub fn default_value(&self) -> Option<&T> {
-        self.flags.contains(Flags::HAS_DEFAULT).then(|| &*self.default)
-    }
-
-    /// Writes a description of the allowed values, for example `a number from 0 to 10 dB`.
-    pub(crate) fn allowed(&self, out: &mut dyn Write) -> fmt::Result {
-        T::allowed(&self.limits, out)?;
-        if !self.unit.is_empty() {
-            write!(out, " {}", Plain(self.unit))?;
-        }
-        let step = self.step_size();
-        if step.digits == 0 { Ok(()) } else { write!(out, " in steps of {step}") }
+        self.description.flags.contains(Flags::HAS_DEFAULT).then(|| &*self.default)
     }
 }
 
@@ -128,7 +150,9 @@ impl<T: Number> ParamInfo<T> {
     /// 2)` allows multiples of 0.25.
     #[must_use]
     pub const fn step(self, digits: u16, decimals: u8) -> ParamInfo<T> {
-        ParamInfo { step_digits: digits, step_decimals: decimals, ..self }
+        let description =
+            Description { step_digits: digits, step_decimals: decimals, ..self.description };
+        ParamInfo { description, ..self }
     }
 }
 
@@ -140,13 +164,7 @@ impl<T: ParamType> Default for ParamInfo<T> {
 
 impl<T: ParamType> fmt::Debug for ParamInfo<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ParamInfo { unit, doc, flags, .. } = self;
-        f.debug_struct("ParamInfo")
-            .field("unit", unit)
-            .field("doc", doc)
-            .field("step", &self.step_size())
-            .field("flags", flags)
-            .finish_non_exhaustive()
+        f.debug_struct("ParamInfo").field("description", &self.description).finish_non_exhaustive()
     }
 }
 

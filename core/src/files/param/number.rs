@@ -133,7 +133,7 @@ fn schema(
 
 /// Returns whether a decimal number is a multiple of a step. The decimal digits are compared,
 /// because most decimal fractions have no exact binary representation.
-pub(super) fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
+fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
     let digits = scan(text).and_then(|(number, _)| {
         let shift = number.exponent.saturating_add(step.decimals.into());
         shift_digits(u64::try_from(number.digits).ok()?, shift)

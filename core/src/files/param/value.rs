@@ -49,11 +49,7 @@ impl<T> Value<T> {
     /// Wakes the tasks that are waiting for a change, and reports to the observers that `client` set
     /// the value.
     pub(crate) fn notify(&self, client: Client) {
-        #[cfg(feature = "params")]
-        crate::params::notify_observers(self.address(), client);
-        #[cfg(not(feature = "params"))]
-        let _ = client;
-        WAITERS.wake();
+        notify(self.address(), client);
     }
 
     /// Returns the address of the value, which identifies the value.
@@ -74,6 +70,16 @@ impl<T> Value<T> {
     pub async fn changed(&self, seen: u32) -> u32 {
         wait_for_change(|| self.version(), seen).await
     }
+}
+
+/// Wakes the tasks that are waiting for a change of any value, and reports to the observers that
+/// `client` set the value with this address.
+pub(super) fn notify(address: usize, client: Client) {
+    #[cfg(feature = "params")]
+    crate::params::notify_observers(address, client);
+    #[cfg(not(feature = "params"))]
+    let _ = (address, client);
+    WAITERS.wake();
 }
 
 /// Waits until a version differs from `seen`, and returns the new version. The version must change

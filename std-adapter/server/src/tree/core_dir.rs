@@ -136,7 +136,7 @@ impl fmt::Debug for CoreDir {
 
 #[cfg(test)]
 mod tests {
-    use datakit_core::files::{Field, Param, ParamInfo, Value};
+    use datakit_core::files::{Field, Param, ParamFile, ParamInfo, Value};
     use datakit_core::params::{Modified, Observer, ObserverEntry, ParamSet, observe};
     use datakit_core::vfs::{
         Client, Dir, DynamicDir, File, FileTable, OpenMode, Vfs, dir, dynamic_dir, file,
@@ -180,7 +180,7 @@ mod tests {
         fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
             static INFO: ParamInfo<u8> = ParamInfo::new();
             if let Some(value) = self.0.get(usize::from(index)) {
-                with(&Field::new(value, &INFO));
+                with(&ParamFile(&Field::new(value, &INFO)));
             }
         }
     }

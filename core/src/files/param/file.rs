@@ -1,0 +1,123 @@
+//! The file of a parameter.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::{Flags, Parameter};
+use crate::files::pieces::{self, PieceTarget};
+use crate::files::util::{Count, Plain, check_plain_mode, render};
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+
+/// A file that shows and sets the value of a parameter of any type.
+#[derive(Clone, Copy)]
+pub struct ParamFile<'a>(pub &'a dyn Parameter);
+
+impl ParamFile<'_> {
+    /// Writes the value and a newline.
+    fn render_line(&self, out: &mut dyn Write) -> fmt::Result {
+        if self.0.flags().contains(Flags::WRITE_ONLY) {
+            return Ok(());
+        }
+        self.0.render(out)?;
+        out.write_str("\n")
+    }
+
+    #[inline(never)]
+    fn render_text(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        render(open.text, |mut out| self.render_line(&mut out))
+    }
+
+    fn writer(&self, client: Client) -> Writer<'_> {
+        Writer { parameter: self.0, client }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0.flags().contains(Flags::READ_ONLY)
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() { Err(Error::ReadOnlyFile) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for ParamFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ParamFile").field(self.0.description()).finish()
+    }
+}
+
+impl File for ParamFile<'_> {
+    fn stat(&self) -> FileStat {
+        let stat = Count::stat(|count| self.render_line(count));
+        if self.is_read_only() { stat.read_only() } else { stat }
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
+        // Keep the value when the file is truncated, because shells truncate a file before writing
+        // to it. Subsequent reads through this open file return no bytes.
+        open.state.partial = mode.truncate;
+        if mode.truncate { Ok(()) } else { self.render_text(open) }
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(pieces::apply(&self.writer(open.client), open).and_then(|()| {
+            if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
+                self.render_text(open)?;
+            }
+            read_at(open.text.bytes(), offset, buf)
+        }))
+    }
+
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        self.check_writable()?;
+        pieces::write(&self.writer(open.client), open, offset, data)
+    }
+
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        pieces::apply(&self.writer(open.client), open)
+    }
+
+    fn truncate(&self, _: u64) -> Result<()> {
+        self.check_writable()
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        check_plain_mode(mode)
+    }
+
+    #[cfg(feature = "params")]
+    fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
+        with(self.0);
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        self.0.render_allowed(out)?;
+        if self.is_read_only() {
+            out.write_str(", read-only")?;
+        }
+        let doc = self.0.doc();
+        if doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(doc)) }
+    }
+}
+
+/// A parameter and the client that sets it.
+struct Writer<'a> {
+    parameter: &'a dyn Parameter,
+    client: Client,
+}
+
+impl PieceTarget for Writer<'_> {
+    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
+        self.parameter.set(text.trim_ascii(), self.client)
+    }
+
+    fn may_continue(&self, text: &[u8]) -> bool {
+        self.parameter.may_continue(text)
+    }
+}

@@ -1,0 +1,200 @@
+//! The interface to a parameter whose type is not known at compile time.
+
+use core::fmt::{self, Write};
+
+use super::value::notify;
+use super::{Description, Flags, Proposed, Step};
+use crate::files::util::{Plain, Quoted};
+use crate::vfs::{Client, Error, Result};
+
+/// A parameter whose type is not known at compile time. All values are passed as text, without a
+/// newline. [`Field`](super::Field) implements this trait for every type. The code that all types share
+/// uses `dyn Parameter`, so the program contains it only once.
+pub trait Parameter {
+    /// Returns the address of the parameter's value, which identifies the parameter.
+    fn address(&self) -> usize;
+
+    /// Returns the part of the parameter's description that does not depend on its type.
+    fn description(&self) -> &Description;
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    /// Returns the error of `out`.
+    fn render(&self, out: &mut dyn Write) -> fmt::Result;
+
+    /// Writes a description of the values that the type and its limits allow, for example `a number
+    /// from 0 to 10`.
+    ///
+    /// # Errors
+    /// Returns the error of `out`.
+    fn render_limits(&self, out: &mut dyn Write) -> fmt::Result;
+
+    /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
+    fn may_continue(&self, text: &[u8]) -> bool;
+
+    /// Parses `text`. If `proposed` is given, also checks the value with the parameter's
+    /// [check function](super::Check) and [rule](super::Rule). If `store` is set, sets the value.
+    ///
+    /// # Errors
+    /// Returns the reason why the value is refused.
+    #[doc(hidden)]
+    fn accept(
+        &self,
+        text: &[u8],
+        proposed: Option<&Proposed<'_>>,
+        store: bool,
+    ) -> core::result::Result<(), Refusal>;
+
+    /// Returns the number of times that the value has been set, modulo 2^32.
+    #[cfg(feature = "params")]
+    fn version(&self) -> u32;
+
+    /// Writes the default, or nothing if the parameter has no default.
+    ///
+    /// # Errors
+    /// Returns the error of `out`.
+    #[cfg(feature = "params")]
+    fn render_default(&self, out: &mut dyn Write) -> fmt::Result;
+
+    /// Returns `true` if the value equals the default, or if the parameter has no default.
+    #[cfg(feature = "params")]
+    fn is_default(&self) -> bool;
+
+    /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule) with
+    /// the current value and the `proposed` values of the other parameters.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with the message of the function or of the rule.
+    #[cfg(feature = "params")]
+    fn check_current(&self, proposed: &Proposed<'_>) -> Result<()>;
+
+    /// Sets the value to the default, if there is one. The caller must call `notify` afterwards.
+    #[cfg(feature = "params")]
+    fn reset(&self);
+
+    /// Writes the type and its limits as members of a JSON object, for example
+    /// `"type":"u32","min":10,"max":60000`.
+    ///
+    /// # Errors
+    /// Returns the error of `out`.
+    #[cfg(feature = "params")]
+    fn schema(&self, out: &mut dyn Write) -> fmt::Result;
+
+    /// Returns `true` if the text of a value is also a JSON value, as the text of a number is.
+    #[cfg(feature = "params")]
+    fn is_json(&self) -> bool;
+}
+
+/// The reason why a value is refused.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The text is not a value of the type, or the value is outside the limits.
+    Limits,
+    /// A check function or a rule refuses the value for this reason.
+    Rule(&'static str),
+}
+
+impl dyn Parameter + '_ {
+    /// Returns the properties of the parameter.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.description().flags()
+    }
+
+    /// Returns the unit, or an empty string if the value has no unit.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        self.description().unit()
+    }
+
+    /// Returns the description, or an empty string if there is none.
+    #[must_use]
+    pub fn doc(&self) -> &'static str {
+        self.description().doc()
+    }
+
+    /// Returns the distance between adjacent values.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.description().step()
+    }
+
+    /// Checks whether the parameter accepts `text` as its value, if the other parameters have the
+    /// `proposed` values.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with a message that names the allowed values.
+    pub fn check(&self, text: &[u8], proposed: &Proposed<'_>) -> Result<()> {
+        self.apply(text, Some(proposed), false)
+    }
+
+    /// Checks whether `text` is a value of the parameter's type and within its limits. Does not call
+    /// the parameter's [check function](super::Check), which may depend on other parameters.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with a message that names the allowed values.
+    pub fn check_limits(&self, text: &[u8]) -> Result<()> {
+        self.apply(text, None, false)
+    }
+
+    /// Sets the value to `text`, which `check` has accepted. Returns `false` and changes nothing if
+    /// `text` is not a valid value. The caller must call `notify` afterwards, outside a critical
+    /// section.
+    pub fn store(&self, text: &[u8]) -> bool {
+        self.accept(text, None, true).is_ok()
+    }
+
+    /// Wakes the tasks that wait for a change of the value, and reports to the observers that
+    /// `client` set the value.
+    pub fn notify(&self, client: Client) {
+        notify(self.address(), client);
+    }
+
+    /// Sets the value to `text` on behalf of `client`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with a message that names the allowed values.
+    pub(super) fn set(&self, text: &[u8], client: Client) -> Result<()> {
+        let with_text = |address, with: &mut dyn FnMut(&[u8])| {
+            if address == self.address() {
+                with(text);
+            }
+        };
+        self.apply(text, Some(&Proposed::new(&with_text)), true)?;
+        self.notify(client);
+        Ok(())
+    }
+
+    /// Calls [`accept`](Parameter::accept) and converts the error.
+    fn apply(&self, text: &[u8], proposed: Option<&Proposed<'_>>, store: bool) -> Result<()> {
+        self.accept(text, proposed, store).map_err(|refusal| match refusal {
+            Refusal::Limits => Error::Invalid.with_message(OutsideLimits { parameter: self, text }),
+            Refusal::Rule(reason) => Error::Invalid.with_message(Plain(reason)),
+        })
+    }
+
+    /// Writes a description of the allowed values, for example `a number from 0 to 10 dB`.
+    pub(super) fn render_allowed(&self, out: &mut dyn Write) -> fmt::Result {
+        self.render_limits(out)?;
+        if !self.unit().is_empty() {
+            write!(out, " {}", Plain(self.unit()))?;
+        }
+        let step = self.step();
+        if step.digits == 0 { Ok(()) } else { write!(out, " in steps of {step}") }
+    }
+}
+
+/// The error message for a refused value, such as `"abc" is not a number from 0 to 10 dB`.
+struct OutsideLimits<'a> {
+    parameter: &'a dyn Parameter,
+    text: &'a [u8],
+}
+
+impl fmt::Display for OutsideLimits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not ", Quoted(self.text))?;
+        self.parameter.render_allowed(f)
+    }
+}

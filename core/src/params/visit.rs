@@ -1,0 +1,24 @@
+//! Visits all parameters in a directory.
+
+use core::fmt;
+
+use crate::files::Parameter;
+use crate::vfs::{EntryTable, FilePath, visit_files};
+
+/// Calls `each` for every parameter in `dir` and its subdirectories, in the order of the tables,
+/// until `each` returns an error.
+///
+/// # Errors
+/// Returns the error of `each`.
+pub fn visit_parameters(
+    dir: &'static dyn EntryTable,
+    each: &mut dyn FnMut(&FilePath<'_>, &dyn Parameter) -> fmt::Result,
+) -> fmt::Result {
+    visit_files(dir, &mut |path, node| {
+        let mut result = Ok(());
+        node.with_file(|file| {
+            file.with_parameter(&mut |parameter| result = each(path, parameter));
+        });
+        result
+    })
+}

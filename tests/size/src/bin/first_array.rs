@@ -1,0 +1,12 @@
+//! The `tree` image with one parameter of the type `[u32; 4]`.
+#![no_std]
+#![no_main]
+
+use datakit_size::{run, server};
+
+datakit_size::params!(ROOT: A B C, [u32; 4] = [1; 4]);
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    run(|spawner, stack| server::start(spawner, stack, &ROOT))
+}

@@ -1,0 +1,13 @@
+//! The `tree` image with one parameter of the type `Fixed`.
+#![no_std]
+#![no_main]
+
+use datakit_core::files::Fixed;
+use datakit_size::{run, server};
+
+datakit_size::params!(ROOT: A B C, Fixed<1> = Fixed(1));
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    run(|spawner, stack| server::start(spawner, stack, &ROOT))
+}
