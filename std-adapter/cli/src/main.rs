@@ -14,6 +14,7 @@ mod manual;
 mod metrics;
 mod operand;
 mod parallel;
+mod params;
 mod rename;
 mod serve;
 mod stdio;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Man { dir } => manual::man(dir.as_deref()),
         Command::Client(command) => run_client(commands::run(program.connection, command)),
         Command::Db(command) => run_client(db::run(program.connection, command)),
+        Command::Params(args) => run_client(params::run(program.connection, args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

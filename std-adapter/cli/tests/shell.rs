@@ -263,6 +263,7 @@ fn short_help_fits_on_a_screen_and_names_every_command() {
         "cp",
         "watch",
         "db",
+        "params",
         "completions",
         "man",
         "bridge",

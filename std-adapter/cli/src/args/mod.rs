@@ -2,6 +2,7 @@
 
 mod db;
 mod files;
+mod params;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use datakit_server::Url;
 
 pub(crate) use self::db::DbCommand;
 pub(crate) use self::files::{ClientCommand, FindType, LsArgs};
+pub(crate) use self::params::{ParamsArgs, ParamsCommand, SetOptions};
 use crate::external::{ExternalCommand, is_external};
 use crate::serve::ServeArgs;
 
@@ -43,7 +45,6 @@ pub(crate) struct Program {
 const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}
-
 {subcommands}
   man     Print manual pages; other commands: completions, bridge
 
@@ -57,6 +58,7 @@ Examples:
   datakit watch /events
   datakit -a board.local cp config.json :/etc/config.json
   datakit cp -r :/tmp/results .
+  datakit params set blink/period=500
 
 Programs that are installed separately:
   datakit bridge local ...   publish the branches of local Git repositories
@@ -277,6 +279,9 @@ pub(crate) enum Command {
     /// Work with the branches and commits of a database
     #[command(subcommand, after_help = db::EXAMPLES)]
     Db(DbCommand),
+    /// Read and set the parameters of a device or a program
+    #[command(after_help = params::EXAMPLES)]
+    Params(ParamsArgs),
     #[command(flatten)]
     External(ExternalCommand),
     /// Print completions for a shell

@@ -1,0 +1,177 @@
+//! The arguments of `datakit params`.
+
+use std::path::PathBuf;
+
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueHint};
+use datakit_client::params::Setting;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  datakit params -a board.local:564 list -l
+  datakit params set limits/low=10 limits/high=20
+  datakit params export board.txt
+  datakit params import board.txt
+  datakit params watch blink
+
+PATH is the path of a parameter in the directory DIR, or of a directory that contains parameters.";
+
+/// `datakit params` with its option.
+#[derive(Args, Debug)]
+pub(crate) struct ParamsArgs {
+    /// The directory of the parameters on the server
+    #[arg(long, global = true, default_value = "/params")]
+    pub(crate) dir: String,
+    #[command(subcommand)]
+    pub(crate) command: ParamsCommand,
+}
+
+/// The subcommands of `datakit params`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ParamsCommand {
+    /// List parameters with their values and units
+    List {
+        /// Also print the allowed values, the default, the flags and the description
+        #[arg(short)]
+        long: bool,
+        /// Print only the paths
+        #[arg(long, conflicts_with_all = ["long", "json"])]
+        names: bool,
+        /// Print a JSON array with all properties
+        #[arg(long, conflicts_with = "long")]
+        json: bool,
+        /// The parameters or directories [default: all parameters]
+        #[arg(value_name = "PATH", value_hint = PARAMETER)]
+        paths: Vec<String>,
+    },
+    /// Print the values of parameters
+    ///
+    /// The output is only the value if PATH is one parameter, and lines of the form `PATH VALUE`
+    /// otherwise.
+    Get {
+        /// Print a JSON object of paths and values
+        #[arg(long)]
+        json: bool,
+        /// The parameters or directories
+        #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]
+        paths: Vec<String>,
+    },
+    /// Set parameters, either all of them or none
+    ///
+    /// The values are checked against the schema before anything is sent. Several values are set in
+    /// one transaction, which fails if another client changes one of the parameters in the meantime.
+    Set {
+        #[command(flatten)]
+        options: SetOptions,
+        /// A parameter and its new value, for example blink/period=500
+        #[arg(
+            required = true,
+            value_name = "PATH=VALUE",
+            value_hint = PARAMETER,
+            value_parser = StringValueParser::new().try_map(parse_setting)
+        )]
+        settings: Vec<Setting>,
+    },
+    /// Print the parameters that differ from their defaults, or from a file
+    ///
+    /// Each line has the form `PATH OLD -> NEW`. Without FILE, OLD is the default and NEW is the
+    /// value. With FILE, OLD is the value and NEW is the value in FILE, which `import` would set.
+    Diff {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// A file from `export`, or - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Print lines of the form `PATH VALUE` for the parameters that differ from their defaults
+    Modified {
+        /// Print a JSON object of paths and values
+        #[arg(long)]
+        json: bool,
+    },
+    /// Save the parameters that differ from their defaults to a file on this machine
+    Export {
+        /// The file, or - for standard output
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Set the parameters in a file, after a question
+    ///
+    /// The file contains lines of the form `PATH VALUE`, as `export` writes them. Empty lines and
+    /// lines that start with # are ignored. Prints the differences, asks, and then sets all values
+    /// in one transaction. Parameters that the file does not contain are not changed.
+    Import {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Set all parameters that the file does not contain to their defaults
+        #[arg(long)]
+        exact: bool,
+        #[command(flatten)]
+        options: SetOptions,
+        /// The file, or - for standard input, which requires --yes
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Set parameters to their defaults
+    Reset {
+        /// The parameters or directories; / for all parameters
+        #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]
+        paths: Vec<String>,
+    },
+    /// Store the values of parameters, so that they are kept when the power is lost
+    Save {
+        /// The parameters or directories [default: all parameters]
+        #[arg(value_name = "PATH", value_hint = PARAMETER)]
+        paths: Vec<String>,
+    },
+    /// Set all parameters to their stored values
+    Load,
+    /// Erase all stored values
+    Erase,
+    /// Print the description of all parameters as JSON
+    Schema {
+        /// Print the hash of the description instead
+        #[arg(long)]
+        id: bool,
+    },
+    /// Print each change of a parameter until interrupted
+    ///
+    /// Each line has the form `SEQUENCE CLIENT PATH VALUE`. The client is `program` if the program of
+    /// the device set the parameter. `lost N` is printed in place of changes that the device dropped
+    /// because they were read too slowly.
+    Watch {
+        /// Print a JSON object per line
+        #[arg(long)]
+        json: bool,
+        /// The parameters or directories [default: all parameters]
+        #[arg(value_name = "PATH", value_hint = PARAMETER)]
+        paths: Vec<String>,
+    },
+}
+
+/// Marks arguments that are paths of parameters. The completion scripts ask the server for these.
+pub(crate) const PARAMETER: ValueHint = ValueHint::Other;
+
+/// The options of `set` and `import`.
+#[derive(Args, Debug)]
+pub(crate) struct SetOptions {
+    /// Set the parameters even if another client changes one of them in the meantime
+    #[arg(short, long, conflicts_with = "one_by_one")]
+    pub(crate) force: bool,
+    /// Set one parameter after the other, for example because the device has no transactions
+    ///
+    /// If the device refuses a value, the parameters before it have been set.
+    #[arg(long)]
+    pub(crate) one_by_one: bool,
+}
+
+/// Splits `PATH=VALUE` at the first `=`.
+fn parse_setting(typed: String) -> Result<Setting, String> {
+    match typed.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok(Setting::new(path, value)),
+        Some(_) => Err("there is no path before the '='".to_owned()),
+        None => Err("there is no '=': use PATH=VALUE, for example blink/period=500".to_owned()),
+    }
+}

@@ -1,0 +1,180 @@
+//! The commands that change parameters.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use datakit_client::params::{Error, Setting, Transaction, format_settings};
+
+use super::Session;
+use super::diff::{self, Difference};
+use crate::args::SetOptions;
+use crate::error::{CliError, CliResult, at, io_reason};
+use crate::stdio;
+
+/// Sets parameters whose values have been checked.
+pub(super) async fn set(
+    session: &Session,
+    settings: &[Setting],
+    options: &SetOptions,
+) -> CliResult {
+    if options.one_by_one || settings.len() == 1 {
+        for Setting { path, value } in settings {
+            session.params.set(path, value).await?;
+        }
+    } else {
+        set_at_once(session, settings, options.force).await?;
+    }
+    for Setting { path, .. } in settings {
+        if session.parameter(path).is_some_and(|parameter| parameter.needs_restart) {
+            stdio::complain(&format!("{path}: the new value takes effect after a restart"));
+        }
+    }
+    Ok(())
+}
+
+async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> CliResult {
+    let transaction = session.params.begin().await.map_err(|error| match error {
+        Error::Missing { .. } => format!("{error}; --one-by-one sets one after the other"),
+        other => other.to_string(),
+    })?;
+    let failures = stage(&transaction, settings).await;
+    if !failures.is_empty() {
+        // The transaction ends with the connection if the server does not confirm its end.
+        let _ = transaction.abort().await;
+        return stdio::report_all(failures);
+    }
+    match force {
+        true => transaction.commit_force().await?,
+        false => transaction.commit().await?,
+    }
+    Ok(())
+}
+
+/// Sends the values to a transaction and returns the refusals.
+async fn stage(transaction: &Transaction, settings: &[Setting]) -> Vec<CliError> {
+    let mut failures = Vec::new();
+    for Setting { path, value } in settings {
+        match transaction.set(path, value).await {
+            Ok(()) => {}
+            Err(error @ Error::Refused { .. }) => failures.push(error.into()),
+            Err(error) => {
+                failures.push(error.into());
+                return failures;
+            }
+        }
+    }
+    failures
+}
+
+/// Writes the parameters that differ from their defaults to a file.
+pub(super) async fn export(session: &Session, file: &Path) -> CliResult {
+    let text = format_settings(&session.params.modified().await?);
+    match file.as_os_str() == "-" {
+        true => stdio::print(text.as_bytes()),
+        false => std::fs::write(file, text).map_err(|error| at(&file.display())(io_reason(&error))),
+    }
+}
+
+/// Sets the parameters in a file.
+pub(super) async fn import(
+    session: &Session,
+    file: &Path,
+    yes: bool,
+    exact: bool,
+    options: &SetOptions,
+) -> CliResult {
+    if !yes && (file.as_os_str() == "-" || !io::stdin().is_terminal()) {
+        return Err(CliError::Failed(
+            "standard input is not a terminal, so import cannot ask: use --yes".to_owned(),
+        ));
+    }
+    let mut settings = diff::read_file(file).await?;
+    if exact {
+        settings.extend(defaults_of_others(session, &settings).await?);
+    }
+    let differences = diff::differences(session, &session.checked(settings)?).await?;
+    diff::print(session, &differences, false)?;
+    if differences.is_empty() || (!yes && !ask(differences.len())?) {
+        return Ok(());
+    }
+    let to_setting = |Difference { path, new, .. }| Setting::new(path, new);
+    let settings: Vec<Setting> = differences.into_iter().map(to_setting).collect();
+    set(session, &settings, options).await
+}
+
+/// Returns the defaults of the modified parameters that are not in `settings`.
+async fn defaults_of_others(session: &Session, settings: &[Setting]) -> CliResult<Vec<Setting>> {
+    let (schema, modified) = (session.schema().await?, session.params.modified().await?);
+    let is_listed = |path: &str| settings.iter().any(|one| session.relative(&one.path) == path);
+    let mut defaults = Vec::new();
+    for Setting { path, .. } in modified {
+        if !is_listed(&path) {
+            let default = schema.find(&path)?.default.clone().unwrap_or_default();
+            defaults.push(Setting::new(path, default));
+        }
+    }
+    Ok(defaults)
+}
+
+/// Asks whether to set parameters. The answer is no unless it starts with `y`.
+fn ask(count: usize) -> CliResult<bool> {
+    let plural = if count == 1 { "parameter" } else { "parameters" };
+    let mut answer = String::new();
+    let asked = write!(io::stderr(), "Set {count} {plural}? [y/N] ")
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    asked.map_err(|error| at(&"standard input")(io_reason(&error)))?;
+    Ok(answer.trim().to_ascii_lowercase().starts_with('y'))
+}
+
+/// Sets parameters to their defaults.
+pub(super) async fn reset(session: &Session, typed: &[String]) -> CliResult {
+    for path in typed {
+        let path = session.relative(path);
+        let selected = session.select(&[path.to_owned()]).await?;
+        let line = format!("reset {}", if path.is_empty() { "/" } else { path });
+        match session.params.command(&line).await {
+            Err(Error::Missing { .. }) if session.schema.is_some() => {
+                set_to_defaults(session, &selected).await?;
+            }
+            reply => print_reply(&reply?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Sets parameters to the defaults in the schema, for a server without the file `ctl`.
+async fn set_to_defaults(session: &Session, paths: &[String]) -> CliResult {
+    let to_setting = |path: &String| {
+        let parameter = session.parameter(path).filter(|parameter| !parameter.read_only)?;
+        Some(Setting::new(path, parameter.default.clone()?))
+    };
+    let settings: Vec<Setting> = paths.iter().filter_map(to_setting).collect();
+    let options = SetOptions { force: true, one_by_one: false };
+    set(session, &settings, &options).await
+}
+
+/// Stores the values of parameters.
+pub(super) async fn save(session: &Session, typed: &[String]) -> CliResult {
+    if typed.is_empty() {
+        return command(session, "save").await;
+    }
+    for path in typed {
+        let path = session.relative(path);
+        session.select(&[path.to_owned()]).await?;
+        let path = if path.is_empty() { "/" } else { path };
+        command(session, &format!("save {path}")).await?;
+    }
+    Ok(())
+}
+
+/// Sends a command and prints the reply.
+pub(super) async fn command(session: &Session, command: &str) -> CliResult {
+    print_reply(&session.params.command(command).await?)
+}
+
+fn print_reply(reply: &str) -> CliResult {
+    if reply.is_empty() {
+        return Ok(());
+    }
+    stdio::print(format!("{}\n", stdio::line(reply)).as_bytes())
+}

@@ -1,0 +1,95 @@
+//! Serves the settings of a program, which clients can read and set while the program runs.
+//!
+//! ```sh
+//! cargo run -p datakit-server --example settings -- localhost:5640
+//! cargo run -p datakit -- params list -l
+//! cargo run -p datakit -- params set pool/idle=4 pool/most=32
+//! ```
+use std::future::Future;
+
+use datakit_core::files::{Choice, Help, Millis, Params, fields::params};
+use datakit_core::params::{Modified, ParamSet, Schema, SchemaId};
+use datakit_core::vfs::{self, file};
+use datakit_server::tree::{self, CoreDir, Dir, Entry, Tree};
+use datakit_server::{Limits, Server};
+
+/// The settings, as a plain struct.
+#[derive(Debug, Params)]
+struct Settings {
+    pool: Pool,
+    log: Log,
+}
+
+/// The pool of connections to a database.
+#[derive(Debug, Params)]
+#[params(check = ordered)]
+struct Pool {
+    /// Number of connections that are kept open.
+    #[param(default = 2, range = 0..=100)]
+    idle: u16,
+    /// Maximum number of connections.
+    #[param(default = 10, range = 1..=100)]
+    most: u16,
+    /// How long a request waits for a connection.
+    #[param(default = "30 s", range = "100 ms"..="10 min")]
+    timeout: Millis,
+}
+
+#[derive(Debug, Params)]
+struct Log {
+    /// The least important messages that are logged.
+    #[param(default = Level::Warning)]
+    level: Level,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Choice)]
+enum Level {
+    Error,
+    #[default]
+    Warning,
+    Info,
+}
+
+fn ordered(pool: &Pool) -> Result<(), &'static str> {
+    if pool.idle <= pool.most { Ok(()) } else { Err("pool/idle must not be above pool/most") }
+}
+
+static SETTINGS: SettingsParams = SettingsParams::new();
+static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
+static PARAMS: vfs::Dir = vfs::Dir::new(&[
+    file("help", &Help::new(&PARAMS)),
+    file("schema", &Schema::new(&SET)),
+    file("schema-id", &SchemaId::new(&SET)),
+    file("modified", &Modified::new(&SET)),
+    const { params("pool", &SETTINGS.pool) },
+    const { params("log", &SETTINGS.log) },
+]);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::args().nth(1).unwrap_or_else(|| "localhost:5640".to_owned());
+    let server = Server::bind(&[url.parse()?], Limits::default().connections(100)).await?;
+    server.urls().iter().for_each(|url| println!("listening on {url}"));
+    tokio::spawn(follow(|settings| println!("{settings:?}")));
+    serve(server, std::future::pending()).await?;
+    Ok(())
+}
+
+/// Serves the settings in the directory `params` until `stop` completes.
+async fn serve(server: Server, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    let root = Dir::new();
+    root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
+    let tree = Tree::new(root);
+    // The files know each client by the name of its connection.
+    server.serve(move |peer| tree.for_client(&peer.name), stop).await
+}
+
+/// Calls `use_settings` with the current settings, and again after each change.
+async fn follow(mut use_settings: impl FnMut(&Settings)) {
+    let mut version = SETTINGS.version();
+    loop {
+        // All settings are read at the same time, so they always fit together.
+        use_settings(&SETTINGS.load());
+        version = SETTINGS.changed(version).await;
+    }
+}
