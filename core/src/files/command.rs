@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use super::pieces::{self, PieceTarget};
-use super::util::{Plain, check_plain_mode, trimmed};
+use super::util::{check_plain_mode, describe_with, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
 /// A function that runs a command and writes the reply. The command is passed without leading or
@@ -113,8 +113,7 @@ impl<const N: usize> File for Command<N> {
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str("command")?;
-        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
+        describe_with("command", self.doc, out)
     }
 }
 

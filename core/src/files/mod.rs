@@ -62,6 +62,7 @@ pub use stream::{Live, Queue};
 #[cfg(feature = "params")]
 pub(crate) use {
     read_only::read_window,
+    stream::{Delivery, Ring, StreamSource, poll_stream, render_lost},
     util::{Count, Json, Plain, Quoted, render, write_hex},
 };
 

@@ -2,14 +2,17 @@
 
 use core::cell::RefCell;
 use core::fmt;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Deque;
 
 use super::param::Value;
-use super::util::{Compare, Plain, render};
-use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
+use super::util::{Compare, describe_with, render};
+use crate::Decimal;
+use crate::vfs::{
+    Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, mark_follows,
+};
 
 /// A stream that delivers the latest value. The first read of an open file delivers the current
 /// value. A later value is delivered only if its text differs from the previously delivered text.
@@ -42,7 +45,7 @@ impl<T, const WAITERS: usize> Live<T, WAITERS> {
     /// Replaces the value and wakes the readers. This method can be called from an interrupt
     /// handler.
     pub fn publish(&self, value: T) {
-        self.value.set(value);
+        drop(self.value.replace(value));
         self.waiters.wake();
     }
 }
@@ -52,7 +55,9 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
     pub fn get(&self) -> T {
         self.value.get()
     }
+}
 
+impl<T: Clone + Default, const WAITERS: usize> StreamSource for Live<T, WAITERS> {
     /// Renders the current value and returns whether it differs from the previously delivered text.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         if open.state.next == self.value.version() {
@@ -67,6 +72,10 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
         open.state.taken = 0;
         render(open.text, |out| (self.format)(&value, out))?;
         Ok(!open.text.bytes().is_empty())
+    }
+
+    fn register(&self, waiter: &mut Waiter, waker: &Waker) {
+        self.waiters.register(waiter, waker);
     }
 }
 
@@ -98,12 +107,11 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        poll_stream(open, cx, (offset, buf), &self.waiters, |open| self.refill(open))
+        poll_stream(self, open, cx, offset, buf)
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str("stream")?;
-        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
+        describe_with("stream", self.doc, out)
     }
 }
 
@@ -118,15 +126,16 @@ pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     format: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
 }
 
-struct Ring<T, const N: usize> {
-    values: Deque<T, N>,
+/// The last `N` values of a stream that delivers every value.
+pub(crate) struct Ring<T, const N: usize> {
+    pub(crate) values: Deque<T, N>,
     /// The sequence number of the next value. The number wraps around.
-    next: u32,
-    overruns: u32,
+    pub(crate) next: u32,
+    pub(crate) overruns: u32,
 }
 
 /// The next item of a queue that a reader receives, if there is one.
-enum Delivery<T> {
+pub(crate) enum Delivery<T> {
     Value(T),
     Lost(u32),
     Nothing,
@@ -136,26 +145,14 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     /// Creates an empty stream. `format` writes a value as text, including the final newline.
     #[must_use]
     pub const fn new(format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
-        let ring = Ring { values: Deque::new(), next: 0, overruns: 0 };
-        Queue {
-            ring: CriticalSectionMutex::new(RefCell::new(ring)),
-            waiters: Waiters::new(),
-            format,
-        }
+        let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
+        Queue { ring, waiters: Waiters::new(), format }
     }
 
     /// Appends a value and wakes the readers. If the stream already holds `N` values, the oldest
     /// value is dropped. This method can be called from an interrupt handler.
     pub fn publish(&self, value: T) {
-        let oldest = self.with_ring(|ring| {
-            let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // The push fails only if `N` is 0. If `N` is 0, readers receive only the number of lost
-            // values.
-            let _ = ring.values.push_back(value);
-            ring.next = ring.next.wrapping_add(1);
-            oldest
-        });
-        drop(oldest);
+        drop(self.with_ring(|ring| ring.push(value)));
         self.waiters.wake();
     }
 
@@ -164,6 +161,14 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         self.with_ring(|ring| ring.overruns)
     }
 
+    fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
+        // The borrow cannot fail, because the ring is borrowed only in critical sections. The only
+        // external code that these critical sections call is `T::clone`.
+        self.ring.lock(|ring| f(&mut ring.borrow_mut()))
+    }
+}
+
+impl<T: Clone, const N: usize, const WAITERS: usize> StreamSource for Queue<T, N, WAITERS> {
     /// Renders the next item. Returns `false` if there is nothing to deliver.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
@@ -171,7 +176,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
             open.state.taken = 0;
             match delivery {
                 Delivery::Value(value) => render(open.text, |out| (self.format)(&value, out))?,
-                Delivery::Lost(lost) => render(open.text, |out| writeln!(out, "lost {lost}"))?,
+                Delivery::Lost(lost) => render_lost(lost, open)?,
                 Delivery::Nothing => {
                     open.text.clear();
                     return Ok(false);
@@ -184,17 +189,34 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         }
     }
 
-    fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // The borrow cannot fail, because the ring is borrowed only in critical sections. The only
-        // external code that these critical sections call is `T::clone`.
-        self.ring.lock(|ring| f(&mut ring.borrow_mut()))
+    fn register(&self, waiter: &mut Waiter, waker: &Waker) {
+        self.waiters.register(waiter, waker);
     }
 }
 
+/// Renders the line that replaces lost values.
+pub(crate) fn render_lost(lost: u32, open: &mut OpenFile<'_>) -> Result<()> {
+    render(open.text, |out| writeln!(out, "lost {}", Decimal::from(lost)))
+}
+
 impl<T: Clone, const N: usize> Ring<T, N> {
+    pub(crate) const fn new() -> Ring<T, N> {
+        Ring { values: Deque::new(), next: 0, overruns: 0 }
+    }
+
+    /// Appends a value. If the ring is full, the oldest value is removed and returned.
+    pub(crate) fn push(&mut self, value: T) -> Option<T> {
+        let oldest = if self.values.is_full() { self.values.pop_front() } else { None };
+        // The push fails only if `N` is 0. If `N` is 0, readers receive only the number of lost
+        // values.
+        let _ = self.values.push_back(value);
+        self.next = self.next.wrapping_add(1);
+        oldest
+    }
+
     /// Returns the next item for a reader and advances `at`, the sequence number of the reader's
     /// next value.
-    fn advance(&mut self, at: &mut u32) -> Delivery<T> {
+    pub(crate) fn advance(&mut self, at: &mut u32) -> Delivery<T> {
         let behind = self.next.wrapping_sub(*at);
         let kept = self.values.len() as u32;
         if behind == 0 {
@@ -205,7 +227,7 @@ impl<T: Clone, const N: usize> Ring<T, N> {
             self.overruns = self.overruns.saturating_add(lost);
             return Delivery::Lost(lost);
         }
-        match self.values.iter().nth((kept - behind) as usize) {
+        match self.values.get((kept - behind) as usize) {
             Some(value) => {
                 *at = at.wrapping_add(1);
                 Delivery::Value(value.clone())
@@ -242,59 +264,79 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        poll_stream(open, cx, (offset, buf), &self.waiters, |open| self.refill(open))
+        poll_stream(self, open, cx, offset, buf)
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "stream of every value; the last {} are kept", crate::Decimal::from(N))
+        write!(out, "stream of every value; the last {} are kept", Decimal::from(N))
     }
 }
 
+/// A stream whose text [`poll_stream`] delivers.
+pub(crate) trait StreamSource {
+    /// Replaces the text of the open file with the next text to deliver and sets `taken` to 0.
+    /// Returns `false` if there is nothing to deliver.
+    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool>;
+
+    /// Registers a waker that is woken when there may be something to deliver.
+    fn register(&self, waiter: &mut Waiter, waker: &Waker);
+}
+
 /// Delivers the pending text of an open stream. If no text is pending, the call waits until
-/// `refill` returns `true`. A call that returns `Pending` consumes nothing.
+/// [`refill`](StreamSource::refill) returns `true`. A call that returns `Pending` consumes nothing.
 ///
 /// The offset must be the number of bytes delivered so far. After the whole text has been
 /// delivered, the next read may return 0 bytes to [mark](mark_follows) the end of the text.
-fn poll_stream<const N: usize>(
+// All streams share this function, because a copy for each type of stream would take up flash.
+#[inline(never)]
+pub(crate) fn poll_stream(
+    source: &dyn StreamSource,
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,
-    (offset, buf): (u64, &mut [u8]),
-    waiters: &Waiters<N>,
-    mut refill: impl FnMut(&mut OpenFile<'_>) -> Result<bool>,
+    offset: u64,
+    buf: &mut [u8],
 ) -> Poll<Result<usize>> {
     if offset != open.state.delivered {
         return Poll::Ready(Err(Error::Seek));
     }
-    if buf.is_empty() {
+    if buf.is_empty() || core::mem::take(&mut open.state.mark) {
         return Poll::Ready(Ok(0));
     }
-    if core::mem::take(&mut open.state.mark) {
-        return Poll::Ready(Ok(0));
+    match has_text(source, open, cx) {
+        Ok(true) => Poll::Ready(Ok(deliver(open, buf))),
+        Ok(false) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
     }
-    if pending(open).is_empty() {
+}
+
+/// Returns whether there is text to deliver. If there is none, registers the waker.
+///
+/// # Errors
+/// Returns [`Error::TextTooLong`] if the text has more than 65535 bytes.
+fn has_text(
+    source: &dyn StreamSource,
+    open: &mut OpenFile<'_>,
+    cx: &mut Context<'_>,
+) -> Result<bool> {
+    if pending(open).is_empty() && !source.refill(open)? {
         // Try to refill again after registering the waker, in case a value was published in the
         // meantime.
-        let full = refill(open).and_then(|full| {
-            if full {
-                return Ok(true);
-            }
-            waiters.register(open.waiter, cx.waker());
-            refill(open)
-        });
-        match full {
-            Ok(true) => {}
-            Ok(false) => return Poll::Pending,
-            Err(error) => return Poll::Ready(Err(error)),
+        source.register(open.waiter, cx.waker());
+        if !source.refill(open)? {
+            return Ok(false);
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
         // The `taken` counter cannot count all bytes of this text. Drop the text so that the next
         // read delivers the next value.
         open.text.clear();
-        return Poll::Ready(Err(
-            Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")
-        ));
+        return Err(Error::TextTooLong);
     }
+    Ok(true)
+}
+
+/// Copies pending text to `buf` and returns the number of bytes copied.
+fn deliver(open: &mut OpenFile<'_>, buf: &mut [u8]) -> usize {
     let text = pending(open);
     let count = text.len().min(buf.len());
     for (to, from) in buf.iter_mut().zip(text) {
@@ -303,7 +345,7 @@ fn poll_stream<const N: usize>(
     open.state.taken = open.state.taken.saturating_add(count as u16);
     open.state.delivered = open.state.delivered.saturating_add(count as u64);
     open.state.mark = pending(open).is_empty() && mark_follows(count, buf.len());
-    Poll::Ready(Ok(count))
+    count
 }
 
 /// Returns the part of the text that has not been delivered yet.

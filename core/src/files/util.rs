@@ -114,6 +114,17 @@ impl fmt::Write for Json<'_> {
     }
 }
 
+/// Writes the description of a file: its kind and, unless it is empty, `doc`.
+#[inline(never)]
+pub(super) fn describe_with(kind: &str, doc: &str, out: &mut dyn Write) -> fmt::Result {
+    out.write_str(kind)?;
+    if doc.is_empty() {
+        return Ok(());
+    }
+    out.write_str(": ")?;
+    out.write_str(doc)
+}
+
 /// A writer that counts the bytes written to it.
 #[derive(Default)]
 pub(crate) struct Count(pub(crate) u64);

@@ -11,7 +11,7 @@ use core::fmt;
 use core::task::Waker;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
-use heapless::Vec;
+use heapless::{Vec, VecView};
 
 /// A counter that is incremented whenever the tasks in a list are woken or a chain is broken. After
 /// a change, the tasks that registered earlier must register again. All lists share one counter,
@@ -84,9 +84,7 @@ impl<const N: usize> Waiters<N> {
     /// Registers `waker` to be woken by the next call to [`wake`](Waiters::wake), unless `waiter`
     /// is dropped first. Call this method in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
-        let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();
-        let current = || waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task;
-        if current() {
+        if waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task(waker) {
             return;
         }
         waiter.release();
@@ -94,25 +92,49 @@ impl<const N: usize> Waiters<N> {
             // The borrow cannot fail: all borrows are made in critical sections, and no waker is
             // called in a critical section.
             let List { tasks, last } = &mut *list.borrow_mut();
-            if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
-                return;
-            }
-            if let Err(waker) = tasks.push(waker.clone()) {
-                waiter.held = last.replace(waker);
-                (waiter.breaks, waiter.task) = (BREAKS.lock(Cell::get), task);
-            }
+            add(tasks.as_mut_view(), last, waiter, waker);
         });
     }
 
     /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
-        let woken = self.0.lock(|list| {
+        let mut woken = self.0.lock(|list| {
             count_break();
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
         // The wakers are called outside the critical section, because they run external code.
-        woken.tasks.into_iter().chain(woken.last).for_each(Waker::wake);
+        wake_all(woken.tasks.as_mut_view(), woken.last);
+        // The vector is empty now. Its drop glue would take up flash.
+        core::mem::forget(woken.tasks);
     }
+}
+
+/// Adds a waker to a list. This function and [`wake_all`] are compiled once for lists of all
+/// lengths.
+#[inline(never)]
+fn add(tasks: &mut VecView<Waker>, last: &mut Option<Waker>, waiter: &mut Waiter, waker: &Waker) {
+    if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
+        return;
+    }
+    if let Err(waker) = tasks.push(waker.clone()) {
+        (waiter.breaks, waiter.task) = (BREAKS.lock(Cell::get), task(&waker));
+        waiter.held = last.replace(waker);
+    }
+}
+
+/// Wakes all tasks and empties the list.
+#[inline(never)]
+fn wake_all(tasks: &mut VecView<Waker>, last: Option<Waker>) {
+    let mut next = last.or_else(|| tasks.pop());
+    while let Some(waker) = next {
+        waker.wake();
+        next = tasks.pop();
+    }
+}
+
+/// Returns a number that distinguishes a task's waker from other wakers.
+fn task(waker: &Waker) -> usize {
+    waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr()
 }
 
 impl<const N: usize> Default for Waiters<N> {

@@ -49,12 +49,12 @@ async fn serve_clients(
 }
 
 /// Defines a directory of parameters that all have the same type, range, unit and description. If a
-/// type and an initial value are given, appends a parameter of that type. Every image contains the
-/// unit and the description exactly once, so these strings do not affect the difference in size
-/// between two images.
+/// type and an initial value are given, appends a parameter of that type. Entries after a semicolon are
+/// appended too. Every image contains the unit and the description exactly once, so these strings do
+/// not affect the difference in size between two images.
 #[macro_export]
 macro_rules! params {
-    ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)?) => {
+    ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)? $(; $($entry:expr),*)?) => {
         $(static $name: datakit_core::files::Value<u32> = datakit_core::files::Value::new(1000);)*
         $(static OTHER: datakit_core::files::Value<$type> =
             datakit_core::files::Value::new($initial);)?
@@ -67,7 +67,8 @@ macro_rules! params {
             $(datakit_core::vfs::file(
                 $crate::server::letter("Z"),
                 &datakit_core::files::Param::<$type>::new(&OTHER).unit(&"ms").doc("one light to the next"),
-            ))?
+            ),)?
+            $($($entry,)*)?
         ]);
     };
 }
