@@ -61,9 +61,10 @@ pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};
 #[cfg(feature = "params")]
 pub(crate) use {
+    pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     read_only::read_window,
     stream::{Delivery, Ring, StreamSource, poll_stream, render_lost},
-    util::{Count, Json, Plain, Quoted, render, write_hex},
+    util::{Count, Json, Plain, Quoted, check_plain_mode, render, trimmed, write_hex},
 };
 
 #[cfg(test)]

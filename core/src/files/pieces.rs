@@ -11,7 +11,7 @@
 use crate::vfs::{OpenFile, Result};
 
 /// A file that holds one value or accepts one command at a time.
-pub(super) trait PieceTarget {
+pub(crate) trait PieceTarget {
     /// Sets the value to `text`, which was written at offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
 
@@ -29,7 +29,7 @@ pub(super) trait PieceTarget {
 }
 
 /// Handles a write that contains a value or a piece of a value.
-pub(super) fn write(
+pub(crate) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,
     offset: u64,
@@ -70,7 +70,7 @@ pub(super) fn write(
 
 /// Completes and sets the pending value, if there is one.
 #[inline(never)]
-pub(super) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
+pub(crate) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
     let result = if is_pending(open) {
         file.set(open.state.delivered.saturating_sub(text.len() as u64), text)

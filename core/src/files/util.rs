@@ -42,7 +42,7 @@ pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> 
 ///
 /// # Errors
 /// Returns [`Error::ChmodSpecial`] if an execute bit is set.
-pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
+pub(crate) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
 ///
 /// # Errors
 /// Returns [`Error::NotUtf8`] if `data` is not UTF-8.
-pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
+pub(crate) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 

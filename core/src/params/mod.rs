@@ -9,14 +9,19 @@
 //! | [`Schema`] | the description of all parameters in JSON | is refused |
 //! | [`SchemaId`] | a hash of the schema | is refused |
 //! | [`Modified`] | the parameters that differ from their defaults | is refused |
+//! | [`Changes`] | every change since the open, then waits | is refused |
+//! | [`Ctl`] | the reply to the client's last command | resets or stores parameters |
 //!
 //! An [`Observer`] receives the changes of all parameters.
 
 mod change_count;
+mod changes;
 mod client_name;
+mod ctl;
 mod modified;
 mod observer;
-
+mod replies;
+mod reset;
 mod schema;
 mod set;
 mod store;
@@ -25,11 +30,14 @@ mod test_tree;
 mod visit;
 
 pub use crate::files::Parameter;
-pub(crate) use change_count::count_change;
+pub(crate) use change_count::{change_count, count_change};
+pub use changes::Changes;
 pub use client_name::{ClientName, NameClient, unnamed};
+pub use ctl::Ctl;
 pub use modified::Modified;
 pub(crate) use observer::notify_observers;
 pub use observer::{Observer, ObserverEntry, client_left, notify_refusal, observe};
+pub use replies::Replies;
 pub use schema::{Schema, SchemaId, schema_id};
 pub use set::ParamSet;
 pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};

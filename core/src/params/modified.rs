@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
+use super::set::line_too_long;
 use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, render};
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_offset};
@@ -92,9 +93,8 @@ fn read_lines(
             if !is_listed(parameter) {
                 return Ok(());
             }
-            result = render(open.text, |mut out| write_line(path, parameter, &mut out)).map_err(
-                |error| error.with_message(format_args!("the line of {path} is too long")),
-            );
+            result = render(open.text, |mut out| write_line(path, parameter, &mut out))
+                .map_err(|_| line_too_long(path));
             if result.is_err() || reader.deliver(open) { Err(fmt::Error) } else { Ok(()) }
         });
     }

@@ -159,6 +159,12 @@ impl ParamSet {
     }
 }
 
+/// Returns the error for a line of a parameter that does not fit into the text of an open file.
+#[cold]
+pub(super) fn line_too_long(path: &FilePath<'_>) -> Error {
+    Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))
+}
+
 impl fmt::Debug for ParamSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParamSet").finish_non_exhaustive()

@@ -1,6 +1,9 @@
 //! Reads and writes the files of a tree in tests.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::string::String;
+use std::sync::Arc;
+use std::task::Wake;
 
 use embassy_futures::block_on;
 
@@ -63,4 +66,14 @@ pub(super) fn write_as(tree: &Tree, client: Client, path: &str, text: &str) -> R
         tree.write(open, 0, text.as_bytes()).await?;
         tree.flush(open).await
     })
+}
+
+/// A waker that records whether it was called.
+#[derive(Default)]
+pub(super) struct Woken(pub(super) AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

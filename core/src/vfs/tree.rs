@@ -93,7 +93,7 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
         let node = self.node(*inode)?;
         match node.entries() {
             Some(_) => Ok(Handle(HandleKind::Dir(*inode))),
-            None => self.open_files.open(node, mode, client),
+            None => report(client, self.open_files.open(node, mode, client)),
         }
     }
 
@@ -175,6 +175,16 @@ fn id(path: PackedPath, node: Option<Node>) -> Id {
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
 }
 
+/// Reports to the observers of all parameters that a file refused a request of `client`.
+fn report<T>(client: Client, result: Result<T>) -> Result<T> {
+    #[cfg(feature = "params")]
+    if let Err(error) = &result {
+        crate::params::notify_refusal(client, error);
+    }
+    let _ = client;
+    result
+}
+
 impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     type Inode = PackedPath;
     type Open = Handle;
@@ -233,9 +243,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn flush(&self, open: &Handle) -> Result<()> {
         match open.0 {
             HandleKind::Dir(_) => Ok(()),
-            HandleKind::File { .. } => {
-                self.open_files.with_file(*open, |file, open, _| file.flush(open))
-            }
+            HandleKind::File { .. } => self
+                .open_files
+                .with_file(*open, |file, open, _| report(open.client, file.flush(open))),
         }
     }
 
@@ -247,7 +257,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
             let read = self.open_files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
-                Ok(file.poll_read(open, cx, offset, buf))
+                Ok(file.poll_read(open, cx, offset, buf).map(|read| report(open.client, read)))
             });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
@@ -262,7 +272,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
                 true => file.stat().length,
                 false => offset,
             };
-            file.write(open, offset, data)
+            report(open.client, file.write(open, offset, data))
         })
     }
 

@@ -1,0 +1,433 @@
+//! The stream of all changes of parameters.
+
+use core::cell::RefCell;
+use core::fmt::{self, Write};
+use core::task::{Context, Poll, Waker};
+
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+
+use super::set::line_too_long;
+use super::{ClientName, Observer, ParamSet, Parameter, unnamed};
+use crate::Decimal;
+use crate::files::{Delivery, Flags, Ring, StreamSource, poll_stream, render, render_lost};
+use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, Window};
+
+/// A stream with a line `SEQ WHO PATH VALUE` for each change of a parameter, for example
+/// `17 10.0.2.2:4711 blink/period 500`. The stream delivers every change since the file was opened.
+///
+/// - `SEQ` is the number of the change, counted from 0 since the start of the program, modulo 2^32.
+/// - `WHO` is the [name](ParamSet::client_name) of the client, or `program`.
+/// - `PATH` is the path of the parameter.
+/// - `VALUE` is the value. A value of more than `VALUE` bytes is cut and ends with `...`. The value
+///   of a write-only parameter is shown as `*`.
+///
+/// The last `N` changes are kept. A reader that falls behind reads a line such as `lost 3` in place
+/// of the changes that were dropped. If a value changes again before the first change has been
+/// recorded, both lines show the second value.
+///
+/// The stream receives changes only after its entry has been passed to [`observe`](super::observe).
+/// A value can be set from an interrupt handler.
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::params::{Changes, ObserverEntry, ParamSet, observe};
+/// use datakit_core::vfs::{Dir, file};
+/// static GAIN: Value<u8> = Value::new(1);
+/// static CHANGES: Changes<16> = Changes::new(&SET);
+/// static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("gain", &Param::new(&GAIN))]);
+/// static SET: ParamSet = ParamSet::new(&PARAMS);
+/// static OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
+/// observe(&OBSERVER);
+/// ```
+pub struct Changes<const N: usize, const VALUE: usize = 24> {
+    set: &'static ParamSet,
+    ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
+    waiters: Waiters<4>,
+}
+
+/// A change of a parameter.
+#[derive(Clone)]
+struct Change<const VALUE: usize> {
+    ordinal: u16,
+    client: Client,
+    /// Whether the connection of the client has ended. The client's number may then belong to
+    /// another connection, so the client is shown without its name.
+    left: bool,
+    /// The number of bytes in `value`.
+    len: u8,
+    value: [u8; VALUE],
+}
+
+impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
+    /// Creates a stream of the changes of the parameters in `set`. `VALUE` must be between 4 and 255.
+    #[must_use]
+    pub const fn new(set: &'static ParamSet) -> Changes<N, VALUE> {
+        const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
+        let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
+        Changes { set, ring, waiters: Waiters::new() }
+    }
+
+    /// Returns the number of changes that readers have lost so far, summed over all readers.
+    pub fn overruns(&self) -> u32 {
+        self.with_ring(|ring| ring.overruns)
+    }
+
+    fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<Change<VALUE>, N>) -> R) -> R {
+        // The borrow cannot fail: the ring is borrowed only in critical sections, which do not call
+        // external code.
+        self.ring.lock(|ring| f(&mut ring.borrow_mut()))
+    }
+
+    /// Appends a change with the current value of `parameter`.
+    fn record(&self, ordinal: u16, parameter: &dyn Parameter, client: Client) {
+        let mut change = Change { ordinal, client, left: false, len: 0, value: [0; VALUE] };
+        // The value is rendered outside the critical section, because rendering may take long. If
+        // the value is set again in the meantime, it is rendered again. Otherwise, an old value could
+        // be recorded after a newer one.
+        loop {
+            let version = parameter.version();
+            change.len = render_value(parameter, &mut change.value);
+            let recorded = self.with_ring(|ring| {
+                let is_current = parameter.version() == version;
+                if is_current {
+                    ring.push(change.clone());
+                }
+                is_current
+            });
+            if recorded {
+                return self.waiters.wake();
+            }
+        }
+    }
+}
+
+/// Writes the value to `value` and returns its length. A value that does not fit is cut.
+#[inline(never)]
+fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
+    let mut window = Window::new(0, value);
+    let rendered = match parameter.flags().contains(Flags::WRITE_ONLY) {
+        true => window.write_str("*"),
+        false => parameter.render(&mut window),
+    };
+    let len = window.filled();
+    // The value has at most 255 bytes.
+    (if rendered.is_ok() { len } else { cut(value) }) as u8
+}
+
+/// Replaces the last characters of a text with `...` and returns the length of the text.
+fn cut(text: &mut [u8]) -> usize {
+    const MARK: &[u8] = b"...";
+    let mut len = text.len().saturating_sub(MARK.len());
+    while text.get(len).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        len -= 1;
+    }
+    for (to, from) in text.iter_mut().skip(len).zip(MARK) {
+        *to = *from;
+    }
+    len.saturating_add(MARK.len())
+}
+
+/// Renders the line of a change. `who` is the client that made the change, or its number if its
+/// connection has ended.
+#[inline(never)]
+fn render_line(
+    set: &ParamSet,
+    open: &mut OpenFile<'_>,
+    (number, ordinal): (u32, u16),
+    who: ClientName,
+    value: &[u8],
+) -> Result<()> {
+    let mut result = Ok(());
+    set.with_parameter(ordinal, &mut |path, _| {
+        let rendered = render(open.text, |out| {
+            write!(out, "{} {who} {path} ", Decimal::from(number))?;
+            out.write_str(core::str::from_utf8(value).unwrap_or_default())?;
+            out.write_str("\n")
+        });
+        result = rendered.map_err(|_| line_too_long(path));
+    });
+    result
+}
+
+impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
+    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
+        let number = open.state.next;
+        let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
+        open.state.taken = 0;
+        match delivery {
+            Delivery::Value(change) => {
+                let mut who = self.set.client_name(change.client);
+                if change.left {
+                    who.name = unnamed;
+                }
+                let value = change.value.get(..change.len.into()).unwrap_or_default();
+                render_line(self.set, open, (number, change.ordinal), who, value)?;
+            }
+            Delivery::Lost(lost) => render_lost(lost, open)?,
+            Delivery::Nothing => {
+                open.text.clear();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn register(&self, waiter: &mut Waiter, waker: &Waker) {
+        self.waiters.register(waiter, waker);
+    }
+}
+
+impl<const N: usize, const VALUE: usize> Observer for Changes<N, VALUE> {
+    fn changed(&self, address: usize, client: Client) {
+        self.set.with_address(address, &mut |ordinal, parameter| {
+            self.record(ordinal, parameter, client);
+        });
+    }
+
+    fn left(&self, client: Client) {
+        self.with_ring(|ring| {
+            let changes = ring.values.iter_mut();
+            changes.filter(|change| change.client == client).for_each(|change| change.left = true);
+        });
+    }
+}
+
+impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
+    fn stat(&self) -> FileStat {
+        FileStat::new(0).read_only()
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
+        open.state.next = self.with_ring(|ring| ring.next);
+        Ok(())
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        poll_stream(self, open, cx, offset, buf)
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        write!(out, "stream of every change; the last {} are kept", Decimal::from(N))
+    }
+}
+
+impl<const N: usize, const VALUE: usize> fmt::Debug for Changes<N, VALUE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("capacity", &N).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering;
+    use std::string::{String, ToString};
+    use std::sync::Arc;
+    use std::vec::Vec;
+
+    use embassy_futures::poll_once;
+    use heapless::String as Line;
+
+    use super::*;
+    use crate::files::{Param, ParamInfo, Value};
+    use crate::params::test_tree::{Tree, Woken, read_with, write_as};
+    use crate::params::{ObserverEntry, client_left, observe};
+    use crate::vfs::{Dir, Vfs, dir, file};
+
+    fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
+        if client.0 == 1 { out.write_str("10.0.2.2:4711") } else { Ok(()) }
+    }
+
+    /// Reads the next line. Returns `None` if the stream waits.
+    fn next_line(tree: &Tree, open: &<Tree as Vfs>::Open, at: &mut u64) -> Option<String> {
+        let mut buf = [0; 128];
+        for _ in 0..2 {
+            let Poll::Ready(read) = poll_once(tree.read(open, *at, &mut buf)) else {
+                return None;
+            };
+            let count = read.unwrap();
+            *at += count as u64;
+            if count > 0 {
+                return Some(String::from_utf8(buf[..count].into()).unwrap());
+            }
+        }
+        panic!("two empty reads in a row");
+    }
+
+    #[test]
+    fn a_line_names_the_client_the_parameter_and_the_value() {
+        static PERIOD: Value<u32> = Value::new(1000);
+        static SECRET: Value<u32> = Value::new(1000);
+        static OTHER: Value<u32> = Value::new(0);
+        static BLINK: Dir = Dir::new(&[file("period", &Param::new(&PERIOD))]);
+        static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
+        static CHANGES: Changes<4> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir = Dir::new(&[
+            file("changes", &CHANGES),
+            dir("blink", &BLINK),
+            file("secret", &Param::with_info(&SECRET, ParamInfo::new().write_only())),
+        ]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        PERIOD.set(1);
+        read_with(&tree, "changes", async |tree, open| {
+            let mut at = 0;
+            let mut line = || next_line(tree, open, &mut at);
+            assert_eq!(line(), None, "the change before the open is not delivered");
+            write_as(tree, Client(1), "blink/period", "500\n").unwrap();
+            write_as(tree, Client(2), "blink/period", "0x10").unwrap();
+            write_as(tree, Client(2), "secret", "7").unwrap();
+            write_as(tree, Client(2), "secret", "seven").unwrap_err();
+            OTHER.set(1);
+            assert_eq!(line().unwrap(), "1 10.0.2.2:4711 blink/period 500\n");
+            assert_eq!(line().unwrap(), "2 client-2 blink/period 16\n");
+            assert_eq!(line().unwrap(), "3 client-2 secret *\n");
+            assert_eq!(line(), None);
+            write_as(tree, Client(1), "blink/period", "600").unwrap();
+            PERIOD.set(700);
+            client_left(Client(1));
+            assert_eq!(line().unwrap(), "4 client-1 blink/period 600\n");
+            assert_eq!(line().unwrap(), "5 program blink/period 700\n");
+        });
+    }
+
+    #[test]
+    fn long_values_are_cut_at_a_character() {
+        static TEXT: Value<Line<32>> = Value::new(Line::new());
+        static FILE: Param<Line<32>> = Param::new(&TEXT);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static CHANGES: Changes<4, 8> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        read_with(&tree, "changes", async |tree, open| {
+            let cases = [
+                ("12345678", "12345678"),
+                ("123456789", "12345..."),
+                ("1234\u{fc}56789", "1234..."),
+            ];
+            let mut at = 0;
+            for (number, (text, shown)) in cases.into_iter().enumerate() {
+                TEXT.set(text.try_into().unwrap());
+                let line = next_line(tree, open, &mut at).unwrap();
+                assert_eq!(line, std::format!("{number} program text {shown}\n"));
+            }
+        });
+    }
+
+    #[test]
+    fn slow_readers_learn_how_many_changes_they_lost() {
+        static VALUE: Value<u8> = Value::new(0);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static CHANGES: Changes<2> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("v", &Param::new(&VALUE))]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        read_with(&tree, "changes", async |tree, open| {
+            (1..=5).for_each(|value| VALUE.set(value));
+            let (mut lines, mut at) = (String::new(), 0);
+            while let Some(line) = next_line(tree, open, &mut at) {
+                lines += &line;
+            }
+            assert_eq!(lines, "lost 3\n3 program v 4\n4 program v 5\n");
+            assert_eq!(CHANGES.overruns(), 3);
+        });
+    }
+
+    #[test]
+    fn a_line_that_does_not_fit_is_refused_and_skipped() {
+        static VALUE: Value<Line<60>> = Value::new(Line::new());
+        static FILE: Param<Line<60>> = Param::new(&VALUE);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static CHANGES: Changes<2, 60> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        read_with(&tree, "changes", async |tree, open| {
+            VALUE.set("x".repeat(60).as_str().try_into().unwrap());
+            VALUE.set("x".try_into().unwrap());
+            let error = tree.read(open, 0, &mut [0; 64]).await.unwrap_err();
+            assert_eq!(error.to_string(), "the line of text is too long");
+            assert_eq!(next_line(tree, open, &mut 0).unwrap(), "1 program text x\n");
+        });
+    }
+
+    #[test]
+    fn changes_of_several_threads_are_recorded_in_order() {
+        const THREADS: u32 = 4;
+        const SETS: u32 = 500;
+        static VALUES: [Value<u32>; 2] = [const { Value::new(0) }; 2];
+        static FILE_A: Param<u32> = Param::new(&VALUES[0]);
+        static FILE_B: Param<u32> = Param::new(&VALUES[1]);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static CHANGES: Changes<4096> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir =
+            Dir::new(&[file("changes", &CHANGES), file("a", &FILE_A), file("b", &FILE_B)]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        let lines = read_with(&tree, "changes", async |tree, open| {
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    scope.spawn(move || {
+                        for number in 0..SETS {
+                            VALUES[(number % 2) as usize].set(thread * SETS + number);
+                        }
+                    });
+                }
+            });
+            let (mut lines, mut at) = (Vec::new(), 0);
+            while let Some(line) = next_line(tree, open, &mut at) {
+                lines.push(line);
+            }
+            lines
+        });
+        assert_eq!(lines.len(), (THREADS * SETS) as usize);
+        for (number, line) in lines.iter().enumerate() {
+            assert!(line.starts_with(&std::format!("{number} program ")), "{number}: {line}");
+        }
+        // The last line of each parameter shows its final value.
+        for (path, value) in [(" a ", VALUES[0].get()), (" b ", VALUES[1].get())] {
+            let last = lines.iter().rfind(|line| line.contains(path)).unwrap();
+            assert!(last.ends_with(&std::format!("{path}{value}\n")), "{last}");
+        }
+        assert_eq!(CHANGES.overruns(), 0);
+    }
+
+    #[test]
+    fn a_waiting_reader_is_woken_by_a_change() {
+        static VALUE: Value<u8> = Value::new(0);
+        static SET: ParamSet = ParamSet::new(&PARAMS);
+        static CHANGES: Changes<2> = Changes::new(&SET);
+        static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+        static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("v", &Param::new(&VALUE))]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        read_with(&tree, "changes", async |tree, open| {
+            let woken = Arc::new(Woken::default());
+            let waker = Arc::clone(&woken).into();
+            let mut buf = [0; 64];
+            let count = {
+                let mut read = core::pin::pin!(tree.read(open, 0, &mut buf));
+                assert!(read.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                VALUE.set(9);
+                assert!(woken.0.load(Ordering::Relaxed));
+                read.await.unwrap()
+            };
+            assert_eq!(&buf[..count], b"0 program v 9\n");
+        });
+    }
+}

@@ -1,0 +1,355 @@
+//! The file that runs commands on all parameters of a set.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::{ParamSet, Replies, StoreAction, StoreRequest, reset};
+use crate::Decimal;
+use crate::files::{
+    PieceTarget, Plain, Quoted, apply_piece, check_plain_mode, trimmed, write_piece,
+};
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
+
+/// A file that runs commands on the parameters of a set:
+///
+/// | command | effect |
+/// |---|---|
+/// | `reset PATH` | sets a parameter, or all parameters in a directory, to the default |
+/// | `save` | stores the values of all parameters |
+/// | `save PATH` | stores the value of a parameter, or of all parameters in a directory |
+/// | `load` | sets all parameters to their stored values |
+/// | `erase` | erases all stored values |
+///
+/// The path `/` selects all parameters. A command is complete when a write ends with a newline, when
+/// the file is read, or when the fid is clunked. A read returns the reply to the last command of the
+/// same client, or the text of the last refusal that this client got from any file of the tree. A
+/// read after `save`, `load` or `erase` waits until the store has finished.
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::params::{Ctl, ObserverEntry, ParamSet, Replies, observe};
+/// use datakit_core::vfs::{Dir, file};
+/// static GAIN: Value<u8> = Value::new(1);
+/// static REPLIES: Replies<4> = Replies::new();
+/// static PARAMS: Dir = Dir::new(&[
+///     file("ctl", &Ctl::new(&SET, &REPLIES)),
+///     file("gain", &Param::new(&GAIN).default(1)),
+/// ]);
+/// static SET: ParamSet = ParamSet::new(&PARAMS);
+/// static OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
+/// observe(&OBSERVER);
+/// ```
+#[derive(Debug)]
+pub struct Ctl<const CLIENTS: usize> {
+    set: &'static ParamSet,
+    replies: &'static Replies<CLIENTS>,
+}
+
+impl<const CLIENTS: usize> Ctl<CLIENTS> {
+    /// Creates a file that runs commands on the parameters of `set`. The replies are kept in
+    /// `replies`.
+    #[must_use]
+    pub const fn new(set: &'static ParamSet, replies: &'static Replies<CLIENTS>) -> Ctl<CLIENTS> {
+        Ctl { set, replies }
+    }
+
+    fn run(&self, client: Client, command: &str) -> Result<()> {
+        let (word, path) = command.split_once(' ').unwrap_or((command, ""));
+        let action = match (word, path.trim_ascii()) {
+            ("reset", path) => {
+                let count = reset::reset(self.set, path, client)?;
+                self.replies.reply(client, &format_args!("reset {} values", Decimal::from(count)));
+                return Ok(());
+            }
+            ("save", "") => StoreAction::Save(0..self.set.len()),
+            ("save", path) => StoreAction::Save(self.set.select(path)?),
+            ("load", "") => StoreAction::Load,
+            ("erase", "") => StoreAction::Erase,
+            _ => return Err(unknown(command)),
+        };
+        let store = self.set.param_store().ok_or_else(no_store)?;
+        self.replies.expect_outcome(client);
+        store.start(StoreRequest::by_client(action, client, self.replies))
+    }
+}
+
+#[cold]
+fn unknown(command: &str) -> Error {
+    Error::Invalid.with_message(format_args!(
+        "{} is not a command: use reset PATH, save, save PATH, load or erase",
+        Quoted(command.as_bytes())
+    ))
+}
+
+#[cold]
+fn no_store() -> Error {
+    Error::NotSupported.with_message(Plain("this device does not store parameters"))
+}
+
+/// The commands of one client.
+struct Commands<'a, const CLIENTS: usize> {
+    ctl: &'a Ctl<CLIENTS>,
+    client: Client,
+}
+
+impl<const CLIENTS: usize> PieceTarget for Commands<'_, CLIENTS> {
+    fn set(&self, _: u64, command: &[u8]) -> Result<()> {
+        self.ctl.run(self.client, trimmed(command)?)
+    }
+}
+
+impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
+    /// The length of the reply depends on the client, so the file has the length 0.
+    fn stat(&self) -> FileStat {
+        FileStat::new(0)
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    /// Reads the rest of the reply. The read must start either at offset 0 or where the last read
+    /// or write of this open file ended. A read at offset 0 starts at the beginning of the reply.
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        apply_piece(&Commands { ctl: self, client: open.client }, open)?;
+        if offset == 0 {
+            open.state.taken = 0;
+        } else if offset != open.state.delivered {
+            return Poll::Ready(Err(Error::Seek));
+        }
+        let read = self.replies.poll_read(open, cx, buf);
+        if let Poll::Ready(Ok(count)) = read {
+            open.state.delivered = offset.saturating_add(count as u64);
+        }
+        read
+    }
+
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        open.state.taken = 0;
+        write_piece(&Commands { ctl: self, client: open.client }, open, offset, data)
+    }
+
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        apply_piece(&Commands { ctl: self, client: open.client }, open)
+    }
+
+    fn truncate(&self, length: u64) -> Result<()> {
+        if length == 0 { Ok(()) } else { Err(Error::ExtendCommand) }
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        check_plain_mode(mode)
+    }
+
+    fn remove(&self) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("command: reset PATH, save, save PATH, load or erase")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering;
+    use std::string::ToString;
+    use std::sync::{Arc, Mutex};
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::files::{Param, Proposed, Value};
+    use crate::params::test_tree::{Tree, Woken, as_client, read_all_as, write_as};
+    use crate::params::{ObserverEntry, ParamStore, client_left, observe};
+    use crate::vfs::{Dir, Vfs, dir, file};
+
+    /// Keeps requests until the test finishes them.
+    struct Store(Mutex<Vec<StoreRequest>>);
+
+    impl ParamStore for Store {
+        fn start(&self, request: StoreRequest) -> Result<()> {
+            let mut requests = self.0.lock().unwrap();
+            if requests.len() == 2 {
+                return Err(Error::Busy.with_message("the store has 2 requests"));
+            }
+            requests.push(request);
+            Ok(())
+        }
+    }
+
+    impl Store {
+        const fn new() -> Store {
+            Store(Mutex::new(Vec::new()))
+        }
+
+        fn next(&self) -> StoreRequest {
+            self.0.lock().unwrap().remove(0)
+        }
+    }
+
+    // All trees of a process share the observers, so each test has clients of its own.
+    const A: Client = Client(20);
+    const B: Client = Client(21);
+    const C: Client = Client(22);
+    const D: Client = Client(23);
+
+    fn below_high(low: &u32, proposed: &Proposed<'_>) -> core::result::Result<(), &'static str> {
+        if *low < proposed.get(&HIGH) { Ok(()) } else { Err("low must be below high") }
+    }
+
+    static LOW: Value<u32> = Value::new(10);
+    static HIGH: Value<u32> = Value::new(90);
+    static FREE: Value<u32> = Value::new(7);
+    static FIXED: Value<u32> = Value::new(7);
+    static LIMITS: Dir = Dir::new(&[
+        file("low", &Param::new(&LOW).default(10).check(below_high)),
+        file("high", &Param::new(&HIGH).range(0, 1000).default(90)),
+    ]);
+    static SET: ParamSet = ParamSet::new(&PARAMS);
+    static REPLIES: Replies<25> = Replies::new();
+    static ENTRY: ObserverEntry = ObserverEntry::new(&REPLIES);
+    static PARAMS: Dir = Dir::new(&[
+        file("ctl", &Ctl::new(&SET, &REPLIES)),
+        dir("limits", &LIMITS),
+        file("free", &Param::new(&FREE)),
+        file("fixed", &Param::new(&FIXED).default(1).read_only()),
+    ]);
+
+    /// The whole behaviour is one test, because the tests of a process run in parallel and share the
+    /// values.
+    #[test]
+    fn values_are_reset_and_refusals_can_be_read() {
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        let ctl = |command: &str| write_as(&tree, A, "ctl", command);
+        let reply = |client| read_all_as(&tree, client, "ctl", 16);
+        assert_eq!(reply(A), "");
+
+        HIGH.set(900);
+        LOW.set(800);
+        ctl("reset limits\n").unwrap();
+        assert_eq!((LOW.get(), HIGH.get()), (10, 90));
+        assert_eq!(reply(A), "reset 2 values\n");
+        assert_eq!(reply(A), "reset 2 values\n", "a reply can be read again");
+        ctl("reset /").unwrap();
+        assert_eq!(reply(A), "reset 0 values\n");
+        assert_eq!((FREE.get(), FIXED.get()), (7, 7));
+
+        HIGH.set(900);
+        LOW.set(800);
+        for (command, refusal) in [
+            ("reset limits/high", "limits/low: low must be below high"),
+            ("reset free", "\"free\" is read-only or has no default"),
+            ("reset fixed", "\"fixed\" is read-only or has no default"),
+            ("reset ctl", "\"ctl\" is not the path of a parameter"),
+            ("reset", "reset needs the path of a parameter or a directory; `reset /` resets all"),
+            ("save", "this device does not store parameters"),
+            ("load", "this device does not store parameters"),
+            (
+                "load x",
+                "\"load x\" is not a command: use reset PATH, save, save PATH, load or erase",
+            ),
+            (
+                "destroy everything now",
+                "\"destroy everything n...\" is not a command: \
+                 use reset PATH, save, save PATH, load or erase",
+            ),
+            (
+                "\u{fc}",
+                "\"\\xc3\\xbc\" is not a command: use reset PATH, save, save PATH, load or erase",
+            ),
+        ] {
+            assert_eq!(ctl(command).unwrap_err().to_string(), refusal);
+            assert_eq!(reply(A), refusal.to_string() + "\n");
+        }
+        assert_eq!((LOW.get(), HIGH.get()), (800, 900));
+        as_client(&tree, A, "ctl", async |tree, open| {
+            assert_eq!(tree.write(open, 0, b"\xff\n").await, Err(Error::NotUtf8));
+        });
+
+        // A refusal by a parameter is kept for the client that got it.
+        write_as(&tree, A, "limits/high", "1001").unwrap_err();
+        write_as(&tree, B, "fixed", "1").unwrap_err();
+        assert_eq!(reply(A), "\"1001\" is not a whole number from 0 to 1000\n");
+        assert_eq!(reply(B), "Read-only file\n");
+        client_left(A);
+        assert_eq!((reply(A).as_str(), reply(B).as_str()), ("", "Read-only file\n"));
+        // Clients 24 and above share the last place with the program.
+        write_as(&tree, Client(200), "fixed", "1").unwrap_err();
+        assert_eq!(reply(Client::PROGRAM), "Read-only file\n");
+    }
+
+    #[test]
+    fn a_reply_waits_for_the_store() {
+        static X: Value<u32> = Value::new(0);
+        static Y: Value<u32> = Value::new(0);
+        static BELOW: Dir = Dir::new(&[file("y", &Param::new(&Y))]);
+        static STORE: Store = Store::new();
+        static SET: ParamSet = ParamSet::new(&PARAMS).store(&STORE);
+        static REPLIES: Replies<25> = Replies::new();
+        static ENTRY: ObserverEntry = ObserverEntry::new(&REPLIES);
+        static PARAMS: Dir = Dir::new(&[
+            file("ctl", &Ctl::new(&SET, &REPLIES)),
+            file("x", &Param::new(&X)),
+            dir("below", &BELOW),
+        ]);
+        observe(&ENTRY);
+        let tree = Tree::new(&PARAMS);
+        for (command, action) in [
+            ("save", StoreAction::Save(0..2)),
+            ("save below", StoreAction::Save(1..2)),
+            ("load", StoreAction::Load),
+            ("erase\n", StoreAction::Erase),
+        ] {
+            write_as(&tree, C, "ctl", command).unwrap();
+            let request = STORE.next();
+            assert_eq!((request.action(), request.client()), (&action, C));
+            request.finish(Ok(&"done"));
+            assert_eq!(read_all_as(&tree, C, "ctl", 64), "done\n");
+        }
+        as_client(&tree, C, "ctl", async |tree, open| {
+            tree.write(open, 0, b"save\n").await.unwrap();
+            let woken = Arc::new(Woken::default());
+            let waker = Arc::clone(&woken).into();
+            let mut buf = [0; 64];
+            let count = {
+                let mut read = core::pin::pin!(tree.read(open, 5, &mut buf));
+                assert!(read.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                assert_eq!(read_all_as(tree, D, "ctl", 64), "", "other clients do not wait");
+                STORE.next().finish(Err(Error::Io));
+                assert!(woken.0.load(Ordering::Relaxed));
+                read.await.unwrap()
+            };
+            assert_eq!(&buf[..count], b"Input/output error\n");
+            let end = 5 + count as u64;
+            assert_eq!(tree.read(open, end, &mut buf).await, Ok(0));
+            assert_eq!(tree.read(open, 1, &mut buf).await, Err(Error::Seek));
+        });
+
+        write_as(&tree, C, "ctl", "save").unwrap();
+        write_as(&tree, D, "ctl", "load").unwrap();
+        let full = write_as(&tree, C, "ctl", "erase").unwrap_err();
+        assert_eq!(full.to_string(), "the store has 2 requests");
+        STORE.next().finish(Ok(&"saved 2 values"));
+        assert_eq!(read_all_as(&tree, C, "ctl", 64), "saved 2 values\n");
+        // The outcome does not reach the next client with the same number.
+        client_left(D);
+        drop(STORE.next());
+        assert_eq!(read_all_as(&tree, D, "ctl", 64), "");
+    }
+
+    #[test]
+    fn long_replies_are_cut() {
+        static REPLIES: Replies<1> = Replies::new();
+        static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
+        REPLIES.reply(A, &"x".repeat(200));
+        let tree = Tree::new(&PARAMS);
+        assert_eq!(read_all_as(&tree, A, "ctl", 50), "x".repeat(104) + "\n");
+    }
+}

@@ -1,0 +1,151 @@
+//! The replies to the commands of each client, and the refusals that each client got.
+
+use core::cell::RefCell;
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+
+use super::{Observer, StoreOutcomes};
+use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, read_at};
+
+/// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
+///
+/// A refusal of a request to any file of the tree replaces the reply. Error replies in 9P2000.L
+/// contain only a number, so this is how clients of that dialect get the text of a refusal.
+///
+/// There is a separate place for each client whose number is less than `CLIENTS - 1`. All other
+/// clients and the program share the last place. A reply is removed when the client
+/// [has left](super::client_left).
+///
+/// The table receives refusals only after its entry has been passed to
+/// [`observe`](super::observe).
+pub struct Replies<const CLIENTS: usize> {
+    replies: CriticalSectionMutex<RefCell<[Reply; CLIENTS]>>,
+    waiters: Waiters<2>,
+}
+
+struct Reply {
+    /// The text and a newline. The text has no initial value other than zeros, so that it takes up
+    /// no flash.
+    text: [u8; ERROR_MESSAGE_MAX + 1],
+    /// The number of bytes in `text`.
+    len: u8,
+    /// The number of requests to the store that are not finished.
+    pending: u8,
+}
+
+impl<const CLIENTS: usize> Replies<CLIENTS> {
+    /// Creates an empty table.
+    #[must_use]
+    pub const fn new() -> Replies<CLIENTS> {
+        const { assert!(CLIENTS > 0, "the table has at least one place") };
+        let replies =
+            [const { Reply { text: [0; ERROR_MESSAGE_MAX + 1], len: 0, pending: 0 } }; CLIENTS];
+        let replies = CriticalSectionMutex::new(RefCell::new(replies));
+        Replies { replies, waiters: Waiters::new() }
+    }
+
+    /// Replaces the reply of `client`. A text that is too long is cut.
+    pub(super) fn reply(&self, client: Client, text: &dyn fmt::Display) {
+        self.with_reply(client, |reply| reply.set(text));
+    }
+
+    /// Counts a request of `client` to the store. Reads wait until the request is finished.
+    pub(super) fn expect_outcome(&self, client: Client) {
+        self.with_reply(client, |reply| reply.pending = reply.pending.saturating_add(1));
+    }
+
+    /// Reads the rest of the reply of the client that opened `open`. The state of the open file
+    /// stores the number of bytes that have been read in `taken`. Waits if the reply depends on a
+    /// request that is not finished.
+    pub(super) fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        if let Some(read) = self.try_read(open, buf) {
+            return Poll::Ready(read);
+        }
+        // Try again after registering the waker, in case the request finished in the meantime.
+        self.waiters.register(open.waiter, cx.waker());
+        self.try_read(open, buf).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn try_read(&self, open: &mut OpenFile<'_>, buf: &mut [u8]) -> Option<Result<usize>> {
+        self.with_reply(open.client, |reply| {
+            if reply.pending > 0 {
+                return None;
+            }
+            let rest = reply.text.get(usize::from(open.state.taken)..reply.len.into());
+            let read = read_at(rest.unwrap_or_default(), 0, buf);
+            // A reply has at most 255 bytes.
+            open.state.taken += *read.as_ref().unwrap_or(&0) as u16;
+            Some(read)
+        })?
+    }
+
+    fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
+        // The borrow cannot fail: the table is borrowed only in critical sections, which call no
+        // external code that uses the table.
+        self.replies.lock(|replies| {
+            let index = usize::from(client.0).min(CLIENTS - 1);
+            replies.borrow_mut().get_mut(index).map(with)
+        })
+    }
+}
+
+impl Reply {
+    #[inline(never)]
+    fn set(&mut self, text: &dyn fmt::Display) {
+        let (newline, room) = (1, ERROR_MESSAGE_MAX);
+        let mut window = Window::new(0, self.text.get_mut(..room).unwrap_or_default());
+        // A window that is full returns an error, and keeps the text that fits.
+        let _ = write!(window, "{text}");
+        let len = window.filled();
+        if let Some(end) = self.text.get_mut(len) {
+            *end = b'\n';
+        }
+        self.len = len.saturating_add(newline) as u8;
+    }
+}
+
+impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
+    fn refused(&self, client: Client, error: &Error) {
+        self.reply(client, error);
+    }
+
+    fn left(&self, client: Client) {
+        self.with_reply(client, |reply| (reply.len, reply.pending) = (0, 0));
+    }
+}
+
+impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
+    fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
+        self.with_reply(client, |reply| {
+            // If the client has left since it made the request, there are no pending requests.
+            if reply.pending == 0 {
+                return;
+            }
+            reply.pending -= 1;
+            match outcome {
+                Ok(text) => reply.set(text),
+                Err(error) => reply.set(&error),
+            }
+        });
+        self.waiters.wake();
+    }
+}
+
+impl<const CLIENTS: usize> Default for Replies<CLIENTS> {
+    fn default() -> Self {
+        Replies::new()
+    }
+}
+
+impl<const CLIENTS: usize> fmt::Debug for Replies<CLIENTS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("clients", &CLIENTS).finish_non_exhaustive()
+    }
+}
