@@ -60,7 +60,6 @@ pub(super) fn read_all_as(tree: &Tree, client: Client, path: &str, size: usize) 
 }
 
 /// Writes `text` to the file at `path` as `client`.
-#[allow(dead_code)]
 pub(super) fn write_as(tree: &Tree, client: Client, path: &str, text: &str) -> Result<()> {
     as_client(tree, client, path, async |tree, open| {
         tree.write(open, 0, text.as_bytes()).await?;
