@@ -3,6 +3,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod build;
+pub mod command;
 mod engine;
 mod metadata;
 pub mod state;

@@ -1,0 +1,202 @@
+//! Runs the commands of a build.
+//!
+//! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates: it sees the files of the
+//! host read-only, has a private `/tmp`, and has no network. The sandbox and all processes in it end
+//! with the command, at the time limit, or when the future of [`Command::run`] is dropped.
+
+mod process;
+mod sandbox;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::build::BuildLog;
+
+pub use sandbox::{Limits, Network, Sandbox};
+
+/// The time between SIGTERM and SIGKILL at the end of a command that exceeds its time limit.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A command to run.
+#[derive(Debug, Clone)]
+pub struct Command {
+    args: Vec<OsString>,
+    dir: PathBuf,
+    env: Vec<(OsString, OsString)>,
+    sandbox: Sandbox,
+    limits: Limits,
+    timeout: Option<Duration>,
+    /// The text that the log shows instead of the command, if the command contains a secret.
+    shown: Option<String>,
+}
+
+impl Command {
+    /// Creates a command that runs in the directory `dir`, which the command may change. The first
+    /// argument is the program. The command starts with an empty environment except for `PATH` and
+    /// `HOME`, which is `dir`.
+    pub fn new<A: Into<OsString>>(
+        args: impl IntoIterator<Item = A>,
+        dir: impl Into<PathBuf>,
+    ) -> Command {
+        Command {
+            args: args.into_iter().map(Into::into).collect(),
+            dir: dir.into(),
+            env: Vec::new(),
+            sandbox: Sandbox::default(),
+            limits: Limits::default(),
+            timeout: None,
+            shown: None,
+        }
+    }
+
+    /// Creates a command that a shell interprets. The shell stops at the first error.
+    pub fn shell(script: &str, dir: impl Into<PathBuf>) -> Command {
+        Command::new(["sh", "-e", "-c", script], dir)
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Command {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the sandbox.
+    #[must_use]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Command {
+        self.sandbox = sandbox;
+        self
+    }
+
+    /// Sets the limits on the resources of the command.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Command {
+        self.limits = limits;
+        self
+    }
+
+    /// Limits the time of the command. At the limit, the command receives SIGTERM, and SIGKILL two
+    /// seconds later.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Command {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the text that the log shows instead of the command. Use this method if the command contains
+    /// a secret.
+    #[must_use]
+    pub fn shown_as(mut self, text: impl Into<String>) -> Command {
+        self.shown = Some(text.into());
+        self
+    }
+
+    /// Runs the command and writes the command and its output to the log. Waits until the command and
+    /// all processes in its sandbox have ended.
+    ///
+    /// If the future is dropped, all processes of the command are killed.
+    ///
+    /// # Errors
+    /// Returns [`CommandError`] if the command cannot be started, fails, or exceeds its time limit.
+    pub async fn run(&self, log: &BuildLog) -> Result<(), CommandError> {
+        let shown = self.shown.clone().unwrap_or_else(|| self.display_args());
+        log.line(&format!("$ {shown}"));
+        let mut command = self.sandbox.command(&self.args, &self.dir, &self.env, &self.limits)?;
+        let start = |source| CommandError::Start { program: shown.clone(), source };
+        let mut process = process::Process::spawn(&mut command).map_err(start)?;
+        let ended = match self.timeout {
+            None => process.wait(log).await,
+            Some(limit) => match tokio::time::timeout(limit, process.wait(log)).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    process.terminate(GRACE).await;
+                    return Err(CommandError::Timeout { limit });
+                }
+            },
+        };
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(CommandError::Failed { status: status.to_string() }),
+            Err(source) => Err(CommandError::Start { program: shown, source }),
+        }
+    }
+
+    fn display_args(&self) -> String {
+        // A shell script is shown without the shell.
+        let args = match self.args.as_slice() {
+            [sh, e, c, script] if sh == "sh" && e == "-e" && c == "-c" => {
+                std::slice::from_ref(script)
+            }
+            args => args,
+        };
+        args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The error returned if a command does not succeed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The sandbox cannot be created, because a program is missing.
+    NoSandbox {
+        /// The missing program.
+        program: &'static str,
+        /// The Debian package that contains the program.
+        package: &'static str,
+    },
+    /// The command cannot be started.
+    Start {
+        /// The command.
+        program: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The command exited with a status other than 0, or a signal killed the command.
+    Failed {
+        /// The exit status.
+        status: String,
+    },
+    /// The command exceeded its time limit.
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandError::NoSandbox { program, package } => write!(
+                f,
+                "the sandbox needs `{program}`; install the package {package}, or run without a sandbox"
+            ),
+            CommandError::Start { program, .. } => write!(f, "`{program}` cannot be started"),
+            CommandError::Failed { status } => f.write_str(status),
+            CommandError::Timeout { limit } => write!(f, "timed out after {limit:?}"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CommandError::Start { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Searches the directories of `PATH` for a program.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
