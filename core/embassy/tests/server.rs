@@ -6,13 +6,13 @@ mod network;
 
 use std::task::{Context, Poll};
 
-use datakit_core::files::{Blob, Command, Live};
+use datakit_core::files::{Blob, Command, Live, Value};
 use datakit_core::vfs::{Dir, File, FileStat, OpenFile, OpenMode, Result, file, read_at};
 use datakit_core::wire::{Fid, Tmessage};
 use datakit_embassy::{Config, Connections};
-use embassy_time::{Duration, Timer};
+use embassy_time::{Duration, Instant, Timer};
 
-use network::{CLIENTS, Client, config, events, leak, simulate};
+use network::{CLIENTS, Client, Tasks, config, events, leak, simulate, simulate_in};
 
 static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
 
@@ -92,6 +92,21 @@ fn client_waits_for_a_slot_and_gets_it() {
 }
 
 #[test]
+fn one_task_runs_the_whole_server() {
+    tree!(CONNECTIONS, ROOT);
+    simulate_in(Tasks::One, &ROOT, &CONNECTIONS, leak(config()), async |network| {
+        let (first, mut second) = (network.attach().await, network.attach().await);
+        let mut third = network.connect().await;
+        first.close().await;
+        third.attach().await;
+        assert_eq!((second.read("me").await, third.read("me").await), ("2".into(), "3".into()));
+        wait_for_value(&mut second).await;
+        LIVE.publish(2);
+        assert_eq!(second.reply().await, "2\n");
+    });
+}
+
+#[test]
 fn client_without_a_slot_is_refused_in_time() {
     tree!(CONNECTIONS, ROOT);
     let config = leak(config().slot_timeout(Duration::from_millis(200)));
@@ -122,6 +137,32 @@ fn idle_client_is_disconnected_and_a_waiting_one_is_not() {
         LIVE.publish(1);
         assert_eq!(waiting.reply().await, "1\n");
         assert_eq!(events().last().unwrap(), "1 disconnected: idle for too long");
+    });
+}
+
+#[test]
+fn slow_client_is_not_idle() {
+    tree!(CONNECTIONS, ROOT);
+    let config = leak(config().idle_timeout(|| Duration::from_secs(5)));
+    simulate(&ROOT, &CONNECTIONS, config, async |network| {
+        let mut client = network.attach().await;
+        let request = Tmessage::Clunk { fid: Fid(7) };
+        client.send_slowly(&request, Duration::from_secs(4)).await;
+        assert!(client.reply().await.contains("Unknown fid 7"));
+    });
+}
+
+#[test]
+fn changed_idle_timeout_applies_to_new_connections() {
+    static SECONDS: Value<u32> = Value::new(10);
+    tree!(CONNECTIONS, ROOT);
+    let config = leak(config().idle_timeout(|| Duration::from_secs(SECONDS.get().into())));
+    simulate(&ROOT, &CONNECTIONS, config, async |network| {
+        let mut old = network.attach().await;
+        SECONDS.set(3);
+        let (new, old) = (network.attach().await.closed().await, old.closed().await);
+        assert!((2990..3100).contains(&new.as_millis()), "{new:?}");
+        assert!((6900..7100).contains(&old.as_millis()), "{old:?}");
     });
 }
 
@@ -192,7 +233,9 @@ fn shutdown_closes_all_connections_and_refuses_new_ones() {
     simulate(&ROOT, &CONNECTIONS, leak(config()), async |network| {
         let (mut first, mut second) = (network.attach().await, network.attach().await);
         wait_for_value(&mut second).await;
+        let start = Instant::now();
         CONNECTIONS.shut_down(Duration::from_secs(1)).await;
+        assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
         assert!(CONNECTIONS.is_empty());
         assert!(first.closed().await + second.closed().await < Duration::from_millis(10));
         assert!(events()[2..].iter().all(|event| event.ends_with("the server shuts down")));

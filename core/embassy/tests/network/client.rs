@@ -76,6 +76,16 @@ impl Client {
         self.socket.write_all(&frame[..len]).await.unwrap();
     }
 
+    /// Sends a request byte by byte.
+    pub(crate) async fn send_slowly(&mut self, request: &Tmessage<'_>, pause: Duration) {
+        let mut frame = [0; 256];
+        let len = request.encode(Tag(1), Dialect::Unix, &mut frame).unwrap();
+        for byte in &frame[..len] {
+            Timer::after(pause).await;
+            self.socket.write_all(&[*byte]).await.unwrap();
+        }
+    }
+
     pub(crate) async fn reply(&mut self) -> String {
         let mut frame = [0; 1024];
         self.socket.read_exact(&mut frame[..4]).await.unwrap();

@@ -56,11 +56,34 @@ impl Network {
     }
 }
 
-/// Serves `root` and runs `script` until it ends.
+/// How the tested server runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tasks {
+    /// In a task for each socket and each client slot.
+    Many,
+    /// In one task.
+    One,
+}
+
+/// Serves `root` in several tasks, and runs `script` until it ends.
 ///
 /// # Panics
 /// Panics if the script does not end within ten minutes of simulated time.
 pub(crate) fn simulate(
+    root: &'static Dir,
+    connections: &'static Connections<CLIENTS>,
+    config: &'static Config,
+    script: impl AsyncFnOnce(&Network),
+) {
+    simulate_in(Tasks::Many, root, connections, config, script);
+}
+
+/// Serves `root` in one or several tasks, and runs `script` until it ends.
+///
+/// # Panics
+/// Panics if the script does not end within ten minutes of simulated time.
+pub(crate) fn simulate_in(
+    tasks: Tasks,
     root: &'static Dir,
     connections: &'static Connections<CLIENTS>,
     config: &'static Config,
@@ -81,18 +104,22 @@ pub(crate) fn simulate(
     ));
     let (from_server, to_server) = server_wire.split_wire();
     let (from_clients, to_clients) = clients_wire.split_wire();
-    run(vec![
+    let mut all: Vec<Task<'_>> = vec![
         Box::pin(script(&network)),
         Box::pin(async { server_runner.run().await }),
         Box::pin(async { clients_runner.run().await }),
         Box::pin(carry(from_server, to_clients, &network.wire)),
         Box::pin(carry(from_clients, to_server, &network.wire)),
-        Box::pin(async { server.listen().await }),
-        Box::pin(async { server.listen().await }),
-        Box::pin(async { server.listen().await }),
-        Box::pin(async { server.serve().await }),
-        Box::pin(async { server.serve().await }),
-    ]);
+    ];
+    if tasks == Tasks::One {
+        all.push(Box::pin(async { server.run().await }));
+    } else {
+        all.extend(
+            (0..=CLIENTS).map(|_| -> Task<'_> { Box::pin(async { server.listen().await }) }),
+        );
+        all.extend((0..CLIENTS).map(|_| -> Task<'_> { Box::pin(async { server.serve().await }) }));
+    }
+    run(all);
 }
 
 type Device = channel::Device<'static, MTU>;
