@@ -12,7 +12,8 @@
 //! | [`Changes`] | every change since the open, then waits | is refused |
 //! | [`Ctl`] | the reply to the client's last command | resets or stores parameters |
 //!
-//! An [`Observer`] receives the changes of all parameters.
+//! [`Transactions`] change several parameters at once. An [`Observer`] receives the changes of all
+//! parameters.
 
 mod change_count;
 mod changes;
@@ -27,6 +28,7 @@ mod set;
 mod store;
 #[cfg(test)]
 mod test_tree;
+mod transactions;
 mod visit;
 
 pub use crate::files::Parameter;
@@ -41,4 +43,5 @@ pub use replies::Replies;
 pub use schema::{Schema, SchemaId, schema_id};
 pub use set::ParamSet;
 pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};
+pub use transactions::{TransactionMemory, Transactions};
 pub use visit::visit_parameters;

@@ -41,6 +41,11 @@ impl ParamSet {
         ParamSet { dir, name_client: unnamed, store: None }
     }
 
+    /// Returns the directory that contains the parameters.
+    pub(super) const fn dir(&self) -> &'static dyn EntryTable {
+        self.dir
+    }
+
     /// Sets the function that writes the names of clients.
     #[must_use]
     pub const fn name_clients(self, name_client: NameClient) -> ParamSet {

@@ -1,0 +1,307 @@
+//! Transactions, with which a client changes several parameters at once.
+//!
+//! A transaction is a directory that shows the parameters of a set again. A value that is written to
+//! a file in this directory is checked and staged, but the parameter keeps its value. The command
+//! `commit` checks all staged values together and then sets all of them or none of them.
+
+mod commit;
+mod ctl;
+mod memory;
+mod staged_file;
+
+use core::fmt;
+
+pub use memory::TransactionMemory;
+
+use super::{Observer, ParamSet};
+use crate::Decimal;
+use crate::vfs::{
+    Client, EntryTable, Error, File, FileTable, FixedText, Key, Mirror, Node, Result, Text,
+    visit_files,
+};
+use ctl::TransactionCtl;
+use memory::{SlotMemory, Transaction};
+use staged_file::StagedFile;
+
+/// The directory `transactions` of a [`ParamSet`], which contains `SLOTS` transactions. Each
+/// transaction can change `VALUES` parameters, to values with texts of at most `TEXT` bytes.
+///
+/// The directory contains the subdirectories `0`, `1`, and so on. Each of them contains a file `ctl`
+/// and mirrors the directory of the set: it shows the parameters and their directories, but no other
+/// files.
+///
+/// - A client begins a transaction when it opens `ctl`. The transaction ends when the fid of `ctl`
+///   is clunked or the connection is lost. Until then, `ctl` cannot be opened again.
+/// - A write to a parameter in the directory is checked against the type and the limits of the
+///   parameter at once, and is staged. The check functions of parameters are called by `commit`.
+///   Only the client that began the transaction can write.
+/// - A read of a parameter returns the staged value, or the current value if no value is staged.
+/// - The command `commit` sets all parameters to the staged values, or fails and sets none of them.
+///   It fails if a check function of any parameter refuses the values that the parameters would
+///   have, or if a parameter was changed since its value was staged. `commit force` ignores such
+///   changes. `abort` discards the staged values. After these commands, the client can stage other
+///   values.
+/// - A read of `ctl` returns the number of staged values, such as `3 changes`, or the text of the
+///   last refusal.
+///
+/// The transactions are constant and stay in flash, except for their [memory](TransactionMemory).
+/// An error of `commit` names the client that changed a parameter, if an
+/// [`ObserverEntry`](super::ObserverEntry) of the transactions has been passed to
+/// [`observe`](super::observe).
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::params::{
+///     ObserverEntry, ParamSet, TransactionMemory, Transactions, observe,
+/// };
+/// use datakit_core::vfs::{Dir, file, table};
+/// static GAIN: Value<u8> = Value::new(1);
+/// static PARAMS: Dir = Dir::new(&[
+///     // One level for the parameters, one for `0` to `3`, and one for `transactions`.
+///     table("transactions", &TRANSACTIONS, 3),
+///     file("gain", &Param::new(&GAIN).range(0, 10)),
+/// ]);
+/// static SET: ParamSet = ParamSet::new(&PARAMS);
+/// static MEMORY: TransactionMemory<4, 16, 32> = TransactionMemory::new();
+/// static TRANSACTIONS: Transactions<4, 16, 32> = Transactions::new(&SET, &MEMORY);
+/// static OBSERVER: ObserverEntry = ObserverEntry::new(&TRANSACTIONS);
+/// observe(&OBSERVER);
+/// ```
+pub struct Transactions<const SLOTS: usize, const VALUES: usize, const TEXT: usize> {
+    slots: [Slot<VALUES, TEXT>; SLOTS],
+}
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SLOTS, VALUES, TEXT> {
+    /// Creates the transactions of `set`. They must be in a [`table`](crate::vfs::table) whose depth
+    /// is two levels more than the depth of the set's directory.
+    // The code indexes arrays directly, because `get` is not const. Every index is within bounds.
+    #[allow(clippy::indexing_slicing)]
+    #[must_use]
+    pub const fn new(
+        set: &'static ParamSet,
+        memory: &'static TransactionMemory<SLOTS, VALUES, TEXT>,
+    ) -> Self {
+        const {
+            assert!(SLOTS > 0 && SLOTS <= 255, "there are 1 to 255 transactions");
+            assert!(TEXT <= 255, "a value in a transaction has at most 255 bytes");
+        }
+        let mut slots = [Slot { set, memory: &memory.slots[0], number: 0 }; SLOTS];
+        let mut number = 0;
+        while number < SLOTS {
+            slots[number] = Slot { set, memory: &memory.slots[number], number: number as u8 };
+            number += 1;
+        }
+        Transactions { slots }
+    }
+}
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
+    for Transactions<SLOTS, VALUES, TEXT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transactions").finish_non_exhaustive()
+    }
+}
+
+/// Records which client changed a parameter after a value was staged for it.
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Observer
+    for Transactions<SLOTS, VALUES, TEXT>
+{
+    fn changed(&self, address: usize, client: Client) {
+        for slot in &self.slots {
+            slot.with_transaction(|transaction| transaction.record_change(address, client));
+        }
+    }
+}
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
+    for Transactions<SLOTS, VALUES, TEXT>
+{
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        (0..SLOTS as u8).map(|number| Key::new(number, 0)).find(|key| {
+            let mut same = false;
+            self.name(*key, &mut |slot| same = slot == name);
+            same
+        })
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        (usize::from(from) < SLOTS).then(|| Key::new(from, 0))
+    }
+
+    fn node(&'static self, key: Key) -> Option<Node> {
+        let slot = self.slots.get(usize::from(key.index()?))?;
+        // The table that contains this directory counts the levels below.
+        Some(Node::Mirror(slot, 0))
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        let mut name = FixedText::<3>::new();
+        if let Some(number) = key.index() {
+            // The write cannot fail, because a `u8` has at most three digits.
+            let _ = fmt::write(&mut name, format_args!("{}", Decimal::from(number)));
+            with(name.bytes());
+        }
+    }
+
+    fn remove(&self, _: Key) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
+}
+
+/// The directory of one transaction.
+#[derive(Clone, Copy)]
+struct Slot<const VALUES: usize, const TEXT: usize> {
+    set: &'static ParamSet,
+    memory: &'static SlotMemory<VALUES, TEXT>,
+    number: u8,
+}
+
+/// The index of the file `ctl` in the table of files. The other files have the ordinals of their
+/// parameters as indexes.
+const CTL: u16 = u16::MAX;
+
+impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
+    fn with_transaction<R>(&self, with: impl FnOnce(&mut Transaction<VALUES, TEXT>) -> R) -> R {
+        // The borrow cannot fail: all borrows are made in critical sections, which call no external
+        // code that uses the transaction.
+        self.memory.lock(|transaction| with(&mut transaction.borrow_mut()))
+    }
+
+    /// Begins a transaction of `client`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] with a message that names the client that holds the transaction.
+    fn begin(&self, client: Client) -> Result<()> {
+        let holder = self.with_transaction(|transaction| transaction.begin(client));
+        holder.map_or(Ok(()), |holder| Err(self.held_by(holder)))
+    }
+
+    /// Checks whether `client` holds the transaction.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] with a message that names the client that holds the transaction, or
+    /// [`Error::NotPermitted`] if no client holds it.
+    fn check_holder(&self, client: Client) -> Result<()> {
+        match self.with_transaction(|transaction| transaction.holder()) {
+            Some(holder) if holder == client => Ok(()),
+            Some(holder) => Err(self.held_by(holder)),
+            None => Err(self.not_begun()),
+        }
+    }
+
+    #[cold]
+    fn held_by(&self, holder: Client) -> Error {
+        let (number, holder) = (Decimal::from(self.number), self.set.client_name(holder));
+        Error::Busy.with_message(format_args!("{holder} holds transaction {number}"))
+    }
+
+    #[cold]
+    fn not_begun(&self) -> Error {
+        let number = Decimal::from(self.number);
+        Error::NotPermitted
+            .with_message(format_args!("open ctl first, which begins transaction {number}"))
+    }
+
+    /// Records the message if `result` is an error, so that a read of `ctl` returns the message.
+    fn record<R>(&self, result: Result<R>) -> Result<R> {
+        let error = result.as_ref().err();
+        self.with_transaction(|transaction| transaction.set_refusal(error));
+        result
+    }
+}
+
+/// The entry with the index 0 is `ctl`. The other entries are those of the set's directory.
+impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        if name == b"ctl" {
+            return Some(Key::new(0, 0));
+        }
+        self.set.dir().find(name).and_then(after_ctl)
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        match from.checked_sub(1) {
+            None => Some(Key::new(0, 0)),
+            Some(from) => self.set.dir().next(from).and_then(after_ctl),
+        }
+    }
+
+    fn node(&'static self, key: Key) -> Option<Node> {
+        match key.index()?.checked_sub(1) {
+            None => Some(Node::Indexed(self, CTL)),
+            Some(index) => self.set.dir().node(Key::new(index, 0)),
+        }
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        match key.index().map(|index| index.checked_sub(1)) {
+            Some(Some(index)) => self.set.dir().name(Key::new(index, 0), with),
+            _ => with(b"ctl"),
+        }
+    }
+
+    fn remove(&self, _: Key) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
+}
+
+/// Returns the key of an entry of the set's directory in the directory of a transaction.
+fn after_ctl(key: Key) -> Option<Key> {
+    let index = key.index()?.checked_add(1).filter(|index| *index < u8::MAX);
+    index.map(|index| Key::new(index, 0))
+}
+
+impl<const VALUES: usize, const TEXT: usize> FileTable for Slot<VALUES, TEXT> {
+    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
+        if index == CTL {
+            return with(&TransactionCtl { slot: self });
+        }
+        self.set.with_parameter(index, &mut |_, parameter| {
+            with(&StagedFile { slot: self, parameter });
+        });
+    }
+}
+
+impl<const VALUES: usize, const TEXT: usize> Mirror for Slot<VALUES, TEXT> {
+    fn show(&'static self, node: Node) -> Option<Node> {
+        match node {
+            Node::Dir(dir) => has_parameters(dir).then_some(node),
+            Node::Table(dir, _) => has_parameters(dir).then_some(node),
+            Node::DynamicDir(_) | Node::Mirror(..) => None,
+            Node::Indexed(_, CTL) => Some(node),
+            Node::File(_) | Node::Indexed(..) => {
+                let address = parameter_address(node)?;
+                let mut shown = None;
+                self.set.with_address(address, &mut |ordinal, _| {
+                    shown = Some(Node::Indexed(self, ordinal));
+                });
+                shown
+            }
+        }
+    }
+
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("a transaction: ctl and the parameters again")
+    }
+}
+
+/// Returns the address of the parameter that a file shows and sets.
+fn parameter_address(node: Node) -> Option<usize> {
+    let mut address = None;
+    node.with_file(|file| {
+        file.with_parameter(&mut |parameter| address = Some(parameter.address()));
+    });
+    address
+}
+
+fn has_parameters(dir: &'static dyn EntryTable) -> bool {
+    // The visit ends with an error at the first parameter.
+    let visited = visit_files(dir, &mut |_, node| {
+        parameter_address(node).map_or(Ok(()), |_| Err(fmt::Error))
+    });
+    visited.is_err()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Sets all parameters of a transaction at once.
+
+use core::fmt;
+
+use heapless::Vec;
+
+use super::memory::StagedValue;
+use super::{Slot, Transaction};
+use crate::files::{Flags, Plain, Proposed};
+use crate::params::{Parameter, change_count};
+use crate::vfs::{Client, Error, FilePath, Node, Result, visit_files};
+
+impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
+    /// Sets all parameters to their staged values, and removes the staged values. If an error is
+    /// returned, no parameter has been set.
+    ///
+    /// # Errors
+    /// - Returns the error of a parameter's check, with the path of the parameter.
+    /// - Returns [`Error::Stale`] with a message that names the parameter if a parameter was changed
+    ///   since its value was staged, unless `force` is `true`.
+    pub(super) fn commit(&self, client: Client, force: bool) -> Result<()> {
+        let mut nodes = Vec::new();
+        let before = change_count();
+        self.check_all(force, &mut nodes)?;
+        critical_section::with(|_| {
+            // The checks are made outside the critical section, because they take a long time. They
+            // are repeated only if an interrupt handler or another thread has changed a value in
+            // the meantime.
+            if change_count() != before {
+                self.check_all(force, &mut nodes)?;
+            }
+            for node in &nodes {
+                with_parameter(*node, &mut |parameter| self.store(parameter));
+            }
+            self.with_transaction(Transaction::clear);
+            Ok(())
+        })?;
+        for node in &nodes {
+            with_parameter(*node, &mut |parameter| parameter.notify(client));
+        }
+        Ok(())
+    }
+
+    /// Checks the values that all parameters will have. Stores the files of the parameters with
+    /// staged values in `nodes`.
+    fn check_all(&self, force: bool, nodes: &mut Vec<Node, VALUES>) -> Result<()> {
+        let with_text = |address, with: &mut dyn FnMut(&[u8])| {
+            if let Some(staged) = self.staged(address) {
+                with(&staged.text);
+            }
+        };
+        let proposed = Proposed::new(&with_text);
+        let mut checked = Ok(());
+        nodes.clear();
+        let _ = visit_files(self.set.dir(), &mut |path, node| {
+            with_parameter(node, &mut |parameter| {
+                checked = match self.staged(parameter.address()) {
+                    // The push cannot fail, because at most `VALUES` values are staged.
+                    Some(staged) if !force && staged.version != parameter.version() => {
+                        Err(self.conflict(path, parameter, staged.changed_by))
+                    }
+                    Some(staged) => {
+                        let _ = nodes.push(node);
+                        parameter.check(&staged.text, &proposed).map_err(|error| at(path, &error))
+                    }
+                    None => parameter.check_current(&proposed).map_err(|error| at(path, &error)),
+                };
+            });
+            checked.as_ref().map_or(Err(fmt::Error), |()| Ok(()))
+        });
+        checked
+    }
+
+    /// Returns a copy of a staged value. The parameter is checked without holding the lock, because
+    /// check functions are code of the program.
+    fn staged(&self, address: usize) -> Option<StagedValue<TEXT>> {
+        self.with_transaction(|transaction| transaction.find(address).cloned())
+    }
+
+    /// Sets a parameter to its staged value.
+    fn store(&self, parameter: &dyn Parameter) {
+        self.with_transaction(|transaction| {
+            if let Some(staged) = transaction.find(parameter.address()) {
+                // The text is a valid value, because it has been checked.
+                parameter.store(&staged.text);
+            }
+        });
+    }
+
+    #[cold]
+    fn conflict(
+        &self,
+        path: &FilePath<'_>,
+        parameter: &dyn Parameter,
+        by: Option<Client>,
+    ) -> Error {
+        let value = Current(parameter);
+        match by.map(|client| self.set.client_name(client)) {
+            Some(by) => {
+                Error::Stale.with_message(format_args!("{path} was changed by {by} to {value}"))
+            }
+            None => Error::Stale.with_message(format_args!("{path} was changed to {value}")),
+        }
+    }
+}
+
+fn with_parameter(node: Node, with: &mut dyn FnMut(&dyn Parameter)) {
+    node.with_file(|file| file.with_parameter(with));
+}
+
+/// Adds the path of the parameter to the message of a check.
+#[cold]
+fn at(path: &FilePath<'_>, error: &Error) -> Error {
+    error.read_message(|text| {
+        Error::from_errno(error.errno() as u8, format_args!("{path}: {}", Plain(text)))
+    })
+}
+
+/// Displays the current value of a parameter, or `*` if the parameter cannot be read.
+struct Current<'a>(&'a dyn Parameter);
+
+impl fmt::Display for Current<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.flags().contains(Flags::WRITE_ONLY) { f.write_str("*") } else { self.0.render(f) }
+    }
+}

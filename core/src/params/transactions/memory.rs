@@ -1,0 +1,160 @@
+//! The staged values of transactions.
+
+use core::cell::RefCell;
+use core::fmt::{self, Write};
+
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use heapless::Vec;
+
+use crate::Decimal;
+use crate::params::count_change;
+use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, FixedText, Result, Text};
+
+/// The memory of `SLOTS` transactions with at most `VALUES` staged values each. The text of a value
+/// has at most `TEXT` bytes.
+///
+/// The memory is separate from the [`Transactions`](super::Transactions), because memory that
+/// initially contains only zeros takes up no flash.
+pub struct TransactionMemory<const SLOTS: usize, const VALUES: usize, const TEXT: usize> {
+    pub(super) slots: [SlotMemory<VALUES, TEXT>; SLOTS],
+}
+
+/// The memory of one transaction.
+pub(super) type SlotMemory<const VALUES: usize, const TEXT: usize> =
+    CriticalSectionMutex<RefCell<Transaction<VALUES, TEXT>>>;
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize>
+    TransactionMemory<SLOTS, VALUES, TEXT>
+{
+    /// Creates the memory for transactions that have not begun.
+    #[must_use]
+    pub const fn new() -> Self {
+        TransactionMemory {
+            slots: [const { CriticalSectionMutex::new(RefCell::new(Transaction::new())) }; SLOTS],
+        }
+    }
+}
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Default
+    for TransactionMemory<SLOTS, VALUES, TEXT>
+{
+    fn default() -> Self {
+        TransactionMemory::new()
+    }
+}
+
+impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
+    for TransactionMemory<SLOTS, VALUES, TEXT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionMemory").finish_non_exhaustive()
+    }
+}
+
+/// The state of one transaction.
+pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
+    /// The client that began the transaction.
+    holder: Option<Client>,
+    staged: Vec<StagedValue<TEXT>, VALUES>,
+    /// The text of the last refusal, or an empty text if the last request succeeded.
+    refusal: FixedText<ERROR_MESSAGE_MAX>,
+}
+
+/// A new value of a parameter.
+#[derive(Clone)]
+pub(super) struct StagedValue<const TEXT: usize> {
+    /// The address that identifies the parameter.
+    pub(super) address: usize,
+    /// The version of the parameter's value when this value was staged.
+    pub(super) version: u32,
+    /// The client that changed the parameter last since this value was staged, if known.
+    pub(super) changed_by: Option<Client>,
+    pub(super) text: Vec<u8, TEXT, u8>,
+}
+
+impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
+    const fn new() -> Self {
+        Transaction { holder: None, staged: Vec::new(), refusal: FixedText::new() }
+    }
+
+    /// Returns the client that began the transaction.
+    pub(super) fn holder(&self) -> Option<Client> {
+        self.holder
+    }
+
+    /// Begins a transaction of `client`. If another transaction has not ended, does nothing and
+    /// returns the client that began it.
+    pub(super) fn begin(&mut self, client: Client) -> Option<Client> {
+        if self.holder.is_none() {
+            self.holder = Some(client);
+            return None;
+        }
+        self.holder
+    }
+
+    /// Ends the transaction.
+    pub(super) fn end(&mut self) {
+        self.holder = None;
+        self.clear();
+    }
+
+    /// Removes all staged values and the last refusal.
+    pub(super) fn clear(&mut self) {
+        self.staged.clear();
+        self.refusal.clear();
+        count_change();
+    }
+
+    /// Returns the staged value of the parameter with this address.
+    pub(super) fn find(&self, address: usize) -> Option<&StagedValue<TEXT>> {
+        self.staged.iter().find(|staged| staged.address == address)
+    }
+
+    /// Stages a value, which replaces the staged value of the same parameter.
+    ///
+    /// # Errors
+    /// Returns [`Error::NoSpace`] with a message that names the capacity if `VALUES` values are
+    /// staged.
+    pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> Result<()> {
+        count_change();
+        let place = self.staged.iter_mut().find(|staged| staged.address == value.address);
+        if let Some(place) = place {
+            *place = value;
+            return Ok(());
+        }
+        self.staged.push(value).map_err(|_| {
+            let values = Decimal::from(VALUES);
+            Error::NoSpace
+                .with_message(format_args!("a transaction changes at most {values} parameters"))
+        })
+    }
+
+    /// Records that `client` changed the parameter with this address.
+    pub(super) fn record_change(&mut self, address: usize, client: Client) {
+        if let Some(staged) = self.staged.iter_mut().find(|staged| staged.address == address) {
+            staged.changed_by = Some(client);
+        }
+    }
+
+    /// Replaces the text of the last refusal.
+    pub(super) fn set_refusal(&mut self, error: Option<&Error>) {
+        self.refusal.clear();
+        if let Some(error) = error {
+            // The write cannot fail, because the text of an error has at most `ERROR_MESSAGE_MAX`
+            // bytes.
+            let _ = error.read_message(|text| self.refusal.write_str(text));
+        }
+    }
+
+    /// Writes the number of changes or the last refusal, and a newline.
+    pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
+        let refusal = core::str::from_utf8(self.refusal.bytes()).unwrap_or_default();
+        if !refusal.is_empty() {
+            out.write_str(refusal)?;
+            return out.write_str("\n");
+        }
+        let count = self.staged.len();
+        write!(out, "{}", Decimal::from(count))?;
+        out.write_str(if count == 1 { " change\n" } else { " changes\n" })
+    }
+}

@@ -1,0 +1,125 @@
+//! The file of a parameter in a transaction.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use heapless::Vec;
+
+use super::Slot;
+use super::memory::StagedValue;
+use crate::Decimal;
+use crate::files::{Count, Flags, PieceTarget, apply_piece, check_plain_mode, render, write_piece};
+use crate::params::Parameter;
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+
+/// A file that shows and stages the value that a parameter has after a commit.
+pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
+    pub(super) slot: &'a Slot<VALUES, TEXT>,
+    pub(super) parameter: &'a dyn Parameter,
+}
+
+impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
+    /// Writes the staged value, or the current value if no value is staged, and a newline.
+    fn render_line(&self, out: &mut dyn Write) -> fmt::Result {
+        if self.parameter.flags().contains(Flags::WRITE_ONLY) {
+            return Ok(());
+        }
+        let address = self.parameter.address();
+        let staged = self.slot.with_transaction(|transaction| {
+            let staged = transaction.find(address)?;
+            Some(out.write_str(core::str::from_utf8(&staged.text).unwrap_or_default()))
+        });
+        staged.unwrap_or_else(|| self.parameter.render(out))?;
+        out.write_str("\n")
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        let read_only = self.parameter.flags().contains(Flags::READ_ONLY);
+        if read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
+    }
+
+    fn stage(&self, client: Client, text: &[u8]) -> Result<()> {
+        let Self { slot, parameter } = self;
+        // The version is read first, so that a change from now on is a conflict.
+        let version = parameter.version();
+        parameter.check_limits(text)?;
+        let text = Vec::from_slice(text).map_err(|_| {
+            let most = Decimal::from(TEXT);
+            Error::TooLarge
+                .with_message(format_args!("a value in a transaction has at most {most} bytes"))
+        })?;
+        let value = StagedValue { address: parameter.address(), version, changed_by: None, text };
+        slot.with_transaction(|transaction| {
+            // The transaction may have ended since the holder was checked.
+            if transaction.holder() == Some(client) {
+                return transaction.stage(value);
+            }
+            Err(slot.not_begun())
+        })
+    }
+
+    fn writer(&self, client: Client) -> Writer<'_, VALUES, TEXT> {
+        Writer { file: self, client }
+    }
+}
+
+impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEXT> {
+    fn stat(&self) -> FileStat {
+        let stat = Count::stat(|count| self.render_line(count));
+        if self.check_writable().is_ok() { stat } else { stat.read_only() }
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
+        // As for a parameter, truncation keeps the value, because shells truncate a file before
+        // writing to it.
+        open.state.partial = mode.truncate;
+        Ok(())
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(apply_piece(&self.writer(open.client), open).and_then(|()| {
+            if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
+                render(open.text, |mut out| self.render_line(&mut out))?;
+            }
+            read_at(open.text.bytes(), offset, buf)
+        }))
+    }
+
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        self.check_writable()?;
+        self.slot.check_holder(open.client)?;
+        write_piece(&self.writer(open.client), open, offset, data)
+    }
+
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        apply_piece(&self.writer(open.client), open)
+    }
+
+    fn truncate(&self, _: u64) -> Result<()> {
+        self.check_writable()
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        check_plain_mode(mode)
+    }
+}
+
+/// The file and the client that writes to it.
+struct Writer<'a, const VALUES: usize, const TEXT: usize> {
+    file: &'a StagedFile<'a, VALUES, TEXT>,
+    client: Client,
+}
+
+impl<const VALUES: usize, const TEXT: usize> PieceTarget for Writer<'_, VALUES, TEXT> {
+    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
+        let slot = self.file.slot;
+        slot.check_holder(self.client)?;
+        slot.record(self.file.stage(self.client, text.trim_ascii()))
+    }
+}
