@@ -8,7 +8,9 @@
 use std::future::Future;
 
 use datakit_core::files::{Choice, Help, Millis, Params, fields::params};
-use datakit_core::params::{Modified, ParamSet, Schema, SchemaId};
+use datakit_core::params::{
+    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
+};
 use datakit_core::vfs::{self, file};
 use datakit_server::tree::{self, CoreDir, Dir, Entry, Tree};
 use datakit_server::{Limits, Server};
@@ -56,11 +58,15 @@ fn ordered(pool: &Pool) -> Result<(), &'static str> {
 
 static SETTINGS: SettingsParams = SettingsParams::new();
 static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
+static CHANGES: Changes<64, 64> = Changes::new(&SET);
+static REPLIES: Replies<16> = Replies::new();
 static PARAMS: vfs::Dir = vfs::Dir::new(&[
     file("help", &Help::new(&PARAMS)),
     file("schema", &Schema::new(&SET)),
     file("schema-id", &SchemaId::new(&SET)),
     file("modified", &Modified::new(&SET)),
+    file("changes", &CHANGES),
+    file("ctl", &Ctl::new(&SET, &REPLIES)),
     const { params("pool", &SETTINGS.pool) },
     const { params("log", &SETTINGS.log) },
 ]);
@@ -77,6 +83,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Serves the settings in the directory `params` until `stop` completes.
 async fn serve(server: Server, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    static OBSERVERS: [ObserverEntry; 2] =
+        [ObserverEntry::new(&CHANGES), ObserverEntry::new(&REPLIES)];
+    OBSERVERS.iter().for_each(observe);
     let root = Dir::new();
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
     let tree = Tree::new(root);
