@@ -14,6 +14,11 @@ pub struct Proposed<'a> {
 /// A function that passes the new text of the value with the given address to its second argument.
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
+impl Proposed<'static> {
+    /// The values of a change that sets no parameter. All parameters have their current values.
+    pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
+}
+
 impl<'a> Proposed<'a> {
     /// Creates the values of a change. `with_text` receives the address of a value and a function.
     /// If the change sets this value, `with_text` must call the function once, passing the new text.

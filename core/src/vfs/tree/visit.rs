@@ -28,6 +28,14 @@ impl FilePath<'_> {
         path.is_empty()
     }
 
+    /// Calls `each` for each name in the path. The name of the file is the last one.
+    pub fn visit_names(&self, each: &mut dyn FnMut(&[u8])) {
+        if let Some(parent) = self.parent {
+            parent.visit_names(each);
+        }
+        each(self.name);
+    }
+
     /// Removes this path from the start of `path` and returns the rest.
     fn strip_from<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let rest = match self.parent {

@@ -1,0 +1,60 @@
+//! Saves all values some time after a change.
+
+use core::fmt;
+
+use datakit_core::params::{Observer, ParamStore, StoreAction, StoreRequest};
+use datakit_core::vfs::Client;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
+use embedded_hal_async::delay::DelayNs;
+
+/// Saves all values some time after a change. Register the object with
+/// [`observe`](datakit_core::params::observe), and call [`run`](Autosave::run) in a task.
+pub struct Autosave {
+    changed: Signal<CriticalSectionRawMutex, ()>,
+}
+
+impl Autosave {
+    /// Creates an object that has seen no change.
+    #[must_use]
+    pub const fn new() -> Autosave {
+        Autosave { changed: Signal::new() }
+    }
+
+    /// Requests `store` to save all values `after_ms` milliseconds after a change. Further changes in
+    /// the meantime do not extend the time. If another request is already waiting, tries again after
+    /// the same time. Never returns.
+    pub async fn run(
+        &self,
+        store: &dyn ParamStore,
+        mut delay: impl DelayNs,
+        after_ms: fn() -> u32,
+    ) -> ! {
+        loop {
+            self.changed.wait().await;
+            delay.delay_ms(after_ms()).await;
+            self.changed.reset();
+            if store.start(StoreRequest::new(StoreAction::Save(0..u16::MAX))).is_err() {
+                self.changed.signal(());
+            }
+        }
+    }
+}
+
+impl Observer for Autosave {
+    fn changed(&self, _: usize, _: Client) {
+        self.changed.signal(());
+    }
+}
+
+impl Default for Autosave {
+    fn default() -> Self {
+        Autosave::new()
+    }
+}
+
+impl fmt::Debug for Autosave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Autosave").finish_non_exhaustive()
+    }
+}

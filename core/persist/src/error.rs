@@ -1,0 +1,33 @@
+//! The errors of a store.
+
+use core::fmt;
+
+use datakit_core::Decimal;
+use embedded_storage_async::nor_flash::NorFlashErrorKind;
+
+/// Why values could not be stored or read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The driver of the flash reported an error.
+    Flash(NorFlashErrorKind),
+    /// The values of all parameters do not fit into the store's buffer of this many bytes.
+    Full {
+        /// The size of the buffer in bytes.
+        buffer: u16,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Flash(_) => f.write_str("the flash reports an error"),
+            Error::Full { buffer } => {
+                let buffer = Decimal::from(*buffer);
+                write!(f, "the values do not fit into {buffer} bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

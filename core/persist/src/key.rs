@@ -1,0 +1,154 @@
+//! The keys under which values are stored.
+
+use core::fmt::{self, Write};
+
+use datakit_core::files::Flags;
+use datakit_core::params::{ParamSet, Parameter};
+use datakit_core::vfs::FilePath;
+
+/// Computes the FNV-1a hash of bytes.
+struct Fnv(u32);
+
+impl Fnv {
+    const fn new() -> Fnv {
+        Fnv(0x811c_9dc5)
+    }
+
+    fn add(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+}
+
+/// Returns the key of the parameter with this path, which is the FNV-1a hash of the path.
+pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
+    let mut hash = Fnv::new();
+    let mut is_first = true;
+    path.visit_names(&mut |name| {
+        if !core::mem::replace(&mut is_first, false) {
+            hash.add(b'/');
+        }
+        name.iter().for_each(|byte| hash.add(*byte));
+    });
+    hash.0
+}
+
+/// Returns a number for the type of a parameter. The number does not depend on the limits of the
+/// type, so a firmware update can change a range without losing the value.
+pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
+    let mut first = FirstMember(Fnv::new());
+    // The writer stops the schema after its first member, which is the name of the type.
+    let _ = parameter.schema(&mut first);
+    let [a, b, c, d] = first.0.0.to_le_bytes();
+    a ^ b ^ c ^ d
+}
+
+/// Passes on text until the first comma and then returns an error.
+struct FirstMember(Fnv);
+
+impl Write for FirstMember {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for byte in s.bytes() {
+            if byte == b',' {
+                return Err(fmt::Error);
+            }
+            self.0.add(byte);
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether the parameter's value is kept when the power is lost.
+pub(crate) fn is_saved(parameter: &dyn Parameter) -> bool {
+    let flags = parameter.flags();
+    !flags.contains(Flags::VOLATILE) && !flags.contains(Flags::READ_ONLY)
+}
+
+/// Returns whether the parameter has a default.
+pub(crate) fn has_default(parameter: &dyn Parameter) -> bool {
+    parameter.flags().contains(Flags::HAS_DEFAULT)
+}
+
+/// Returns whether a saved parameter in `set` has this key.
+pub(crate) fn is_known(set: &ParamSet, key: u32) -> bool {
+    let visited = set.visit(&mut |_, path, parameter| {
+        if is_saved(parameter) && path_key(path) == key { Err(fmt::Error) } else { Ok(()) }
+    });
+    visited.is_err()
+}
+
+/// Two parameters whose values would be stored under the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collision {
+    /// The ordinal of the first parameter, which is its position in the set.
+    pub first: u16,
+    /// The ordinal of the second parameter.
+    pub second: u16,
+}
+
+impl fmt::Display for Collision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Collision { first, second } = self;
+        write!(f, "the paths of the parameters {first} and {second} have the same hash")
+    }
+}
+
+impl core::error::Error for Collision {}
+
+/// Checks that no two parameters in `set` have the same key. Call this function in a test that runs
+/// on the host, because its time is proportional to the square of the number of parameters.
+///
+/// # Errors
+/// Returns [`Collision`] if two paths have the same hash. Rename one of the two parameters.
+pub fn check_keys(set: &ParamSet) -> Result<(), Collision> {
+    let mut collision = None;
+    let _ = set.visit(&mut |second, path, _| {
+        let key = path_key(path);
+        set.visit(&mut |first, path, _| {
+            if first < second && path_key(path) == key {
+                collision = Some(Collision { first, second });
+                return Err(fmt::Error);
+            }
+            Ok(())
+        })
+    });
+    collision.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use datakit_core::files::{Param, Value};
+    use datakit_core::vfs::{Dir, dir, file};
+
+    use super::*;
+
+    static COSTARRING: Value<u32> = Value::new(0);
+    static LIQUID: Value<i32> = Value::new(0);
+    // The FNV-1a hashes of these two words are equal.
+    static SAME: Dir = Dir::new(&[
+        file("other", &Param::new(&LIQUID)),
+        file("costarring", &Param::new(&COSTARRING)),
+        file("liquid", &Param::new(&LIQUID).range(0, 7)),
+    ]);
+    static DIFFERENT: Dir = Dir::new(&[dir("a", &SAME_BELOW), file("b", &Param::new(&LIQUID))]);
+    static SAME_BELOW: Dir = Dir::new(&[file("b", &Param::new(&LIQUID))]);
+
+    #[test]
+    fn equal_hashes_are_found() {
+        assert_eq!(check_keys(&ParamSet::new(&SAME)), Err(Collision { first: 1, second: 2 }));
+        assert_eq!(check_keys(&ParamSet::new(&DIFFERENT)), Ok(()));
+    }
+
+    #[test]
+    fn tag_depends_on_the_type_but_not_on_its_limits() {
+        let mut tags = [0; 3];
+        let mut next = tags.iter_mut();
+        ParamSet::new(&SAME)
+            .visit(&mut |_, _, parameter| {
+                *next.next().unwrap() = type_tag(parameter);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(tags[0], tags[2]);
+        assert_ne!(tags[0], tags[1]);
+    }
+}

@@ -1,0 +1,132 @@
+//! Sets parameters to their stored values.
+
+use core::fmt::{self, Write};
+
+use datakit_core::files::Proposed;
+use datakit_core::params::{ParamSet, Parameter};
+use datakit_core::vfs::{Client, Error, FilePath};
+
+use crate::image::Image;
+use crate::key::{has_default, is_saved, path_key, type_tag};
+
+/// A stored value that has not been loaded.
+#[derive(Debug)]
+pub struct Rejected<'a> {
+    /// The ordinal of the parameter, which is its position in the [`ParamSet`].
+    pub ordinal: u16,
+    /// The path of the parameter.
+    pub path: &'a FilePath<'a>,
+    /// The stored text.
+    pub text: &'a [u8],
+    /// Why the value has not been loaded.
+    pub reason: Reason,
+}
+
+/// Why a stored value has not been loaded.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The value was stored by a parameter of another type.
+    OtherType,
+    /// The parameter refuses the value. The message of the error names the allowed values.
+    Refused(Error),
+}
+
+/// Sets the parameters to the values in `image`, and all other saved parameters to their defaults.
+/// Returns the number of values that have been set.
+pub(crate) fn load_image<const N: usize>(
+    set: &ParamSet,
+    image: &Image<N>,
+    rejected: &mut dyn FnMut(&Rejected<'_>),
+) -> u16 {
+    let mut loaded = 0_u16;
+    let _ = set.visit(&mut |ordinal, path, parameter| {
+        if !is_saved(parameter) {
+            return Ok(());
+        }
+        let Some((header, text)) = image.find(path_key(path)) else {
+            reset(parameter);
+            return Ok(());
+        };
+        let result = if header.tag == type_tag(parameter) {
+            set_text(parameter, text).map_err(Reason::Refused)
+        } else {
+            Err(Reason::OtherType)
+        };
+        match result {
+            Ok(()) => loaded += 1,
+            Err(reason) => {
+                rejected(&Rejected { ordinal, path, text, reason });
+                reset(parameter);
+            }
+        }
+        Ok(())
+    });
+    let mut first = true;
+    loop {
+        let refused = check(set, image, first, rejected);
+        if refused == 0 {
+            return loaded;
+        }
+        loaded = loaded.saturating_sub(refused);
+        first = false;
+    }
+}
+
+/// Calls the check functions of all parameters, reports and resets the parameters whose values are
+/// refused, and returns their number. The `first` call also reports parameters without a default,
+/// which cannot be reset. A reset can make the value of another parameter invalid.
+fn check<const N: usize>(
+    set: &ParamSet,
+    image: &Image<N>,
+    first: bool,
+    rejected: &mut dyn FnMut(&Rejected<'_>),
+) -> u16 {
+    let mut refused = 0;
+    let _ = set.visit(&mut |ordinal, path, parameter| {
+        // A parameter at its default cannot be reset. Its value is accepted again when the other
+        // parameters of the same rule have been reset.
+        let may_be_refused = !parameter.is_default() || (first && !has_default(parameter));
+        if may_be_refused
+            && is_saved(parameter)
+            && let Err(error) = parameter.check_current(&Proposed::NONE)
+        {
+            let text = image.find(path_key(path)).map(|(_, text)| text).unwrap_or_default();
+            rejected(&Rejected { ordinal, path, text, reason: Reason::Refused(error) });
+            reset(parameter);
+            refused += 1;
+        }
+        Ok(())
+    });
+    refused
+}
+
+/// Sets a parameter to `text`, unless it already has this value.
+fn set_text(parameter: &dyn Parameter, text: &[u8]) -> Result<(), Error> {
+    let mut rest = Rest(Some(text));
+    let _ = parameter.render(&mut rest);
+    if !rest.0.is_some_and(<[u8]>::is_empty) {
+        parameter.check_limits(text)?;
+        parameter.store(text);
+        parameter.notify(Client::PROGRAM);
+    }
+    Ok(())
+}
+
+/// Sets a parameter to its default, unless it has the default or has none.
+fn reset(parameter: &dyn Parameter) {
+    if !parameter.is_default() {
+        parameter.reset();
+        parameter.notify(Client::PROGRAM);
+    }
+}
+
+/// A writer that removes what is written from the beginning of the expected text. Contains `None`
+/// after anything else has been written.
+struct Rest<'a>(Option<&'a [u8]>);
+
+impl Write for Rest<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0 = self.0.and_then(|rest| rest.strip_prefix(s.as_bytes()));
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Saves the values of parameters and loads them again.
+
+use core::fmt;
+use core::ops::Range;
+
+use datakit_core::params::{ParamSet, StoreAction};
+use embedded_storage_async::nor_flash::NorFlash;
+
+use crate::Error;
+use crate::image::{Image, check_size};
+use crate::key::{has_default, is_known, is_saved, path_key, type_tag};
+use crate::load::{Rejected, load_image};
+use crate::log::Log;
+use crate::record::{Header, Kind};
+use crate::region::{Region, word};
+
+/// What happens to the stored values of parameters that the firmware does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The values are kept, so another version of the firmware can load them.
+    Keep,
+    /// The values are dropped by the first load or save.
+    Drop,
+}
+
+/// Saves the values of a set of parameters to flash and loads them after a restart.
+///
+/// The store keeps a copy of all stored values in a buffer of `BUFFER` bytes. A value takes up 12
+/// bytes and its text, rounded up to the word of the flash, which is the larger of its read size and
+/// its write size. The default of a parameter takes up no space.
+pub struct Store<F, const BUFFER: usize> {
+    log: Log<F>,
+    set: &'static ParamSet,
+    unknown: Unknown,
+    /// Whether `image` holds the stored values.
+    mounted: bool,
+    image: Image<BUFFER>,
+}
+
+impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
+    /// Creates a store for the parameters in `set`. The flash is not accessed before the first load
+    /// or save.
+    ///
+    /// # Panics
+    /// Panics if the buffer is smaller than 12 bytes and one word of the flash, has 64 KiB or more, or
+    /// does not fit into a block together with 16 more bytes, rounded up to the word. In a `const`, the panic is a compile error.
+    #[must_use]
+    pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Store<F, BUFFER> {
+        check_size(BUFFER, word::<F>());
+        assert!(BUFFER <= Log::<F>::capacity(&region), "the buffer fits into a block");
+        let image = Image::new(word::<F>());
+        let log = Log::new(flash, region);
+        Store { log, set, unknown: Unknown::Keep, mounted: false, image }
+    }
+
+    /// Sets what happens to the stored values of parameters that do not exist. The default is
+    /// [`Unknown::Keep`].
+    #[must_use]
+    pub const fn unknown(mut self, unknown: Unknown) -> Store<F, BUFFER> {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Sets the parameters to their stored values and returns the number of loaded values. A
+    /// parameter without a stored value is set to its default.
+    ///
+    /// A value that is outside the limits of its parameter, or that was stored by a parameter of
+    /// another type, is passed to `rejected`, and the parameter is set to its default. After all
+    /// values have been set, the check functions of the parameters are called. A value that its check
+    /// function refuses is treated likewise, but remains set if its parameter has no default.
+    ///
+    /// All values are set without waiting, so no other task of the same executor sees only some of
+    /// them.
+    ///
+    /// # Errors
+    /// Returns [`Error::Flash`] if the flash cannot be read. No value has been set in this case.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it is ready, no value has been set.
+    pub async fn load(&mut self, rejected: &mut dyn FnMut(&Rejected<'_>)) -> Result<u16, Error> {
+        self.carry_out(&StoreAction::Load, rejected).await
+    }
+
+    /// Saves the values of the parameters with these ordinals, and returns the number of values that
+    /// differ from the stored ones. If no value differs, nothing is written. Read-only and volatile
+    /// parameters are not saved.
+    ///
+    /// The values are stored as one batch. If the power is lost meanwhile, either all or none of the
+    /// values have been stored. All values are read without waiting, so no other task of the same
+    /// executor changes one of them in between. For a parameter at its default, the store only
+    /// records that fact, so a firmware update that changes the default also changes the value.
+    ///
+    /// # Errors
+    /// In both of the following cases, the values that were stored before are kept.
+    /// - Returns [`Error::Flash`] if the flash reports an error.
+    /// - Returns [`Error::Full`] if the values of all parameters do not fit into the buffer.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, either all or none of the values have been stored.
+    pub async fn save(&mut self, ordinals: Range<u16>) -> Result<u16, Error> {
+        self.carry_out(&StoreAction::Save(ordinals), &mut |_| ()).await
+    }
+
+    /// Erases all stored values and the whole region of the flash, and returns the number of values.
+    /// The parameters keep their current values. If the power is lost meanwhile, either all or none of
+    /// the values are still stored.
+    ///
+    /// # Errors
+    /// Returns [`Error::Flash`] if the flash reports an error.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, either all or none of the values are still stored. Some of them may
+    /// remain in flash but are not loaded.
+    pub async fn erase(&mut self) -> Result<u16, Error> {
+        self.carry_out(&StoreAction::Erase, &mut |_| ()).await
+    }
+
+    /// Returns how many blocks of the flash have been erased since the flash was first used. The
+    /// number is stored in flash and is 0 until the first request. An erase that was interrupted by a
+    /// loss of power is not counted.
+    pub fn erases(&self) -> u32 {
+        self.log.erases()
+    }
+
+    /// Carries out a request. Returns the number of values that have been loaded, saved or erased. All
+    /// requests share this code, because each further state machine would take up flash.
+    pub(crate) async fn carry_out(
+        &mut self,
+        action: &StoreAction,
+        rejected: &mut dyn FnMut(&Rejected<'_>),
+    ) -> Result<u16, Error> {
+        if !self.mounted {
+            self.log.mount(&mut self.image).await?;
+            if self.unknown == Unknown::Drop {
+                let used = self.image.all().len();
+                self.image.remove(&mut |header| !is_known(self.set, header.key));
+                if self.image.all().len() != used {
+                    // The buffer might not hold the dropped values and the next ones together.
+                    self.log.require_rewrite();
+                }
+            }
+        }
+        // If the request fails or the future is dropped, the image may differ from the flash.
+        self.mounted = false;
+        let (mut appends, mut rewrites) = (false, 0);
+        let count = match action {
+            StoreAction::Load => load_image(self.set, &self.image, rejected),
+            StoreAction::Save(ordinals) => {
+                let count = self.update(ordinals)?;
+                if count != 0 {
+                    self.image.mark_last();
+                    appends = self.log.fits(self.image.new_records().len());
+                    rewrites = u32::from(!appends);
+                }
+                count
+            }
+            StoreAction::Erase => {
+                // The first empty block erases the values. The next ones remove them from the flash.
+                let mut count = 0;
+                self.image.remove(&mut |_| {
+                    count += 1;
+                    true
+                });
+                rewrites = self.log.region().blocks();
+                count
+            }
+        };
+        if appends {
+            self.log.append(self.image.new_records()).await?;
+        }
+        for _ in 0..rewrites {
+            self.log.rewrite(self.image.all()).await?;
+        }
+        self.image.set_stored();
+        self.mounted = true;
+        Ok(count)
+    }
+
+    /// Replaces the records in the image whose parameters have changed, and returns their number.
+    fn update(&mut self, ordinals: &Range<u16>) -> Result<u16, Error> {
+        let (mut count, mut is_full) = (0, false);
+        let _ = self.set.visit(&mut |ordinal, path, parameter| {
+            if ordinals.contains(&ordinal) && is_saved(parameter) {
+                let is_default = has_default(parameter) && parameter.is_default();
+                let kind = if is_default { Kind::Default } else { Kind::Value };
+                let (key, tag) = (path_key(path), type_tag(parameter));
+                let header = Header { kind, last: false, tag, length: 0, key };
+                let replaced = self.image.replace(header, &mut |out| parameter.render(out));
+                is_full |= replaced.is_none();
+                count += u16::from(replaced == Some(true));
+            }
+            Ok(())
+        });
+        if is_full { Err(Error::Full { buffer: BUFFER as u16 }) } else { Ok(count) }
+    }
+}
+
+impl<F, const BUFFER: usize> fmt::Debug for Store<F, BUFFER> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("unknown", &self.unknown).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! The task that carries out the requests to a store.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use datakit_core::Decimal;
+use datakit_core::params::{ParamStore, StoreAction, StoreRequest};
+use datakit_core::vfs;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
+use embedded_hal_async::delay::DelayNs;
+use embedded_storage_async::nor_flash::NorFlash;
+
+use crate::{Rejected, Store};
+
+/// The request that waits for a store, if there is one. Another request is refused meanwhile.
+///
+/// The files of a tree make requests through the trait [`ParamStore`], and the task that runs
+/// [`run`] carries them out.
+pub struct Requests {
+    waiting: Signal<CriticalSectionRawMutex, StoreRequest>,
+    erases: AtomicU32,
+}
+
+impl Requests {
+    /// Creates an object without a request.
+    #[must_use]
+    pub const fn new() -> Requests {
+        Requests { waiting: Signal::new(), erases: AtomicU32::new(0) }
+    }
+
+    /// Returns how many blocks of the flash have been erased since the flash was first used. The
+    /// number is updated after each request, and is 0 until [`run`] is called. The blocks are used in
+    /// turn, so the number of erases of one block is this number divided by the number of blocks.
+    pub fn erases(&self) -> u32 {
+        self.erases.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Requests::new()
+    }
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("erases", &self.erases()).finish_non_exhaustive()
+    }
+}
+
+impl ParamStore for Requests {
+    fn start(&self, request: StoreRequest) -> vfs::Result<()> {
+        if self.waiting.signaled() {
+            return Err(vfs::Error::Busy.with_message(format_args!("another request is waiting")));
+        }
+        // If an interrupt handler has made a request meanwhile, that request is dropped, and its
+        // client receives an error.
+        self.waiting.signal(request);
+        Ok(())
+    }
+}
+
+/// Carries out the requests to a store. Values that cannot be loaded are passed to `rejected`.
+/// Never returns. The caller should have [loaded](Store::load) the stored values before.
+///
+/// `interval_ms` returns the shortest time between two writes to the flash, in milliseconds. A
+/// request that arrives earlier waits, so clients cannot wear out the flash faster. The first request
+/// waits, too, because a client may be able to restart the device.
+pub async fn run<F: NorFlash, const BUFFER: usize>(
+    store: &mut Store<F, BUFFER>,
+    requests: &Requests,
+    mut delay: impl DelayNs,
+    interval_ms: fn() -> u32,
+    rejected: &mut dyn FnMut(&Rejected<'_>),
+) -> ! {
+    let mut must_wait = true;
+    loop {
+        if must_wait {
+            requests.erases.store(store.erases(), Ordering::Relaxed);
+            delay.delay_ms(interval_ms()).await;
+        }
+        let request = requests.waiting.wait().await;
+        let outcome = store.carry_out(request.action(), rejected).await;
+        let count = *outcome.as_ref().unwrap_or(&u16::MAX);
+        let verb;
+        (verb, must_wait) = match request.action() {
+            StoreAction::Save(_) => ("saved ", count != 0),
+            StoreAction::Load => ("loaded ", false),
+            StoreAction::Erase => ("erased ", true),
+        };
+        let done = Done { verb, count };
+        request.finish(match outcome {
+            Ok(_) => Ok(&done),
+            Err(error) => Err(vfs::Error::Io.with_message(error)),
+        });
+    }
+}
+
+/// What a request has done.
+struct Done {
+    verb: &'static str,
+    count: u16,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verb)?;
+        Decimal::from(self.count).fmt(f)?;
+        f.write_str(if self.count == 1 { " value" } else { " values" })
+    }
+}

@@ -1,0 +1,72 @@
+//! The `set` image whose parameters are kept in flash. The driver of the flash is a stub.
+#![no_std]
+#![no_main]
+
+use datakit_core::params::{ParamSet, Schema};
+use datakit_core::vfs::{Dir, dir, file};
+use datakit_persist::{Region, Requests, Store, run};
+use datakit_size::{run as run_tasks, server, spawn};
+use embassy_time::Delay;
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+use static_cell::StaticCell;
+
+datakit_size::params!(PARAMS: A B C);
+
+static ROOT: Dir = Dir::new(&[file("schema", &Schema::new(&SET)), dir("params", &PARAMS)]);
+static SET: ParamSet = ParamSet::new(&PARAMS).store(&REQUESTS);
+static REQUESTS: Requests = Requests::new();
+const REGION: Region = Region::new::<Stub>(0..4096, 1024);
+
+/// Shows how much RAM the store takes up.
+#[unsafe(export_name = "STORE")]
+static STORE: StaticCell<Store<Stub, 64>> = StaticCell::new();
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    run_tasks(|spawner, stack| {
+        spawn(spawner, keep_parameters());
+        server::start(spawner, stack, &ROOT);
+    })
+}
+
+#[embassy_executor::task]
+async fn keep_parameters() -> ! {
+    let store = STORE.init(Store::new(Stub, REGION, &SET));
+    let _ = store.load(&mut |_| ()).await;
+    run(store, &REQUESTS, Delay, || 5000, &mut |_| ()).await
+}
+
+/// A flash that ignores all requests. The arguments are hidden from the optimizer.
+struct Stub;
+
+impl ErrorType for Stub {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Stub {
+    const READ_SIZE: usize = 4;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        core::hint::black_box((offset, bytes));
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        4096
+    }
+}
+
+impl NorFlash for Stub {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 1024;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        core::hint::black_box((from, to));
+        Ok(())
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        core::hint::black_box((offset, bytes));
+        Ok(())
+    }
+}
