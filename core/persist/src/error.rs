@@ -21,7 +21,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Flash(_) => f.write_str("the flash reports an error"),
+            Error::Flash(_) => f.write_str("the flash failed"),
             Error::Full { buffer } => {
                 let buffer = Decimal::from(*buffer);
                 write!(f, "the values do not fit into {buffer} bytes")

@@ -52,7 +52,7 @@ impl fmt::Debug for Requests {
 impl ParamStore for Requests {
     fn start(&self, request: StoreRequest) -> vfs::Result<()> {
         if self.waiting.signaled() {
-            return Err(vfs::Error::Busy.with_message(format_args!("another request is waiting")));
+            return Err(vfs::Error::Busy.with_message(format_args!("a request is already waiting")));
         }
         // If an interrupt handler has made a request meanwhile, that request is dropped, and its
         // client receives an error.

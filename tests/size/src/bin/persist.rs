@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use datakit_core::params::{ParamSet, Schema};
+use datakit_core::params::{Ctl, ParamSet, Replies, Schema};
 use datakit_core::vfs::{Dir, dir, file};
 use datakit_persist::{Region, Requests, Store, run};
 use datakit_size::{run as run_tasks, server, spawn};
@@ -12,7 +12,12 @@ use static_cell::StaticCell;
 
 datakit_size::params!(PARAMS: A B C);
 
-static ROOT: Dir = Dir::new(&[file("schema", &Schema::new(&SET)), dir("params", &PARAMS)]);
+static REPLIES: Replies<3> = Replies::new();
+static ROOT: Dir = Dir::new(&[
+    file("schema", &Schema::new(&SET)),
+    file("ctl", &Ctl::new(&SET, &REPLIES)),
+    dir("params", &PARAMS),
+]);
 static SET: ParamSet = ParamSet::new(&PARAMS).store(&REQUESTS);
 static REQUESTS: Requests = Requests::new();
 const REGION: Region = Region::new::<Stub>(0..4096, 1024);

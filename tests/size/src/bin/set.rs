@@ -1,14 +1,19 @@
-//! The `tree` image with the schema of its parameters.
+//! The `tree` image with the schema of its parameters and the file that resets and saves them.
 #![no_std]
 #![no_main]
 
-use datakit_core::params::{ParamSet, Schema};
+use datakit_core::params::{Ctl, ParamSet, Replies, Schema};
 use datakit_core::vfs::{Dir, dir, file};
 use datakit_size::{run, server};
 
 datakit_size::params!(PARAMS: A B C);
 
-static ROOT: Dir = Dir::new(&[file("schema", &Schema::new(&SET)), dir("params", &PARAMS)]);
+static REPLIES: Replies<3> = Replies::new();
+static ROOT: Dir = Dir::new(&[
+    file("schema", &Schema::new(&SET)),
+    file("ctl", &Ctl::new(&SET, &REPLIES)),
+    dir("params", &PARAMS),
+]);
 static SET: ParamSet = ParamSet::new(&PARAMS);
 
 #[cortex_m_rt::entry]
