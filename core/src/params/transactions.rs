@@ -16,8 +16,7 @@ pub use memory::TransactionMemory;
 use super::{Observer, ParamSet};
 use crate::Decimal;
 use crate::vfs::{
-    Client, EntryTable, Error, File, FileTable, FixedText, Key, Mirror, Node, Result, Text,
-    visit_files,
+    Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, Result, visit_files,
 };
 use ctl::TransactionCtl;
 use memory::{SlotMemory, Transaction};
@@ -82,7 +81,7 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SL
         memory: &'static TransactionMemory<SLOTS, VALUES, TEXT>,
     ) -> Self {
         const {
-            assert!(SLOTS > 0 && SLOTS <= 255, "there are 1 to 255 transactions");
+            assert!(SLOTS > 0 && SLOTS <= 10, "there are 1 to 10 transactions");
             assert!(TEXT <= 255, "a value in a transaction has at most 255 bytes");
         }
         let mut slots = [Slot { set, memory: &memory.slots[0], number: 0 }; SLOTS];
@@ -118,11 +117,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
     for Transactions<SLOTS, VALUES, TEXT>
 {
     fn find(&self, name: &[u8]) -> Option<Key> {
-        (0..SLOTS as u8).map(|number| Key::new(number, 0)).find(|key| {
-            let mut same = false;
-            self.name(*key, &mut |slot| same = slot == name);
-            same
-        })
+        let [digit] = name else { return None };
+        self.next(digit.checked_sub(b'0')?)
     }
 
     fn next(&self, from: u8) -> Option<Key> {
@@ -136,12 +132,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
     }
 
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
-        let mut name = FixedText::<3>::new();
-        if let Some(number) = key.index() {
-            // The write cannot fail, because a `u8` has at most three digits.
-            let _ = fmt::write(&mut name, format_args!("{}", Decimal::from(number)));
-            with(name.bytes());
-        }
+        // There are at most ten transactions, so each name is one digit.
+        with(&[b'0'.wrapping_add(key.index().unwrap_or_default())]);
     }
 
     fn remove(&self, _: Key) -> Result<()> {
@@ -174,39 +166,27 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// Returns [`Error::Busy`] with a message that names the client that holds the transaction.
     fn begin(&self, client: Client) -> Result<()> {
         let holder = self.with_transaction(|transaction| transaction.begin(client));
-        holder.map_or(Ok(()), |holder| Err(self.held_by(holder)))
+        if holder.is_some() { Err(self.refuse(holder)) } else { Ok(()) }
     }
 
-    /// Checks whether `client` holds the transaction.
-    ///
-    /// # Errors
-    /// Returns [`Error::Busy`] with a message that names the client that holds the transaction, or
-    /// [`Error::NotPermitted`] if no client holds it.
-    fn check_holder(&self, client: Client) -> Result<()> {
-        match self.with_transaction(|transaction| transaction.holder()) {
-            Some(holder) if holder == client => Ok(()),
-            Some(holder) => Err(self.held_by(holder)),
-            None => Err(self.not_begun()),
+    /// Returns the error for a client that does not hold the transaction. `holder` is the client
+    /// that holds it.
+    #[cold]
+    fn refuse(&self, holder: Option<Client>) -> Error {
+        let number = Decimal::from(self.number);
+        match holder.map(|holder| self.set.client_name(holder)) {
+            Some(name) => {
+                Error::Busy.with_message(format_args!("{name} holds transaction {number}"))
+            }
+            None => Error::NotPermitted
+                .with_message(format_args!("open ctl first, which begins transaction {number}")),
         }
     }
 
-    #[cold]
-    fn held_by(&self, holder: Client) -> Error {
-        let (number, holder) = (Decimal::from(self.number), self.set.client_name(holder));
-        Error::Busy.with_message(format_args!("{holder} holds transaction {number}"))
-    }
-
-    #[cold]
-    fn not_begun(&self) -> Error {
-        let number = Decimal::from(self.number);
-        Error::NotPermitted
-            .with_message(format_args!("open ctl first, which begins transaction {number}"))
-    }
-
-    /// Records the message if `result` is an error, so that a read of `ctl` returns the message.
-    fn record<R>(&self, result: Result<R>) -> Result<R> {
-        let error = result.as_ref().err();
-        self.with_transaction(|transaction| transaction.set_refusal(error));
+    /// Records the result of a request of `client`. If the result is an error, a read of `ctl`
+    /// returns its message.
+    fn record(&self, client: Client, result: Result<()>) -> Result<()> {
+        self.with_transaction(|transaction| transaction.record(client, &result));
         result
     }
 }
@@ -289,9 +269,7 @@ impl<const VALUES: usize, const TEXT: usize> Mirror for Slot<VALUES, TEXT> {
 /// Returns the address of the parameter that a file shows and sets.
 fn parameter_address(node: Node) -> Option<usize> {
     let mut address = None;
-    node.with_file(|file| {
-        file.with_parameter(&mut |parameter| address = Some(parameter.address()));
-    });
+    node.with_parameter(&mut |parameter| address = Some(parameter.address()));
     address
 }
 

@@ -16,9 +16,7 @@ pub fn visit_parameters(
 ) -> fmt::Result {
     visit_files(dir, &mut |path, node| {
         let mut result = Ok(());
-        node.with_file(|file| {
-            file.with_parameter(&mut |parameter| result = each(path, parameter));
-        });
+        node.with_parameter(&mut |parameter| result = each(path, parameter));
         result
     })
 }

@@ -100,12 +100,19 @@ impl<T: ParamType> Parameter for Field<'_, T> {
     }
 
     #[cfg(feature = "params")]
-    fn check_current(&self, proposed: &Proposed<'_>) -> crate::vfs::Result<()> {
-        use crate::files::util::Plain;
-        use crate::vfs::Error;
-
-        let refused = |reason| Error::Invalid.with_message(Plain(reason));
-        self.check_value(&self.value.get(), proposed).map_err(refused)
+    fn check_rules(
+        &self,
+        text: Option<&[u8]>,
+        proposed: &Proposed<'_>,
+    ) -> Result<(), &'static str> {
+        if self.info.check.is_none() && self.rule.is_none() {
+            return Ok(());
+        }
+        let value = match text {
+            Some(text) => T::parse(text, &self.info.limits),
+            None => Some(self.value.get()),
+        };
+        value.map_or(Ok(()), |value| self.check_value(&value, proposed))
     }
 
     #[cfg(feature = "params")]

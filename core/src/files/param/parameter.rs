@@ -62,12 +62,17 @@ pub trait Parameter {
     fn is_default(&self) -> bool;
 
     /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule) with
-    /// the current value and the `proposed` values of the other parameters.
+    /// the value `text`, or with the current value if `text` is `None`, and the `proposed` values of
+    /// the other parameters. Does nothing if `text` is not a value of the parameter's type.
     ///
     /// # Errors
-    /// Returns [`Error::Invalid`] with the message of the function or of the rule.
+    /// Returns the message of the function or of the rule.
     #[cfg(feature = "params")]
-    fn check_current(&self, proposed: &Proposed<'_>) -> Result<()>;
+    fn check_rules(
+        &self,
+        text: Option<&[u8]>,
+        proposed: &Proposed<'_>,
+    ) -> core::result::Result<(), &'static str>;
 
     /// Sets the value to the default, if there is one. The caller must call `notify` afterwards.
     #[cfg(feature = "params")]
@@ -137,6 +142,17 @@ impl dyn Parameter + '_ {
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
     pub fn check_limits(&self, text: &[u8]) -> Result<()> {
         self.apply(text, None, false)
+    }
+
+    /// Checks whether the check function and the rule of the parameter accept the current value, if
+    /// the other parameters have the `proposed` values.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] with the message of the function or of the rule.
+    #[cfg(feature = "params")]
+    pub fn check_current(&self, proposed: &Proposed<'_>) -> Result<()> {
+        let refused = |reason| Error::Invalid.with_message(Plain(reason));
+        self.check_rules(None, proposed).map_err(refused)
     }
 
     /// Sets the value to `text`, which `check` has accepted. Returns `false` and changes nothing if

@@ -30,13 +30,13 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
                 self.check_all(force, &mut nodes)?;
             }
             for node in &nodes {
-                with_parameter(*node, &mut |parameter| self.store(parameter));
+                node.with_parameter(&mut |parameter| self.store(parameter));
             }
             self.with_transaction(Transaction::clear);
             Ok(())
         })?;
         for node in &nodes {
-            with_parameter(*node, &mut |parameter| parameter.notify(client));
+            node.with_parameter(&mut |parameter| parameter.notify(client));
         }
         Ok(())
     }
@@ -45,30 +45,48 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// staged values in `nodes`.
     fn check_all(&self, force: bool, nodes: &mut Vec<Node, VALUES>) -> Result<()> {
         let with_text = |address, with: &mut dyn FnMut(&[u8])| {
-            if let Some(staged) = self.staged(address) {
-                with(&staged.text);
-            }
+            self.with_transaction(|transaction| {
+                if let Some(staged) = transaction.find(address) {
+                    with(&staged.text);
+                }
+            });
         };
         let proposed = Proposed::new(&with_text);
         let mut checked = Ok(());
         nodes.clear();
         let _ = visit_files(self.set.dir(), &mut |path, node| {
-            with_parameter(node, &mut |parameter| {
-                checked = match self.staged(parameter.address()) {
+            node.with_parameter(&mut |parameter| {
+                let staged = self.staged(parameter.address());
+                if staged.is_some() {
                     // The push cannot fail, because at most `VALUES` values are staged.
-                    Some(staged) if !force && staged.version != parameter.version() => {
-                        Err(self.conflict(path, parameter, staged.changed_by))
-                    }
-                    Some(staged) => {
-                        let _ = nodes.push(node);
-                        parameter.check(&staged.text, &proposed).map_err(|error| at(path, &error))
-                    }
-                    None => parameter.check_current(&proposed).map_err(|error| at(path, &error)),
-                };
+                    let _ = nodes.push(node);
+                }
+                checked = self.check(path, parameter, staged, force, &proposed);
             });
             checked.as_ref().map_or(Err(fmt::Error), |()| Ok(()))
         });
         checked
+    }
+
+    /// Checks the value that a parameter will have.
+    fn check(
+        &self,
+        path: &FilePath<'_>,
+        parameter: &dyn Parameter,
+        staged: Option<StagedValue<TEXT>>,
+        force: bool,
+        proposed: &Proposed<'_>,
+    ) -> Result<()> {
+        let checked = match &staged {
+            Some(staged) if !force && staged.version != parameter.version() => {
+                return Err(self.conflict(path, parameter, staged.changed_by));
+            }
+            Some(staged) => parameter.check_rules(Some(&staged.text), proposed),
+            None => parameter.check_rules(None, proposed),
+        };
+        checked.map_err(|reason| {
+            Error::Invalid.with_message(format_args!("{path}: {}", Plain(reason)))
+        })
     }
 
     /// Returns a copy of a staged value. The parameter is checked without holding the lock, because
@@ -102,18 +120,6 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
             None => Error::Stale.with_message(format_args!("{path} was changed to {value}")),
         }
     }
-}
-
-fn with_parameter(node: Node, with: &mut dyn FnMut(&dyn Parameter)) {
-    node.with_file(|file| file.with_parameter(with));
-}
-
-/// Adds the path of the parameter to the message of a check.
-#[cold]
-fn at(path: &FilePath<'_>, error: &Error) -> Error {
-    error.read_message(|text| {
-        Error::from_errno(error.errno() as u8, format_args!("{path}: {}", Plain(text)))
-    })
 }
 
 /// Displays the current value of a parameter, or `*` if the parameter cannot be read.

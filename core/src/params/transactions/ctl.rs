@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::Slot;
-use crate::files::{Count, PieceTarget, Quoted, apply_piece, check_plain_mode, write_piece};
+use crate::files::{PieceTarget, Quoted, apply_piece, check_plain_mode, write_piece};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Window};
 
 /// The file `ctl` of a transaction.
@@ -34,8 +34,9 @@ impl<const VALUES: usize, const TEXT: usize> TransactionCtl<'_, VALUES, TEXT> {
 }
 
 impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES, TEXT> {
+    /// The length of the state changes with every request, so the file has the length 0.
     fn stat(&self) -> FileStat {
-        Count::stat(|count| self.slot.with_transaction(|transaction| transaction.render(count)))
+        FileStat::new(0)
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
@@ -105,6 +106,6 @@ struct Commands<'a, const VALUES: usize, const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> PieceTarget for Commands<'_, VALUES, TEXT> {
     fn set(&self, _: u64, command: &[u8]) -> Result<()> {
-        self.ctl.slot.record(self.ctl.run(self.client, command.trim_ascii()))
+        self.ctl.slot.record(self.client, self.ctl.run(self.client, command.trim_ascii()))
     }
 }

@@ -8,7 +8,7 @@ use heapless::Vec;
 
 use crate::Decimal;
 use crate::params::count_change;
-use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, FixedText, Result, Text};
+use crate::vfs::{Client, Error, Result};
 
 /// The memory of `SLOTS` transactions with at most `VALUES` staged values each. The text of a value
 /// has at most `TEXT` bytes.
@@ -56,8 +56,11 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
     holder: Option<Client>,
     staged: Vec<StagedValue<TEXT>, VALUES>,
-    /// The text of the last refusal, or an empty text if the last request succeeded.
-    refusal: FixedText<ERROR_MESSAGE_MAX>,
+    /// Whether the last request was refused.
+    refused: bool,
+    /// The last refusal. Before the first refusal, this is the variant that consists of zeros,
+    /// because memory that contains other values takes up flash.
+    refusal: Error,
 }
 
 /// A new value of a parameter.
@@ -74,10 +77,15 @@ pub(super) struct StagedValue<const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     const fn new() -> Self {
-        Transaction { holder: None, staged: Vec::new(), refusal: FixedText::new() }
+        Transaction {
+            holder: None,
+            staged: Vec::new(),
+            refused: false,
+            refusal: Error::NotPermitted,
+        }
     }
 
-    /// Returns the client that began the transaction.
+    /// Returns the client that holds the transaction.
     pub(super) fn holder(&self) -> Option<Client> {
         self.holder
     }
@@ -98,10 +106,10 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.clear();
     }
 
-    /// Removes all staged values and the last refusal.
+    /// Removes all staged values and the last result.
     pub(super) fn clear(&mut self) {
         self.staged.clear();
-        self.refusal.clear();
+        self.refused = false;
         count_change();
     }
 
@@ -110,23 +118,18 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.staged.iter().find(|staged| staged.address == address)
     }
 
-    /// Stages a value, which replaces the staged value of the same parameter.
-    ///
-    /// # Errors
-    /// Returns [`Error::NoSpace`] with a message that names the capacity if `VALUES` values are
-    /// staged.
-    pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> Result<()> {
+    /// Stages a value, which replaces the staged value of the same parameter. Returns `false` if
+    /// `VALUES` values are staged.
+    pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> bool {
         count_change();
         let place = self.staged.iter_mut().find(|staged| staged.address == value.address);
-        if let Some(place) = place {
-            *place = value;
-            return Ok(());
+        match place {
+            Some(place) => {
+                *place = value;
+                true
+            }
+            None => self.staged.push(value).is_ok(),
         }
-        self.staged.push(value).map_err(|_| {
-            let values = Decimal::from(VALUES);
-            Error::NoSpace
-                .with_message(format_args!("a transaction changes at most {values} parameters"))
-        })
     }
 
     /// Records that `client` changed the parameter with this address.
@@ -136,21 +139,20 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         }
     }
 
-    /// Replaces the text of the last refusal.
-    pub(super) fn set_refusal(&mut self, error: Option<&Error>) {
-        self.refusal.clear();
-        if let Some(error) = error {
-            // The write cannot fail, because the text of an error has at most `ERROR_MESSAGE_MAX`
-            // bytes.
-            let _ = error.read_message(|text| self.refusal.write_str(text));
+    /// Records the result of a request of `client`, if the client holds the transaction.
+    pub(super) fn record(&mut self, client: Client, result: &Result<()>) {
+        if self.holder == Some(client) {
+            self.refused = result.is_err();
+            if let Err(error) = result {
+                self.refusal = error.clone();
+            }
         }
     }
 
     /// Writes the number of changes or the last refusal, and a newline.
     pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
-        let refusal = core::str::from_utf8(self.refusal.bytes()).unwrap_or_default();
-        if !refusal.is_empty() {
-            out.write_str(refusal)?;
+        if self.refused {
+            self.refusal.read_message(|text| out.write_str(text))?;
             return out.write_str("\n");
         }
         let count = self.staged.len();

@@ -1,6 +1,6 @@
 //! The file of a parameter in a transaction.
 
-use core::fmt::{self, Write};
+use core::fmt;
 use core::task::{Context, Poll};
 
 use heapless::Vec;
@@ -10,7 +10,7 @@ use super::memory::StagedValue;
 use crate::Decimal;
 use crate::files::{Count, Flags, PieceTarget, apply_piece, check_plain_mode, render, write_piece};
 use crate::params::Parameter;
-use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file that shows and stages the value that a parameter has after a commit.
 pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
@@ -20,17 +20,17 @@ pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
     /// Writes the staged value, or the current value if no value is staged, and a newline.
-    fn render_line(&self, out: &mut dyn Write) -> fmt::Result {
+    fn render_line(&self, out: &mut dyn Text) -> fmt::Result {
         if self.parameter.flags().contains(Flags::WRITE_ONLY) {
             return Ok(());
         }
         let address = self.parameter.address();
         let staged = self.slot.with_transaction(|transaction| {
             let staged = transaction.find(address)?;
-            Some(out.write_str(core::str::from_utf8(&staged.text).unwrap_or_default()))
+            Some(out.extend(&staged.text).map_err(|_| fmt::Error))
         });
-        staged.unwrap_or_else(|| self.parameter.render(out))?;
-        out.write_str("\n")
+        staged.unwrap_or_else(|| self.parameter.render(&mut &mut *out))?;
+        out.extend(b"\n").map_err(|_| fmt::Error)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -49,13 +49,18 @@ impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
                 .with_message(format_args!("a value in a transaction has at most {most} bytes"))
         })?;
         let value = StagedValue { address: parameter.address(), version, changed_by: None, text };
-        slot.with_transaction(|transaction| {
-            // The transaction may have ended since the holder was checked.
-            if transaction.holder() == Some(client) {
-                return transaction.stage(value);
-            }
-            Err(slot.not_begun())
-        })
+        let staged = slot.with_transaction(|transaction| match transaction.holder() {
+            Some(holder) if holder == client => Ok(transaction.stage(value)),
+            other => Err(other),
+        });
+        match staged {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::NoSpace.with_message(format_args!(
+                "a transaction changes at most {} parameters",
+                Decimal::from(VALUES)
+            ))),
+            Err(holder) => Err(slot.refuse(holder)),
+        }
     }
 
     fn writer(&self, client: Client) -> Writer<'_, VALUES, TEXT> {
@@ -85,7 +90,7 @@ impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEX
     ) -> Poll<Result<usize>> {
         Poll::Ready(apply_piece(&self.writer(open.client), open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
-                render(open.text, |mut out| self.render_line(&mut out))?;
+                render(open.text, |out| self.render_line(out))?;
             }
             read_at(open.text.bytes(), offset, buf)
         }))
@@ -93,7 +98,6 @@ impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEX
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         self.check_writable()?;
-        self.slot.check_holder(open.client)?;
         write_piece(&self.writer(open.client), open, offset, data)
     }
 
@@ -118,8 +122,11 @@ struct Writer<'a, const VALUES: usize, const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> PieceTarget for Writer<'_, VALUES, TEXT> {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
-        let slot = self.file.slot;
-        slot.check_holder(self.client)?;
-        slot.record(self.file.stage(self.client, text.trim_ascii()))
+        let Self { file, client } = self;
+        file.slot.record(*client, file.stage(*client, text.trim_ascii()))
+    }
+
+    fn may_continue(&self, text: &[u8]) -> bool {
+        self.file.parameter.may_continue(text)
     }
 }

@@ -228,6 +228,21 @@ impl Node {
     }
 }
 
+#[cfg(feature = "params")]
+impl Node {
+    /// Calls `with`, passing the parameter that the file shows and sets, if there is one.
+    #[inline(never)]
+    pub(crate) fn with_parameter(self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
+        match self {
+            Node::File(file) => file.with_parameter(with),
+            Node::Indexed(table, index) => {
+                table.with_file(index, &mut |file| file.with_parameter(with));
+            }
+            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) | Node::Mirror(..) => {}
+        }
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

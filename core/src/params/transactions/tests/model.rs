@@ -98,9 +98,9 @@ impl Model {
                 let changes = self.changes[parameter];
                 let transaction = &mut self.transactions[slot];
                 match transaction.holder {
+                    _ if value > 9 => return 22,
                     None => return 1,
                     Some(holder) if holder != client => return 16,
-                    Some(_) if value > 9 => return 22,
                     Some(_) => {}
                 }
                 let count = transaction.staged.iter().flatten().count();
