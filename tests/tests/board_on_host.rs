@@ -5,26 +5,65 @@ use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;
 use datakit_core::wire::Dialect;
 use datakit_firmware::board::ROOT;
-use datakit_server::{Limits, Server};
+use datakit_server::{Limits, Server, Url};
 use datakit_tests::board::{PATHS, list_tree};
+
+/// The firmware's tree, served on the host until the value is dropped.
+struct Host {
+    url: Url,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Host {
+    async fn serve() -> Host {
+        let address = "tcp://127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(&[address], Limits::default()).await.unwrap();
+        let url = server.urls()[0].clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let tree = |_: &_| StaticTree::<24, 128>::new(&ROOT);
+        tokio::spawn(server.serve(tree, async {
+            let _ = stopped.await;
+        }));
+        Host { url, _stop: stop }
+    }
+
+    /// Connects one client for each dialect.
+    async fn clients(&self) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+            let options = Options::default().dialect(dialect);
+            clients.push(Client::connect(&self.url, options).await.unwrap());
+        }
+        clients
+    }
+}
 
 #[tokio::test]
 async fn host_serves_the_tree_of_the_board() {
-    let server =
-        Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
-    let url = server.urls()[0].clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server.serve(|_| StaticTree::<24, 96>::new(&ROOT), async {
-        let _ = stopped.await;
-    }));
-    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
-        let client = Client::connect(&url, Options::default().dialect(dialect)).await.unwrap();
+    let host = Host::serve().await;
+    for client in host.clients().await {
         assert_eq!(list_tree(&client).await, PATHS);
         assert_eq!(client.read("board/name").await.unwrap().trim_ascii_end(), b"lm3s6965evb");
         assert_eq!(client.read("net/address").await.unwrap(), b"10.0.2.15/24\n");
         assert_eq!(client.read("params/blink/period").await.unwrap(), b"1000\n");
         assert_eq!(client.read("params/wave/shape").await.unwrap(), b"triangle\n");
     }
-    drop(stop);
-    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_watched_parameter_delivers_each_new_value() {
+    let host = Host::serve().await;
+    for client in host.clients().await {
+        let set = async |value: &[u8]| client.write("params/blink/duty", value).await.unwrap();
+        set(b"50\n").await;
+        let mut watch = client.watch("params/blink/duty").await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), b"50\n");
+        for value in [b"60\n", b"70\n", b"70\n"] {
+            set(value).await;
+            assert_eq!(watch.next().await.unwrap().unwrap(), value);
+        }
+        // A file that is read without watching has an end.
+        assert_eq!(client.read("params/blink/duty").await.unwrap(), b"70\n");
+        watch.close().await.unwrap();
+    }
 }

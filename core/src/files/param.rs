@@ -51,6 +51,13 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 /// returned by the request that completes the value, such as a write that ends with a newline. All
 /// parts of a parameter except the value are constant and stay in flash.
 ///
+/// With the `params` feature, a client can follow the value: if the file is opened only for reading
+/// and with the append flag (see [`OpenMode::follows`]), the first read returns the value, and each
+/// further read waits until the value is set again. A file that is opened in any other mode never
+/// waits, because some clients read again after the end of a file: the Linux kernel reads until it
+/// gets no bytes, and the program that called the kernel then does the same. Only the open mode
+/// tells these reads apart from the reads of a client that wants the next value.
+///
 /// ```
 /// use datakit_core::files::{Param, Value};
 /// use datakit_core::vfs::{Dir, file};

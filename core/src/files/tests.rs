@@ -1,6 +1,8 @@
 //! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call a tree the
 //! way a session does.
 
+#[cfg(feature = "params")]
+mod follow;
 mod params;
 mod waiting;
 

@@ -189,6 +189,7 @@ mod tests {
                 state: &mut state,
                 waiter: &mut waiter,
                 client: crate::vfs::Client::PROGRAM,
+                follows: false,
             };
             let mut buf = std::vec![0; len];
             let count = read_lines(file.0, open, offset, &mut buf)?;

@@ -152,7 +152,8 @@ pub struct OpenMode {
     /// Whether to truncate the file to length 0. Files that cannot be truncated, such as commands,
     /// streams and parameters, ignore this flag.
     pub truncate: bool,
-    /// Whether to write at the end of the file, regardless of the offset.
+    /// Whether to write at the end of the file, regardless of the offset. If the file is opened only
+    /// for reading, the reader [follows](OpenMode::follows) the value of the file.
     pub append: bool,
     /// Whether to clear the set-user-id and set-group-id bits when the file is written or
     /// truncated. The flag is set for every user except root (`write(2)`).
@@ -166,6 +167,14 @@ impl OpenMode {
     pub const WRITE: OpenMode = OpenMode::new(false, true);
     /// The mode for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
+
+    /// Returns whether a reader follows the value of the file: the file is opened only for reading,
+    /// and with the flag to append. Otherwise, this flag has no meaning for a reader, so programs do
+    /// not combine the two by accident.
+    #[must_use]
+    pub const fn follows(&self) -> bool {
+        self.read && self.append && !self.write
+    }
 
     const fn new(read: bool, write: bool) -> OpenMode {
         OpenMode { read, write, truncate: false, append: false, drops_set_id: false }

@@ -63,6 +63,8 @@ pub struct OpenFile<'a> {
     pub waiter: &'a mut Waiter,
     /// The client that opened the file.
     pub client: Client,
+    /// Whether the client follows the value of the file, as described for [`OpenMode::follows`].
+    pub follows: bool,
 }
 
 /// The number of a client, which the program assigns to each connection. Files use the number to
@@ -78,11 +80,12 @@ impl Client {
 
 impl fmt::Debug for OpenFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OpenFile { text, state, waiter: _, client } = self;
+        let OpenFile { text, state, waiter: _, client, follows } = self;
         f.debug_struct("OpenFile")
             .field("text", &text.bytes())
             .field("state", state)
             .field("client", client)
+            .field("follows", follows)
             .finish_non_exhaustive()
     }
 }

@@ -250,7 +250,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     fn may_block(&self, open: &Handle) -> bool {
-        self.open_files.with_file(*open, |file, _, _| Ok(file.may_block())).unwrap_or(false)
+        self.open_files
+            .with_file(*open, |file, open, _| Ok(open.follows || file.may_block()))
+            .unwrap_or(false)
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {

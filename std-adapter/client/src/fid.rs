@@ -22,15 +22,16 @@ const MAX_WALK_NAMES: usize = 16;
 pub struct OpenMode {
     access: u8,
     truncate: bool,
+    append: bool,
 }
 
 impl OpenMode {
     /// Opens the file for reading.
-    pub const READ: OpenMode = OpenMode { access: 0, truncate: false };
+    pub const READ: OpenMode = OpenMode { access: 0, truncate: false, append: false };
     /// Opens the file for writing.
-    pub const WRITE: OpenMode = OpenMode { access: 1, truncate: false };
+    pub const WRITE: OpenMode = OpenMode { access: 1, truncate: false, append: false };
     /// Opens the file for reading and writing.
-    pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
+    pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false, append: false };
 
     /// Also truncates the file to length 0 when it is opened. Servers ignore this flag for files
     /// that have no length.
@@ -39,14 +40,24 @@ impl OpenMode {
         OpenMode { truncate: true, ..self }
     }
 
+    /// Also sets the append flag. If the file is opened for writing, the server writes at the end of
+    /// the file. If the file is a parameter that is opened only for reading, reads follow its value:
+    /// each read waits until the value is set again.
+    #[must_use]
+    pub fn append(self) -> OpenMode {
+        OpenMode { append: true, ..self }
+    }
+
     /// Returns the mode byte for Topen and Tcreate.
     fn byte(self) -> u8 {
-        self.access | if self.truncate { 0x10 } else { 0 }
+        let truncate = if self.truncate { 0x10 } else { 0 };
+        self.access | truncate | if self.append { 0x80 } else { 0 }
     }
 
     /// Returns the flags for Tlopen and Tlcreate.
     fn flags(self) -> u32 {
-        u32::from(self.access) | if self.truncate { 0o1000 } else { 0 }
+        let truncate = if self.truncate { 0o1000 } else { 0 };
+        u32::from(self.access) | truncate | if self.append { 0o2000 } else { 0 }
     }
 }
 

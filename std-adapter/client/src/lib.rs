@@ -363,12 +363,19 @@ impl Client {
         }
     }
 
-    /// Opens a stream file and returns its deliveries as a stream.
+    /// Opens a stream or a parameter and returns its deliveries as a stream. The deliveries of a
+    /// parameter are its current value and each value that is set later.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
-        Ok(self.open(path, OpenMode::READ).await?.watch())
+        // The append flag makes reads of a parameter wait for the next value. A server that knows
+        // the flag only for writers may refuse it.
+        let opened = match self.open(&path, OpenMode::READ.append()).await {
+            Err(Error::Server { .. }) => self.open(&path, OpenMode::READ).await,
+            opened => opened,
+        };
+        Ok(opened?.watch())
     }
 }
 

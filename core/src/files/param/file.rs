@@ -31,6 +31,13 @@ impl ParamFile<'_> {
         Writer { parameter: self.0, client }
     }
 
+    /// Returns whether reads of the open file deliver each new value, like reads of a stream. A
+    /// write-only parameter has no text to deliver.
+    #[cfg(feature = "params")]
+    fn is_followed(&self, open: &OpenFile<'_>) -> bool {
+        open.follows && !self.0.flags().contains(Flags::WRITE_ONLY)
+    }
+
     fn is_read_only(&self) -> bool {
         self.0.flags().contains(Flags::READ_ONLY)
     }
@@ -56,16 +63,27 @@ impl File for ParamFile<'_> {
         // Keep the value when the file is truncated, because shells truncate a file before writing
         // to it. Subsequent reads through this open file return no bytes.
         open.state.partial = mode.truncate;
+        #[cfg(feature = "params")]
+        if self.is_followed(open) {
+            // The version differs from the current one, so the first read delivers the value.
+            open.state.next = self.0.version().wrapping_sub(1);
+            return Ok(());
+        }
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
 
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
+        #[cfg(feature = "params")]
+        if self.is_followed(open) {
+            return crate::files::stream::poll_stream(self, open, cx, offset, buf);
+        }
+        let _ = cx;
         Poll::Ready(pieces::apply(&self.writer(open.client), open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
                 self.render_text(open)?;
@@ -103,6 +121,23 @@ impl File for ParamFile<'_> {
         }
         let doc = self.0.doc();
         if doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(doc)) }
+    }
+}
+
+#[cfg(feature = "params")]
+impl crate::files::stream::StreamSource for ParamFile<'_> {
+    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
+        // The version is read before the value, so that no later value is missed.
+        let version = self.0.version();
+        if open.state.next == version {
+            return Ok(false);
+        }
+        (open.state.next, open.state.taken) = (version, 0);
+        self.render_text(open).map(|()| true)
+    }
+
+    fn register(&self, waiter: &mut crate::vfs::Waiter, waker: &core::task::Waker) {
+        super::value::register(waiter, waker);
     }
 }
 

@@ -20,6 +20,12 @@ pub struct Value<T> {
 /// task is woken, compares two version numbers and waits again.
 static WAITERS: Waiters<8> = Waiters::new();
 
+/// Registers a waker that is woken when any value changes.
+#[cfg(feature = "params")]
+pub(super) fn register(waiter: &mut Waiter, waker: &core::task::Waker) {
+    WAITERS.register(waiter, waker);
+}
+
 impl<T> Value<T> {
     /// Creates a value that is initially set to `initial`.
     #[must_use]

@@ -46,6 +46,7 @@ struct OpenSlot<const TEXT: usize> {
     file: Option<Node>,
     generation: u32,
     append: bool,
+    follows: bool,
     client: Client,
     state: OpenState,
     text: FixedText<TEXT>,
@@ -72,6 +73,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         slot.text.clear();
         slot.state = OpenState::default();
         slot.client = client;
+        slot.follows = mode.follows();
         let waiter = &mut no_waiter();
         let open = &mut slot.open_file(waiter);
         node.with_file(|file| file.open(open, mode)).unwrap_or(Err(Error::IsDirectory))?;
@@ -139,10 +141,19 @@ impl<const TEXT: usize> OpenSlot<TEXT> {
     const fn new() -> Self {
         let state = OpenState { delivered: 0, next: 0, taken: 0, mark: false, partial: false };
         let client = Client(0);
-        OpenSlot { file: None, generation: 0, append: false, client, state, text: FixedText::new() }
+        OpenSlot {
+            file: None,
+            generation: 0,
+            append: false,
+            follows: false,
+            client,
+            state,
+            text: FixedText::new(),
+        }
     }
 
     fn open_file<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
-        OpenFile { text: &mut self.text, state: &mut self.state, waiter, client: self.client }
+        let OpenSlot { text, state, client, follows, .. } = self;
+        OpenFile { text, state, waiter, client: *client, follows: *follows }
     }
 }

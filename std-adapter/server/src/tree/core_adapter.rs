@@ -57,6 +57,7 @@ impl CoreFile {
         let open = OpenCoreFile {
             file: self.file.clone(),
             client: number.get()?,
+            follows: mode.follows(),
             _number: number,
             state: Mutex::default(),
             reader: self.wakers.next_reader.fetch_add(1, Ordering::Relaxed),
@@ -141,6 +142,7 @@ impl Leaf for CoreFile {
 struct OpenCoreFile {
     file: FileRef,
     client: Client,
+    follows: bool,
     /// Keeps the number of the client in use while the file is open.
     _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
@@ -185,7 +187,8 @@ impl OpenCoreFile {
         call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> Result<R>,
     ) -> Result<R> {
         let (text, state) = &mut *self.state.lock();
-        let open = &mut OpenFile { text, state, waiter, client: self.client };
+        let open =
+            &mut OpenFile { text, state, waiter, client: self.client, follows: self.follows };
         self.file.with(|file| call(file, open))
     }
 
@@ -203,7 +206,7 @@ impl OpenCoreFile {
 
 impl OpenLeaf for OpenCoreFile {
     fn may_block(&self) -> bool {
-        self.file.with(|file| Ok(file.may_block())).unwrap_or(false)
+        self.follows || self.file.with(|file| Ok(file.may_block())).unwrap_or(false)
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
