@@ -13,6 +13,7 @@
 //! | [`Command`] | the reply to the last command | is a command |
 //! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
+//! | [`TaskFile`] | the reply of a task | is passed to a task as a whole |
 //!
 //! The value of a parameter can have one of these types:
 //!
@@ -44,6 +45,7 @@ mod param;
 mod pieces;
 mod read_only;
 mod stream;
+mod task;
 mod util;
 
 pub use command::Command;
@@ -59,6 +61,7 @@ pub use param::{
 };
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue};
+pub use task::{FileRequest, FileRequests, Operation, TaskFile};
 #[cfg(feature = "params")]
 pub(crate) use {
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},

@@ -89,6 +89,7 @@ pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, tex
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))
 }
 
-fn is_pending(open: &OpenFile<'_>) -> bool {
+/// Returns whether the text is a value that is not complete.
+pub(super) fn is_pending(open: &OpenFile<'_>) -> bool {
     open.state.partial && !open.text.bytes().is_empty()
 }

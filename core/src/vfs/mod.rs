@@ -8,6 +8,7 @@
 //! for single files. Most programs implement only [`File`], because both [`StaticTree`] and the
 //! dynamic tree can serve any [`File`].
 
+mod async_file;
 mod attr;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ mod wait;
 use core::fmt;
 use core::ops::ControlFlow;
 
+pub use async_file::{AsyncFile, PendingRequest, Transfer};
 pub use attr::{
     Attr, Create, CreateKind, FileType, Id, Lock, LockKind, OpenMode, SetAttr, SetTime, StatFs,
     Time, User, without_set_id,
@@ -32,9 +34,9 @@ pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_of
 pub use tree::Mirror;
 pub use tree::{
     DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, FilePath, FileTable, Handle, Key, Node,
-    PackedPath, StaticTree, dir, dynamic_dir, file, table, visit_files,
+    PackedPath, StaticTree, async_file, dir, dynamic_dir, file, table, visit_files,
 };
-pub use tree_kind::{ImmutableTree, MutableTree, Outlined, TreeKind};
+pub use tree_kind::{AsyncTree, ImmutableTree, MutableTree, Outlined, TreeKind};
 pub(crate) use tree_kind::{outlined, poll_now};
 pub use wait::{Waiter, Waiters};
 
@@ -79,7 +81,8 @@ pub trait Vfs {
     /// same open file.
     type Open: Clone;
     /// The kind of this tree. Use [`ImmutableTree`] if the structure never changes and only reads
-    /// wait, and [`MutableTree`] otherwise.
+    /// wait, [`AsyncTree`] if the structure never changes and writes wait as well, and
+    /// [`MutableTree`] otherwise.
     type TreeKind: TreeKind;
 
     /// Returns the root directory.

@@ -11,26 +11,30 @@ mod dynamic_dir;
 mod mirror;
 mod open_files;
 mod static_dir;
+mod transfer;
 mod visit;
 
 use core::fmt;
-use core::future::poll_fn;
+use core::future::Future;
+use core::marker::PhantomData;
 use core::ops::ControlFlow;
-use core::task::Poll;
 
 use mirror::PathMirror;
 use open_files::{HandleKind, OpenFiles};
+use transfer::StaticTreeKind;
 
 pub use dynamic_dir::{DynamicDir, EntryTable, Key};
 #[cfg(feature = "params")]
 pub use mirror::Mirror;
 pub use open_files::Handle;
-pub use static_dir::{DEPTH_MAX, Dir, Entry, FileTable, Node, dir, dynamic_dir, file, table};
+pub use static_dir::{
+    DEPTH_MAX, Dir, Entry, FileTable, Node, async_file, dir, dynamic_dir, file, table,
+};
 pub use visit::{FilePath, visit_files};
 
 use super::{
-    Attr, Client, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result, SetAttr,
-    Vfs, Waiter,
+    AsyncTree, Attr, Client, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result,
+    SetAttr, Vfs,
 };
 
 /// The mode of every directory.
@@ -42,14 +46,18 @@ const DIR_MODE: u32 = 0o775;
 /// When `OPENS` files are open, opening another file fails with [`Error::TooManyOpen`]. Open
 /// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
-pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
+///
+/// The kind `K` is [`ImmutableTree`] or [`AsyncTree`]. A tree with an [`AsyncFile`](super::AsyncFile)
+/// needs the kind [`AsyncTree`].
+pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128, K = ImmutableTree> {
     root: &'static Dir,
     open_files: OpenFiles<OPENS, TEXT>,
     strict_walk: bool,
     client: Client,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEXT> {
+impl<const OPENS: usize, const TEXT: usize, K> fmt::Debug for StaticTree<OPENS, TEXT, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StaticTree").field("root", self.root).finish_non_exhaustive()
     }
@@ -64,8 +72,24 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Creates a tree whose root directory is `root`.
     #[must_use]
     pub const fn new(root: &'static Dir) -> Self {
+        StaticTree::with_root(root)
+    }
+}
+
+impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT, AsyncTree> {
+    /// Creates a tree whose root directory is `root` and which can contain an
+    /// [`AsyncFile`](super::AsyncFile).
+    #[must_use]
+    pub const fn new_async(root: &'static Dir) -> Self {
+        StaticTree::with_root(root)
+    }
+}
+
+impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
+    const fn with_root(root: &'static Dir) -> Self {
         let open_files = OpenFiles::new();
-        StaticTree { root, open_files, strict_walk: false, client: Client::PROGRAM }
+        let client = Client::PROGRAM;
+        StaticTree { root, open_files, strict_walk: false, client, kind: PhantomData }
     }
 
     /// Makes every walk fail unless all of its names are found (see [`Vfs::strict_walk`]).
@@ -185,10 +209,10 @@ fn report<T>(client: Client, result: Result<T>) -> Result<T> {
     result
 }
 
-impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
+impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTree<OPENS, TEXT, K> {
     type Inode = PackedPath;
     type Open = Handle;
-    type TreeKind = ImmutableTree;
+    type TreeKind = K;
 
     fn root(&self) -> PackedPath {
         PackedPath(0)
@@ -243,9 +267,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn flush(&self, open: &Handle) -> Result<()> {
         match open.0 {
             HandleKind::Dir(_) => Ok(()),
-            HandleKind::File { .. } => self
-                .open_files
-                .with_file(*open, |file, open, _| report(open.client, file.flush(open))),
+            HandleKind::File { .. } => K::flush(&self.open_files, *open).await,
         }
     }
 
@@ -255,27 +277,22 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             .unwrap_or(false)
     }
 
-    async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let mut waiter = Waiter::new();
-        poll_fn(|cx| {
-            let read = self.open_files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
-                Ok(file.poll_read(open, cx, offset, buf).map(|read| report(open.client, read)))
-            });
-            read.unwrap_or_else(|error| Poll::Ready(Err(error)))
-        })
-        .await
+    fn read(
+        &self,
+        open: &Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> impl Future<Output = Result<usize>> {
+        K::read(&self.open_files, *open, offset, buf)
     }
 
-    async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.open_files.with_file(*open, |file, open, append| {
-            let offset = match append {
-                // Each piece of a pending value is appended to the previous pieces.
-                true if open.state.partial && !open.text.bytes().is_empty() => open.state.delivered,
-                true => file.stat().length,
-                false => offset,
-            };
-            report(open.client, file.write(open, offset, data))
-        })
+    fn write(
+        &self,
+        open: &Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> impl Future<Output = Result<usize>> {
+        K::write(&self.open_files, *open, offset, data)
     }
 
     async fn readdir(

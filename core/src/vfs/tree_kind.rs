@@ -1,4 +1,4 @@
-//! The two kinds of trees, and the assumptions that each kind allows a session to make.
+//! The kinds of trees, and the assumptions that each kind allows a session to make.
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -8,8 +8,8 @@ use pin_project_lite::pin_project;
 
 use super::{Error, Result};
 
-/// The kind of a tree, which is [`MutableTree`] or [`ImmutableTree`]. Each tree declares its kind
-/// as [`Vfs::TreeKind`](super::Vfs::TreeKind).
+/// The kind of a tree, which is [`MutableTree`], [`ImmutableTree`] or [`AsyncTree`]. Each tree
+/// declares its kind as [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
     /// Whether the tree is immutable. In an immutable tree, files cannot be created, moved or
     /// linked.
@@ -73,6 +73,13 @@ pub enum MutableTree {}
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
+/// The kind of a tree that has a fixed structure and contains files whose writes may wait. Of the
+/// tree's methods, only [`read`](super::Vfs::read), [`write`](super::Vfs::write) and
+/// [`flush`](super::Vfs::flush) may wait. In all other respects, the tree is like an
+/// [`ImmutableTree`].
+#[derive(Debug)]
+pub enum AsyncTree {}
+
 impl TreeKind for MutableTree {
     const IMMUTABLE: bool = false;
     const HAS_FAST_PATH: bool = true;
@@ -133,6 +140,37 @@ impl TreeKind for ImmutableTree {
     #[inline(always)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         Completed(Some(poll_once(make)))
+    }
+
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
+
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, _: W) -> F {
+        read
+    }
+
+    type Boxed<T, F: Future<Output = Result<T>>> = Self::Handler<T, F>;
+
+    fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F> {
+        Self::handle(make)
+    }
+}
+
+impl TreeKind for AsyncTree {
+    const IMMUTABLE: bool = true;
+    const HAS_FAST_PATH: bool = false;
+
+    type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
+
+    fn dispatch<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        now: impl FnOnce(A) -> Result<T>,
+        later: impl FnOnce(A) -> F,
+    ) -> Completed<Result<T>> {
+        ImmutableTree::dispatch(call, now, later)
+    }
+
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
+        ImmutableTree::handle(make)
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;

@@ -1,6 +1,7 @@
 //! A fixed-size pool for the open files of a static tree.
 
 use core::cell::{Cell, RefCell, RefMut};
+use core::fmt;
 use core::mem::ManuallyDrop;
 
 use super::{Node, PackedPath};
@@ -33,7 +34,8 @@ pub(super) enum HandleKind {
     File { index: u16, generation: u32 },
 }
 
-pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
+/// A pool for at most `OPENS` open files, each with at most `TEXT` bytes of text.
+pub struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     slots: RefCell<[OpenSlot<TEXT>; OPENS]>,
     opened: Cell<u32>,
 }
@@ -115,6 +117,19 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         node.with_file(|file| with(file, open, append)).unwrap_or(Err(Error::BadFile))
     }
 
+    /// Calls `with` for a single poll, like [`with_file_and_waiter`](OpenFiles::with_file_and_waiter),
+    /// but passes the node of the file instead of the file.
+    pub(super) fn with_node<R>(
+        &self,
+        open: Handle,
+        waiter: &mut Waiter,
+        with: impl FnOnce(Node, &mut OpenFile<'_>, bool) -> Result<R>,
+    ) -> Result<R> {
+        let (node, mut slot) = self.slot(open)?;
+        let append = slot.append;
+        with(node, &mut slot.open_file(waiter), append)
+    }
+
     /// Returns the file that a handle refers to and the file's slot.
     fn slot(&self, open: Handle) -> Result<(Node, RefMut<'_, OpenSlot<TEXT>>)> {
         let HandleKind::File { index, generation } = open.0 else {
@@ -135,6 +150,12 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 /// glue at each call site would take up flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
+}
+
+impl<const OPENS: usize, const TEXT: usize> fmt::Debug for OpenFiles<OPENS, TEXT> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenFiles").finish_non_exhaustive()
+    }
 }
 
 impl<const TEXT: usize> OpenSlot<TEXT> {

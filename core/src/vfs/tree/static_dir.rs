@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{EntryTable, Key};
-use crate::vfs::{Error, File, NAME_MAX, Result};
+use crate::vfs::{AsyncFile, Error, File, NAME_MAX, Result};
 
 /// The maximum number of levels below the root. An inode stores one byte for each level.
 pub const DEPTH_MAX: u8 = 8;
@@ -45,6 +45,13 @@ pub struct Entry {
 pub trait FileTable {
     /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
+
+    /// Returns the file with this index if its writes may wait. A tree whose kind is
+    /// [`AsyncTree`](crate::vfs::AsyncTree) calls this method before each transfer.
+    fn async_file(&'static self, index: u16) -> Option<&'static dyn AsyncFile> {
+        let _ = index;
+        None
+    }
 }
 
 /// The file or directory that a name refers to.
@@ -77,6 +84,13 @@ pub const fn dir(name: &'static str, dir: &'static Dir) -> Entry {
 #[must_use]
 pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry {
     Entry { name, node: Node::File(file) }
+}
+
+/// Creates an entry for a file whose writes may wait. Serve the file in a
+/// [`StaticTree`](crate::vfs::StaticTree) of the kind [`AsyncTree`](crate::vfs::AsyncTree).
+#[must_use]
+pub const fn async_file<F: AsyncFile>(name: &'static str, file: &'static F) -> Entry {
+    Entry { name, node: Node::Indexed(file, 0) }
 }
 
 /// Creates an entry for a directory whose entries never change but are not stored in a [`Dir`].
@@ -209,6 +223,14 @@ impl Node {
             #[cfg(feature = "params")]
             Node::Mirror(dir, _) => Some((dir, 1)),
             Node::File(_) | Node::Indexed(..) => None,
+        }
+    }
+
+    /// Returns the file if its writes may wait.
+    pub(crate) fn async_file(self) -> Option<&'static dyn AsyncFile> {
+        match self {
+            Node::Indexed(table, index) => table.async_file(index),
+            _ => None,
         }
     }
 

@@ -1,0 +1,120 @@
+//! The interface to a file whose writes may wait.
+
+use core::fmt;
+use core::task::{Context, Poll};
+
+use super::{File, FileTable, OpenFile, Result};
+
+/// A read, a write or the flush of an open file.
+#[derive(Debug)]
+pub enum Transfer<'a> {
+    /// Reads data at `offset` into `buf` (see [`File::poll_read`]).
+    Read {
+        /// The offset in bytes.
+        offset: u64,
+        /// The buffer.
+        buf: &'a mut [u8],
+    },
+    /// Writes `data` at `offset` (see [`File::write`]).
+    Write {
+        /// The offset in bytes.
+        offset: u64,
+        /// The data.
+        data: &'a [u8],
+    },
+    /// Applies the data that has been written (see [`File::flush`]).
+    Flush,
+}
+
+/// A file whose reads, writes and flushes may all wait, for example because another task carries
+/// them out.
+///
+/// A [`StaticTree`](super::StaticTree) of the kind [`AsyncTree`](super::AsyncTree) calls
+/// [`poll_transfer`](AsyncFile::poll_transfer) instead of [`poll_read`](File::poll_read),
+/// [`write`](File::write) and [`flush`](File::flush). A tree of another kind cannot wait for a
+/// write. In such a tree, the three methods of [`File`] should return an error.
+pub trait AsyncFile: File + Sync {
+    /// Starts a transfer, or continues it if `pending` refers to a request that an earlier call
+    /// started for the same transfer. Returns the number of bytes transferred, which is 0 for a
+    /// flush. If the transfer has to wait, this method registers the waker of `cx` and returns
+    /// `Pending`.
+    ///
+    /// # Cancel safety
+    /// Dropping `pending` [cancels](AsyncFile::cancel) the request.
+    fn poll_transfer(
+        &'static self,
+        open: &mut OpenFile<'_>,
+        pending: &mut PendingRequest,
+        cx: &mut Context<'_>,
+        transfer: Transfer<'_>,
+    ) -> Poll<Result<usize>>;
+
+    /// Cancels the request with this number.
+    fn cancel(&self, request: u8);
+}
+
+/// A table of one file.
+impl<F: AsyncFile> FileTable for F {
+    fn with_file(&self, _: u16, with: &mut dyn FnMut(&dyn File)) {
+        with(self);
+    }
+
+    fn async_file(&'static self, _: u16) -> Option<&'static dyn AsyncFile> {
+        Some(self)
+    }
+}
+
+/// The request that an [`AsyncFile`] has started for a transfer. Dropping a `PendingRequest`
+/// cancels the request.
+#[derive(Default)]
+pub struct PendingRequest(Option<Started>);
+
+struct Started {
+    file: &'static dyn AsyncFile,
+    request: u8,
+    is_last: bool,
+}
+
+impl PendingRequest {
+    /// Creates a value that refers to no request.
+    #[must_use]
+    pub const fn new() -> PendingRequest {
+        PendingRequest(None)
+    }
+
+    /// Stores the number of a request that has been started. `is_last` states whether the transfer
+    /// is complete when the request is complete.
+    pub fn start(&mut self, file: &'static dyn AsyncFile, request: u8, is_last: bool) {
+        self.cancel();
+        self.0 = Some(Started { file, request, is_last });
+    }
+
+    /// Returns the number of the request and whether it is the last request of the transfer.
+    #[must_use]
+    pub fn get(&self) -> Option<(u8, bool)> {
+        self.0.as_ref().map(|started| (started.request, started.is_last))
+    }
+
+    /// Forgets the request, because it is complete.
+    pub fn finish(&mut self) {
+        self.0 = None;
+    }
+
+    fn cancel(&mut self) {
+        if let Some(started) = self.0.take() {
+            started.file.cancel(started.request);
+        }
+    }
+}
+
+impl Drop for PendingRequest {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for PendingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PendingRequest").field(&self.get()).finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads, writes and flushes of open files in the two kinds of static trees.
+
+use core::future::{Future, poll_fn};
+use core::task::{Context, Poll};
+
+use super::open_files::{Handle, OpenFiles};
+use super::static_dir::Node;
+use crate::vfs::{
+    AsyncTree, Error, File, ImmutableTree, OpenFile, PendingRequest, Result, Transfer, TreeKind,
+    Waiter,
+};
+
+/// The kind of a [`StaticTree`](super::StaticTree).
+pub trait StaticTreeKind: TreeKind {
+    /// See [`Vfs::read`](crate::vfs::Vfs::read).
+    fn read<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> impl Future<Output = Result<usize>>;
+
+    /// See [`Vfs::write`](crate::vfs::Vfs::write).
+    fn write<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> impl Future<Output = Result<usize>>;
+
+    /// See [`Vfs::flush`](crate::vfs::Vfs::flush). `open` must be a file.
+    fn flush<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+    ) -> impl Future<Output = Result<()>>;
+}
+
+impl StaticTreeKind for ImmutableTree {
+    async fn read<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        let mut waiter = Waiter::new();
+        poll_fn(|cx| {
+            let read = files.with_file_and_waiter(open, &mut waiter, |file, open, _| {
+                Ok(file.poll_read(open, cx, offset, buf))
+            });
+            read.unwrap_or_else(|error| Poll::Ready(Err(error)))
+        })
+        .await
+    }
+
+    async fn write<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<usize> {
+        files.with_file(open, |file, open, append| {
+            let offset = if append { end(file, open) } else { offset };
+            file.write(open, offset, data)
+        })
+    }
+
+    async fn flush<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+    ) -> Result<()> {
+        files.with_file(open, |file, open, _| file.flush(open))
+    }
+}
+
+impl StaticTreeKind for AsyncTree {
+    fn read<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> impl Future<Output = Result<usize>> {
+        transfer(files, open, Transfer::Read { offset, buf })
+    }
+
+    fn write<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> impl Future<Output = Result<usize>> {
+        transfer(files, open, Transfer::Write { offset, data })
+    }
+
+    async fn flush<const OPENS: usize, const TEXT: usize>(
+        files: &OpenFiles<OPENS, TEXT>,
+        open: Handle,
+    ) -> Result<()> {
+        transfer(files, open, Transfer::Flush).await.map(drop)
+    }
+}
+
+/// Carries out a transfer. The open file is looked up again in each poll, so a transfer that waits
+/// fails once the file is closed.
+async fn transfer<const OPENS: usize, const TEXT: usize>(
+    files: &OpenFiles<OPENS, TEXT>,
+    open: Handle,
+    mut transfer: Transfer<'_>,
+) -> Result<usize> {
+    let mut waiter = Waiter::new();
+    let mut pending = PendingRequest::new();
+    poll_fn(|cx| {
+        let polled = files.with_node(open, &mut waiter, |node, open, append| {
+            Ok(poll_node(node, open, &mut pending, cx, transfer.reborrow(node, open, append)))
+        });
+        polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
+    })
+    .await
+}
+
+fn poll_node(
+    node: Node,
+    open: &mut OpenFile<'_>,
+    pending: &mut PendingRequest,
+    cx: &mut Context<'_>,
+    transfer: Transfer<'_>,
+) -> Poll<Result<usize>> {
+    if let Some(file) = node.async_file() {
+        return file.poll_transfer(open, pending, cx, transfer);
+    }
+    let polled = node.with_file(|file| match transfer {
+        Transfer::Read { offset, buf } => file.poll_read(open, cx, offset, buf),
+        Transfer::Write { offset, data } => Poll::Ready(file.write(open, offset, data)),
+        Transfer::Flush => Poll::Ready(file.flush(open).map(|()| 0)),
+    });
+    polled.unwrap_or(Poll::Ready(Err(Error::BadFile)))
+}
+
+/// Returns the offset at which a file opened for appending is written. Each piece of a pending value
+/// is appended to the previous pieces.
+fn end(file: &dyn File, open: &OpenFile<'_>) -> u64 {
+    if open.state.partial && !open.text.bytes().is_empty() {
+        open.state.delivered
+    } else {
+        file.stat().length
+    }
+}
+
+impl Transfer<'_> {
+    /// Borrows the transfer for one poll. A write to a file opened for appending starts at the end
+    /// of the file.
+    fn reborrow(&mut self, node: Node, open: &OpenFile<'_>, append: bool) -> Transfer<'_> {
+        match self {
+            Transfer::Write { data, .. } if append => {
+                let offset = node.with_file(|file| end(file, open)).unwrap_or_default();
+                Transfer::Write { offset, data }
+            }
+            Transfer::Write { offset, data } => Transfer::Write { offset: *offset, data },
+            Transfer::Read { offset, buf } => Transfer::Read { offset: *offset, buf },
+            Transfer::Flush => Transfer::Flush,
+        }
+    }
+}
