@@ -15,8 +15,8 @@ pub use requests::FileRequests;
 use super::pieces::{self, PieceTarget};
 use super::util::{Plain, check_plain_mode, trimmed};
 use crate::vfs::{
-    AsyncFile, Client, Error, File, FileStat, FixedText, OpenFile, PendingRequest, Result, Text,
-    Transfer, read_at,
+    AsyncFile, Client, Error, File, FileStat, FileTable, FixedText, OpenFile, PendingRequest,
+    Result, Text, Transfer, read_at,
 };
 
 /// A file whose reads and writes are carried out by a task, for example because they have to wait
@@ -163,6 +163,17 @@ impl<const CAPACITY: usize, const TEXT: usize> AsyncFile for TaskFile<CAPACITY, 
 
     fn cancel(&self, request: u8) {
         self.requests.cancel(request);
+    }
+}
+
+/// A table of one file.
+impl<const CAPACITY: usize, const TEXT: usize> FileTable for TaskFile<CAPACITY, TEXT> {
+    fn with_file(&self, _: u16, with: &mut dyn FnMut(&dyn File)) {
+        with(self);
+    }
+
+    fn async_file(&'static self, _: u16) -> Option<&'static dyn AsyncFile> {
+        Some(self)
     }
 }
 

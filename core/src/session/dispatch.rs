@@ -44,6 +44,8 @@ pub(super) use fields;
 macro_rules! handlers {
     ($kind:ident, $handle:ident, $boxed:ident, $other:expr) => {
         match $kind {
+            // The dispatcher has already answered these requests.
+            wire::TWRITE | wire::TCLUNK if V::TreeKind::WRITES_WAIT => $other,
             wire::TVERSION => $handle!(version),
             wire::TAUTH => $handle!(auth),
             wire::TATTACH => $handle!(attach),
@@ -128,10 +130,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if !T::is_in(self.current_dialect(), kind) {
             return Err(malformed_request(len, Malformed::Unknown(kind)));
         }
-        // Only reads can wait in an immutable tree, so this future does not store the state of
-        // other handlers.
-        if kind == wire::TREAD {
-            return outlined(self.read(&mut call)).await;
+        // In an immutable tree, only these requests can wait, so this future does not store the
+        // state of other handlers.
+        let may_wait = kind == wire::TREAD
+            || V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK);
+        if may_wait {
+            let call = &mut call;
+            let answer =
+                V::TreeKind::transfer(call, |call| self.read(call), |call| self.transfer(call));
+            return outlined(answer).await;
         }
         V::TreeKind::dispatch(
             (kind, &mut call),
@@ -139,6 +146,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             |(kind, call)| self.dispatch_later(kind, call),
         )
         .await
+    }
+
+    /// Answers a Tread, Twrite or Tclunk.
+    async fn transfer(&self, call: &mut Call<'_>) -> Result<()> {
+        match wire::kind(call.frame()) {
+            wire::TREAD => self.read(call).await,
+            wire::TWRITE => self.write(call).await,
+            _ => self.clunk(call).await,
+        }
     }
 
     /// Answers a request for an immutable tree. The request never waits.

@@ -33,7 +33,10 @@ pub enum Transfer<'a> {
 /// [`poll_transfer`](AsyncFile::poll_transfer) instead of [`poll_read`](File::poll_read),
 /// [`write`](File::write) and [`flush`](File::flush). A tree of another kind cannot wait for a
 /// write. In such a tree, the three methods of [`File`] should return an error.
-pub trait AsyncFile: File + Sync {
+///
+/// The file must also be a [`FileTable`] whose method [`async_file`](FileTable::async_file) returns
+/// the file.
+pub trait AsyncFile: File + FileTable + Sync {
     /// Starts a transfer, or continues it if `pending` refers to a request that an earlier call
     /// started for the same transfer. Returns the number of bytes transferred, which is 0 for a
     /// flush. If the transfer has to wait, this method registers the waker of `cx` and returns
@@ -51,17 +54,6 @@ pub trait AsyncFile: File + Sync {
 
     /// Cancels the request with this number.
     fn cancel(&self, request: u8);
-}
-
-/// A table of one file.
-impl<F: AsyncFile> FileTable for F {
-    fn with_file(&self, _: u16, with: &mut dyn FnMut(&dyn File)) {
-        with(self);
-    }
-
-    fn async_file(&'static self, _: u16) -> Option<&'static dyn AsyncFile> {
-        Some(self)
-    }
 }
 
 /// The request that an [`AsyncFile`] has started for a transfer. Dropping a `PendingRequest`

@@ -34,6 +34,20 @@ pub trait TreeKind {
     /// function would make that function's stack frame 5 KiB large on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
+    /// Whether writes and clunks may wait although the tree is immutable.
+    const WRITES_WAIT: bool;
+
+    /// The future for a request that may wait. `R` handles reads, and `A` handles reads, writes and
+    /// clunks.
+    type Transfer<R: Future, A: Future<Output = R::Output>>: Future<Output = R::Output>;
+
+    /// Starts to handle a request that may wait. Only one of the two functions is compiled.
+    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
+        call: C,
+        read: impl FnOnce(C) -> R,
+        any: impl FnOnce(C) -> A,
+    ) -> Self::Transfer<R, A>;
+
     /// The future for a read that may wait.
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
         Output = Result<T>,
@@ -98,6 +112,18 @@ impl TreeKind for MutableTree {
         outlined(make())
     }
 
+    const WRITES_WAIT: bool = false;
+
+    type Transfer<R: Future, A: Future<Output = R::Output>> = R;
+
+    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
+        call: C,
+        read: impl FnOnce(C) -> R,
+        _: impl FnOnce(C) -> A,
+    ) -> R {
+        read(call)
+    }
+
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = ReadWhileOpen<F, W>;
 
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
@@ -142,6 +168,18 @@ impl TreeKind for ImmutableTree {
         Completed(Some(poll_once(make)))
     }
 
+    const WRITES_WAIT: bool = false;
+
+    type Transfer<R: Future, A: Future<Output = R::Output>> = R;
+
+    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
+        call: C,
+        read: impl FnOnce(C) -> R,
+        _: impl FnOnce(C) -> A,
+    ) -> R {
+        read(call)
+    }
+
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
 
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, _: W) -> F {
@@ -171,6 +209,18 @@ impl TreeKind for AsyncTree {
 
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         ImmutableTree::handle(make)
+    }
+
+    const WRITES_WAIT: bool = true;
+
+    type Transfer<R: Future, A: Future<Output = R::Output>> = A;
+
+    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
+        call: C,
+        _: impl FnOnce(C) -> R,
+        any: impl FnOnce(C) -> A,
+    ) -> A {
+        any(call)
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;

@@ -190,7 +190,7 @@ fn requests_are_carried_out_in_order() {
             assert!(poll(&mut waiting[(first + number) % 3]).is_pending());
         }
         let request = requests.take_next().unwrap();
-        request.reply(|out| write!(out, "{round}\n"));
+        request.reply(|out| writeln!(out, "{round}"));
         assert_eq!(poll(&mut waiting[first]), ready(&std::format!("{round}\n")));
         waiting[first] = read(&tree, opens[first], 0);
     }
