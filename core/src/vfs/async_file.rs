@@ -26,6 +26,17 @@ pub enum Transfer<'a> {
     Flush,
 }
 
+impl Transfer<'_> {
+    /// Borrows the transfer, for example for one poll.
+    pub fn reborrow(&mut self) -> Transfer<'_> {
+        match self {
+            Transfer::Read { offset, buf } => Transfer::Read { offset: *offset, buf },
+            Transfer::Write { offset, data } => Transfer::Write { offset: *offset, data },
+            Transfer::Flush => Transfer::Flush,
+        }
+    }
+}
+
 /// A file whose reads, writes and flushes may all wait, for example because another task carries
 /// them out.
 ///

@@ -110,7 +110,11 @@ async fn transfer<const OPENS: usize, const TEXT: usize>(
     let mut pending = PendingRequest::new();
     poll_fn(|cx| {
         let polled = files.with_node(open, &mut waiter, |node, open, append| {
-            Ok(poll_node(node, open, &mut pending, cx, transfer.reborrow(node, open, append)))
+            let mut transfer = transfer.reborrow();
+            if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
+                *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
+            }
+            Ok(poll_node(node, open, &mut pending, cx, transfer))
         });
         polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
     })
@@ -142,21 +146,5 @@ fn end(file: &dyn File, open: &OpenFile<'_>) -> u64 {
         open.state.delivered
     } else {
         file.stat().length
-    }
-}
-
-impl Transfer<'_> {
-    /// Borrows the transfer for one poll. A write to a file opened for appending starts at the end
-    /// of the file.
-    fn reborrow(&mut self, node: Node, open: &OpenFile<'_>, append: bool) -> Transfer<'_> {
-        match self {
-            Transfer::Write { data, .. } if append => {
-                let offset = node.with_file(|file| end(file, open)).unwrap_or_default();
-                Transfer::Write { offset, data }
-            }
-            Transfer::Write { offset, data } => Transfer::Write { offset: *offset, data },
-            Transfer::Read { offset, buf } => Transfer::Read { offset: *offset, buf },
-            Transfer::Flush => Transfer::Flush,
-        }
     }
 }

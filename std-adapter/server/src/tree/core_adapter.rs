@@ -13,6 +13,7 @@ use datakit_core::vfs::{
 };
 use parking_lot::Mutex;
 
+use super::open_async::OpenAsyncFile;
 use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 
 /// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads can
@@ -43,7 +44,8 @@ impl CoreFile {
         CoreFile::with_ref(FileRef::Static(file))
     }
 
-    /// Wraps the file with this index in a table of files.
+    /// Wraps the file with this index in a table of files. Use this function for a
+    /// [`TaskFile`](datakit_core::files::TaskFile), which is a table of one file with the index 0.
     #[must_use]
     pub fn from_table(table: &'static (dyn FileTable + Sync), index: u16) -> CoreFile {
         CoreFile::with_ref(FileRef::Indexed(table, index))
@@ -54,6 +56,11 @@ impl CoreFile {
     }
 
     fn open_as(&self, mode: OpenMode, number: ClientNumber) -> Result<Box<dyn OpenLeaf>> {
+        if let FileRef::Indexed(table, index) = self.file
+            && let Some(file) = table.async_file(index)
+        {
+            return Ok(Box::new(OpenAsyncFile::open(file, mode, number)?));
+        }
         let open = OpenCoreFile {
             file: self.file.clone(),
             client: number.get()?,
@@ -250,7 +257,7 @@ impl Drop for OpenCoreFile {
 
 /// A [`Text`] that grows as needed.
 #[derive(Default)]
-struct GrowingText(Vec<u8>);
+pub(super) struct GrowingText(Vec<u8>);
 
 impl Text for GrowingText {
     fn bytes(&self) -> &[u8] {

@@ -52,6 +52,7 @@ mod kv;
 mod live;
 pub mod log;
 mod on_clunk;
+mod open_async;
 mod pieces;
 mod queue;
 mod stream;
