@@ -4,8 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::time::Duration;
-
 use datakit_core::files::{FileRequest, FileRequests, Operation};
 use datakit_core::vfs::{Dir, Error, StaticTree, async_file, file};
 use datakit_core::wire::{self, Data, Dialect, Fid, Rmessage, Tag, Tmessage};
@@ -118,7 +116,7 @@ fn refusal_of_the_task_reaches_the_client() {
 }
 
 #[test]
-fn waiting_request_delays_no_other_request() {
+fn p17_request_to_a_task_delays_no_other_request() {
     for_each_tree!(|served: Served, requests| {
         let (mut first, mut second) = (attached(&served), attached(&served));
         first.open_path(1, "limit", READ_WRITE);
@@ -139,7 +137,7 @@ fn waiting_request_delays_no_other_request() {
 }
 
 #[test]
-fn flush_cancels_a_request() {
+fn p16_flush_cancels_a_request_to_a_task() {
     for_each_tree!(|served: Served, requests| {
         let mut client = attached(&served);
         client.open_path(1, "limit", READ_WRITE);
@@ -166,7 +164,7 @@ fn flush_cancels_a_request() {
 }
 
 #[test]
-fn lost_connection_cancels_its_requests() {
+fn p20_lost_connection_cancels_its_requests_to_a_task() {
     for_each_tree!(|served: Served, requests| {
         let mut client = attached(&served);
         client.open_path(1, "limit", READ_WRITE);
@@ -203,8 +201,8 @@ fn request_that_finds_no_room_fails_at_once() {
                 client.open_path(fid, "value", READ);
             }
         }
-        for tag in 1..=4 {
-            send_read(&mut first, tag, tag.into());
+        for fid in 1..=4 {
+            send_read(&mut first, 10 + fid, fid.into());
         }
         let request = next(requests);
         // The other requests have arrived when a later request of the same connection is answered.
@@ -251,27 +249,4 @@ fn clunk_fails_the_waiting_requests_of_a_static_tree() {
     assert_eq!(reply(&mut client, 7), Ok(String::new()));
     wait_for_cancellation(&request);
     client.open_path(1, "limit", READ_WRITE);
-}
-
-#[test]
-fn task_can_stop_when_its_request_is_cancelled() {
-    for_each_tree!(|served: Served, requests: &'static Requests| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut client = attached(&served);
-        client.open_path(1, "limit", READ_WRITE);
-        send_write(&mut client, 5, 1, "1\n");
-        client.send(Tag(6), &Tmessage::Flush { oldtag: Tag(5) });
-        // The request may have been dropped before the task could start it.
-        runtime.block_on(async {
-            let transfer = async {
-                let request = requests.next().await;
-                tokio::select! {
-                    () = request.cancelled() => {}
-                    () = tokio::time::sleep(Duration::from_secs(3600)) => panic!("too late"),
-                }
-            };
-            let _ = tokio::time::timeout(Duration::from_millis(200), transfer).await;
-        });
-        assert_eq!(reply(&mut client, 6), Ok(String::new()));
-    });
 }

@@ -264,11 +264,8 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         self.open_files.close(*open);
     }
 
-    async fn flush(&self, open: &Handle) -> Result<()> {
-        match open.0 {
-            HandleKind::Dir(_) => Ok(()),
-            HandleKind::File { .. } => K::flush(&self.open_files, *open).await,
-        }
+    fn flush(&self, open: &Handle) -> impl Future<Output = Result<()>> {
+        K::flush(&self.open_files, open)
     }
 
     fn may_block(&self, open: &Handle) -> bool {
@@ -283,7 +280,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         offset: u64,
         buf: &mut [u8],
     ) -> impl Future<Output = Result<usize>> {
-        K::read(&self.open_files, *open, offset, buf)
+        K::read(&self.open_files, open, offset, buf)
     }
 
     fn write(
@@ -292,7 +289,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         offset: u64,
         data: &[u8],
     ) -> impl Future<Output = Result<usize>> {
-        K::write(&self.open_files, *open, offset, data)
+        K::write(&self.open_files, open, offset, data)
     }
 
     async fn readdir(

@@ -206,15 +206,15 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
 
     /// Cancels a request for which no client waits any more.
     pub(super) fn cancel(&self, number: u8) {
-        let waker = self.with_request(number, |request| {
-            request.state = match request.state {
-                State::Started | State::Cancelled => State::Cancelled,
-                State::Free | State::Queued | State::Done => State::Free,
-            };
-            request.client_waker.take()
+        let (is_started, waker) = self.with_request(number, |request| {
+            let is_started = request.state == State::Started;
+            request.state = if is_started { State::Cancelled } else { State::Free };
+            (is_started, request.client_waker.take())
         });
         drop(waker);
-        self.tasks.wake();
+        if is_started {
+            self.tasks.wake();
+        }
     }
 
     /// Stores the reply of the task, or frees the request if it was cancelled.
@@ -246,6 +246,12 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
             if self.is_cancelled(number) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// Sets the sequence number of the next request.
+    #[cfg(test)]
+    pub(super) fn set_next(&self, next: u16) {
+        self.with_table(|table| table.next = next);
     }
 
     fn with_request<R>(&self, number: u8, with: impl FnOnce(&mut Request<TEXT>) -> R) -> R {

@@ -3,7 +3,7 @@
 use core::future::{Future, poll_fn};
 use core::task::{Context, Poll};
 
-use super::open_files::{Handle, OpenFiles};
+use super::open_files::{Handle, HandleKind, OpenFiles};
 use super::static_dir::Node;
 use crate::vfs::{
     AsyncTree, Error, File, ImmutableTree, OpenFile, PendingRequest, Result, Transfer, TreeKind,
@@ -15,7 +15,7 @@ pub trait StaticTreeKind: TreeKind {
     /// See [`Vfs::read`](crate::vfs::Vfs::read).
     fn read<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         buf: &mut [u8],
     ) -> impl Future<Output = Result<usize>>;
@@ -23,28 +23,28 @@ pub trait StaticTreeKind: TreeKind {
     /// See [`Vfs::write`](crate::vfs::Vfs::write).
     fn write<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         data: &[u8],
     ) -> impl Future<Output = Result<usize>>;
 
-    /// See [`Vfs::flush`](crate::vfs::Vfs::flush). `open` must be a file.
+    /// See [`Vfs::flush`](crate::vfs::Vfs::flush).
     fn flush<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
     ) -> impl Future<Output = Result<()>>;
 }
 
 impl StaticTreeKind for ImmutableTree {
     async fn read<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            let read = files.with_file_and_waiter(open, &mut waiter, |file, open, _| {
+            let read = files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
                 Ok(file.poll_read(open, cx, offset, buf))
             });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
@@ -54,11 +54,11 @@ impl StaticTreeKind for ImmutableTree {
 
     async fn write<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         data: &[u8],
     ) -> Result<usize> {
-        files.with_file(open, |file, open, append| {
+        files.with_file(*open, |file, open, append| {
             let offset = if append { end(file, open) } else { offset };
             file.write(open, offset, data)
         })
@@ -66,16 +66,19 @@ impl StaticTreeKind for ImmutableTree {
 
     async fn flush<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
     ) -> Result<()> {
-        files.with_file(open, |file, open, _| file.flush(open))
+        match open.0 {
+            HandleKind::Dir(_) => Ok(()),
+            HandleKind::File { .. } => files.with_file(*open, |file, open, _| file.flush(open)),
+        }
     }
 }
 
 impl StaticTreeKind for AsyncTree {
     fn read<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         buf: &mut [u8],
     ) -> impl Future<Output = Result<usize>> {
@@ -84,7 +87,7 @@ impl StaticTreeKind for AsyncTree {
 
     fn write<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
         offset: u64,
         data: &[u8],
     ) -> impl Future<Output = Result<usize>> {
@@ -93,9 +96,12 @@ impl StaticTreeKind for AsyncTree {
 
     async fn flush<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
-        open: Handle,
+        open: &Handle,
     ) -> Result<()> {
-        transfer(files, open, Transfer::Flush).await.map(drop)
+        match open.0 {
+            HandleKind::Dir(_) => Ok(()),
+            HandleKind::File { .. } => transfer(files, open, Transfer::Flush).await.map(drop),
+        }
     }
 }
 
@@ -103,13 +109,13 @@ impl StaticTreeKind for AsyncTree {
 /// fails once the file is closed.
 async fn transfer<const OPENS: usize, const TEXT: usize>(
     files: &OpenFiles<OPENS, TEXT>,
-    open: Handle,
+    open: &Handle,
     mut transfer: Transfer<'_>,
 ) -> Result<usize> {
     let mut waiter = Waiter::new();
     let mut pending = PendingRequest::new();
     poll_fn(|cx| {
-        let polled = files.with_node(open, &mut waiter, |node, open, append| {
+        let polled = files.with_node(*open, &mut waiter, |node, open, append| {
             let mut transfer = transfer.reborrow();
             if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
                 *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
