@@ -4,6 +4,7 @@ use core::future::{Future, poll_fn};
 use core::task::{Context, Poll};
 
 use super::open_files::{Handle, HandleKind, OpenFiles};
+use super::report;
 use super::static_dir::Node;
 use crate::vfs::{
     AsyncTree, Error, File, ImmutableTree, OpenFile, PendingRequest, Result, Transfer, TreeKind,
@@ -45,7 +46,7 @@ impl StaticTreeKind for ImmutableTree {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
             let read = files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
-                Ok(file.poll_read(open, cx, offset, buf))
+                Ok(file.poll_read(open, cx, offset, buf).map(|read| report(open.client, read)))
             });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
@@ -60,7 +61,7 @@ impl StaticTreeKind for ImmutableTree {
     ) -> Result<usize> {
         files.with_file(*open, |file, open, append| {
             let offset = if append { end(file, open) } else { offset };
-            file.write(open, offset, data)
+            report(open.client, file.write(open, offset, data))
         })
     }
 
@@ -70,7 +71,9 @@ impl StaticTreeKind for ImmutableTree {
     ) -> Result<()> {
         match open.0 {
             HandleKind::Dir(_) => Ok(()),
-            HandleKind::File { .. } => files.with_file(*open, |file, open, _| file.flush(open)),
+            HandleKind::File { .. } => {
+                files.with_file(*open, |file, open, _| report(open.client, file.flush(open)))
+            }
         }
     }
 }
@@ -120,7 +123,8 @@ async fn transfer<const OPENS: usize, const TEXT: usize>(
             if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
                 *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
             }
-            Ok(poll_node(node, open, &mut pending, cx, transfer))
+            let polled = poll_node(node, open, &mut pending, cx, transfer);
+            Ok(polled.map(|done| report(open.client, done)))
         });
         polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
     })
