@@ -9,9 +9,10 @@ use std::future::Future;
 
 use datakit_core::files::{Choice, Help, Millis, Params, fields::params};
 use datakit_core::params::{
-    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
+    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, TransactionMemory,
+    Transactions, observe,
 };
-use datakit_core::vfs::{self, file};
+use datakit_core::vfs::{self, file, table};
 use datakit_server::tree::{self, CoreDir, Dir, Entry, Tree};
 use datakit_server::{Limits, Server};
 
@@ -60,6 +61,8 @@ static SETTINGS: SettingsParams = SettingsParams::new();
 static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
 static CHANGES: Changes<64, 64> = Changes::new(&SET);
 static REPLIES: Replies<16> = Replies::new();
+static MEMORY: TransactionMemory<4, 16, 64> = TransactionMemory::new();
+static TRANSACTIONS: Transactions<4, 16, 64> = Transactions::new(&SET, &MEMORY);
 static PARAMS: vfs::Dir = vfs::Dir::new(&[
     file("help", &Help::new(&PARAMS)),
     file("schema", &Schema::new(&SET)),
@@ -67,6 +70,7 @@ static PARAMS: vfs::Dir = vfs::Dir::new(&[
     file("modified", &Modified::new(&SET)),
     file("changes", &CHANGES),
     file("ctl", &Ctl::new(&SET, &REPLIES)),
+    table("transactions", &TRANSACTIONS, 4),
     const { params("pool", &SETTINGS.pool) },
     const { params("log", &SETTINGS.log) },
 ]);
@@ -82,9 +86,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Serves the settings in the directory `params` until `stop` completes.
-async fn serve(server: Server, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-    static OBSERVERS: [ObserverEntry; 2] =
-        [ObserverEntry::new(&CHANGES), ObserverEntry::new(&REPLIES)];
+pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    static OBSERVERS: [ObserverEntry; 3] = [
+        ObserverEntry::new(&CHANGES),
+        ObserverEntry::new(&REPLIES),
+        ObserverEntry::new(&TRANSACTIONS),
+    ];
     OBSERVERS.iter().for_each(observe);
     let root = Dir::new();
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));

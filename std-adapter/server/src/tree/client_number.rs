@@ -8,9 +8,21 @@ use datakit_core::params::client_left;
 use datakit_core::vfs::{Client, Error, Result};
 use parking_lot::Mutex;
 
-/// The names of all connections that have a number, keyed by the number. All trees in the process
-/// share the numbers, because the parameters of core are shared as well.
-static NAMES: Mutex<BTreeMap<u8, Arc<str>>> = Mutex::new(BTreeMap::new());
+/// All trees in the process share the numbers, because the parameters of core are shared as well.
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), next: 0 });
+
+struct Numbers {
+    /// The last owner of each number.
+    owners: BTreeMap<u8, Owner>,
+    /// The number that is tried first for the next connection. Numbers are assigned in turn, so that
+    /// the name of a connection remains known for some time after the connection has ended.
+    next: u8,
+}
+
+struct Owner {
+    name: Arc<str>,
+    is_connected: bool,
+}
 
 /// The number by which files of core identify a connection. Clones refer to the same connection.
 ///
@@ -45,14 +57,28 @@ impl ClientNumber {
         if let Some(number) = *number {
             return Ok(number);
         }
-        let mut names = NAMES.lock();
-        let free = (0..Client::PROGRAM.0).find(|number| !names.contains_key(number));
-        let free = free.ok_or_else(|| {
+        let assigned = NUMBERS.lock().assign(connection.name.clone())?;
+        *number = Some(assigned);
+        Ok(assigned)
+    }
+}
+
+impl Numbers {
+    fn assign(&mut self, name: Arc<str>) -> Result<Client> {
+        let is_free = |number: &u8| self.owners.get(number).is_none_or(|owner| !owner.is_connected);
+        let mut numbers = (self.next..Client::PROGRAM.0).chain(0..self.next);
+        let free = numbers.find(is_free).ok_or_else(|| {
             Error::Busy.with_message("255 connections use these files, which is the maximum")
         })?;
-        names.insert(free, connection.name.clone());
-        *number = Some(Client(free));
+        self.owners.insert(free, Owner { name, is_connected: true });
+        self.next = free.saturating_add(1);
         Ok(Client(free))
+    }
+
+    fn release(&mut self, client: Client) {
+        if let Some(owner) = self.owners.get_mut(&client.0) {
+            owner.is_connected = false;
+        }
     }
 }
 
@@ -61,7 +87,7 @@ impl Drop for Connection {
         if let Some(client) = *self.number.get_mut() {
             // The number must stay in use until all observers know about the end of the connection.
             client_left(client);
-            NAMES.lock().remove(&client.0);
+            NUMBERS.lock().release(client);
         }
     }
 }
@@ -76,14 +102,14 @@ impl fmt::Debug for ClientNumber {
     }
 }
 
-/// Writes the name of the connection with this number. Pass this function to
+/// Writes the name of the connection that has, or last had, this number. Pass this function to
 /// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes nothing if no
-/// connection has this number.
+/// connection has had this number.
 ///
 /// # Errors
 /// Returns the error of `out`.
 pub fn client_name(client: Client, out: &mut dyn fmt::Write) -> fmt::Result {
-    let name = NAMES.lock().get(&client.0).cloned();
+    let name = NUMBERS.lock().owners.get(&client.0).map(|owner| owner.name.clone());
     name.map_or(Ok(()), |name| out.write_str(&name))
 }
 
@@ -102,14 +128,31 @@ mod tests {
         let number = ClientNumber::new("10.0.0.1:4711 (a b)");
         let clone = number.clone();
         let client = number.get().unwrap();
+        let is_connected = || NUMBERS.lock().owners.get(&client.0).unwrap().is_connected;
         assert_ne!(client, Client::PROGRAM);
         assert_eq!(clone.get(), Ok(client));
-        assert_eq!(name_of(client), "10.0.0.1:4711_(a_b)");
         drop(number);
-        assert_eq!(name_of(client), "10.0.0.1:4711_(a_b)");
+        assert!(is_connected());
         drop(clone);
-        assert_ne!(name_of(client), "10.0.0.1:4711_(a_b)");
+        assert!(!is_connected());
+        assert_eq!(name_of(client), "10.0.0.1:4711_(a_b)");
         assert_eq!(ClientNumber::default().get(), Ok(Client::PROGRAM));
         assert_eq!(name_of(Client::PROGRAM), "");
+    }
+
+    #[test]
+    fn numbers_are_assigned_in_turn_until_all_are_in_use() {
+        let mut numbers = Numbers { owners: BTreeMap::new(), next: 0 };
+        let assign = |numbers: &mut Numbers| numbers.assign("a".into());
+        for number in 0..254 {
+            assert_eq!(assign(&mut numbers), Ok(Client(number)));
+        }
+        numbers.release(Client(3));
+        assert_eq!(assign(&mut numbers), Ok(Client(254)));
+        assert_eq!(assign(&mut numbers), Ok(Client(3)));
+        let error = assign(&mut numbers).unwrap_err();
+        assert_eq!(error.to_string(), "255 connections use these files, which is the maximum");
+        numbers.release(Client(9));
+        assert_eq!(assign(&mut numbers), Ok(Client(9)));
     }
 }
