@@ -2,10 +2,11 @@
 
 use core::fmt::{self, Write};
 
+use datakit_core::Decimal;
 use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
 use datakit_core::vfs::{Dir, Error, Result, dir, file};
 
-use crate::params::{PARAMS, settings};
+use crate::params::{CONFIG, PARAMS, settings};
 use crate::simulation::{Simulation, Zone};
 use crate::state::{self, uptime_ms};
 
@@ -13,12 +14,13 @@ use crate::state::{self, uptime_ms};
 pub static ROOT: Dir = Dir::new(&[
     file("help", &Help::new(&ROOT)),
     dir("board", &BOARD),
-    dir("params", &PARAMS),
+    PARAMS.entry("params"),
     dir("net", &NET),
     dir("sys", &SYS),
     dir("log", &LOG),
     file("events", &EVENTS),
     file("ticks", &TICKS),
+    file("probes", &Status::new(probes)),
 ]);
 
 static BOARD: Dir = Dir::new(&[
@@ -92,6 +94,14 @@ static LOG: Dir = Dir::new(&[
     file("doc", &Doc::new("log of the board on its serial port, as defmt frames")),
     file("level", &LevelFile::new(&state::LEVEL)),
 ]);
+
+/// Writes a line for each probe, with its number and the latest sample as it converts the sample.
+fn probes(out: &mut dyn Write) -> fmt::Result {
+    let sample = TICKS.get().sample;
+    CONFIG.probes.iter().enumerate().try_for_each(|(number, probe)| {
+        writeln!(out, "{} {}", Decimal::from(number), probe.load().convert(sample))
+    })
+}
 
 /// The stream that delivers events. Each event is delivered once, in order.
 pub static EVENTS: Queue<Event, 16> =
@@ -235,10 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn probes_convert_the_latest_sample() {
+        write("params/probes/2/scale", "-0.5").unwrap();
+        write("params/probes/2/offset", "7").unwrap();
+        let probe = CONFIG.probes[2].load();
+        assert_eq!(probe.convert(101).to_string(), "-43.5");
+        assert_eq!(probe.convert(i32::MAX).to_string(), "-21474836.48");
+        assert_eq!(read("probes").lines().count(), 4);
+        let error = write("params/probes/0/scale", "0.125").unwrap_err();
+        assert_eq!(error.to_string(), "\"0.125\" is not a multiple of 0.01 from -100 to 100");
+    }
+
+    #[test]
     fn limits_must_not_cross() {
         let error = write("params/limits/low", "2000000").unwrap_err();
         assert_eq!(error.to_string(), "the lower limit must be below the upper one");
         assert_eq!(read("params/limits/low"), "-90\n");
+        assert_eq!(write("params/limits/high", "-90").unwrap_err(), error);
     }
 
     #[test]

@@ -1,142 +1,153 @@
 //! The parameters in `params/`.
 //!
-//! To add a parameter, define a [`Value`], add a directory entry with a [`Param`] for the value,
-//! and use the value, for example in [`settings`]. The parameters use only four types, because each
-//! additional type costs 2 KiB of flash. An additional parameter of one of these types costs 64
-//! bytes plus the length of its strings.
+//! The struct [`Config`] declares the parameters, and its fields become files and directories. To
+//! add a parameter, add a field to one of the structs and use the value, for example in
+//! [`settings`]. An additional parameter costs at most 64 bytes of flash plus the length of its
+//! strings, and the first parameter of another type about 1 KiB.
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
-
-use datakit_core::files::{Help, Param, Proposed, Value};
-use datakit_core::vfs::{Dir, dir, file};
+use datakit_core::files::{Fixed, Help, Params, ParamsDir};
+use datakit_core::vfs::file;
 
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
 
 /// The directory `params/`.
-pub static PARAMS: Dir = Dir::new(&[
-    file("help", &Help::new(&PARAMS)),
-    dir("blink", &BLINK),
-    dir("wave", &WAVE),
-    dir("limits", &LIMITS),
-    dir("net", &NET),
-]);
+pub static PARAMS: ParamsDir<ConfigParams> =
+    ParamsDir::new(&[file("help", &Help::new(&PARAMS))], &CONFIG);
 
-static ENABLED: Value<bool> = Value::new(true);
-static PERIOD: Value<u32> = Value::new(1000);
-static DUTY: Value<u32> = Value::new(50);
+/// The values of all parameters.
+pub static CONFIG: ConfigParams = ConfigParams::new();
 
-static BLINK: Dir = Dir::new(&[
-    file("enabled", &Param::new(&ENABLED).doc("whether the light blinks; sampling continues")),
-    file(
-        "period",
-        &Param::new(&PERIOD).range(10, 60_000).unit(&"ms").doc("from one flash to the next"),
-    ),
-    file(
-        "duty",
-        &Param::new(&DUTY).range(1, 99).unit(&"%").doc("how much of the period the light is on"),
-    ),
-]);
-
-static SHAPE: Value<Waveform> = Value::new(Waveform::Triangle);
-static LENGTH: Value<u32> = Value::new(20);
-static AMPLITUDE: Value<i32> = Value::new(100);
-static OFFSET: Value<i32> = Value::new(0);
-static SMOOTHING: Value<u32> = Value::new(0);
-
-static WAVE: Dir = Dir::new(&[
-    file("shape", &Param::new(&SHAPE).doc("shape of the signal")),
-    file(
-        "length",
-        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit(&"samples").doc("length of a cycle"),
-    ),
-    file(
-        "amplitude",
-        &Param::new(&AMPLITUDE).range(0, 1_000_000).doc("from the middle to the peak"),
-    ),
-    file("offset", &Param::new(&OFFSET).range(-1_000_000, 1_000_000).doc("middle of the signal")),
-    file(
-        "smoothing",
-        &Param::new(&SMOOTHING).range(0, 8).doc("a sample has the weight 1 / 2^smoothing"),
-    ),
-]);
-
-static HIGH: Value<i32> = Value::new(90);
-static LOW: Value<i32> = Value::new(-90);
-
-static LIMITS: Dir = Dir::new(&[
-    file("high", &Param::new(&HIGH).check(above_low).doc("samples at or above it are events")),
-    file("low", &Param::new(&LOW).check(below_high).doc("samples at or below it are events")),
-]);
-
-static IDLE: Value<u32> = Value::new(60);
-static NAGLE: Value<bool> = Value::new(false);
-
-static NET: Dir = Dir::new(&[
-    file(
-        "idle",
-        &Param::new(&IDLE)
-            .range(3, 3600)
-            .unit(&"s")
-            .doc("idle and vanished clients are disconnected after this time; for new connections"),
-    ),
-    file("nagle", &Param::new(&NAGLE).doc("coalesce small segments; for new connections")),
-]);
-
-fn above_low(high: &i32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
-    if *high > proposed.get(&LOW) {
-        Ok(())
-    } else {
-        Err("the upper limit must be above the lower one")
-    }
+/// The settings that clients can change.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Config {
+    /// The light.
+    pub blink: Blink,
+    /// The sensor.
+    pub wave: Wave,
+    /// The limits beyond which a sample is an event.
+    pub limits: Limits,
+    /// The network.
+    pub net: Net,
+    /// The probes, which convert the samples of the sensor.
+    pub probes: [Probe; PROBES],
 }
 
-fn below_high(low: &i32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
-    if *low < proposed.get(&HIGH) {
+/// The number of probes.
+pub const PROBES: usize = 4;
+
+/// The settings of the light.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Blink {
+    /// whether the light blinks; sampling continues
+    #[param(default = true)]
+    pub enabled: bool,
+    /// from one flash to the next
+    #[param(default = 1000, range = 10..=60_000, unit = "ms")]
+    pub period: u32,
+    /// how much of the period the light is on
+    #[param(default = 50, range = 1..=99, unit = "%")]
+    pub duty: u32,
+}
+
+/// The settings of the sensor.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Wave {
+    /// shape of the signal
+    #[param(default = Waveform::Triangle)]
+    pub shape: Waveform,
+    /// length of a cycle
+    #[param(default = 20, range = 2..=LENGTH_MAX, unit = "samples")]
+    pub length: u32,
+    /// from the middle to the peak
+    #[param(default = 100, range = 0..=1_000_000)]
+    pub amplitude: i32,
+    /// middle of the signal
+    #[param(range = -1_000_000..=1_000_000)]
+    pub offset: i32,
+    /// a sample has the weight 1 / 2^smoothing
+    #[param(range = 0..=8)]
+    pub smoothing: u32,
+}
+
+/// The limits beyond which a sample is an event.
+#[derive(Debug, Clone, PartialEq, Params)]
+#[params(check = in_order)]
+pub struct Limits {
+    /// samples at or above it are events
+    #[param(default = 90)]
+    pub high: i32,
+    /// samples at or below it are events
+    #[param(default = -90)]
+    pub low: i32,
+}
+
+fn in_order(limits: &Limits) -> Result<(), &'static str> {
+    if limits.low < limits.high {
         Ok(())
     } else {
         Err("the lower limit must be below the upper one")
     }
 }
 
+/// The settings of the network.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Net {
+    /// idle and vanished clients are disconnected after this time; for new connections
+    #[param(default = 60, range = 3..=3600, unit = "s")]
+    pub idle: u32,
+    /// coalesce small segments; for new connections
+    pub nagle: bool,
+}
+
+/// The settings of a probe.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Probe {
+    /// factor by which the probe multiplies a sample
+    #[param(default = 1, range = -100..=100)]
+    pub scale: Fixed<2>,
+    /// number that the probe adds afterwards
+    #[param(range = -1_000_000..=1_000_000)]
+    pub offset: i32,
+}
+
+impl Probe {
+    /// Converts a sample of the sensor. A result that is too large for the type is limited.
+    #[must_use]
+    pub fn convert(&self, sample: i32) -> Fixed<2> {
+        let scaled = i64::from(sample) * i64::from(self.scale.0) + i64::from(self.offset) * 100;
+        Fixed(scaled.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+    }
+}
+
 /// Returns the settings for the next step.
 pub fn settings() -> Settings {
+    let Config { blink, wave, limits, .. } = CONFIG.load();
     Settings {
-        enabled: ENABLED.get(),
-        period_ms: PERIOD.get(),
-        duty: DUTY.get(),
-        waveform: SHAPE.get(),
-        length: LENGTH.get(),
-        amplitude: AMPLITUDE.get(),
-        offset: OFFSET.get(),
-        smoothing: SMOOTHING.get(),
-        high: HIGH.get(),
-        low: LOW.get(),
+        enabled: blink.enabled,
+        period_ms: blink.period,
+        duty: blink.duty,
+        waveform: wave.shape,
+        length: wave.length,
+        amplitude: wave.amplitude,
+        offset: wave.offset,
+        smoothing: wave.smoothing,
+        high: limits.high,
+        low: limits.low,
     }
 }
 
 /// Returns the number of seconds after which an idle connection is closed.
 pub fn idle_seconds() -> u32 {
-    IDLE.get()
+    CONFIG.net.idle.get()
 }
 
 /// Returns whether Nagle's algorithm is enabled.
 pub fn nagle() -> bool {
-    NAGLE.get()
+    CONFIG.net.nagle.get()
 }
 
 /// Waits until a client sets a parameter that affects the time of the next step. The future can be
 /// dropped at any time.
 pub async fn timing_changed() {
-    let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
-    let mut period = pin!(PERIOD.changed(PERIOD.version()));
-    let mut duty = pin!(DUTY.changed(DUTY.version()));
-    poll_fn(|cx| {
-        let unchanged = enabled.as_mut().poll(cx).is_pending()
-            && period.as_mut().poll(cx).is_pending()
-            && duty.as_mut().poll(cx).is_pending();
-        if unchanged { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
+    CONFIG.blink.changed(CONFIG.blink.version()).await;
 }

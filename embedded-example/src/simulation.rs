@@ -7,7 +7,7 @@
 use datakit_core::files::Choice;
 
 /// The shape of the sensor signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Choice)]
 pub enum Waveform {
     /// The signal is low for half a cycle, then high.
     Square,
@@ -16,11 +16,6 @@ pub enum Waveform {
     Triangle,
     /// The signal rises linearly, then drops abruptly.
     Saw,
-}
-
-impl Choice for Waveform {
-    const ALL: &'static [Waveform] = &[Waveform::Square, Waveform::Triangle, Waveform::Saw];
-    const NAMES: &'static [&'static str] = &["square", "triangle", "saw"];
 }
 
 /// The maximum number of samples in a cycle.

@@ -51,6 +51,19 @@ pub const PATHS: &[&str] = &[
     "params/net",
     "params/net/idle",
     "params/net/nagle",
+    "params/probes",
+    "params/probes/0",
+    "params/probes/0/scale",
+    "params/probes/0/offset",
+    "params/probes/1",
+    "params/probes/1/scale",
+    "params/probes/1/offset",
+    "params/probes/2",
+    "params/probes/2/scale",
+    "params/probes/2/offset",
+    "params/probes/3",
+    "params/probes/3/scale",
+    "params/probes/3/offset",
     "net",
     "net/address",
     "net/mac",
@@ -68,6 +81,7 @@ pub const PATHS: &[&str] = &[
     "log/level",
     "events",
     "ticks",
+    "probes",
 ];
 
 /// A running board. Dropping the board stops QEMU.

@@ -5,9 +5,11 @@
 
 mod array;
 pub mod derive_support;
+mod dir;
 mod names;
 
 pub use array::{ArrayInfo, Values};
+pub use dir::ParamsDir;
 pub use names::Names;
 
 use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};

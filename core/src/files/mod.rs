@@ -53,7 +53,7 @@ pub use command::Command;
 pub use datakit_derive::{Choice, Params};
 
 pub use content::{Bytes, Kv};
-pub use fields::{Params, params};
+pub use fields::{Params, ParamsDir, params};
 pub use level::{Level, LevelFile};
 pub use param::{
     Check, Choice, Description, Field, Fixed, Flags, Ipv4, Line, Mac, Micros, Millis, Number,

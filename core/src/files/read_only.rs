@@ -5,8 +5,8 @@ use core::task::{Context, Poll};
 
 use super::util::{Count, Plain, render};
 use crate::vfs::{
-    Dir, File, FileStat, OpenFile, OpenMode, Result, Window, beyond_end, check_offset, read_at,
-    visit_files,
+    EntryTable, File, FileStat, OpenFile, OpenMode, Result, Window, beyond_end, check_offset,
+    read_at, visit_files,
 };
 
 /// A file with constant content of any length, which is read from flash.
@@ -143,14 +143,20 @@ impl File for Doc {
 /// A file that lists the files in a directory and its subdirectories. Each line contains the path
 /// and the [description](File::describe) of one file. The text can have any length, because each
 /// read renders the text again and stores only the requested part.
-#[derive(Debug, Clone, Copy)]
-pub struct Help(&'static Dir);
+#[derive(Clone, Copy)]
+pub struct Help(&'static (dyn EntryTable + Sync));
 
 impl Help {
     /// Creates a file that describes the files in `dir`. `dir` may contain the new file itself.
     #[must_use]
-    pub const fn new(dir: &'static Dir) -> Help {
+    pub const fn new(dir: &'static (dyn EntryTable + Sync)) -> Help {
         Help(dir)
+    }
+}
+
+impl fmt::Debug for Help {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Help").finish_non_exhaustive()
     }
 }
 
@@ -174,7 +180,7 @@ impl File for Help {
     }
 }
 
-fn list(dir: &'static Dir, out: &mut dyn Write) -> fmt::Result {
+fn list(dir: &'static dyn EntryTable, out: &mut dyn Write) -> fmt::Result {
     visit_files(dir, &mut |path, node| {
         write!(out, "{path}: ")?;
         #[cfg(feature = "params")]

@@ -145,6 +145,11 @@ impl Dir {
         Dir { entries, depth: below + 1 }
     }
 
+    /// Returns the number of levels, including this directory.
+    pub(crate) const fn depth(&self) -> u8 {
+        self.depth
+    }
+
     /// Returns the entries, in the order of the table.
     #[must_use]
     pub const fn entries(&self) -> &'static [Entry] {

@@ -1,0 +1,144 @@
+//! A directory of parameters that also contains other files.
+
+use core::fmt;
+
+use super::{Fields, Names};
+use crate::vfs::{Dir, Entry, EntryTable, Key, Node, Result, table};
+
+/// A directory with the entries of a table, followed by the fields of a struct of parameters.
+///
+/// ```
+/// # #[allow(unused_imports)]
+/// # use datakit_derive::*;
+/// use datakit_core::files::{Help, Params, ParamsDir};
+/// use datakit_core::vfs::{Dir, file};
+///
+/// #[derive(Params)]
+/// struct Settings {
+///     gain: f32,
+/// }
+/// static SETTINGS: SettingsParams = SettingsParams::new();
+/// static PARAMS: ParamsDir<SettingsParams> =
+///     ParamsDir::new(&[file("help", &Help::new(&PARAMS))], &SETTINGS);
+/// static ROOT: Dir = Dir::new(&[PARAMS.entry("params")]);
+/// ```
+pub struct ParamsDir<F: 'static> {
+    dir: Dir,
+    fields: &'static F,
+    depth: u8,
+}
+
+impl<F: Fields> ParamsDir<F> {
+    /// Creates a directory with the given entries and the fields of `fields`.
+    ///
+    /// # Panics
+    /// Panics if the [same conditions](Dir::new) as in `Dir::new` occur. In a `static` or `const`,
+    /// the panic is a compile error.
+    // The code indexes slices directly, because `slice::get` is not const. Every index is within
+    // bounds.
+    #[allow(clippy::indexing_slicing, clippy::panic)]
+    #[must_use]
+    pub const fn new(entries: &'static [Entry], fields: &'static F) -> ParamsDir<F> {
+        let count = match F::NAMES {
+            Names::Numbers(count) => count as usize,
+            Names::List(names) => {
+                let mut i = 0;
+                while i < names.len() {
+                    assert!(!contains(entries, names[i]), "two entries have the same name");
+                    i += 1;
+                }
+                names.len()
+            }
+        };
+        assert!(entries.len() + count <= 255, "a directory has at most 255 entries");
+        let dir = Dir::new(entries);
+        let depth = if dir.depth() > F::DEPTH { dir.depth() } else { F::DEPTH };
+        ParamsDir { dir, fields, depth }
+    }
+
+    /// Creates an entry for this directory.
+    #[must_use]
+    pub const fn entry(&'static self, name: &'static str) -> Entry {
+        table(name, self, self.depth)
+    }
+
+    /// Returns the struct of parameters.
+    #[must_use]
+    pub const fn fields(&self) -> &'static F {
+        self.fields
+    }
+
+    /// Splits the index of an entry into the index in the table or the index in the struct.
+    fn split(&self, index: u8) -> core::result::Result<u8, u8> {
+        // The table has at most 255 entries, so the cast does not truncate the number.
+        match index.checked_sub(self.dir.entries().len() as u8) {
+            None => Ok(index),
+            Some(index) => Err(index),
+        }
+    }
+
+    /// Returns the key in this directory of an entry of the struct.
+    fn join(&self, key: Key) -> Option<Key> {
+        let index = key.index()?.checked_add(self.dir.entries().len() as u8)?;
+        Some(Key::new(index, 0))
+    }
+}
+
+#[allow(clippy::indexing_slicing)] // As in `ParamsDir::new`.
+const fn contains(entries: &[Entry], name: &str) -> bool {
+    let mut i = 0;
+    while i < entries.len() {
+        if is_same(entries[i].name().as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+#[allow(clippy::indexing_slicing)] // As in `ParamsDir::new`.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+impl<F: Fields> EntryTable for ParamsDir<F> {
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        self.dir.find(name).or_else(|| self.join(F::NAMES.find(name)?))
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        match self.split(from) {
+            Ok(from) => self.dir.next(from),
+            Err(from) => self.join(F::NAMES.key(from)?),
+        }
+    }
+
+    fn node(&'static self, key: Key) -> Option<Node> {
+        match self.split(key.index()?) {
+            Ok(_) => self.dir.node(key),
+            Err(index) => self.fields.node(Key::new(index, 0)),
+        }
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        match key.index().map(|index| self.split(index)) {
+            Some(Ok(_)) => self.dir.name(key, with),
+            Some(Err(index)) => self.fields.name(Key::new(index, 0), with),
+            None => {}
+        }
+    }
+
+    fn remove(&self, key: Key) -> Result<()> {
+        self.dir.remove(key)
+    }
+}
+
+impl<F> fmt::Debug for ParamsDir<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParamsDir").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
