@@ -293,11 +293,12 @@ fn step_call(
 
 /// Returns the source code of a type or an expression.
 fn shown(tokens: &impl quote::ToTokens) -> String {
-    let text = quote!(#tokens).to_string();
-    text.replace(" ..= ", "..=")
-        .replace(" .. ", "..")
-        .replace("- ", "-")
-        .replace(" < ", "<")
-        .replace(" >", ">")
-        .replace(" :: ", "::")
+    let mut text = quote!(#tokens).to_string();
+    for (spaced, joined) in [(" ..", ".."), ("..= ", "..="), (".. ", ".."), ("- ", "-")] {
+        text = text.replace(spaced, joined);
+    }
+    for (spaced, joined) in [(" < ", "<"), (" >", ">"), (" :: ", "::")] {
+        text = text.replace(spaced, joined);
+    }
+    text
 }
