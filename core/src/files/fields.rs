@@ -1,7 +1,7 @@
 //! Directories of parameters that are declared as the fields of a struct.
 //!
 //! `#[derive(Params)]` of the crate `datakit-derive` implements the traits of this module. A struct
-//! of [`Value`]s is a directory, so its fields need no table and no statics of their own.
+//! of [`Value`](super::Value)s is a directory, so its fields need no table and no statics of their own.
 
 mod array;
 pub mod derive_support;
@@ -58,7 +58,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// Calls `with`, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
 
-    /// Returns the value of each field. [`load`](Fields::load) reads all fields at the same time.
+    /// Returns the value of each field. [`load`] reads all fields at the same time.
     fn values(&self) -> Self::Plain;
 
     /// Sets each field that differs from `new`. The caller must call [`notify`](Fields::notify)

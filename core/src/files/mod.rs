@@ -22,12 +22,21 @@
 //! | `u8` to `u64`, `i8` to `i64` | `60000` | `60_000`, `0xea60`, `0b101` |
 //! | `f32`, `f64` | `0.1`, `3.4028235e38` | any decimal number |
 //! | `bool` | `on` | `true`, `1` |
-//! | an enum that implements [`Choice`] | `auto` | |
+//! | [`Fixed`] | `-12.5` | `-12.50` |
+//! | an enum that implements [`Choice`](trait@Choice) | `auto` | |
+//! | [`Line`] | a line of text, which may have a default | |
 //! | `heapless::String<N>` | a line of text | |
 //! | `heapless::Vec<u8, N>` | `0aff` | `0A:FF`, `0a-ff`, `0a_ff`, `0a ff` |
 //! | [`Millis`], [`Micros`] | `1.5 s`, `250 ms`, `10 us` | `1500ms`, `2 min`, `0.5 h` |
 //! | [`Ipv4`] | `192.168.0.1` | |
 //! | [`Mac`] | `02:00:00:12:ab:ff` | `02-00-00-12-AB-FF`, `02000012abff` |
+//! | `Option<T>` of one of these types | `none` or the value | |
+//! | `[T; N]` of a type whose text contains no spaces | `1 2 3` | `0x1  2\t3` |
+//!
+//! Parameters can be declared as the fields of a struct instead of as entries of a table. The macro
+//! `Params` of the crate [`datakit-derive`](https://docs.rs/datakit-derive) generates a struct that
+//! implements [`Fields`](fields::Fields), and the feature `derive` exports the macro from this module.
+//! [`ParamsDir`] puts such a struct beside other files.
 //!
 //! A value or a command may be written in pieces at consecutive offsets. The value or command is
 //! complete when a write ends with a newline, when a write starts at a non-consecutive offset, when
