@@ -188,16 +188,21 @@ fn range_call(
         }
     };
     let at = attributes.default.as_ref().map_or(range.span(), Spanned::span);
-    let check = quote_spanned! {at=>
+    // Only the assertion has the span of the default, because clippy would take a `0` with this span
+    // for the beginning of the source code at the span.
+    let assertion = quote_spanned! {at=>
+        assert!(
+            low #number <= values[i] #number && values[i] #number <= high #number,
+            "the default is outside the range"
+        );
+    };
+    let check = quote! {
         const _: () = {
             let (low, high): (#leaf, #leaf) = (#low, #high);
             let values = #values;
             let mut i = 0;
             while i < values.len() {
-                assert!(
-                    low #number <= values[i] #number && values[i] #number <= high #number,
-                    "the default is outside the range"
-                );
+                #assertion
                 i += 1;
             }
         };
