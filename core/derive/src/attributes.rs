@@ -16,7 +16,7 @@ pub(crate) struct ParamAttributes {
     pub(crate) name: Option<LitStr>,
     pub(crate) check: Option<Expr>,
     pub(crate) flags: Flags,
-    /// Where the argument `line` is.
+    /// The position of the argument `line` in the source code, if the argument is present.
     pub(crate) line: Option<Span>,
 }
 
@@ -131,7 +131,7 @@ fn set<T>(argument: &mut Option<T>, meta: &ParseNestedMeta<'_>, value: T) -> Res
     }
 }
 
-/// Parses a string that is shown as a part of a line.
+/// Parses a string without control characters, because the string is displayed on one line.
 fn one_line(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let text: LitStr = meta.value()?.parse()?;
     if text.value().contains(char::is_control) {

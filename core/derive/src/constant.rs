@@ -48,7 +48,7 @@ pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> 
     match (leaf, number) {
         (Leaf::Fixed, Some(number)) => fixed(expr, &number, ty),
         (Leaf::Float, Some(Number { decimals: 0, digits, .. })) => {
-            // A literal of a float may be written without a decimal point.
+            // A float literal may have no decimal point.
             let literal = Literal::f64_unsuffixed(digits.unsigned_abs() as f64);
             Ok(if digits < 0 {
                 quote_spanned!(expr.span()=> -#literal)
@@ -199,8 +199,8 @@ impl Number {
 
     /// Returns whether this number is less than `other`.
     pub(crate) fn is_below(self, other: Number) -> bool {
-        // Neither product overflows, because a literal has at most 39 digits and a fraction has at
-        // most 30 digits, unless the program is absurd. In this case, the compiler compares again.
+        // A product saturates if it has more than 38 digits. The compiler checks such numbers again
+        // in the generated assertion.
         let scale = |number: Number, decimals: u8| {
             number.digits.saturating_mul(10i128.saturating_pow(decimals.into()))
         };
@@ -233,7 +233,8 @@ fn micros(text: &str) -> Option<u64> {
     (value % scale == 0).then_some(value / scale)?.try_into().ok()
 }
 
-/// Converts two hexadecimal digits a byte, which may be separated by `:`, `-`, `_` or a space.
+/// Parses bytes, each of which is written as two hexadecimal digits. The bytes may be separated by
+/// `:`, `-`, `_` or a space.
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !b":-_ ".contains(byte)).collect();
     if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {

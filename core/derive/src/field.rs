@@ -25,7 +25,7 @@ pub(crate) struct Field<'a> {
     pub(crate) kind: Kind<'a>,
 }
 
-/// What a field becomes in the directory.
+/// The kind of directory entry that is generated for a field.
 pub(crate) enum Kind<'a> {
     /// A file.
     Value(Param),
@@ -41,7 +41,7 @@ pub(crate) struct Param {
     pub(crate) initial: TokenStream,
     /// The `ParamInfo`.
     pub(crate) info: TokenStream,
-    /// A check, at compile time, that the default is in the range.
+    /// The compile-time check that the default is in the range.
     pub(crate) assertion: TokenStream,
 }
 
@@ -107,7 +107,7 @@ fn param(
         Some(default) => value(default, kind)?,
         None => quote!(<#ty as __support::ParamType>::ZERO),
     };
-    // A value that clients only read has no default unless the attribute says so.
+    // A read-only value has no default unless the attribute sets one.
     if attributes.default.is_some() || !attributes.flags.read_only {
         calls.extend(quote!(.default(#initial)));
     }
@@ -210,7 +210,7 @@ fn range_call(
     Ok((call, check))
 }
 
-/// Compares literals. The compiler compares other expressions.
+/// Compares literals. Other expressions are compared by the compiler.
 fn check_literals(
     range: &Expr,
     bounds: &Bounds<'_>,

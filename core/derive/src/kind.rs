@@ -11,7 +11,7 @@ pub(crate) enum Leaf {
     Duration,
     Fixed,
     Line,
-    /// A `heapless::String`, of which only the empty one can be a constant.
+    /// A `heapless::String`, which can be a constant only if it is empty.
     String,
     /// A `heapless::Vec` of bytes.
     Bytes,
@@ -56,13 +56,13 @@ pub(crate) struct ValueType<'a> {
     pub(crate) leaf_type: &'a Type,
 }
 
-/// How many single values a value consists of.
+/// The number of single values in a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape<'a> {
     One,
     /// One or none.
     Optional,
-    /// As many as the expression says.
+    /// An array whose length is this expression.
     Array(&'a Expr),
 }
 
@@ -78,8 +78,8 @@ impl<'a> ValueType<'a> {
         ValueType { shape, leaf: Leaf::of(leaf_type), leaf_type }
     }
 
-    /// Returns whether the type is known to be the type of a value. All other types are structs of
-    /// parameters, unless the field has the attribute `#[param]`.
+    /// Returns whether this crate recognises the type as the type of a value. All other types are
+    /// structs of parameters, unless the field has the attribute `#[param]`.
     pub(crate) fn is_known(&self) -> bool {
         match self.shape {
             Shape::Optional => true,

@@ -6,14 +6,15 @@ use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt;
 use syn::{Attribute, Error, Expr, ExprLit, Lit, LitStr, Meta, Result};
 
-/// A name and the place in the source code from which it comes.
+/// A name and its position in the source code.
 pub(crate) struct Name {
     pub(crate) text: String,
     span: Span,
 }
 
 impl Name {
-    /// Returns the name that an attribute sets, or else the identifier in kebab case.
+    /// Returns the name that an attribute sets. If no attribute sets a name, returns the identifier
+    /// in kebab case.
     ///
     /// # Errors
     /// Returns an error if the name that the attribute sets is not allowed.
@@ -74,8 +75,7 @@ fn kebab_case(ident: &str) -> String {
     name
 }
 
-/// Returns the first paragraph of the documentation comment on one line and without the period at its
-/// end.
+/// Returns the first paragraph of the documentation comment as one line, without the final period.
 pub(crate) fn description(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {

@@ -60,8 +60,8 @@ fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     errors.map_or(Ok(values), Err)
 }
 
-/// Checks that every field is a file of the directory itself. The files of a subdirectory do not know
-/// the struct that contains the subdirectory, so they could not call its check.
+/// Checks that no field is a subdirectory. The files of a subdirectory do not know the struct that
+/// contains the subdirectory, so they could not call its check.
 fn check_covers_all(check: &Expr, fields: &[Field<'_>]) -> Result<()> {
     match fields.iter().find(|field| !matches!(field.kind, Kind::Value(_))) {
         None => Ok(()),
@@ -129,7 +129,7 @@ impl Struct<'_> {
                         __support::store(self, new);
                     }
 
-                    /// Returns the number of times that any field has been set, modulo 2^32.
+                    /// Returns the number of times that fields have been set, modulo 2^32.
                     #[must_use]
                     pub fn version(&self) -> u32 {
                         #krate::files::fields::Fields::version(self)
@@ -201,7 +201,7 @@ impl Struct<'_> {
         }
     }
 
-    /// The name of the type that stands for the constants of an array.
+    /// Returns the name of the type that provides the constants of an array.
     fn array_info(&self, field: &Field<'_>) -> Ident {
         format_ident!("__{}_{}", self.params, field.ident)
     }
@@ -320,7 +320,7 @@ impl Struct<'_> {
         }
     }
 
-    /// The type of a field of the generated struct that is a directory.
+    /// Returns the type of a field that is a directory.
     fn directory_type(&self, field: &Field<'_>) -> TokenStream {
         match &field.kind {
             Kind::Array(_, _, length) => {
@@ -366,7 +366,7 @@ impl Struct<'_> {
         }
     }
 
-    /// Fields of the same type share the code that creates the file.
+    /// Fields of the same type share one match arm.
     fn with_file_fn(&self) -> TokenStream {
         let mut groups: Vec<(String, Vec<(u8, &Field<'_>)>)> = Vec::new();
         for (index, field) in
@@ -384,7 +384,7 @@ impl Struct<'_> {
             let indices = members.iter().map(|(index, _)| index);
             let pairs = members.iter().enumerate().map(|(at, (index, field))| {
                 let (ident, info) = (field.ident, info_name(field));
-                // The last arm has to match everything.
+                // The last arm must match all remaining indices.
                 if at + 1 == members.len() {
                     quote!(_ => (&self.#ident, #info))
                 } else {
@@ -408,7 +408,7 @@ impl Struct<'_> {
         }
     }
 
-    /// The check of the struct as a rule of its parameters.
+    /// Generates the rule that calls the check function of the struct.
     fn rule_impl(&self) -> TokenStream {
         let Some(check) = &self.check else { return TokenStream::new() };
         let (plain, params) = (&self.input.ident, &self.params);

@@ -1,4 +1,4 @@
-//! Derived parameters and parameters in tables make the same tree.
+//! Tests that derived parameters and parameters in tables produce the same tree.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A failure is a failed test.
 

@@ -8,16 +8,16 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use heapless::{Deque, Vec};
 
-/// A socket and the number of its listener. The socket is never dropped, because the code that
-/// removes a socket from the network stack would take up flash.
+/// A socket and the number of its listener. The socket is never dropped, because the code for
+/// dropping a socket would take up flash.
 pub(crate) struct Socket {
     pub(crate) listener: usize,
     pub(crate) tcp: ManuallyDrop<TcpSocket<'static>>,
 }
 
 /// The sockets of `CLIENTS` client slots and `CLIENTS + 1` listeners. At most one task waits for
-/// each signal. If two tasks waited for the same signal, they would keep replacing each other's
-/// waker, and the board would never sleep.
+/// each signal. If two tasks waited for the same signal, each would replace the other's waker and
+/// wake the other task, so the processor would never sleep.
 pub(crate) struct Acceptor<const CLIENTS: usize> {
     /// One signal per slot, through which the slot receives its next client.
     slots: [Signal<NoopRawMutex, Socket>; CLIENTS],
@@ -46,8 +46,8 @@ impl<const CLIENTS: usize> Acceptor<CLIENTS> {
         self.listeners.get(number).unwrap_or(&self.spare)
     }
 
-    /// Assigns a client to a free slot, or queues it. Gives the socket back to its listener if the
-    /// queue is full, which happens only while no slot has started.
+    /// Assigns a client to a free slot, or queues it. If the queue is full, which is possible only
+    /// before the slots have started, gives the socket back to its listener.
     pub(crate) fn assign(&self, socket: Socket) {
         let free = self.free.borrow_mut().pop();
         match free.and_then(|slot| self.slots.get(slot)) {

@@ -5,11 +5,11 @@ use embassy_time::Duration;
 
 use crate::{ConnectionInfo, EndReason, Peer};
 
-/// The settings of a [`Server`](crate::Server). A `static` can hold them.
+/// The settings of a [`Server`](crate::Server). The settings can be stored in a `static`.
 ///
-/// The settings that may change at run time are functions. The server calls them for each new
-/// connection, so a change does not affect the connections that exist already. A closure without
-/// captured variables is such a function.
+/// Settings that may change at run time are functions, for example closures without captured
+/// variables. The server calls these functions once for each new connection, so a change does not
+/// affect existing connections.
 ///
 /// ```
 /// use datakit_embassy::Config;
@@ -33,7 +33,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Creates the default settings, which are described at each method.
+    /// Creates the default settings. The documentation of each method states the default.
     #[must_use]
     pub const fn new() -> Config {
         Config {
@@ -58,9 +58,9 @@ impl Config {
         self
     }
 
-    /// Sets the msize and the iounit. By default, the msize is 4096 bytes, which a Linux mount
-    /// needs, or the size of a frame if that is larger. The default iounit is the size of a frame
-    /// less 24 bytes for the header.
+    /// Sets the msize and the iounit. By default, the msize is the size of a frame, but at least
+    /// 4096 bytes, because a Linux mount needs that. The default iounit is the size of a frame less
+    /// 24 bytes for the header.
     ///
     /// A request that does not fit into a frame gets an error reply.
     #[must_use]
@@ -69,28 +69,28 @@ impl Config {
         self
     }
 
-    /// Sets the number of open files that each client can have regardless of the other clients. The
-    /// clients share the remaining open files of the tree. The default is 4. If the tree has room
-    /// for fewer files, each client gets an equal part of the tree's open files.
+    /// Sets the number of open files that are reserved for each client. The clients share the
+    /// remaining open files of the tree. The default is 4. If the tree has room for fewer open
+    /// files, each client gets an equal share.
     #[must_use]
     pub const fn reserved_files(mut self, files: usize) -> Config {
         self.reserved_files = files;
         self
     }
 
-    /// Sets the function that returns the idle timeout. The server closes a connection that has had
-    /// no request in flight, and has transferred no byte, for this duration. A client that waits
-    /// for an event has a request in flight. The default is 60 seconds.
+    /// Sets the function that returns the idle timeout. The server closes a connection if no
+    /// request is in flight and no byte is transferred for this duration. A client that waits for
+    /// an event has a request in flight. The default is 60 seconds.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: fn() -> Duration) -> Config {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Sets whether the server sends TCP keep-alive probes, four in each idle timeout, and closes a
-    /// connection whose peer has sent no packet for the idle timeout. The default is `true`. If
-    /// this setting is `false`, a client that vanishes while it waits for an event keeps its slot
-    /// forever.
+    /// Sets whether the server sends TCP keep-alive probes, four in each idle timeout. If the peer
+    /// sends no packet for the duration of the idle timeout, the server closes the connection. The
+    /// default is `true`. If this setting is `false`, a client that vanishes while it waits for an
+    /// event keeps its slot forever.
     #[must_use]
     pub const fn keep_alive(mut self, enabled: bool) -> Config {
         self.keep_alive = enabled;
@@ -105,16 +105,16 @@ impl Config {
         self
     }
 
-    /// Sets the time that a client waits for a slot before the server closes its connection. The
-    /// default is 750 milliseconds.
+    /// Sets the time that a client may wait for a slot. After this time, the server closes the
+    /// client's connection. The default is 750 milliseconds.
     #[must_use]
     pub const fn slot_timeout(mut self, timeout: Duration) -> Config {
         self.slot_timeout = timeout;
         self
     }
 
-    /// Sets the time that a client has to acknowledge the end of its connection during a
-    /// [shutdown](crate::Connections::shut_down). The default is 300 milliseconds.
+    /// Sets the time that the server waits for a client to acknowledge the end of its connection
+    /// during a [shutdown](crate::Connections::shut_down). The default is 300 milliseconds.
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Duration) -> Config {
         self.close_timeout = timeout;
@@ -128,8 +128,9 @@ impl Config {
         self
     }
 
-    /// Sets the function that is called when a client has lost its slot. Each call follows a call
-    /// of the [`connected`](Config::connected) function for the same connection.
+    /// Sets the function that is called when a connection that had a slot has been closed. Each
+    /// such connection was passed to the [`connected`](Config::connected) function when it got its
+    /// slot.
     #[must_use]
     pub const fn disconnected(mut self, hook: fn(&ConnectionInfo, EndReason)) -> Config {
         self.disconnected = hook;

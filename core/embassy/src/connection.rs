@@ -70,8 +70,8 @@ impl<
     const FIDS: usize,
 > Slot<T, CLIENTS, WORKERS, FRAME, FIDS>
 {
-    /// Serves one client until the client disconnects, is idle for too long or is kicked, or until
-    /// the server shuts down.
+    /// Serves one client until its connection must be closed: the client disconnects, is idle for
+    /// too long or is kicked, or the server shuts down.
     pub(crate) async fn serve(
         &self,
         socket: &mut TcpSocket<'static>,
@@ -104,7 +104,7 @@ impl<
     }
 }
 
-/// Records and checks when a connection transfers bytes.
+/// The time of the last transfer of a connection.
 #[derive(Clone, Copy)]
 struct Activity<const CLIENTS: usize> {
     connections: &'static Connections<CLIENTS>,

@@ -1,4 +1,4 @@
-//! The table of connections, which files and tasks can use while the server runs.
+//! The table of a server's connections.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -16,7 +16,7 @@ use crate::EndReason;
 
 /// The connections of a [`Server`](crate::Server) with `CLIENTS` client slots.
 ///
-/// The table is a `static`, so a file of the tree can show it. `Connections` itself is a
+/// The table is a `static`, so that a file of the tree can show it. `Connections` itself is a
 /// [`File`](datakit_core::vfs::File) with one line of 32 characters for each connection: the number
 /// of the client, the peer's address, and the number of seconds since the last transfer.
 ///
@@ -34,7 +34,7 @@ struct State<const CLIENTS: usize> {
     /// The number of the latest client.
     last: u8,
     shutting_down: bool,
-    /// The task that waits until there are no connections.
+    /// The waker of the task that waits until there are no connections.
     waiter: WakerRegistration,
 }
 
@@ -46,7 +46,7 @@ struct Entry {
     client: u8,
     kicked: bool,
     last_active: Instant,
-    /// The task that serves the client.
+    /// The waker of the task that serves the client.
     task: WakerRegistration,
 }
 
@@ -56,7 +56,7 @@ struct Entry {
 #[non_exhaustive]
 pub struct ConnectionInfo {
     /// The number of the client, from 1 to 254. No two connections have the same number at the same
-    /// time, and a number is not used again until the others have been used.
+    /// time. The numbers are assigned in turn, so a number is reused as late as possible.
     pub client: Client,
     /// The address of the peer.
     pub peer: Peer,
@@ -134,9 +134,9 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         .is_some()
     }
 
-    /// Closes the connection of the client whose number is the text `command`. A file through which
-    /// clients close connections is a [`Command`](datakit_core::files::Command) that calls this
-    /// method:
+    /// Parses `command` as the number of a client and closes the client's connection. A file
+    /// through which clients close connections is a [`Command`](datakit_core::files::Command) that
+    /// calls this method:
     ///
     /// ```
     /// use datakit_core::files::Command;
@@ -164,14 +164,14 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         }
     }
 
-    /// Closes all connections, and refuses new ones from now on. Waits until all connections are
-    /// closed, but at most for `timeout`. Call this method before a restart.
+    /// Closes all connections and refuses new connections. Waits until all connections are closed,
+    /// but at most for the duration `timeout`. Call this method before a restart.
     ///
-    /// If two tasks call this method at the same time, both wake each other until all connections
-    /// are closed.
+    /// Only one task should call this method, because two waiting tasks would wake each other again
+    /// and again until all connections are closed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the connections are closed nevertheless.
+    /// Dropping the future does not stop the shutdown.
     pub async fn shut_down(&self, timeout: Duration) {
         self.with(|state| {
             state.shutting_down = true;
@@ -265,8 +265,8 @@ impl<const CLIENTS: usize> State<CLIENTS> {
         self.entries.iter().filter_map(Entry::info)
     }
 
-    /// Returns the next number that no connection has. There is one, because there are fewer slots
-    /// than numbers.
+    /// Returns the next number that no connection has. Such a number exists, because there are
+    /// fewer slots than numbers.
     fn next_client(&mut self) -> u8 {
         loop {
             self.last = self.last % 254 + 1;

@@ -12,12 +12,12 @@ use heapless::String;
 
 use crate::{ConnectionInfo, Connections};
 
-/// The width of the number of a client.
+/// The width of a client number, in characters.
 const CLIENT: usize = 3;
-/// The width of a peer's address and port. If the network stack supports IPv6, an address may be
-/// an IPv6 address, which is larger and longer.
+/// The width of a peer's address and port, in characters. IPv6 addresses need more characters than
+/// IPv4 addresses.
 const PEER: usize = if size_of::<IpAddress>() > 4 { 47 } else { 21 };
-/// The width of the idle time.
+/// The width of the idle time, in characters.
 const IDLE: usize = 5;
 /// The length of a line, including two spaces and the newline.
 const LINE: usize = CLIENT + PEER + IDLE + 3;
@@ -44,25 +44,25 @@ impl<const CLIENTS: usize> File for Connections<CLIENTS> {
 
 impl<const CLIENTS: usize> Connections<CLIENTS> {
     /// A read beyond the end is not an error, because a connection may have been closed since the
-    /// client read the lines before.
+    /// client's last read.
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         check_offset(offset)?;
         let now = Instant::now();
         let mut window = Window::new(offset, buf);
         for info in (0..CLIENTS).map_while(|index| self.get(index)) {
-            // Writing to a window does not fail.
+            // Writing to a window never fails.
             let _ = window.write_str(&line(&info, now));
         }
         Ok(window.filled())
     }
 }
 
-/// Returns the line for a connection. All lines have the same length, so a line does not move while
-/// a client reads the file in several pieces.
+/// Returns the line for a connection. All lines have the same length, so a line has the same offset
+/// in each read of a client that reads the file in several pieces.
 fn line(info: &ConnectionInfo, now: Instant) -> String<LINE> {
     let idle = now.saturating_duration_since(info.last_active).as_secs().min(99_999) as u32;
     let mut line = String::new();
-    // Writing does not fail, because the string has room for the widest columns.
+    // Writing cannot fail, because the string has room for the widest columns.
     let _ = right(&mut line, CLIENT, info.client.0.into());
     let _ = write!(line, " {}", info.peer);
     while line.len() < CLIENT + 1 + PEER && line.push(' ').is_ok() {}
@@ -72,7 +72,7 @@ fn line(info: &ConnectionInfo, now: Instant) -> String<LINE> {
     line
 }
 
-/// Appends a number that ends at the column `end`.
+/// Appends a number, aligned to the right so that it ends at the column `end`.
 fn right(line: &mut String<LINE>, end: usize, number: u32) -> fmt::Result {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     while line.len() + digits < end && line.push(' ').is_ok() {}

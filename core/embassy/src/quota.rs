@@ -31,8 +31,8 @@ impl<const OPENS: usize, const TEXT: usize> SharedTree for StaticTree<OPENS, TEX
 }
 
 /// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share
-/// the open files of one tree. Each client can always open a number of reserved files, regardless
-/// of how many files the other clients have open.
+/// the open files of one tree. A number of open files is reserved for each client, regardless of
+/// how many files the other clients have open.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -41,9 +41,8 @@ pub struct OpenQuota<const CLIENTS: usize> {
 }
 
 impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
-    /// Creates a quota for a tree with room for `opens` open files, of which `reserved` are
-    /// reserved for each client. If `opens` is too small, an equal part of it is reserved for each
-    /// client.
+    /// Creates a quota for a tree with room for `opens` open files, and reserves `reserved` of them
+    /// for each client. If `opens` is too small, reserves an equal share for each client.
     #[must_use]
     pub const fn new(opens: usize, reserved: usize) -> Self {
         let share = match opens.checked_div(CLIENTS) {
@@ -75,8 +74,8 @@ impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
     }
 }
 
-/// A client's view of the tree. The view limits the number of files that the client can have open,
-/// and tells each file which client opens it.
+/// A client's view of the tree. The view limits the client's number of open files, and passes the
+/// client's number to each file that the client opens.
 pub struct QuotaTree<'t, T, const CLIENTS: usize> {
     tree: &'t T,
     quota: &'t OpenQuota<CLIENTS>,
@@ -85,8 +84,8 @@ pub struct QuotaTree<'t, T, const CLIENTS: usize> {
 }
 
 impl<'t, T: SharedTree, const CLIENTS: usize> QuotaTree<'t, T, CLIENTS> {
-    /// Creates the view of the client with this number. `index` is the client's place in the quota,
-    /// which must be less than `CLIENTS` because the client cannot open files otherwise.
+    /// Creates the view of the client with this number. `index` identifies the client in the quota.
+    /// If `index` is not less than `CLIENTS`, the client cannot open files.
     pub const fn new(
         tree: &'t T,
         quota: &'t OpenQuota<CLIENTS>,
@@ -205,8 +204,8 @@ mod tests {
             (error.errno(), error.to_string().as_str()),
             (24, "this connection has 16 open files; the rest is reserved for others")
         );
-        // The room freed by closing a file is available even to clients that have used up their
-        // reserved files.
+        // After a file is closed, even a client that has used up its reserved files can open
+        // another file.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

@@ -19,7 +19,8 @@ use crate::acceptor::{Acceptor, Socket};
 use crate::connection::Slot;
 use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTree};
 
-/// The memory of a [`Server`]. All of it is zero at first, so a `static` needs no flash for it.
+/// The memory of a [`Server`]. The memory initially contains only zeros, so a `static` of this type
+/// takes up no flash.
 ///
 /// | parameter | number of |
 /// |---|---|
@@ -127,13 +128,12 @@ impl<
 /// described at [`Memory`].
 ///
 /// Several tasks run a server: one for each socket calls [`listen`](Server::listen), and one for
-/// each client slot calls [`serve`](Server::serve). On a board with time to spare, one task can call
-/// [`run`](Server::run) instead.
+/// each client slot calls [`serve`](Server::serve). Alternatively, a single task calls
+/// [`run`](Server::run), which needs more processor time.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and
 /// waits for a slot. If two clients connect at the same instant while all slots are busy, the
-/// second client is refused and must retry. This limitation applies to every listener without a
-/// backlog.
+/// second client is refused and must retry. Every listener without a backlog has this limitation.
 pub struct Server<
     T: SharedTree + 'static,
     const CLIENTS: usize,
@@ -147,7 +147,7 @@ pub struct Server<
     pub(crate) limits: Limits,
     pub(crate) quota: OpenQuota<CLIENTS>,
     acceptor: Acceptor<CLIENTS>,
-    /// The number of tasks that listen.
+    /// The number of tasks that have called `listen`.
     listeners: Cell<usize>,
     /// The memory of the slots that no task serves yet.
     unserved: RefCell<Vec<&'static mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>, CLIENTS>>,
@@ -256,15 +256,14 @@ impl<
                 (self.config.disconnected)(&connection, reason);
                 self.connections.remove(number);
             }
-            // Abort the connection rather than closing it, because the peer is gone or misbehaving
-            // and another client needs the socket.
+            // Abort the connection instead of closing it, because the peer may not respond and
+            // another client needs the socket.
             self.acceptor.return_socket(reject(socket).await);
         }
     }
 
-    /// Runs the whole server in one task. This is simpler than a task for each socket and each
-    /// slot, but each time one of the clients sends a request, the task polls the requests of all
-    /// clients.
+    /// Runs the whole server in one task. A single task is simpler than one task per socket and
+    /// slot. However, when any client sends a request, the task polls the requests of all clients.
     pub async fn run(&'static self) -> ! {
         let listeners = join_array(array::from_fn::<_, CLIENTS, _>(|_| self.listen_forever()));
         let slots = join_array(array::from_fn::<_, CLIENTS, _>(|_| self.serve_forever()));

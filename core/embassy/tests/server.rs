@@ -54,7 +54,7 @@ macro_rules! tree {
     };
 }
 
-/// Starts a read of the stream that waits until a value is published.
+/// Starts a read of the stream. The read waits until a value is published.
 async fn wait_for_value(client: &mut Client) {
     client.open(1, "live", 0).await;
     client.rpc(&Tmessage::Read { fid: Fid(1), offset: 0, count: 100 }).await;

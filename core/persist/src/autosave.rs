@@ -1,4 +1,4 @@
-//! Saves all values some time after a change.
+//! Saves all values a fixed time after a change.
 
 use core::fmt;
 
@@ -8,22 +8,22 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
 
-/// Saves all values some time after a change. Register the object with
+/// Saves all values a fixed time after a change. Register the object with
 /// [`observe`](datakit_core::params::observe), and call [`run`](Autosave::run) in a task.
 pub struct Autosave {
     changed: Signal<CriticalSectionRawMutex, ()>,
 }
 
 impl Autosave {
-    /// Creates an object that has seen no change.
+    /// Creates an object that has not recorded any change.
     #[must_use]
     pub const fn new() -> Autosave {
         Autosave { changed: Signal::new() }
     }
 
-    /// Requests `store` to save all values `after_ms` milliseconds after a change. Further changes in
-    /// the meantime do not extend the time. If another request is already waiting, tries again after
-    /// the same time. Never returns.
+    /// Makes a request to `store` to save all values, `after_ms` milliseconds after a change.
+    /// Further changes during this time do not extend it. If the store refuses the request, tries
+    /// again after the same time. Never returns.
     pub async fn run(
         &self,
         store: &dyn ParamStore,

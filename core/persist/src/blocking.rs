@@ -1,11 +1,11 @@
-//! Makes a blocking flash driver usable by a store.
+//! An adapter with which a store can use a blocking flash driver.
 
 use embedded_storage::nor_flash as blocking;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
-/// A flash whose driver implements the blocking traits of `embedded-storage`. The futures of a store
-/// on such a flash are ready when they are first polled, so `embassy_futures::block_on` runs them
-/// without waiting.
+/// A flash whose driver implements the blocking traits of `embedded-storage`. The futures of a
+/// store on such a flash are ready when they are first polled, so `embassy_futures::block_on` polls
+/// them only once.
 #[derive(Debug)]
 pub struct Blocking<F>(pub F);
 

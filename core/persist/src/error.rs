@@ -5,7 +5,7 @@ use core::fmt;
 use datakit_core::Decimal;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 
-/// Why values could not be stored or read.
+/// The reason why values could not be stored or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {

@@ -8,8 +8,8 @@ use crate::record::{self, HEADER, Header, Kind, OVERHEAD};
 #[repr(align(4))]
 pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
 
-/// The newest record of each parameter, one after the other. The records that are not yet in flash
-/// are the last ones, so they can be written as one batch.
+/// The newest record of each parameter, one after the other. The records that are not in flash
+/// follow the other records, so they can be written as one batch.
 pub(crate) struct Image<const N: usize> {
     bytes: Aligned<N>,
     /// The number of bytes that records take up.
@@ -18,7 +18,7 @@ pub(crate) struct Image<const N: usize> {
     new: usize,
     /// The size of the record that was accepted last.
     last_size: usize,
-    /// The size of which every record is a multiple, a power of two.
+    /// The alignment of records in bytes, which is a power of two.
     word: usize,
 }
 
@@ -42,7 +42,7 @@ impl<const N: usize> Image<N> {
         self.all().get(self.new..).unwrap_or_default()
     }
 
-    /// Returns the unused part of the buffer. Its length is a multiple of the word.
+    /// Returns the unused part of the buffer. Its length is a multiple of the word size.
     pub(crate) fn free(&mut self) -> &mut [u8] {
         let end = N & !(self.word - 1);
         self.bytes.0.get_mut(self.used..end).unwrap_or_default()
@@ -108,9 +108,9 @@ impl<const N: usize> Image<N> {
         }
     }
 
-    /// Replaces the record of a parameter by a record that is not in flash, unless both are equal.
-    /// `render` writes the text, unless the parameter has its default. Returns whether the record has
-    /// been replaced, or `None` if the buffer is full.
+    /// Replaces the record of a parameter with a new record that is not in flash, unless both
+    /// records are equal. `render` writes the text, unless the parameter has its default. Returns
+    /// `Some(true)` if the record has been replaced, or `None` if the buffer is full.
     pub(crate) fn replace(
         &mut self,
         mut header: Header,
@@ -134,8 +134,8 @@ impl<const N: usize> Image<N> {
         Some(!is_same)
     }
 
-    /// Marks the record that was accepted last as the last one of a batch. No record must have been
-    /// removed since.
+    /// Marks the record that was accepted last as the last one of a batch. The caller must not
+    /// remove a record between the two calls.
     pub(crate) fn mark_last(&mut self) {
         let record = self.bytes.0.get_mut(self.used - self.last_size..self.used);
         if let Some(record) = record
@@ -171,7 +171,7 @@ impl Write for Text<'_> {
         let start = usize::from(self.length);
         let to = self.bytes.get_mut(start..).and_then(|rest| rest.get_mut(..s.len()));
         to.ok_or(fmt::Error)?.copy_from_slice(s.as_bytes());
-        // The buffer is smaller than 64 KiB.
+        // The cast is lossless, because the buffer is smaller than 64 KiB.
         self.length += s.len() as u16;
         Ok(())
     }

@@ -36,13 +36,14 @@ pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
 /// type, so a firmware update can change a range without losing the value.
 pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
     let mut first = FirstMember(Fnv::new());
-    // The writer stops the schema after its first member, which is the name of the type.
+    // The writer returns an error after the first member of the schema, which is the name of the
+    // type.
     let _ = parameter.schema(&mut first);
     let [a, b, c, d] = first.0.0.to_le_bytes();
     a ^ b ^ c ^ d
 }
 
-/// Passes on text until the first comma and then returns an error.
+/// Hashes text up to the first comma and then returns an error.
 struct FirstMember(Fnv);
 
 impl Write for FirstMember {
@@ -57,7 +58,7 @@ impl Write for FirstMember {
     }
 }
 
-/// Returns whether the parameter's value is kept when the power is lost.
+/// Returns whether the store saves the parameter's value.
 pub(crate) fn is_saved(parameter: &dyn Parameter) -> bool {
     let flags = parameter.flags();
     !flags.contains(Flags::VOLATILE) && !flags.contains(Flags::READ_ONLY)
@@ -76,7 +77,7 @@ pub(crate) fn is_known(set: &ParamSet, key: u32) -> bool {
     visited.is_err()
 }
 
-/// Two parameters whose values would be stored under the same key.
+/// The ordinals of two parameters whose keys are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Collision {
     /// The ordinal of the first parameter, which is its position in the set.

@@ -18,11 +18,11 @@ pub struct Rejected<'a> {
     pub path: &'a FilePath<'a>,
     /// The stored text.
     pub text: &'a [u8],
-    /// Why the value has not been loaded.
+    /// The reason why the value has not been loaded.
     pub reason: Reason,
 }
 
-/// Why a stored value has not been loaded.
+/// The reason why a stored value has not been loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The value was stored by a parameter of another type.
@@ -72,9 +72,10 @@ pub(crate) fn load_image<const N: usize>(
     }
 }
 
-/// Calls the check functions of all parameters, reports and resets the parameters whose values are
-/// refused, and returns their number. The `first` call also reports parameters without a default,
-/// which cannot be reset. A reset can make the value of another parameter invalid.
+/// Calls the check functions of all parameters. Reports and resets each parameter whose value is
+/// refused, and returns the number of these parameters. The `first` call also reports parameters
+/// without a default, which cannot be reset. A reset can make the value of another parameter
+/// invalid.
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
@@ -83,7 +84,7 @@ fn check<const N: usize>(
 ) -> u16 {
     let mut refused = 0;
     let _ = set.visit(&mut |ordinal, path, parameter| {
-        // A parameter at its default cannot be reset. Its value is accepted again when the other
+        // A parameter at its default cannot be reset. The rule accepts its value after the other
         // parameters of the same rule have been reset.
         let may_be_refused = !parameter.is_default() || (first && !has_default(parameter));
         if may_be_refused
@@ -120,8 +121,8 @@ fn reset(parameter: &dyn Parameter) {
     }
 }
 
-/// A writer that removes what is written from the beginning of the expected text. Contains `None`
-/// after anything else has been written.
+/// A writer that compares the written text with the expected text. Contains the rest of the
+/// expected text, or `None` if the texts differ.
 struct Rest<'a>(Option<&'a [u8]>);
 
 impl Write for Rest<'_> {

@@ -1,14 +1,15 @@
 //! The log of records in flash.
 //!
-//! Records are appended to the active block. The last record of a batch is marked, and records after
-//! the last mark are ignored, so a batch takes effect as a whole or not at all. When the active block
-//! is full, the newest record of each parameter is written to the next block. The first record of a
-//! block describes the block and is written last. It makes the block the active one, because it has
-//! the largest sequence number.
+//! Records are appended to the active block. The last record of a batch is marked, and records
+//! after the last mark are ignored, so a batch takes effect as a whole or not at all. When the
+//! active block is full, the newest record of each parameter is written to the next block. The
+//! first record of a block contains the sequence number of the block and is written last. This
+//! record makes the block the active one, because its sequence number is the largest.
 //!
-//! A block is erased only immediately before it is used, and a block is used only if its first record
-//! is valid. An interrupted erase can therefore leave any content behind. After an interrupted write,
-//! no record is appended to the block, because NOR flash does not allow a word to be written twice.
+//! A block is erased immediately before records are written to it, and a block is read only if its
+//! first record is valid. Therefore, an interrupted erase may leave arbitrary content in the block.
+//! After an interrupted write, no record is appended to the block, because NOR flash does not allow
+//! a word to be written twice.
 
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
@@ -21,10 +22,10 @@ use crate::region::{Region, WORD_MAX, word};
 pub(crate) struct Log<F> {
     flash: F,
     region: Region,
-    /// The number of the active block. If the flash contains no log, this is the last block, so that
-    /// the first block is used next.
+    /// The number of the active block. If the flash contains no log, the last block is active, so
+    /// that the first block is used next.
     active: u32,
-    /// The number of times that a block has become the active block.
+    /// The sequence number of the active block, which counts the changes of the active block.
     sequence: u32,
     /// The number of erased blocks since the region was first used.
     erases: u32,
@@ -90,8 +91,8 @@ impl<F: NorFlash> Log<F> {
         Ok(())
     }
 
-    /// Reads the valid records of the active block up to address `end`, and adds them to `image`. If
-    /// there is no `end`, adds no record but determines whether the rest of the block is erased.
+    /// Reads the valid records of the active block up to address `end`, and adds them to `image`.
+    /// If `end` is `None`, adds no record but determines whether the rest of the block is erased.
     /// Returns the address after the last complete batch.
     async fn read_records<const N: usize>(
         &mut self,
@@ -124,8 +125,8 @@ impl<F: NorFlash> Log<F> {
                 image.set_stored();
             }
         }
-        // If the buffer is too small for all records, the rest must not be read together with newer
-        // records.
+        // If the buffer is too small for all records, reading fails, because the values of older
+        // and newer batches must not be mixed.
         self.clean = at == stop && (end.is_none() || self.clean) && records_end == batch_end;
         Ok(batch_end)
     }
@@ -145,7 +146,7 @@ impl<F: NorFlash> Log<F> {
         self.clean && size <= (self.block_end() - self.end) as usize
     }
 
-    /// Makes sure that no record [fits](Log::fits) into the active block.
+    /// Marks the active block as full, so that no record [fits](Log::fits) into it.
     pub(crate) fn require_rewrite(&mut self) {
         self.clean = false;
     }
@@ -167,7 +168,7 @@ impl<F: NorFlash> Log<F> {
         {
             *text = self.erases.to_le_bytes();
         }
-        // The buffer is large enough.
+        // The write cannot fail, because the buffer is large enough.
         let _ = record::seal(first, header);
         self.flash.write(from, first).await.map_err(flash_error)?;
         (self.active, self.sequence, self.clean) = (block, key, true);

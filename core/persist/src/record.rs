@@ -21,7 +21,7 @@ const CRC: usize = 4;
 /// The bit of byte 0 that marks the last record of a batch.
 const LAST: u8 = 0x80;
 
-/// What a record states about a parameter. The number is also the version of the format: a later
+/// The kind of a record. The number also identifies the version of the format, because a later
 /// version of the format uses other numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -83,16 +83,18 @@ pub(crate) fn seal(record: &mut [u8], header: Header) -> Option<()> {
     *record.first_chunk_mut()? = header.encode();
     let (content, rest) = record.split_at_mut_checked(HEADER + usize::from(header.length))?;
     for byte in &mut *rest {
-        // Without `black_box`, the compiler would call a function that takes up 200 bytes.
+        // Without `black_box`, the compiler would generate a call of a function that takes up 200
+        // bytes.
         *byte = core::hint::black_box(0);
     }
     *rest.first_chunk_mut()? = (!crc_state(content)).to_le_bytes();
     Some(())
 }
 
-/// Returns whether `record` consists of at least one byte and their checksum.
+/// Returns whether `record` consists of at least one byte and a checksum that is valid for these
+/// bytes.
 pub(crate) fn is_sealed(record: &[u8]) -> bool {
-    /// The state after any bytes and their checksum.
+    /// The CRC of any bytes followed by their checksum.
     const GOOD: u32 = 0xdebb_20e3;
     crc_state(record) == GOOD
 }

@@ -9,9 +9,9 @@ pub(crate) const WORD_MAX: usize = 32;
 
 /// The part of the flash in which a store keeps its values, divided into blocks of equal size.
 ///
-/// All values must fit into one block. The other blocks are needed because a block is only erased
-/// after its values have been written to the next block. The blocks are used in turn, so all of them
-/// are erased equally often.
+/// All values must fit into one block. At least two blocks are needed, because a block is erased
+/// only after its values have been written to the next block. The blocks are used in turn, so all
+/// of them are erased equally often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     start: u32,
@@ -24,10 +24,11 @@ impl Region {
     /// region.
     ///
     /// # Panics
-    /// Panics if `block` or the start of `range` is not a multiple of the flash's erase size, if
-    /// `range` does not consist of at least two whole blocks, if the read or write size of the flash
-    /// is not a power of two of at most 32 bytes, or if a block is smaller than 64 bytes or smaller
-    /// than four times the read or write size. In a `const`, the panic is a compile error.
+    /// Panics if `block` or the start of `range` is not a multiple of the flash's erase size, or if
+    /// `range` does not consist of at least two whole blocks. Also panics if the read or write size
+    /// of the flash is not a power of two of at most 32 bytes, or if a block is smaller than 64
+    /// bytes or smaller than four times the read or write size. In a `const`, a panic is a compile
+    /// error.
     #[must_use]
     pub const fn new<F: NorFlash>(range: Range<u32>, block: u32) -> Region {
         let erase = F::ERASE_SIZE as u32;

@@ -14,20 +14,21 @@ use crate::log::Log;
 use crate::record::{Header, Kind};
 use crate::region::{Region, word};
 
-/// What happens to the stored values of parameters that the firmware does not have.
+/// How a store treats the stored values of parameters that do not exist in the firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// The values are kept, so another version of the firmware can load them.
+    /// Keeps the values, so that another version of the firmware can load them.
     Keep,
-    /// The values are dropped by the first load or save.
+    /// Drops the values at the first load or save.
     Drop,
 }
 
-/// Saves the values of a set of parameters to flash and loads them after a restart.
+/// A store that saves the values of a set of parameters to flash and loads them after a restart.
 ///
 /// The store keeps a copy of all stored values in a buffer of `BUFFER` bytes. A value takes up 12
-/// bytes and its text, rounded up to the word of the flash, which is the larger of its read size and
-/// its write size. The default of a parameter takes up no space.
+/// bytes plus the length of its text, rounded up to a multiple of the word size. The word size is
+/// the larger of the read size and the write size of the flash. A parameter at its default takes up
+/// no space.
 pub struct Store<F, const BUFFER: usize> {
     log: Log<F>,
     set: &'static ParamSet,
@@ -42,8 +43,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// or save.
     ///
     /// # Panics
-    /// Panics if the buffer is smaller than 12 bytes and one word of the flash, has 64 KiB or more, or
-    /// does not fit into a block together with 16 more bytes, rounded up to the word. In a `const`, the panic is a compile error.
+    /// Panics if the buffer is too small for 12 bytes and one word of the flash, if the buffer has
+    /// 64 KiB or more, or if a block is too small for the buffer and 16 bytes that are rounded up
+    /// to a multiple of the word size. In a `const`, the panic is a compile error.
     #[must_use]
     pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Store<F, BUFFER> {
         check_size(BUFFER, word::<F>());
@@ -53,7 +55,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         Store { log, set, unknown: Unknown::Keep, mounted: false, image }
     }
 
-    /// Sets what happens to the stored values of parameters that do not exist. The default is
+    /// Sets how the store treats the stored values of parameters that do not exist. The default is
     /// [`Unknown::Keep`].
     #[must_use]
     pub const fn unknown(mut self, unknown: Unknown) -> Store<F, BUFFER> {
@@ -66,11 +68,12 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     ///
     /// A value that is outside the limits of its parameter, or that was stored by a parameter of
     /// another type, is passed to `rejected`, and the parameter is set to its default. After all
-    /// values have been set, the check functions of the parameters are called. A value that its check
-    /// function refuses is treated likewise, but remains set if its parameter has no default.
+    /// values have been set, the check functions of the parameters are called. If a check function
+    /// refuses a value, the value is also passed to `rejected`, and the parameter is set to its
+    /// default if it has one.
     ///
-    /// All values are set without waiting, so no other task of the same executor sees only some of
-    /// them.
+    /// All values are set in one poll, so no other task of the same executor runs while only some
+    /// of the values are set.
     ///
     /// # Errors
     /// Returns [`Error::Flash`] if the flash cannot be read. No value has been set in this case.
@@ -85,13 +88,14 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// differ from the stored ones. If no value differs, nothing is written. Read-only and volatile
     /// parameters are not saved.
     ///
-    /// The values are stored as one batch. If the power is lost meanwhile, either all or none of the
-    /// values have been stored. All values are read without waiting, so no other task of the same
-    /// executor changes one of them in between. For a parameter at its default, the store only
-    /// records that fact, so a firmware update that changes the default also changes the value.
+    /// The values are stored as one batch. If the power fails during the save, either all or none
+    /// of the values are stored. All values are read in one poll, so no other task of the same
+    /// executor can change a value between two reads. For a parameter at its default, the store
+    /// records only that the parameter has its default. Therefore, a firmware update that changes
+    /// the default also changes the value.
     ///
     /// # Errors
-    /// In both of the following cases, the values that were stored before are kept.
+    /// If an error is returned, the values that were stored before are kept.
     /// - Returns [`Error::Flash`] if the flash reports an error.
     /// - Returns [`Error::Full`] if the values of all parameters do not fit into the buffer.
     ///
@@ -101,23 +105,23 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.carry_out(&StoreAction::Save(ordinals), &mut |_| ()).await
     }
 
-    /// Erases all stored values and the whole region of the flash, and returns the number of values.
-    /// The parameters keep their current values. If the power is lost meanwhile, either all or none of
-    /// the values are still stored.
+    /// Erases all stored values and the whole region of the flash, and returns the number of
+    /// values. The parameters keep their current values. If the power fails during the erase,
+    /// either all or none of the values are still stored.
     ///
     /// # Errors
     /// Returns [`Error::Flash`] if the flash reports an error.
     ///
     /// # Cancel safety
-    /// If the future is dropped, either all or none of the values are still stored. Some of them may
-    /// remain in flash but are not loaded.
+    /// If the future is dropped, either all or none of the values are still stored. Values that are
+    /// no longer stored may remain in flash, but they are never loaded.
     pub async fn erase(&mut self) -> Result<u16, Error> {
         self.carry_out(&StoreAction::Erase, &mut |_| ()).await
     }
 
     /// Returns how many blocks of the flash have been erased since the flash was first used. The
-    /// number is stored in flash and is 0 until the first request. An erase that was interrupted by a
-    /// loss of power is not counted.
+    /// number is stored in flash. This method returns 0 until the first request reads the number.
+    /// An erase is not counted if a power failure interrupts it.
     pub fn erases(&self) -> u32 {
         self.log.erases()
     }
@@ -135,7 +139,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 let used = self.image.all().len();
                 self.image.remove(&mut |header| !is_known(self.set, header.key));
                 if self.image.all().len() != used {
-                    // The buffer might not hold the dropped values and the next ones together.
+                    // The buffer may be too small for both the dropped values and the new values.
                     self.log.require_rewrite();
                 }
             }
@@ -155,7 +159,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 count
             }
             StoreAction::Erase => {
-                // The first empty block erases the values. The next ones remove them from the flash.
+                // The first empty block makes the stored values invalid. The following blocks
+                // overwrite them.
                 let mut count = 0;
                 self.image.remove(&mut |_| {
                     count += 1;

@@ -13,7 +13,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::{Rejected, Store};
 
-/// The request that waits for a store, if there is one. Another request is refused meanwhile.
+/// A queue for one request to a store. While a request is waiting, other requests are refused.
 ///
 /// The files of a tree make requests through the trait [`ParamStore`], and the task that runs
 /// [`run`] carries them out.
@@ -23,7 +23,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Creates an object without a request.
+    /// Creates an empty queue.
     #[must_use]
     pub const fn new() -> Requests {
         Requests { waiting: Signal::new(), erases: AtomicU32::new(0) }
@@ -54,8 +54,8 @@ impl ParamStore for Requests {
         if self.waiting.signaled() {
             return Err(vfs::Error::Busy.with_message(format_args!("a request is already waiting")));
         }
-        // If an interrupt handler has made a request meanwhile, that request is dropped, and its
-        // client receives an error.
+        // If an interrupt handler has made a request since the check, that request is dropped, and
+        // its client receives an error.
         self.waiting.signal(request);
         Ok(())
     }
@@ -65,8 +65,9 @@ impl ParamStore for Requests {
 /// Never returns. The caller should have [loaded](Store::load) the stored values before.
 ///
 /// `interval_ms` returns the shortest time between two writes to the flash, in milliseconds. A
-/// request that arrives earlier waits, so clients cannot wear out the flash faster. The first request
-/// waits, too, because a client may be able to restart the device.
+/// request that arrives earlier waits, so that clients cannot wear out the flash with frequent
+/// requests. The first request also waits. Otherwise, a client that can restart the device could
+/// avoid the wait.
 pub async fn run<F: NorFlash, const BUFFER: usize>(
     store: &mut Store<F, BUFFER>,
     requests: &Requests,
@@ -97,7 +98,7 @@ pub async fn run<F: NorFlash, const BUFFER: usize>(
     }
 }
 
-/// What a request has done.
+/// The number of values that a request has loaded, saved or erased.
 struct Done {
     verb: &'static str,
     count: u16,

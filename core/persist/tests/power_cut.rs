@@ -1,4 +1,4 @@
-//! Cuts the power during saves, at every word that is written and every page that is erased.
+//! Tests that cut the power at every word that a save writes and at every page that a save erases.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -80,14 +80,14 @@ fn change(random: &mut Random) {
                 NAME.set(text.try_into().unwrap());
             }
             _ => {
-                // Both values move past the range of the other parameter's old value.
+                // The new values are usually both above or both below the old values.
                 let low = random.below(1 << 31) as u32;
                 LOW.set(low);
                 HIGH.set(low + 1 + random.below(9) as u32);
             }
         }
     }
-    // Now and then, a parameter returns to its default.
+    // Sometimes, reset a parameter to its default.
     if random.below(4) == 0 {
         COUNT.set(7);
     }
@@ -118,7 +118,7 @@ fn store<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     Store::new(flash, region, &SET)
 }
 
-/// Starts again and returns the loaded values.
+/// Creates a new store on the same flash and returns the loaded values.
 fn restart<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     flash: &mut Flash<PAGES, PAGE, WORD>,
 ) -> Vec<String> {
@@ -141,8 +141,8 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     while made < saves {
         let old = restart(&mut flash);
         change(&mut random);
-        // All parameters, the directory `motor` or one parameter. The parameters 4 and 5 have a common
-        // rule, so they are only saved together.
+        // All parameters, the directory `motor` or one parameter. The parameters 4 and 5 have a
+        // common rule, so they are always saved together.
         let ordinals = match random.below(4) {
             0 | 1 => 0..u16::MAX,
             2 => 2..6,
@@ -168,13 +168,13 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
             let loaded = restart(&mut cut);
             assert!(loaded == old || loaded == new, "{damage:?}\n{old:?}\n{new:?}\n{loaded:?}");
             cuts += 1;
-            // The store works after the cut as before.
+            // The store works after the power cut.
             if random.below(8) == 0 {
                 restore(&changed);
                 block_on(store(&mut cut).save(ordinals.clone())).unwrap();
                 assert_eq!(restart(&mut cut), new);
             }
-            // Sometimes, go on from the flash that the power cut has left.
+            // Sometimes, continue with the content of the flash after the power cut.
             if steps + 1 == flash.steps && random.below(4) == 0 {
                 flash = cut;
                 break;
@@ -314,7 +314,7 @@ fn damaged_bytes_are_not_loaded_as_values() {
     for _ in 0..300 {
         let mut flash = Flash::<3, 256, 4>::new();
         start();
-        // All values that each parameter has had.
+        // All values that each parameter has had so far.
         let mut known: Vec<Vec<String>> = values().into_iter().map(|value| vec![value]).collect();
         for _ in 0..random.below(12) {
             change(&mut random);
@@ -326,7 +326,8 @@ fn damaged_bytes_are_not_loaded_as_values() {
             flash.bytes[at] ^= 1 << random.below(8);
         }
         start();
-        // Old values of `low` and `high` may not go together, so they may be refused.
+        // The loaded values of `low` and `high` may violate the rule, because they may be from
+        // different saves.
         block_on(store(&mut flash).load(&mut |_| ())).unwrap();
         for (known, value) in known.iter().zip(values()) {
             assert!(known.contains(&value), "{value}");

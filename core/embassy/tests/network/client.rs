@@ -76,7 +76,7 @@ impl Client {
         self.socket.write_all(&frame[..len]).await.unwrap();
     }
 
-    /// Sends a request byte by byte.
+    /// Sends a request one byte at a time.
     pub(crate) async fn send_slowly(&mut self, request: &Tmessage<'_>, pause: Duration) {
         let mut frame = [0; 256];
         let len = request.encode(Tag(1), Dialect::Unix, &mut frame).unwrap();
@@ -104,7 +104,7 @@ impl Client {
         start.elapsed()
     }
 
-    /// Closes the connection, and waits until the server has closed it too.
+    /// Closes the connection, and waits until the server has also closed the connection.
     pub(crate) async fn close(mut self) {
         self.socket.close();
         self.closed().await;

@@ -1,5 +1,5 @@
-//! A simulated network: the server's stack and the clients' stack are joined by a wire, and the
-//! clock advances only while all tasks are waiting. A minute takes a fraction of a second.
+//! A simulated network that connects the server's stack to the clients' stack. The clock advances
+//! only while all tasks are waiting, so a simulated minute takes a fraction of a second.
 
 mod client;
 
@@ -30,7 +30,7 @@ const MTU: usize = 1514;
 /// The longest time, in milliseconds, that a script may take.
 const LONGEST_MS: u32 = 600_000;
 
-/// The network as a script sees it.
+/// The functions of the network that a script can call.
 pub(crate) struct Network {
     clients: Stack<'static>,
     wire: Cell<bool>,
@@ -50,7 +50,7 @@ impl Network {
         client
     }
 
-    /// Cuts the wire. All frames are lost from now on.
+    /// Cuts the wire. Drops all frames from now on.
     pub(crate) fn cut(&self) {
         self.wire.set(false);
     }
@@ -59,7 +59,7 @@ impl Network {
 /// How the tested server runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tasks {
-    /// In a task for each socket and each client slot.
+    /// One task for each socket and each client slot.
     Many,
     /// In one task.
     One,
@@ -124,7 +124,7 @@ pub(crate) fn simulate_in(
 
 type Device = channel::Device<'static, MTU>;
 
-/// The end of the wire at one stack.
+/// The network driver of one stack, which is one end of the wire.
 struct Wire(channel::Runner<'static, MTU>);
 
 impl Wire {
@@ -169,8 +169,8 @@ async fn carry(
 type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
 /// Runs tasks until the first of them is ready. Advances the clock by a millisecond whenever all
-/// tasks are waiting. The network stack wakes its own task when another task uses a socket, so the
-/// tasks need separate wakers.
+/// tasks are waiting. Each task has its own waker, because the network stack's task is woken
+/// whenever another task uses a socket.
 fn run(tasks: Vec<Task<'_>>) {
     let mut tasks: Vec<_> =
         tasks.into_iter().map(|task| (task, Arc::new(Woken(AtomicBool::new(true))))).collect();

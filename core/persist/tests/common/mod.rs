@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// What an operation leaves behind when the power is cut.
+/// The content of the flash after a power cut interrupts an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     /// An interrupted erase has erased the first bytes of the page. No word is written in part.
@@ -48,15 +48,15 @@ impl Damage {
 pub(crate) struct Flash<const PAGES: usize, const PAGE: usize, const WORD: usize> {
     pub(crate) bytes: Vec<u8>,
     written: Vec<bool>,
-    /// How many words can be written and pages erased before the power is cut.
+    /// The number of steps before the power is cut. A step writes a word or erases a page.
     pub(crate) steps_left: Option<u32>,
-    /// How many words have been written and pages erased.
+    /// The number of steps so far.
     pub(crate) steps: u32,
     pub(crate) damage: Damage,
     /// Whether the power is cut during the next erase.
     pub(crate) cuts_erase: bool,
     pub(crate) random: Random,
-    /// How often each page has been erased.
+    /// The number of times that each page has been erased.
     pub(crate) erases: [u32; PAGES],
 }
 
@@ -143,7 +143,7 @@ impl<const PAGES: usize, const PAGE: usize, const WORD: usize> Flash<PAGES, PAGE
                     .for_each(|(to, from)| *to &= from | self.random.next() as u8),
                 Damage::Random => to.iter_mut().for_each(|to| *to = self.random.next() as u8),
             }
-            // Nobody can tell a word that was hardly written from an erased one.
+            // A word that was barely written can read as erased.
             self.written[at / WORD] = !cut || to.iter().any(|byte| *byte != 0xff);
             if cut {
                 return Err(NorFlashErrorKind::Other);
