@@ -17,9 +17,9 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 /// A file that runs the commands written to it. A command is complete when a write ends with a
 /// newline, when the file is read, or when the fid is clunked.
 ///
-/// The reply has at most `N` bytes and is kept until it has been read. The reply can be read
-/// through the fid that wrote the command or through a fid opened later. If a command fails, the
-/// request that completed the command returns the error, and the previous reply is kept.
+/// The reply has at most `N` bytes. A read of the whole reply removes the reply. The reply can be
+/// read through the fid that wrote the command or through a fid opened later. If a command fails,
+/// the request that completed the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,

@@ -100,9 +100,9 @@ impl<const N: usize> File for Bytes<N> {
 /// functions always transfer the entire content. The content can be, for example, a setting in
 /// flash, a register or a row in a store.
 ///
-/// Between calls, the file stores nothing except a value that is still being written in pieces. The
-/// [module documentation](super) describes when a value that is written in pieces is complete. A
-/// value is also complete when the open file's buffer is full.
+/// The file itself stores only the pieces of a value that is not complete. The [module
+/// documentation](super) describes when a value that is written in pieces is complete. A value is
+/// also complete when the open file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. If a client writes to the
 /// file, the write function must create the value.

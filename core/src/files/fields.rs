@@ -37,10 +37,11 @@ pub trait Fields: Sized + Sync + 'static {
     /// The struct of plain values.
     type Plain;
 
-    /// For each field, whether [`replace`](Fields::replace) has changed the field.
+    /// A flag for each field, which is `true` if [`replace`](Fields::replace) has changed the
+    /// field.
     type Changed;
 
-    /// The parameters at their defaults.
+    /// The struct with all parameters at their defaults.
     const NEW: Self;
 
     /// The number of levels, including this directory.
@@ -49,7 +50,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// The names of the files and subdirectories.
     const NAMES: Names;
 
-    /// Returns the subdirectory with this index, or `None` if the index is that of a file.
+    /// Returns the subdirectory with this index, or `None` if the entry with this index is a file.
     fn directory(&'static self, index: u8) -> Option<Node> {
         let _ = index;
         None
@@ -61,14 +62,14 @@ pub trait Fields: Sized + Sync + 'static {
     /// Returns the value of each field. [`load`] reads all fields at the same time.
     fn values(&self) -> Self::Plain;
 
-    /// Sets each field that differs from `new`. The caller must call [`notify`](Fields::notify)
-    /// afterwards, outside a critical section.
+    /// Sets each field to its value in `new`, if the values differ. The caller must call
+    /// [`notify`](Fields::notify) afterwards, outside a critical section.
     fn replace(&self, new: &Self::Plain) -> Self::Changed;
 
     /// Reports each changed field to the tasks and observers that wait for changes.
     fn notify(&self, changed: &Self::Changed);
 
-    /// Returns the number of times that any field has been set, modulo 2^32.
+    /// Returns the number of times that fields have been set, modulo 2^32.
     fn version(&self) -> u32;
 }
 
@@ -125,7 +126,7 @@ impl<F: Fields> EntryTable for F {
 
 impl<F: Fields> FileTable for F {
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
-        // Every index of a `Fields` fits into 8 bits.
+        // Every index in a `Fields` is less than 256.
         Fields::with_file(self, index as u8, with);
     }
 }

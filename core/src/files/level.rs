@@ -153,9 +153,9 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Ignores a truncation to length 0, because shells truncate a file before writing to it. For
-    /// any other length, truncates the level's name or pads it with zeros, and then parses the
-    /// result as the new level.
+    /// Does nothing for a truncation to length 0, because shells truncate a file before writing to
+    /// it. For any other length, truncates the level's name or pads it with zeros, and then parses
+    /// the result as the new level.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

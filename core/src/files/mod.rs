@@ -1,4 +1,4 @@
-//! Ready-made files from which trees can be built.
+//! Types of files from which trees can be built.
 //!
 //! | file | a read returns | a write |
 //! |---|---|---|

@@ -53,10 +53,9 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 ///
 /// With the `params` feature, a client can follow the value: if the file is opened only for reading
 /// and with the append flag (see [`OpenMode::follows`]), the first read returns the value, and each
-/// further read waits until the value is set again. A file that is opened in any other mode never
-/// waits, because some clients read again after the end of a file: the Linux kernel reads until it
-/// gets no bytes, and the program that called the kernel then does the same. Only the open mode
-/// tells these reads apart from the reads of a client that wants the next value.
+/// further read waits until the value is set again. A read of a file that is opened in any other
+/// mode never waits, because many clients read until a read returns no bytes. Only the open mode
+/// distinguishes such a read from a read that requests the next value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -73,8 +72,8 @@ pub struct Param<T: ParamType + 'static> {
     info: ParamInfo<T>,
 }
 
-/// Checks that a parameter takes up at most 12 bytes of RAM, and at most 64 bytes of flash
-/// excluding its strings. A nonzero initial value is also stored in flash and is copied to RAM at
+/// Checks that a parameter takes up at most 12 bytes of RAM, and at most 64 bytes of flash in
+/// addition to its strings. A nonzero initial value is also stored in flash and is copied to RAM at
 /// startup.
 #[cfg(target_pointer_width = "32")]
 const _: () = {

@@ -141,8 +141,8 @@ impl File for Doc {
 }
 
 /// A file that lists the files in a directory and its subdirectories. Each line contains the path
-/// and the [description](File::describe) of one file. The text can have any length, because each
-/// read renders the text again and stores only the requested part.
+/// and the [description](File::describe) of one file. The length of the text is not limited,
+/// because each read renders the text again and stores only the requested part.
 #[derive(Clone, Copy)]
 pub struct Help(&'static (dyn EntryTable + Sync));
 
@@ -195,7 +195,7 @@ fn list(dir: &'static dyn EntryTable, out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// Reads like [`read_at`], but from the text that `write` renders. The text is rendered again for
+/// Reads a part of the text that `write` renders, like [`read_at`]. The text is rendered again for
 /// each read, so no buffer for the whole text is needed.
 #[inline(never)]
 pub(crate) fn read_window(

@@ -116,8 +116,8 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
 }
 
 /// A stream that delivers each value published since the file was opened, exactly once and in
-/// order. The last `N` values are kept. A reader that falls behind reads a line such as `lost 3` in
-/// place of the values that were dropped.
+/// order. The stream keeps the last `N` values. If a reader is too slow, it reads a line such as
+/// `lost 3` in place of the values that were dropped.
 ///
 /// For a stream that delivers only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
@@ -129,12 +129,12 @@ pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
 /// The last `N` values of a stream that delivers every value.
 pub(crate) struct Ring<T, const N: usize> {
     pub(crate) values: Deque<T, N>,
-    /// The sequence number of the next value. The number wraps around.
+    /// The sequence number of the next value. After the largest number, the next number is 0.
     pub(crate) next: u32,
     pub(crate) overruns: u32,
 }
 
-/// The next item of a queue that a reader receives, if there is one.
+/// The next item that a reader of a queue receives, if there is one.
 pub(crate) enum Delivery<T> {
     Value(T),
     Lost(u32),

@@ -1,4 +1,4 @@
-//! Files whose reads and writes are carried out by a task of the program.
+//! Files whose reads and writes a task of the program carries out.
 
 mod request;
 mod requests;
@@ -19,14 +19,14 @@ use crate::vfs::{
     Result, Text, Transfer, read_at,
 };
 
-/// A file whose reads and writes are carried out by a task, for example because they have to wait
-/// for a bus, a flash or a motor. [`FileRequests::file`] creates the file, and
+/// A file whose reads and writes a task carries out, for example because a read or a write must
+/// wait for a bus, a flash or a motor. [`FileRequests::file`] creates the file, and
 /// [`FileRequests::next`] passes the requests to the task.
 ///
-/// A read at offset 0 asks the task for the text of the file. The open file keeps the text, so
-/// further reads at other offsets do not ask the task again. A value may be written in pieces, as
-/// the [module documentation](super) describes. The task gets the whole value. The request that
-/// completes the value waits until the task has replied, and returns the error of the task.
+/// A read at offset 0 requests the text of the file from the task. The open file stores the text,
+/// so a read at another offset makes no request. A value may be written in pieces, as the [module
+/// documentation](super) describes. The task gets the whole value. The request that completes the
+/// value waits until the task has replied, and returns the error of the task.
 ///
 /// If the client cancels its request, closes the file or disconnects, the request is cancelled. A
 /// request that the task has not started yet is then dropped. A request that the task has started
@@ -71,8 +71,8 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         if self.is_read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
     }
 
-    /// Carries out the part of a transfer that needs no request, or starts the next request of the
-    /// transfer and returns `None`.
+    /// Completes a transfer that needs no request. If the transfer needs a request, starts the
+    /// request and returns `None`.
     fn start(
         &'static self,
         open: &mut OpenFile<'_>,
@@ -122,7 +122,7 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
             Transfer::Flush => Ok(0),
             Transfer::Write { data, .. } => Ok(data.len()),
             Transfer::Read { offset, buf } => {
-                // Keep the pieces of a value that another request has written in the meantime.
+                // Keep the pieces of a value that another write has added in the meantime.
                 if !pieces::is_pending(open) {
                     open.text.clear();
                     open.text.extend(text.bytes()).map_err(|_| Error::TextTooLong)?;

@@ -1,5 +1,5 @@
-//! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call a tree the
-//! way a session does.
+//! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call the
+//! functions of a tree in the same way as a session.
 
 #[cfg(feature = "params")]
 mod follow;
@@ -57,7 +57,7 @@ fn cat(tree: &Tree, name: &str) -> String {
     }
 }
 
-/// Writes a file the way `printf TEXT > NAME` does.
+/// Writes a file, as `printf TEXT > NAME` does.
 fn echo(tree: &Tree, text: &str, name: &str) -> Result<usize> {
     let open =
         block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;

@@ -1,12 +1,12 @@
-//! Detects whether any value has changed since an earlier point in time.
+//! A counter with which code detects whether any value has changed since an earlier time.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of changes so far, modulo 2^32. The number is only written in critical sections.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Counts a change of a value, or of a value that is part of a transaction. Must be called in a
-/// critical section.
+/// Counts a change of a parameter's value or of a staged value in a transaction. Must be called in
+/// a critical section.
 pub(crate) fn count_change() {
     CHANGES.store(change_count().wrapping_add(1), Ordering::Relaxed);
 }

@@ -12,18 +12,20 @@ use crate::Decimal;
 use crate::files::{Delivery, Flags, Ring, StreamSource, poll_stream, render, render_lost};
 use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, Window};
 
-/// A stream with a line `SEQ WHO PATH VALUE` for each change of a parameter, for example
-/// `17 10.0.2.2:4711 blink/period 500`. The stream delivers every change since the file was opened.
+/// A stream with a line `SEQ WHO PATH VALUE` for each change of a parameter, for example `17
+/// 10.0.2.2:4711 blink/period 500`. The stream delivers every change that is made after the file is
+/// opened.
 ///
-/// - `SEQ` is the number of the change, counted from 0 since the start of the program, modulo 2^32.
+/// - `SEQ` is the number of the change, modulo 2^32. The first change after the start of the
+///   program has the number 0.
 /// - `WHO` is the [name](ParamSet::client_name) of the client, or `program`.
 /// - `PATH` is the path of the parameter.
-/// - `VALUE` is the value. A value of more than `VALUE` bytes is cut and ends with `...`. The value
-///   of a write-only parameter is shown as `*`.
+/// - `VALUE` is the value. A value of more than `VALUE` bytes is truncated and ends with `...`. The
+///   value of a write-only parameter is shown as `*`.
 ///
-/// The last `N` changes are kept. A reader that falls behind reads a line such as `lost 3` in place
-/// of the changes that were dropped. If a value changes again before the first change has been
-/// recorded, both lines show the second value.
+/// The stream keeps the last `N` changes. If a reader is too slow, it reads a line such as `lost 3`
+/// in place of the changes that were dropped. If a value changes twice before the first change has
+/// been recorded, both lines show the second value.
 ///
 /// The stream receives changes only after its entry has been passed to [`observe`](super::observe).
 /// A value can be set from an interrupt handler.
@@ -81,9 +83,9 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
     /// Appends a change with the current value of `parameter`.
     fn record(&self, ordinal: u16, parameter: &dyn Parameter, client: Client) {
         let mut change = Change { ordinal, client, left: false, len: 0, value: [0; VALUE] };
-        // The value is rendered outside the critical section, because rendering may take long. If
-        // the value is set again in the meantime, it is rendered again. Otherwise, an old value could
-        // be recorded after a newer one.
+        // The value is rendered outside the critical section, because rendering may take a long
+        // time. If the value is set again in the meantime, it is rendered again. Otherwise, an old
+        // value could be recorded after a newer one.
         loop {
             let version = parameter.version();
             change.len = render_value(parameter, &mut change.value);
@@ -101,7 +103,7 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
     }
 }
 
-/// Writes the value to `value` and returns its length. A value that does not fit is cut.
+/// Writes the value to `value` and returns its length. A value that does not fit is truncated.
 #[inline(never)]
 fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
     let mut window = Window::new(0, value);
@@ -110,7 +112,7 @@ fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
         false => parameter.render(&mut window),
     };
     let len = window.filled();
-    // The value has at most 255 bytes.
+    // The cast is lossless, because the value has at most 255 bytes.
     (if rendered.is_ok() { len } else { cut(value) }) as u8
 }
 

@@ -1,4 +1,4 @@
-//! The names of clients in files.
+//! The names that files show for clients.
 
 use core::fmt;
 
@@ -45,7 +45,7 @@ impl fmt::Debug for ClientName {
     }
 }
 
-/// A writer that records whether any text was written to it.
+/// A writer that records whether any text has been written to it.
 struct Wrote<'a, 'f> {
     out: &'a mut fmt::Formatter<'f>,
     any: bool,

@@ -20,10 +20,10 @@ use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
 /// | `load` | sets all parameters to their stored values |
 /// | `erase` | erases all stored values |
 ///
-/// The path `/` selects all parameters. A command is complete when a write ends with a newline, when
-/// the file is read, or when the fid is clunked. A read returns the reply to the last command of the
-/// same client, or the text of the last refusal that this client got from any file of the tree. A
-/// read after `save`, `load` or `erase` waits until the store has finished.
+/// The path `/` selects all parameters. A command is complete when a write ends with a newline,
+/// when the file is read, or when the fid is clunked. A read returns the reply to the last command
+/// of the same client, or the text of the last refusal that this client got from any file of the
+/// tree. A read after `save`, `load` or `erase` waits until the store has finished the request.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -169,7 +169,7 @@ mod tests {
     use crate::params::{ObserverEntry, ParamStore, client_left, observe};
     use crate::vfs::{Dir, Vfs, dir, file};
 
-    /// Keeps requests until the test finishes them.
+    /// A store that keeps requests until the test finishes them.
     struct Store(Mutex<Vec<StoreRequest>>);
 
     impl ParamStore for Store {
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    // All trees of a process share the observers, so each test has clients of its own.
+    // All trees in a process share the observers, so each test uses different client numbers.
     const A: Client = Client(20);
     const B: Client = Client(21);
     const C: Client = Client(22);
@@ -221,8 +221,8 @@ mod tests {
         file("fixed", &Param::new(&FIXED).default(1).read_only()),
     ]);
 
-    /// The whole behaviour is one test, because the tests of a process run in parallel and share the
-    /// values.
+    /// A single test covers all commands, because the tests of a process run in parallel and would
+    /// share the values.
     #[test]
     fn values_are_reset_and_refusals_can_be_read() {
         observe(&ENTRY);
@@ -273,14 +273,14 @@ mod tests {
             assert_eq!(tree.write(open, 0, b"\xff\n").await, Err(Error::NotUtf8));
         });
 
-        // A refusal by a parameter is kept for the client that got it.
+        // The reply to a client is the text of the parameter's refusal.
         write_as(&tree, A, "limits/high", "1001").unwrap_err();
         write_as(&tree, B, "fixed", "1").unwrap_err();
         assert_eq!(reply(A), "\"1001\" is not a whole number from 0 to 1000\n");
         assert_eq!(reply(B), "Read-only file\n");
         client_left(A);
         assert_eq!((reply(A).as_str(), reply(B).as_str()), ("", "Read-only file\n"));
-        // Clients 24 and above share the last place with the program.
+        // Client numbers of 24 and above share the last entry with the program.
         write_as(&tree, Client(200), "fixed", "1").unwrap_err();
         assert_eq!(reply(Client::PROGRAM), "Read-only file\n");
     }
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(full.to_string(), "the store has 2 requests");
         STORE.next().finish(Ok(&"saved 2 values"));
         assert_eq!(read_all_as(&tree, C, "ctl", 64), "saved 2 values\n");
-        // The outcome does not reach the next client with the same number.
+        // The next client with the same number does not get the outcome.
         client_left(D);
         drop(STORE.next());
         assert_eq!(read_all_as(&tree, D, "ctl", 64), "");

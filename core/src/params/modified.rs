@@ -12,9 +12,9 @@ use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_o
 /// Parameters without a default, read-only parameters and write-only parameters are left out, so
 /// every line can be applied to another device with the same schema.
 ///
-/// The list can have any length, because the open file only stores the line that is being read. A
-/// line never shows parts of two values. If a value changes while the list is being read, the list
-/// contains either the old or the new value.
+/// The length of the list is not limited, because the open file stores only the line that is being
+/// read. A line never shows parts of two values. If a value changes while the list is being read,
+/// the list contains either the old or the new value.
 #[derive(Debug, Clone, Copy)]
 pub struct Modified(&'static ParamSet);
 
@@ -76,7 +76,7 @@ fn read_lines(
 ) -> Result<usize> {
     check_offset(offset)?;
     if offset != open.state.delivered {
-        // Start again and skip the lines before the offset.
+        // Render the list from the start and skip the lines before the offset.
         *open.state = Default::default();
         open.text.clear();
     }
@@ -105,7 +105,7 @@ fn read_lines(
     Ok(reader.filled)
 }
 
-/// The rest of a read request.
+/// The part of a read request that has not been answered.
 struct Reader<'a> {
     offset: u64,
     buf: &'a mut [u8],
@@ -113,7 +113,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Delivers the rest of the line in the open file's text. Returns `true` if the buffer is full.
+    /// Delivers the rest of the current line. Returns `true` if the buffer is full.
     fn deliver(&mut self, open: &mut OpenFile<'_>) -> bool {
         let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
         let skipped = self.offset.saturating_sub(open.state.delivered).min(rest.len() as u64);
@@ -125,7 +125,7 @@ impl Reader<'_> {
         }
         self.filled = self.filled.saturating_add(count);
         let taken = skipped.saturating_add(count as u64);
-        // The text of an open file has at most 65535 bytes.
+        // The cast is lossless, because the text of an open file has at most 65535 bytes.
         open.state.taken = open.state.taken.saturating_add(taken as u16);
         open.state.delivered = open.state.delivered.saturating_add(taken);
         self.filled == self.buf.len()

@@ -1,4 +1,4 @@
-//! Reports changes and refusals to the parts of the program that registered for them.
+//! Observers, which receive the changes of parameters and the refusals of requests.
 
 use core::cell::Cell;
 use core::fmt;
@@ -27,7 +27,7 @@ pub trait Observer: Sync {
     }
 }
 
-/// A place for one observer in the list of observers. The list needs no allocator, because each
+/// An entry for one observer in the list of observers. The list needs no allocator, because each
 /// observer provides its own entry.
 pub struct ObserverEntry {
     observer: &'static dyn Observer,

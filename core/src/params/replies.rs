@@ -1,4 +1,4 @@
-//! The replies to the commands of each client, and the refusals that each client got.
+//! The last reply to a command of each client, or the last refusal of a request.
 
 use core::cell::RefCell;
 use core::fmt::{self, Write};
@@ -12,11 +12,11 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 /// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
 ///
 /// A refusal of a request to any file of the tree replaces the reply. Error replies in 9P2000.L
-/// contain only a number, so this is how clients of that dialect get the text of a refusal.
+/// contain only a number, so a client of that dialect reads the text of a refusal from `Ctl`.
 ///
-/// There is a separate place for each client whose number is less than `CLIENTS - 1`. All other
-/// clients and the program share the last place. A reply is removed when the client
-/// [has left](super::client_left).
+/// Each client whose number is less than `CLIENTS - 1` has a separate entry. All other clients and
+/// the program share the last entry. A reply is removed when the client's connection
+/// [ends](super::client_left).
 ///
 /// The table receives refusals only after its entry has been passed to
 /// [`observe`](super::observe).
@@ -26,12 +26,11 @@ pub struct Replies<const CLIENTS: usize> {
 }
 
 struct Reply {
-    /// The text and a newline. The text has no initial value other than zeros, so that it takes up
-    /// no flash.
+    /// The text and a newline. The text initially contains only zeros, so it takes up no flash.
     text: [u8; ERROR_MESSAGE_MAX + 1],
     /// The number of bytes in `text`.
     len: u8,
-    /// The number of requests to the store that are not finished.
+    /// The number of unfinished requests to the store.
     pending: u8,
 }
 
@@ -46,7 +45,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         Replies { replies, waiters: Waiters::new() }
     }
 
-    /// Replaces the reply of `client`. A text that is too long is cut.
+    /// Replaces the reply to `client`. A text that is too long is truncated.
     pub(super) fn reply(&self, client: Client, text: &dyn fmt::Display) {
         self.with_reply(client, |reply| reply.set(text));
     }
@@ -80,7 +79,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
             }
             let rest = reply.text.get(usize::from(open.state.taken)..reply.len.into());
             let read = read_at(rest.unwrap_or_default(), 0, buf);
-            // A reply has at most 255 bytes.
+            // The cast is lossless, because a reply has at most 255 bytes.
             open.state.taken += *read.as_ref().unwrap_or(&0) as u16;
             Some(read)
         })?
@@ -101,7 +100,7 @@ impl Reply {
     fn set(&mut self, text: &dyn fmt::Display) {
         let (newline, room) = (1, ERROR_MESSAGE_MAX);
         let mut window = Window::new(0, self.text.get_mut(..room).unwrap_or_default());
-        // A window that is full returns an error, and keeps the text that fits.
+        // If the text is too long, the window returns an error and keeps the start of the text.
         let _ = write!(window, "{text}");
         let len = window.filled();
         if let Some(end) = self.text.get_mut(len) {
@@ -124,7 +123,8 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
 impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
         self.with_reply(client, |reply| {
-            // If the client has left since it made the request, there are no pending requests.
+            // If the client's connection has ended since the request, there are no pending
+            // requests.
             if reply.pending == 0 {
                 return;
             }

@@ -13,10 +13,10 @@ const DEFAULT_MAX: usize = 64;
 /// The maximum number of parameters that are reset at the same time.
 const TOGETHER_MAX: u16 = 256;
 
-/// Sets the parameters that `path` selects to their defaults, on behalf of `client`, and returns the
-/// number of values that have changed. Parameters without a default and read-only parameters keep
-/// their values. Up to 256 parameters are reset at the same time. If one of them cannot be reset,
-/// none of them is.
+/// Sets the parameters that `path` selects to their defaults, on behalf of `client`, and returns
+/// the number of values that have changed. Parameters without a default and read-only parameters
+/// keep their values. The parameters are reset in groups of at most 256. All parameters in a group
+/// are reset at the same time, or none is if one of the parameters does not accept its new value.
 ///
 /// # Errors
 /// - Returns [`Error::NotFound`] if the path selects no parameter.
@@ -54,14 +54,14 @@ fn reset_part(set: &ParamSet, part: &Range<u16>, client: Client) -> Result<Optio
         if !check(set, part)? {
             return Ok(None);
         }
-        // If a value has been set since the check, the check no longer holds.
+        // If a value has been set since the check, check again.
         if let Some(changed) = reset_values(set, part, checked_at) {
             return Ok(Some(notify(set, part, client, &changed)));
         }
     }
 }
 
-/// A set of parameters in a part, with one bit for each.
+/// A set of parameters within a part, with one bit for each parameter.
 type Changed = [u32; TOGETHER_MAX as usize / 32];
 
 /// Returns the word and the bit of a parameter in [`Changed`].
@@ -120,8 +120,8 @@ fn resets(part: &Range<u16>, ordinal: u16, parameter: &dyn Parameter) -> bool {
         && !flags.contains(Flags::READ_ONLY)
 }
 
-/// Resets the values and returns which of them have changed. Returns `None` and resets nothing if
-/// any value has been set since `checked_at`.
+/// Resets the values and returns the set of parameters whose values have changed. Returns `None`
+/// and resets nothing if any value has been set since `checked_at`.
 fn reset_values(set: &ParamSet, part: &Range<u16>, checked_at: u32) -> Option<Changed> {
     critical_section::with(|_| {
         if change_count() != checked_at {

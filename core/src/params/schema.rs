@@ -1,4 +1,4 @@
-//! The files that describe all parameters of a set to programs.
+//! The files that contain a machine-readable description of all parameters of a set, and its hash.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -8,8 +8,8 @@ use crate::files::{Count, Flags, Json, Plain, read_window, write_hex};
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
 
 /// A file that contains the description of all parameters of a set as a JSON document with one
-/// parameter per line. The text can have any length, because each read renders the text again and
-/// stores only the requested part.
+/// parameter per line. The length of the text is not limited, because each read renders the text
+/// again and stores only the requested part.
 ///
 /// The file `core/docs/params.schema.json` in the repository is a JSON Schema for the document.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ impl File for Schema {
 }
 
 /// A file that contains a hash of the schema as 8 hexadecimal digits. A client that has stored the
-/// schema of a device reads this file to find out whether the stored schema is still valid.
+/// schema of a device can read this file to check whether the stored schema is up to date.
 #[derive(Debug, Clone, Copy)]
 pub struct SchemaId(&'static ParamSet);
 
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn schema_has_a_line_for_each_parameter() {
         let tree = Tree::new(&PARAMS);
-        // The text is longer than the 64 bytes that the tree provides for a rendered text.
+        // The text is longer than 64 bytes, which is the buffer size of the tree's open files.
         assert_eq!(read_all(&tree, "schema", 50), SCHEMA);
         assert_eq!(Schema::new(&SET).stat().length, SCHEMA.len() as u64);
     }
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(read_all(&tree, "schema-id", 64), std::format!("{hash:08x}\n"));
         assert_eq!(schema_id(&SET), hash);
         assert_ne!(schema_id(&UNSAVED), hash);
-        // The test vector is from the authors of the hash.
+        // The authors of the hash function published this test vector.
         let mut known = Hash(0x811c_9dc5);
         known.write_str("foobar").unwrap();
         assert_eq!(known.0, 0xbf9c_f968);

@@ -12,7 +12,7 @@ use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
 /// the parameters of a set. A set is constant and stays in flash.
 ///
 /// The set identifies a parameter by its ordinal, which is the position of the parameter in the
-/// directory, counted from 0 in the order of the tables.
+/// directory. Positions are counted from 0 in the order of the tables.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -52,19 +52,19 @@ impl ParamSet {
         ParamSet { name_client, ..self }
     }
 
-    /// Sets the storage that keeps the values when the power is lost.
+    /// Sets the nonvolatile storage for the values.
     #[must_use]
     pub const fn store(self, store: &'static dyn ParamStore) -> ParamSet {
         ParamSet { store: Some(store), ..self }
     }
 
-    /// Returns the storage, or `None` if the values are lost with the power.
+    /// Returns the nonvolatile storage, or `None` if the set has none.
     #[must_use]
     pub const fn param_store(&self) -> Option<&'static dyn ParamStore> {
         self.store
     }
 
-    /// Returns `true` if the value of `parameter` is kept when the power is lost.
+    /// Returns `true` if the value of `parameter` can be saved to nonvolatile storage.
     #[must_use]
     pub fn is_saved(&self, parameter: &dyn Parameter) -> bool {
         let flags = parameter.flags();
@@ -157,14 +157,14 @@ impl ParamSet {
         })
     }
 
-    /// Returns the name of a client, which is displayed as `program` for the program itself.
+    /// Returns a value that displays the name of a client, or `program` for the program itself.
     #[must_use]
     pub const fn client_name(&self, client: Client) -> ClientName {
         ClientName { client, name: self.name_client }
     }
 }
 
-/// Returns the error for a line of a parameter that does not fit into the text of an open file.
+/// Returns the error for a parameter whose line does not fit into the buffer of an open file.
 #[cold]
 pub(super) fn line_too_long(path: &FilePath<'_>) -> Error {
     Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))

@@ -1,24 +1,24 @@
-//! The interface to the storage that keeps the values of parameters when the power is lost.
+//! The interface to the nonvolatile storage for the values of parameters.
 
 use core::fmt;
 use core::ops::Range;
 
 use crate::vfs::{Client, Error, Result};
 
-/// Storage that keeps the values of parameters when the power is lost.
+/// Nonvolatile storage for the values of parameters.
 ///
-/// Writing to flash takes time, so a store only accepts requests. A task carries out the requests
-/// and calls [`StoreRequest::finish`] for each of them.
+/// Because writing to flash takes time, a store only queues requests. A task carries out the
+/// requests and calls [`StoreRequest::finish`] for each of them.
 pub trait ParamStore: Sync {
     /// Passes a request to the task that accesses the storage. This method does not wait.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] with a message that names the reason if the store has no room for
-    /// another request. The request is dropped in this case.
+    /// another request. In this case, the request is dropped.
     fn start(&self, request: StoreRequest) -> Result<()>;
 }
 
-/// What a [`ParamStore`] is asked to do.
+/// The action that a [`StoreRequest`] requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAction {
     /// Store the current values of the parameters with these ordinals. The ordinal of a parameter is
@@ -32,13 +32,13 @@ pub enum StoreAction {
 
 /// Receives the outcomes of requests to a store.
 pub trait StoreOutcomes: Sync {
-    /// Handles the outcome of the request that `client` made last. The text of a success is one
-    /// line without a newline.
+    /// Handles the outcome of a request that `client` made. If the request succeeded, the outcome
+    /// is one line of text without a newline.
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>);
 }
 
 /// A request to a [`ParamStore`]. If a request is dropped before it is finished, its outcome is
-/// [`Error::Io`], so no client waits forever.
+/// [`Error::Io`], so that no client waits forever.
 #[must_use]
 pub struct StoreRequest {
     action: StoreAction,
@@ -47,12 +47,12 @@ pub struct StoreRequest {
 }
 
 impl StoreRequest {
-    /// Creates a request by the program itself. Its outcome is reported to nobody.
+    /// Creates a request of the program itself. Its outcome is not reported.
     pub const fn new(action: StoreAction) -> StoreRequest {
         StoreRequest { action, client: Client::PROGRAM, outcomes: None }
     }
 
-    /// Creates a request by `client`. The outcome is reported to `outcomes`.
+    /// Creates a request of `client`. The outcome is reported to `outcomes`.
     pub const fn by_client(
         action: StoreAction,
         client: Client,
@@ -61,7 +61,7 @@ impl StoreRequest {
         StoreRequest { action, client, outcomes: Some(outcomes) }
     }
 
-    /// Returns what the store is asked to do.
+    /// Returns the requested action.
     #[must_use]
     pub const fn action(&self) -> &StoreAction {
         &self.action
@@ -73,8 +73,8 @@ impl StoreRequest {
         self.client
     }
 
-    /// Reports the outcome. The text of a success is one line without a newline, for example
-    /// `saved 3 values`.
+    /// Reports the outcome. If the request succeeded, the outcome must be one line of text without
+    /// a newline, for example `saved 3 values`.
     pub fn finish(mut self, outcome: Result<&dyn fmt::Display>) {
         self.report(outcome);
     }

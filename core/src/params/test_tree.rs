@@ -1,4 +1,4 @@
-//! Reads and writes the files of a tree in tests.
+//! Functions with which tests read and write the files of a tree.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::string::String;
@@ -9,7 +9,7 @@ use embassy_futures::block_on;
 
 use crate::vfs::{Client, Name, OpenMode, Result, StaticTree, Vfs};
 
-/// A tree with short texts, so that tests reach the limits.
+/// A tree whose open files have small buffers, so that tests can exceed the limits.
 pub(super) type Tree = StaticTree<8, 64>;
 
 /// Opens the file at `path` as the program, calls `with` and closes the file.

@@ -1,8 +1,8 @@
 //! Transactions, with which a client changes several parameters at once.
 //!
-//! A transaction is a directory that shows the parameters of a set again. A value that is written to
-//! a file in this directory is checked and staged, but the parameter keeps its value. The command
-//! `commit` checks all staged values together and then sets all of them or none of them.
+//! A transaction is a directory that contains a second file for each parameter of a set. A value
+//! that is written to such a file is checked and staged, but the parameter keeps its value. The
+//! command `commit` checks all staged values together and then sets all of them or none of them.
 
 mod commit;
 mod ctl;
@@ -23,30 +23,31 @@ use memory::{SlotMemory, Transaction};
 use staged_file::StagedFile;
 
 /// The directory `transactions` of a [`ParamSet`], which contains `SLOTS` transactions. Each
-/// transaction can change `VALUES` parameters, to values with texts of at most `TEXT` bytes.
+/// transaction can change at most `VALUES` parameters. The text of each new value can have at most
+/// `TEXT` bytes.
 ///
-/// The directory contains the subdirectories `0`, `1`, and so on. Each of them contains a file `ctl`
-/// and mirrors the directory of the set: it shows the parameters and their directories, but no other
-/// files.
+/// The directory contains the subdirectories `0`, `1`, and so on. Each subdirectory contains a file
+/// `ctl` and mirrors the directory of the set. The mirror shows the parameters and the directories
+/// that contain them, but no other files.
 ///
 /// - A client begins a transaction when it opens `ctl`. The transaction ends when the fid of `ctl`
 ///   is clunked or the connection is lost. Until then, `ctl` cannot be opened again.
-/// - A write to a parameter in the directory is checked against the type and the limits of the
-///   parameter at once, and is staged. The check functions of parameters are called by `commit`.
-///   Only the client that began the transaction can write.
+/// - A value that is written to a parameter in the directory is checked against the type and the
+///   limits of the parameter immediately, and is staged. The check functions of parameters are
+///   called by `commit`. Only the client that began the transaction can write.
 /// - A read of a parameter returns the staged value, or the current value if no value is staged.
 /// - The command `commit` sets all parameters to the staged values, or fails and sets none of them.
-///   It fails if a check function of any parameter refuses the values that the parameters would
-///   have, or if a parameter was changed since its value was staged. `commit force` ignores such
-///   changes. `abort` discards the staged values. After these commands, the client can stage other
-///   values.
+///   The command fails if a check function of any parameter refuses the values that the parameters
+///   would have, or if a parameter has changed since its value was staged. `commit force` ignores
+///   such changes. `abort` discards the staged values. After these commands, the client can stage
+///   other values.
 /// - A read of `ctl` returns the number of staged values, such as `3 changes`, or the text of the
 ///   last refusal.
 ///
 /// The transactions are constant and stay in flash, except for their [memory](TransactionMemory).
-/// An error of `commit` names the client that changed a parameter, if an
-/// [`ObserverEntry`](super::ObserverEntry) of the transactions has been passed to
-/// [`observe`](super::observe).
+/// If an [`ObserverEntry`](super::ObserverEntry) of the transactions has been passed to
+/// [`observe`](super::observe), the error of a failed `commit` names the client that changed a
+/// parameter.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -71,8 +72,8 @@ pub struct Transactions<const SLOTS: usize, const VALUES: usize, const TEXT: usi
 }
 
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SLOTS, VALUES, TEXT> {
-    /// Creates the transactions of `set`. They must be in a [`table`](crate::vfs::table) whose depth
-    /// is two levels more than the depth of the set's directory.
+    /// Creates the transactions of `set`. To add the transactions to a directory, call
+    /// [`table`](crate::vfs::table) with the depth of the set's directory plus 2.
     // The code indexes arrays directly, because `get` is not const. Every index is within bounds.
     #[allow(clippy::indexing_slicing)]
     #[must_use]
@@ -102,7 +103,7 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
     }
 }
 
-/// Records which client changed a parameter after a value was staged for it.
+/// Records which client changed a parameter that has a staged value.
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Observer
     for Transactions<SLOTS, VALUES, TEXT>
 {
@@ -127,7 +128,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
 
     fn node(&'static self, key: Key) -> Option<Node> {
         let slot = self.slots.get(usize::from(key.index()?))?;
-        // The table that contains this directory counts the levels below.
+        // The depth of the table that contains this directory includes the levels below this
+        // directory.
         Some(Node::Mirror(slot, 0))
     }
 
@@ -170,7 +172,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 
     /// Returns the error for a client that does not hold the transaction. `holder` is the client
-    /// that holds it.
+    /// that holds the transaction.
     #[cold]
     fn refuse(&self, holder: Option<Client>) -> Error {
         let number = Decimal::from(self.number);
@@ -191,7 +193,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 }
 
-/// The entry with the index 0 is `ctl`. The other entries are those of the set's directory.
+/// The entry with the index 0 is `ctl`. The other entries are the entries of the set's directory.
 impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     fn find(&self, name: &[u8]) -> Option<Key> {
         if name == b"ctl" {
@@ -226,7 +228,8 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     }
 }
 
-/// Returns the key of an entry of the set's directory in the directory of a transaction.
+/// Converts the key of an entry in the set's directory to the key of the same entry in the
+/// directory of a transaction.
 fn after_ctl(key: Key) -> Option<Key> {
     let index = key.index()?.checked_add(1).filter(|index| *index < u8::MAX);
     index.map(|index| Key::new(index, 0))
@@ -274,7 +277,7 @@ fn parameter_address(node: Node) -> Option<usize> {
 }
 
 fn has_parameters(dir: &'static dyn EntryTable) -> bool {
-    // The visit ends with an error at the first parameter.
+    // An error ends the visit at the first parameter.
     let visited = visit_files(dir, &mut |_, node| {
         parameter_address(node).map_or(Ok(()), |_| Err(fmt::Error))
     });

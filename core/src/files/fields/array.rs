@@ -43,7 +43,7 @@ impl<F: Fields, const N: usize> Fields for [F; N] {
     }
 }
 
-/// The constant part of the parameters in an array. All elements share it.
+/// The constant part of the parameters in an array, which all elements share.
 pub trait ArrayInfo: Send + Sync + 'static {
     /// The type of the values.
     type Type: ParamType + 'static;
@@ -55,7 +55,7 @@ pub trait ArrayInfo: Send + Sync + 'static {
     const INFO: &'static ParamInfo<Self::Type>;
 }
 
-/// An array of parameters of the same kind, which is a directory with a file for each element.
+/// An array of parameters, which is a directory with a file for each element.
 pub struct Values<I: ArrayInfo, const N: usize> {
     values: [Value<I::Type>; N],
     info: PhantomData<I>,

@@ -9,7 +9,7 @@ pub use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, V
 use crate::vfs::Client;
 pub use crate::vfs::{File, Node};
 
-/// Sets the value if it differs from `new`, and returns whether it differed. The caller must call
+/// Sets `value` to `new` if the two differ, and returns whether they differed. The caller must call
 /// [`notify_value`] afterwards.
 pub fn replace_value<T: ParamType>(value: &Value<T>, new: &T) -> bool {
     let differs = value.get() != *new;
@@ -19,7 +19,8 @@ pub fn replace_value<T: ParamType>(value: &Value<T>, new: &T) -> bool {
     differs
 }
 
-/// Wakes the tasks and calls the observers that wait for a change of the value, if it has changed.
+/// If `changed` is `true`, wakes the tasks that wait for a change of the value, and calls the
+/// observers.
 pub fn notify_value<T: ParamType>(value: &Value<T>, changed: bool) {
     if changed {
         value.notify(Client::PROGRAM);
@@ -31,8 +32,8 @@ pub fn directory<F: Fields>(fields: &'static F) -> Node {
     Node::Table(fields, F::DEPTH)
 }
 
-/// Returns the number of levels of a directory that contains a directory with `below` levels, if its
-/// other entries make it `depth` levels deep.
+/// Returns the number of levels of a directory after a subdirectory with `below` levels is added to
+/// it. `depth` is the number of levels without the subdirectory.
 #[must_use]
 pub const fn depth_above(below: u8, depth: u8) -> u8 {
     if below < depth { depth } else { below + 1 }

@@ -32,8 +32,8 @@ impl<F: Fields> ParamsDir<F> {
     /// Creates a directory with the given entries and the fields of `fields`.
     ///
     /// # Panics
-    /// Panics if the [same conditions](Dir::new) as in `Dir::new` occur. In a `static` or `const`,
-    /// the panic is a compile error.
+    /// Panics in the same cases as [`Dir::new`]. In a `static` or `const`, the panic is a compile
+    /// error.
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]
@@ -68,7 +68,7 @@ impl<F: Fields> ParamsDir<F> {
         self.fields
     }
 
-    /// Splits the index of an entry into the index in the table or the index in the struct.
+    /// Converts the index of an entry to an index in the table or an index in the struct.
     fn split(&self, index: u8) -> core::result::Result<u8, u8> {
         // The table has at most 255 entries, so the cast does not truncate the number.
         match index.checked_sub(self.dir.entries().len() as u8) {
@@ -77,7 +77,7 @@ impl<F: Fields> ParamsDir<F> {
         }
     }
 
-    /// Returns the key in this directory of an entry of the struct.
+    /// Converts the key of an entry in the struct to the key of the same entry in this directory.
     fn join(&self, key: Key) -> Option<Key> {
         let index = key.index()?.checked_add(self.dir.entries().len() as u8)?;
         Some(Key::new(index, 0))

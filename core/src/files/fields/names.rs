@@ -9,9 +9,9 @@ use crate::vfs::Key;
 /// The names of the entries of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// The names, in order. There are at most 255.
+    /// A list of at most 255 names, in order.
     List(&'static [&'static str]),
-    /// Numbers from 0, as many as given.
+    /// The numbers from 0 to this number minus 1.
     Numbers(u8),
 }
 
@@ -42,7 +42,7 @@ impl Names {
                 let (_, index) = entries.find(|(entry, _)| entry.as_bytes() == name)?;
                 Some(Key::new(index, 0))
             }
-            // A number with leading zeros is not a name, because an entry has only one name.
+            // A number with leading zeros is not a name, because each entry has exactly one name.
             Names::Numbers(_) if name.len() > 1 && name.starts_with(b"0") => None,
             Names::Numbers(_) => {
                 let digits = name.iter().all(u8::is_ascii_digit).then_some(name)?;

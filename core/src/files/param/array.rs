@@ -1,4 +1,4 @@
-//! A parameter whose value consists of several values on one line.
+//! A parameter whose value is an array of values on one line.
 
 use core::fmt;
 

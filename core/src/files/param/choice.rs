@@ -24,7 +24,7 @@ use crate::files::util::{Json, Plain};
 /// static FILE: Param<Mode> = Param::new(&MODE);
 /// ```
 pub trait Choice: Copy + Default + PartialEq + Send + 'static {
-    /// All variants. There must be at least one.
+    /// All variants of the enum, which must have at least one variant.
     const ALL: &'static [Self];
 
     /// The names of the variants, in the order of [`ALL`](Choice::ALL). A name contains no white

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 use super::parameter::Refusal;
 use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
-/// A value and the constant part of its parameter. [`ParamFile`](super::ParamFile) is the file that
-/// shows and sets the value.
+/// A value and the constant part of its parameter. [`ParamFile`](super::ParamFile) is the file
+/// through which clients read and set the value.
 ///
 /// [`Param`](super::Param) is a file with the same behaviour that can be stored in a table.
 pub struct Field<'a, T: ParamType> {
@@ -16,7 +16,7 @@ pub struct Field<'a, T: ParamType> {
 }
 
 impl<'a, T: ParamType> Field<'a, T> {
-    /// Creates the parameter that shows and sets `value`.
+    /// Creates the parameter with the value `value`.
     #[must_use]
     pub const fn new(value: &'a Value<T>, info: &'a ParamInfo<T>) -> Field<'a, T> {
         Field { value, info, rule: None }

@@ -8,7 +8,7 @@ use crate::files::pieces::{self, PieceTarget};
 use crate::files::util::{Count, Plain, check_plain_mode, render};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
-/// A file that shows and sets the value of a parameter of any type.
+/// A file through which clients read and set the value of a parameter of any type.
 #[derive(Clone, Copy)]
 pub struct ParamFile<'a>(pub &'a dyn Parameter);
 
@@ -31,8 +31,8 @@ impl ParamFile<'_> {
         Writer { parameter: self.0, client }
     }
 
-    /// Returns whether reads of the open file deliver each new value, like reads of a stream. A
-    /// write-only parameter has no text to deliver.
+    /// Returns whether reads of the open file deliver each new value, like reads of a stream. The
+    /// value of a write-only parameter is never delivered.
     #[cfg(feature = "params")]
     fn is_followed(&self, open: &OpenFile<'_>) -> bool {
         open.follows && !self.0.flags().contains(Flags::WRITE_ONLY)
@@ -127,7 +127,8 @@ impl File for ParamFile<'_> {
 #[cfg(feature = "params")]
 impl crate::files::stream::StreamSource for ParamFile<'_> {
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
-        // The version is read before the value, so that no later value is missed.
+        // The version is read before the value, so that a change between the two reads is not
+        // missed.
         let version = self.0.version();
         if open.state.next == version {
             return Ok(false);
@@ -141,7 +142,7 @@ impl crate::files::stream::StreamSource for ParamFile<'_> {
     }
 }
 
-/// A parameter and the client that sets it.
+/// A parameter together with the client that sets the parameter.
 struct Writer<'a> {
     parameter: &'a dyn Parameter,
     client: Client,

@@ -8,9 +8,9 @@ use crate::Decimal;
 use crate::float::write_scaled;
 
 /// A decimal number with at most `DECIMALS` digits after the decimal point. The field contains the
-/// number multiplied by 10^`DECIMALS`, so that a program without a floating-point unit calculates
-/// with integers. Clients read and write decimal numbers such as `-12.5`. A number with more decimals
-/// is refused. `DECIMALS` is at most 9.
+/// number multiplied by 10^`DECIMALS`, so that a program can calculate with integers on a processor
+/// without a floating-point unit. Clients read and write decimal numbers such as `-12.5`. A number
+/// with more decimals is refused. `DECIMALS` is at most 9.
 ///
 /// ```
 /// use datakit_core::files::Fixed;
@@ -67,7 +67,7 @@ fn parse(text: &[u8], decimals: u8) -> Option<i32> {
     for byte in magnitude {
         match (byte, missing) {
             (b'.', None) => missing = Some(decimals),
-            // Zeros may follow the last decimal.
+            // Additional decimals are accepted if they are zeros.
             (b'0', Some(0)) => {}
             (b'0'..=b'9', None | Some(1..)) => {
                 value = value.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;

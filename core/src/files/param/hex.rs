@@ -9,8 +9,8 @@ use super::number::is_numeric;
 use crate::Decimal;
 
 /// A byte string of at most `N` bytes. Clients read the byte string as two hexadecimal digits per
-/// byte, such as `0aff`. Clients may also write capital letters, and `:`, `-`, `_` or a space
-/// between bytes.
+/// byte, such as `0aff`. Clients may also write capital letters, and may separate the bytes by `:`,
+/// `-`, `_` or a space.
 impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();

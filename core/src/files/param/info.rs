@@ -24,8 +24,8 @@ pub struct ParamInfo<T: ParamType> {
 pub struct Description {
     unit: &'static &'static str,
     doc: &'static str,
-    /// The digits and decimals of the step. They are separate fields, because a [`Step`] has padding
-    /// in which the flags could not be stored.
+    /// The digits and decimals of the step. These fields are separate, because the padding of a
+    /// [`Step`] could not hold the flags.
     step_digits: u16,
     step_decimals: u8,
     flags: Flags,
@@ -84,9 +84,9 @@ impl<T: ParamType> ParamInfo<T> {
         ParamInfo { default: ManuallyDrop::new(default), ..self.with_flag(Flags::HAS_DEFAULT) }
     }
 
-    /// Sets the unit. The unit appears only in descriptions and error messages. The text that is
-    /// read or written does not contain the unit. The argument is a reference to a string, such as
-    /// `&"ms"`, because the reference takes up less flash than the string slice.
+    /// Sets the unit. The unit appears only in descriptions and error messages. The text that
+    /// clients read and write does not contain the unit. The argument is a reference to a string,
+    /// such as `&"ms"`, because the reference takes up less flash than the string slice.
     #[must_use]
     pub const fn unit(self, unit: &'static &'static str) -> ParamInfo<T> {
         ParamInfo { description: Description { unit, ..self.description }, ..self }
@@ -122,7 +122,7 @@ impl<T: ParamType> ParamInfo<T> {
         self.with_flag(Flags::RESTART)
     }
 
-    /// Excludes the value from the values that are kept when the power is lost.
+    /// Excludes the value from nonvolatile storage.
     #[must_use]
     pub const fn volatile(self) -> ParamInfo<T> {
         self.with_flag(Flags::VOLATILE)
@@ -180,7 +180,7 @@ impl Flags {
     pub const WRITE_ONLY: Flags = Flags(2);
     /// A new value takes effect only after a restart.
     pub const RESTART: Flags = Flags(4);
-    /// The value is not kept when the power is lost.
+    /// The value is not saved to nonvolatile storage.
     pub const VOLATILE: Flags = Flags(8);
     /// The parameter has a default.
     pub const HAS_DEFAULT: Flags = Flags(16);

@@ -8,8 +8,8 @@ use heapless::String;
 use super::ParamType;
 use crate::Decimal;
 
-/// A line of at most `N` bytes of text. In contrast to a `heapless::String`, a line that is not empty
-/// can be a constant, such as the default of a parameter. `N` is at most 65535.
+/// A line of at most `N` bytes of text. Unlike a `heapless::String`, a line can be a non-empty
+/// constant, such as the default of a parameter. `N` is at most 65535.
 ///
 /// ```
 /// use datakit_core::files::{Line, Value};
@@ -120,7 +120,7 @@ impl<const N: usize> ParamType for Line<N> {
 }
 
 /// A line of at most `N` bytes without control characters. A constant of this type is always empty,
-/// so use [`Line`] for a parameter that is not empty initially.
+/// so use [`Line`] for a parameter whose initial value is not empty.
 impl<const N: usize> ParamType for String<N> {
     type Limits = ();
     const ANY: () = ();

@@ -147,8 +147,8 @@ pub(super) fn shift_digits(mut digits: u64, mut shift: i32) -> Option<u64> {
     if digits == 0 {
         return Some(0);
     }
-    // Each loop ends after at most 20 rounds, because by then `digits` has overflowed or has no
-    // trailing zeros left.
+    // Each loop ends after at most 20 iterations, because `digits` overflows or has no more
+    // trailing zeros.
     while shift > 0 {
         digits = digits.checked_mul(10)?;
         shift -= 1;
@@ -177,7 +177,7 @@ pub(super) fn write_trimmed(
 }
 
 /// Returns whether `text` contains only characters that can occur in a number or an address. A
-/// coarse check is sufficient, because numbers are short and rarely split across writes.
+/// check of the characters is sufficient, because numbers are short and rarely split across writes.
 pub(super) fn is_numeric(text: &[u8]) -> bool {
     // `| 0x20` converts letters to lower case and `_` to 0x7f.
     text.iter().all(|byte| matches!(byte | 0x20, b' '..=b':' | b'a'..=b'f' | b'x' | 0x7f))

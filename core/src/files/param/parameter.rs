@@ -8,8 +8,8 @@ use crate::files::util::{Plain, Quoted};
 use crate::vfs::{Client, Error, Result};
 
 /// A parameter whose type is not known at compile time. All values are passed as text, without a
-/// newline. [`Field`](super::Field) implements this trait for every type. The code that all types share
-/// uses `dyn Parameter`, so the program contains it only once.
+/// newline. [`Field`](super::Field) implements this trait for every type. Code that uses `dyn
+/// Parameter` is compiled only once for all types.
 pub trait Parameter {
     /// Returns the address of the parameter's value, which identifies the parameter.
     fn address(&self) -> usize;
@@ -61,9 +61,10 @@ pub trait Parameter {
     #[cfg(feature = "params")]
     fn is_default(&self) -> bool;
 
-    /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule) with
-    /// the value `text`, or with the current value if `text` is `None`, and the `proposed` values of
-    /// the other parameters. Does nothing if `text` is not a value of the parameter's type.
+    /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule).
+    /// Both receive the value `text`, or the current value if `text` is `None`, and the `proposed`
+    /// values of the other parameters. Does nothing if `text` is not a value of the parameter's
+    /// type.
     ///
     /// # Errors
     /// Returns the message of the function or of the rule.
@@ -86,7 +87,7 @@ pub trait Parameter {
     #[cfg(feature = "params")]
     fn schema(&self, out: &mut dyn Write) -> fmt::Result;
 
-    /// Returns `true` if the text of a value is also a JSON value, as the text of a number is.
+    /// Returns `true` if the text of every value is also a JSON value, for example a number.
     #[cfg(feature = "params")]
     fn is_json(&self) -> bool;
 }

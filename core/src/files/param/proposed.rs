@@ -15,7 +15,8 @@ pub struct Proposed<'a> {
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {
-    /// The values of a change that sets no parameter. All parameters have their current values.
+    /// The current values of all parameters, which are the proposed values if a change sets no
+    /// parameter.
     pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
 }
 
@@ -34,8 +35,8 @@ impl<'a> Proposed<'a> {
     }
 }
 
-/// A check over several parameters that are stored in one struct. [`Field::rule`](super::Field::rule)
-/// attaches the check to a parameter.
+/// A rule for several parameters in one struct. [`Field::rule`](super::Field::rule) adds the rule
+/// to a parameter.
 pub trait Rule {
     /// Checks the values that the parameters will have if a change is accepted.
     ///

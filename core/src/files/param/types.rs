@@ -13,10 +13,10 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// Limits that allow every value of the type.
     const ANY: Self::Limits;
 
-    /// A value of the type that fits into a constant, such as 0 or an empty string.
+    /// A value of the type that can be a constant, such as 0 or an empty string.
     const ZERO: Self;
 
-    /// Whether the text of a value is also a JSON value, as the text of a number is. The schema
+    /// Whether the text of every value is also a JSON value, for example a number. The schema
     /// quotes the text of all other types.
     const JSON: bool = false;
 
@@ -50,7 +50,7 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
         true
     }
 
-    /// Writes the members of the type's JSON object in the schema, for example
+    /// Writes the type and the limits as members of a JSON object, for example
     /// `"type":"u32","min":10,"max":60000`.
     fn schema(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 }

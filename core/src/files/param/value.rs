@@ -10,7 +10,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use crate::vfs::{Client, Waiter, Waiters};
 
 /// A value that is shared by the program and its files. A value can be set from an interrupt
-/// handler. The value is the only part of a [`Param`](super::Param) that is kept in RAM.
+/// handler. The value is the only part of a [`Param`](super::Param) that takes up RAM.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }

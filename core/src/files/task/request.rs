@@ -1,4 +1,4 @@
-//! A request on which a task works.
+//! A request that a task carries out.
 
 use core::fmt;
 use core::mem;
@@ -6,7 +6,7 @@ use core::mem;
 use super::requests::FileRequests;
 use crate::vfs::{Client, Error, FixedText, Result, Text};
 
-/// What a client requests from a task.
+/// The operation that a client requests from a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation<'a> {
     /// A read of the file. Answer it with [`FileRequest::reply`].
@@ -51,7 +51,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
         self.client
     }
 
-    /// Returns what the client requests.
+    /// Returns the requested operation.
     #[must_use]
     pub fn operation(&self) -> Operation<'_> {
         match &self.value {
@@ -74,7 +74,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
     /// closing the file or by closing its connection.
     ///
     /// # Cancel safety
-    /// Dropping the future has no effect.
+    /// The future can be dropped at any time.
     pub async fn cancelled(&self) {
         self.requests.cancelled(self.number).await;
     }

@@ -59,10 +59,10 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 /// ```
 ///
 /// # Capacity
-/// If all requests are in use, another request fails with [`Error::TooManyWaiting`] and a message
-/// that names the capacity. A request stays in use until the client has got the reply and the task
-/// has dropped its [`FileRequest`]. Therefore, a cancelled request on which the task still works
-/// also counts.
+/// If all entries of the channel are in use, another request fails with [`Error::TooManyWaiting`]
+/// and a message that names the capacity. An entry is in use until the client has received the
+/// reply and the task has dropped its [`FileRequest`]. Therefore, a cancelled request also uses an
+/// entry until the task has dropped the request.
 pub struct FileRequests<const CAPACITY: usize, const TEXT: usize> {
     table: CriticalSectionMutex<RefCell<Table<CAPACITY, TEXT>>>,
     /// The tasks that wait for a request or for the cancellation of a request.
@@ -118,10 +118,10 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         }
     }
 
-    /// Reserves requests for clients that use none. A client with a request in the channel can start
-    /// another one only if more than `count` are free. If `count` is one less than the number of
-    /// clients, no client can keep the others from starting a request. Connections without a
-    /// [number](Client::PROGRAM) are exempt.
+    /// Reserves `count` entries of the channel for clients that have no request. A client that has
+    /// a request can start another request only if more than `count` entries are free. If `count`
+    /// is one less than the number of clients, every client can always have one request.
+    /// Connections without a [number](Client::PROGRAM) are exempt.
     #[must_use]
     pub const fn reserve(mut self, count: u8) -> Self {
         self.reserved = count;
@@ -131,7 +131,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     /// Waits for the next request.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no request.
+    /// No request is lost if the future is dropped.
     pub async fn next(&self) -> FileRequest<'_, CAPACITY, TEXT> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
@@ -204,7 +204,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         reply
     }
 
-    /// Cancels a request for which no client waits any more.
+    /// Cancels a request whose client no longer waits for the reply.
     pub(super) fn cancel(&self, number: u8) {
         let (is_started, waker) = self.with_request(number, |request| {
             let is_started = request.state == State::Started;

@@ -88,7 +88,7 @@ fn one_read_of_the_task_serves_all_reads_of_a_text() {
     assert_eq!(poll(&mut read(&tree, open, 8)), ready("9\n"));
     assert_eq!(poll(&mut read(&tree, open, 10)), ready(""));
     assert!(requests.take_next().is_none());
-    // A read at offset 0 asks the task again.
+    // A read at offset 0 makes a new request.
     let mut again = read(&tree, open, 0);
     assert!(poll(&mut again).is_pending());
     requests.take_next().unwrap().reply(|out| out.write_str("1\n"));
@@ -155,7 +155,7 @@ fn transfer_sets_the_pending_value_first() {
         request.reply(|out| out.write_str("5\n"));
         assert_eq!(poll(next), result);
     }
-    // If the pending value is refused, the transfer fails and does not start.
+    // If the task refuses the pending value, the transfer fails without starting.
     assert_eq!(poll(&mut write(&tree, open, 0, "7")), ready("1"));
     let mut reading = read(&tree, open, 0);
     assert!(poll(&mut reading).is_pending());
@@ -228,7 +228,7 @@ fn cancelled_request_stays_in_use_until_the_task_is_done() {
     assert!(poll(&mut cancelled).is_ready());
     drop(cancelled);
     assert!(request.is_cancelled());
-    // The other clients get the replies to their own requests.
+    // Each of the other clients gets the reply to its own request.
     let mut others = [read(&tree, open, 0), read(&tree, open, 0)];
     for other in &mut others {
         assert!(poll(other).is_pending());

@@ -1,4 +1,4 @@
-//! Tests for parameters whose values are followed.
+//! Tests for clients that follow the value of a parameter.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Tests for tasks that wait for values and streams. All tasks must sleep until an event occurs,
-//! however many tasks there are.
+//! Tests for tasks that wait for values and streams. Regardless of the number of tasks, all tasks
+//! must sleep until an event occurs.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -151,7 +151,8 @@ fn cancelled_wait_does_not_cancel_others() {
             })
             .collect();
         run(&mut tasks);
-        // Cancel some tasks, poll some without an event, and give some a different waker.
+        // Cancel some tasks, poll some tasks without an event, and replace the wakers of some
+        // tasks.
         let mut left = tasks.len();
         for _ in 0..random(&mut seed) % 24 {
             let number = random(&mut seed) % tasks.len();

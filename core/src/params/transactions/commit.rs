@@ -15,9 +15,9 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// returned, no parameter has been set.
     ///
     /// # Errors
-    /// - Returns the error of a parameter's check, with the path of the parameter.
-    /// - Returns [`Error::Stale`] with a message that names the parameter if a parameter was changed
-    ///   since its value was staged, unless `force` is `true`.
+    /// - Returns the error of a parameter's check function, with the path of the parameter.
+    /// - Returns [`Error::Stale`] with a message that names the parameter if a parameter has
+    ///   changed since its value was staged and `force` is `false`.
     pub(super) fn commit(&self, client: Client, force: bool) -> Result<()> {
         let mut nodes = Vec::new();
         let before = change_count();
@@ -90,7 +90,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 
     /// Returns a copy of a staged value. The parameter is checked without holding the lock, because
-    /// check functions are code of the program.
+    /// a check function may call any code.
     fn staged(&self, address: usize) -> Option<StagedValue<TEXT>> {
         self.with_transaction(|transaction| transaction.find(address).cloned())
     }

@@ -26,7 +26,7 @@ pub(super) type SlotMemory<const VALUES: usize, const TEXT: usize> =
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize>
     TransactionMemory<SLOTS, VALUES, TEXT>
 {
-    /// Creates the memory for transactions that have not begun.
+    /// Creates the memory for transactions. No transaction has begun.
     #[must_use]
     pub const fn new() -> Self {
         TransactionMemory {
@@ -58,8 +58,8 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     staged: Vec<StagedValue<TEXT>, VALUES>,
     /// Whether the last request was refused.
     refused: bool,
-    /// The last refusal. Before the first refusal, this is the variant that consists of zeros,
-    /// because memory that contains other values takes up flash.
+    /// The last refusal. Before the first refusal, this is the variant whose bytes are all zero,
+    /// because memory that initially contains other values takes up flash.
     refusal: Error,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct StagedValue<const TEXT: usize> {
     pub(super) address: usize,
     /// The version of the parameter's value when this value was staged.
     pub(super) version: u32,
-    /// The client that changed the parameter last since this value was staged, if known.
+    /// The last client that has changed the parameter since this value was staged, if known.
     pub(super) changed_by: Option<Client>,
     pub(super) text: Vec<u8, TEXT, u8>,
 }
@@ -90,8 +90,8 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.holder
     }
 
-    /// Begins a transaction of `client`. If another transaction has not ended, does nothing and
-    /// returns the client that began it.
+    /// Begins a transaction of `client`. If the previous transaction has not ended, does nothing
+    /// and returns the client that began the previous transaction.
     pub(super) fn begin(&mut self, client: Client) -> Option<Client> {
         if self.holder.is_none() {
             self.holder = Some(client);
@@ -119,7 +119,7 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     }
 
     /// Stages a value, which replaces the staged value of the same parameter. Returns `false` if
-    /// `VALUES` values are staged.
+    /// `VALUES` other values are already staged.
     pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> bool {
         count_change();
         let place = self.staged.iter_mut().find(|staged| staged.address == value.address);

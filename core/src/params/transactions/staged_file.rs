@@ -12,7 +12,7 @@ use crate::files::{Count, Flags, PieceTarget, apply_piece, check_plain_mode, ren
 use crate::params::Parameter;
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Text, read_at};
 
-/// A file that shows and stages the value that a parameter has after a commit.
+/// A file through which a client reads and stages the value that a parameter has after a commit.
 pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
     pub(super) slot: &'a Slot<VALUES, TEXT>,
     pub(super) parameter: &'a dyn Parameter,
@@ -40,7 +40,7 @@ impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
 
     fn stage(&self, client: Client, text: &[u8]) -> Result<()> {
         let Self { slot, parameter } = self;
-        // The version is read first, so that a change from now on is a conflict.
+        // The version is read first, so that any later change is a conflict.
         let version = parameter.version();
         parameter.check_limits(text)?;
         let text = Vec::from_slice(text).map_err(|_| {
@@ -75,8 +75,7 @@ impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEX
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // As for a parameter, truncation keeps the value, because shells truncate a file before
-        // writing to it.
+        // Truncation keeps the value, because shells truncate a file before writing to it.
         open.state.partial = mode.truncate;
         Ok(())
     }
@@ -114,7 +113,7 @@ impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEX
     }
 }
 
-/// The file and the client that writes to it.
+/// A file together with the client that writes to the file.
 struct Writer<'a, const VALUES: usize, const TEXT: usize> {
     file: &'a StagedFile<'a, VALUES, TEXT>,
     client: Client,

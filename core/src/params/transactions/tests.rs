@@ -12,7 +12,7 @@ use crate::params::test_tree::Tree;
 use crate::params::{ObserverEntry, observe};
 use crate::vfs::{Dir, Handle, Name, OpenMode, PackedPath, Vfs, dir, file, table};
 
-/// The result of a check function.
+/// The type that check functions return.
 type Checked = core::result::Result<(), &'static str>;
 
 /// Defines the parameters of one test, with two transactions of at most three values.
@@ -145,7 +145,7 @@ fn a_commit_sets_all_staged_values() {
     assert_eq!(read(&tree, &ctl), "0 changes\n");
     write(&tree, ONE, "transactions/0/limits/low", "20\n").unwrap();
     assert_eq!(read(&tree, &ctl), "1 change\n");
-    // At this point, `low` would not be below `high`, but the rule is checked by the commit only.
+    // At this point, `low` would not be below `high`, but only the commit checks the rule.
     write(&tree, ONE, "transactions/0/limits/high", "25\n").unwrap();
     write(&tree, ONE, "transactions/0/limits/high", "30").unwrap();
     assert_eq!(read(&tree, &ctl), "2 changes\n");
@@ -158,7 +158,7 @@ fn a_commit_sets_all_staged_values() {
     assert_eq!((LOW.get(), HIGH.get()), (20, 30));
     assert_eq!([LOW.version(), HIGH.version()], versions.map(|version| version + 1));
     assert_eq!(read(&tree, &ctl), "0 changes\n");
-    // The transaction is empty and goes on.
+    // The transaction has no staged values but has not ended.
     write(&tree, ONE, "transactions/0/limits/high", "40").unwrap();
     command(&tree, &ctl, "abort\n").unwrap();
     command(&tree, &ctl, "commit\n").unwrap();
@@ -170,7 +170,7 @@ fn rules_are_checked_over_the_final_state() {
     parameters!();
     let tree = Tree::new(&PARAMS);
     let ctl = open_as(&tree, ONE, "transactions/0/ctl").unwrap();
-    // Only `low` has a check, but `high` can break its rule.
+    // Only `low` has a check function, but setting `high` can violate the rule.
     write(&tree, ONE, "transactions/0/limits/high", "-20").unwrap();
     write(&tree, ONE, "transactions/0/name", "new").unwrap();
     for commit in ["commit", "commit force"] {
@@ -288,7 +288,7 @@ fn a_change_during_the_check_is_a_conflict() {
     static SECOND: Value<u8> = Value::new(0);
     static OTHER: Value<u8> = Value::new(0);
     static CALLS: Value<u8> = Value::new(0);
-    // The check function changes a value, as an interrupt handler could at this moment.
+    // The check function changes a value, as an interrupt handler could during the commit.
     fn interrupt(_: &u8, _: &Proposed<'_>) -> Checked {
         let _ = CALLS.replace(CALLS.get() + 1);
         match CALLS.get() {
@@ -349,7 +349,7 @@ fn ctl_is_read_where_the_last_command_ended() {
     parameters!();
     let tree = Tree::new(&PARAMS);
     let ctl = open_as(&tree, ONE, "transactions/0/ctl").unwrap();
-    // A shell reads and writes with one offset.
+    // A shell uses the same offset for reads and writes.
     block_on(tree.write(&ctl, 0, b"abort\n")).unwrap();
     let mut buf = [0; 64];
     let read = |offset, buf: &mut [u8]| block_on(tree.read(&ctl, offset, buf));

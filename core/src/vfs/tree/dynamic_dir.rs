@@ -12,8 +12,8 @@ use crate::vfs::{Error, Name, Result};
 /// The maximum number of levels below an entry of a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
-/// The number of path bytes reserved for a dynamic directory. A [`Key`] uses four bytes, and each
-/// level below the entry uses one.
+/// The number of bytes of a path that are reserved for a dynamic directory. A [`Key`] uses four
+/// bytes, and each level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
 /// The number of entries that a slot can hold over its lifetime. The generation number of an entry
@@ -39,7 +39,7 @@ impl Key {
         (self.0 as u8).checked_sub(1)
     }
 
-    /// Returns the number of entries that occupied the slot before this entry.
+    /// Returns the number of earlier entries in the same slot.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.0 >> 8
@@ -58,7 +58,7 @@ pub trait EntryTable {
     /// Returns the node of an entry, or `None` if the entry was removed.
     fn node(&'static self, key: Key) -> Option<Node>;
 
-    /// Calls `with`, passing the name of an entry, unless the entry was removed.
+    /// Calls `with` with the name of an entry, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
 
     /// Removes an entry.

@@ -1,4 +1,4 @@
-//! Directories that show the files of another directory in a different way.
+//! Directories that show the same subdirectories as another directory but replace the files.
 
 #[cfg(feature = "params")]
 use core::fmt;
@@ -6,14 +6,14 @@ use core::fmt;
 use super::{EntryTable, Key, Node};
 
 /// A directory that mirrors another directory: it shows the same subdirectories, but replaces the
-/// files in them. The mirrored directories themselves need no memory.
+/// files in them. The subdirectories of the mirror need no memory.
 ///
 /// The [`EntryTable`] of a mirror returns the nodes of the mirrored directory. The tree passes each
 /// of these nodes, and each node in a subdirectory, to [`show`](Mirror::show).
 #[cfg(feature = "params")]
 pub trait Mirror: EntryTable {
     /// Returns the node that the mirror shows in place of `node`, or `None` if the mirror does not
-    /// show `node`. A directory is either hidden or shown unchanged.
+    /// show `node`. If `node` is a directory, the result must be `node` or `None`.
     fn show(&'static self, node: Node) -> Option<Node>;
 
     /// Writes a one-line description for human readers, without a newline.
@@ -23,8 +23,8 @@ pub trait Mirror: EntryTable {
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
-/// The mirror that a path leads through, if there is one. Without the `params` feature, there are no
-/// mirrors, and this type has no size and no code.
+/// The mirror that contains the file or directory with a path, if there is one. Without the
+/// `params` feature, this type is zero-sized and its methods compile to no code.
 #[derive(Clone, Copy, Default)]
 pub(super) struct PathMirror {
     #[cfg(feature = "params")]
@@ -32,7 +32,7 @@ pub(super) struct PathMirror {
 }
 
 impl PathMirror {
-    /// Returns the mirror of the path after it has been extended below `dir`.
+    /// Returns the mirror that contains the entries of the directory `dir`.
     #[inline(always)]
     pub(super) fn below(self, dir: Option<Node>) -> PathMirror {
         match dir {

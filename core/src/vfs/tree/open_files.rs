@@ -103,8 +103,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Calls `with` for a single poll of a read, like [`with_file`](OpenFiles::with_file). The poll
-    /// can register `waiter`. The pool is not borrowed between polls.
+    /// Calls `with` for a single poll of a read, like [`with_file`](OpenFiles::with_file). The file
+    /// can register `waiter` during the poll. The pool is not borrowed between polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,

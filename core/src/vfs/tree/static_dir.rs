@@ -41,12 +41,12 @@ pub struct Entry {
     pub(crate) node: Node,
 }
 
-/// Files that share one object. Each file has an index, so a file needs no object of its own.
+/// Several files that one object represents. Each file has an index.
 pub trait FileTable {
     /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
 
-    /// Returns the file with this index if its writes may wait. A tree whose kind is
+    /// Returns the file with this index if writes to the file may wait. A tree whose kind is
     /// [`AsyncTree`](crate::vfs::AsyncTree) calls this method before each transfer.
     fn async_file(&'static self, index: u16) -> Option<&'static dyn AsyncFile> {
         let _ = index;
@@ -68,8 +68,8 @@ pub enum Node {
     Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
-    /// A directory that shows the files of another directory in a different way. The number is the
-    /// number of levels below the parent directory, including this directory.
+    /// A directory that shows the same subdirectories as another directory but replaces the files.
+    /// The number is the number of levels below the parent directory, including this directory.
     #[cfg(feature = "params")]
     Mirror(&'static (dyn super::Mirror + Sync), u8),
 }
@@ -231,7 +231,7 @@ impl Node {
         }
     }
 
-    /// Returns the file if its writes may wait.
+    /// Returns the file if writes to the file may wait.
     pub(crate) fn async_file(self) -> Option<&'static dyn AsyncFile> {
         match self {
             Node::Indexed(table, index) => table.async_file(index),
@@ -257,7 +257,7 @@ impl Node {
 
 #[cfg(feature = "params")]
 impl Node {
-    /// Calls `with`, passing the parameter that the file shows and sets, if there is one.
+    /// If the file represents a parameter, calls `with` with the parameter.
     #[inline(never)]
     pub(crate) fn with_parameter(self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
         match self {

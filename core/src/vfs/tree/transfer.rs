@@ -108,8 +108,8 @@ impl StaticTreeKind for AsyncTree {
     }
 }
 
-/// Carries out a transfer. The open file is looked up again in each poll, so a transfer that waits
-/// fails once the file is closed.
+/// Carries out a transfer. Each poll looks up the open file again, so a waiting transfer fails when
+/// the file is closed.
 async fn transfer<const OPENS: usize, const TEXT: usize>(
     files: &OpenFiles<OPENS, TEXT>,
     open: &Handle,
@@ -149,8 +149,8 @@ fn poll_node(
     polled.unwrap_or(Poll::Ready(Err(Error::BadFile)))
 }
 
-/// Returns the offset at which a file opened for appending is written. Each piece of a pending value
-/// is appended to the previous pieces.
+/// Returns the offset of a write to a file that was opened for appending. Each piece of a pending
+/// value is appended to the previous pieces.
 fn end(file: &dyn File, open: &OpenFile<'_>) -> u64 {
     if open.state.partial && !open.text.bytes().is_empty() {
         open.state.delivered

@@ -57,8 +57,8 @@ impl fmt::Display for FilePath<'_> {
 }
 
 /// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
-/// `each` returns an error. A mirror and a directory that changes at run time are not entered.
-/// Instead, `each` is called for the directory itself.
+/// `each` returns an error. For a mirror or a directory that changes at run time, calls `each` for
+/// the directory itself and not for its files.
 ///
 /// # Errors
 /// Returns the error of `each`.

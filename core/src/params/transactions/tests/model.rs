@@ -48,7 +48,7 @@ fn errno(result: Result<()>) -> u16 {
 #[derive(Default)]
 struct Model {
     values: [u8; NAMES.len()],
-    /// The number of changes of each value.
+    /// The number of times that each value has been set.
     changes: [usize; NAMES.len()],
     transactions: [ModelTransaction; SLOTS],
 }
@@ -56,12 +56,13 @@ struct Model {
 #[derive(Default, Clone)]
 struct ModelTransaction {
     holder: Option<usize>,
-    /// The staged value of each parameter, and the number of changes when it was staged.
+    /// The staged value of each parameter, and the parameter's number of changes at the time of the
+    /// staging.
     staged: [Option<(u8, usize)>; NAMES.len()],
 }
 
 impl Model {
-    /// The rule of the parameters: `a` is at most `b`.
+    /// Returns whether the values satisfy the rule: `a` is at most `b`.
     fn accepts(values: &[u8; NAMES.len()]) -> bool {
         values[0] <= values[1]
     }
@@ -116,7 +117,7 @@ impl Model {
                 for (value, staged) in values.iter_mut().zip(staged) {
                     *value = staged.map_or(*value, |(value, _)| value);
                 }
-                // The first parameter is checked against the rule before the others are compared.
+                // The rule is checked before the versions are compared.
                 for (parameter, staged) in staged.iter().enumerate() {
                     let changes = self.changes[parameter];
                     if !force && staged.is_some_and(|(_, seen)| seen != changes) {
@@ -176,8 +177,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// Applies an operation. Returns `None` if the client cannot make it, because it does not hold
-    /// the transaction.
+    /// Applies an operation. Returns `None` if the client cannot perform the operation, because the
+    /// client does not hold the transaction.
     fn apply(&mut self, operation: &Operation) -> Option<u16> {
         let held = |client, slot: usize| {
             self.ctl[slot].filter(|(holder, _)| *holder == client).map(|(_, ctl)| ctl)

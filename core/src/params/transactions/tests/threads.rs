@@ -7,7 +7,8 @@ use super::*;
 
 const PAIRS: u32 = 1000;
 
-/// Two clients set the same two parameters, each to equal values. The rule refuses different values.
+/// Two clients set the same two parameters. Each client sets both parameters to one value, because
+/// the rule refuses different values.
 #[test]
 fn commits_on_two_threads_are_not_mixed() {
     static LEFT: Value<u32> = Value::new(0);
@@ -61,8 +62,8 @@ fn commits_on_two_threads_are_not_mixed() {
     assert_eq!((LEFT.version(), RIGHT.version()), (committed, committed));
 }
 
-/// Each client changes one of two parameters, so only the check of the final state can detect that
-/// both changes together break the rule.
+/// Each client changes one of two parameters. Only a check of the final state can detect that both
+/// changes together violate the rule.
 #[test]
 fn a_rule_holds_although_its_parameters_are_in_different_transactions() {
     static LOW: Value<u32> = Value::new(0);
