@@ -15,6 +15,7 @@ use super::{BoxFuture, ClientNumber, OpenLeaf};
 pub(super) struct OpenAsyncFile {
     file: &'static dyn AsyncFile,
     client: Client,
+    follows: bool,
     /// Keeps the number of the client in use while the file is open.
     _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
@@ -27,7 +28,9 @@ impl OpenAsyncFile {
         number: ClientNumber,
     ) -> Result<OpenAsyncFile> {
         let client = number.get()?;
-        let open = OpenAsyncFile { file, client, _number: number, state: Mutex::default() };
+        let follows = mode.follows();
+        let state = Mutex::default();
+        let open = OpenAsyncFile { file, client, follows, _number: number, state };
         open.with_open_file(|open| file.open(open, mode))?;
         Ok(open)
     }
@@ -35,7 +38,8 @@ impl OpenAsyncFile {
     fn with_open_file<R>(&self, call: impl FnOnce(&mut OpenFile<'_>) -> R) -> R {
         let (text, state) = &mut *self.state.lock();
         let waiter = &mut Waiter::new();
-        call(&mut OpenFile { text, state, waiter, client: self.client })
+        let OpenAsyncFile { client, follows, .. } = *self;
+        call(&mut OpenFile { text, state, waiter, client, follows })
     }
 
     async fn transfer(&self, mut transfer: Transfer<'_>) -> Result<usize> {
