@@ -150,7 +150,7 @@ def initrd(kernel, args):
 
 
 class Archive:
-    """A cpio archive in the format "newc", which the kernel can unpack."""
+    """A cpio archive in the "newc" format, which the kernel can unpack."""
 
     def __init__(self):
         self.content = bytearray()

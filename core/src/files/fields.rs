@@ -1,7 +1,8 @@
 //! Directories of parameters that are declared as the fields of a struct.
 //!
 //! `#[derive(Params)]` of the crate `datakit-derive` implements the traits of this module. A struct
-//! of [`Value`](super::Value)s is a directory, so its fields need no table and no statics of their own.
+//! of [`Value`](super::Value)s is a directory, so its fields need neither a table nor separate
+//! statics.
 
 mod array;
 pub mod derive_support;
@@ -59,7 +60,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// Calls `with`, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
 
-    /// Returns the value of each field. [`load`] reads all fields at the same time.
+    /// Returns the value of each field. Use [`load`] to read all fields in one critical section.
     fn values(&self) -> Self::Plain;
 
     /// Sets each field to its value in `new`, if the values differ. The caller must call

@@ -116,7 +116,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) async fn setattr(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, set) = fields!(self, call, TSETATTR, Setattr { fid, set });
         let inode = self.inode(fid)?;
-        // A request that sets only CTIME still counts as a change, although CTIME has no value.
+        // A request with only the CTIME bit is also a change, although the request contains no time
+        // for CTIME.
         if set.valid & SetAttr::CHANGES != 0 {
             let mut wanted = wanted::<V>(&set);
             if !V::TreeKind::IMMUTABLE {

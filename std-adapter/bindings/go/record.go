@@ -8,10 +8,11 @@ import (
 	"sync"
 )
 
-// A Record is a typed configuration that is stored in a database. A field takes its value from the
-// first lookup branch that contains the key of the field. The record writes the defaults of the
-// program to the defaults branch, so users see all keys and can override them in another branch.
-// The record writes the current values to the state branch.
+// A Record is a typed configuration that is stored in a database. A record has a list of lookup
+// branches. Each field takes its value from the first of these branches that contains the key of
+// the field. The record writes the defaults of the program to the defaults branch, so users see all
+// keys and can override them in another branch. The record writes the current values to the state
+// branch.
 //
 //	record, err := datakit.NewRecord(ctx, client, datakit.RecordOptions{
 //		Lookup: []string{"master", "defaults"}, Defaults: "defaults", State: "state", Path: "app",

@@ -1,4 +1,4 @@
-//! Terms for the elements of the metadata branch.
+//! Creates terms whose values are read from the metadata branch.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::term::{Input, Outcome, Term};
 
 /// The current content of the metadata branch, as inputs of terms.
 ///
-/// A new snapshot makes only those terms stale that depend on an element which has changed.
+/// If a new snapshot is set, only the terms that depend on a changed element become stale.
 ///
 /// ```
 /// use datakit_ci::{Metadata, Target};
@@ -77,7 +77,8 @@ impl Metadata {
         self.state.lock().snapshot.clone()
     }
 
-    /// Returns a term for an element, or for `None` while the element does not exist.
+    /// Returns a term for an element. The value of the term is `None` while the element does not
+    /// exist.
     #[must_use]
     pub fn element(&self, id: impl Into<ElementId>) -> Term<Option<Element>> {
         let id = id.into();
@@ -102,8 +103,8 @@ impl Metadata {
         outcome.of_state().label(format!("head of {target}"))
     }
 
-    /// Returns a term for the status of a commit in a context, or for `None` while there is no such
-    /// status.
+    /// Returns a term for the status of a commit in a context. The value of the term is `None`
+    /// while there is no such status.
     #[must_use]
     pub fn status(&self, commit: Commit, context: &Context) -> Term<Option<Status>> {
         let id = StatusId { commit, context: context.clone() };
@@ -121,7 +122,7 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Terms for the statuses that another CI reports for the head of a target.
+/// Functions that create terms for the statuses that another CI reports for the head of a target.
 impl Metadata {
     /// Returns a term for the status of the head of `target` in a context. The term is pending while
     /// there is no such status.
@@ -137,8 +138,8 @@ impl Metadata {
         outcome.of_state()
     }
 
-    /// Returns a term for the URL in the status of the head of `target`, or for `None` if the status
-    /// has no URL.
+    /// Returns a term for the URL in the status of the head of `target`. The value of the term is
+    /// `None` if the status has no URL.
     #[must_use]
     pub fn ci_target_url(
         self: &Arc<Metadata>,

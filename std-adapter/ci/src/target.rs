@@ -1,4 +1,4 @@
-//! What the CI tests: pull requests, branches and tags.
+//! The targets of the CI: pull requests, branches and tags.
 
 use std::fmt;
 use std::str::FromStr;

@@ -232,7 +232,7 @@ export class Client {
 
   /**
    * Creates a directory. With `recursive`, also creates missing parents, accepts an existing
-   * directory, and returns the path of the first directory that it has created.
+   * directory, and returns the path of the first created directory.
    * @param {Path} path
    * @param {{ recursive?: boolean, mode?: number } & SignalOption} [options]
    * @returns {Promise<string | undefined>}

@@ -28,11 +28,11 @@ struct Shared<D: Database, B: Builder> {
     db: D,
     builder: B,
     logs: LiveLogs,
-    /// The builds that some term depends on, by their branches.
+    /// The builds that terms depend on, by branch.
     builds: Mutex<BTreeMap<String, Entry<B>>>,
 }
 
-/// A build that some term depends on.
+/// A build that terms depend on.
 struct Entry<B: Builder> {
     external: Weak<External<B::Value>>,
 }
@@ -46,7 +46,7 @@ pub enum RebuildError {
         /// The branch.
         branch: String,
     },
-    /// The database refused the mark.
+    /// The database refused to mark the result.
     Database(Error),
 }
 
@@ -69,7 +69,7 @@ impl std::error::Error for RebuildError {
 }
 
 impl<D: Database, B: Builder> Cache<D, B> {
-    /// Creates a cache. The logs of running builds appear in `logs`.
+    /// Creates a cache. The cache adds the logs of running builds to `logs`.
     pub fn new(db: D, builder: B, logs: LiveLogs) -> Cache<D, B> {
         let builds = Mutex::default();
         Cache { shared: Arc::new(Shared { db, builder, logs, builds }) }

@@ -17,7 +17,7 @@ const MASK: &str = "********";
 /// The limits of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
-    /// The maximum size in bytes. The rest of a longer log is left out.
+    /// The maximum size in bytes. A longer log is truncated.
     pub bytes: usize,
 }
 
@@ -66,14 +66,14 @@ impl BuildLog {
         log
     }
 
-    /// Appends a line that starts with the current time, for example
-    /// `[2026-11-28 09:30.05] Starting...`.
+    /// Appends a line with the current time, for example `[2026-11-28 09:30.05] Starting...`.
     pub fn line(&self, text: &str) {
         let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
         self.write(&format!("[{}] {text}\n", now.strftime("%Y-%m-%d %H:%M.%S")));
     }
 
-    /// Appends output of the build. A secret is masked even if it is split over several calls.
+    /// Appends output of the build. A secret is masked even if its text is split across several
+    /// calls.
     pub fn write(&self, output: &str) {
         let length = {
             let mut text = self.0.text.lock();
@@ -106,7 +106,7 @@ impl BuildLog {
         self.0.secrets.iter().filter_map(longest).max().unwrap_or(0)
     }
 
-    /// Completes the log and returns the whole text. Readers then reach the end of the log.
+    /// Completes the log and returns the whole text. Readers can then reach the end of the log.
     pub fn finish(&self) -> String {
         let text = {
             let mut text = self.0.text.lock();
@@ -175,7 +175,8 @@ impl LogReader {
                 self.position = length;
                 return Some(part);
             }
-            // The sender lives as long as the log, so waiting fails only after the end of the log.
+            // Waiting fails only if the log has been dropped, because the sender is part of the
+            // log.
             if complete || self.progress.changed().await.is_err() {
                 return None;
             }
@@ -183,7 +184,7 @@ impl LogReader {
     }
 }
 
-/// The logs that are still being written, by the branches of their builds.
+/// The logs that are still being written, by the branch of the build.
 #[derive(Debug, Clone, Default)]
 pub struct LiveLogs(Arc<Mutex<BTreeMap<String, BuildLog>>>);
 
@@ -216,7 +217,7 @@ impl LiveLogs {
     }
 }
 
-/// Keeps a log in the list of live logs.
+/// A guard that removes a log from the list of live logs when the guard is dropped.
 #[derive(Debug)]
 pub struct LiveLog {
     logs: LiveLogs,

@@ -1,9 +1,9 @@
 //! Builds and their cache.
 //!
 //! A [`Builder`] computes a value from a key, for example the result of a command for a commit. A
-//! [`Cache`] keeps the results: in memory, and in a branch of the database for each key. A key whose
-//! branch has a result is not built again, not even after a restart. Failures are kept like other
-//! results.
+//! [`Cache`] stores the results in memory and in the database, with one branch for each key. If the
+//! branch of a key has a result, the key is not built again, even after a restart. Failures are
+//! stored like other results.
 //!
 //! | file in the branch | content |
 //! |---|---|
@@ -29,7 +29,7 @@ pub use log::{BuildLog, LiveLog, LiveLogs, LogLimits, LogReader};
 
 /// Computes values from keys.
 pub trait Builder: Send + Sync + 'static {
-    /// What a value depends on. Two keys with the same branch must have the same value.
+    /// The type of the keys. Two keys with the same branch must have the same value.
     type Key: Clone + fmt::Debug + Send + Sync + 'static;
     /// The value.
     type Value: Clone + Send + Sync + 'static;
@@ -40,10 +40,10 @@ pub trait Builder: Send + Sync + 'static {
     /// Returns the title of a build, for its log.
     fn title(&self, key: &Self::Key) -> String;
 
-    /// Returns the branch in which the result is kept.
+    /// Returns the branch in which the result is stored.
     fn branch(&self, key: &Self::Key) -> String;
 
-    /// Returns the texts that logs must not contain.
+    /// Returns the secrets, which logs must not contain.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
@@ -57,7 +57,7 @@ pub trait Builder: Send + Sync + 'static {
     /// build must end all its processes.
     ///
     /// # Errors
-    /// Returns the reason why the build failed. The reason is kept as the result.
+    /// Returns the reason why the build failed. The reason is stored as the result.
     fn generate<T: TransactionOps>(
         &self,
         transaction: &T,
@@ -90,7 +90,7 @@ impl Build {
         &self.log
     }
 
-    /// Returns the handle through which the build reports what it waits for.
+    /// Returns the handle through which the build reports its progress.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress

@@ -17,11 +17,11 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 /// The time limit of every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Builds the text of a number. Negative numbers fail.
+/// A builder that converts numbers to text. The builds of negative numbers fail.
 #[derive(Clone)]
 struct Numbers {
     builds: Arc<AtomicUsize>,
-    /// A build waits for a permit.
+    /// Each build waits for a permit of this semaphore.
     permits: Arc<Semaphore>,
 }
 
@@ -185,7 +185,8 @@ async fn rebuild_marks_the_branch_and_builds_again() -> Done {
     builder.permits.add_permits(1);
     assert_eq!((result(&term).await.outcome, builder.builds()), (Outcome::Success("3".into()), 2));
     assert_eq!(message(&db, "number-of-3").await, "Cached successful result");
-    // The task of the build may still be about to report its end, so the term may exist a little longer.
+    // The task of the build may not have reported its end yet, so the term may still exist for a
+    // short time.
     drop(term);
     let forgotten = async {
         while cache.rebuild("number-of-3").await.is_ok() {

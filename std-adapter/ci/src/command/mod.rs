@@ -1,8 +1,9 @@
 //! Runs the commands of a build.
 //!
-//! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates: it sees the files of the
-//! host read-only, has a private `/tmp`, and has no network. The sandbox and all processes in it end
-//! with the command, at the time limit, or when the future of [`Command::run`] is dropped.
+//! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates. In the sandbox, the
+//! files of the host are read-only, `/tmp` is private, and there is no network. The sandbox and all
+//! processes in it end when the command ends, when the time limit is exceeded, or when the future
+//! of [`Command::run`] is dropped.
 
 mod process;
 mod sandbox;
@@ -36,8 +37,8 @@ pub struct Command {
 
 impl Command {
     /// Creates a command that runs in the directory `dir`, which the command may change. The first
-    /// argument is the program. The command starts with an empty environment except for `PATH` and
-    /// `HOME`, which is `dir`.
+    /// argument is the program. The environment of the command contains only `PATH` and `HOME`,
+    /// which is set to `dir`.
     pub fn new<A: Into<OsString>>(
         args: impl IntoIterator<Item = A>,
         dir: impl Into<PathBuf>,
@@ -53,7 +54,7 @@ impl Command {
         }
     }
 
-    /// Creates a command that a shell interprets. The shell stops at the first error.
+    /// Creates a command that a shell interprets. The shell exits at the first error.
     pub fn shell(script: &str, dir: impl Into<PathBuf>) -> Command {
         Command::new(["sh", "-e", "-c", script], dir)
     }
@@ -79,8 +80,8 @@ impl Command {
         self
     }
 
-    /// Limits the time of the command. At the limit, the command receives SIGTERM, and SIGKILL two
-    /// seconds later.
+    /// Limits the run time of the command. A command that exceeds the limit receives SIGTERM, and
+    /// two seconds later SIGKILL.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Command {
         self.timeout = Some(timeout);
@@ -126,7 +127,7 @@ impl Command {
     }
 
     fn display_args(&self) -> String {
-        // A shell script is shown without the shell.
+        // For a shell script, the log shows only the script.
         let args = match self.args.as_slice() {
             [sh, e, c, script] if sh == "sh" && e == "-e" && c == "-c" => {
                 std::slice::from_ref(script)

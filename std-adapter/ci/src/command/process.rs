@@ -10,8 +10,8 @@ use tokio::process::{Child, Command};
 
 use crate::build::BuildLog;
 
-/// A subprocess in a process group of its own. Dropping the value kills the whole group. In a sandbox,
-/// killing the first process also kills the processes that have left the group.
+/// A subprocess in a process group of its own. Dropping the value kills the whole group. In a
+/// sandbox, killing the first process also kills processes that have left the group.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -24,8 +24,8 @@ impl Process {
         Ok(Process { child: command.process_group(0).kill_on_drop(true).spawn()?, ended: false })
     }
 
-    /// Copies the output to the log and waits until the process exits. Output that background processes
-    /// write after the exit of the process is lost.
+    /// Copies the output to the log and waits until the process exits. Output that background
+    /// processes write after the process has exited is lost.
     ///
     /// # Cancel safety
     /// If the future is dropped, output that was read but not written to the log is lost.
@@ -45,8 +45,8 @@ impl Process {
         self.ended = true;
         self.signal(Signal::KILL);
         if !copied {
-            // The group is dead, so the output ends soon. A process that has left the group, which is
-            // possible without a sandbox, may keep the pipe open for longer.
+            // The processes of the group have been killed, so the output ends soon. Without a
+            // sandbox, a process that has left the group may keep the pipe open for longer.
             let _ = tokio::time::timeout(super::GRACE, output).await;
         }
         Ok(status)
@@ -61,7 +61,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // The call fails if the group has no process any more.
+        // The call fails if the group contains no process.
         let _ = group.map(|group| kill_process_group(group, signal));
     }
 }
@@ -88,7 +88,7 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, log: &BuildLog) {
     log.write(&String::from_utf8_lossy(&waiting));
 }
 
-/// Returns the length of `bytes` without a character that is incomplete at the end.
+/// Returns the length of `bytes` without an incomplete character at the end.
 fn complete_characters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 use super::{CommandError, find_program};
 
-/// How a command is separated from the host.
+/// The isolation of a command from the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sandbox {
-    /// A sandbox made by bubblewrap. The command sees the root directory read-only. It may change only
-    /// its own directory and a private `/tmp`.
+    /// A sandbox made by bubblewrap. The root directory is read-only. The command can write only to
+    /// its own directory and to a private `/tmp`.
     Bubblewrap {
-        /// The directory that the command sees as its root directory.
+        /// The directory that is the root directory in the sandbox.
         root: PathBuf,
         /// Whether the command may use the network.
         network: Network,
     },
-    /// No sandbox. The command can read and change everything that this process can, and processes that
-    /// leave the process group of the command outlive it.
+    /// No sandbox. No isolation. The command has the same access rights as this process, and a
+    /// process that leaves the process group of the command is not killed when the command ends.
     None,
 }
 
@@ -52,9 +52,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Returns limits of 4 GiB of address space, files of 10 GiB, and one hour of processor time. The
-    /// number of processes is not limited, because the kernel counts the processes of the user
-    /// outside the sandbox as well.
+    /// Returns limits of 4 GiB of address space, files of 10 GiB, and one hour of processor time.
+    /// The number of processes is not limited, because the kernel also counts the user's processes
+    /// outside the sandbox.
     fn default() -> Limits {
         Limits {
             processes: None,

@@ -14,7 +14,7 @@ fn new_log() -> BuildLog {
     BuildLog::new("Test", vec!["hunter2".to_owned()], LogLimits { bytes: 100_000 })
 }
 
-/// Returns the lines of the log after the command, without the title.
+/// Returns the lines of the log that follow the title and the command.
 fn output(log: &BuildLog) -> String {
     log.finish().lines().skip(2).map(|line| format!("{line}\n")).collect()
 }
@@ -164,7 +164,7 @@ async fn limits_end_a_command_that_fills_the_disk_or_the_log() -> Done {
         unsandboxed("exec dd if=/dev/zero of=big bs=65536 count=1000 2>/dev/null", dir.path());
     assert!(fill.limits(limits).run(&log).await.is_err());
     assert!(dir.path().join("big").metadata()?.len() <= 1 << 20);
-    // A log of 10 MB is cut, and the command can finish.
+    // A log of 10 MB is truncated, and the command still finishes.
     unsandboxed("head -c 10000000 /dev/zero | tr '\\0' x", dir.path()).run(&log).await?;
     assert!(log.finish().len() < 101_000);
     let spin = Limits { cpu_seconds: Some(1), ..Limits::default() };

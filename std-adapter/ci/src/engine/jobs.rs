@@ -1,4 +1,4 @@
-//! The jobs: one for each test of each target.
+//! The jobs of the engine. There is one job for each test of each target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -55,8 +55,9 @@ impl Jobs {
         jobs.map(|(id, job)| (&*id.test, job))
     }
 
-    /// Adds and evaluates the jobs of new targets, which `tests` returns, and removes the jobs of targets that are
-    /// not in `targets`. Removing a job cancels its builds. Returns the new targets.
+    /// Adds and evaluates the jobs of new targets, and removes the jobs of targets that are not in
+    /// `targets`. `tests` returns the tests of a target. Removing a job cancels its builds. Returns
+    /// the new targets.
     pub(super) fn set_targets(
         &mut self,
         targets: BTreeSet<Target>,

@@ -1,9 +1,9 @@
 //! The engine evaluates the tests of all targets and writes their results to the database.
 //!
-//! The engine works in rounds. A round starts when the metadata branch has a new head or when a term
-//! should be evaluated again. The engine then evaluates the terms in question, commits the changed
-//! results to the history branches, and writes all changed statuses in one commit to the metadata
-//! branch. The bridge to GitHub publishes the statuses.
+//! The engine works in rounds. A round starts when the metadata branch has a new head or when a
+//! term should be evaluated again. The engine then evaluates these terms, commits the changed
+//! results to the history branches, and commits all changed statuses to the metadata branch. The
+//! GitHub bridge publishes the statuses.
 
 mod jobs;
 mod publish;
@@ -57,7 +57,7 @@ impl fmt::Debug for Project {
     }
 }
 
-/// What the tests of a target may depend on.
+/// The inputs on which the tests of a target may depend.
 #[derive(Debug, Clone)]
 pub struct TestInput {
     /// The target.
@@ -80,9 +80,9 @@ impl TestInput {
 pub struct Options {
     /// The name of the metadata branch.
     pub branch: String,
-    /// The prefix of the contexts of the statuses. The name of the test follows.
+    /// The prefix of the context of each status. The prefix is followed by the name of the test.
     pub context: String,
-    /// The URL of the web pages, to which the statuses link. It ends with a slash.
+    /// The root URL of the web pages to which the statuses link. The URL ends with a slash.
     pub web_url: String,
     /// The targets to test. If the set is empty, all targets are tested.
     pub canaries: BTreeSet<Target>,
@@ -122,7 +122,7 @@ impl<D: Database> Engine<D> {
         }
     }
 
-    /// Returns the metadata branch as inputs of terms.
+    /// Returns the content of the metadata branch as inputs of terms.
     #[must_use]
     pub fn metadata(&self) -> Arc<Metadata> {
         self.metadata.clone()
@@ -195,7 +195,7 @@ impl<D: Database> Engine<D> {
         let targets = self.targets(&state.snapshot);
         self.published.seen(&state.snapshot);
         let diff = self.metadata.update(state.snapshot);
-        // The history of a target starts a new section when its head moves.
+        // When the head of a target changes, a new commit is added to its history.
         self.published.add(diff.updates().filter_map(|element| Target::of(&element.id())));
         let (projects, metadata) = (&self.projects, &self.metadata);
         let new = self.jobs.set_targets(targets, |target| {

@@ -17,8 +17,8 @@ use super::jobs::Jobs;
 use crate::Target;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
 
-/// How long a pending result does not replace a result of the same commit from before a restart. The
-/// caches of most builds are read within this time.
+/// The time after a restart during which a pending result does not replace an older result of the
+/// same commit. The results of most builds are read from the database within this time.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The histories of the targets, and the statuses that still have to be written.
@@ -33,7 +33,7 @@ pub(super) struct Published<D: Database> {
     index: BTreeMap<(Commit, Target), String>,
 }
 
-/// What a round writes.
+/// The results that a round writes.
 pub(super) struct Round<'r, D: Database> {
     pub(super) options: &'r Options,
     pub(super) jobs: &'r Jobs,
@@ -69,13 +69,14 @@ impl<D: Database> Published<D> {
         self.waiting.extend(targets);
     }
 
-    /// Forgets the written statuses that are in the snapshot.
+    /// Removes the statuses that are in the snapshot from the written statuses.
     pub(super) fn seen(&mut self, snapshot: &Snapshot) {
         self.statuses.retain(|id, status| snapshot.statuses().get(id) != Some(status));
     }
 
-    /// Writes the results of the targets that wait for it. A write that the database refuses is logged
-    /// and repeated in the next round. A target that does not exist any more is left out.
+    /// Writes the results of the waiting targets. If the database refuses a write, the error is
+    /// logged and the write is repeated in the next round. Targets that no longer exist are
+    /// skipped.
     pub(super) async fn write(
         &mut self,
         db: &D,
@@ -106,7 +107,7 @@ impl<D: Database> Published<D> {
         }
     }
 
-    /// Keeps the targets for the next round. An error of the connection is returned.
+    /// Keeps the targets for the next round. Returns `error` if the connection has failed.
     fn postpone(&mut self, targets: impl IntoIterator<Item = Target>, error: Error) -> Result<()> {
         for target in targets {
             // The next round reads the history again, because it may have changed.
@@ -190,7 +191,8 @@ impl<D: Database> Published<D> {
     }
 }
 
-/// Returns the result of a job in the history if the job has finished and tested the same commit.
+/// Returns the result of a job in the history if the job has finished and has tested the same
+/// commit.
 fn finished_before<'r>(last: &'r Record, head: &Commit, test: &str) -> Option<&'r JobResult> {
     let result = last.jobs.get(test).filter(|_| last.source == Some(head.hash))?;
     (result.status != JobStatus::Pending).then_some(result)
@@ -210,7 +212,7 @@ async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> 
     written.await.map(drop)
 }
 
-/// Returns the status for a result, or `None` if the name of the test is not allowed in a context.
+/// Returns the status for a result, or `None` if a context cannot contain the name of the test.
 fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> Option<Status> {
     let context = Context::new(&format!("{}/{test}", options.context)).ok()?;
     let repo = &head.repo;

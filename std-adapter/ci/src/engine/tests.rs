@@ -169,14 +169,14 @@ async fn unchanged_results_are_not_written_again() -> Done {
     let before = counts().await;
     engine.abort();
     let _ = engine.await;
-    // After a restart, the results are the same. The new head of another branch shows that the engine
-    // has finished its first rounds.
+    // After a restart, the results are the same. A status for the new head of another branch shows
+    // that the engine has finished its first rounds.
     let engine = fixture.start(vec![even_project()]);
     fixture.set_head("other", 6).await;
     fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "success").await;
     let after = counts().await;
     assert_eq!(after.1, before.1, "the history of master has no new commit");
-    // The commit of the new head, and one or two commits with its status.
+    // The commit that sets the new head, and one or two commits that set its status.
     assert!((2..=3).contains(&(after.0 - before.0)), "{before:?} {after:?}");
     engine.abort();
     Ok(())

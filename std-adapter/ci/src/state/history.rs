@@ -23,13 +23,13 @@ pub struct Record {
 #[derive(Debug)]
 pub struct History<D: Database> {
     branch: D::Branch,
-    /// The state in the head of the branch.
+    /// The state in the head commit of the branch.
     last: Record,
 }
 
 impl<D: Database> History<D> {
-    /// Opens the history of a target and reads its last state. A result that cannot be parsed is left
-    /// out.
+    /// Opens the history of a target and reads its last state. Results that cannot be parsed are
+    /// skipped.
     ///
     /// # Errors
     /// Returns any error that the database reports.

@@ -24,8 +24,8 @@ pub fn history_branch(target: &Target) -> String {
     format!("status-{}-{}-{}", escape(user.as_bytes()), escape(name.as_bytes()), suffix(target))
 }
 
-/// Returns the path of the file in [`INDEX_BRANCH`] that contains the hash of the history commit for a
-/// commit under test.
+/// Returns a path in [`INDEX_BRANCH`]. The file at this path contains the hash of the history
+/// commit for a commit under test.
 ///
 /// # Errors
 /// Returns an error if the path contains a name that the database does not accept.

@@ -12,7 +12,7 @@ use crate::term::{Evaluation, Logs, Outcome, SavedLog};
 pub struct JobResult {
     /// The status.
     pub status: JobStatus,
-    /// The value of the job, or the reason why it failed or waits.
+    /// The value of the job, or the reason why the job has failed or is pending.
     pub text: String,
     /// The logs.
     pub logs: Logs,

@@ -1,4 +1,5 @@
-//! The combinators: constants, functions of other terms, and terms side by side or in sequence.
+//! The combinators of terms: constants, functions of other terms, and combinations in parallel or
+//! in sequence.
 
 use std::sync::{Arc, Weak};
 
@@ -36,7 +37,7 @@ where
     }
 }
 
-/// Two terms side by side.
+/// Two terms in parallel.
 struct Pair<A, B>(Term<A>, Term<B>);
 
 impl<A, B> Compute<(A, B)> for Pair<A, B>
@@ -58,7 +59,7 @@ where
     }
 }
 
-/// Any number of terms side by side.
+/// Any number of terms in parallel.
 struct All<T>(Vec<Term<T>>);
 
 impl<T: Clone + Send + Sync + 'static> Compute<Vec<T>> for All<T> {
@@ -84,7 +85,7 @@ impl<T: Clone + Send + Sync + 'static> Compute<Vec<T>> for All<T> {
 struct Bind<T, U, F> {
     of: Term<T>,
     next: F,
-    /// The term that `next` returned, and the value that it was called with.
+    /// The value with which `next` was called, and the term that `next` returned.
     current: Mutex<Option<(T, Term<U>)>>,
 }
 
@@ -117,8 +118,8 @@ where
     U: Clone + Send + Sync + 'static,
     F: Fn(T) -> Term<U> + Send + Sync,
 {
-    /// Returns the term for `value`. The term of the last evaluation is kept if the value is the
-    /// same, so that builds which are running are not started again.
+    /// Returns the term for `value`. If the value is the same as in the last evaluation, returns
+    /// the same term, so that running builds are not started again.
     fn next_for(&self, value: T, node: &Weak<dyn AnyNode>) -> Term<U> {
         let mut current = self.current.lock();
         if let Some((last, term)) = &*current
@@ -175,7 +176,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         Term::with_compute(kind, label, Function { of: self.clone(), function })
     }
 
-    /// Gives the term a name for pictures, explanations and texts.
+    /// Sets the name of the term in graphs, explanations and messages.
     #[must_use]
     pub fn label(&self, label: impl Into<Arc<str>>) -> Term<T> {
         self.function(Kind::Function, label, |evaluation| evaluation)
@@ -199,15 +200,15 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         self.map(|_| ())
     }
 
-    /// Computes both terms side by side. If both have problems, the outcome is that of `self`. The
-    /// logs of both terms are kept.
+    /// Computes both terms in parallel. If neither term succeeds, the outcome is the outcome of
+    /// `self`. The result contains the logs of both terms.
     #[must_use]
     pub fn pair<U: Clone + Send + Sync + 'static>(&self, other: &Term<U>) -> Term<(T, U)> {
         Term::with_compute(Kind::All, "", Pair(self.clone(), other.clone()))
     }
 
-    /// Applies the function that `self` computes to the value of `to`. Both terms are computed side
-    /// by side.
+    /// Applies the function that `self` computes to the value of `to`. Both terms are computed in
+    /// parallel.
     #[must_use]
     pub fn apply<A, B>(&self, to: &Term<A>) -> Term<B>
     where
@@ -218,14 +219,14 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         self.pair(to).map(|(function, value)| function(value))
     }
 
-    /// Computes all terms side by side. If several terms have problems, the outcome is that of the
-    /// first of them. The logs of all terms are kept.
+    /// Computes all terms in parallel. If several terms do not succeed, the outcome is the outcome
+    /// of the first of these terms. The result contains the logs of all terms.
     #[must_use]
     pub fn all(terms: impl IntoIterator<Item = Term<T>>) -> Term<Vec<T>> {
         Term::with_compute(Kind::All, "", All(terms.into_iter().collect()))
     }
 
-    /// Applies `f` to every item and computes the resulting terms side by side.
+    /// Applies `f` to every item and computes the resulting terms in parallel.
     #[must_use]
     pub fn list_map<I>(
         items: impl IntoIterator<Item = I>,
@@ -270,7 +271,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         })
     }
 
-    /// Leaves out the logs.
+    /// Discards the logs.
     #[must_use]
     pub fn without_logs(&self) -> Term<T> {
         self.function(Kind::Function, "", |Evaluation { outcome, .. }| outcome.into())
@@ -296,7 +297,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Term<Term<T>> {
     }
 }
 
-/// Two terms are equal if they are the same computation.
+/// Two terms are equal if they refer to the same computation.
 impl<T> PartialEq for Term<T> {
     fn eq(&self, other: &Term<T>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{AnyNode, Kind, State};
 
-/// The part of a graph below a term, reduced to the nodes that a reader needs.
+/// The part of a graph below a term, without the nodes that have children but no label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The number of the node.

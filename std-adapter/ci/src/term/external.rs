@@ -1,4 +1,4 @@
-//! Computations outside of the evaluation, such as builds.
+//! Computations that run outside of the evaluation, such as builds.
 
 use std::fmt;
 use std::future::Future;
@@ -48,12 +48,13 @@ enum Phase<T> {
     Done(Outcome<T>),
 }
 
-/// How often a failed computation is repeated.
+/// The policy for retries of a failed computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// The total number of attempts. A value of 0 counts as 1.
     pub attempts: u32,
-    /// The pause before the second attempt. Each further pause is twice as long.
+    /// The pause before the second attempt. Each further pause is twice as long as the previous
+    /// pause.
     pub pause: Duration,
     /// The longest pause.
     pub pause_max: Duration,
@@ -81,12 +82,12 @@ trait Report: Send + Sync {
 }
 
 impl Progress {
-    /// Sets the text that describes what the computation is doing.
+    /// Sets the text that describes the current step of the computation.
     pub fn text(&self, text: impl Into<Arc<str>>) {
         self.0.pending(Pending::new(text));
     }
 
-    /// States that the computation waits for a resource.
+    /// Reports that the computation waits for a resource.
     pub fn wait(&self, text: impl Into<Arc<str>>, wait: Wait) {
         self.0.pending(Pending { text: text.into(), wait: Some(Arc::new(wait)) });
     }
@@ -103,7 +104,7 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// The task of one start of a computation.
+/// The task of a computation that has been started.
 struct Reporter<T> {
     number: u64,
     state: Arc<Mutex<RunState<T>>>,
@@ -245,8 +246,8 @@ impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Run<T>> {
 impl<T: Clone + Send + Sync + 'static> Run<T> {
     /// Returns the task that makes the attempts and stores the outcome.
     fn attempts(self: &Arc<Run<T>>, number: u64) -> impl Future<Output = ()> + Send + 'static {
-        // The task must not keep the computation alive, so that dropping the last term aborts the
-        // task.
+        // The task must not hold a strong reference to the computation, so that dropping the last
+        // term aborts the task.
         let run = Arc::downgrade(self);
         let reporter =
             Arc::new(Reporter { number, state: self.state.clone(), node: self.node.clone() });
@@ -277,7 +278,7 @@ impl<T: Clone + Send + Sync + 'static> Run<T> {
 
 /// Waits for the end of a job. A panic of the job is a failure.
 async fn finish<T: Send + 'static>(job: Job<T>, limit: Option<Duration>) -> Result<T, String> {
-    // Run the job in a task of its own, because the runtime catches the panics of tasks.
+    // Run the job in a separate task, because the runtime catches the panics of tasks.
     let task = AbortOnDrop(tokio::spawn(job));
     let ended = match limit {
         None => task.await,

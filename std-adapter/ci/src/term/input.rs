@@ -1,4 +1,4 @@
-//! Inputs: values that change from outside.
+//! Inputs of terms: values that code outside the graph changes.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use super::node::{AnyNode, Compute, Kind};
 use super::{Evaluation, Outcome, Term};
 
-/// A value that changes from outside, such as the head of a branch. Setting the input makes the terms
-/// that depend on the input stale, but only if the outcome changes.
+/// A value that code outside the graph changes, such as the head of a branch. If a new outcome
+/// differs from the old outcome, the terms that depend on the input become stale.
 pub struct Input<T> {
     cell: Arc<Cell<T>>,
     term: Term<T>,
@@ -32,7 +32,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
         Input { cell, term }
     }
 
-    /// Returns the term whose outcome is that of the input.
+    /// Returns the term whose outcome is the outcome of the input.
     #[must_use]
     pub fn term(&self) -> Term<T> {
         self.term.clone()

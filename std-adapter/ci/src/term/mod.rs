@@ -1,8 +1,8 @@
 //! Terms: computations that can be inspected without running them.
 //!
 //! A [`Term`] describes how to compute a value from inputs such as the head of a branch, the status
-//! of another CI, or the result of a build. The same graph of nodes is evaluated, drawn and
-//! explained.
+//! of another CI, or the result of a build. The terms form a graph, which can be evaluated, drawn
+//! and explained.
 //!
 //! ```
 //! use datakit_ci::term::{Outcome, Term, wait_for_all};
@@ -13,9 +13,9 @@
 //! assert_eq!(both.evaluate().outcome, Outcome::failure("build failed"));
 //! ```
 //!
-//! An evaluation never waits. A term whose value is not available yet is [`Outcome::Pending`], and
-//! [`Watcher`] reports when it is worth evaluating the term again. Only the nodes that depend on a
-//! changed input are evaluated again.
+//! An evaluation never waits. The outcome of a term whose value is not available yet is
+//! [`Outcome::Pending`]. A [`Watcher`] reports when the term should be evaluated again. Only the
+//! nodes that depend on a changed input are evaluated again.
 
 mod combine;
 mod explain;
@@ -41,7 +41,8 @@ pub use watch::{Registration, StaleSet, Watcher};
 
 use node::Node;
 
-/// A computation of a `T`. A clone refers to the same computation, so it is evaluated only once.
+/// A computation of a `T`. A clone refers to the same computation, which is evaluated only once for
+/// all clones.
 pub struct Term<T>(Arc<Node<T>>);
 
 impl<T> Clone for Term<T> {

@@ -1,8 +1,8 @@
 //! The nodes of the graph of terms.
 //!
-//! Each term is a node. A node keeps the result of its last evaluation, and links to its children
-//! and to its parents. A change of an input marks the nodes that depend on the input as stale, up to
-//! the roots. An evaluation visits only stale nodes.
+//! Each term is a node. A node stores the result of its last evaluation and links to its children
+//! and parents. A change of an input marks the nodes that depend on the input as stale, up to the
+//! roots. An evaluation visits only stale nodes.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Evaluation, Outcome, State};
 
-/// The kind of a node, for pictures and explanations.
+/// The kind of a node, for graphs and explanations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -21,13 +21,13 @@ pub enum Kind {
     Constant,
     /// A function of other terms.
     Function,
-    /// Several terms that are evaluated side by side.
+    /// Several terms that are evaluated in parallel.
     All,
     /// A term that depends on the value of another term.
     Bind,
     /// A value of the metadata branch or another input.
     Input,
-    /// A computation outside of the evaluation, such as a build.
+    /// A computation that runs outside of the evaluation, such as a build.
     External,
     /// A term whose outcome is turned into a value or a text.
     Observe,
@@ -51,7 +51,7 @@ impl Kind {
 
 /// A node of the graph, without the type of its value.
 pub trait AnyNode: Send + Sync {
-    /// Returns the number of the node, which no other node of the process has.
+    /// Returns the number of the node, which is unique in the process.
     fn id(&self) -> u64;
 
     /// Returns the kind of the node.
@@ -74,7 +74,7 @@ pub trait AnyNode: Send + Sync {
     fn add_parent(&self, parent: Weak<dyn AnyNode>);
 }
 
-/// What a node does.
+/// The computation of a node.
 pub(crate) trait Compute<T>: Send + Sync {
     /// Computes the value. The computation must not block.
     fn compute(&self, node: &Weak<dyn AnyNode>) -> Evaluation<T>;

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 pub enum Outcome<T> {
     /// The value has been computed.
     Success(T),
-    /// The computation failed. The text says why.
+    /// The computation failed for this reason.
     Failure(Arc<str>),
     /// The value is not available yet.
     Pending(Pending),
@@ -31,7 +31,7 @@ impl<T> Outcome<T> {
         self.value().map_or_else(|problem| problem, |value| Outcome::Success(f(value)))
     }
 
-    /// Returns the value of a success, or the problem as an outcome of another type.
+    /// Returns the value of a success, or another outcome converted to another type.
     pub(super) fn value<U>(self) -> Result<T, Outcome<U>> {
         match self {
             Outcome::Success(value) => Ok(value),
@@ -91,12 +91,12 @@ impl fmt::Display for State {
 pub struct Pending {
     /// What the term waits for, for example `Waiting for lint`.
     pub text: Arc<str>,
-    /// The resource that the term waits for, if it waits for a resource.
+    /// The resource that the term waits for, if any.
     pub wait: Option<Arc<Wait>>,
 }
 
 impl Pending {
-    /// Creates a reason without a resource.
+    /// Creates a reason for a term that does not wait for a resource.
     pub fn new(text: impl Into<Arc<str>>) -> Pending {
         Pending { text: text.into(), wait: None }
     }
@@ -116,7 +116,7 @@ pub struct Wait {
     pub resource: Arc<str>,
     /// The time at which the wait began.
     pub since: SystemTime,
-    /// The position in the queue. The next job to get the resource has the position 1.
+    /// The position in the queue. The first job in the queue has the position 1.
     pub position: Option<usize>,
     /// The jobs that hold the resource.
     pub holders: Vec<Arc<str>>,

@@ -8,7 +8,7 @@ use super::*;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// Evaluates the term whenever it is stale, until it is no longer pending.
+/// Evaluates the term whenever the term is stale, until its outcome is no longer pending.
 async fn settle<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
     let watcher = Watcher::new(term);
     loop {

@@ -1,14 +1,16 @@
-//! Terms that wait for other terms and describe the wait in their own words.
+//! Terms that wait for other terms and set their own messages.
 
 use std::sync::Arc;
 
 use super::{Outcome, Term};
 
-/// The number of names that a text lists. A text with more names gives only their number.
+/// The maximum number of names that a message lists. If there are more names, the message contains
+/// only their number.
 const NAMES_MAX: usize = 10;
 
-/// A term that waits for `term` and uses its own texts. The text `while_pending` describes the wait,
-/// and `on_failure` the failure. The new term has no value and keeps the logs.
+/// Returns a term that waits for `term` and replaces the messages of `term`. The message is
+/// `while_pending` while `term` is pending, and `on_failure` after `term` has failed. The new term
+/// has no value, and its logs are the logs of `term`.
 #[must_use]
 pub fn wait_for<T: Clone + Send + Sync + 'static>(
     term: &Term<T>,
@@ -27,9 +29,9 @@ pub fn wait_for<T: Clone + Send + Sync + 'static>(
     outcome.of_state()
 }
 
-/// A term that waits for all of the named terms. Its texts name the terms that are pending or
-/// failed, for example `Waiting for a, b` or `a failed (still waiting for b)`. If there are more than
-/// 10 names, the text gives only their number.
+/// Returns a term that waits for all of the named terms. Its message names the terms that are
+/// pending or have failed, for example `Waiting for a, b` or `a failed (still waiting for b)`. If
+/// there are more than 10 names, the message contains only their number.
 #[must_use]
 pub fn wait_for_all<N: Into<Arc<str>>>(terms: impl IntoIterator<Item = (N, Term<()>)>) -> Term<()> {
     let (names, states): (Vec<Arc<str>>, Vec<_>) =

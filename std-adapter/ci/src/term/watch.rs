@@ -16,7 +16,7 @@ pub struct Watcher {
     _signal: Arc<Signal>,
 }
 
-/// The parent of a watched term in the graph. Calls the function when the term becomes stale.
+/// The parent node of a watched term. The node calls the function when the term becomes stale.
 struct Signal(Box<dyn Fn() + Send + Sync>);
 
 /// Adds a parent to a term that calls `stale` when the term becomes stale.
@@ -31,7 +31,7 @@ fn signal<T: Clone + Send + Sync + 'static>(
 }
 
 impl Watcher {
-    /// Starts watching a term. The term should be evaluated once afterwards.
+    /// Starts watching a term. The caller should evaluate the term once afterwards.
     #[must_use]
     pub fn new<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Watcher {
         let notify = Arc::new(Notify::new());
@@ -84,7 +84,7 @@ pub struct StaleSet<K> {
     notify: Arc<Notify>,
 }
 
-/// The registration of a term in a [`StaleSet`]. Dropping the registration ends it.
+/// The registration of a term in a [`StaleSet`]. Dropping this value removes the term from the set.
 pub struct Registration {
     _signal: Arc<Signal>,
 }
@@ -96,7 +96,7 @@ impl<K: Ord + Clone + Send + Sync + 'static> StaleSet<K> {
         StaleSet { stale: Arc::default(), notify: Arc::default() }
     }
 
-    /// Registers a term. The term should be evaluated once afterwards.
+    /// Registers a term. The caller should evaluate the term once afterwards.
     #[must_use]
     pub fn register<T: Clone + Send + Sync + 'static>(
         &self,

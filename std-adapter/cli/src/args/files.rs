@@ -37,7 +37,7 @@ pub(crate) enum ClientCommand {
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
-    /// Print files, or the first text that a stream delivers
+    /// Print the contents of files; for a stream, print only the first text
     Cat {
         /// The files
         #[arg(required = true, value_name = "PATH")]

@@ -46,20 +46,21 @@ pub(crate) enum ParamsCommand {
     },
     /// Print the values of parameters
     ///
-    /// The output is only the value if PATH is one parameter, and lines of the form `PATH VALUE`
-    /// otherwise.
+    /// If PATH is a single parameter, prints only the value. Otherwise, prints lines of the form
+    /// `PATH VALUE`.
     Get {
-        /// Print a JSON object of paths and values
+        /// Print a JSON object that maps each path to its value
         #[arg(long)]
         json: bool,
         /// The parameters or directories
         #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]
         paths: Vec<String>,
     },
-    /// Set parameters, either all of them or none
+    /// Set one or more parameters
     ///
-    /// The values are checked against the schema before anything is sent. Several values are set in
-    /// one transaction, which fails if another client changes one of the parameters in the meantime.
+    /// The command checks all values against the schema before it sends the first value. Several
+    /// values are set in one transaction. If the transaction fails, none of the parameters is set.
+    /// The transaction fails if another client changes one of the parameters at the same time.
     Set {
         #[command(flatten)]
         options: SetOptions,
@@ -72,7 +73,7 @@ pub(crate) enum ParamsCommand {
         )]
         settings: Vec<Setting>,
     },
-    /// Print the parameters that differ from their defaults, or from a file
+    /// Print the parameters whose values differ from their defaults, or from the values in a file
     ///
     /// Each line has the form `PATH OLD -> NEW`. Without FILE, OLD is the default and NEW is the
     /// value. With FILE, OLD is the value and NEW is the value in FILE, which `import` would set.
@@ -86,7 +87,7 @@ pub(crate) enum ParamsCommand {
     },
     /// Print lines of the form `PATH VALUE` for the parameters that differ from their defaults
     Modified {
-        /// Print a JSON object of paths and values
+        /// Print a JSON object that maps each path to its value
         #[arg(long)]
         json: bool,
     },
@@ -96,13 +97,14 @@ pub(crate) enum ParamsCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Set the parameters in a file, after a question
+    /// Set parameters to the values in a file, after confirmation
     ///
     /// The file contains lines of the form `PATH VALUE`, as `export` writes them. Empty lines and
-    /// lines that start with # are ignored. Prints the differences, asks, and then sets all values
-    /// in one transaction. Parameters that the file does not contain are not changed.
+    /// lines that start with # are ignored. The command prints the differences, asks for
+    /// confirmation, and then sets all values in one transaction. Parameters that the file does not
+    /// contain are not changed.
     Import {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
         /// Set all parameters that the file does not contain to their defaults
@@ -120,7 +122,7 @@ pub(crate) enum ParamsCommand {
         #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]
         paths: Vec<String>,
     },
-    /// Store the values of parameters, so that they are kept when the power is lost
+    /// Save the values of parameters to nonvolatile storage
     Save {
         /// The parameters or directories [default: all parameters]
         #[arg(value_name = "PATH", value_hint = PARAMETER)]
@@ -138,11 +140,11 @@ pub(crate) enum ParamsCommand {
     },
     /// Print each change of a parameter until interrupted
     ///
-    /// Each line has the form `SEQUENCE CLIENT PATH VALUE`. The client is `program` if the program of
-    /// the device set the parameter. `lost N` is printed in place of changes that the device dropped
-    /// because they were read too slowly.
+    /// Each line has the form `SEQUENCE CLIENT PATH VALUE`. The client is `program` if the program
+    /// of the device set the parameter. If the device drops N changes because the client reads too
+    /// slowly, the line `lost N` is printed in their place.
     Watch {
-        /// Print a JSON object per line
+        /// Print each change as a JSON object on one line
         #[arg(long)]
         json: bool,
         /// The parameters or directories [default: all parameters]
@@ -151,7 +153,8 @@ pub(crate) enum ParamsCommand {
     },
 }
 
-/// Marks arguments that are paths of parameters. The completion scripts ask the server for these.
+/// Marks arguments that are paths of parameters. The completion scripts request these paths from
+/// the server.
 pub(crate) const PARAMETER: ValueHint = ValueHint::Other;
 
 /// The options of `set` and `import`.
@@ -160,9 +163,10 @@ pub(crate) struct SetOptions {
     /// Set the parameters even if another client changes one of them in the meantime
     #[arg(short, long, conflicts_with = "one_by_one")]
     pub(crate) force: bool,
-    /// Set one parameter after the other, for example because the device has no transactions
+    /// Set each parameter with a separate request, for example if the device has no transactions
     ///
-    /// If the device refuses a value, the parameters before it have been set.
+    /// If the device refuses a value, the preceding parameters are set and the following parameters
+    /// are not.
     #[arg(long)]
     pub(crate) one_by_one: bool,
 }

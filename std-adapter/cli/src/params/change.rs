@@ -11,7 +11,7 @@ use crate::args::SetOptions;
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::stdio;
 
-/// Sets parameters whose values have been checked.
+/// Sets parameters. The caller must have checked the values.
 pub(super) async fn set(
     session: &Session,
     settings: &[Setting],
@@ -39,7 +39,7 @@ async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> Cl
     })?;
     let failures = stage(&transaction, settings).await;
     if !failures.is_empty() {
-        // The transaction ends with the connection if the server does not confirm its end.
+        // Ignore an error, because the transaction also ends when the connection is closed.
         let _ = transaction.abort().await;
         return stdio::report_all(failures);
     }
@@ -50,7 +50,7 @@ async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> Cl
     Ok(())
 }
 
-/// Sends the values to a transaction and returns the refusals.
+/// Stages the values in a transaction and returns an error for each refused value.
 async fn stage(transaction: &Transaction, settings: &[Setting]) -> Vec<CliError> {
     let mut failures = Vec::new();
     for Setting { path, value } in settings {
@@ -102,7 +102,7 @@ pub(super) async fn import(
     set(session, &settings, options).await
 }
 
-/// Returns the defaults of the modified parameters that are not in `settings`.
+/// Returns the default of each modified parameter that is not in `settings`.
 async fn defaults_of_others(session: &Session, settings: &[Setting]) -> CliResult<Vec<Setting>> {
     let (schema, modified) = (session.schema().await?, session.params.modified().await?);
     let is_listed = |path: &str| settings.iter().any(|one| session.relative(&one.path) == path);
@@ -116,7 +116,7 @@ async fn defaults_of_others(session: &Session, settings: &[Setting]) -> CliResul
     Ok(defaults)
 }
 
-/// Asks whether to set parameters. The answer is no unless it starts with `y`.
+/// Asks for confirmation. Returns `true` if the answer starts with `y`.
 fn ask(count: usize) -> CliResult<bool> {
     let plural = if count == 1 { "parameter" } else { "parameters" };
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! The differences between the values of parameters and their defaults or the values in a file.
+//! Compares the values of parameters with their defaults or with the values in a file.
 
 use std::path::Path;
 
@@ -33,7 +33,8 @@ pub(super) async fn from_file(session: &Session, file: &Path, json: bool) -> Cli
     print(session, &differences(session, &settings).await?, json)
 }
 
-/// Returns the settings that would change a value. A write-only parameter always differs.
+/// Returns the settings that would change a value. A setting for a write-only parameter is always
+/// returned.
 pub(super) async fn differences(
     session: &Session,
     settings: &[Setting],

@@ -48,7 +48,7 @@ fn with_unit(session: &Session, setting: &Setting) -> String {
     }
 }
 
-/// Describes the allowed values, the default, the flags and the purpose on one line.
+/// Returns one line with the allowed values, the default, the flags and the description.
 fn describe(parameter: &Parameter) -> String {
     let mut text = parameter.to_string();
     if let Some(default) = &parameter.default {
@@ -70,7 +70,8 @@ fn describe(parameter: &Parameter) -> String {
     text
 }
 
-/// Prints an array of the members of the schema, each with the value of the parameter.
+/// Prints a JSON array with an object for each parameter. The object contains the members of the
+/// schema and the value.
 pub(super) async fn json(session: &Session, typed: &[String]) -> CliResult {
     let paths = session.select(typed).await?;
     let mut described = match session.schema {

@@ -1,4 +1,4 @@
-//! Values of parameters as text and as JSON.
+//! Formats the values of parameters as text and as JSON.
 
 use datakit_client::params::{Kind, Parameter, Setting};
 use serde_json::{Map, Value};
@@ -18,13 +18,13 @@ impl Session {
         Ok(settings)
     }
 
-    /// Returns a JSON object of paths and values.
+    /// Returns a JSON object that maps each path to its value.
     pub(super) fn object(&self, settings: &[Setting]) -> Value {
         let members = settings.iter().map(|setting| (setting.path.clone(), self.json(setting)));
         Value::Object(members.collect::<Map<_, _>>())
     }
 
-    /// Returns a value as JSON. A value whose type is not known is a string.
+    /// Returns a value as JSON. A value of an unknown type becomes a string.
     pub(super) fn json(&self, setting: &Setting) -> Value {
         to_json(self.parameter(&setting.path), &setting.value)
     }

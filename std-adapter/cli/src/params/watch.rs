@@ -10,7 +10,7 @@ use crate::stdio;
 
 /// Prints the changes of the selected parameters until SIGINT arrives.
 pub(super) async fn watch(session: &Session, typed: &[String], json: bool) -> CliResult {
-    // A path that selects no parameter is an error, because nothing would ever be printed.
+    // A path that selects no parameter is an error, because no change would ever be printed.
     session.select(typed).await?;
     let selected: Vec<&str> = typed.iter().map(|path| session.relative(path)).collect();
     let mut changes = session.params.changes().await?;
@@ -18,7 +18,7 @@ pub(super) async fn watch(session: &Session, typed: &[String], json: bool) -> Cl
         result = print_changes(session, &mut changes, &selected, json) => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
-    // Closing the stream flushes the pending read. Ignore errors, because all changes have already
+    // Closing the stream cancels the pending read. Ignore errors, because all changes have already
     // been printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, changes.close()).await;
     result

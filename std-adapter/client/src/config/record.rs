@@ -12,8 +12,9 @@ use super::session::{Session, fill_in, write};
 use super::{Connect, RETRY_INTERVAL};
 use crate::db::{BackendError, Error, Path, Result};
 
-/// The configuration of a program, which consists of typed fields. Each field takes its value from
-/// the first lookup branch that contains the field's key. Clones refer to the same record.
+/// The configuration of a program, which consists of typed fields. A record has a list of lookup
+/// branches, and each field takes its value from the first of these branches that contains the
+/// field's key. Clones refer to the same record.
 ///
 /// The program declares the fields and their defaults. The defaults are written to a branch so that
 /// users can see all keys. Both users and the program can override the defaults in the first lookup

@@ -11,7 +11,7 @@ use crate::Watch;
 pub enum Event {
     /// A parameter was set.
     Change(Change),
-    /// This number of changes is missing, because the client was too slow.
+    /// This number of changes was lost, because the client read too slowly.
     Lost(u64),
 }
 
@@ -35,7 +35,7 @@ pub struct Changes {
     path: String,
     watch: Watch,
     events: VecDeque<Event>,
-    /// A line whose end has not arrived yet.
+    /// The start of a line that has not been received completely.
     partial: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Checks values against the schema, with the same results and texts as the server.
+//! Checks values against the schema. The error messages are the same as those of the server.
 
 use std::fmt::{self, Display};
 
@@ -7,7 +7,7 @@ use datakit_core::files::{Ipv4, Mac, Micros, ParamType, Step};
 use super::error::{Error, Result};
 use super::schema::{Kind, Parameter};
 
-/// The texts of the smallest and the largest value.
+/// The smallest and the largest value, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Range {
@@ -72,8 +72,8 @@ impl Parameter {
                     && value >= scaled(&range.min)
                     && value <= scaled(&range.max)
             }
-            // The schema does not tell how finely a duration is measured, so only the server
-            // refuses a duration with too many decimals.
+            // The schema does not contain the resolution of a duration, so only the server refuses
+            // a duration with too many decimals.
             Kind::Duration(range) => accepts::<Micros>(text, range, None),
             Kind::Text { max_bytes } => {
                 text.len() <= *max_bytes && !text.contains(char::is_control)
@@ -129,8 +129,8 @@ impl Display for Parameter {
     }
 }
 
-/// Parses a value in the same way as the server. A bound that is not a value of the type is ignored,
-/// because the server checks the value as well.
+/// Parses a value in the same way as the server. A bound that is not a value of the type is
+/// ignored, because the server also checks the value.
 fn accepts<T: ParamType<Limits = (T, T)>>(text: &str, range: &Range, step: Option<Step>) -> bool {
     let (low, high) = T::ANY;
     let bound = |text: &str, other| T::parse(text.as_bytes(), &T::ANY).unwrap_or(other);
@@ -139,7 +139,8 @@ fn accepts<T: ParamType<Limits = (T, T)>>(text: &str, range: &Range, step: Optio
         .is_some_and(|value| step.is_none_or(|step| value.is_multiple(text.as_bytes(), step)))
 }
 
-/// Parses a step such as `5` or `0.25`. Returns `None` for a step that the server does not use.
+/// Parses a step such as `5` or `0.25`. Returns `None` if the text is not a decimal number that a
+/// server can use as a step.
 fn parse_step(text: &str) -> Option<Step> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{whole}{decimals}").parse().ok().filter(|digits| *digits != 0)?;
@@ -176,7 +177,7 @@ pub(super) fn scaled(text: &str, decimals: u32) -> Option<i128> {
     Some(sign * value)
 }
 
-/// Returns the number of bytes that a byte string in hexadecimal has.
+/// Returns the length, in bytes, of a byte string in hexadecimal.
 fn hex_bytes(text: &str) -> Option<usize> {
     let (mut rest, mut count) = (text.as_bytes(), 0);
     while let [high, low, tail @ ..] = rest {
@@ -200,7 +201,8 @@ mod tests {
         Schema::parse(&text).unwrap().parameters()[0].clone()
     }
 
-    /// Checks that values are accepted, and that values are refused with this description.
+    /// Checks that each value in `accepted` is accepted, and that each value in `refused` is
+    /// refused with a message that contains `allowed`.
     fn check(members: &str, accepted: &[&str], refused: &[&str], allowed: &str) {
         let parameter = parameter(members);
         for value in accepted {

@@ -14,7 +14,7 @@ pub enum Error {
     UnknownParameter {
         /// The path.
         path: String,
-        /// The path of the parameter with the most similar path, if there is a similar one.
+        /// The most similar path of a parameter, if there is a similar path.
         similar: Option<String>,
     },
     /// The value or the command was refused, either by this client or by the server.
@@ -24,22 +24,22 @@ pub enum Error {
         /// The reason, which names the allowed values.
         reason: String,
     },
-    /// The server has no such file, so it does not support the operation.
+    /// The server does not have the file that the operation needs.
     Missing {
         /// The path of the file.
         path: String,
-        /// What a client cannot do without the file.
+        /// The operation that needs the file.
         needed: &'static str,
     },
-    /// The transaction changes nothing, because the server refused to commit it. The text names the
-    /// reason, for example the parameter that another client has set in the meantime.
+    /// The server refused to commit the transaction, so no parameter has changed. The text states
+    /// the reason, for example that another client has set one of the parameters.
     Commit(String),
     /// All transactions of the server are in use.
     NoFreeTransaction {
-        /// The path of each transaction, and the server's reason.
+        /// The path of each transaction, and the reason why the server refused to begin it.
         used: Vec<(String, String)>,
     },
-    /// The server's file `schema` is not a schema. The text is the reason.
+    /// The server's file `schema` is not a valid schema. The text states the reason.
     InvalidSchema(String),
     /// A line is not of the form `PATH VALUE`.
     InvalidLine {

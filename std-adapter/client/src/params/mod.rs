@@ -1,8 +1,9 @@
-//! The parameters of a device or of a program, which a server shows in a directory.
+//! The parameters of a device or of a program. A server provides the parameters as files in a
+//! directory.
 //!
-//! The server describes all parameters in the file `schema` of the directory. A client can check
-//! values against this description, set several parameters at once, and follow the changes that
-//! other clients make. `core/docs/parameters.md` in the repository describes the files.
+//! The file `schema` in this directory describes all parameters. A client can check values against
+//! this description, set several parameters at once, and follow the changes that other clients
+//! make. The document `core/docs/parameters.md` in the repository describes the files.
 //!
 //! ```no_run
 //! use datakit_client::params::{Params, Setting};
@@ -41,11 +42,12 @@ pub use self::schema::{Kind, Parameter, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 
-/// The files in the directory of the parameters that are not parameters.
+/// The names of the files and directories in the directory of the parameters that are not
+/// parameters.
 const RESERVED: [&str; 7] =
     ["schema", "schema-id", "changes", "modified", "ctl", "transactions", "help"];
 
-/// The directory with the parameters of a server. Clones share the connection.
+/// A handle for the parameters of a server. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Params {
     client: Client,
@@ -60,7 +62,7 @@ impl Params {
         Params { client, dir: dir.trim_end_matches('/').to_owned() }
     }
 
-    /// Returns the path on the server of a file in the directory of the parameters.
+    /// Converts the path of a file in the directory of the parameters to a path on the server.
     #[must_use]
     pub fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.dir)
@@ -83,8 +85,8 @@ impl Params {
         self.read_needed("schema", "describe the parameters").await
     }
 
-    /// Reads the hash of the schema. A program that has stored the schema can compare the hash
-    /// instead of reading the schema again.
+    /// Reads the hash of the schema. A program that has stored the schema can compare this hash
+    /// with the hash of the stored schema instead of reading the schema again.
     ///
     /// # Errors
     /// Returns [`Error::Missing`] if the server has no schema.
@@ -148,8 +150,8 @@ impl Params {
         }
     }
 
-    /// Sets several parameters at once: either all of them or none. A single parameter needs no
-    /// transaction.
+    /// Sets several parameters at once: either all of them are set or none. If there is only one
+    /// setting, no transaction is used.
     ///
     /// # Errors
     /// Returns the errors of [`begin`](Params::begin), [`Transaction::set`] and
@@ -168,7 +170,7 @@ impl Params {
         }
     }
 
-    /// Begins a change of several parameters.
+    /// Begins a transaction that changes several parameters.
     ///
     /// # Errors
     /// Returns [`Error::Missing`] if the server has no transactions, and
@@ -250,8 +252,9 @@ impl Params {
         }
     }
 
-    /// Returns the error for a refused request. In 9P2000.L, errors have no text, so the reason is
-    /// read from `ctl`, which is the file of the transaction or of all parameters.
+    /// Returns the error for a refused request. Error replies in 9P2000.L contain no text, so the
+    /// reason is read from the `ctl` file of the transaction, or from the `ctl` file of the
+    /// parameters if there is no transaction.
     async fn refused(&self, path: &str, error: crate::Error, ctl: Option<&File>) -> Error {
         let path = path.to_owned();
         if !matches!(error, crate::Error::Server { .. }) {

@@ -6,7 +6,7 @@ use super::check::{Range, scaled};
 use super::error::{Error, Result};
 use crate::json::{JsonValue, parse_object};
 
-/// The description of all parameters of a server, which the server provides in its file `schema`.
+/// The description of all parameters of a server, which is the content of the file `schema`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     parameters: Vec<Parameter>,
@@ -20,7 +20,8 @@ pub struct Parameter {
     pub path: String,
     /// The type and the limits of the value, or of each value if there are several.
     pub kind: Kind,
-    /// The number of values on the line, or `None` if the parameter is a single value.
+    /// The number of values if the parameter is an array, or `None` if the parameter has a single
+    /// value.
     pub count: Option<usize>,
     /// Whether the value may be absent, which is written as `none`.
     pub optional: bool,
@@ -38,9 +39,9 @@ pub struct Parameter {
     pub write_only: bool,
     /// Whether a new value takes effect only after a restart.
     pub needs_restart: bool,
-    /// Whether the value is lost with the power by design.
+    /// Whether the value is excluded from nonvolatile storage.
     pub volatile: bool,
-    /// Whether the server keeps the value when the power is lost, after a `save`.
+    /// Whether the command `save` saves the value to nonvolatile storage.
     pub saved: bool,
 }
 
@@ -50,7 +51,7 @@ pub struct Parameter {
 pub enum Kind {
     /// `on` or `off`.
     Bool,
-    /// One of several names.
+    /// One of a list of names.
     Choice(Vec<String>),
     /// An integer or a floating-point number.
     Number {
@@ -119,7 +120,7 @@ impl Schema {
         Ok(Schema { parameters })
     }
 
-    /// Returns all parameters, in the order of the server.
+    /// Returns all parameters, in the order in which the server lists them.
     #[must_use]
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::{Params, without_newline};
 use crate::{File, OpenMode};
 
-/// A change of several parameters, which takes effect as a whole or not at all. The transaction uses
+/// A transaction that sets either all of several parameters or none of them. The transaction uses
 /// one of the slots in the server's directory `transactions`. The transaction ends without effect
 /// when it is dropped or when the connection is lost.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the value that a parameter has after the commit.
+    /// Returns the value that a parameter will have after the commit.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -108,5 +108,5 @@ impl Transaction {
     }
 }
 
-/// What a client cannot do without transactions.
+/// The operation that needs transactions, as error messages describe it.
 const SEVERAL: &str = "set several parameters at once";

@@ -88,8 +88,8 @@ impl CallbackDir {
 
     /// Sets the callback that lists the entries. The callback is called when a client opens the
     /// directory. The callback is also called for lookups if there is no lookup callback. The
-    /// callback should return the same entries each time, because each newly created entry gets a
-    /// new inode number.
+    /// callback should return clones of the same entries on each call. Otherwise, the inode numbers
+    /// would change, because each new entry gets a new inode number.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where

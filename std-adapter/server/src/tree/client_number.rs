@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), next: 0 });
 
 struct Numbers {
-    /// The last owner of each number.
+    /// The last connection that had each number.
     owners: BTreeMap<u8, Owner>,
-    /// The number that is tried first for the next connection. Numbers are assigned in turn, so that
-    /// the name of a connection remains known for some time after the connection has ended.
+    /// The number that is tried first for the next connection. Numbers are assigned in turn, so
+    /// that the name of a connection is available for some time after the connection has ended.
     next: u8,
 }
 
@@ -26,9 +26,9 @@ struct Owner {
 
 /// The number by which files of core identify a connection. Clones refer to the same connection.
 ///
-/// A connection gets a number when it first opens a file of core, so connections that use no such
-/// file do not count towards the maximum of 255 numbers. When the last clone is dropped, the end of
-/// the connection is reported to the observers of parameters, and another connection can get the
+/// A connection gets a number when it first opens a file of core. A connection that never opens
+/// such a file needs none of the 255 numbers. When the last clone is dropped, the end of the
+/// connection is reported to the observers of parameters, and another connection can get the
 /// number.
 #[derive(Clone, Default)]
 pub struct ClientNumber(Option<Arc<Connection>>);
@@ -85,7 +85,8 @@ impl Numbers {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(client) = *self.number.get_mut() {
-            // The number must stay in use until all observers know about the end of the connection.
+            // The number must stay in use until the end of the connection has been reported to all
+            // observers.
             client_left(client);
             NUMBERS.lock().release(client);
         }
@@ -102,7 +103,7 @@ impl fmt::Debug for ClientNumber {
     }
 }
 
-/// Writes the name of the connection that has, or last had, this number. Pass this function to
+/// Writes the name of the last connection with this number. Pass this function to
 /// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes nothing if no
 /// connection has had this number.
 ///

@@ -1,4 +1,4 @@
-//! An adapter that lets a desktop server serve a device's files unchanged.
+//! An adapter with which a desktop server serves files that implement the traits of `datakit-core`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -153,7 +153,7 @@ struct OpenCoreFile {
     /// Keeps the number of the client in use while the file is open.
     _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
-    /// The number that identifies this open file in `wakers`.
+    /// The key of this open file in `wakers`.
     reader: u64,
     wakers: Arc<WakerSet>,
 }
@@ -240,7 +240,7 @@ impl OpenLeaf for OpenCoreFile {
     }
 
     fn close(&self) {
-        // Only a table that has lost the file causes an error.
+        // An error occurs only if the table no longer contains the file.
         let _ = self.with_waiter(&mut Waiter::new(), |file, open| {
             file.close(open);
             Ok(())

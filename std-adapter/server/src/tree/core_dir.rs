@@ -1,4 +1,4 @@
-//! An adapter that lets a desktop server serve a device's directories unchanged.
+//! An adapter with which a desktop server serves directories of `datakit-core`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use super::directory::Directory;
 use super::{BoxFuture, CoreFile, Entry, ready};
 
-/// A [`Directory`] that shows a directory of core and everything below it, for example the
-/// parameters of a program.
+/// A [`Directory`] that shows a directory of `datakit-core` with all its files and subdirectories,
+/// for example the parameters of a program.
 ///
-/// The directory of core must be `'static`. If a program creates the directory at run time, the
-/// program can leak the memory with [`Box::leak`] once at its start.
+/// The directory of core must be `'static`. A program that creates the directory at run time can
+/// use [`Box::leak`] to get a `'static` reference.
 ///
 /// Use [`Tree::for_client`](super::Tree::for_client) to serve the tree, so that the files know which
 /// connection opened them.
@@ -208,13 +208,13 @@ mod tests {
         Ok(())
     }
 
-    /// Records the clients that set `SHARED`, the refusals of their requests, and their ends.
+    /// An observer that records changes, refusals and ended connections.
     struct Log(Mutex<Vec<String>>);
 
     impl Log {
         fn push(&self, what: &str, client: Client) {
             let name = SET.client_name(client).to_string();
-            // Other tests in this process have clients of their own.
+            // Ignore the clients of other tests in this process.
             if name.starts_with("log-") {
                 self.0.lock().push(format!("{what} {name}"));
             }
@@ -266,7 +266,7 @@ mod tests {
         Ok(())
     }
 
-    /// Checks that an open file keeps its connection's number in use.
+    /// Checks that the connection's number is still in use because of the open file.
     fn open_is_counted(log: &Log) {
         assert_eq!(log.0.lock().last().unwrap(), "changed log-one");
     }

@@ -161,8 +161,9 @@ impl Directory for Empty {
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
-    /// Creates a directory with the entries that `list` returns. `list` should return the same
-    /// entries each time, because each newly created entry gets a new inode number.
+    /// Creates a directory with the entries that `list` returns. `list` should return clones of the
+    /// same entries on each call. Otherwise, the inode numbers would change, because each new entry
+    /// gets a new inode number.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }

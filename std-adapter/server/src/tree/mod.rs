@@ -123,8 +123,8 @@ impl Tree {
         Tree { root: EntryPath::root(root), client: ClientNumber::default() }
     }
 
-    /// Returns this tree for one connection. Files of core identify the connection by a
-    /// [`ClientNumber`], and `name` is the name of the connection in these files.
+    /// Returns a handle to this tree for one connection. Files of core identify the connection by a
+    /// [`ClientNumber`], and show `name` as the name of the connection.
     ///
     /// ```no_run
     /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {

@@ -35,7 +35,7 @@ impl OpenGuard {
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        // `AcqRel` makes the effects of all earlier closes visible to the hook.
+        // `AcqRel` makes the effects of all previous close operations visible to the hook.
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             (self.0.call)();
         }

@@ -123,8 +123,7 @@ impl Text {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // Ignore an exhausted budget, because the program may set the text even if the budget
-            // is exhausted.
+            // Ignore the error of an exhausted budget, because the budget applies only to clients.
             let _ = grant.resize(state.text.len() as u64);
         }
     }

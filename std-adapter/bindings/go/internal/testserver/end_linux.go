@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent kills the server if the test ends without stopping it, for example at its timeout.
+// endWithParent makes the kernel kill the server when the test process ends. A test process that
+// times out ends without stopping the server.
 func endWithParent(server *exec.Cmd) {
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
