@@ -1,6 +1,10 @@
 //! The buffers between the transport and the workers. The buffers contain bytes that have been read
 //! but not yet consumed, and replies that have been encoded but not yet written.
 
+// The future of an `async fn` contains the arguments twice.
+#![allow(clippy::manual_async_fn)]
+
+use core::future::Future;
 use core::task::{Context, Poll};
 
 use embedded_io_async::{Read, Write};
@@ -186,40 +190,53 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     /// A frame that is large or does not fit into the shared buffer is read directly into `own` and
     /// returned. Bytes that do not fit into `own` are read and discarded, so that the next read
     /// starts with a new frame.
-    pub(super) async fn read_more<E>(
+    pub(super) fn read_more<E>(
         &mut self,
         own: &mut impl Buffer,
-    ) -> Result<Option<Frame>, Disconnect<R::Error, E>> {
-        if self.head == self.tail {
-            (self.head, self.tail) = (0, 0);
-            self.buf.release();
-            self.io.readable().await.map_err(Disconnect::Read)?;
-        }
-        let size = self.size().map(|size| size as usize);
-        let buf = self.buf.reserve(BATCH_SIZE, self.tail);
-        if self.head > 0 {
-            buf.copy_within(self.head..self.tail, 0);
-            (self.head, self.tail) = (0, self.tail - self.head);
-        }
-        let large = size.filter(|size| *size > buf.len() || *size > DIRECT_MIN);
-        let own = large.map(|size| own.reserve(size, 0)).unwrap_or_default();
-        let mut had = self.tail;
-        copy(buf.get(..had).unwrap_or_default(), own);
-        loop {
-            let free = match large {
-                None => buf.get_mut(had..),
-                Some(size) if had < own.len() => own.get_mut(had..size.min(own.len())),
-                Some(size) => buf.get_mut(..size.saturating_sub(had).min(buf.len())),
-            };
-            match self.io.read(free.unwrap_or_default()).await.map_err(Disconnect::Read)? {
-                0 if had == 0 => return Err(Disconnect::Closed),
-                0 => return Err(Disconnect::Truncated),
-                n => had = had.saturating_add(n),
+    ) -> impl Future<Output = Result<Option<Frame>, Disconnect<R::Error, E>>> {
+        async move {
+            if self.head == self.tail {
+                (self.head, self.tail) = (0, 0);
+                self.buf.release();
+                self.io.readable().await.map_err(Disconnect::Read)?;
             }
-            self.tail = if large.is_some() { 0 } else { had };
-            match large {
-                Some(size) if had < size => {}
-                _ => return Ok(large.map(|size| Frame { held: size.min(own.len()), size })),
+            let size = self.size().unwrap_or(0) as usize;
+            let buf = self.buf.reserve(BATCH_SIZE, self.tail);
+            if self.head > 0 {
+                buf.copy_within(self.head..self.tail, 0);
+                (self.head, self.tail) = (0, self.tail - self.head);
+            }
+            let mut had = self.tail;
+            // The size of the frame that is read into `own`, or 0.
+            let large = if size > buf.len() || size > DIRECT_MIN { size } else { 0 };
+            if large > 0 {
+                copy(buf.get(..had).unwrap_or_default(), own.reserve(large, 0));
+            }
+            // The slices are looked up again for each read, because the future would store them.
+            loop {
+                let (buf, frame) = (self.buf.reserve(0, had), own.reserve(0, had));
+                let end = large.min(frame.len());
+                let free = if large == 0 {
+                    buf.get_mut(had..)
+                } else if had < end {
+                    frame.get_mut(had..end)
+                } else {
+                    let rest = large.saturating_sub(had).min(buf.len());
+                    buf.get_mut(..rest)
+                };
+                match self.io.read(free.unwrap_or_default()).await.map_err(Disconnect::Read)? {
+                    0 if had == 0 => return Err(Disconnect::Closed),
+                    0 => return Err(Disconnect::Truncated),
+                    n => had = had.saturating_add(n),
+                }
+                self.tail = if large > 0 { 0 } else { had };
+                if large == 0 {
+                    return Ok(None);
+                }
+                if had >= large {
+                    let held = large.min(own.reserve(0, large).len());
+                    return Ok(Some(Frame { held, size: large }));
+                }
             }
         }
     }
@@ -246,28 +263,40 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     ///
     /// Never calls the transport's `flush` method, because on some transports this method waits for
     /// the peer's acknowledgement.
-    pub(super) async fn push_reply(&mut self, mut reply: &[u8], now: bool) -> Result<(), W::Error> {
-        loop {
-            if !reply.is_empty() && self.gather(reply) {
-                reply = &[];
+    pub(super) fn push_reply<E>(
+        &mut self,
+        mut reply: &[u8],
+        now: bool,
+    ) -> impl Future<Output = Result<(), Disconnect<E, W::Error>>> {
+        async move {
+            loop {
+                if !reply.is_empty() && self.gather(reply) {
+                    reply = &[];
+                }
+                if reply.is_empty() && !now {
+                    return Ok(());
+                }
+                let mut out = match self.is_empty() {
+                    true => core::mem::take(&mut reply),
+                    false => self
+                        .buf
+                        .reserve(self.filled, self.filled)
+                        .get(..self.filled)
+                        .unwrap_or_default(),
+                };
+                if out.is_empty() {
+                    self.buf.release();
+                    return Ok(());
+                }
+                // `write_all` would contain its arguments twice, too.
+                while !out.is_empty() {
+                    match self.io.write(out).await.map_err(Disconnect::Write)? {
+                        0 => return Err(Disconnect::Closed),
+                        n => out = out.get(n..).unwrap_or_default(),
+                    }
+                }
+                self.filled = 0;
             }
-            if reply.is_empty() && !now {
-                return Ok(());
-            }
-            let out = match self.is_empty() {
-                true => core::mem::take(&mut reply),
-                false => self
-                    .buf
-                    .reserve(self.filled, self.filled)
-                    .get(..self.filled)
-                    .unwrap_or_default(),
-            };
-            if out.is_empty() {
-                self.buf.release();
-                return Ok(());
-            }
-            self.io.write_all(out).await?;
-            self.filled = 0;
         }
     }
 

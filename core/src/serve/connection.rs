@@ -1,14 +1,18 @@
 //! The worker loop of a connection. The workers share one reader and one writer, which only one
 //! worker can use at a time.
 
+// The future of an `async fn` contains the arguments twice.
+#![allow(clippy::manual_async_fn)]
+
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use embedded_io_async::Write;
+use pin_project_lite::pin_project;
 
 use super::buffer::{Buffer, COST_IN_PLACE, COST_OTHER, Frame, Replies, Requests, TransportRead};
 use super::request_slots::{RequestSlot, SlotStorage, Slots, WakerCell};
@@ -115,90 +119,108 @@ where
     /// # Errors
     /// Always returns an error. The error is the reason for closing the connection, or
     /// [`Disconnect::Closed`] if there is no slot at `index`.
-    pub async fn worker<B: Buffer>(
+    pub fn worker<B: Buffer>(
         &self,
         index: usize,
         mut buf: B,
-    ) -> Result<Infallible, Disconnect<R::Error, W::Error>> {
-        let slot = self.slots.slot(index).ok_or(Disconnect::Closed)?;
-        loop {
-            let request = self.next_request(slot, &mut buf).await?; // transport -> frame
-            let held = request.frame.held;
-            let size = match buf.reserve(0, held).get(..held) {
-                Some(request) if B::GROWS => self.session.buffer_size(request),
-                _ => held,
-            };
-            let buf = buf.reserve(size, held);
-            let len = self.answer(slot, buf, request).await; // decode -> fid -> inode -> encode
-            let tx = self.tx.acquire().await;
-            // Free the slot first, so that the Rflush for a pending Tflush is written after this
-            // reply.
-            self.slots.finish_request(slot);
-            let reply = buf.get(..len).unwrap_or_default();
-            tx.push_reply(reply, self.reader_parked.get()).await.map_err(Disconnect::Write)?; // -> transport
-            self.tx.release(tx);
+    ) -> impl Future<Output = Result<Infallible, DisconnectOf<R, W>>> {
+        let slot = self.slots.slot(index);
+        async move {
+            let slot = slot.ok_or(Disconnect::Closed)?;
+            loop {
+                let Request { frame, fresh } = self.next_request(slot, &mut buf).await?; // transport -> frame
+                let held = frame.held;
+                let size = match buf.reserve(0, held).get(..held) {
+                    Some(request) if B::GROWS => self.session.buffer_size(request),
+                    _ => held,
+                };
+                // The slices of `buf` are looked up again after each wait, because the future would
+                // store them.
+                let request = buf.reserve(size, held);
+                let answered = match refusal(frame, fresh, request) {
+                    None => {
+                        let answer = self.session.answer(request, held); // decode -> fid -> inode -> encode
+                        let answer =
+                            poll_with(answer, |answer, cx| self.poll_answer(slot, answer, cx));
+                        let answered = answer.await;
+                        self.slots.resume(slot);
+                        answered
+                    }
+                    Some(error) => Err(error),
+                };
+                let len = answered.unwrap_or_else(|error| {
+                    self.session.refuse(buf.reserve(0, wire::HEADER), &error)
+                });
+                let tx = self.tx.acquire().await;
+                // Free the slot first, so that the Rflush for a pending Tflush is written after this
+                // reply.
+                self.slots.finish_request(slot);
+                let reply = buf.reserve(0, len).get(..len).unwrap_or_default();
+                tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport
+                self.tx.release(tx);
+            }
         }
     }
 
     /// Answers requests for in-memory files until a request arrives that needs a worker, and
     /// returns that request.
-    async fn next_request<B: Buffer>(
+    fn next_request<B: Buffer>(
         &self,
         slot: &RequestSlot,
         buf: &mut B,
-    ) -> Result<Request, Disconnect<R::Error, W::Error>> {
-        if B::GROWS && self.rx.is_acquired() {
-            buf.release(); // another worker reads, and may wait for hours
+    ) -> impl Future<Output = Result<Request, DisconnectOf<R, W>>> {
+        async move {
+            if B::GROWS && self.rx.is_acquired() {
+                buf.release(); // another worker reads, and may wait for hours
+            }
+            let rx = self.rx.acquire().await;
+            let frame = loop {
+                if V::TreeKind::HAS_FAST_PATH && !R::COOPERATIVE {
+                    self.answer_in_place(rx, |_| true)?;
+                }
+                poll_fn(|cx| {
+                    if R::COOPERATIVE { self.poll_budget(rx, cx) } else { Poll::Ready(Ok(())) }
+                })
+                .await?;
+                if let Some(frame) = rx.take_frame(buf, self.session.msize())? {
+                    break frame;
+                }
+                self.flush().await?; // the worker that is about to wait sends first
+                buf.release();
+                self.reader_parked.set(true);
+                let more = rx.read_more(buf).await;
+                // After a read error, no worker reads again, so workers that are still answering
+                // requests must flush their replies.
+                self.reader_parked.set(more.is_err());
+                if let Some(frame) = more? {
+                    break frame;
+                }
+            };
+            let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
+            let fresh = self.slots.start_request(slot, wire::tag(message));
+            if fresh && frame.held == frame.size {
+                // Hold the reader while waiting, so that the requests after a Tflush or Tversion are
+                // not read until the aborted requests have finished. The wait cannot be cancelled.
+                self.slots.abort(slot, self.session.aborts(message)).await;
+            }
+            self.rx.release(rx);
+            Ok(Request { frame, fresh })
         }
-        let rx = self.rx.acquire().await;
-        let frame = loop {
-            let msize = self.session.msize();
-            if V::TreeKind::HAS_FAST_PATH && !R::COOPERATIVE {
-                self.answer_in_place(rx, msize, |_| true)?;
-            }
-            poll_fn(|cx| {
-                if R::COOPERATIVE { self.poll_budget(rx, msize, cx) } else { Poll::Ready(Ok(())) }
-            })
-            .await?;
-            if let Some(frame) = rx.take_frame(buf, msize)? {
-                break frame;
-            }
-            self.flush().await?; // the worker that is about to wait sends first
-            buf.release();
-            self.reader_parked.set(true);
-            let more = rx.read_more::<W::Error>(buf).await;
-            // After a read error, no worker reads again, so workers that are still answering
-            // requests must flush their replies.
-            self.reader_parked.set(more.is_err());
-            if let Some(frame) = more? {
-                break frame;
-            }
-        };
-        let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
-        let fresh = self.slots.start_request(slot, wire::tag(message));
-        if fresh && frame.held == frame.size {
-            // Hold the reader while waiting, so that the requests after a Tflush or Tversion are
-            // not read until the aborted requests have finished. The wait cannot be cancelled.
-            self.slots.abort(slot, self.session.aborts(message)).await;
-        }
-        self.rx.release(rx);
-        Ok(Request { frame, fresh })
     }
 
     /// Sends the gathered replies.
-    async fn flush(&self) -> Result<(), Disconnect<R::Error, W::Error>> {
-        let mut flush = pin!(async {
+    fn flush(&self) -> impl Future<Output = Result<(), DisconnectOf<R, W>>> {
+        let flush = async move {
             let tx = self.tx.acquire().await;
-            tx.push_reply(&[], true).await.map_err(Disconnect::Write)?;
+            tx.push_reply(&[], true).await?;
             self.tx.release(tx);
             Ok(())
-        });
+        };
         // The condition is constant, so the compiler removes the flush if replies are never
         // gathered. The compiler could not remove a flush that is awaited directly.
-        poll_fn(|cx| {
-            if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
+        poll_with(flush, |flush, cx| {
+            if Replies::<W, O>::GATHERS { flush.poll(cx) } else { Poll::Ready(Ok(())) }
         })
-        .await
     }
 
     /// Answers requests [in place](Connection::answer_in_place), then waits until the connection
@@ -206,15 +228,14 @@ where
     fn poll_budget(
         &self,
         rx: &mut Requests<R, I>,
-        msize: u32,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), DisconnectOf<R, W>>> {
         let within_budget = |rx: &mut Requests<R, I>| rx.poll_budget(COST_IN_PLACE, cx).is_ready();
-        if V::TreeKind::HAS_FAST_PATH && self.answer_in_place(rx, msize, within_budget)? {
+        if V::TreeKind::HAS_FAST_PATH && self.answer_in_place(rx, within_budget)? {
             return Poll::Pending;
         }
-        let pending =
-            rx.peek_frame(msize)?.is_some() && rx.poll_budget(COST_OTHER, cx).is_pending();
+        let pending = rx.peek_frame(self.session.msize())?.is_some()
+            && rx.poll_budget(COST_OTHER, cx).is_pending();
         if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
@@ -225,9 +246,9 @@ where
     fn answer_in_place(
         &self,
         rx: &mut Requests<R, I>,
-        msize: u32,
         mut go_on: impl FnMut(&mut Requests<R, I>) -> bool,
     ) -> Result<bool, Disconnect<R::Error, W::Error>> {
+        let msize = self.session.msize();
         let answer = |tx: &mut &mut Replies<W, O>| {
             while let Some(frame) = rx.peek_frame(msize)? {
                 if self.slots.is_in_flight(wire::tag(frame)) {
@@ -247,35 +268,28 @@ where
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
-    /// Lets the session answer the request and returns the length of the reply. If the request is
+    /// Polls the session's answer to a request, which is the length of the reply. If the request is
     /// cancelled, the length is 0 and no reply is sent. If the request needs to wait but must not,
-    /// the reply is an error.
-    async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
-        let mut refusal = request.refusal(buf);
-        let len = {
-            let mut answer = pin!(self.session.answer(buf, request.frame.held));
-            poll_fn(|cx| {
-                if refusal.is_some() || self.slots.is_cancelled(slot) {
-                    return Poll::Ready(0);
+    /// returns the error to reply with.
+    fn poll_answer(
+        &self,
+        slot: &RequestSlot,
+        answer: Pin<&mut impl Future<Output = usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Error>> {
+        if self.slots.is_cancelled(slot) {
+            return Poll::Ready(Ok(0));
+        }
+        match answer.poll(cx) {
+            Poll::Pending if self.slots.may_wait(slot) => Poll::Pending,
+            Poll::Pending => Poll::Ready(Err(Error::TooManyWaiting)),
+            Poll::Ready(len) => {
+                if self.session.take_repoll() {
+                    cx.waker().wake_by_ref();
                 }
-                match answer.as_mut().poll(cx) {
-                    Poll::Pending if self.slots.may_wait(slot) => Poll::Pending,
-                    Poll::Pending => {
-                        refusal = Some(Error::TooManyWaiting);
-                        Poll::Ready(0)
-                    }
-                    ready => {
-                        if self.session.take_repoll() {
-                            cx.waker().wake_by_ref();
-                        }
-                        ready
-                    }
-                }
-            })
-            .await
-        };
-        self.slots.resume(slot);
-        refusal.map_or(len, |error| self.session.refuse(buf, &error))
+                Poll::Ready(Ok(len))
+            }
+        }
     }
 
     /// Sets whether to refuse requests that need to wait. Even if `full` is `false`, requests that
@@ -291,6 +305,32 @@ where
     }
 }
 
+pin_project! {
+    /// See [`poll_with`].
+    struct PollWith<F, P> {
+        #[pin]
+        future: F,
+        poll: P,
+    }
+}
+
+/// Returns a future that polls `future` by calling `poll`.
+fn poll_with<T, F, P>(future: F, poll: P) -> PollWith<F, P>
+where
+    P: FnMut(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
+{
+    PollWith { future, poll }
+}
+
+impl<T, F, P: FnMut(Pin<&mut F>, &mut Context<'_>) -> Poll<T>> Future for PollWith<F, P> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        (this.poll)(this.future, cx)
+    }
+}
+
 /// A request that is stored in its worker's buffer.
 struct Request {
     frame: Frame,
@@ -298,27 +338,22 @@ struct Request {
     fresh: bool,
 }
 
-impl Request {
-    /// Returns an error if the request's tag is already in flight or if the request is too large
-    /// for the buffer.
-    fn refusal(&self, buf: &[u8]) -> Option<Error> {
-        let Request { frame: Frame { held, size }, fresh } = *self;
-        if !fresh {
-            Some(
-                Error::Invalid.with_message(format_args!(
-                    "tag {} is in use",
-                    Decimal::from(wire::tag(buf).0)
-                )),
-            )
-        } else if held < size {
-            Some(Error::TooLarge.with_message(format_args!(
-                "message of {} bytes, room for {}",
-                Decimal::from(size),
-                Decimal::from(held)
-            )))
-        } else {
-            None
-        }
+/// Returns an error if the request's tag is already in flight or if the request is too large for the
+/// buffer.
+fn refusal(Frame { held, size }: Frame, fresh: bool, buf: &[u8]) -> Option<Error> {
+    if !fresh {
+        Some(
+            Error::Invalid
+                .with_message(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))),
+        )
+    } else if held < size {
+        Some(Error::TooLarge.with_message(format_args!(
+            "message of {} bytes, room for {}",
+            Decimal::from(size),
+            Decimal::from(held)
+        )))
+    } else {
+        None
     }
 }
 
@@ -337,7 +372,7 @@ impl<T> Handoff<T> {
     }
 
     /// Waits until no other worker holds the value, then takes it.
-    async fn acquire(&self) -> T {
+    fn acquire(&self) -> impl Future<Output = T> {
         poll_fn(|cx| {
             let value = self.value.take();
             if value.is_none() {
@@ -345,7 +380,6 @@ impl<T> Handoff<T> {
             }
             value.map_or(Poll::Pending, Poll::Ready)
         })
-        .await
     }
 
     fn release(&self, value: T) {

@@ -123,12 +123,13 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
 /// # Cancel safety
 /// Dropping the future drops every request in flight. The fids stay in the session and are closed
 /// when the session is dropped.
-pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
+// This is not an `async fn`, because its future would contain the arguments twice.
+pub fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
     tx: W,
     memory: &mut Memory<WORKERS, FRAME>,
-) -> Disconnect<R::Error, W::Error>
+) -> impl Future<Output = Disconnect<R::Error, W::Error>>
 where
     V: Vfs,
     F: FidTable<V>,
@@ -137,10 +138,12 @@ where
 {
     let Memory { slots, frames, input } = memory;
     let mut io = Io::new(rx, tx, input, [0; 0]);
-    let connection = Connection::new(session, &mut io, slots.as_slice());
-    let (end, _) = workers(&connection, frames).await;
-    match end {
-        Err(end) => end,
+    async move {
+        let connection = Connection::new(session, &mut io, slots.as_slice());
+        let (end, _) = workers(&connection, frames).await;
+        match end {
+            Err(end) => end,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! worker's current request.
 
 use core::cell::Cell;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::task::{Context, Poll, Waker};
 
 use crate::session::Aborts;
@@ -181,19 +181,17 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
 
     /// Cancels the requests that `aborts` selects, except the request in the `own` slot, and waits
     /// until their slots are free.
-    pub(super) async fn abort(&self, own: &RequestSlot, aborts: Aborts) {
-        if aborts == Aborts::None {
-            return;
-        }
-        let is_aborted = |slot: &&RequestSlot| match aborts {
+    pub(super) fn abort(&self, own: &RequestSlot, aborts: Aborts) -> impl Future<Output = ()> {
+        let is_aborted = move |slot: &&RequestSlot| match aborts {
             Aborts::None => false,
             Aborts::One(tag) => slot.tag() == Some(tag),
             Aborts::All => slot.tag().is_some(),
         };
-        let aborted =
-            || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
+        let aborted = move || {
+            self.used_slots().filter(move |slot| !core::ptr::eq(*slot, own)).filter(is_aborted)
+        };
         aborted().for_each(|slot| slot.set(CANCELLED));
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             // The cancellation mark is cleared when the slot's worker moves on to the next request.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
@@ -205,7 +203,6 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             }
             Poll::Pending
         })
-        .await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! Selects the handler of each request. The handler decodes the request and encodes the reply.
 
+use core::future::Future;
+
 use super::{Aborts, FidTable, Session};
 use crate::Decimal;
-use crate::vfs::{Error, Result, TreeKind, Vfs, outlined, poll_now};
+use crate::vfs::{Error, Result, TreeKind, Vfs, poll_now};
 use crate::wire::{
     self, Dialect, Fid, Field, Malformed, Reader, Rmessage as R, Tag, Tmessage as T,
 };
@@ -44,18 +46,23 @@ pub(super) use fields;
 macro_rules! handlers {
     ($kind:ident, $handle:ident, $boxed:ident, $other:expr) => {
         match $kind {
-            // The dispatcher has already answered these requests.
+            // `answer` answers these requests.
             wire::TWRITE | wire::TCLUNK if V::TreeKind::WRITES_WAIT => $other,
             wire::TVERSION => $handle!(version),
             wire::TAUTH => $handle!(auth),
             wire::TATTACH => $handle!(attach),
             wire::TFLUSH => $handle!(flush),
             wire::TWALK => $handle!(walk),
+            // `answer` answers a Tread of a file.
+            wire::TREAD => $boxed!(read_dir),
             wire::TWRITE => $handle!(write),
             wire::TCLUNK => $handle!(clunk),
             wire::TREMOVE => $handle!(remove),
+            #[cfg(feature = "classic")]
             wire::TOPEN => $handle!(open),
+            #[cfg(feature = "classic")]
             wire::TSTAT => $handle!(stat),
+            #[cfg(feature = "classic")]
             wire::TWSTAT => $boxed!(wstat),
             #[cfg(feature = "linux")]
             wire::TSTATFS => $handle!(statfs),
@@ -73,6 +80,7 @@ macro_rules! handlers {
             wire::TUNLINKAT => $handle!(unlinkat),
             // An immutable tree refuses the requests below.
             _ if V::TreeKind::IMMUTABLE => $other,
+            #[cfg(feature = "classic")]
             wire::TCREATE => $handle!(create),
             #[cfg(feature = "linux")]
             wire::TLCREATE => $handle!(lcreate),
@@ -116,42 +124,44 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers the request in `buf[..len]` in place.
-    pub(super) async fn dispatch(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<()> {
-        let buf = self.within_msize(buf);
-        if buf.len() < len {
+    /// Checks that a request is allowed in the current state of the connection.
+    pub(super) fn check_request(&self, call: &Call<'_>) -> Result<()> {
+        if call.buf.len() < call.len {
             return Err(Error::Invalid);
         }
-        let mut call = Call { buf, len, tag };
         let kind = wire::kind(call.frame());
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        if !T::is_in(self.current_dialect(), kind) {
-            return Err(malformed_request(len, Malformed::Unknown(kind)));
+        let linux = self.current_dialect() == Dialect::Linux;
+        // All message types below Tversion belong to 9P2000.L.
+        let foreign = if kind < wire::TVERSION {
+            !linux
+        } else {
+            linux && matches!(kind, wire::TOPEN | wire::TCREATE | wire::TSTAT | wire::TWSTAT)
+        };
+        // Without the other dialect, there are no handlers for its messages.
+        if cfg!(all(feature = "classic", feature = "linux")) && foreign {
+            return Err(unknown_request(call));
         }
-        // In an immutable tree, only these requests can wait, so this future does not store the
-        // state of other handlers.
-        let may_wait = kind == wire::TREAD
-            || V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK);
-        if may_wait {
-            let call = &mut call;
-            let answer =
-                V::TreeKind::transfer(call, |call| self.read(call), |call| self.transfer(call));
-            return outlined(answer).await;
-        }
-        V::TreeKind::dispatch(
-            (kind, &mut call),
-            |(kind, call)| self.dispatch_now(kind, call),
-            |(kind, call)| self.dispatch_later(kind, call),
-        )
-        .await
+        Ok(())
     }
 
-    /// Answers a Tread, Twrite or Tclunk.
-    async fn transfer(&self, call: &mut Call<'_>) -> Result<()> {
+    /// Answers any request other than a Tread of a file.
+    pub(super) fn dispatch<'c>(
+        &'c self,
+        call: &'c mut Call<'_>,
+    ) -> impl Future<Output = Result<()>> {
+        V::TreeKind::dispatch(
+            call,
+            |call| self.dispatch_now(call),
+            |call| self.dispatch_later(call),
+        )
+    }
+
+    /// Answers a Twrite or Tclunk that may wait.
+    pub(super) async fn transfer(&self, call: &mut Call<'_>) -> Result<()> {
         match wire::kind(call.frame()) {
-            wire::TREAD => self.read(call).await,
             wire::TWRITE => self.write(call).await,
             _ => self.clunk(call).await,
         }
@@ -159,7 +169,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Answers a request for an immutable tree. The request never waits.
     #[inline(never)]
-    fn dispatch_now(&self, kind: u8, call: &mut Call<'_>) -> Result<()> {
+    fn dispatch_now(&self, call: &mut Call<'_>) -> Result<()> {
+        let kind = wire::kind(call.frame());
         type Handler<S> = fn(&S, &mut Call<'_>) -> Result<()>;
         macro_rules! handle {
             ($handler:ident) => {
@@ -172,7 +183,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a request for a mutable tree.
-    async fn dispatch_later(&self, kind: u8, call: &mut Call<'_>) -> Result<()> {
+    async fn dispatch_later(&self, call: &mut Call<'_>) -> Result<()> {
+        let kind = wire::kind(call.frame());
         macro_rules! handle {
             ($handler:ident) => {
                 V::TreeKind::handle(move || self.$handler(call)).await
@@ -183,7 +195,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 V::TreeKind::boxed(move || self.$handler(call)).await
             };
         }
-        handlers!(kind, handle, boxed, Err(Error::NotSupported))
+        handlers!(kind, handle, boxed, Err(unknown_request(call)))
     }
 
     /// Answers a Tauth (auth(5)).
@@ -195,11 +207,19 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// request.
     fn refuse_change(&self, call: &mut Call<'_>) -> Result<()> {
         let error = match wire::kind(call.frame()) {
+            ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(unknown_request(call)),
             wire::TREADLINK => Error::Invalid,
             wire::TXATTRWALK | wire::TXATTRCREATE | wire::TLOCK | wire::TGETLOCK | wire::TLINK => {
                 Error::NotSupported
             }
-            _ => Error::ReadOnlyDirectory,
+            wire::TCREATE if cfg!(feature = "classic") => Error::ReadOnlyDirectory,
+            wire::TLCREATE
+            | wire::TSYMLINK
+            | wire::TMKNOD
+            | wire::TRENAME
+            | wire::TMKDIR
+            | wire::TRENAMEAT => Error::ReadOnlyDirectory,
+            _ => return Err(unknown_request(call)),
         };
         let mut reader = self.request(call);
         let fid = Fid::decode(&mut reader);
@@ -214,6 +234,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Returns a reader for the body of the request in `frame`.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn reader<'f>(&self, frame: &'f [u8]) -> Reader<'f> {
         match Reader::open(frame, self.current_dialect()) {
             Ok((_, _, reader)) => reader,
@@ -233,15 +254,19 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Decodes a request that has the type `KIND`. Returns `None` if the request is malformed.
     pub(super) fn decode<'f, const KIND: u8>(&self, frame: &'f [u8]) -> Option<T<'f>> {
-        let (_, _, mut reader) = Reader::open(frame, self.current_dialect()).ok()?;
+        let mut reader = self.reader(frame);
         let message = T::take::<KIND>(&mut reader);
         reader.finish().ok()?;
         message
     }
 
-    /// Returns the negotiated dialect, or 9P2000 before negotiation.
+    /// Returns the negotiated dialect. Before negotiation, returns the dialect of error replies.
     pub(super) fn current_dialect(&self) -> Dialect {
-        self.dialect.get().unwrap_or(Dialect::Legacy)
+        if cfg!(feature = "classic") {
+            self.dialect.get().unwrap_or(Dialect::Legacy)
+        } else {
+            Dialect::Linux
+        }
     }
 }
 
@@ -249,6 +274,11 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 #[inline(never)]
 pub(super) fn check_end(reader: &Reader<'_>, len: usize) -> Result<()> {
     reader.finish().map_err(|malformed| malformed_request(len, malformed))
+}
+
+#[cold]
+fn unknown_request(call: &Call<'_>) -> Error {
+    malformed_request(call.len, Malformed::Unknown(wire::kind(call.frame())))
 }
 
 #[cold]

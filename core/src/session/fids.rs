@@ -6,30 +6,38 @@ use core::fmt;
 
 use super::Session;
 use crate::Decimal;
-use crate::vfs::{Error, FileType, Id, OpenMode, Result, TreeKind, Vfs};
+use crate::vfs::{Error, FidRecord, FileType, Id, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid};
 
 /// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    /// A serial number that distinguishes this use of the fid number from later uses. After a wait,
-    /// a request compares serial numbers to check that the fid number still refers to the same fid.
-    pub(super) serial: u32,
-    /// The number of the user who attached. This user owns the files created through the fid.
-    pub(super) uid: u32,
-    /// The inode number of the attach point. Walking `..` never goes above the attach point.
-    pub(super) root: u64,
+    pub(super) record: Record<V>,
     pub(super) inode: V::Inode,
-    pub(super) state: FidState<V::Open>,
+    pub(super) state: State<V>,
 }
+
+/// The record of a fid of the tree `V`.
+pub(super) type Record<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
+/// The cookie of a position in a directory of the tree `V`.
+pub(super) type Cookie<V> = <<V as Vfs>::TreeKind as TreeKind>::Cookie;
+/// The state of a fid of the tree `V`.
+pub(super) type State<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
 
 impl<V: Vfs> fmt::Debug for FidEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FidEntry").field("uid", &self.uid).finish_non_exhaustive()
+        f.debug_struct("FidEntry").field("user", &self.record.user()).finish_non_exhaustive()
+    }
+}
+
+impl<V: Vfs> FidEntry<V> {
+    /// Returns whether the entry still has this serial number.
+    fn has_serial(&self, serial: u32) -> bool {
+        V::TreeKind::IMMUTABLE || self.record.serial() == serial
     }
 }
 
 /// The state of a fid, which determines the operations that requests may perform on the fid.
-pub(super) enum FidState<O> {
+pub(super) enum FidState<O, C> {
     /// The fid is reserved by a request in progress and is invisible to other requests.
     Reserved,
     /// The fid is the result of a walk, and its file has not been opened yet.
@@ -39,7 +47,8 @@ pub(super) enum FidState<O> {
     /// An open directory. In 9P2000 and 9P2000.u, the next read must begin at `offset`, and
     /// `cookie` is the tree's cookie for this position. The offset has only 32 bits, which keeps
     /// fids small but limits a client to 4 GiB of records.
-    Dir { open: O, offset: u32, cookie: u64 },
+    #[cfg_attr(not(feature = "classic"), allow(dead_code, reason = "9P2000.L sends the offset"))]
+    Dir { open: O, offset: u32, cookie: C },
     /// An extended attribute that is open for reading or writing.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
     Xattr { open: O, access: Access },
@@ -75,7 +84,7 @@ impl Access {
     }
 }
 
-impl<O> FidState<O> {
+impl<O, C> FidState<O, C> {
     pub(super) fn opened(&self) -> Option<&O> {
         match self {
             FidState::File { open, .. }
@@ -251,8 +260,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// Returns the inode of a fid, or `error` if the inode is the attach point. The parent
     /// directory of the attach point must stay hidden from the client.
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
-        let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
-        if self.vfs.id(&inode).ino == root { Err(error) } else { Ok(inode) }
+        let (inode, record) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
+        if record.is_attach_point(self.vfs.id(&inode).ino) { Err(error) } else { Ok(inode) }
     }
 
     /// Returns the current qid of an inode.
@@ -284,7 +293,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         serial: u32,
         change: impl FnOnce(&mut FidEntry<V>) -> X,
     ) -> Option<X> {
-        self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
+        self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.has_serial(serial)).map(change)
     }
 
     /// Sets the fid's inode and state if the fid still has this serial number, and returns the old
@@ -292,16 +301,17 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     fn replace_fid(
         &self,
         fid: wire::Fid,
-        serial: u32,
+        mut record: Record<V>,
         inode: V::Inode,
-        state: FidState<V::Open>,
-    ) -> core::result::Result<FidState<V::Open>, FidState<V::Open>> {
+        state: State<V>,
+    ) -> core::result::Result<State<V>, State<V>> {
         // The fid also gets a new serial number, so that requests that still wait on the old state
         // fail.
         let fresh = self.next_serial();
         match self.fids.borrow_mut().get_mut(fid.0) {
-            Some(found) if found.serial == serial => {
-                found.serial = fresh;
+            Some(found) if found.has_serial(record.serial()) => {
+                record.set_serial(fresh);
+                found.record = record;
                 found.inode = inode;
                 Ok(core::mem::replace(&mut found.state, state))
             }
@@ -310,9 +320,14 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Makes the fid refer to `inode` and closes the file that the fid had open, if any.
-    pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
+    pub(super) fn move_fid(
+        &self,
+        fid: wire::Fid,
+        record: Record<V>,
+        inode: V::Inode,
+    ) -> Result<()> {
         let old =
-            self.replace_fid(fid, serial, inode, FidState::Walked).map_err(|_| unknown_fid(fid))?;
+            self.replace_fid(fid, record, inode, FidState::Walked).map_err(|_| unknown_fid(fid))?;
         self.repoll_readers(&old);
         self.close_state(&old);
         Ok(())
@@ -323,17 +338,17 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,
-        serial: u32,
+        record: Record<V>,
         inode: V::Inode,
         open: V::Open,
         access: Access,
     ) -> Result<Qid> {
         let id = self.vfs.id(&inode);
         let state = match id.kind {
-            FileType::Dir => FidState::Dir { open, offset: 0, cookie: 0 },
+            FileType::Dir => FidState::Dir { open, offset: 0, cookie: Default::default() },
             _ => FidState::File { open, access },
         };
-        self.move_fid_to(fid, serial, inode, state)?;
+        self.move_fid_to(fid, record, inode, state)?;
         Ok(self.qid_of(id))
     }
 
@@ -342,11 +357,11 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,
-        serial: u32,
+        record: Record<V>,
         inode: V::Inode,
-        state: FidState<V::Open>,
+        state: State<V>,
     ) -> Result<()> {
-        match self.replace_fid(fid, serial, inode, state) {
+        match self.replace_fid(fid, record, inode, state) {
             Ok(_) => Ok(()),
             Err(unused) => {
                 self.close_state(&unused);
@@ -359,8 +374,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn reserve_fid(
         &self,
         fid: wire::Fid,
-        uid: u32,
-        root: u64,
+        mut record: Record<V>,
         inode: V::Inode,
     ) -> Result<ReservedFid<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
@@ -368,9 +382,10 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             return Err(Error::Invalid
                 .with_message(format_args!("Fid {} already in use", Decimal::from(fid.0))));
         }
-        let serial = self.next_serial();
+        record.set_serial(self.next_serial());
+        let serial = record.serial();
         let count = fids.len();
-        match fids.insert(fid.0, FidEntry { serial, uid, root, inode, state: FidState::Reserved }) {
+        match fids.insert(fid.0, FidEntry { record, inode, state: FidState::Reserved }) {
             Ok(()) => Ok(ReservedFid { session: self, fid, serial }),
             Err(_) => Err(Error::TooManyOpen
                 .with_message(format_args!("all {} fids are in use", Decimal::from(count)))),
@@ -378,6 +393,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     fn next_serial(&self) -> u32 {
+        if V::TreeKind::IMMUTABLE {
+            return 0;
+        }
         let serial = self.serial.get().wrapping_add(1);
         self.serial.set(serial);
         serial
@@ -406,7 +424,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll of the pending reads if some of them may be using the released
     /// `state`.
-    fn repoll_readers(&self, state: &FidState<V::Open>) {
+    fn repoll_readers(&self, state: &State<V>) {
         // In an immutable tree, request another poll after every close, because tracking whether a
         // read has blocked would take up more flash.
         if state.has(Access::WAITED)
@@ -419,14 +437,14 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// Removes the file of a released fid, as requested by Tremove or ORCLOSE. Refuses to remove
     /// the attach point, because its parent directory must stay hidden from the client.
     pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
-        if self.vfs.id(&released.inode).ino == released.root {
+        if released.record.is_attach_point(self.vfs.id(&released.inode).ino) {
             return Err(Error::Busy);
         }
         self.vfs.remove(&released.inode).await
     }
 
     /// Closes the file or directory that a fid had open, if any.
-    pub(super) fn close_state(&self, state: &FidState<V::Open>) {
+    pub(super) fn close_state(&self, state: &State<V>) {
         if let Some(open) = state.opened() {
             self.vfs.close(open);
         }
@@ -438,14 +456,15 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
     session: &'s Session<'v, V, F>,
     fid: wire::Fid,
-    pub(super) serial: u32,
+    serial: u32,
 }
 
 impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
-    pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
+    pub(super) fn commit(self, mut record: Record<V>, inode: V::Inode, state: State<V>) {
+        record.set_serial(self.serial);
         // No other request has changed the fid, because a reserved fid is invisible to other
         // requests.
-        let _ = self.session.replace_fid(self.fid, self.serial, inode, state);
+        let _ = self.session.replace_fid(self.fid, record, inode, state);
         core::mem::forget(self);
     }
 }
@@ -453,7 +472,7 @@ impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
 impl<V: Vfs, F: FidTable<V>> Drop for ReservedFid<'_, '_, V, F> {
     fn drop(&mut self) {
         let mut fids = self.session.fids.borrow_mut();
-        if fids.get(self.fid.0).is_some_and(|fid| fid.serial == self.serial) {
+        if fids.get(self.fid.0).is_some_and(|fid| fid.has_serial(self.serial)) {
             let _ = fids.remove(self.fid.0);
         }
     }

@@ -3,14 +3,14 @@
 use core::ops::ControlFlow;
 
 use super::dispatch::{Call, check_end, fields};
-use super::fids::{Access, FidState};
+use super::fids::{Access, FidState, Record};
 use super::namespace::symlink;
-use super::open_files::entry_too_long;
+use super::open_files::{entry_too_long, read_data};
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
 use super::{FidTable, Session};
 use crate::vfs::{
-    self, Create, CreateKind, DirEntry, Error, FileType, Lock, LockKind, Name, OpenMode, Result,
-    SetTime, Time, TreeKind, Vfs,
+    self, Create, CreateKind, DirEntry, Error, FidRecord, FileType, Lock, LockKind, Name, OpenMode,
+    Result, SetTime, Time, TreeKind, Vfs,
 };
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str};
 use crate::wire::{Rmessage as R, Tmessage as T};
@@ -21,7 +21,7 @@ const V9FS_MAGIC: u32 = 0x0102_1997;
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Decodes a Tlopen, and checks that the file has the type that its flags require. Returns the
     /// fid, the mode and `false`, because the file is not removed when the fid is clunked.
-    pub(super) fn lopen_request(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+    pub(super) fn tlopen(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
         let (fid, flags) = fields!(self, call, TLOPEN, Lopen { fid, flags });
         match self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
             FileType::Dir => {}
@@ -152,7 +152,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         /// other clients may repeatedly remove and create the file between the lookup and the
         /// creation.
         const TRIES: usize = 16;
-        let (dir, serial, uid) = self.directory(fid)?;
+        let (dir, record) = self.directory(fid)?;
+        let uid = record.user();
         if flags & O_DIRECTORY != 0 {
             return Err(Error::Invalid);
         }
@@ -165,16 +166,14 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 if exclusive { Err(Error::NotFound) } else { self.vfs.lookup(&dir, name).await };
             match there {
                 Ok(inode) => {
-                    return self.open_existing((fid, serial, uid), inode, open_mode(flags)).await;
+                    return self.open_existing(fid, record, inode, open_mode(flags)).await;
                 }
                 Err(error) if error.errno() != Error::NotFound.errno() => return Err(error),
                 Err(_) => {}
             }
             match self.vfs.create(&dir, name, create).await {
                 Ok(inode) => {
-                    return self
-                        .open_created((fid, serial, uid), inode, open_mode(flags), false)
-                        .await;
+                    return self.open_created(fid, record, inode, open_mode(flags), false).await;
                 }
                 Err(error) if exclusive || error.errno() != Error::Exists.errno() => {
                     return Err(error);
@@ -188,7 +187,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Opens an existing file for Tlcreate and makes the fid refer to it.
     async fn open_existing(
         &self,
-        (fid, serial, uid): (wire::Fid, u32, u32),
+        fid: wire::Fid,
+        mut record: Record<V>,
         inode: V::Inode,
         mode: OpenMode,
     ) -> Result<Qid> {
@@ -199,9 +199,10 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             FileType::Symlink => return Err(too_many_links()),
             _ => {}
         }
-        let mode = OpenMode { drops_set_id: uid != 0, ..mode };
+        record.enter();
+        let mode = OpenMode { drops_set_id: record.user() != 0, ..mode };
         let open = self.vfs.open(&inode, mode).await?;
-        self.move_fid_opened(fid, serial, inode, open, Access::new(mode, false))
+        self.move_fid_opened(fid, record, inode, open, Access::new(mode, false))
     }
 
     pub(super) async fn mkdir(&self, call: &mut Call<'_>) -> Result<()> {
@@ -235,7 +236,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        let (dir, uid) = self.with_fid(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
+        let (dir, uid) = self.with_fid(dfid, |fid| Ok((fid.inode.clone(), fid.record.user())))?;
         let create = Create { kind: new, mode: mode & 0o7777, uid, gid, exclusive: true };
         let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
@@ -302,11 +303,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             FidState::File { .. } => Err(Error::NotDirectory),
             _ => Err(Error::ReadUnopened),
         })?;
-        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data_limit(count));
-        let data = buf
-            .get_mut(wire::RREAD_HEADER..)
-            .and_then(|data| data.get_mut(..room))
-            .unwrap_or_default();
+        let data = read_data(buf, self.data_limit(count));
+        let room = data.len();
         let (mut filled, mut full) = (0usize, false);
         let mut put = |entry: DirEntry<'_, V::Inode>| {
             let kind = d_type(entry.id.kind);
@@ -337,23 +335,22 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     pub(super) async fn xattrwalk(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, newfid, name) = fields!(self, call, TXATTRWALK, Xattrwalk { fid, newfid, name });
-        let (inode, uid, root) =
-            self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.root)))?;
-        let reserved = self.reserve_fid(newfid, uid, root, inode.clone())?;
+        let (inode, record) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
+        let reserved = self.reserve_fid(newfid, record, inode.clone())?;
         let name = match name.as_bytes() {
             [] => None,
             name => Some(Name::for_xattr(name)?),
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
-        reserved.commit(inode, FidState::Xattr { open, access: Access::READ });
+        reserved.commit(record, inode, FidState::Xattr { open, access: Access::READ });
         self.encode::<{ wire::TXATTRWALK }>(call, R::Xattrwalk { size })
     }
 
     pub(super) async fn xattrcreate(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, name, attr_size, flags) =
             fields!(self, call, TXATTRCREATE, Xattrcreate { fid, name, attr_size, flags });
-        let (inode, serial) = self.with_fid(fid, |fid| match fid.state {
-            FidState::Walked => Ok((fid.inode.clone(), fid.serial)),
+        let (inode, record) = self.with_fid(fid, |fid| match fid.state {
+            FidState::Walked => Ok((fid.inode.clone(), fid.record)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let name = Name::for_xattr(name.as_bytes())?;
@@ -362,7 +359,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
         let (create, replace) = (flags & XATTR_CREATE != 0, flags & XATTR_REPLACE != 0);
         let open = self.vfs.create_xattr(&inode, name, attr_size, create, replace).await?;
-        self.move_fid_to(fid, serial, inode, FidState::Xattr { open, access: Access::WRITE })?;
+        self.move_fid_to(fid, record, inode, FidState::Xattr { open, access: Access::WRITE })?;
         self.encode::<{ wire::TXATTRCREATE }>(call, R::Xattrcreate)
     }
 

@@ -12,9 +12,11 @@
 //! | `dispatch.rs` | the `match` that picks a handler for each message |
 //! | `reply.rs` | size estimates and encoding of replies |
 //! | `fids.rs` | fid table and fid bookkeeping |
-//! | `namespace.rs` | version, attach, walk, create, remove |
+//! | `namespace.rs` | version, attach, walk, remove |
 //! | `open_files.rs` | open, read, write, clunk |
-//! | `attributes.rs` | stat and wstat of 9P2000 and 9P2000.u |
+//! | `create.rs` | the create of 9P2000 and 9P2000.u, and its open modes |
+//! | `stat_records.rs` | the stat and the directory reads of 9P2000 and 9P2000.u |
+//! | `attributes.rs` | the wstat of 9P2000 and 9P2000.u |
 //! | `linux.rs` | the messages that only 9P2000.L has |
 //!
 //! A Tread is answered by one of two methods:
@@ -31,7 +33,10 @@
 //! again, because another request may have clunked it in the meantime. The handler reserves a
 //! `newfid` before its first await.
 
+#[cfg(feature = "classic")]
 mod attributes;
+#[cfg(feature = "classic")]
+mod create;
 mod dispatch;
 mod fids;
 #[cfg(feature = "linux")]
@@ -39,11 +44,16 @@ mod linux;
 mod namespace;
 mod open_files;
 mod reply;
+#[cfg(feature = "classic")]
+mod stat_records;
 
 use core::cell::{Cell, RefCell};
+use core::future::Future;
 
+use dispatch::Call;
 use fids::Access;
 pub use fids::{FidArray, FidEntry, FidTable};
+use open_files::{FileRead, read_data};
 
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};
@@ -196,16 +206,42 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request without leaking a fid or losing data.
-    pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
-        let request = buf.get(..len).unwrap_or_default();
-        let (tag, kind) = (wire::tag(request), wire::kind(request));
-        self.notify_start();
-        let reply = self.dispatch(buf, len, tag).await;
-        self.notify_done(kind, reply.is_err());
-        match reply {
-            // A reply begins with its size.
-            Ok(()) => buf.first_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize),
-            Err(error) => self.encode_error(buf, tag, &error),
+    pub fn answer<'b>(&'b self, buf: &'b mut [u8], len: usize) -> impl Future<Output = usize> {
+        let tag = wire::tag(buf.get(..len).unwrap_or_default());
+        let mut call = Call { buf: self.within_msize(buf), len, tag };
+        // This is not an `async fn`, because its future would contain the arguments twice.
+        async move {
+            let kind = wire::kind(call.frame());
+            self.notify_start();
+            let reply = 'reply: {
+                if let Err(error) = self.check_request(&call) {
+                    break 'reply Err(error);
+                }
+                // A `let`, because the future would store the scrutinee of a `match`.
+                let Some(FileRead { fid, serial, open, offset, count }) = self.file_read(&call)
+                else {
+                    if V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK) {
+                        let transfer = V::TreeKind::transfer(&mut call, |call| self.transfer(call));
+                        break 'reply transfer.await;
+                    }
+                    break 'reply self.dispatch(&mut call).await;
+                };
+                let still_open = self.check_open_while_reading(fid, serial);
+                let read = self.vfs.read(&open, offset, read_data(call.buf, count));
+                // Only this read can wait in an immutable tree, so its future is small.
+                let read = V::TreeKind::wait_while(read, still_open).await;
+                read.map(|n| {
+                    wire::finish_read(call.buf, wire::RREAD, call.tag, n);
+                })
+            };
+            self.notify_done(kind, reply.is_err());
+            match reply {
+                // A reply begins with its size.
+                Ok(()) => {
+                    call.buf.first_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize)
+                }
+                Err(error) => self.encode_error(call.buf, call.tag, &error),
+            }
         }
     }
 

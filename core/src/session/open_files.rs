@@ -1,23 +1,19 @@
-//! Handlers for open, read, write and clunk requests, including reads of directories.
+//! Handlers for open, read, write and clunk requests.
 
-use core::ops::ControlFlow;
-
-use super::attributes::ListedRecord;
 use super::dispatch::{Call, check_end, fields};
-use super::fids::{Access, FidState, unknown_fid};
-use super::namespace::{ORCLOSE, open_mode};
+use super::fids::{Access, FidState, Record, unknown_fid};
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::Decimal;
-use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
-use crate::wire::{self, Dialect, Field, Rmessage as R, Tmessage as T};
+use crate::vfs::{Error, FidRecord, FileType, OpenMode, Result, TreeKind, Vfs, without_set_id};
+use crate::wire::{self, Field, Rmessage as R, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Topen (open(5)) or a Tlopen (open(2)).
     pub(super) async fn open(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, mode, remove) = self.open_request(call)?;
-        let (inode, serial, mode) = self.check_open(fid, mode, remove)?;
+        let (inode, record, mode) = self.check_open(fid, mode, remove)?;
         let open = self.vfs.open(&inode, mode).await?;
-        let qid = self.move_fid_opened(fid, serial, inode, open, Access::new(mode, remove))?;
+        let qid = self.move_fid_opened(fid, record, inode, open, Access::new(mode, remove))?;
         // An Rlopen has the same fields as an Ropen.
         self.encode_kind(call, |writer| {
             qid.encode(writer);
@@ -28,24 +24,25 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Decodes a Topen or a Tlopen. Returns the fid, the mode and whether to remove the file when
     /// the fid is clunked.
     fn open_request(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
-        #[cfg(feature = "linux")]
-        if wire::kind(call.frame()) == wire::TLOPEN {
-            return self.lopen_request(call);
+        match wire::kind(call.frame()) {
+            #[cfg(feature = "classic")]
+            wire::TOPEN => self.topen(call),
+            #[cfg(feature = "linux")]
+            wire::TLOPEN => self.tlopen(call),
+            _ => Err(Error::NotSupported),
         }
-        let (fid, mode) = fields!(self, call, TOPEN, Open { fid, mode });
-        Ok((fid, open_mode(mode), mode & ORCLOSE != 0))
     }
 
     /// Checks whether the file or directory that a fid refers to can be opened. Returns its inode,
-    /// the fid's serial number and the mode to open it with.
+    /// the fid's record and the mode to open it with.
     fn check_open(
         &self,
         fid: wire::Fid,
         mode: OpenMode,
         remove: bool,
-    ) -> Result<(V::Inode, u32, OpenMode)> {
-        let (inode, serial, uid, root) = self.with_fid(fid, |fid| match fid.state {
-            FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid, fid.root)),
+    ) -> Result<(V::Inode, Record<V>, OpenMode)> {
+        let (inode, record) = self.with_fid(fid, |fid| match fid.state {
+            FidState::Walked => Ok((fid.inode.clone(), fid.record)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
@@ -58,11 +55,11 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if remove && V::TreeKind::IMMUTABLE {
             return Err(Error::NotSupported);
         }
-        if remove && id.ino == root {
+        if remove && record.is_attach_point(id.ino) {
             return Err(Error::Busy);
         }
-        let drops_set_id = !V::TreeKind::IMMUTABLE && uid != 0;
-        Ok((inode, serial, OpenMode { drops_set_id, ..mode }))
+        let drops_set_id = !V::TreeKind::IMMUTABLE && record.user() != 0;
+        Ok((inode, record, OpenMode { drops_set_id, ..mode }))
     }
 
     /// Answers the Tread or Twrite in `frame` if the tree can serve it immediately. Writes the
@@ -119,85 +116,41 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Tread (read(5)). The file's data is read directly into the reply.
-    pub(super) async fn read(&self, call: &mut Call<'_>) -> Result<()> {
-        let (fid, offset, count) = fields!(self, call, TREAD, Read { fid, offset, count });
-        let Call { buf, tag, .. } = call;
-        let tag = *tag;
-        let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
-            // 9P2000.L clients read directories with Treaddir rather than Tread.
-            FidState::Dir { .. }
-                if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux =>
-            {
-                Err(Error::IsDirectory)
-            }
-            FidState::Dir { open, .. } => Ok((open.clone(), true, fid.serial)),
-            FidState::Reserved | FidState::Walked => Err(Error::ReadUnopened),
-            role => Ok((role.file(Access::READ).ok_or(Error::BadFile)?.clone(), false, fid.serial)),
-        })?;
-        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data_limit(count));
-        let data = buf
-            .get_mut(wire::RREAD_HEADER..)
-            .and_then(|data| data.get_mut(..room))
-            .unwrap_or_default();
-        let n = if dir {
-            V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
-        } else {
-            // A blocked read fails when its fid is clunked or removed, or when a walk makes the fid
-            // refer to another file.
-            let still_open = || {
-                self.update_fid(fid, serial, |fid| fid.state.mark_waited())
-                    .ok_or_else(|| unknown_fid(fid))
-            };
-            V::TreeKind::wait_while(self.vfs.read(&open, offset, data), still_open).await?
+    /// Returns the read that a Tread (read(5)) requests, or `None` if the request is not a Tread of a
+    /// file that is open for reading. [`read_dir`](Session::read_dir) answers any other Tread.
+    pub(super) fn file_read(&self, call: &Call<'_>) -> Option<FileRead<V>> {
+        if wire::kind(call.frame()) != wire::TREAD {
+            return None;
+        }
+        let T::Read { fid, offset, count } = self.decode::<{ wire::TREAD }>(call.frame())? else {
+            return None;
         };
-        wire::finish_read(buf, wire::RREAD, tag, n);
-        Ok(())
+        let fids = self.fids.borrow();
+        let found = fids.get(fid.0)?;
+        let open = found.state.file(Access::READ)?.clone();
+        let serial = found.record.serial();
+        Some(FileRead { fid, serial, open, offset, count: self.data_limit(count) })
     }
 
-    /// Reads whole stat records from a directory (read(5)). The read must start at offset 0 or at
-    /// the offset where the previous read ended.
-    async fn read_dir(
+    /// Returns a function that fails when `fid` no longer refers to the file that is being read. A
+    /// blocked read fails when its fid is clunked or removed, or when a walk makes the fid refer to
+    /// another file.
+    pub(super) fn check_open_while_reading(
         &self,
         fid: wire::Fid,
-        open: &V::Open,
-        offset: u64,
-        data: &mut [u8],
-    ) -> Result<usize> {
-        let (serial, mut cookie) = self.with_fid(fid, |found| match found.state {
-            FidState::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
-            FidState::Dir { offset: at, cookie, .. } if u64::from(at) == offset => {
-                Ok((found.serial, cookie))
-            }
-            FidState::Dir { .. } => Err(Error::SeekDirectory),
-            _ => Err(unknown_fid(fid)),
-        })?;
-        let mut filled = 0usize;
-        loop {
-            let mut entry = None;
-            self.vfs
-                .readdir(open, cookie, &mut |found| {
-                    entry = Some(((found.inode)(), found.next));
-                    ControlFlow::Break(())
-                })
-                .await?;
-            let Some((inode, next)) = entry else { break };
-            let free = data.get_mut(filled..).unwrap_or_default();
-            match self.listed_record(&inode, free, filled == 0).await? {
-                ListedRecord::Written(n) => filled = filled.saturating_add(n),
-                ListedRecord::TooLarge if filled == 0 => return Err(entry_too_long(data.len())),
-                ListedRecord::TooLarge => break,
-                ListedRecord::Removed => {}
-            }
-            cookie = next;
+        serial: u32,
+    ) -> impl FnMut() -> Result<()> {
+        move || {
+            self.update_fid(fid, serial, |fid| fid.state.mark_waited())
+                .ok_or_else(|| unknown_fid(fid))
         }
-        self.update_fid(fid, serial, |fid| {
-            if let FidState::Dir { offset: at, cookie: place, .. } = &mut fid.state {
-                *at = u32::try_from(offset.saturating_add(filled as u64)).unwrap_or(u32::MAX);
-                *place = cookie;
-            }
-        });
-        Ok(filled)
+    }
+
+    /// Refuses a Tread that does not read a file.
+    #[cfg(not(feature = "classic"))]
+    pub(super) async fn read_dir(&self, call: &mut Call<'_>) -> Result<()> {
+        let fid = fields!(self, call, TREAD, Read { fid });
+        self.with_fid(fid, |fid| Err(read_error(&fid.state)))
     }
 
     /// Answers a Twrite (read(5)).
@@ -217,6 +170,23 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode::<{ wire::TWRITE }>(call, R::Write { count })
     }
 
+    /// Returns the mode to set when the length changes to `size`. If a user other than root changes
+    /// the length, the set-ID bits are cleared (`truncate(2)`).
+    pub(super) async fn mode_with(
+        &self,
+        fid: wire::Fid,
+        inode: &V::Inode,
+        mode: Option<u32>,
+        size: Option<u64>,
+    ) -> Result<Option<u32>> {
+        if mode.is_some() || size.is_none() || self.with_fid(fid, |fid| Ok(fid.record.user()))? == 0
+        {
+            return Ok(mode);
+        }
+        let now = self.vfs.stat(inode).await?.mode;
+        Ok(Some(without_set_id(now)).filter(|mode| *mode != now))
+    }
+
     /// Answers a Tclunk (clunk(5)). The fid is released even if an error is returned.
     pub(super) async fn clunk(&self, call: &mut Call<'_>) -> Result<()> {
         let fid = fields!(self, call, TCLUNK, Clunk { fid });
@@ -232,6 +202,34 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
         self.encode::<{ wire::TCLUNK }>(call, R::Clunk)
     }
+}
+
+/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories are
+/// read with Treaddir.
+pub(super) fn read_error<O, C>(state: &FidState<O, C>) -> Error {
+    match state {
+        FidState::Dir { .. } => Error::IsDirectory,
+        FidState::Reserved | FidState::Walked => Error::ReadUnopened,
+        FidState::File { .. } | FidState::Xattr { .. } => Error::BadFile,
+    }
+}
+
+/// A read of an open file.
+pub(super) struct FileRead<V: Vfs> {
+    pub(super) fid: wire::Fid,
+    pub(super) serial: u32,
+    pub(super) open: V::Open,
+    pub(super) offset: u64,
+    /// The maximum number of bytes to return.
+    pub(super) count: usize,
+}
+
+/// Returns the part of a reply that holds the data of an Rread or Rreaddir, which is at most `count`
+/// bytes long.
+pub(super) fn read_data(buf: &mut [u8], count: usize) -> &mut [u8] {
+    let data = buf.get_mut(wire::RREAD_HEADER..).unwrap_or_default();
+    let len = data.len().min(count);
+    data.get_mut(..len).unwrap_or_default()
 }
 
 /// A guard that closes an open file when dropped, so that the file is closed even if the clunk is

@@ -5,9 +5,7 @@ use super::fids::FidState;
 use super::{FidEntry, FidTable, MAX_BLOCKING_READ, Session};
 use crate::Decimal;
 use crate::vfs::{Error, NAME_MAX, Result, Vfs};
-use crate::wire::{
-    self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
-};
+use crate::wire::{self, Dialect, Field, Qid, Rmessage as R, Tag, Tmessage as T, Writer};
 
 /// The maximum length of an Rstat or Rreadlink, given Linux's limits on the lengths of names and
 /// link targets.
@@ -141,22 +139,25 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Encodes an error reply in the current dialect and returns its length.
     pub(super) fn encode_error(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
         let errno = u32::from(error.errno());
-        let dialect = self.current_dialect();
         let buf = self.within_msize(buf);
-        let text = |buf: &mut [u8], text: Str<'_>| {
-            let error = R::Error { ename: text, errno: Errno(errno) };
-            self.try_encode::<{ wire::RERROR - 1 }>(&error, tag, buf)
-        };
-        let full = match dialect {
-            #[cfg(feature = "linux")]
-            Dialect::Linux => {
-                self.try_encode::<{ wire::RLERROR - 1 }>(&R::Lerror { ecode: errno }, tag, buf)
-            }
-            _ => error.read_message(|message| text(buf, message.into())),
-        };
-        // The error text can be too long only if frames are very small, as on embedded boards. An
-        // error without text always fits.
-        full.or_else(|_| text(buf, Str(b""))).unwrap_or(0)
+        #[cfg(feature = "linux")]
+        if self.current_dialect() == Dialect::Linux {
+            let error = R::Lerror { ecode: errno };
+            return self.try_encode::<{ wire::RLERROR - 1 }>(&error, tag, buf).unwrap_or(0);
+        }
+        #[cfg(feature = "classic")]
+        {
+            let text = |buf: &mut [u8], text: wire::Str<'_>| {
+                let error = R::Error { ename: text, errno: wire::Errno(errno) };
+                self.try_encode::<{ wire::RERROR - 1 }>(&error, tag, buf)
+            };
+            // The error text can be too long only if frames are very small, as on embedded boards.
+            // An error without text always fits.
+            let full = error.read_message(|message| text(buf, message.into()));
+            full.or_else(|_| text(buf, wire::Str(b""))).unwrap_or(0)
+        }
+        #[cfg(not(feature = "classic"))]
+        0
     }
 }
 

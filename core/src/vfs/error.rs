@@ -159,7 +159,8 @@ errors! {
 
 impl Error {
     /// Replaces the message and keeps the error number. The message should name the invalid value
-    /// and the valid values. The message is truncated to [`ERROR_MESSAGE_MAX`] bytes.
+    /// and the valid values. The message is truncated to [`ERROR_MESSAGE_MAX`] bytes. Without the
+    /// `reasons` feature, the error keeps its own message.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
@@ -169,6 +170,9 @@ impl Error {
     /// ```
     #[must_use]
     pub fn with_message(self, message: impl Display) -> Error {
+        if cfg!(not(feature = "reasons")) {
+            return self;
+        }
         // All error numbers in the table fit into a byte.
         Error::Custom(self.errno() as u8, ErrorMessage::new(&message))
     }
@@ -182,7 +186,8 @@ impl Error {
     /// Calls `with`, passing the error message to send in 9P2000 and 9P2000.u.
     ///
     /// Without the `alloc` feature, only the last two messages formatted at run time are kept. An
-    /// older message is replaced by a note that the original text has been lost.
+    /// older message is replaced by a note that the original text has been lost. Without the
+    /// `reasons` feature, no message formatted at run time is kept.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Custom(_, message) => message.text(),

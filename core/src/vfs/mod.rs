@@ -36,8 +36,11 @@ pub use tree::{
     DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, FilePath, FileTable, Handle, Key, Node,
     PackedPath, StaticTree, async_file, dir, dynamic_dir, file, table, visit_files,
 };
-pub use tree_kind::{AsyncTree, ImmutableTree, MutableTree, Outlined, TreeKind};
-pub(crate) use tree_kind::{outlined, poll_now};
+pub(crate) use tree_kind::poll_now;
+pub use tree_kind::{
+    AsyncTree, FidRecord, ImmutableRecord, ImmutableTree, MutableRecord, MutableTree, Outlined,
+    TreeKind,
+};
 pub use wait::{Waiter, Waiters};
 
 /// One entry in a directory listing.

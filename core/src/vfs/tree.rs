@@ -66,7 +66,22 @@ impl<const OPENS: usize, const TEXT: usize, K> fmt::Debug for StaticTree<OPENS, 
 /// An inode of a [`StaticTree`], which is a path packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct PackedPath(u64);
+pub struct PackedPath([u32; 2]);
+
+impl PackedPath {
+    /// The root directory.
+    const ROOT: PackedPath = PackedPath([0; 2]);
+
+    /// Stores the path in two words, because a `u64` would be aligned to eight bytes in each fid.
+    const fn new(path: u64) -> PackedPath {
+        PackedPath([path as u32, (path >> 32) as u32])
+    }
+
+    const fn bits(self) -> u64 {
+        let PackedPath([low, high]) = self;
+        (high as u64) << 32 | low as u64
+    }
+}
 
 impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Creates a tree whose root directory is `root`.
@@ -116,14 +131,14 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
     pub fn open_as(&self, client: Client, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
         let node = self.node(*inode)?;
         match node.entries() {
-            Some(_) => Ok(Handle(HandleKind::Dir(*inode))),
+            Some(_) => Ok(Handle::dir(*inode)),
             None => report(client, self.open_files.open(node, mode, client)),
         }
     }
 
     /// Follows a path, starting at the root.
     fn resolve(&self, path: PackedPath) -> Resolved {
-        let bytes = path.0.to_le_bytes();
+        let bytes = path.bits().to_le_bytes();
         let mut resolved = Resolved {
             node: Some(Node::Dir(self.root)),
             dir: None,
@@ -183,11 +198,11 @@ impl Resolved {
     /// Returns the path of the child with this key. The path fits into 64 bits because [`Dir::new`]
     /// checks the depth of the tables.
     fn child(&self, path: PackedPath, key: Key) -> PackedPath {
-        let mut bytes = path.0.to_le_bytes();
+        let mut bytes = path.bits().to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
             *byte = part;
         }
-        PackedPath(u64::from_le_bytes(bytes))
+        PackedPath::new(u64::from_le_bytes(bytes))
     }
 }
 
@@ -196,7 +211,7 @@ fn id(path: PackedPath, node: Option<Node>) -> Id {
     let kind = if dir { FileType::Dir } else { FileType::File };
     // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
     // deleted.
-    Id { ino: path.0.wrapping_add(1), kind, version: 0 }
+    Id { ino: path.bits().wrapping_add(1), kind, version: 0 }
 }
 
 /// Reports to the observers of all parameters that a file refused a request of `client`.
@@ -215,12 +230,12 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
     type TreeKind = K;
 
     fn root(&self) -> PackedPath {
-        PackedPath(0)
+        PackedPath::ROOT
     }
 
     fn parent(&self, inode: &PackedPath) -> PackedPath {
         let above = (0..self.resolve(*inode).start).fold(0, |above, _| above << 8 | 0xff);
-        PackedPath(inode.0 & above)
+        PackedPath::new(inode.bits() & above)
     }
 
     fn id(&self, inode: &PackedPath) -> Id {
@@ -298,7 +313,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let HandleKind::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
+        let HandleKind::Dir(path) = dir.kind() else { return Err(Error::NotDirectory) };
         let (resolved, dir) = self.entries(path)?;
         let mut from = u8::try_from(cookie).ok();
         while let Some(key) = from.and_then(|from| dir.next(from)) {

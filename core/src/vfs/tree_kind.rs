@@ -19,6 +19,13 @@ pub trait TreeKind {
     /// [`Vfs::try_write_now`](super::Vfs::try_write_now).
     const HAS_FAST_PATH: bool;
 
+    /// The data that a session stores with each fid, in addition to its inode and state.
+    type FidRecord: FidRecord;
+
+    /// The cookie of a position in a directory, which a session stores with the fid. An immutable
+    /// tree must use cookies below 65,536.
+    type Cookie: Copy + Default + Into<u64> + TryFrom<u64>;
+
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
@@ -37,16 +44,15 @@ pub trait TreeKind {
     /// Whether writes and clunks may wait although the tree is immutable.
     const WRITES_WAIT: bool;
 
-    /// The future for a request that may wait. `R` handles reads, and `A` handles reads, writes and
-    /// clunks.
-    type Transfer<R: Future, A: Future<Output = R::Output>>: Future<Output = R::Output>;
+    /// The future for a write or a clunk that may wait.
+    type Transfer<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts to handle a request that may wait. Only one of the two functions is compiled.
-    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
-        call: C,
-        read: impl FnOnce(C) -> R,
-        any: impl FnOnce(C) -> A,
-    ) -> Self::Transfer<R, A>;
+    /// Starts to handle a write or a clunk. Only a tree whose [writes wait](TreeKind::WRITES_WAIT)
+    /// calls `make`.
+    fn transfer<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        make: impl FnOnce(A) -> F,
+    ) -> Self::Transfer<T, F>;
 
     /// The future for a read that may wait.
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
@@ -68,6 +74,120 @@ pub trait TreeKind {
     /// heap if a heap is available. A future stored in the connection would take up memory even
     /// while the connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
+}
+
+/// The data that a session stores with each fid, in addition to its inode and state. An immutable
+/// tree needs less of it, which saves RAM.
+pub trait FidRecord: Copy {
+    /// Creates the record of a fid that refers to the root directory on behalf of `user`.
+    fn new(user: u32) -> Self;
+
+    /// Sets the serial number, which distinguishes this use of the fid number from later uses. After
+    /// a wait, a request compares serial numbers to check that the fid number still refers to the
+    /// same fid.
+    fn set_serial(&mut self, serial: u32);
+
+    /// Returns the serial number.
+    fn serial(&self) -> u32;
+
+    /// Returns the number of the user who attached. The files that are created through the fid
+    /// belong to this user.
+    fn user(&self) -> u32;
+
+    /// Makes the current inode, which has the inode number `ino`, the attach point. Walking `..`
+    /// never goes above the attach point.
+    fn set_attach_point(&mut self, ino: u64);
+
+    /// Returns whether the current inode, which has the inode number `ino`, is the attach point.
+    fn is_attach_point(&self, ino: u64) -> bool;
+
+    /// Records a walk from the current inode to an entry of it.
+    fn enter(&mut self);
+
+    /// Records a walk from the current inode to its parent.
+    fn leave(&mut self);
+}
+
+/// The [`FidRecord`] of a [`MutableTree`].
+#[derive(Debug, Clone, Copy)]
+pub struct MutableRecord {
+    serial: u32,
+    user: u32,
+    /// The inode number of the attach point. A file can be moved out of the attached subtree, so the
+    /// number of levels below the attach point can change.
+    attach_point: u64,
+}
+
+impl FidRecord for MutableRecord {
+    fn new(user: u32) -> MutableRecord {
+        MutableRecord { serial: 0, user, attach_point: 0 }
+    }
+
+    fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
+    }
+
+    fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    fn user(&self) -> u32 {
+        self.user
+    }
+
+    fn set_attach_point(&mut self, ino: u64) {
+        self.attach_point = ino;
+    }
+
+    fn is_attach_point(&self, ino: u64) -> bool {
+        self.attach_point == ino
+    }
+
+    fn enter(&mut self) {}
+
+    fn leave(&mut self) {}
+}
+
+/// The [`FidRecord`] of an [`ImmutableTree`] or an [`AsyncTree`]. A request that waits detects that
+/// its file was closed, so no serial number is needed. The tree has no owners, and its files never move.
+#[derive(Debug, Clone, Copy)]
+pub struct ImmutableRecord {
+    /// The number of levels below the attach point.
+    depth: u16,
+}
+
+impl FidRecord for ImmutableRecord {
+    fn new(_: u32) -> ImmutableRecord {
+        ImmutableRecord { depth: 0 }
+    }
+
+    fn set_serial(&mut self, _: u32) {}
+
+    fn serial(&self) -> u32 {
+        0
+    }
+
+    fn user(&self) -> u32 {
+        0
+    }
+
+    fn set_attach_point(&mut self, _: u64) {
+        self.depth = 0;
+    }
+
+    fn is_attach_point(&self, _: u64) -> bool {
+        self.depth == 0
+    }
+
+    fn enter(&mut self) {
+        // If the number overflows, the client cannot walk back up to the attach point, but it
+        // cannot walk above the attach point either.
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
 }
 
 /// The kind of a tree that has no restrictions. Any method of the tree may wait, and any file may
@@ -98,6 +218,9 @@ impl TreeKind for MutableTree {
     const IMMUTABLE: bool = false;
     const HAS_FAST_PATH: bool = true;
 
+    type FidRecord = MutableRecord;
+    type Cookie = u64;
+
     type Handler<T, F: Future<Output = Result<T>>> = Outlined<F>;
 
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
@@ -114,14 +237,13 @@ impl TreeKind for MutableTree {
 
     const WRITES_WAIT: bool = false;
 
-    type Transfer<R: Future, A: Future<Output = R::Output>> = R;
+    type Transfer<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
-        call: C,
-        read: impl FnOnce(C) -> R,
-        _: impl FnOnce(C) -> A,
-    ) -> R {
-        read(call)
+    fn transfer<A, T, F: Future<Output = Result<T>>>(
+        _: A,
+        _: impl FnOnce(A) -> F,
+    ) -> Completed<Result<T>> {
+        Completed(Some(Err(Error::NotSupported)))
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = ReadWhileOpen<F, W>;
@@ -153,6 +275,9 @@ impl TreeKind for ImmutableTree {
     const IMMUTABLE: bool = true;
     const HAS_FAST_PATH: bool = false;
 
+    type FidRecord = ImmutableRecord;
+    type Cookie = u16;
+
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
@@ -170,14 +295,13 @@ impl TreeKind for ImmutableTree {
 
     const WRITES_WAIT: bool = false;
 
-    type Transfer<R: Future, A: Future<Output = R::Output>> = R;
+    type Transfer<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
-        call: C,
-        read: impl FnOnce(C) -> R,
-        _: impl FnOnce(C) -> A,
-    ) -> R {
-        read(call)
+    fn transfer<A, T, F: Future<Output = Result<T>>>(
+        _: A,
+        _: impl FnOnce(A) -> F,
+    ) -> Completed<Result<T>> {
+        Completed(Some(Err(Error::NotSupported)))
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
@@ -197,6 +321,9 @@ impl TreeKind for AsyncTree {
     const IMMUTABLE: bool = true;
     const HAS_FAST_PATH: bool = false;
 
+    type FidRecord = ImmutableRecord;
+    type Cookie = u16;
+
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
@@ -213,14 +340,13 @@ impl TreeKind for AsyncTree {
 
     const WRITES_WAIT: bool = true;
 
-    type Transfer<R: Future, A: Future<Output = R::Output>> = A;
+    type Transfer<T, F: Future<Output = Result<T>>> = Outlined<F>;
 
-    fn transfer<C, R: Future, A: Future<Output = R::Output>>(
-        call: C,
-        _: impl FnOnce(C) -> R,
-        any: impl FnOnce(C) -> A,
-    ) -> A {
-        any(call)
+    fn transfer<A, T, F: Future<Output = Result<T>>>(
+        call: A,
+        make: impl FnOnce(A) -> F,
+    ) -> Outlined<F> {
+        outlined(make(call))
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
@@ -305,7 +431,7 @@ pin_project! {
     }
 }
 
-pub(crate) fn outlined<F: Future>(future: F) -> Outlined<F> {
+fn outlined<F: Future>(future: F) -> Outlined<F> {
     Outlined { future }
 }
 

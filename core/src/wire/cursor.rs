@@ -86,7 +86,8 @@ impl<'a> Reader<'a> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        // The value is constant without the other dialects, so their code is not compiled.
+        if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
     /// Returns whether all bytes have been consumed.
@@ -207,7 +208,8 @@ impl<'b> Writer<'b> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        // The value is constant without the other dialects, so their code is not compiled.
+        if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
     /// Returns the length of the buffer.

@@ -7,7 +7,8 @@ use super::Str;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dialect {
-    /// `9P2000`, which sends errors as text and identifies users by name.
+    /// `9P2000`, which sends errors as text and identifies users by name. Without the `classic`
+    /// feature, this variant and `Unix` exist but are never negotiated.
     Legacy,
     /// `9P2000.u`, which adds numeric IDs, error numbers, symbolic links and devices.
     Unix,
@@ -32,14 +33,16 @@ impl Dialect {
     /// According to version(5), the client's version string may have a suffix after a period. A
     /// server that does not recognize the suffix may ignore it. For example, `9P2000.x` is treated
     /// as [`Legacy`](Dialect::Legacy). Without the `linux` feature, `9P2000.L` is also treated as
-    /// `Legacy`.
+    /// `Legacy`. Without the `classic` feature, only `9P2000.L` is supported.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {
             // A version such as `9P2000.L.Google.7` has a second suffix, which may also be ignored.
             #[cfg(feature = "linux")]
             b".L" | [b'.', b'L', b'.', ..] => Some(Dialect::Linux),
+            #[cfg(feature = "classic")]
             b".u" => Some(Dialect::Unix),
+            #[cfg(feature = "classic")]
             b"" | [b'.', ..] => Some(Dialect::Legacy),
             _ => None,
         }
@@ -53,6 +56,7 @@ pub(super) enum Rows {
     All,
     /// The dialects 9P2000 and 9P2000.u use the section. The 9P2000.L dialect uses its own messages
     /// instead.
+    #[cfg(feature = "classic")]
     Classic,
     /// Only the dialect 9P2000.L uses the section.
     #[cfg(feature = "linux")]
@@ -64,6 +68,7 @@ impl Rows {
     pub(super) const fn has(self, dialect: Dialect) -> bool {
         match self {
             Rows::All => true,
+            #[cfg(feature = "classic")]
             Rows::Classic => !matches!(dialect, Dialect::Linux),
             #[cfg(feature = "linux")]
             Rows::Linux => matches!(dialect, Dialect::Linux),

@@ -12,9 +12,10 @@ use super::dialect::Rows;
 #[cfg(feature = "linux")]
 use super::{Attr, Datasync, SetAttr, StatFs};
 use super::{
-    Data, Dialect, Errno, Extension, Fid, Field, Full, List, Malformed, Numeric, Qid, Reader, Stat,
-    Str, Tag, Writer,
+    Data, Dialect, Fid, Field, Full, List, Malformed, Numeric, Qid, Reader, Str, Tag, Writer,
 };
+#[cfg(feature = "classic")]
+use super::{Errno, Extension, Stat};
 
 messages! {
     All if all() {
@@ -63,7 +64,7 @@ messages! {
         122 Remove T TREMOVE { fid: Fid } R RREMOVE
     }
 
-    Classic if all() {
+    Classic if feature = "classic" {
         /// error(5): `Rerror ename[s] errno[4]` is the reply to a failed request.
         /// The field `errno` exists only in 9P2000.u.
         106 Error R RERROR { ename: Str<'a>, errno: Errno }

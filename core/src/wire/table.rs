@@ -83,13 +83,10 @@ macro_rules! messages {
             /// [`tag`](super::tag) returns.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
-                if !Self::is_in(dialect, kind) {
-                    return Err(Malformed::Unknown(kind));
-                }
                 let message = match kind {
                     $($($(
                         #[cfg($when)]
-                        $number => Tmessage::$name {
+                        $number if Rows::$rows.has(dialect) => Tmessage::$name {
                             $($tfield: <$ttype>::decode(&mut reader)),*
                         },
                     )?)*)*
@@ -97,17 +94,6 @@ macro_rules! messages {
                 };
                 reader.finish()?;
                 Ok((tag, message))
-            }
-
-            /// Returns whether `dialect` has a request of type `kind`.
-            pub(crate) fn is_in(dialect: Dialect, kind: u8) -> bool {
-                match kind {
-                    $($($(
-                        #[cfg($when)]
-                        $tkind => Rows::$rows.has(dialect),
-                    )?)*)*
-                    _ => false,
-                }
             }
 
             /// Takes the fields of a request of type `KIND`, which is a constant so that only the

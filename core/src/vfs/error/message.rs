@@ -23,6 +23,9 @@ impl ErrorMessage {
     #[cold]
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
+        if cfg!(not(feature = "reasons")) {
+            return ErrorMessage(storage::Stored::new(String::new()));
+        }
         let mut truncating = Truncating(String::new());
         // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
         // it wrote before the failure is kept.
@@ -50,9 +53,28 @@ impl Write for Truncating {
     }
 }
 
+/// Keeps no messages.
+#[cfg(not(feature = "reasons"))]
+mod none {
+    use super::{ERROR_MESSAGE_MAX, String};
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(super) struct Stored;
+
+    impl Stored {
+        pub(super) fn new(_: String<ERROR_MESSAGE_MAX>) -> Stored {
+            Stored
+        }
+
+        pub(super) fn text(&self) -> Option<&str> {
+            None
+        }
+    }
+}
+
 /// Keeps messages on the heap. Tests also use the heap, because they run in parallel and would
 /// replace each other's messages in a shared buffer.
-#[cfg(any(feature = "alloc", test))]
+#[cfg(all(feature = "reasons", any(feature = "alloc", test)))]
 mod heap {
     use alloc::boxed::Box;
 
@@ -72,14 +94,16 @@ mod heap {
     }
 }
 
-#[cfg(any(feature = "alloc", test))]
+#[cfg(all(feature = "reasons", any(feature = "alloc", test)))]
 use heap as storage;
-#[cfg(not(any(feature = "alloc", test)))]
+#[cfg(not(feature = "reasons"))]
+use none as storage;
+#[cfg(all(feature = "reasons", not(any(feature = "alloc", test))))]
 use recent as storage;
 
 /// Keeps the most recent messages in a static buffer. A few messages are enough, because an error
 /// is reported immediately or at the end of the same request.
-#[cfg(any(not(feature = "alloc"), test))]
+#[cfg(all(feature = "reasons", any(not(feature = "alloc"), test)))]
 #[cfg_attr(test, allow(dead_code))]
 mod recent {
     use core::cell::RefCell;

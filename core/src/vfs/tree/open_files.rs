@@ -14,19 +14,39 @@ use crate::vfs::{
 /// the pool is reused for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Handle(pub(super) HandleKind);
+pub struct Handle(PackedPath);
 
 impl Handle {
+    /// Creates a handle to an open directory.
+    pub(super) const fn dir(path: PackedPath) -> Handle {
+        Handle(path)
+    }
+
+    /// Creates a handle to an open file. The first byte of the handle is 0 and the next bytes are
+    /// not all 0, so the handle differs from every path.
+    const fn file(index: u16, generation: u32) -> Handle {
+        Handle(PackedPath::new((generation as u64) << 32 | (index as u64 + 1) << 8))
+    }
+
+    pub(super) const fn kind(self) -> HandleKind {
+        let bits = self.0.bits();
+        match (bits as u8, (bits as u32 >> 8).checked_sub(1)) {
+            (0, Some(index)) => {
+                HandleKind::File { index: index as u16, generation: (bits >> 32) as u32 }
+            }
+            _ => HandleKind::Dir(self.0),
+        }
+    }
+
     /// Returns whether the handle refers to an open file rather than to an open directory. Only
     /// open files occupy a slot.
     #[must_use]
     pub const fn is_file(&self) -> bool {
-        matches!(self.0, HandleKind::File { .. })
+        matches!(self.kind(), HandleKind::File { .. })
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+/// The decoded form of a [`Handle`]. A handle is stored as a path, because each fid contains one.
 pub(super) enum HandleKind {
     /// A directory, which needs no slot.
     Dir(PackedPath),
@@ -82,7 +102,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         slot.append = mode.append;
         slot.generation = generation;
         slot.file = Some(node);
-        Ok(Handle(HandleKind::File { index, generation }))
+        Ok(Handle::file(index, generation))
     }
 
     pub(super) fn close(&self, open: Handle) {
@@ -132,7 +152,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 
     /// Returns the file that a handle refers to and the file's slot.
     fn slot(&self, open: Handle) -> Result<(Node, RefMut<'_, OpenSlot<TEXT>>)> {
-        let HandleKind::File { index, generation } = open.0 else {
+        let HandleKind::File { index, generation } = open.kind() else {
             return Err(Error::IsDirectory);
         };
         // The borrow fails only if a file calls into its own tree.

@@ -41,7 +41,7 @@ fn list<const O: usize, const T: usize>(
 fn inode_is_the_packed_path() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     let addr = walk(&tree, "net/addr").unwrap();
-    assert_eq!(addr, PackedPath(0x0102));
+    assert_eq!(addr, PackedPath::new(0x0102));
     assert_eq!(tree.parent(&addr), walk(&tree, "net").unwrap());
     assert_eq!(
         (tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())),
@@ -146,7 +146,7 @@ fn tree_of_255_entries_and_eight_levels_works() {
     static TOP: Dir = Dir::new(&[dynamic_dir("wide", &WIDE)]);
     let tree = StaticTree::<2, 16>::new(&D1);
     let deep = walk(&tree, "d/d/d/d/d/d/d/f").unwrap();
-    assert_eq!(deep, PackedPath(0x0101_0101_0101_0101));
+    assert_eq!(deep, PackedPath::new(0x0101_0101_0101_0101));
     let open = block_on(tree.open(&deep, OpenMode::READ)).unwrap();
     assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(4));
     assert_eq!(tree.parent(&deep), walk(&tree, "d/d/d/d/d/d/d").unwrap());

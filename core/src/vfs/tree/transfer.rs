@@ -37,20 +37,20 @@ pub trait StaticTreeKind: TreeKind {
 }
 
 impl StaticTreeKind for ImmutableTree {
-    async fn read<const OPENS: usize, const TEXT: usize>(
+    // This is not an `async fn`, because its future would contain the arguments twice.
+    fn read<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
         offset: u64,
         buf: &mut [u8],
-    ) -> Result<usize> {
-        let mut waiter = Waiter::new();
-        poll_fn(|cx| {
-            let read = files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
+    ) -> impl Future<Output = Result<usize>> {
+        let (open, mut waiter) = (*open, Waiter::new());
+        poll_fn(move |cx| {
+            let read = files.with_file_and_waiter(open, &mut waiter, |file, open, _| {
                 Ok(file.poll_read(open, cx, offset, buf).map(|read| report(open.client, read)))
             });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
-        .await
     }
 
     async fn write<const OPENS: usize, const TEXT: usize>(
@@ -69,7 +69,7 @@ impl StaticTreeKind for ImmutableTree {
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
     ) -> Result<()> {
-        match open.0 {
+        match open.kind() {
             HandleKind::Dir(_) => Ok(()),
             HandleKind::File { .. } => {
                 files.with_file(*open, |file, open, _| report(open.client, file.flush(open)))
@@ -101,7 +101,7 @@ impl StaticTreeKind for AsyncTree {
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
     ) -> Result<()> {
-        match open.0 {
+        match open.kind() {
             HandleKind::Dir(_) => Ok(()),
             HandleKind::File { .. } => transfer(files, open, Transfer::Flush).await.map(drop),
         }
