@@ -241,16 +241,20 @@ impl Node {
 
     /// Calls `with`, passing the file, and returns the result. Returns `None` for a directory.
     pub(crate) fn with_file<R>(self, with: impl FnOnce(&dyn File) -> R) -> Option<R> {
+        let (mut with, mut result) = (Some(with), None);
+        self.visit_file(&mut |file| result = with.take().map(|with| with(file)));
+        result
+    }
+
+    // A generic function would contain the code of `with` twice.
+    #[inline(never)]
+    fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
         match self {
-            Node::File(file) => Some(with(file)),
-            Node::Indexed(table, index) => {
-                let (mut with, mut result) = (Some(with), None);
-                table.with_file(index, &mut |file| result = with.take().map(|with| with(file)));
-                result
-            }
-            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => None,
+            Node::File(file) => with(file),
+            Node::Indexed(table, index) => table.with_file(index, with),
+            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => {}
             #[cfg(feature = "params")]
-            Node::Mirror(..) => None,
+            Node::Mirror(..) => {}
         }
     }
 }
