@@ -116,14 +116,16 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
 }
 
 /// A stream that delivers each value published since the file was opened, exactly once and in
-/// order. The stream keeps the last `N` values. If a reader is too slow, it reads a line such as
-/// `lost 3` in place of the values that were dropped.
+/// order. With [`from_oldest`](Queue::from_oldest), the stream starts with the values that were
+/// published before. The stream keeps the last `N` values. If a reader is too slow, it reads a line
+/// such as `lost 3` in place of the values that were dropped.
 ///
 /// For a stream that delivers only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     ring: CriticalSectionMutex<RefCell<Ring<T, N>>>,
     waiters: Waiters<WAITERS>,
     format: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
+    starts_with_kept: bool,
 }
 
 /// The last `N` values of a stream that delivers every value.
@@ -146,7 +148,15 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     #[must_use]
     pub const fn new(format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
         let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
-        Queue { ring, waiters: Waiters::new(), format }
+        Queue { ring, waiters: Waiters::new(), format, starts_with_kept: false }
+    }
+
+    /// Makes the stream deliver the values that it keeps when a file is opened, before the values
+    /// that are published later.
+    #[must_use]
+    pub const fn from_oldest(mut self) -> Self {
+        self.starts_with_kept = true;
+        self
     }
 
     /// Appends a value and wakes the readers. If the stream already holds `N` values, the oldest
@@ -249,7 +259,10 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
-        open.state.next = self.with_ring(|ring| ring.next);
+        open.state.next = self.with_ring(|ring| {
+            let kept = if self.starts_with_kept { ring.values.len() as u32 } else { 0 };
+            ring.next.wrapping_sub(kept)
+        });
         Ok(())
     }
 

@@ -212,7 +212,7 @@ mod tests {
         file("high", &Param::new(&HIGH).range(0, 1000).default(90)),
     ]);
     static SET: ParamSet = ParamSet::new(&PARAMS);
-    static REPLIES: Replies<25> = Replies::new();
+    static REPLIES: Replies<32> = Replies::new();
     static ENTRY: ObserverEntry = ObserverEntry::new(&REPLIES);
     static PARAMS: Dir = Dir::new(&[
         file("ctl", &Ctl::new(&SET, &REPLIES)),
@@ -280,9 +280,6 @@ mod tests {
         assert_eq!(reply(B), "Read-only file\n");
         client_left(A);
         assert_eq!((reply(A).as_str(), reply(B).as_str()), ("", "Read-only file\n"));
-        // Client numbers of 24 and above share the last entry with the program.
-        write_as(&tree, Client(200), "fixed", "1").unwrap_err();
-        assert_eq!(reply(Client::PROGRAM), "Read-only file\n");
     }
 
     #[test]
@@ -292,7 +289,7 @@ mod tests {
         static BELOW: Dir = Dir::new(&[file("y", &Param::new(&Y))]);
         static STORE: Store = Store::new();
         static SET: ParamSet = ParamSet::new(&PARAMS).store(&STORE);
-        static REPLIES: Replies<25> = Replies::new();
+        static REPLIES: Replies<32> = Replies::new();
         static ENTRY: ObserverEntry = ObserverEntry::new(&REPLIES);
         static PARAMS: Dir = Dir::new(&[
             file("ctl", &Ctl::new(&SET, &REPLIES)),
@@ -342,6 +339,22 @@ mod tests {
         client_left(D);
         drop(STORE.next());
         assert_eq!(read_all_as(&tree, D, "ctl", 64), "");
+    }
+
+    #[test]
+    fn without_room_another_reply_is_removed() {
+        static REPLIES: Replies<2> = Replies::new();
+        static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
+        let tree = Tree::new(&PARAMS);
+        let replies = || [100, 101, 102].map(|n| read_all_as(&tree, Client(n), "ctl", 8));
+        for number in [100, 101, 100] {
+            REPLIES.reply(Client(number), &Decimal::from(number));
+        }
+        assert_eq!(replies(), ["100\n", "101\n", ""]);
+        REPLIES.reply(Client(102), &"102");
+        assert_eq!(replies(), ["100\n", "", "102\n"]);
+        REPLIES.reply(Client(101), &"101");
+        assert_eq!(replies(), ["", "101\n", "102\n"]);
     }
 
     #[test]

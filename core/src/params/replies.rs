@@ -11,21 +11,29 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 
 /// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
 ///
-/// A refusal of a request to any file of the tree replaces the reply. Error replies in 9P2000.L
+/// A refusal of a request to any file of the tree reentries the reply. Error replies in 9P2000.L
 /// contain only a number, so a client of that dialect reads the text of a refusal from `Ctl`.
 ///
-/// Each client whose number is less than `CLIENTS - 1` has a separate entry. All other clients and
-/// the program share the last entry. A reply is removed when the client's connection
-/// [ends](super::client_left).
+/// The table has an entry for each of at most `CLIENTS` clients, including the program. An entry is
+/// removed when the client's connection [ends](super::client_left). If the table is full, an entry of
+/// another client is removed.
 ///
 /// The table receives refusals only after its entry has been passed to
 /// [`observe`](super::observe).
 pub struct Replies<const CLIENTS: usize> {
-    replies: CriticalSectionMutex<RefCell<[Reply; CLIENTS]>>,
+    replies: CriticalSectionMutex<RefCell<Entries<CLIENTS>>>,
     waiters: Waiters<2>,
 }
 
+struct Entries<const CLIENTS: usize> {
+    replies: [Reply; CLIENTS],
+    /// The index of the reply to remove if there is no room.
+    next: usize,
+}
+
 struct Reply {
+    /// The client to which the entry belongs, or `None` if the entry is free.
+    client: Option<Client>,
     /// The text and a newline. The text initially contains only zeros, so it takes up no flash.
     text: [u8; ERROR_MESSAGE_MAX + 1],
     /// The number of bytes in `text`.
@@ -38,21 +46,20 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
     /// Creates an empty table.
     #[must_use]
     pub const fn new() -> Replies<CLIENTS> {
-        const { assert!(CLIENTS > 0, "the table has at least one place") };
-        let replies =
-            [const { Reply { text: [0; ERROR_MESSAGE_MAX + 1], len: 0, pending: 0 } }; CLIENTS];
-        let replies = CriticalSectionMutex::new(RefCell::new(replies));
+        const { assert!(CLIENTS > 0, "the table has at least one entry") };
+        let entries = Entries { replies: [const { Reply::new() }; CLIENTS], next: 0 };
+        let replies = CriticalSectionMutex::new(RefCell::new(entries));
         Replies { replies, waiters: Waiters::new() }
     }
 
-    /// Replaces the reply to `client`. A text that is too long is truncated.
+    /// Reentries the reply to `client`. A text that is too long is truncated.
     pub(super) fn reply(&self, client: Client, text: &dyn fmt::Display) {
-        self.with_reply(client, |reply| reply.set(text));
+        self.with_entry(client, |reply| reply.set(text));
     }
 
     /// Counts a request of `client` to the store. Reads wait until the request is finished.
     pub(super) fn expect_outcome(&self, client: Client) {
-        self.with_reply(client, |reply| reply.pending = reply.pending.saturating_add(1));
+        self.with_entry(client, |reply| reply.pending = reply.pending.saturating_add(1));
     }
 
     /// Reads the rest of the reply of the client that opened `open`. The state of the open file
@@ -73,7 +80,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
     }
 
     fn try_read(&self, open: &mut OpenFile<'_>, buf: &mut [u8]) -> Option<Result<usize>> {
-        self.with_reply(open.client, |reply| {
+        let read = self.with_reply(open.client, |reply| {
             if reply.pending > 0 {
                 return None;
             }
@@ -82,20 +89,58 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
             // The cast is lossless, because a reply has at most 255 bytes.
             open.state.taken += *read.as_ref().unwrap_or(&0) as u16;
             Some(read)
-        })?
+        });
+        // A client without a reply reads an empty file.
+        read.unwrap_or(Some(Ok(0)))
     }
 
+    /// Calls `with`, passing the reply to `client`, if there is one.
     fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
+        self.with_entries(|entries| entries.find(Some(client)).map(with))
+    }
+
+    /// Calls `with`, passing the entry of `client`. If the client has none, it gets a free entry,
+    /// or the entry of another client.
+    fn with_entry(&self, client: Client, with: impl FnOnce(&mut Reply)) {
+        self.with_entries(|entries| {
+            if let Some(reply) = entries.entry(client) {
+                with(reply);
+            }
+        });
+    }
+
+    fn with_entries<R>(&self, with: impl FnOnce(&mut Entries<CLIENTS>) -> R) -> R {
         // The borrow cannot fail: the table is borrowed only in critical sections, which call no
         // external code that uses the table.
-        self.replies.lock(|replies| {
-            let index = usize::from(client.0).min(CLIENTS - 1);
-            replies.borrow_mut().get_mut(index).map(with)
-        })
+        self.replies.lock(|entries| with(&mut entries.borrow_mut()))
+    }
+}
+
+impl<const CLIENTS: usize> Entries<CLIENTS> {
+    fn find(&mut self, client: Option<Client>) -> Option<&mut Reply> {
+        self.replies.iter_mut().find(|reply| reply.client == client)
+    }
+
+    /// Returns the entry of `client`. The result is `None` only if the table has no entries.
+    fn entry(&mut self, client: Client) -> Option<&mut Reply> {
+        if self.find(Some(client)).is_none() {
+            if self.find(None).is_none() {
+                self.next = (self.next + 1) % CLIENTS;
+                if let Some(reply) = self.replies.get_mut(self.next) {
+                    *reply = Reply::new();
+                }
+            }
+            self.find(None)?.client = Some(client);
+        }
+        self.find(Some(client))
     }
 }
 
 impl Reply {
+    const fn new() -> Reply {
+        Reply { client: None, text: [0; ERROR_MESSAGE_MAX + 1], len: 0, pending: 0 }
+    }
+
     #[inline(never)]
     fn set(&mut self, text: &dyn fmt::Display) {
         let (newline, room) = (1, ERROR_MESSAGE_MAX);
@@ -116,7 +161,7 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
     }
 
     fn left(&self, client: Client) {
-        self.with_reply(client, |reply| (reply.len, reply.pending) = (0, 0));
+        self.with_reply(client, |reply| *reply = Reply::new());
     }
 }
 
