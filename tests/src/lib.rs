@@ -11,6 +11,7 @@ pub mod github;
 pub mod malformed;
 pub mod random;
 pub mod remote;
+pub mod schema;
 pub mod wire_client;
 
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ use datakit_core::wire::Dialect;
 use datakit_firmware::board::ROOT;
 use datakit_server::{Limits, Server, Url};
 use datakit_tests::board::{PATHS, list_tree};
+use datakit_tests::schema;
 
 /// The firmware's tree, served on the host until the value is dropped.
 struct Host {
@@ -65,5 +66,26 @@ async fn a_watched_parameter_delivers_each_new_value() {
         // A file that is read without watching has an end.
         assert_eq!(client.read("params/blink/duty").await.unwrap(), b"70\n");
         watch.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_schema_of_the_board_conforms_to_its_json_schema() {
+    let host = Host::serve().await;
+    let client = &host.clients().await[0];
+    let text = String::from_utf8(client.read("params/schema").await.unwrap()).unwrap();
+    let params = schema::check(&text);
+    assert!(params >= 20, "{text}");
+    // The JSON Schema refuses documents that clients could not understand.
+    for (old, new) in [
+        ("\"saved\":false", "\"saved\":0"),
+        ("\"type\":\"u32\"", "\"type\":\"u33\""),
+        ("\"min\":10,", ""),
+        ("\"path\":\"blink/", "\"path\":\"/blink/"),
+        ("\"doc\":", "\"text\":"),
+        ("\"version\":1", "\"version\":2"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        assert!(schema::validate(&text.replacen(old, new, 1)).is_err(), "{new}");
     }
 }

@@ -4,6 +4,8 @@
 mod clients;
 #[path = "qemu/log.rs"]
 mod log;
+#[path = "qemu/sys.rs"]
+mod sys;
 
 use std::future::Future;
 use std::io::Write;
