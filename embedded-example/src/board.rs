@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use datakit_core::Decimal;
 use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
-use datakit_core::vfs::{Dir, Error, Result, dir, file};
+use datakit_core::vfs::{Dir, Error, Result, Text, dir, file};
 
 use crate::params::{CONFIG, PARAMS, settings};
 use crate::simulation::{Simulation, Zone};
@@ -65,6 +65,14 @@ fn mac(out: &mut dyn Write) -> fmt::Result {
 static SYS: Dir = Dir::new(&[
     file("uptime", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", Seconds(uptime_ms())))),
     file("stack", &Status::new(stack)),
+    file("memory", &Status::new(memory)),
+    file(
+        "reset-cause",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::RESET_CAUSE.get())),
+    ),
+    file("last-panic", &Status::new(last_panic)),
+    file("version", &Doc::new(env!("CARGO_PKG_VERSION"))),
+    file("build-id", &Doc::new(env!("BUILD_ID"))),
     file("connections", &state::CONNECTIONS),
     file("kick", &KICK),
     file("reset", &RESET),
@@ -73,6 +81,23 @@ static SYS: Dir = Dir::new(&[
 fn stack(out: &mut dyn Write) -> fmt::Result {
     let stack = state::STACK.get().map(|probe| probe()).unwrap_or_default();
     writeln!(out, "{} of {} bytes", stack.used, stack.size)
+}
+
+fn memory(out: &mut dyn Write) -> fmt::Result {
+    let memory = state::MEMORY.get().map(|probe| probe()).unwrap_or_default();
+    for (name, size) in
+        [("statics", memory.statics), ("stack", memory.stack), ("free", memory.free)]
+    {
+        writeln!(out, "{name} {}", Decimal::from(size))?;
+    }
+    Ok(())
+}
+
+fn last_panic(out: &mut dyn Write) -> fmt::Result {
+    match state::LAST_PANIC.get().bytes() {
+        [] => out.write_str("none\n"),
+        text => writeln!(out, "{}", core::str::from_utf8(text).unwrap_or_default()),
+    }
 }
 
 static KICK: Command<16> = Command::new(|command, _| state::CONNECTIONS.kick_command(command))
@@ -93,7 +118,31 @@ fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
 static LOG: Dir = Dir::new(&[
     file("doc", &Doc::new("log of the board on its serial port, as defmt frames")),
     file("level", &LevelFile::new(&state::LEVEL)),
+    file("tail", &LOG_TAIL),
 ]);
+
+/// The stream that delivers the last lines of the log and then each new line.
+static LOG_TAIL: Queue<LogLine, 8> = Queue::new(|line: &LogLine, out| {
+    let LogLine { at_ms, level, text, number } = line;
+    write!(out, "{} {level} {text}", Seconds(*at_ms))?;
+    number.map_or(Ok(()), |number| write!(out, "{}", Decimal::from(number)))?;
+    out.write_str("\n")
+})
+.from_oldest();
+
+/// A line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LogLine {
+    at_ms: u64,
+    level: &'static str,
+    text: &'static str,
+    number: Option<u32>,
+}
+
+/// Appends a line to `log/tail`. The text ends with the number, if there is one.
+pub fn log_line(level: &'static str, text: &'static str, number: Option<u32>) {
+    LOG_TAIL.publish(LogLine { at_ms: uptime_ms(), level, text, number });
+}
 
 /// Writes a line for each probe, with its number and the latest sample as it converts the sample.
 fn probes(out: &mut dyn Write) -> fmt::Result {
@@ -278,8 +327,51 @@ mod tests {
     #[test]
     fn files_of_missing_hardware_read_as_zero() {
         assert_eq!(read("sys/stack"), "0 of 0 bytes\n");
+        assert_eq!(read("sys/memory"), "statics 0\nstack 0\nfree 0\n");
+        assert_eq!(read("sys/reset-cause"), "unknown\n");
+        assert_eq!(read("sys/last-panic"), "none\n");
         assert_eq!(read("net/mac"), "00:00:00:00:00:00\n");
         assert_eq!(read("net/address"), "10.0.2.15/24\n");
+    }
+
+    #[test]
+    fn a_new_reader_gets_the_last_lines_of_the_log() {
+        log_line("warn", "message size ", Some(7));
+        log_line("info", "connected", None);
+        let read_line = async |tree: &Tree, open: &_, at: &mut u64| {
+            let mut buf = [0; 64];
+            let n = tree.read(open, *at, &mut buf).await.unwrap();
+            *at += n as u64;
+            String::from_utf8(buf[..n].into()).unwrap()
+        };
+        with_open_file("log/tail", async |tree, open| {
+            let mut at = 0;
+            assert_eq!(read_line(tree, open, &mut at).await, "0.000 warn message size 7\n");
+            assert_eq!(read_line(tree, open, &mut at).await, "", "the mark between two lines");
+            assert_eq!(read_line(tree, open, &mut at).await, "0.000 info connected\n");
+        });
+    }
+
+    #[test]
+    fn changes_of_parameters_and_refusals_can_be_read() {
+        crate::params::start();
+        assert!(
+            read("params/schema")
+                .starts_with("{\"version\":1,\"params\":[\n{\"path\":\"blink/enabled\"")
+        );
+        assert_eq!(read("params/schema-id").len(), 9);
+        with_open_file("params/changes", async |tree, open| {
+            write("params/probes/3/offset", "8").unwrap();
+            let mut buf = [0; 96];
+            let n = tree.read(open, 0, &mut buf).await.unwrap();
+            let line = core::str::from_utf8(&buf[..n]).unwrap();
+            assert!(line.ends_with(" program probes/3/offset 8\n"), "{line}");
+        });
+        assert!(read("params/modified").contains("probes/3/offset 8\n"));
+        write("params/ctl", "reset probes/3/offset").unwrap();
+        assert_eq!(read("params/ctl"), "reset 1 values\n");
+        write("params/ctl", "save").unwrap_err();
+        assert_eq!(read("params/ctl"), "this device does not store parameters\n");
     }
 
     #[test]

@@ -1,22 +1,26 @@
-//! The log, written to UART0 as one defmt frame per line. Without the `log` feature, nothing is
-//! logged.
+//! The log. Each line is appended to the file `log/tail`. With the `log` feature, it is also written
+//! to UART0 as one defmt frame.
 
-/// Logs a line at the `debug`, `info`, `warn` or `error` level if the `log/level` file enables that
+/// Logs a line, which may end with one number, at the `debug`, `info`, `warn` or `error` level if the `log/level` file enables that
 /// level.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
-        #[cfg(feature = "log")]
         if datakit_firmware::state::LEVEL.get() >= $crate::log::level::$level {
+            #[cfg(feature = "log")]
             defmt::$level!($text $(, $arg)*);
+            $crate::log::append(stringify!($level), $text, [$($arg)*].first().copied());
         }
-        #[cfg(not(feature = "log"))]
-        let _ = ($(&$arg,)*);
     }};
 }
 pub(crate) use log;
 
+/// Appends a line to `log/tail`. In the text, `{=u32}` stands for the number.
+pub fn append(level: &'static str, text: &'static str, number: Option<u32>) {
+    let text = text.split_once('{').map_or(text, |(text, _)| text);
+    datakit_firmware::board::log_line(level, text, number);
+}
+
 /// Maps each defmt level to the value of `log/level` that enables it.
-#[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
     use datakit_core::files::Level;
@@ -129,11 +133,11 @@ pub fn start() {
     uart::start();
 }
 
-/// Logs the location and the message of the panic, and exits.
+/// Keeps the location and the message of the panic for the next run, logs them, and exits.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    crate::last_run::record_panic(info);
     #[cfg(feature = "log")]
     defmt::error!("{}", defmt::Display2Format(info));
-    let _ = info;
     crate::fault::exit()
 }

@@ -21,6 +21,7 @@
 )]
 
 mod fault;
+mod last_run;
 mod led;
 mod log;
 mod mac;
@@ -55,6 +56,9 @@ fn main() -> ! {
     state::CLOCK_HZ.set(time::CLOCK_HZ);
     state::UPTIME.set(Some(|| Instant::now().as_millis()));
     state::STACK.set(Some(stack::usage));
+    state::MEMORY.set(Some(stack::memory));
+    last_run::read();
+    params::start();
     if let Some(mut core) = cortex_m::Peripherals::take() {
         time::start(&mut core);
     }
@@ -122,6 +126,7 @@ async fn restart() -> ! {
     state::CONNECTIONS.shut_down(Duration::from_millis(500)).await;
     // Leave time to send the last TCP segments.
     Timer::after_millis(20).await;
+    last_run::record_reset();
     cortex_m::peripheral::SCB::sys_reset()
 }
 

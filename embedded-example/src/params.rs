@@ -5,14 +5,52 @@
 //! [`settings`]. An additional parameter costs at most 64 bytes of flash plus the length of its
 //! strings, and the first parameter of another type about 1 KiB.
 
+use core::fmt::{self, Write};
+
 use datakit_core::files::{Fixed, Help, Params, ParamsDir};
-use datakit_core::vfs::file;
+use datakit_core::params::{
+    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
+};
+use datakit_core::vfs::{Client, file};
 
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
+use crate::state::{CLIENTS, CONNECTIONS};
 
 /// The directory `params/`.
-pub static PARAMS: ParamsDir<ConfigParams> =
-    ParamsDir::new(&[file("help", &Help::new(&PARAMS))], &CONFIG);
+pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
+    &[
+        file("help", &Help::new(&PARAMS)),
+        file("schema", &Schema::new(&SET)),
+        file("schema-id", &SchemaId::new(&SET)),
+        file("changes", &CHANGES),
+        file("modified", &Modified::new(&SET)),
+        file("ctl", &Ctl::new(&SET, &REPLIES)),
+    ],
+    &CONFIG,
+);
+
+/// All parameters.
+pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
+
+static CHANGES: Changes<16> = Changes::new(&SET);
+/// There is a place for each client and one for the program.
+static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
+
+/// Starts to record changes and refusals.
+pub fn start() {
+    static CHANGES_OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
+    static REPLIES_OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
+    observe(&CHANGES_OBSERVER);
+    observe(&REPLIES_OBSERVER);
+}
+
+/// Writes the address of a client.
+fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
+    let mut clients = (0..CLIENTS).filter_map(|index| CONNECTIONS.get(index));
+    clients
+        .find(|connection| connection.client == client)
+        .map_or(Ok(()), |connection| write!(out, "{}", connection.peer))
+}
 
 /// The values of all parameters.
 pub static CONFIG: ConfigParams = ConfigParams::new();

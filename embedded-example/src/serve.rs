@@ -1,5 +1,6 @@
 //! The settings and the tasks of the 9P server.
 
+use datakit_core::params::client_left;
 use datakit_core::serve::Disconnect;
 use datakit_core::vfs::StaticTree;
 use datakit_embassy::{Config, ConnectionInfo, EndReason, Memory, Server};
@@ -70,7 +71,8 @@ fn connected(_: &ConnectionInfo) {
     log!(info, "connected");
 }
 
-fn disconnected(_: &ConnectionInfo, reason: EndReason) {
+fn disconnected(connection: &ConnectionInfo, reason: EndReason) {
+    client_left(connection.client);
     board::publish_event(EventKind::Disconnected);
     match reason {
         EndReason::Disconnect(Disconnect::Closed) => log!(info, "disconnected"),

@@ -1,14 +1,32 @@
-//! Measures the board's stack usage.
+//! Measures the usage of the board's RAM.
 
 use core::ptr;
 
-use datakit_firmware::state::StackUsage;
+use datakit_firmware::state::{MemoryUsage, StackUsage};
 
 unsafe extern "C" {
     /// The word above the stack, which grows downwards.
     static _stack_start: u32;
     /// The lowest word of the stack.
     static _stack_end: u32;
+    /// The lowest word of the region for statics.
+    static _ram_start: u32;
+    /// The word above this region.
+    static _ram_end: u32;
+    /// The word above the last static.
+    static __sheap: u32;
+}
+
+/// Returns the sizes of the parts of the RAM.
+pub fn memory() -> MemoryUsage {
+    let [start, end, used] =
+        [ptr::addr_of!(_ram_start), ptr::addr_of!(_ram_end), ptr::addr_of!(__sheap)]
+            .map(<*const u32>::addr);
+    MemoryUsage {
+        statics: used.saturating_sub(start),
+        stack: usage().size,
+        free: end.saturating_sub(used),
+    }
 }
 
 /// The pattern that the startup code fills the stack with.

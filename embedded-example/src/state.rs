@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Level, Value};
+use datakit_core::vfs::FixedText;
 use datakit_embassy::Connections;
 
 /// The board's IP address. QEMU's user network forwards connections to this address.
@@ -27,6 +28,12 @@ pub static CLOCK_HZ: Value<u32> = Value::new(0);
 pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 /// The log level.
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
+/// What caused the last reset.
+pub static RESET_CAUSE: Value<&'static str> = Value::new("unknown");
+/// The panic that ended the last run, or an empty text.
+pub static LAST_PANIC: Value<FixedText<PANIC_MAX>> = Value::new(FixedText::new());
+/// The maximum length, in bytes, of the text of a panic.
+pub const PANIC_MAX: usize = 92;
 /// Whether a client has requested a restart.
 pub static RESET: Value<bool> = Value::new(false);
 
@@ -37,6 +44,20 @@ pub type Probe<T> = Option<fn() -> T>;
 pub static UPTIME: Value<Probe<u64>> = Value::new(None);
 /// The function that measures the peak stack usage.
 pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
+
+/// The function that returns the sizes of the parts of the RAM.
+pub static MEMORY: Value<Probe<MemoryUsage>> = Value::new(None);
+
+/// The sizes of the parts of the RAM, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryUsage {
+    /// The size of all statics. The firmware has no heap.
+    pub statics: usize,
+    /// The size of the stack.
+    pub stack: usize,
+    /// The size of the RAM that nothing uses.
+    pub free: usize,
+}
 
 /// The peak stack usage since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,117 @@
+//! Keeps the reason why a run of the firmware ended in RAM that the startup code does not initialize,
+//! so that the next run can show it. After a loss of power, the content of the RAM is random. A
+//! checksum detects this.
+
+use core::cell::UnsafeCell;
+use core::fmt::Write;
+use core::mem::MaybeUninit;
+use core::panic::PanicInfo;
+
+use datakit_core::Decimal;
+use datakit_core::vfs::{FixedText, Text, Window};
+use datakit_firmware::state::{LAST_PANIC, PANIC_MAX, RESET_CAUSE};
+
+use crate::reg::registers;
+
+registers! {
+    /// The reset cause register. Each bit stands for a cause. Writing 0 clears the register.
+    RESC = 0x400F_E05C;
+}
+
+/// The causes in the reset cause register, from bit 0.
+const CAUSES: [&str; 6] =
+    ["external reset", "power-on", "brown-out", "watchdog", "software", "low voltage of the core"];
+
+/// The reason why a run ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Record {
+    checksum: u32,
+    cause: u32,
+    /// The length of the text in bytes.
+    len: u32,
+    text: [u8; PANIC_MAX],
+}
+
+/// The values of [`Record::cause`].
+const RESET_COMMAND: u32 = 1;
+const PANIC: u32 = 2;
+
+struct Shared(UnsafeCell<MaybeUninit<Record>>);
+
+// SAFETY: the record is accessed only while interrupts are disabled on the only core.
+unsafe impl Sync for Shared {}
+
+// SAFETY: the linker script of cortex-m-rt places the section in RAM. Nothing else is in it.
+#[unsafe(link_section = ".uninit.LAST_RUN")]
+static LAST_RUN: Shared = Shared(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// Publishes the reason why the last run ended, and erases it, so that it is shown only once.
+pub fn read() {
+    cortex_m::interrupt::free(|_| {
+        let record = LAST_RUN.0.get().cast::<Record>();
+        // SAFETY: every bit pattern is a valid record. A volatile read returns what the memory
+        // contains, although this run has not written to it.
+        let last = unsafe { record.read_volatile() };
+        // SAFETY: interrupts are disabled, so there is no other access.
+        unsafe { record.write_volatile(Record { checksum: 0, ..last }) };
+        if last.checksum != last.sum() {
+            let bits = RESC.read();
+            let causes = CAUSES.iter().enumerate();
+            let cause = causes.rev().find(|(bit, _)| bits & 1 << bit != 0);
+            RESET_CAUSE.set(cause.map_or("unknown", |(_, name)| name));
+        } else if last.cause == PANIC {
+            RESET_CAUSE.set("panic");
+            let mut text = FixedText::new();
+            // The text fits, because it is as long as the text of a record.
+            let _ = text.extend(last.text.get(..last.len as usize).unwrap_or_default());
+            LAST_PANIC.set(text);
+        } else {
+            RESET_CAUSE.set("reset command");
+        }
+        RESC.write(0);
+    });
+}
+
+/// Records that a client has requested the reset that follows.
+pub fn record_reset() {
+    write(RESET_COMMAND, |_| {});
+}
+
+/// Records the location and the message of a panic. A long path is cut at its start, and a long
+/// message at its end.
+pub fn record_panic(info: &PanicInfo<'_>) {
+    const PATH_MAX: usize = 40;
+    write(PANIC, |out| {
+        if let Some(location) = info.location() {
+            let file = location.file();
+            let start = file.len().saturating_sub(PATH_MAX);
+            let _ = out.write_str(file.get(start..).unwrap_or(file));
+            let _ = write!(out, ":{}: ", Decimal::from(location.line()));
+        }
+        let _ = write!(out, "{}", info.message());
+    });
+}
+
+fn write(cause: u32, text: impl FnOnce(&mut Window<'_>)) {
+    let mut record = Record { checksum: 0, cause, len: 0, text: [0; PANIC_MAX] };
+    let mut window = Window::new(0, &mut record.text);
+    text(&mut window);
+    record.len = window.filled() as u32;
+    record.checksum = record.sum();
+    // SAFETY: interrupts are disabled, so there is no other access.
+    cortex_m::interrupt::free(|_| unsafe {
+        LAST_RUN.0.get().cast::<Record>().write_volatile(record);
+    });
+}
+
+impl Record {
+    /// Returns the FNV-1a hash of everything but the checksum. The hash is never 0.
+    fn sum(&self) -> u32 {
+        let words = [self.cause, self.len].into_iter().flat_map(u32::to_le_bytes);
+        let hash = words
+            .chain(self.text)
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        hash.max(1)
+    }
+}
