@@ -9,7 +9,8 @@ use core::fmt::{self, Write};
 
 use datakit_core::files::{Fixed, Help, Params, ParamsDir};
 use datakit_core::params::{
-    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
+    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId,
+    observe,
 };
 use datakit_core::vfs::{Client, file};
 
@@ -32,7 +33,8 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
 /// All parameters.
 pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
 
-static CHANGES: Changes<16> = Changes::new(&SET);
+static CHANGE_MEMORY: ChangeMemory<16> = ChangeMemory::new();
+static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);
 /// There is a place for each client and one for the program.
 static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 

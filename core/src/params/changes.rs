@@ -32,10 +32,11 @@ use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Wai
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
-/// use datakit_core::params::{Changes, ObserverEntry, ParamSet, observe};
+/// use datakit_core::params::{ChangeMemory, Changes, ObserverEntry, ParamSet, observe};
 /// use datakit_core::vfs::{Dir, file};
 /// static GAIN: Value<u8> = Value::new(1);
-/// static CHANGES: Changes<16> = Changes::new(&SET);
+/// static MEMORY: ChangeMemory<16> = ChangeMemory::new();
+/// static CHANGES: Changes<16> = Changes::new(&SET, &MEMORY);
 /// static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("gain", &Param::new(&GAIN))]);
 /// static SET: ParamSet = ParamSet::new(&PARAMS);
 /// static OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
@@ -43,8 +44,36 @@ use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Wai
 /// ```
 pub struct Changes<const N: usize, const VALUE: usize = 24> {
     set: &'static ParamSet,
+    memory: &'static ChangeMemory<N, VALUE>,
+}
+
+/// The memory of [`Changes`], with room for `N` changes with values of at most `VALUE` bytes. The
+/// memory is separate, because its initial value of zeros takes up no flash.
+pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
     ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
     waiters: Waiters<4>,
+}
+
+impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
+    /// Creates memory without changes. `VALUE` must be between 4 and 255.
+    #[must_use]
+    pub const fn new() -> ChangeMemory<N, VALUE> {
+        const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
+        let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
+        ChangeMemory { ring, waiters: Waiters::new() }
+    }
+}
+
+impl<const N: usize, const VALUE: usize> Default for ChangeMemory<N, VALUE> {
+    fn default() -> Self {
+        ChangeMemory::new()
+    }
+}
+
+impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeMemory").field("capacity", &N).finish_non_exhaustive()
+    }
 }
 
 /// A change of a parameter.
@@ -61,12 +90,13 @@ struct Change<const VALUE: usize> {
 }
 
 impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
-    /// Creates a stream of the changes of the parameters in `set`. `VALUE` must be between 4 and 255.
+    /// Creates a stream of the changes of the parameters in `set`. The changes are kept in `memory`.
     #[must_use]
-    pub const fn new(set: &'static ParamSet) -> Changes<N, VALUE> {
-        const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
-        let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
-        Changes { set, ring, waiters: Waiters::new() }
+    pub const fn new(
+        set: &'static ParamSet,
+        memory: &'static ChangeMemory<N, VALUE>,
+    ) -> Changes<N, VALUE> {
+        Changes { set, memory }
     }
 
     /// Returns the number of changes that readers have lost so far, summed over all readers.
@@ -77,7 +107,7 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<Change<VALUE>, N>) -> R) -> R {
         // The borrow cannot fail: the ring is borrowed only in critical sections, which do not call
         // external code.
-        self.ring.lock(|ring| f(&mut ring.borrow_mut()))
+        self.memory.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 
     /// Appends a change with the current value of `parameter`.
@@ -97,7 +127,7 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
                 is_current
             });
             if recorded {
-                return self.waiters.wake();
+                return self.memory.waiters.wake();
             }
         }
     }
@@ -143,8 +173,7 @@ fn render_line(
     set.with_parameter(ordinal, &mut |path, _| {
         let rendered = render(open.text, |out| {
             write!(out, "{} {who} {path} ", Decimal::from(number))?;
-            out.write_str(core::str::from_utf8(value).unwrap_or_default())?;
-            out.write_str("\n")
+            out.extend(value).and_then(|()| out.extend(b"\n")).map_err(|_| fmt::Error)
         });
         result = rendered.map_err(|_| line_too_long(path));
     });
@@ -175,7 +204,7 @@ impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
     }
 
     fn register(&self, waiter: &mut Waiter, waker: &Waker) {
-        self.waiters.register(waiter, waker);
+        self.memory.waiters.register(waiter, waker);
     }
 }
 
@@ -272,7 +301,8 @@ mod tests {
         static OTHER: Value<u32> = Value::new(0);
         static BLINK: Dir = Dir::new(&[file("period", &Param::new(&PERIOD))]);
         static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
-        static CHANGES: Changes<4> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<4> = ChangeMemory::new();
+        static CHANGES: Changes<4> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[
             file("changes", &CHANGES),
@@ -308,7 +338,8 @@ mod tests {
         static TEXT: Value<Line<32>> = Value::new(Line::new());
         static FILE: Param<Line<32>> = Param::new(&TEXT);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static CHANGES: Changes<4, 8> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<4, 8> = ChangeMemory::new();
+        static CHANGES: Changes<4, 8> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
         observe(&ENTRY);
@@ -332,7 +363,8 @@ mod tests {
     fn slow_readers_learn_how_many_changes_they_lost() {
         static VALUE: Value<u8> = Value::new(0);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static CHANGES: Changes<2> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<2> = ChangeMemory::new();
+        static CHANGES: Changes<2> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("v", &Param::new(&VALUE))]);
         observe(&ENTRY);
@@ -353,7 +385,8 @@ mod tests {
         static VALUE: Value<Line<60>> = Value::new(Line::new());
         static FILE: Param<Line<60>> = Param::new(&VALUE);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static CHANGES: Changes<2, 60> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<2, 60> = ChangeMemory::new();
+        static CHANGES: Changes<2, 60> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
         observe(&ENTRY);
@@ -370,12 +403,13 @@ mod tests {
     #[test]
     fn changes_of_several_threads_are_recorded_in_order() {
         const THREADS: u32 = 4;
-        const SETS: u32 = 500;
+        const SETS: u32 = 50;
         static VALUES: [Value<u32>; 2] = [const { Value::new(0) }; 2];
         static FILE_A: Param<u32> = Param::new(&VALUES[0]);
         static FILE_B: Param<u32> = Param::new(&VALUES[1]);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static CHANGES: Changes<4096> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<256> = ChangeMemory::new();
+        static CHANGES: Changes<256> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir =
             Dir::new(&[file("changes", &CHANGES), file("a", &FILE_A), file("b", &FILE_B)]);
@@ -413,7 +447,8 @@ mod tests {
     fn a_waiting_reader_is_woken_by_a_change() {
         static VALUE: Value<u8> = Value::new(0);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static CHANGES: Changes<2> = Changes::new(&SET);
+        static MEMORY: ChangeMemory<2> = ChangeMemory::new();
+        static CHANGES: Changes<2> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("v", &Param::new(&VALUE))]);
         observe(&ENTRY);

@@ -33,7 +33,7 @@ mod visit;
 
 pub use crate::files::Parameter;
 pub(crate) use change_count::{change_count, count_change};
-pub use changes::Changes;
+pub use changes::{ChangeMemory, Changes};
 pub use client_name::{ClientName, NameClient, unnamed};
 pub use ctl::Ctl;
 pub use modified::Modified;

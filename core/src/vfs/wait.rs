@@ -99,7 +99,10 @@ impl<const N: usize> Waiters<N> {
     /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
         let mut woken = self.0.lock(|list| {
-            count_break();
+            // If no task is registered, no task needs to register again.
+            if !(list.borrow().tasks.is_empty() && list.borrow().last.is_none()) {
+                count_break();
+            }
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
         // The wakers are called outside the critical section, because they run external code.

@@ -9,8 +9,8 @@ use std::future::Future;
 
 use datakit_core::files::{Choice, Help, Millis, Params, fields::params};
 use datakit_core::params::{
-    Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, TransactionMemory,
-    Transactions, observe,
+    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId,
+    TransactionMemory, Transactions, observe,
 };
 use datakit_core::vfs::{self, file, table};
 use datakit_server::tree::{self, CoreDir, Dir, Entry, Tree};
@@ -59,7 +59,8 @@ fn ordered(pool: &Pool) -> Result<(), &'static str> {
 
 static SETTINGS: SettingsParams = SettingsParams::new();
 static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
-static CHANGES: Changes<64, 64> = Changes::new(&SET);
+static CHANGE_MEMORY: ChangeMemory<64, 64> = ChangeMemory::new();
+static CHANGES: Changes<64, 64> = Changes::new(&SET, &CHANGE_MEMORY);
 static REPLIES: Replies<16> = Replies::new();
 static MEMORY: TransactionMemory<4, 16, 64> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<4, 16, 64> = Transactions::new(&SET, &MEMORY);

@@ -52,8 +52,26 @@ impl fmt::Display for FilePath<'_> {
             parent.fmt(f)?;
             f.write_char('/')?;
         }
-        f.write_str(core::str::from_utf8(self.name).unwrap_or_default())
+        write_name(self.name, f)
     }
+}
+
+/// Writes a name, which is UTF-8. The check of the UTF-8 in `core` would take up 620 bytes of flash.
+fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (mut code, mut missing) = (0, 0_i32);
+    for byte in name.iter().copied().map(u32::from) {
+        (code, missing) = match byte {
+            0..0x80 => (byte, 0),
+            0x80..0xc0 => (code << 6 | byte & 0x3f, missing - 1),
+            0xc0..0xe0 => (byte & 0x1f, 1),
+            0xe0..0xf0 => (byte & 0x0f, 2),
+            _ => (byte & 0x07, 3),
+        };
+        if missing == 0 {
+            f.write_char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
@@ -93,4 +111,20 @@ fn visit(
         from = key.index().and_then(|index| index.checked_add(1));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn paths_show_names_in_utf_8() {
+        let parent = FilePath { name: "a\u{fc}\u{20ac}".as_bytes(), parent: None };
+        let path = FilePath { name: "\u{1f600}b".as_bytes(), parent: Some(&parent) };
+        assert_eq!(path.to_string(), "a\u{fc}\u{20ac}/\u{1f600}b");
+        // Names that are not UTF-8 do not occur in the tables of this crate.
+        let _ = FilePath { name: b"\x80\xff\xc0", parent: None }.to_string();
+    }
 }

@@ -2,7 +2,6 @@
 #![no_std]
 #![no_main]
 
-
 use datakit_core::Decimal;
 use datakit_core::files::{Live, Queue};
 use datakit_core::vfs::file;

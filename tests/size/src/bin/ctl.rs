@@ -1,0 +1,28 @@
+//! The `schema` image with the modified parameters and with the file that resets parameters.
+#![no_std]
+#![no_main]
+
+use datakit_core::params::{
+    Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
+};
+use datakit_core::vfs::{Dir, dir, file};
+use datakit_size::{run, server};
+
+datakit_size::params!(PARAMS: A B C);
+
+static REPLIES: Replies<3> = Replies::new();
+static OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
+static ROOT: Dir = Dir::new(&[
+    file("schema", &Schema::new(&SET)),
+    file("schema-id", &SchemaId::new(&SET)),
+    file("modified", &Modified::new(&SET)),
+    file("ctl", &Ctl::new(&SET, &REPLIES)),
+    dir("params", &PARAMS),
+]);
+static SET: ParamSet = ParamSet::new(&PARAMS);
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    observe(&OBSERVER);
+    run(|spawner, stack| server::start(spawner, stack, &ROOT))
+}
