@@ -144,7 +144,8 @@ pub fn log_line(level: &'static str, text: &'static str, number: Option<u32>) {
     LOG_TAIL.publish(LogLine { at_ms: uptime_ms(), level, text, number });
 }
 
-/// Writes a line for each probe, with its number and the latest sample as it converts the sample.
+/// Writes a line for each probe, with the number of the probe and its conversion of the latest
+/// sample.
 fn probes(out: &mut dyn Write) -> fmt::Result {
     let sample = TICKS.get().sample;
     CONFIG.probes.iter().enumerate().try_for_each(|(number, probe)| {

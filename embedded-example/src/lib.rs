@@ -1,4 +1,4 @@
-//! The hardware-independent half of the firmware: the board's file tree and its implementation.
+//! The hardware-independent part of the firmware: the board's file tree and its implementation.
 //!
 //! The library depends on no driver, so the same tree can be served and tested on the host.
 #![no_std]

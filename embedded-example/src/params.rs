@@ -64,7 +64,7 @@ pub struct Config {
     pub blink: Blink,
     /// The sensor.
     pub wave: Wave,
-    /// The limits beyond which a sample is an event.
+    /// The limits of the samples. A sample that crosses a limit causes an event.
     pub limits: Limits,
     /// The network.
     pub net: Net,
@@ -109,7 +109,7 @@ pub struct Wave {
     pub smoothing: u32,
 }
 
-/// The limits beyond which a sample is an event.
+/// The limits of the samples. A sample that crosses a limit causes an event.
 #[derive(Debug, Clone, PartialEq, Params)]
 #[params(check = in_order)]
 pub struct Limits {
@@ -151,7 +151,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Converts a sample of the sensor. A result that is too large for the type is limited.
+    /// Converts a sample of the sensor. A result outside the range of the type is clamped to the
+    /// range.
     #[must_use]
     pub fn convert(&self, sample: i32) -> Fixed<2> {
         let scaled = i64::from(sample) * i64::from(self.scale.0) + i64::from(self.offset) * 100;

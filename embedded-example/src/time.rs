@@ -85,8 +85,9 @@ impl Driver for Clock {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
-                // In this case, SysTick wrapped around after interrupts were disabled. Read `left`
-                // again, because the first read may have preceded the wrap-around.
+                // If the interrupt is pending, SysTick wrapped around after interrupts were
+                // disabled. Read `left` again, because the first read may have preceded the
+                // wrap-around.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }

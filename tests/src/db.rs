@@ -499,7 +499,7 @@ impl Transaction<'_> {
         self.write_as(path, 0o644, text);
     }
 
-    /// Like [`write`](Transaction::write), but also sets the permission bits.
+    /// Works like [`write`](Transaction::write), but also sets the permission bits.
     pub fn write_as(&self, path: &str, mode: u32, text: &str) {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);

@@ -1,7 +1,7 @@
 //! A [`Vfs`] that accesses a server through a connection. Tests written for in-process trees can
 //! use this type to run against a server.
 //!
-//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only the
+//! Every call sends one or more requests through [`datakit_client`]. The tree stores only
 //! information that it cannot request from the server. The following table shows how the dialects
 //! differ:
 //!
@@ -335,8 +335,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the variant with the same number and text as the server's error. If no variant matches
-/// both, returns a variant with the same number and replaces its text.
+/// Returns the variant of `Error` with the same number and text as the server's error. If there is
+/// no such variant, returns a variant with the same number and the server's text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

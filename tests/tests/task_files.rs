@@ -1,6 +1,6 @@
-//! Tests for files whose reads and writes are carried out by a task. The tests access the files over
-//! a socket. Each test runs with a static tree and with the dynamic tree of a desktop server, and the
-//! test itself plays the part of the task.
+//! Tests for files whose reads and writes a task carries out. The tests access the files over a
+//! socket. Each test runs with a static tree and with the dynamic tree of a desktop server, and the
+//! test itself answers the requests instead of a task.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -42,7 +42,7 @@ fn next(requests: &'static Requests) -> FileRequest<'static, 4, 16> {
     runtime.block_on(next).expect("a request to the task")
 }
 
-/// Waits until a request on which the task works is cancelled.
+/// Waits until a request that the task has started is cancelled.
 fn wait_for_cancellation(request: &FileRequest<'_, 4, 16>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let cancelled = async { tokio::time::timeout(TIMEOUT, request.cancelled()).await };
@@ -63,7 +63,7 @@ fn send_write(client: &mut WireClient, tag: u16, fid: u32, text: &str) {
 }
 
 /// Receives the reply with this tag, which must be the next message. Returns the data of an Rread,
-/// and nothing for other replies.
+/// or an empty vector for any other reply.
 fn reply(client: &mut WireClient, tag: u16) -> Result<String, Refusal> {
     let (got, reply) = client.reply();
     assert_eq!(got, Tag(tag));
@@ -147,12 +147,12 @@ fn p16_flush_cancels_a_request_to_a_task() {
         send_write(&mut client, 6, 1, "2\n");
         client.send(Tag(7), &Tmessage::Flush { oldtag: Tag(6) });
         assert_eq!(reply(&mut client, 7), Ok(String::new()));
-        // The task works on the first request.
+        // The task has started the first request.
         assert!(!request.is_cancelled());
         client.send(Tag(7), &Tmessage::Flush { oldtag: Tag(5) });
         assert_eq!(reply(&mut client, 7), Ok(String::new()));
         wait_for_cancellation(&request);
-        // The next request has the same tag and gets its own reply.
+        // The next request uses the same tag and gets its own reply.
         send_read(&mut client, 5, 1);
         request.finish(Err(Error::Io));
         let request = next(requests);
@@ -179,7 +179,7 @@ fn p20_lost_connection_cancels_its_requests_to_a_task() {
         drop(request);
         within(TIMEOUT, "the connection is gone", || served.stats.connections() == 0);
         assert!(requests.take_next().is_none());
-        // All requests can be used again.
+        // All entries of the channel are free again.
         let mut client = attached(&served);
         client.open_path(1, "value", READ);
         for tag in 0..4 {
@@ -205,7 +205,8 @@ fn request_that_finds_no_room_fails_at_once() {
             send_read(&mut first, 10 + fid, fid.into());
         }
         let request = next(requests);
-        // The other requests have arrived when a later request of the same connection is answered.
+        // When the server answers a later request of the same connection, it has received the other
+        // requests.
         assert!(first.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok());
         let text = "all 4 requests to the task are in use; try again";
         let full: Refusal = (text.into(), 11);

@@ -2,8 +2,8 @@
 //! executor. Each image adds the code to be measured.
 #![no_std]
 
-// The modules below belong to the firmware and refer to their crate as `datakit_firmware`, so this
-// crate must also be available under that name.
+// The following modules are parts of the firmware and refer to their crate as `datakit_firmware`,
+// so this crate must also be available under that name.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]

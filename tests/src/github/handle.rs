@@ -150,7 +150,7 @@ impl GitHub {
         self.fault_after(0, pattern, fault, times);
     }
 
-    /// Like [`fault`](Self::fault), but first skips `skip` matching calls.
+    /// Works like [`fault`](Self::fault), but first skips `skip` matching calls.
     pub fn fault_after(&self, skip: u32, pattern: &str, fault: Fault, times: u32) {
         self.shared.change(|world| world.faults.add(pattern, fault, skip, times));
     }
@@ -278,7 +278,7 @@ impl GitHub {
         assert!(waited.is_ok(), "not within {TIMEOUT:?}: {what}");
     }
 
-    /// Like [`until`](Self::until), for tests without a runtime.
+    /// Works like [`until`](Self::until), but is intended for tests without a runtime.
     pub fn until_blocking(&self, what: &str, is_so: impl FnMut(&Self) -> bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(self.until(what, is_so));

@@ -19,7 +19,7 @@ fn content(client: &mut WireClient, path: &str) -> String {
     String::from_utf8(data).unwrap()
 }
 
-/// Returns the number of connections that the board shows.
+/// Returns the number of connections in the board's table of connections.
 fn connections(client: &mut WireClient) -> usize {
     content(client, "sys/connections").lines().count()
 }

@@ -1,4 +1,4 @@
-//! The `set` image whose parameters are kept in flash. The driver of the flash is a stub.
+//! The `set` image, whose parameters are also saved to flash. The flash driver is a stub.
 #![no_std]
 #![no_main]
 
@@ -22,7 +22,7 @@ static SET: ParamSet = ParamSet::new(&PARAMS).store(&REQUESTS);
 static REQUESTS: Requests = Requests::new();
 const REGION: Region = Region::new::<Stub>(0..4096, 1024);
 
-/// Shows how much RAM the store takes up.
+/// The store. The size of this symbol is the RAM that the store takes up.
 #[unsafe(export_name = "STORE")]
 static STORE: StaticCell<Store<Stub, 64>> = StaticCell::new();
 

@@ -1,4 +1,5 @@
-//! The `tree` image with the schema of its parameters and the file that resets and saves them.
+//! The `tree` image with two more files: the schema of the parameters, and `ctl`, which resets and
+//! saves parameters.
 #![no_std]
 #![no_main]
 

@@ -194,7 +194,8 @@ fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // Raise the limit before starting the servers, so that they inherit the new limit.
+    // Raise the limit on open files before starting the servers, so that the servers inherit the
+    // new limit.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = ServerProcess::floor(true)?.idle(IDLE)?;

@@ -38,12 +38,12 @@ pub(crate) const ROWS: [&str; 10] = [
 /// The files that are synced to disk before a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fsync {
-    /// Neither side syncs any files.
+    /// Neither the server nor `git` syncs files.
     None,
-    /// Both sides sync object files and branch files.
+    /// Both the server and `git` sync object files and branch files.
     Files,
-    /// Both sides sync object files and branch files. The server also syncs directories, as it does
-    /// by default. `git` cannot sync directories.
+    /// Both the server and `git` sync object files and branch files. The server also syncs
+    /// directories, as it does by default. `git` cannot sync directories.
     All,
 }
 
