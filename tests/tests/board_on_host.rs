@@ -63,7 +63,7 @@ async fn a_watched_parameter_delivers_each_new_value() {
             set(value).await;
             assert_eq!(watch.next().await.unwrap().unwrap(), value);
         }
-        // A file that is read without watching has an end.
+        // If a client reads a file without watching it, the read ends at the end of the file.
         assert_eq!(client.read("params/blink/duty").await.unwrap(), b"70\n");
         watch.close().await.unwrap();
     }

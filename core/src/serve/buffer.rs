@@ -23,7 +23,8 @@ pub(super) const COST_IN_PLACE: u32 = 1;
 /// The cost of a request that is not answered in place, in units of [`TransportRead::poll_budget`].
 pub(super) const COST_OTHER: u32 = 4;
 
-/// The receiving half of a transport. Every [`Read`] is one.
+/// The receiving half of a transport. Every type that implements [`Read`] also implements this
+/// trait.
 ///
 /// A transport that can wait without a buffer, or that shares its thread with other connections,
 /// implements this trait instead of [`Read`].
@@ -288,7 +289,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
                     self.buf.release();
                     return Ok(());
                 }
-                // `write_all` would contain its arguments twice, too.
+                // The future of `write_all` would also contain its arguments twice.
                 while !out.is_empty() {
                     match self.io.write(out).await.map_err(Disconnect::Write)? {
                         0 => return Err(Disconnect::Closed),

@@ -14,9 +14,9 @@
 //! | `fids.rs` | fid table and fid bookkeeping |
 //! | `namespace.rs` | version, attach, walk, remove |
 //! | `open_files.rs` | open, read, write, clunk |
-//! | `create.rs` | the create of 9P2000 and 9P2000.u, and its open modes |
-//! | `stat_records.rs` | the stat and the directory reads of 9P2000 and 9P2000.u |
-//! | `attributes.rs` | the wstat of 9P2000 and 9P2000.u |
+//! | `create.rs` | the create request of 9P2000 and 9P2000.u, and its open modes |
+//! | `stat_records.rs` | the stat request and the directory reads of 9P2000 and 9P2000.u |
+//! | `attributes.rs` | the wstat request of 9P2000 and 9P2000.u |
 //! | `linux.rs` | the messages that only 9P2000.L has |
 //!
 //! A Tread is answered by one of two methods:
@@ -217,7 +217,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
                 if let Err(error) = self.check_request(&call) {
                     break 'reply Err(error);
                 }
-                // A `let`, because the future would store the scrutinee of a `match`.
+                // Use a `let`, because the future would store the scrutinee of a `match`.
                 let Some(FileRead { fid, serial, open, offset, count }) = self.file_read(&call)
                 else {
                     if V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK) {

@@ -98,7 +98,7 @@ impl PendingRequest {
         self.0.as_ref().map(|started| (started.request, started.is_last))
     }
 
-    /// Forgets the request, because it is complete.
+    /// Removes the reference to the request. Call this method after the request is complete.
     pub fn finish(&mut self) {
         self.0 = None;
     }

@@ -168,9 +168,9 @@ impl OpenMode {
     /// The mode for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
 
-    /// Returns whether a reader follows the value of the file: the file is opened only for reading,
-    /// and with the flag to append. Otherwise, this flag has no meaning for a reader, so programs do
-    /// not combine the two by accident.
+    /// Returns whether the reader follows the value of the file, which is the case if the file is
+    /// opened only for reading and with the append flag. Programs do not combine these two by
+    /// accident, because the append flag has no other effect on reads.
     #[must_use]
     pub const fn follows(&self) -> bool {
         self.read && self.append && !self.write

@@ -62,7 +62,7 @@ pub struct OpenFile<'a> {
     /// The registration of a waiting read in a [`Waiters`](super::Waiters) list. The registration
     /// is cancelled when the read completes or is dropped. Only reads may register the waiter.
     pub waiter: &'a mut Waiter,
-    /// The client that opened the file.
+    /// The number of the client that opened the file.
     pub client: Client,
     /// Whether the client follows the value of the file, as described for [`OpenMode::follows`].
     pub follows: bool,
@@ -75,7 +75,8 @@ pub struct OpenFile<'a> {
 pub struct Client(pub u8);
 
 impl Client {
-    /// The number that stands for the program itself and for connections without a number.
+    /// The number of the program itself and of all connections to which the program assigns no
+    /// number.
     pub const PROGRAM: Client = Client(u8::MAX);
 }
 

@@ -107,7 +107,8 @@ impl<const N: usize> Waiters<N> {
         });
         // The wakers are called outside the critical section, because they run external code.
         wake_all(woken.tasks.as_mut_view(), woken.last);
-        // The vector is empty now. Its drop glue would take up flash.
+        // The vector is empty, so dropping it is not necessary, and its drop glue would take up
+        // flash.
         core::mem::forget(woken.tasks);
     }
 }

@@ -73,7 +73,8 @@ const (
 	createdFile = "branch-created"
 )
 
-// writeTries is how many times a record tries a commit that conflicts with another commit.
+// writeTries is the maximum number of times that a record tries a commit that conflicts with
+// another commit.
 const writeTries = 3
 
 // errRecordClosed is the error of Wait after Close.

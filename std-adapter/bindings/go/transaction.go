@@ -25,10 +25,10 @@ type Transaction struct {
 	ended atomic.Bool
 }
 
-// abortTimeout is how long Abort waits for a server that does not reply.
+// abortTimeout is the maximum time that Abort waits for the reply of the server.
 const abortTimeout = 10 * time.Second
 
-// beginTries is how many names Begin tries.
+// beginTries is the maximum number of names that Begin tries.
 const beginTries = 3
 
 // Begin starts a transaction.

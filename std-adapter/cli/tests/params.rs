@@ -1,5 +1,5 @@
-//! Tests of `datakit params` with the settings of the example of `datakit-server`, which have a
-//! schema, changes and transactions, and with servers that lack some of these files.
+//! Tests of `datakit params` with the example `settings` of `datakit-server`, which has a schema,
+//! changes and transactions, and with servers that lack some of these files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -129,7 +129,8 @@ fn several_values_are_set_together_or_not_at_all() {
     run(&client, "set pool/most=20");
     run(&client, "set pool/idle=30 pool/most=40 log/level=info");
     assert_eq!(run(&client, "get pool/idle pool/most"), "pool/idle 30\npool/most 40\n");
-    // The order of the values does not matter, because the rule is checked over the final state.
+    // The order of the values does not matter, because the rule is checked against the final
+    // values.
     run(&client, "set pool/most=3 pool/idle=1");
     assert_eq!(run(&client, "get pool/idle pool/most"), "pool/idle 1\npool/most 3\n");
     for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
@@ -318,7 +319,8 @@ fn watch_prints_the_client_and_the_value() {
     };
     let (mut text, text_lines) = watch(&["params", "watch", "pool"]);
     let (mut json, json_lines) = watch(&["params", "watch", "--json", "pool/most"]);
-    // The streams begin at an unknown time, so the value is changed until both have reported it.
+    // It is unknown when the streams start, so the test changes the value until both streams have
+    // reported a change.
     let (mut first_text, mut first_json, mut value) = (None, None, 10);
     common::within("both streams report a change", || {
         value += 1;
@@ -334,7 +336,8 @@ fn watch_prints_the_client_and_the_value() {
     let first = parse(&first_json.unwrap());
     assert_eq!(first["path"], "pool/most");
     assert!(first["value"].as_u64().is_some() && first["sequence"].is_number(), "{first}");
-    // The other changes are of the same parameter, because the watch shows only one directory.
+    // All other changes are changes of the same parameter, because the watch shows only one
+    // directory.
     run(&client, "set pool/timeout=0.5s");
     let rest = std::iter::from_fn(|| text_lines.recv_timeout(TIMEOUT).ok());
     let last = rest.map(|line| line.split_once(' ').unwrap().1.to_owned());
@@ -418,7 +421,7 @@ fn an_invalid_schema_is_an_error() {
         let error = format!("datakit: the server's schema is not valid: {reason}\n");
         assert_eq!(fail(&client, "list"), error, "{schema}");
     }
-    // A type that this client does not know is checked by the server only.
+    // Only the server checks values of a type that this client does not know.
     let schema =
         "{\"version\":1,\"new\":[1,{}],\"params\":[{\"path\":\"a\",\"type\":\"complex\"}]}";
     client.run(&["write", "/params/schema", schema]);

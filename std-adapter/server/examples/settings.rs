@@ -33,7 +33,7 @@ struct Pool {
     /// Maximum number of connections.
     #[param(default = 10, range = 1..=100)]
     most: u16,
-    /// How long a request waits for a connection.
+    /// Maximum time that a request waits for a connection.
     #[param(default = "30 s", range = "100 ms"..="10 min")]
     timeout: Millis,
 }
@@ -105,7 +105,7 @@ pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std
 async fn follow(mut use_settings: impl FnMut(&Settings)) {
     let mut version = SETTINGS.version();
     loop {
-        // All settings are read at the same time, so they always fit together.
+        // All settings are read at the same time, so the values are consistent.
         use_settings(&SETTINGS.load());
         version = SETTINGS.changed(version).await;
     }

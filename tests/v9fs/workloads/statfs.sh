@@ -1,4 +1,4 @@
-# Checks `statfs`. In dialects other than 9P2000.L, the kernel does not ask the server.
+# Checks `statfs`. In dialects other than 9P2000.L, the kernel sends no request to the server.
 . "$RIG/workloads/lib.sh"
 only 9p2000.L
 [ "$(stat -f -c %S "$TOP")" -gt 0 ]

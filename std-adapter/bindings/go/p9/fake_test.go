@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A fakeServer is the server side of a client's connection. The test decides how it replies.
+// A fakeServer is the server side of a client's connection. The test decides how the server
+// replies.
 type fakeServer struct {
 	t      *testing.T
 	stream net.Conn

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// streamBuffer is how many bytes one read of a stream requests. Longer deliveries need several
-// reads.
+// streamBuffer is the number of bytes that one read of a stream requests. Longer deliveries need
+// several reads.
 const streamBuffer = 8 << 10
 
 // maxDelivery is the maximum size of a delivery, in bytes.

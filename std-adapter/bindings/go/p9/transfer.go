@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// window is how many requests of one transfer may be in flight.
+// window is the maximum number of requests of one transfer that are in flight.
 const window = 8
 
 // readAll reads an open file from its start until a read returns no data. It fails if the file has

@@ -26,7 +26,7 @@ export class Pool {
   #closed;
 
   /**
-   * @param {number} limit How many numbers may be in use.
+   * @param {number} limit The maximum number of numbers in use.
    * @param {number} [base] The smallest number in the pool.
    */
   constructor(limit, base = 0) {
@@ -35,7 +35,7 @@ export class Pool {
     this.#next = base;
   }
 
-  /** How many numbers are in use. */
+  /** The number of numbers in use. */
   get used() {
     return this.#next - this.#base - this.#free.length;
   }

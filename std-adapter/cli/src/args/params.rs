@@ -16,7 +16,7 @@ Examples:
 
 PATH is the path of a parameter in the directory DIR, or of a directory that contains parameters.";
 
-/// `datakit params` with its option.
+/// The option and the subcommand of `datakit params`.
 #[derive(Args, Debug)]
 pub(crate) struct ParamsArgs {
     /// The directory of the parameters on the server

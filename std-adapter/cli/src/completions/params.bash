@@ -1,6 +1,6 @@
 
-# Completes paths of parameters, which `datakit params list` reads from the server. Everything else is
-# completed by the function above.
+# Completes paths of parameters, which `datakit params list` reads from the server. The function
+# above completes everything else.
 _datakit_params() {
     local line=${COMP_LINE:0:COMP_POINT} word option="" options=() command="" subcommand="" words
     # Bash splits words at `=` and `:`, so the line is split again.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// startTimeout is how long Start waits for the server's address.
+// startTimeout is the maximum time that Start waits for the server's address.
 const startTimeout = 20 * time.Second
 
 // Start runs `datakit serve` with these options until the test ends. The environment variable

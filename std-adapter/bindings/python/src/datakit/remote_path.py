@@ -32,7 +32,7 @@ class RemotePath:
         return await self.client.walk_names(self.names)
 
     async def walk_to_file(self) -> Fid:
-        """Like :meth:`walk`, but raises IsDirectory for a directory.
+        """Does the same as :meth:`walk`, but raises IsDirectory for a directory.
 
         The check is necessary, because servers ignore some requests for directories.
         """
