@@ -1,5 +1,5 @@
-//! Determines the build id, and passes the linker scripts to the linker when building for the board. The library can also be
-//! built for the host, where no linker scripts are needed.
+//! Determines the build id and, for the board, passes the linker scripts to the linker. The library
+//! can also be built for the host, where no linker scripts are needed.
 
 use std::process::Command;
 use std::{env, fs, io, path::PathBuf};
@@ -21,8 +21,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the commit of the sources, followed by `-dirty` if files have been changed since. Returns
-/// `unknown` outside a git repository.
+/// Returns the current commit, followed by `-dirty` if files have been changed since this commit.
+/// Returns `unknown` outside a git repository.
 fn build_id() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;

@@ -139,7 +139,7 @@ struct LogLine {
     number: Option<u32>,
 }
 
-/// Appends a line to `log/tail`. The text ends with the number, if there is one.
+/// Appends a line to `log/tail`. If `number` is given, the line ends with the number.
 pub fn log_line(level: &'static str, text: &'static str, number: Option<u32>) {
     LOG_TAIL.publish(LogLine { at_ms: uptime_ms(), level, text, number });
 }

@@ -1,6 +1,6 @@
-//! Keeps the reason why a run of the firmware ended in RAM that the startup code does not initialize,
-//! so that the next run can show it. After a loss of power, the content of the RAM is random. A
-//! checksum detects this.
+//! Stores the reason why a run of the firmware ended, so that the next run can show the reason. The
+//! reason is stored in RAM that the startup code does not initialize. After a power failure, the
+//! content of this RAM is random, which a checksum detects.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
@@ -18,7 +18,7 @@ registers! {
     RESC = 0x400F_E05C;
 }
 
-/// The causes in the reset cause register, from bit 0.
+/// The names of the bits in the reset cause register, starting with bit 0.
 const CAUSES: [&str; 6] =
     ["external reset", "power-on", "brown-out", "watchdog", "software", "low voltage of the core"];
 
@@ -42,11 +42,13 @@ struct Shared(UnsafeCell<MaybeUninit<Record>>);
 // SAFETY: the record is accessed only while interrupts are disabled on the only core.
 unsafe impl Sync for Shared {}
 
-// SAFETY: the linker script of cortex-m-rt places the section in RAM. Nothing else is in it.
+// SAFETY: the linker script of cortex-m-rt places the section in RAM, and the section contains only
+// this static.
 #[unsafe(link_section = ".uninit.LAST_RUN")]
 static LAST_RUN: Shared = Shared(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// Publishes the reason why the last run ended, and erases it, so that it is shown only once.
+/// Publishes the reason why the last run ended, and erases the stored reason, so that only one run
+/// shows it.
 pub fn read() {
     cortex_m::interrupt::free(|_| {
         let record = LAST_RUN.0.get().cast::<Record>();
@@ -73,13 +75,13 @@ pub fn read() {
     });
 }
 
-/// Records that a client has requested the reset that follows.
+/// Records that a client has requested the next reset.
 pub fn record_reset() {
     write(RESET_COMMAND, |_| {});
 }
 
-/// Records the location and the message of a panic. A long path is cut at its start, and a long
-/// message at its end.
+/// Records the location and the message of a panic. Removes the start of a long path and the end of
+/// a long message.
 pub fn record_panic(info: &PanicInfo<'_>) {
     const PATH_MAX: usize = 40;
     write(PANIC, |out| {
@@ -106,7 +108,7 @@ fn write(cause: u32, text: impl FnOnce(&mut Window<'_>)) {
 }
 
 impl Record {
-    /// Returns the FNV-1a hash of everything but the checksum. The hash is never 0.
+    /// Returns the FNV-1a hash of all fields except the checksum. The hash is never 0.
     fn sum(&self) -> u32 {
         let words = [self.cause, self.len].into_iter().flat_map(u32::to_le_bytes);
         let hash = words

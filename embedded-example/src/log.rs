@@ -14,7 +14,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// Appends a line to `log/tail`. In the text, `{=u32}` stands for the number.
+/// Appends a line to `log/tail`. The number replaces the text `{=u32}`.
 pub fn append(level: &'static str, text: &'static str, number: Option<u32>) {
     let text = text.split_once('{').map_or(text, |(text, _)| text);
     datakit_firmware::board::log_line(level, text, number);
@@ -133,7 +133,7 @@ pub fn start() {
     uart::start();
 }
 
-/// Keeps the location and the message of the panic for the next run, logs them, and exits.
+/// Stores the location and the message of the panic for the next run, logs both, and exits.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     crate::last_run::record_panic(info);

@@ -35,7 +35,7 @@ pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
 
 static CHANGE_MEMORY: ChangeMemory<16> = ChangeMemory::new();
 static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);
-/// There is a place for each client and one for the program.
+/// There is one entry for each client and one entry for the program.
 static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 
 /// Starts to record changes and refusals.

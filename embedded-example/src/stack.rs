@@ -9,9 +9,9 @@ unsafe extern "C" {
     static _stack_start: u32;
     /// The lowest word of the stack.
     static _stack_end: u32;
-    /// The lowest word of the region for statics.
+    /// The lowest word of the RAM region for statics.
     static _ram_start: u32;
-    /// The word above this region.
+    /// The word above the RAM region for statics.
     static _ram_end: u32;
     /// The word above the last static.
     static __sheap: u32;

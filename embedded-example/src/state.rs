@@ -28,9 +28,10 @@ pub static CLOCK_HZ: Value<u32> = Value::new(0);
 pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 /// The log level.
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
-/// What caused the last reset.
+/// The cause of the last reset.
 pub static RESET_CAUSE: Value<&'static str> = Value::new("unknown");
-/// The panic that ended the last run, or an empty text.
+/// The location and the message of the panic that ended the last run. The text is empty if no panic
+/// ended the last run.
 pub static LAST_PANIC: Value<FixedText<PANIC_MAX>> = Value::new(FixedText::new());
 /// The maximum length, in bytes, of the text of a panic.
 pub const PANIC_MAX: usize = 92;
@@ -55,7 +56,7 @@ pub struct MemoryUsage {
     pub statics: usize,
     /// The size of the stack.
     pub stack: usize,
-    /// The size of the RAM that nothing uses.
+    /// The size of the unused RAM.
     pub free: usize,
 }
 

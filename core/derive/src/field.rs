@@ -188,8 +188,8 @@ fn range_call(
         }
     };
     let at = attributes.default.as_ref().map_or(range.span(), Spanned::span);
-    // Only the assertion has the span of the default, because clippy would take a `0` with this span
-    // for the beginning of the source code at the span.
+    // Only the assertion has the span of the default. If the `0` had this span, clippy would
+    // misinterpret it as the start of the source code at the span.
     let assertion = quote_spanned! {at=>
         assert!(
             low #number <= values[i] #number && values[i] #number <= high #number,

@@ -1,4 +1,5 @@
-//! Structs of parameters are read and written as a whole, and checks see the final state.
+//! Tests that structs of parameters are read and written as a whole, and that check functions
+//! receive the final values.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A failure is a failed test.
 

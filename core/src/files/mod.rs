@@ -35,8 +35,8 @@
 //!
 //! Parameters can be declared as the fields of a struct instead of as entries of a table. The macro
 //! `Params` of the crate [`datakit-derive`](https://docs.rs/datakit-derive) generates a struct that
-//! implements [`Fields`](fields::Fields), and the feature `derive` exports the macro from this module.
-//! [`ParamsDir`] puts such a struct beside other files.
+//! implements [`Fields`](fields::Fields), and the feature `derive` exports the macro from this
+//! module. A [`ParamsDir`] contains such a struct and other files.
 //!
 //! A value or a command may be written in pieces at consecutive offsets. The value or command is
 //! complete when a write ends with a newline, when a write starts at a non-consecutive offset, when

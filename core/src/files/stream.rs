@@ -116,9 +116,9 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
 }
 
 /// A stream that delivers each value published since the file was opened, exactly once and in
-/// order. With [`from_oldest`](Queue::from_oldest), the stream starts with the values that were
-/// published before. The stream keeps the last `N` values. If a reader is too slow, it reads a line
-/// such as `lost 3` in place of the values that were dropped.
+/// order. With [`from_oldest`](Queue::from_oldest), the stream starts with the stored values, which
+/// were published before the file was opened. The stream keeps the last `N` values. If a reader is
+/// too slow, it reads a line such as `lost 3` in place of the values that were dropped.
 ///
 /// For a stream that delivers only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
@@ -151,8 +151,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         Queue { ring, waiters: Waiters::new(), format, starts_with_kept: false }
     }
 
-    /// Makes the stream deliver the values that it keeps when a file is opened, before the values
-    /// that are published later.
+    /// After a file is opened, delivers the stored values first and then the values that are
+    /// published later.
     #[must_use]
     pub const fn from_oldest(mut self) -> Self {
         self.starts_with_kept = true;

@@ -48,7 +48,7 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
 }
 
 /// The memory of [`Changes`], with room for `N` changes with values of at most `VALUE` bytes. The
-/// memory is separate, because its initial value of zeros takes up no flash.
+/// memory is separate, so that it takes up no flash: it initially contains only zeros.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
     ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
     waiters: Waiters<4>,

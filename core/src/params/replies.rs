@@ -11,12 +11,12 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 
 /// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
 ///
-/// A refusal of a request to any file of the tree reentries the reply. Error replies in 9P2000.L
+/// A refusal of a request to any file of the tree replaces the reply. Error replies in 9P2000.L
 /// contain only a number, so a client of that dialect reads the text of a refusal from `Ctl`.
 ///
-/// The table has an entry for each of at most `CLIENTS` clients, including the program. An entry is
-/// removed when the client's connection [ends](super::client_left). If the table is full, an entry of
-/// another client is removed.
+/// The table has room for the replies to `CLIENTS` clients, including the program. A reply is
+/// removed when the client's connection [ends](super::client_left). If the table is full, a new
+/// reply replaces the reply to another client.
 ///
 /// The table receives refusals only after its entry has been passed to
 /// [`observe`](super::observe).
@@ -27,7 +27,7 @@ pub struct Replies<const CLIENTS: usize> {
 
 struct Entries<const CLIENTS: usize> {
     replies: [Reply; CLIENTS],
-    /// The index of the reply to remove if there is no room.
+    /// The index of the entry that was replaced last because the table was full.
     next: usize,
 }
 
@@ -52,7 +52,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         Replies { replies, waiters: Waiters::new() }
     }
 
-    /// Reentries the reply to `client`. A text that is too long is truncated.
+    /// Replaces the reply to `client`. A text that is too long is truncated.
     pub(super) fn reply(&self, client: Client, text: &dyn fmt::Display) {
         self.with_entry(client, |reply| reply.set(text));
     }
@@ -94,13 +94,13 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         read.unwrap_or(Some(Ok(0)))
     }
 
-    /// Calls `with`, passing the reply to `client`, if there is one.
+    /// If there is a reply to `client`, calls `with` with this reply.
     fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
         self.with_entries(|entries| entries.find(Some(client)).map(with))
     }
 
-    /// Calls `with`, passing the entry of `client`. If the client has none, it gets a free entry,
-    /// or the entry of another client.
+    /// Calls `with` with the entry of `client`. If the client has no entry, assigns a free entry or
+    /// the entry of another client to it.
     fn with_entry(&self, client: Client, with: impl FnOnce(&mut Reply)) {
         self.with_entries(|entries| {
             if let Some(reply) = entries.entry(client) {

@@ -268,9 +268,9 @@ where
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
-    /// Polls the session's answer to a request, which is the length of the reply. If the request is
-    /// cancelled, the length is 0 and no reply is sent. If the request needs to wait but must not,
-    /// returns the error to reply with.
+    /// Polls the future that answers a request. Its output is the length of the reply. If the
+    /// request is cancelled, the length is 0 and no reply is sent. If the request needs to wait but
+    /// must not, returns the error to reply with.
     fn poll_answer(
         &self,
         slot: &RequestSlot,

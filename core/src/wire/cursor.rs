@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // The value is constant without the other dialects, so their code is not compiled.
+        // Without the other dialects, this value is constant, so their code is not compiled.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
@@ -208,7 +208,7 @@ impl<'b> Writer<'b> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // The value is constant without the other dialects, so their code is not compiled.
+        // Without the other dialects, this value is constant, so their code is not compiled.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 

@@ -53,7 +53,7 @@ impl Write for Truncating {
     }
 }
 
-/// Keeps no messages.
+/// Stores no messages.
 #[cfg(not(feature = "reasons"))]
 mod none {
     use super::{ERROR_MESSAGE_MAX, String};

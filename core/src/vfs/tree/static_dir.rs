@@ -246,7 +246,7 @@ impl Node {
         result
     }
 
-    // A generic function would contain the code of `with` twice.
+    // This function is not generic. A generic function would contain the code of `with` twice.
     #[inline(never)]
     fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
         match self {

@@ -56,7 +56,8 @@ impl fmt::Display for FilePath<'_> {
     }
 }
 
-/// Writes a name, which is UTF-8. The check of the UTF-8 in `core` would take up 620 bytes of flash.
+/// Writes a name, which must be UTF-8. The UTF-8 check of the Rust core library would take up 620
+/// bytes of flash.
 fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (mut code, mut missing) = (0, 0_i32);
     for byte in name.iter().copied().map(u32::from) {
@@ -124,7 +125,7 @@ mod tests {
         let parent = FilePath { name: "a\u{fc}\u{20ac}".as_bytes(), parent: None };
         let path = FilePath { name: "\u{1f600}b".as_bytes(), parent: Some(&parent) };
         assert_eq!(path.to_string(), "a\u{fc}\u{20ac}/\u{1f600}b");
-        // Names that are not UTF-8 do not occur in the tables of this crate.
+        // A name that is not UTF-8 must not cause a panic.
         let _ = FilePath { name: b"\x80\xff\xc0", parent: None }.to_string();
     }
 }

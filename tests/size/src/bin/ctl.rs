@@ -1,4 +1,4 @@
-//! The `schema` image with the modified parameters and with the file that resets parameters.
+//! The `schema` image with the files `modified` and `ctl`.
 #![no_std]
 #![no_main]
 
