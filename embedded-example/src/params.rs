@@ -10,9 +10,9 @@ use core::fmt::{self, Write};
 use datakit_core::files::{Fixed, Help, Params, ParamsDir};
 use datakit_core::params::{
     ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId,
-    observe,
+    TransactionMemory, Transactions, observe,
 };
-use datakit_core::vfs::{Client, file};
+use datakit_core::vfs::{Client, file, table};
 
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
 use crate::state::{CLIENTS, CONNECTIONS};
@@ -26,6 +26,8 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
         file("changes", &CHANGES),
         file("modified", &Modified::new(&SET)),
         file("ctl", &Ctl::new(&SET, &REPLIES)),
+        // Three levels for parameters such as `probes/0/scale`, and one for `0` and `1`.
+        table("transactions", &TRANSACTIONS, 4),
     ],
     &CONFIG,
 );
@@ -38,12 +40,18 @@ static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);
 /// There is one entry for each client and one entry for the program.
 static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 
+static TRANSACTION_MEMORY: TransactionMemory<2, 8, 24> = TransactionMemory::new();
+/// Two transactions, each with at most 8 values of at most 24 bytes.
+static TRANSACTIONS: Transactions<2, 8, 24> = Transactions::new(&SET, &TRANSACTION_MEMORY);
+
 /// Starts to record changes and refusals.
 pub fn start() {
     static CHANGES_OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
     static REPLIES_OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
+    static TRANSACTIONS_OBSERVER: ObserverEntry = ObserverEntry::new(&TRANSACTIONS);
     observe(&CHANGES_OBSERVER);
     observe(&REPLIES_OBSERVER);
+    observe(&TRANSACTIONS_OBSERVER);
 }
 
 /// Writes the address of a client.

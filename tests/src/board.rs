@@ -40,6 +40,9 @@ pub const PATHS: &[&str] = &[
     "params/changes",
     "params/modified",
     "params/ctl",
+    "params/transactions",
+    "params/transactions/0",
+    "params/transactions/1",
     "params/blink",
     "params/blink/enabled",
     "params/blink/period",
@@ -352,7 +355,8 @@ const FIRST_INTERRUPT: u32 = 0x40;
 /// An address in the peripheral region, from which the processor cannot execute code.
 const NO_CODE: u32 = 0x5000_0000;
 
-/// Returns all paths below a server's root. Each directory precedes its entries.
+/// Returns all paths below a server's root. Each directory precedes its entries. The entries of the
+/// transactions are left out, because they are the parameters again.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.
@@ -362,6 +366,9 @@ pub async fn list_tree(client: &Client) -> Vec<String> {
     while let Some(path) = rest.pop() {
         if !path.is_empty() {
             paths.push(path.clone());
+        }
+        if path.starts_with("params/transactions/") {
+            continue;
         }
         if path.is_empty() || client.stat(&path).await.expect("stat").is_dir() {
             let entries = client.read_dir(&path).await.expect("a listing");

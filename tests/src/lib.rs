@@ -12,6 +12,7 @@ pub mod malformed;
 pub mod random;
 pub mod remote;
 pub mod schema;
+pub mod transactions;
 pub mod wire_client;
 
 use std::net::SocketAddr;

@@ -6,6 +6,8 @@ mod clients;
 mod log;
 #[path = "qemu/sys.rs"]
 mod sys;
+#[path = "qemu/transactions.rs"]
+mod transactions;
 
 use std::future::Future;
 use std::io::Write;

@@ -57,8 +57,8 @@ use staged_file::StagedFile;
 /// use datakit_core::vfs::{Dir, file, table};
 /// static GAIN: Value<u8> = Value::new(1);
 /// static PARAMS: Dir = Dir::new(&[
-///     // One level for the parameters, one for `0` to `3`, and one for `transactions`.
-///     table("transactions", &TRANSACTIONS, 3),
+///     // One level for the parameters and one for `0` to `3`.
+///     table("transactions", &TRANSACTIONS, 2),
 ///     file("gain", &Param::new(&GAIN).range(0, 10)),
 /// ]);
 /// static SET: ParamSet = ParamSet::new(&PARAMS);
@@ -73,7 +73,7 @@ pub struct Transactions<const SLOTS: usize, const VALUES: usize, const TEXT: usi
 
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SLOTS, VALUES, TEXT> {
     /// Creates the transactions of `set`. To add the transactions to a directory, call
-    /// [`table`](crate::vfs::table) with the depth of the set's directory plus 2.
+    /// [`table`](crate::vfs::table) with the depth of the set's directory plus 1.
     // The code indexes arrays directly, because `get` is not const. Every index is within bounds.
     #[allow(clippy::indexing_slicing)]
     #[must_use]

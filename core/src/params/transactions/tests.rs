@@ -40,7 +40,7 @@ macro_rules! parameters {
         static PARAMS: Dir = Dir::new(&[
             file("help", &Help::new(&PARAMS)),
             file("ctl", &Blob::new("not the ctl of a transaction")),
-            table("transactions", &TRANSACTIONS, 4),
+            table("transactions", &TRANSACTIONS, 3),
             dir("empty", &EMPTY),
             dir("limits", &LIMITS),
             file("name", &NAME_FILE),
@@ -302,7 +302,7 @@ fn a_change_during_the_check_is_a_conflict() {
     static MEMORY: TransactionMemory<1, 2, 4> = TransactionMemory::new();
     static TRANSACTIONS: Transactions<1, 2, 4> = Transactions::new(&SET, &MEMORY);
     static PARAMS: Dir = Dir::new(&[
-        table("transactions", &TRANSACTIONS, 3),
+        table("transactions", &TRANSACTIONS, 2),
         file("first", &Param::new(&FIRST)),
         file("second", &Param::new(&SECOND).check(interrupt)),
     ]);

@@ -157,7 +157,7 @@ static BELOW: Dir =
 static PARAMS: Dir = Dir::new(&[
     file("a", &Param::new(&A).range(0, 9).check(at_most_b)),
     file("b", &Param::new(&B).range(0, 9)),
-    table("transactions", &TRANSACTIONS, 4),
+    table("transactions", &TRANSACTIONS, 3),
     dir("below", &BELOW),
 ]);
 

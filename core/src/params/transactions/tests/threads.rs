@@ -20,7 +20,7 @@ fn commits_on_two_threads_are_not_mixed() {
     static MEMORY: TransactionMemory<2, 2, 8> = TransactionMemory::new();
     static TRANSACTIONS: Transactions<2, 2, 8> = Transactions::new(&SET, &MEMORY);
     static PARAMS: Dir = Dir::new(&[
-        table("transactions", &TRANSACTIONS, 3),
+        table("transactions", &TRANSACTIONS, 2),
         file("left", &Param::new(&LEFT).check(equal)),
         file("right", &Param::new(&RIGHT)),
     ]);
@@ -75,7 +75,7 @@ fn a_rule_holds_although_its_parameters_are_in_different_transactions() {
     static MEMORY: TransactionMemory<2, 2, 8> = TransactionMemory::new();
     static TRANSACTIONS: Transactions<2, 2, 8> = Transactions::new(&SET, &MEMORY);
     static PARAMS: Dir = Dir::new(&[
-        table("transactions", &TRANSACTIONS, 3),
+        table("transactions", &TRANSACTIONS, 2),
         file("low", &Param::new(&LOW).check(below)),
         file("high", &Param::new(&HIGH)),
     ]);
