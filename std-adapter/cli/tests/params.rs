@@ -213,9 +213,14 @@ async fn transactions_end_with_their_connections() {
     for _ in 0..4 {
         transactions.push(params.begin().await.unwrap());
     }
-    let error = fail(&client, "set pool/idle=3 pool/most=4");
-    assert!(error.starts_with("datakit: all transactions are in use; /params/transactions/0: "));
-    assert!(error.contains("127.0.0.1:"), "the error names the client: {error}");
+    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
+        let client = Client { dialect, ..settings.client() };
+        let error = fail(&client, "set pool/idle=3 pool/most=4");
+        assert!(
+            error.starts_with("datakit: all transactions are in use; /params/transactions/0: ")
+        );
+        assert!(error.contains("127.0.0.1:"), "the error names the client: {error}");
+    }
     assert_eq!(run(&client, "get pool/idle"), "2\n");
     transactions.pop().unwrap().abort().await.unwrap();
     run(&client, "set pool/idle=3 pool/most=4");

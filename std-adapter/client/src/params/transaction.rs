@@ -26,8 +26,10 @@ impl Transaction {
             let opened = params.client.open(format!("{path}/ctl"), OpenMode::READ_WRITE).await;
             match opened {
                 Ok(ctl) => return Ok(Transaction { params: params.clone(), path, ctl }),
-                Err(error @ crate::Error::Server { .. }) => used.push((path, error.to_string())),
-                Err(error) => return Err(Error::Client { path, error }),
+                Err(error) => match params.refused(&path, error, None).await {
+                    Error::Refused { path, reason } => used.push((path, reason)),
+                    other => return Err(other),
+                },
             }
         }
         Err(Error::NoFreeTransaction { used })
