@@ -6,12 +6,12 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, Client, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, Result,
+    Attr, Client, DirEntry, Error, FileType, Handle, Id, Name, OpenMode, PackedPath, Result,
     SetAttr, StaticTree, Vfs,
 };
 
 /// A tree with a fixed number of open files, which several clients share.
-pub trait SharedTree: Vfs<Open = Handle, TreeKind = ImmutableTree> {
+pub trait SharedTree: Vfs<Open = Handle> {
     /// The number of files that can be open at the same time.
     const OPENS: usize;
 
@@ -22,7 +22,10 @@ pub trait SharedTree: Vfs<Open = Handle, TreeKind = ImmutableTree> {
     fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle>;
 }
 
-impl<const OPENS: usize, const TEXT: usize> SharedTree for StaticTree<OPENS, TEXT> {
+impl<const OPENS: usize, const TEXT: usize, K> SharedTree for StaticTree<OPENS, TEXT, K>
+where
+    StaticTree<OPENS, TEXT, K>: Vfs<Open = Handle, Inode = PackedPath>,
+{
     const OPENS: usize = OPENS;
 
     fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle> {
@@ -105,7 +108,7 @@ impl<T, const CLIENTS: usize> fmt::Debug for QuotaTree<'_, T, CLIENTS> {
 impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
     type Inode = T::Inode;
     type Open = Handle;
-    type TreeKind = ImmutableTree;
+    type TreeKind = T::TreeKind;
 
     fn root(&self) -> T::Inode {
         self.tree.root()

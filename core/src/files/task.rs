@@ -222,7 +222,7 @@ impl<const CAPACITY: usize, const TEXT: usize> File for TaskFile<CAPACITY, TEXT>
 
 #[cold]
 fn needs_async_tree() -> Error {
-    Error::NotSupported.with_message("this file needs a StaticTree of the kind AsyncTree")
+    Error::NotSupported.with_message(Plain("this file needs a StaticTree of the kind AsyncTree"))
 }
 
 /// Starts a request when a value is complete.

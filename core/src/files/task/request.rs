@@ -4,6 +4,7 @@ use core::fmt;
 use core::mem;
 
 use super::requests::FileRequests;
+use crate::files::util::Plain;
 use crate::vfs::{Client, Error, FixedText, Result, Text};
 
 /// The operation that a client requests from a task.
@@ -100,7 +101,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
 
 impl<const CAPACITY: usize, const TEXT: usize> Drop for FileRequest<'_, CAPACITY, TEXT> {
     fn drop(&mut self) {
-        let error = Error::Io.with_message("the task has dropped the request");
+        let error = Error::Io.with_message(Plain("the task has dropped the request"));
         self.requests.complete(self.number, Err(error), FixedText::new());
     }
 }

@@ -97,38 +97,58 @@ impl StaticTreeKind for AsyncTree {
         transfer(files, open, Transfer::Write { offset, data })
     }
 
-    async fn flush<const OPENS: usize, const TEXT: usize>(
+    fn flush<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
-    ) -> Result<()> {
-        match open.kind() {
-            HandleKind::Dir(_) => Ok(()),
-            HandleKind::File { .. } => transfer(files, open, Transfer::Flush).await.map(drop),
-        }
+    ) -> impl Future<Output = Result<()>> {
+        let mut waiting = Waiting::default();
+        poll_fn(move |cx| match open.kind() {
+            HandleKind::Dir(_) => Poll::Ready(Ok(())),
+            HandleKind::File { .. } => {
+                poll_transfer(files, open, &mut waiting, cx, Transfer::Flush).map_ok(drop)
+            }
+        })
     }
 }
 
-/// Carries out a transfer. Each poll looks up the open file again, so a waiting transfer fails when
-/// the file is closed.
-async fn transfer<const OPENS: usize, const TEXT: usize>(
+/// Carries out a transfer. The future owns its state, because an `async` function would store its
+/// arguments twice.
+fn transfer<const OPENS: usize, const TEXT: usize>(
     files: &OpenFiles<OPENS, TEXT>,
     open: &Handle,
     mut transfer: Transfer<'_>,
-) -> Result<usize> {
-    let mut waiter = Waiter::new();
-    let mut pending = PendingRequest::new();
-    poll_fn(|cx| {
-        let polled = files.with_node(*open, &mut waiter, |node, open, append| {
-            let mut transfer = transfer.reborrow();
-            if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
-                *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
-            }
-            let polled = poll_node(node, open, &mut pending, cx, transfer);
-            Ok(polled.map(|done| report(open.client, done)))
-        });
-        polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
-    })
-    .await
+) -> impl Future<Output = Result<usize>> {
+    let mut waiting = Waiting::default();
+    poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
+}
+
+/// What a transfer waits for: an event of a file, or a request of an
+/// [`AsyncFile`](crate::vfs::AsyncFile).
+#[derive(Default)]
+struct Waiting {
+    waiter: Waiter,
+    pending: PendingRequest,
+}
+
+/// Polls a transfer. Each poll looks up the open file again, so a waiting transfer fails when the file
+/// is closed.
+#[inline(never)]
+fn poll_transfer<const OPENS: usize, const TEXT: usize>(
+    files: &OpenFiles<OPENS, TEXT>,
+    open: &Handle,
+    waiting: &mut Waiting,
+    cx: &mut Context<'_>,
+    mut transfer: Transfer<'_>,
+) -> Poll<Result<usize>> {
+    let Waiting { waiter, pending } = waiting;
+    let polled = files.with_node(*open, waiter, |node, open, append| {
+        if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
+            *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
+        }
+        let polled = poll_node(node, open, pending, cx, transfer);
+        Ok(polled.map(|done| report(open.client, done)))
+    });
+    polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
 }
 
 fn poll_node(
