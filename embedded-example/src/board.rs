@@ -6,6 +6,7 @@ use datakit_core::Decimal;
 use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
 use datakit_core::vfs::{Dir, Error, Result, Text, dir, file};
 
+use crate::i2c::I2C;
 use crate::params::{CONFIG, PARAMS, settings};
 use crate::simulation::{Simulation, Zone};
 use crate::state::{self, uptime_ms};
@@ -15,6 +16,7 @@ pub static ROOT: Dir = Dir::new(&[
     file("help", &Help::new(&ROOT)),
     dir("board", &BOARD),
     PARAMS.entry("params"),
+    dir("i2c", &I2C),
     dir("net", &NET),
     dir("sys", &SYS),
     dir("log", &LOG),

@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod cycles;
+pub mod i2c;
 pub mod params;
 pub mod simulation;
 pub mod state;

@@ -38,7 +38,7 @@ use cortex_m::peripheral::NVIC;
 use cortex_m_rt::ExceptionFrame;
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::simulation::Simulation;
-use datakit_firmware::{params, state};
+use datakit_firmware::{i2c, params, state};
 use embassy_executor::{Spawner, raw};
 use embassy_futures::select::select;
 use embassy_net::Runner;
@@ -92,6 +92,7 @@ fn start(spawner: Spawner) {
     spawner.spawn(network(runner).expect("spawned once"));
     serve::start(spawner, stack);
     spawner.spawn(blink().expect("spawned once"));
+    spawner.spawn(sensor().expect("spawned once"));
     spawner.spawn(restart().expect("spawned once"));
     board::publish_event(EventKind::Boot);
     log!(info, "listening");
@@ -111,6 +112,12 @@ async fn blink() -> ! {
         led::set(lit);
         select(Timer::after_millis(wait_ms.into()), params::timing_changed()).await;
     }
+}
+
+/// Carries out the requests to the sensor on the I2C bus.
+#[embassy_executor::task]
+async fn sensor() -> ! {
+    i2c::serve_sensor(async |ms| Timer::after_millis(ms.into()).await).await
 }
 
 /// Restarts the board after `reset` has been written to `sys/reset`.

@@ -2,7 +2,7 @@
 
 use datakit_core::params::client_left;
 use datakit_core::serve::Disconnect;
-use datakit_core::vfs::StaticTree;
+use datakit_core::vfs::{AsyncTree, StaticTree};
 use datakit_embassy::{Config, ConnectionInfo, EndReason, Memory, Server};
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::params;
@@ -16,7 +16,7 @@ use crate::log::log;
 use crate::net::SOCKETS;
 
 /// The tree, with room for 24 open files, each with at most 96 bytes of text.
-type Tree = StaticTree<24, 96>;
+type Tree = StaticTree<24, 96, AsyncTree>;
 
 /// The maximum number of requests that a client can have in flight. All but one of these requests
 /// can wait for events.
@@ -45,7 +45,7 @@ pub fn start(spawner: Spawner, stack: Stack<'static>) {
     static MEMORY: ConstStaticCell<Memory<Tree, CLIENTS, WORKERS, FRAME, FIDS>> =
         ConstStaticCell::new(Memory::new());
     static SERVER: StaticCell<BoardServer> = StaticCell::new();
-    let tree = TREE.init_with(|| Tree::new(&board::ROOT));
+    let tree = TREE.init_with(|| Tree::new_async(&board::ROOT));
     let server =
         SERVER.init_with(|| BoardServer::new(stack, tree, &CONNECTIONS, &CONFIG, MEMORY.take()));
     for _ in 0..SOCKETS {

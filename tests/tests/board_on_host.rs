@@ -1,10 +1,13 @@
 //! Tests for the firmware's tree, served on the host. If a test fails in QEMU but not on the host,
 //! the board is at fault, not the tree.
 
-use datakit_client::{Client, Options};
+use std::time::Duration;
+
+use datakit_client::{Client, Error, Options};
 use datakit_core::vfs::StaticTree;
 use datakit_core::wire::Dialect;
 use datakit_firmware::board::ROOT;
+use datakit_firmware::i2c::serve_sensor;
 use datakit_server::{Limits, Server, Url};
 use datakit_tests::board::{PATHS, list_tree};
 use datakit_tests::schema;
@@ -21,7 +24,7 @@ impl Host {
         let server = Server::bind(&[address], Limits::default()).await.unwrap();
         let url = server.urls()[0].clone();
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let tree = |_: &_| StaticTree::<24, 128>::new(&ROOT);
+        let tree = |_: &_| StaticTree::<24, 128, _>::new_async(&ROOT);
         tokio::spawn(server.serve(tree, async {
             let _ = stopped.await;
         }));
@@ -87,5 +90,33 @@ async fn the_schema_of_the_board_conforms_to_its_json_schema() {
     ] {
         assert!(text.contains(old), "{old}");
         assert!(schema::validate(&text.replacen(old, new, 1)).is_err(), "{new}");
+    }
+}
+
+#[tokio::test]
+async fn sensor_is_read_and_written_by_its_task() {
+    let host = Host::serve().await;
+    let sensor =
+        serve_sensor(async |ms| tokio::time::sleep(Duration::from_millis(ms.into())).await);
+    let test = async {
+        for client in host.clients().await {
+            assert_eq!(client.read("i2c/0x48/temperature").await.unwrap(), b"21500\n");
+            for high in ["80000", "-500"] {
+                client.write("i2c/0x48/high", high.as_bytes()).await.unwrap();
+                assert_eq!(
+                    client.read("i2c/0x48/high").await.unwrap(),
+                    format!("{high}\n").as_bytes()
+                );
+            }
+            let refused = client.write("i2c/0x48/high", b"1").await;
+            assert!(matches!(refused, Err(Error::Server { .. })), "{refused:?}");
+            let refused = client.write("i2c/0x48/temperature", b"500").await;
+            assert!(matches!(refused, Err(Error::Server { .. })), "{refused:?}");
+            assert_eq!(client.read("i2c/0x48/high").await.unwrap(), b"-500\n");
+        }
+    };
+    tokio::select! {
+        never = sensor => never,
+        () = test => {}
     }
 }
