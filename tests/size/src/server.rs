@@ -2,7 +2,7 @@
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Limits, Session};
-use datakit_core::vfs::{Dir, StaticTree};
+use datakit_core::vfs::{AsyncTree, Dir, StaticTree};
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
@@ -14,38 +14,57 @@ const WORKERS: usize = 4;
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 
-/// The type of the tree that every image serves.
+/// The type of the tree that most images serve.
 pub type Tree = StaticTree<16, 96>;
 
-/// Serves `root` on all sockets.
-pub fn start(spawner: Spawner, stack: Stack<'static>, root: &'static Dir) {
-    static TREE: StaticCell<Tree> = StaticCell::new();
-    static MEMORY: [ConstStaticCell<Memory<WORKERS, FRAME>>; SOCKETS] =
-        [const { ConstStaticCell::new(Memory::new()) }; SOCKETS];
-    let tree = TREE.init_with(|| Tree::new(root));
-    for memory in &MEMORY {
-        spawn(spawner, serve_clients(stack, tree, memory.take()));
-    }
+/// The type of a tree with files whose writes may wait.
+pub type TreeWithTasks = StaticTree<16, 96, AsyncTree>;
+
+/// Defines a function that serves a directory on all sockets. The task of a server cannot be generic, so
+/// each type of tree needs its own function and task.
+macro_rules! server {
+    ($(#[$doc:meta])* $start:ident, $serve_clients:ident, $tree:ty, $new:ident) => {
+        $(#[$doc])*
+        pub fn $start(spawner: Spawner, stack: Stack<'static>, root: &'static Dir) {
+            static TREE: StaticCell<$tree> = StaticCell::new();
+            static MEMORY: [ConstStaticCell<Memory<WORKERS, FRAME>>; SOCKETS] =
+                [const { ConstStaticCell::new(Memory::new()) }; SOCKETS];
+            let tree = TREE.init_with(|| <$tree>::$new(root));
+            for memory in &MEMORY {
+                spawn(spawner, $serve_clients(stack, tree, memory.take()));
+            }
+        }
+
+        #[embassy_executor::task(pool_size = SOCKETS)]
+        async fn $serve_clients(
+            stack: Stack<'static>,
+            tree: &'static $tree,
+            memory: &'static mut Memory<WORKERS, FRAME>,
+        ) -> ! {
+            let (mut receive, mut transmit) = ([0; SOCKET], [0; SOCKET]);
+            let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
+            loop {
+                if socket.accept(564).await.is_ok() {
+                    let session = Session::new(tree, FidArray::<$tree, 24>::new(), LIMITS);
+                    let (rx, tx) = socket.split();
+                    let _ = serve::serve(&session, rx, tx, memory).await;
+                    session.close().await;
+                }
+                socket.abort();
+                let _ = socket.flush().await;
+            }
+        }
+    };
 }
 
-#[embassy_executor::task(pool_size = SOCKETS)]
-async fn serve_clients(
-    stack: Stack<'static>,
-    tree: &'static Tree,
-    memory: &'static mut Memory<WORKERS, FRAME>,
-) -> ! {
-    let (mut receive, mut transmit) = ([0; SOCKET], [0; SOCKET]);
-    let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-    loop {
-        if socket.accept(564).await.is_ok() {
-            let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
-            let (rx, tx) = socket.split();
-            let _ = serve::serve(&session, rx, tx, memory).await;
-            session.close().await;
-        }
-        socket.abort();
-        let _ = socket.flush().await;
-    }
+server! {
+    /// Serves `root` on all sockets.
+    start, serve_clients, Tree, new
+}
+
+server! {
+    /// Serves `root`, which may contain files whose writes wait, on all sockets.
+    start_async, serve_async_clients, TreeWithTasks, new_async
 }
 
 /// Defines a directory of parameters that all have the same type, range, unit and description. If a

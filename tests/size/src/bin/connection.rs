@@ -5,12 +5,14 @@
 
 use core::cell::UnsafeCell;
 
+use datakit_core::files::FileRequests;
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Session};
-use datakit_size::server::Tree;
+use datakit_core::vfs::Vfs;
+use datakit_size::server::{Tree, TreeWithTasks};
 use embassy_net::tcp::{TcpReader, TcpWriter};
 
-type ServedSession = Session<'static, Tree, FidArray<Tree, 16>>;
+type ServedSession<T = Tree> = Session<'static, T, FidArray<T, 16>>;
 type ConnectionMemory<const FRAME: usize> = Memory<2, FRAME>;
 
 /// A symbol of `N` bytes.
@@ -32,15 +34,19 @@ macro_rules! symbols {
 symbols! {
     SESSION = size_of::<ServedSession>();
     MSIZE_MEMORY = size_of::<ConnectionMemory<4120>>();
-    MSIZE_SERVE = size_of_output(serve_future::<4120>);
+    MSIZE_SERVE = size_of_output(serve_future::<Tree, 4120>);
     SMALL_MEMORY = size_of::<ConnectionMemory<536>>();
-    SMALL_SERVE = size_of_output(serve_future::<536>);
+    SMALL_SERVE = size_of_output(serve_future::<Tree, 536>);
+    ASYNC_SESSION = size_of::<ServedSession<TreeWithTasks>>();
+    ASYNC_SERVE = size_of_output(serve_future::<TreeWithTasks, 536>);
+    FOUR_REQUESTS = size_of::<FileRequests<4, 16>>();
+    FIVE_REQUESTS = size_of::<FileRequests<5, 16>>();
 }
 
 /// This function is never called, because only the size of its future is needed.
-fn serve_future<const FRAME: usize>(
+fn serve_future<T: Vfs, const FRAME: usize>(
     (session, rx, tx, memory): (
-        &'static ServedSession,
+        &'static ServedSession<T>,
         TcpReader<'static>,
         TcpWriter<'static>,
         &'static mut ConnectionMemory<FRAME>,
