@@ -1,0 +1,263 @@
+//! Runs the task of a store with a clock that the tests control.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::string::String;
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Waker};
+
+use common::Flash;
+use datakit_core::files::{Param, Value};
+use datakit_core::params::{
+    ObserverEntry, ParamSet, ParamStore, StoreAction, StoreOutcomes, StoreRequest, observe,
+};
+use datakit_core::vfs::{Client, Dir, Result, file};
+use datakit_persist::{Autosave, Blocking, Region, Rejected, Requests, Store, run};
+use embassy_futures::{block_on, poll_once, select, yield_now};
+use embedded_hal_async::delay::DelayNs;
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+
+static A: Value<u32> = Value::new(1);
+static B: Value<u32> = Value::new(1);
+static DIR: Dir =
+    Dir::new(&[file("a", &Param::new(&A).default(1)), file("b", &Param::new(&B).default(1))]);
+static SET: ParamSet = ParamSet::new(&DIR);
+
+type Pages = Flash<3, 128, 4>;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|error| error.into_inner())
+}
+
+/// The time in milliseconds.
+#[derive(Default)]
+struct Clock(Cell<u64>);
+
+impl DelayNs for &Clock {
+    async fn delay_ns(&mut self, ns: u32) {
+        self.delay_ms(ns.div_ceil(1_000_000)).await;
+    }
+
+    async fn delay_ms(&mut self, ms: u32) {
+        let end = self.0.get() + u64::from(ms);
+        while self.0.get() < end {
+            yield_now().await;
+        }
+    }
+}
+
+/// Collects the outcomes of requests.
+struct Outcomes(Mutex<Vec<String>>);
+
+impl StoreOutcomes for Outcomes {
+    fn finished(&self, client: Client, outcome: Result<&dyn std::fmt::Display>) {
+        let text = outcome.map_or_else(|error| error.to_string(), |text| text.to_string());
+        self.0.lock().unwrap().push(format!("{} {text}", client.0));
+    }
+}
+
+static OUTCOMES: Outcomes = Outcomes(Mutex::new(Vec::new()));
+
+fn outcomes() -> Vec<String> {
+    std::mem::take(&mut OUTCOMES.0.lock().unwrap())
+}
+
+fn request(action: StoreAction, client: u8) -> StoreRequest {
+    StoreRequest::by_client(action, Client(client), &OUTCOMES)
+}
+
+/// Polls a future a few times, which is enough for everything that does not wait for the clock.
+fn poll(mut future: std::pin::Pin<&mut impl Future>) {
+    for _ in 0..50 {
+        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+}
+
+#[test]
+fn writes_keep_their_distance() {
+    let _turn = turn();
+    let (requests, clock) = (Requests::new(), Clock::default());
+    let mut store = Store::<_, 96>::new(
+        Blocking(Pages::new()),
+        Region::new::<Blocking<Pages>>(0..384, 128),
+        &SET,
+    );
+    let rejected = &mut |_: &Rejected<'_>| ();
+    let mut task = pin!(run(&mut store, &requests, &clock, || 5000, rejected));
+    let all = StoreAction::Save(0..2);
+    A.set(2);
+    B.set(1);
+    requests.start(request(all.clone(), 1)).unwrap();
+    let error = requests.start(request(all.clone(), 2)).unwrap_err();
+    assert_eq!(error.to_string(), "a request is already waiting");
+    outcomes();
+    poll(task.as_mut());
+    assert_eq!(outcomes(), [""; 0], "the first write waits, too");
+    clock.0.set(5000);
+    poll(task.as_mut());
+    assert_eq!((outcomes(), requests.erases()), (vec!["1 saved 1 value".into()], 1));
+    // The next write waits, and a save without changes does not delay a later one.
+    A.set(3);
+    B.set(3);
+    requests.start(request(all.clone(), 1)).unwrap();
+    clock.0.set(9999);
+    poll(task.as_mut());
+    assert_eq!(outcomes(), [""; 0]);
+    clock.0.set(10_000);
+    poll(task.as_mut());
+    assert_eq!(outcomes(), ["1 saved 2 values"]);
+    clock.0.set(15_000);
+    for (action, outcome) in [
+        (all, "3 saved 0 values"),
+        (StoreAction::Load, "3 loaded 2 values"),
+        (StoreAction::Erase, "3 erased 2 values"),
+    ] {
+        requests.start(request(action, 3)).unwrap();
+        poll(task.as_mut());
+        assert_eq!(outcomes(), [outcome]);
+    }
+    assert_eq!(requests.erases(), 4);
+    // An erase without values also counts as a write.
+    requests.start(request(StoreAction::Erase, 3)).unwrap();
+    clock.0.set(19_999);
+    poll(task.as_mut());
+    assert_eq!(outcomes(), [""; 0]);
+}
+
+#[test]
+fn changes_are_saved_after_a_delay() {
+    static AUTOSAVE: Autosave = Autosave::new();
+    static ENTRY: ObserverEntry = ObserverEntry::new(&AUTOSAVE);
+    let _turn = turn();
+    A.set(1);
+    B.set(1);
+    observe(&ENTRY);
+    let (requests, clock) = (Requests::new(), Clock::default());
+    let mut flash = Pages::new();
+    let mut store = Store::<_, 96>::new(&mut flash, Region::new::<Pages>(0..384, 128), &SET);
+    {
+        let autosave = AUTOSAVE.run(&requests, &clock, || 2000);
+        let rejected = &mut |_: &Rejected<'_>| ();
+        let task = run(&mut store, &requests, &clock, || 100, rejected);
+        let mut both = pin!(select::select(task, autosave));
+        poll(both.as_mut());
+        clock.0.set(5000);
+        A.set(7);
+        poll(both.as_mut());
+        clock.0.set(6500);
+        B.set(7);
+        poll(both.as_mut());
+        assert_eq!(requests.erases(), 0);
+        clock.0.set(7000);
+        poll(both.as_mut());
+        clock.0.set(8000);
+        poll(both.as_mut());
+        assert_eq!(requests.erases(), 1);
+    }
+    A.set(1);
+    B.set(1);
+    assert_eq!(block_on(store.load(&mut |_| ())), Ok(2));
+    assert_eq!((A.get(), B.get()), (7, 7));
+}
+
+/// A flash that waits once before each access.
+struct Slow<'f>(&'f mut Pages);
+
+impl ErrorType for Slow<'_> {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Slow<'_> {
+    const READ_SIZE: usize = 4;
+
+    async fn read(
+        &mut self,
+        offset: u32,
+        bytes: &mut [u8],
+    ) -> std::result::Result<(), Self::Error> {
+        yield_now().await;
+        ReadNorFlash::read(self.0, offset, bytes).await
+    }
+
+    fn capacity(&self) -> usize {
+        384
+    }
+}
+
+impl NorFlash for Slow<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 128;
+
+    async fn erase(&mut self, from: u32, to: u32) -> std::result::Result<(), Self::Error> {
+        yield_now().await;
+        NorFlash::erase(self.0, from, to).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> std::result::Result<(), Self::Error> {
+        yield_now().await;
+        NorFlash::write(self.0, offset, bytes).await
+    }
+}
+
+#[test]
+fn dropped_save_stores_all_values_or_none() {
+    let _turn = turn();
+    let mut flash = Pages::new();
+    let region = Region::new::<Slow<'_>>(0..384, 128);
+    for round in 2..60 {
+        let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+        block_on(store.load(&mut |_| ())).unwrap();
+        let old = (A.get(), B.get());
+        A.set(round);
+        B.set(round);
+        // Drop the future after some of its waits.
+        let mut dropped = true;
+        {
+            let mut save = pin!(store.save(0..2));
+            for _ in 0..round % 7 {
+                dropped = poll_once(save.as_mut()).is_pending();
+                if !dropped {
+                    break;
+                }
+            }
+        }
+        // The same store and a new one agree.
+        assert!(block_on(store.load(&mut |_| ())).is_ok());
+        let loaded = (A.get(), B.get());
+        assert!(loaded == (round, round) || (dropped && loaded == old), "{loaded:?}");
+        let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+        block_on(store.load(&mut |_| ())).unwrap();
+        assert_eq!((A.get(), B.get()), loaded);
+        A.set(round);
+        B.set(round);
+        assert!(block_on(store.save(0..2)).is_ok());
+        block_on(store.load(&mut |_| ())).unwrap();
+        assert_eq!((A.get(), B.get()), (round, round));
+    }
+}
+
+#[test]
+fn values_are_taken_at_one_point_in_time() {
+    let _turn = turn();
+    let mut flash = Pages::new();
+    let region = Region::new::<Slow<'_>>(0..384, 128);
+    let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+    A.set(50);
+    B.set(50);
+    {
+        // Another task changes both values in each wait of the save.
+        let mut save = pin!(store.save(0..2));
+        let mut next = 51;
+        while poll_once(save.as_mut()).is_pending() {
+            A.set(next);
+            B.set(next);
+            next += 1;
+        }
+    }
+    block_on(store.load(&mut |_| ())).unwrap();
+    assert_eq!(A.get(), B.get());
+}
