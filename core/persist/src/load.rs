@@ -7,7 +7,7 @@ use datakit_core::params::{ParamSet, Parameter};
 use datakit_core::vfs::{Client, Error, FilePath};
 
 use crate::image::Image;
-use crate::key::{has_default, is_saved, path_key, type_tag};
+use crate::key::{is_saved, path_key, type_tag};
 
 /// A stored value that has not been loaded.
 #[derive(Debug)]
@@ -61,44 +61,35 @@ pub(crate) fn load_image<const N: usize>(
         }
         Ok(())
     });
-    let mut first = true;
-    loop {
-        let refused = check(set, image, first, rejected);
-        if refused == 0 {
-            return loaded;
-        }
-        loaded = loaded.saturating_sub(refused);
-        first = false;
-    }
+    // A reset can make the value of another parameter invalid.
+    while check(set, image, &mut loaded, rejected) {}
+    loaded
 }
 
-/// Calls the check functions of all parameters. Reports and resets each parameter whose value is
-/// refused, and returns the number of these parameters. The `first` call also reports parameters
-/// without a default, which cannot be reset. A reset can make the value of another parameter
-/// invalid.
+/// Calls the check functions of all parameters. Reports and resets the first parameter whose value is
+/// refused. Returns `false` if no value is refused.
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
-    first: bool,
+    loaded: &mut u16,
     rejected: &mut dyn FnMut(&Rejected<'_>),
-) -> u16 {
-    let mut refused = 0;
-    let _ = set.visit(&mut |ordinal, path, parameter| {
+) -> bool {
+    let visited = set.visit(&mut |ordinal, path, parameter| {
         // A parameter at its default cannot be reset. The rule accepts its value after the other
         // parameters of the same rule have been reset.
-        let may_be_refused = !parameter.is_default() || (first && !has_default(parameter));
-        if may_be_refused
+        if !parameter.is_default()
             && is_saved(parameter)
             && let Err(error) = parameter.check_current(&Proposed::NONE)
         {
             let text = image.find(path_key(path)).map(|(_, text)| text).unwrap_or_default();
             rejected(&Rejected { ordinal, path, text, reason: Reason::Refused(error) });
             reset(parameter);
-            refused += 1;
+            *loaded = loaded.saturating_sub(1);
+            return Err(fmt::Error);
         }
         Ok(())
     });
-    refused
+    visited.is_err()
 }
 
 /// Sets a parameter to `text`, unless it already has this value.

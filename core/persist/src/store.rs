@@ -70,7 +70,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// another type, is passed to `rejected`, and the parameter is set to its default. After all
     /// values have been set, the check functions of the parameters are called. If a check function
     /// refuses a value, the value is also passed to `rejected`, and the parameter is set to its
-    /// default if it has one.
+    /// default. The check functions of parameters without a default are not called.
     ///
     /// All values are set in one poll, so no other task of the same executor runs while only some
     /// of the values are set.
@@ -126,6 +126,11 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.log.erases()
     }
 
+    /// Returns the number of blocks.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.log.region().blocks()
+    }
+
     /// Carries out a request. Returns the number of values that have been loaded, saved or erased. All
     /// requests share this code, because each further state machine would take up flash.
     pub(crate) async fn carry_out(
@@ -166,7 +171,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                     count += 1;
                     true
                 });
-                rewrites = self.log.region().blocks();
+                rewrites = self.blocks();
                 count
             }
         };

@@ -64,10 +64,10 @@ impl ParamStore for Requests {
 /// Carries out the requests to a store. Values that cannot be loaded are passed to `rejected`.
 /// Never returns. The caller should have [loaded](Store::load) the stored values before.
 ///
-/// `interval_ms` returns the shortest time between two writes to the flash, in milliseconds. A
-/// request that arrives earlier waits, so that clients cannot wear out the flash with frequent
-/// requests. The first request also waits. Otherwise, a client that can restart the device could
-/// avoid the wait.
+/// `interval_ms` returns the shortest time between two saves, in milliseconds. After all values have
+/// been erased, this time passes once for each block. A request that arrives earlier waits, so that
+/// clients cannot wear out the flash with frequent requests. The first request also waits.
+/// Otherwise, a client that can restart the device could avoid the wait.
 pub async fn run<F: NorFlash, const BUFFER: usize>(
     store: &mut Store<F, BUFFER>,
     requests: &Requests,
@@ -75,20 +75,20 @@ pub async fn run<F: NorFlash, const BUFFER: usize>(
     interval_ms: fn() -> u32,
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> ! {
-    let mut must_wait = true;
+    let mut waits = 1;
     loop {
-        if must_wait {
-            requests.erases.store(store.erases(), Ordering::Relaxed);
+        requests.erases.store(store.erases(), Ordering::Relaxed);
+        for _ in 0..waits {
             delay.delay_ms(interval_ms()).await;
         }
         let request = requests.waiting.wait().await;
         let outcome = store.carry_out(request.action(), rejected).await;
         let count = *outcome.as_ref().unwrap_or(&u16::MAX);
         let verb;
-        (verb, must_wait) = match request.action() {
-            StoreAction::Save(_) => ("saved ", count != 0),
-            StoreAction::Load => ("loaded ", false),
-            StoreAction::Erase => ("erased ", true),
+        (verb, waits) = match request.action() {
+            StoreAction::Save(_) => ("saved ", u32::from(count != 0)),
+            StoreAction::Load => ("loaded ", 0),
+            StoreAction::Erase => ("erased ", store.blocks()),
         };
         let done = Done { verb, count };
         request.finish(match outcome {

@@ -121,11 +121,18 @@ fn writes_keep_their_distance() {
         assert_eq!(outcomes(), [outcome]);
     }
     assert_eq!(requests.erases(), 4);
-    // An erase without values also counts as a write.
     requests.start(request(StoreAction::Erase, 3)).unwrap();
-    clock.0.set(19_999);
+    // The wait after an erase is three times as long, because three blocks have been erased.
+    clock.0.set(20_000);
+    poll(task.as_mut());
+    clock.0.set(25_000);
+    poll(task.as_mut());
+    clock.0.set(29_999);
     poll(task.as_mut());
     assert_eq!(outcomes(), [""; 0]);
+    clock.0.set(30_000);
+    poll(task.as_mut());
+    assert_eq!(outcomes(), ["3 erased 0 values"]);
 }
 
 #[test]
