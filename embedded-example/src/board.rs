@@ -8,6 +8,7 @@ use datakit_core::vfs::{Dir, Error, Result, Text, dir, file};
 
 use crate::i2c::I2C;
 use crate::params::{CONFIG, PARAMS, settings};
+use crate::saving;
 use crate::simulation::{Simulation, Zone};
 use crate::state::{self, uptime_ms};
 
@@ -77,6 +78,7 @@ static SYS: Dir = Dir::new(&[
     file("build-id", &Doc::new(env!("BUILD_ID"))),
     file("connections", &state::CONNECTIONS),
     file("kick", &KICK),
+    file("wear", &Status::new(saving::wear)),
     file("reset", &RESET),
 ]);
 
@@ -183,6 +185,9 @@ pub enum EventKind {
     Disconnected,
     /// The sample moved to a different zone.
     Entered(Zone, i32),
+    /// The stored value of the parameter with this ordinal was not loaded, because the parameter
+    /// refuses it.
+    NotLoaded(u16),
 }
 
 impl fmt::Display for EventKind {
@@ -194,6 +199,10 @@ impl fmt::Display for EventKind {
             EventKind::Entered(Zone::Low, sample) => write!(f, "low {sample}"),
             EventKind::Entered(Zone::Normal, sample) => write!(f, "normal {sample}"),
             EventKind::Entered(Zone::High, sample) => write!(f, "high {sample}"),
+            EventKind::NotLoaded(ordinal) => {
+                f.write_str("not loaded: ")?;
+                saving::write_path(*ordinal, f)
+            }
         }
     }
 }

@@ -5,12 +5,15 @@
 //! breakpoint will be handled: a debugger sets a status bit, but QEMU does not. An unhandled
 //! breakpoint raises a fault, and the fault handler resets the board. Executing a breakpoint within
 //! the fault handler would lock up the processor, so the firmware returns from the handler first.
+//!
+//! [`try_semihosting`] makes the fault handler skip unhandled breakpoints.
 
-use core::arch::asm;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cortex_m::peripheral::SCB;
 use cortex_m::peripheral::scb::{Exception, VectActive};
+use cortex_m_rt::ExceptionFrame;
 
 /// Whether [`exit`] has been called.
 static EXITING: AtomicBool = AtomicBool::new(false);
@@ -25,8 +28,57 @@ pub fn exit() -> ! {
     breakpoint()
 }
 
+/// 1 if the fault handler skips the instruction that raised the fault, otherwise 0.
+static SKIPS_BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
+
+/// Calls `call`, which makes semihosting calls. Each of these calls returns -1 if neither QEMU nor a
+/// debugger handles it.
+pub fn try_semihosting<R>(call: impl FnOnce() -> R) -> R {
+    // Interrupts are disabled, because a fault in a handler must not be skipped.
+    cortex_m::interrupt::free(|_| {
+        SKIPS_BREAKPOINTS.store(1, Ordering::SeqCst);
+        let result = call();
+        SKIPS_BREAKPOINTS.store(0, Ordering::SeqCst);
+        result
+    })
+}
+
+// The exception handler. A breakpoint instruction is two bytes long, and a semihosting call returns
+// its result in r0. The saved registers are r0 to r3, r12, lr, pc and xpsr.
+global_asm!(
+    ".section .text.HardFault, \"ax\"",
+    ".global HardFault",
+    ".type HardFault, %function",
+    ".thumb_func",
+    "HardFault:",
+    "mrs r0, msp",
+    "movw r1, #:lower16:{skips}",
+    "movt r1, #:upper16:{skips}",
+    "ldr r1, [r1]",
+    "cbz r1, 0f",
+    "ldr r1, [r0, #24]",
+    "adds r1, #2",
+    "str r1, [r0, #24]",
+    "mov r1, #-1",
+    "str r1, [r0]",
+    "bx lr",
+    "0: b {handler}",
+    ".size HardFault, . - HardFault",
+    skips = sym SKIPS_BREAKPOINTS,
+    handler = sym hard_fault,
+);
+
+/// Handles accesses to unmapped memory, invalid instructions and stack overflows. This function
+/// shares only the log with the interrupted code, and the log never starts a line within another
+/// line.
+#[expect(clippy::panic, reason = "the interrupted code cannot continue")]
+extern "C" fn hard_fault(frame: &ExceptionFrame) -> ! {
+    reset_if_exiting();
+    panic!("fault at {:#x}", frame.pc())
+}
+
 /// Resets the board if the breakpoint was not handled. The fault handler calls this function.
-pub fn reset_if_exiting() {
+fn reset_if_exiting() {
     if EXITING.load(Ordering::Relaxed) {
         SCB::sys_reset();
     }

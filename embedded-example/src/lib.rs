@@ -8,5 +8,6 @@ pub mod board;
 pub mod cycles;
 pub mod i2c;
 pub mod params;
+pub mod saving;
 pub mod simulation;
 pub mod state;

@@ -5,8 +5,8 @@
 //! tcp://127.0.0.1:5641 ls /` or another 9P client:
 //!
 //! ```text
-//! board/  name clock build                params/  blink/ wave/ limits/ net/, and help
-//! net/    address mac frames-in ...       sys/     uptime stack connections kick reset
+//! board/  name clock build                params/  blink/ wave/ limits/ net/, help, ctl
+//! net/    address mac frames-in ...       sys/     uptime stack wear kick reset ...
 //! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!
@@ -21,6 +21,7 @@
 )]
 
 mod fault;
+mod flash;
 mod last_run;
 mod led;
 mod log;
@@ -35,17 +36,19 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
-use cortex_m_rt::ExceptionFrame;
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::simulation::Simulation;
-use datakit_firmware::{i2c, params, state};
+use datakit_firmware::{i2c, params, saving, state};
+use datakit_persist::{Blocking, Store};
 use embassy_executor::{Spawner, raw};
+use embassy_futures::block_on;
 use embassy_futures::select::select;
 use embassy_net::Runner;
-use embassy_time::{Duration, Instant, Timer};
+use embassy_time::{Delay, Duration, Instant, Timer};
 use log::log;
 use static_cell::StaticCell;
 
+use crate::flash::FileFlash;
 use crate::mac::Mac;
 
 #[cortex_m_rt::entry]
@@ -88,6 +91,7 @@ fn main() -> ! {
 /// stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
+    spawner.spawn(save(load()).expect("spawned once"));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     serve::start(spawner, stack);
@@ -101,6 +105,29 @@ fn start(spawner: Spawner) {
 #[embassy_executor::task]
 async fn network(mut runner: Runner<'static, Mac>) -> ! {
     runner.run().await
+}
+
+/// The flash holds at most 512 bytes of values.
+type BoardStore = Store<Blocking<FileFlash>, 512>;
+
+/// Sets the parameters to their stored values.
+fn load() -> &'static mut BoardStore {
+    static STORE: StaticCell<BoardStore> = StaticCell::new();
+    let store =
+        STORE.init_with(|| Store::new(Blocking(FileFlash::open()), flash::REGION, &params::SET));
+    match block_on(store.load(&mut saving::publish_rejected)) {
+        Ok(count) => log!(info, "values loaded: {=u32}", u32::from(count)),
+        Err(_) => log!(info, "no flash, so the parameters have their defaults"),
+    }
+    store
+}
+
+/// Saves, loads and erases the parameters at the request of clients.
+#[embassy_executor::task]
+async fn save(store: &'static mut BoardStore) -> ! {
+    let interval = saving::save_interval_ms;
+    datakit_persist::run(store, &saving::REQUESTS, Delay, interval, &mut saving::publish_rejected)
+        .await
 }
 
 /// Blinks the light and samples the sensor according to the parameters.
@@ -167,13 +194,4 @@ unsafe fn DefaultHandler(irq: i16) {
         Ok(mac::IRQ) => mac::on_interrupt(),
         _ => panic!("interrupt {irq} has no handler"),
     }
-}
-
-/// Handles accesses to unmapped memory, invalid instructions and stack overflows.
-// SAFETY: the handler never returns to the interrupted code. The handler shares only the log with
-// the interrupted code, and the log never starts a line within another line.
-#[cortex_m_rt::exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    fault::reset_if_exiting();
-    panic!("fault at {:#x}", frame.pc())
 }

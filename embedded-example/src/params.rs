@@ -14,6 +14,7 @@ use datakit_core::params::{
 };
 use datakit_core::vfs::{Client, file, table};
 
+use crate::saving::{REQUESTS, SAVE_RATE_FILE};
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
 use crate::state::{CLIENTS, CONNECTIONS};
 
@@ -26,6 +27,7 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
         file("changes", &CHANGES),
         file("modified", &Modified::new(&SET)),
         file("ctl", &Ctl::new(&SET, &REPLIES)),
+        file("save-rate", &SAVE_RATE_FILE),
         // Three levels for parameters such as `probes/0/scale`, and one for `0` and `1`.
         table("transactions", &TRANSACTIONS, 4),
     ],
@@ -33,7 +35,7 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
 );
 
 /// All parameters.
-pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client);
+pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client).store(&REQUESTS);
 
 static CHANGE_MEMORY: ChangeMemory<16> = ChangeMemory::new();
 static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);

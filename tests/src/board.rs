@@ -40,6 +40,7 @@ pub const PATHS: &[&str] = &[
     "params/changes",
     "params/modified",
     "params/ctl",
+    "params/save-rate",
     "params/transactions",
     "params/transactions/0",
     "params/transactions/1",
@@ -93,6 +94,7 @@ pub const PATHS: &[&str] = &[
     "sys/build-id",
     "sys/connections",
     "sys/kick",
+    "sys/wear",
     "sys/reset",
     "log",
     "log/doc",
@@ -132,6 +134,14 @@ impl Board {
         Board::start(&firmware().with_file_name(name), "none".into(), true)
     }
 
+    /// Boots a board whose flash is the file `flash.bin` in the directory `dir`, if the file exists.
+    ///
+    /// # Panics
+    /// Panics under the same conditions as [`boot`](Board::boot).
+    pub fn boot_in(dir: &Path) -> Board {
+        Board::start_in(dir, &firmware(), "none".into(), true)
+    }
+
     /// Boots a board without a debugger and without semihosting.
     ///
     /// # Panics
@@ -151,6 +161,10 @@ impl Board {
     }
 
     fn start(firmware: &Path, serial: OsString, semihosting: bool) -> Board {
+        Board::start_in(Path::new("."), firmware, serial, semihosting)
+    }
+
+    fn start_in(dir: &Path, firmware: &Path, serial: OsString, semihosting: bool) -> Board {
         assert!(
             firmware.exists(),
             "no firmware at {}: `tests/run qemu` builds it",
@@ -167,6 +181,7 @@ impl Board {
                 "-kernel",
             ])
             .arg(firmware)
+            .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

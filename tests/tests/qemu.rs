@@ -4,6 +4,8 @@
 mod clients;
 #[path = "qemu/log.rs"]
 mod log;
+#[path = "qemu/saving.rs"]
+mod saving;
 #[path = "qemu/sensor.rs"]
 mod sensor;
 #[path = "qemu/sys.rs"]
