@@ -117,7 +117,7 @@ fn load() -> &'static mut BoardStore {
         STORE.init_with(|| Store::new(Blocking(FileFlash::open()), flash::REGION, &params::SET));
     match block_on(store.load(&mut saving::publish_rejected)) {
         Ok(count) => log!(info, "values loaded: {=u32}", u32::from(count)),
-        Err(_) => log!(info, "no flash, so the parameters have their defaults"),
+        Err(_) => log!(debug, "no flash, so the parameters have their defaults"),
     }
     store
 }

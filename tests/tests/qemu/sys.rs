@@ -90,7 +90,7 @@ fn qemu_last_panic_is_shown_after_the_restart() {
         })
     });
     assert!(
-        shown.starts_with("src/main.rs:") && shown.ends_with(": fault at 0x50000000\n"),
+        shown.starts_with("src/fault.rs:") && shown.ends_with(": fault at 0x50000000\n"),
         "{shown}"
     );
 }
