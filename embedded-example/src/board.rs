@@ -105,7 +105,7 @@ fn last_panic(out: &mut dyn Write) -> fmt::Result {
 }
 
 static KICK: Command<16> = Command::new(|command, _| state::CONNECTIONS.kick_command(command))
-    .doc("a number from `connections` closes that connection");
+    .doc("closes the connection with the written number");
 
 static RESET: Command<16> = Command::new(reset).doc("`reset` restarts the board");
 

@@ -57,7 +57,7 @@ pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> 
             })
         }
         (Leaf::Duration, Some(_)) => {
-            Err(Error::new_spanned(expr, "a duration has a unit, for example \"1.5 s\""))
+            Err(Error::new_spanned(expr, "a duration needs a unit, for example \"1.5 s\""))
         }
         (Leaf::Bytes, _) => match expr {
             Expr::Lit(ExprLit { lit: Lit::ByteStr(bytes), .. }) => {
@@ -92,7 +92,7 @@ fn from_text(text: &LitStr, leaf: Leaf, ty: &Type) -> Result<TokenStream> {
         ),
         Leaf::Bytes => match hex(&content) {
             Some(bytes) => Ok(byte_vec(text, ty, &bytes)),
-            None => refuse("expected two hexadecimal digits a byte, such as \"0aff\""),
+            None => refuse("expected two hexadecimal digits per byte, such as \"0aff\""),
         },
         Leaf::Ipv4 => match content.parse::<Ipv4Addr>() {
             Ok(address) => {

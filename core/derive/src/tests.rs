@@ -131,7 +131,7 @@ fn text_must_fit_the_type() {
         ),
         (
             "#[param(default = 1500)] a: Millis",
-            "a duration has a unit, for example \"1.5 s\"",
+            "a duration needs a unit, for example \"1.5 s\"",
             "1500",
         ),
         (
@@ -146,7 +146,7 @@ fn text_must_fit_the_type() {
         ),
         (
             "#[param(default = \"0f0\")] a: Vec<u8, 8>",
-            "expected two hexadecimal digits a byte, such as \"0aff\"",
+            "expected two hexadecimal digits per byte, such as \"0aff\"",
             "\"0f0\"",
         ),
         ("#[param(default = \"1\")] a: u32", "expected a value without quotes", "\"1\""),

@@ -78,7 +78,10 @@ impl fmt::Display for Peer {
                     write!(f, "{}{end}", Decimal::from(byte))?;
                 }
             }
-            #[allow(unreachable_patterns, reason = "IPv6 is a feature of embassy-net")]
+            #[allow(
+                unreachable_patterns,
+                reason = "without the feature for IPv6, no other address exists"
+            )]
             address => write!(f, "[{address}]")?,
         }
         write!(f, ":{}", Decimal::from(self.0.port))
@@ -144,7 +147,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     ///
     /// static CONNECTIONS: Connections<3> = Connections::new();
     /// static KICK: Command<0> = Command::new(|command, _| CONNECTIONS.kick_command(command))
-    ///     .doc("a number from `connections` closes that connection");
+    ///     .doc("closes the connection with the written number");
     /// ```
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
         if own.get() >= self.reserved && taken >= self.opens {
             let own = Decimal::from(own.get());
             return Err(Error::TooManyOpen.with_message(format_args!(
-                "this connection has {own} open files; the rest is reserved for others"
+                "this connection has {own} open files; the rest is reserved for other clients"
             )));
         }
         own.set(own.get() + 1);
@@ -205,7 +205,7 @@ mod tests {
         let error = quota.acquire(0).unwrap_err();
         assert_eq!(
             (error.errno(), error.to_string().as_str()),
-            (24, "this connection has 16 open files; the rest is reserved for others")
+            (24, "this connection has 16 open files; the rest is reserved for other clients")
         );
         // After a file is closed, even a client that has used up its reserved files can open
         // another file.

@@ -265,7 +265,7 @@ impl<const VALUES: usize, const TEXT: usize> Mirror for Slot<VALUES, TEXT> {
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str("a transaction: ctl and the parameters again")
+        out.write_str("a transaction: ctl and the staged parameters")
     }
 }
 

@@ -113,7 +113,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
 
     fn forget(&mut self) {
         tracing::warn!(
-            "the branch does not continue the known one, so everything is read from GitHub again"
+            "the branch does not descend from its last known head, so all data is read from GitHub again"
         );
         self.memory = Memory::default();
         self.branch = BranchState::default();
@@ -150,7 +150,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         let Some(repo) = self.memory.next_repo() else { return BTreeSet::new() };
         let mirror = Mirror(&self.settings.capabilities);
         if !mirror.reads(&repo.clone().into()) {
-            tracing::info!(%repo, "the capabilities do not allow to read the repository");
+            tracing::info!(%repo, "the capabilities do not allow reading the repository");
             self.memory.imported(&repo, None);
             return BTreeSet::new();
         }

@@ -98,7 +98,7 @@ impl Collector for RateCollector {
             .not_before
             .map_or(0, |until| until.saturating_duration_since(Instant::now()).as_secs());
         for (name, help, value) in [
-            ("rate_limit", "GitHub's limit of calls an hour", state.limit),
+            ("rate_limit", "GitHub's limit of calls per hour", state.limit),
             ("rate_remaining", "Calls that remain in this hour", state.remaining),
             ("rate_reset_seconds", "End of this hour since 1970", state.reset),
             ("rate_wait_seconds", "Time until GitHub accepts calls again", wait),

@@ -14,7 +14,7 @@ pub(crate) enum SourceError {
     Io { path: PathBuf, source: io::Error },
     #[error("{}: line {line} is not a hash and a name", path.display())]
     Packed { path: PathBuf, line: usize },
-    #[error("{}: it changes all the time", .0.display())]
+    #[error("{}: the refs changed during every attempt to read them", .0.display())]
     Unstable(PathBuf),
     #[error("{}: git cannot list the branches: {reason}", path.display())]
     Git { path: PathBuf, reason: String },

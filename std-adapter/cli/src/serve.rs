@@ -246,7 +246,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
-        tracing::error!("gave up a commit that takes longer than {COMMIT_TIMEOUT:?}");
+        tracing::error!("stopped waiting for a commit after {COMMIT_TIMEOUT:?}");
     }
     datakit_program::flush();
     served?;

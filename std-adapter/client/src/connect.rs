@@ -205,7 +205,7 @@ where
         debug!(dialect = dialect.version(), msize, "agreed on a version");
         return Ok(Connection::start(reader, writer, (dialect, msize), options.gid, span));
     }
-    Err(Error::Unsupported("the server speaks none of the dialects that the options allow"))
+    Err(Error::Unsupported("the server supports none of the dialects that the options allow"))
 }
 
 fn dialect_of(version: &[u8]) -> Option<Dialect> {

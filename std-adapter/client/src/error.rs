@@ -272,7 +272,7 @@ impl Display for Disconnect {
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {
-                f.write_str("the server closed the connection instead of answering Tversion")
+                f.write_str("the server closed the connection without answering Tversion")
             }
             Disconnect::TimedOut(limit) => {
                 write!(f, "timed out: no connection within {} s", limit.as_secs_f64())

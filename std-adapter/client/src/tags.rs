@@ -62,7 +62,8 @@ impl TagPool {
         }
         let number =
             u16::try_from(self.states.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
-        let number = number.ok_or(Error::Unsupported("65535 requests wait for replies already"))?;
+        let number =
+            number.ok_or(Error::Unsupported("65535 requests are already waiting for replies"))?;
         self.states.push(state);
         Ok(Tag(number))
     }

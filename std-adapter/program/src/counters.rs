@@ -19,7 +19,7 @@ impl LogCounters {
         registry.register("datakit_logs_messages", "Messages logged", self.messages.clone());
         let help = "Lines lost because standard error was not read";
         registry.register("datakit_logs_lost", help, self.lost.clone());
-        let help = "Lines suppressed because there were many like them";
+        let help = "Lines suppressed because many similar lines were logged";
         registry.register("datakit_logs_left_out", help, self.suppressed.clone());
     }
 

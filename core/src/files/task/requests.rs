@@ -325,6 +325,6 @@ fn no_free_request(capacity: usize) -> Error {
 fn no_unreserved_request(capacity: usize, used: usize) -> Error {
     let (capacity, used) = (Decimal::from(capacity), Decimal::from(used));
     Error::TooManyWaiting.with_message(format_args!(
-        "this connection uses {used} of {capacity} requests to the task; the rest is reserved for others"
+        "this connection uses {used} of {capacity} requests to the task; the rest is reserved for other clients"
     ))
 }

@@ -301,7 +301,7 @@ fn reserved_requests_are_left_to_other_clients() {
     start(1).unwrap();
     assert_eq!(
         start(1).unwrap_err(),
-        "this connection uses 2 of 4 requests to the task; the rest is reserved for others"
+        "this connection uses 2 of 4 requests to the task; the rest is reserved for other clients"
     );
     start(2).unwrap();
     assert!(start(2).is_err());

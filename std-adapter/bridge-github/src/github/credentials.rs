@@ -108,7 +108,7 @@ impl AppKey {
     /// text.
     pub(crate) fn parse(id: u64, pem: &[u8]) -> Result<AppKey, String> {
         let key = PrivateKeyDer::from_pem_slice(pem)
-            .map_err(|_| "there is no private key in the form of PEM".to_owned())?;
+            .map_err(|_| "there is no private key in PEM format".to_owned())?;
         let key = match &key {
             PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
             PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),

@@ -70,7 +70,7 @@ fn or_old<T>(
         Ok(Some(new)) => new,
         Ok(None) => old(),
         Err(error) => {
-            tracing::warn!(%error, "cannot read from GitHub, keeping what is known");
+            tracing::warn!(%error, "cannot read from GitHub, keeping the previous values");
             *complete = false;
             old()
         }
@@ -186,7 +186,7 @@ async fn replace(
             true
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot read from GitHub, keeping what is known");
+            tracing::warn!(%error, "cannot read from GitHub, keeping the previous values");
             false
         }
     }

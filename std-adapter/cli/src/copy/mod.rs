@@ -141,9 +141,9 @@ impl Copier {
                             .await?;
                     }
                     (FileType::Symlink, link) => links.push((from, to, link)),
-                    _ => self.skip(CopyError::skippable(at(&from)(
-                        "neither a file nor a directory nor a link",
-                    )))?,
+                    _ => {
+                        self.skip(CopyError::skippable(at(&from)("not a file, directory or link")))?
+                    }
                 }
             }
             batch.finish().await?;

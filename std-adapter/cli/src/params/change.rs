@@ -85,7 +85,8 @@ pub(super) async fn import(
 ) -> CliResult {
     if !yes && (file.as_os_str() == "-" || !io::stdin().is_terminal()) {
         return Err(CliError::Failed(
-            "standard input is not a terminal, so import cannot ask: use --yes".to_owned(),
+            "standard input is not a terminal, so import cannot ask for confirmation: use --yes"
+                .to_owned(),
         ));
     }
     let mut settings = diff::read_file(file).await?;

@@ -247,7 +247,7 @@ impl Drop for FetchedRefs {
         // async task would not work, because the runtime drops its tasks when it shuts down.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
-                "cannot start a thread, fetched objects stay until the next start: {error}"
+                "cannot start a thread, fetched objects are kept until the next start: {error}"
             );
         }
     }

@@ -63,7 +63,7 @@ impl Xattrs {
             others.fold(name.len(), |sum, other| sum.saturating_add(other.len()).saturating_add(1));
         if size as u64 >= MAX_XATTR_SIZE {
             return Err(
-                Error::NoSpace.with_message("the names of the attributes are too long in all")
+                Error::NoSpace.with_message("the names of the attributes are too long in total")
             );
         }
         Ok(())
