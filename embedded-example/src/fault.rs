@@ -28,7 +28,8 @@ pub fn exit() -> ! {
     breakpoint()
 }
 
-/// 1 if the fault handler skips the instruction that raised the fault, otherwise 0.
+/// The value is 1 if the fault handler skips the instruction that raised the fault, and 0
+/// otherwise.
 static SKIPS_BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
 
 /// Calls `call`, which makes semihosting calls. Each of these calls returns -1 if neither QEMU nor a

@@ -1,8 +1,9 @@
 //! The directory `i2c/`: a simulated temperature sensor on an I2C bus.
 //!
-//! A transfer on the bus takes [`TRANSFER_MS`]. The files therefore pass their requests to
-//! [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A register holds
-//! a temperature in steps of half a degree, and the files show it in thousandths of a degree.
+//! A transfer on the bus takes [`TRANSFER_MS`] milliseconds. The files therefore pass their
+//! requests to [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A
+//! register holds a temperature in steps of half a degree, and the files show it in thousandths of
+//! a degree.
 
 use core::future::poll_fn;
 use core::pin::pin;
@@ -53,7 +54,8 @@ pub async fn serve_sensor(delay: impl AsyncFn(u32)) -> ! {
             }
             (Operation::Write(text), Some(register)) => {
                 let result = match parse(text) {
-                    // A cancelled transfer is stopped, and the register keeps its value.
+                    // If the request is cancelled, the transfer stops, and the register keeps its
+                    // value.
                     Ok(value) if completes(&request, delay(TRANSFER_MS)).await => {
                         *register = value;
                         Ok(())

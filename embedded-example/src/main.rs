@@ -107,7 +107,7 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
     runner.run().await
 }
 
-/// The flash holds at most 512 bytes of values.
+/// The store has room for at most 512 bytes of values.
 type BoardStore = Store<Blocking<FileFlash>, 512>;
 
 /// Sets the parameters to their stored values.

@@ -28,7 +28,8 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
         file("modified", &Modified::new(&SET)),
         file("ctl", &Ctl::new(&SET, &REPLIES)),
         file("save-rate", &SAVE_RATE_FILE),
-        // Three levels for parameters such as `probes/0/scale`, and one for `0` and `1`.
+        // A path such as `probes/0/scale` needs three levels, and the names `0` and `1` of the
+        // transactions need one.
         table("transactions", &TRANSACTIONS, 4),
     ],
     &CONFIG,

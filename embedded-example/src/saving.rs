@@ -1,4 +1,4 @@
-//! Keeps the parameters in flash when the power is lost.
+//! Saves the parameters to flash.
 
 use core::fmt::{self, Write};
 

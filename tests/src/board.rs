@@ -375,8 +375,8 @@ const FIRST_INTERRUPT: u32 = 0x40;
 /// An address in the peripheral region, from which the processor cannot execute code.
 const NO_CODE: u32 = 0x5000_0000;
 
-/// Returns all paths below a server's root. Each directory precedes its entries. The entries of the
-/// transactions are left out, because they are the parameters again.
+/// Returns all paths below a server's root. Each directory precedes its entries. The result does
+/// not contain the entries of the transactions, because they repeat the parameters.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

@@ -64,10 +64,10 @@ impl ParamStore for Requests {
 /// Carries out the requests to a store. Values that cannot be loaded are passed to `rejected`.
 /// Never returns. The caller should have [loaded](Store::load) the stored values before.
 ///
-/// `interval_ms` returns the shortest time between two saves, in milliseconds. After all values have
-/// been erased, this time passes once for each block. A request that arrives earlier waits, so that
-/// clients cannot wear out the flash with frequent requests. The first request also waits.
-/// Otherwise, a client that can restart the device could avoid the wait.
+/// `interval_ms` returns the shortest time between two saves, in milliseconds. After all values
+/// have been erased, this time is multiplied by the number of blocks. A request that arrives
+/// earlier waits, so that clients cannot wear out the flash with frequent requests. The first
+/// request also waits. Otherwise, a client that can restart the device could avoid the wait.
 pub async fn run<F: NorFlash, const BUFFER: usize>(
     store: &mut Store<F, BUFFER>,
     requests: &Requests,

@@ -1,4 +1,4 @@
-//! Runs the task of a store with a clock that the tests control.
+//! Tests of the task of a store, with a clock that the tests control.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -33,7 +33,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|error| error.into_inner())
 }
 
-/// The time in milliseconds.
+/// The time of the clock, in milliseconds.
 #[derive(Default)]
 struct Clock(Cell<u64>);
 
@@ -70,7 +70,7 @@ fn request(action: StoreAction, client: u8) -> StoreRequest {
     StoreRequest::by_client(action, Client(client), &OUTCOMES)
 }
 
-/// Polls a future a few times, which is enough for everything that does not wait for the clock.
+/// Polls a future a few times. A future that does not wait for the clock then completes.
 fn poll(mut future: std::pin::Pin<&mut impl Future>) {
     for _ in 0..50 {
         assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -100,7 +100,7 @@ fn writes_keep_their_distance() {
     clock.0.set(5000);
     poll(task.as_mut());
     assert_eq!((outcomes(), requests.erases()), (vec!["1 saved 1 value".into()], 1));
-    // The next write waits, and a save without changes does not delay a later one.
+    // The next write waits. A save without changes does not delay a later save.
     A.set(3);
     B.set(3);
     requests.start(request(all.clone(), 1)).unwrap();
@@ -221,7 +221,7 @@ fn dropped_save_stores_all_values_or_none() {
         let old = (A.get(), B.get());
         A.set(round);
         B.set(round);
-        // Drop the future after some of its waits.
+        // Drop the future after it has waited several times.
         let mut dropped = true;
         {
             let mut save = pin!(store.save(0..2));
@@ -232,7 +232,7 @@ fn dropped_save_stores_all_values_or_none() {
                 }
             }
         }
-        // The same store and a new one agree.
+        // The same store and a new store load the same values.
         assert!(block_on(store.load(&mut |_| ())).is_ok());
         let loaded = (A.get(), B.get());
         assert!(loaded == (round, round) || (dropped && loaded == old), "{loaded:?}");
@@ -256,7 +256,7 @@ fn values_are_taken_at_one_point_in_time() {
     A.set(50);
     B.set(50);
     {
-        // Another task changes both values in each wait of the save.
+        // Each time the save waits, another task changes both values.
         let mut save = pin!(store.save(0..2));
         let mut next = 51;
         while poll_once(save.as_mut()).is_pending() {

@@ -1,4 +1,4 @@
-//! Loads values that another version of the firmware has stored.
+//! Tests that load values which another version of the firmware has stored.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -70,7 +70,7 @@ fn start() {
     HIGH.set(9);
 }
 
-/// Loads all values and returns their number and the reports about rejected ones.
+/// Loads all values. Returns the number of loaded values and a report for each rejected value.
 fn load(store: &mut Small<'_>) -> (u16, Vec<String>) {
     let mut reports = Vec::new();
     let count = block_on(store.load(&mut |rejected| {
@@ -148,7 +148,7 @@ fn values_of_missing_parameters_are_kept_or_dropped() {
         start();
         let mut second = store(&mut flash, &SECOND).unknown(unknown);
         load(&mut second);
-        // Fills several blocks.
+        // The saves fill several blocks.
         for gain in 2..40 {
             GAIN.set(gain);
             block_on(second.save(0..3)).unwrap();

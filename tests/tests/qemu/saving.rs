@@ -1,4 +1,4 @@
-//! Keeps the parameters of a board over restarts. The flash of the board is a file.
+//! Tests that a board loads saved parameters after a restart. The flash of the board is a file.
 
 use std::convert::Infallible;
 use std::fs;
@@ -73,7 +73,7 @@ async fn qemu_board_without_flash_has_its_defaults() {
     assert_eq!(command(&client, "save").await, "the flash failed\n");
 }
 
-/// The flash of the board in the memory of the test.
+/// A flash with the layout of the board's flash, in the memory of the test.
 struct Memory(Vec<u8>);
 
 impl ErrorType for Memory {

@@ -31,7 +31,8 @@ fn write(fid: u32, text: &str) -> Tmessage<'_> {
     Tmessage::Write { fid: Fid(fid), offset: 0, data: Data(text.as_bytes()) }
 }
 
-/// Receives a reply. Returns the tag, and the data of an Rread or nothing for other replies.
+/// Receives a reply. Returns the tag and the data of an Rread, or the tag and no data for any other
+/// reply.
 fn reply(client: &mut WireClient) -> (u16, Result<String, Refusal>) {
     let (tag, reply) = client.reply();
     let text = reply.map(|frame| match Rmessage::decode(&frame, client.dialect).unwrap().1 {
@@ -78,7 +79,7 @@ fn qemu_clients_share_the_requests_to_the_sensor() {
     for client in &mut clients {
         client.open_path(1, "i2c/0x48/temperature", READ);
     }
-    let text = "this connection uses 2 of 4 requests to the task; the rest is reserved for others";
+    let text = "this connection uses 2 of 4 requests to the task; the rest is reserved for other clients";
     for _ in 0..3 {
         let [first, others @ ..] = &mut clients;
         send_together(first, &[(5, read(1)), (6, read(1)), (7, read(1))]);
@@ -102,7 +103,7 @@ fn qemu_flush_stops_a_transfer() {
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "i2c/0x48/high", READ_WRITE);
     for _ in 0..10 {
-        // The task starts the first write at once. The second write waits.
+        // The task starts the first write immediately. The second write waits.
         send_together(
             &mut client,
             &[

@@ -122,7 +122,7 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
-/// What a transfer waits for: an event of a file, or a request of an
+/// The event or request for which a transfer waits: an event of a file, or a request of an
 /// [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
 struct Waiting {

@@ -1,5 +1,5 @@
-//! The `tree` image with an asynchronous tree and one file whose reads and writes are carried out by a
-//! task.
+//! The `tree` image with an asynchronous tree and one file whose reads and writes a task carries
+//! out.
 #![no_std]
 #![no_main]
 
