@@ -79,7 +79,8 @@ fn qemu_clients_share_the_requests_to_the_sensor() {
     for client in &mut clients {
         client.open_path(1, "i2c/0x48/temperature", READ);
     }
-    let text = "this connection uses 2 of 4 requests to the task; the rest is reserved for other clients";
+    let text =
+        "this connection uses 2 of 4 requests to the task; the rest is reserved for other clients";
     for _ in 0..3 {
         let [first, others @ ..] = &mut clients;
         send_together(first, &[(5, read(1)), (6, read(1)), (7, read(1))]);
