@@ -148,8 +148,8 @@ pub fn log_line(level: &'static str, text: &'static str, number: Option<u32>) {
     LOG_TAIL.publish(LogLine { at_ms: uptime_ms(), level, text, number });
 }
 
-/// Writes a line for each probe, with the number of the probe and its conversion of the latest
-/// sample.
+/// Writes one line for each probe. The line contains the number of the probe and the latest sample,
+/// scaled and shifted by the settings of the probe.
 fn probes(out: &mut dyn Write) -> fmt::Result {
     let sample = TICKS.get().sample;
     CONFIG.probes.iter().enumerate().try_for_each(|(number, probe)| {

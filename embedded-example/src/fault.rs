@@ -32,8 +32,8 @@ pub fn exit() -> ! {
 /// otherwise.
 static SKIPS_BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
 
-/// Calls `call`, which makes semihosting calls. Each of these calls returns -1 if neither QEMU nor a
-/// debugger handles it.
+/// Runs `call`, a function that uses semihosting. Each semihosting operation returns -1 if neither
+/// QEMU nor a debugger handles it.
 pub fn try_semihosting<R>(call: impl FnOnce() -> R) -> R {
     // Interrupts are disabled, because a fault in a handler must not be skipped.
     cortex_m::interrupt::free(|_| {

@@ -11,9 +11,9 @@ unsafe extern "C" {
     static _stack_end: u32;
     /// The lowest word of the RAM region for statics.
     static _ram_start: u32;
-    /// The word above the RAM region for statics.
+    /// The first word after the RAM region that contains the statics.
     static _ram_end: u32;
-    /// The word above the last static.
+    /// The first word after the last static.
     static __sheap: u32;
 }
 

@@ -33,7 +33,7 @@ pub static RESET_CAUSE: Value<&'static str> = Value::new("unknown");
 /// The location and the message of the panic that ended the last run. The text is empty if no panic
 /// ended the last run.
 pub static LAST_PANIC: Value<FixedText<PANIC_MAX>> = Value::new(FixedText::new());
-/// The maximum length, in bytes, of the text of a panic.
+/// The maximum length of a panic message, in bytes.
 pub const PANIC_MAX: usize = 92;
 /// Whether a client has requested a restart.
 pub static RESET: Value<bool> = Value::new(false);

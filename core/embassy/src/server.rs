@@ -127,8 +127,8 @@ impl<
 /// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The parameters are
 /// described at [`Memory`].
 ///
-/// Several tasks run a server: one for each socket calls [`listen`](Server::listen), and one for
-/// each client slot calls [`serve`](Server::serve). Alternatively, a single task calls
+/// A server is run by several tasks. Each socket has a task that calls [`listen`](Server::listen), and
+/// each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single task calls
 /// [`run`](Server::run), which needs more processor time.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and

@@ -111,7 +111,7 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         })
     }
 
-    /// Completes a transfer after its last request has been answered with `text`.
+    /// Completes a transfer whose last request was answered with `text`.
     fn finish(
         &self,
         open: &mut OpenFile<'_>,

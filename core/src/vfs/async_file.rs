@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::{File, FileTable, OpenFile, Result};
 
-/// A read, a write or the flush of an open file.
+/// A read, a write or a flush of an open file.
 #[derive(Debug)]
 pub enum Transfer<'a> {
     /// Reads data at `offset` into `buf` (see [`File::poll_read`]).

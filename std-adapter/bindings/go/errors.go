@@ -94,8 +94,8 @@ func failed(op, object string, err error) error {
 	return e
 }
 
-// kindOf returns the error of this package for an error text of the database, or nil. These errors
-// of the database have no error number of their own.
+// kindOf returns the error of this package that corresponds to an error message of the database, or
+// nil if there is no such error. The database sends no specific error number for these errors.
 func kindOf(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Merge conflict: "):

@@ -123,7 +123,7 @@ func TestRecordWaitsForAChangeOfAField(t *testing.T) {
 	mtu, err := record.IntField(within(t), "mtu", 1500)
 	check(t, err)
 	check(t, record.Seal(within(t)))
-	// A change of another file in the directory is not a change of a field.
+	// A change to another file in the directory does not count as a change to a field.
 	commit(t, masterOf(t, client), map[string]string{"app/unknown": "1"})
 	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()

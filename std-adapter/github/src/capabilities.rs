@@ -168,8 +168,8 @@ impl fmt::Display for Resource {
 /// `repo`, `repo[USER/REPO]`, `pr`, `commit`, `status`, `status[CONTEXT]`, `ref` or `webhook`. OPS
 /// consists of any of the letters `r` (read from GitHub), `w` (write to GitHub) and `x` (the branch
 /// owns the resource; implies `r` and `w`), and may be empty. If several prefixes match, the
-/// longest prefix applies. Resources that are not listed have the default operations. Without a
-/// default, resources that are not listed allow no operations.
+/// longest prefix applies. Resources that are not listed have the default operations. If
+/// there is no default, no operations are allowed on resources that are not listed.
 ///
 /// ```
 /// # use datakit_github::Capabilities;

@@ -10,8 +10,8 @@ use crate::{
 
 /// The repositories, commits, pull requests, refs and statuses that exist at one point in time.
 ///
-/// A snapshot is complete: it contains the repository of each element, the heads of all pull
-/// requests and refs, and the commits of all statuses. Inserting an element also inserts any
+/// A snapshot is complete. For each pull request, ref and status, it also contains the commit and the
+/// repository. Inserting an element also inserts any
 /// missing repository or commit that the element depends on. Removing an element also removes the
 /// elements that depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -112,8 +112,8 @@ export class Client {
   }
 
   /**
-   * Reads a whole file, or the first delivery of a stream file. Fails with `EFBIG` if the data is
-   * longer than `limit` bytes. The default limit is 1 GiB.
+   * Reads a whole file. If the file is a stream, reads the first delivery. Fails with `EFBIG` if the
+   * data is longer than `limit` bytes. The default limit is 1 GiB.
    * @overload
    * @param {Path} path
    * @param {ReadBufferOptions | null} [options]

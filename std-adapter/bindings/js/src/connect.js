@@ -21,8 +21,8 @@ import { IO_HEADER } from './wire.js';
  * @property {Dialect} [dialect] The only dialect that the client offers. By default, the client
  *   offers 9P2000.u, 9P2000.L and 9P2000, in this order. 9P2000.u comes first, because its errors
  *   contain text.
- * @property {number} [msize] The maximum length of a message in bytes: at least 256, 131096 by
- *   default. The server may choose a smaller value.
+ * @property {number} [msize] The maximum length of a message in bytes. The minimum is 256, and
+ *   the default is 131096. The server may choose a smaller value.
  * @property {string} [uname] The user name, by default the name of the user who runs this process.
  * @property {number} [uid] The user id for 9P2000.u and 9P2000.L, by default the user id of this
  *   process.

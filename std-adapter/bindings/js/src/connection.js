@@ -51,7 +51,7 @@ const TAGS = 0x7fff;
 export const MAX_REQUESTS = 0x4000;
 /** The largest value of `maxFids`. */
 export const MAX_FIDS = 0x10000;
-/** Callers wait while more than this number of bytes is queued for writing. */
+/** Callers wait while more than this many bytes are queued for writing. */
 const MAX_BACKLOG = 1 << 20;
 /**
  * The time that `close` waits for the server to close its side of the connection, in milliseconds.

@@ -53,8 +53,7 @@ enum Phase<T> {
 pub struct Retry {
     /// The total number of attempts. A value of 0 counts as 1.
     pub attempts: u32,
-    /// The pause before the second attempt. Each further pause is twice as long as the previous
-    /// pause.
+    /// The pause before the second attempt. Each later pause is twice as long as the one before.
     pub pause: Duration,
     /// The longest pause.
     pub pause_max: Duration,

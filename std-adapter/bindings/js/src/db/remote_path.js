@@ -85,7 +85,7 @@ export class RemotePath {
   }
 
   /**
-   * Reads a whole file, or the first delivery of a stream file.
+   * Reads a whole file. If the file is a stream, reads the first delivery.
    * @param {AbortSignal} [signal]
    * @returns {Promise<Buffer>}
    */

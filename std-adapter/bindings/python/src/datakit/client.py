@@ -195,7 +195,7 @@ class Client:
             return await fid.create(name, permissions, mode)
 
     async def read(self, path: str, limit: int = MAX_FILE) -> bytes:
-        """Reads a whole file, or one delivery of a stream file.
+        """Reads a whole file. If the file is a stream, reads one delivery.
 
         Raises TooLong if there are more than ``limit`` bytes.
         """

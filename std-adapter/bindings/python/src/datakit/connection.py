@@ -17,7 +17,7 @@ from .errors import ConnectionLost, Error, ProtocolError, Unsupported, server_er
 from .number_pool import NumberPool
 from .wire import Dialect, Reader, T
 
-# Callers wait while more than this number of bytes is queued for writing.
+# Callers wait while more than this many bytes are queued for writing.
 MAX_BACKLOG = 1 << 20
 # The number of additional tags for reads of streams, for Tclunk and for Tflush. These requests do
 # not count towards `max_requests`.

@@ -186,7 +186,7 @@ class File(OwnedFid):
         return metadata.length if metadata.qid.version else 0
 
     async def read_all(self, limit: int = MAX_FILE) -> bytes:
-        """Reads the whole file, or one delivery of a stream file.
+        """Reads the whole file. If the file is a stream, reads one delivery.
 
         Raises TooLong if there are more than ``limit`` bytes.
         """
