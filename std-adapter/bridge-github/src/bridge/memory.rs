@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use datakit_github::{DirtyId, Element, ElementId, Repo, Snapshot, Status};
+use datakit_github::{DirtyId, Element, ElementId, PrState, Repo, Snapshot, Status};
 
 use crate::events::Mark;
 use crate::round::{Import, Push, write_back};
@@ -209,9 +209,18 @@ impl Memory {
         self.waiting.contains(id) || is_unread && self.unsent.contains(id)
     }
 
-    /// Records the state of an element on GitHub after a push.
+    /// Records the state of an element on GitHub after a push. If the push moved a branch, marks the
+    /// pull requests that may have moved with it.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
+        if let (ElementId::Ref(id), Some(Element::Ref(new))) = (id, &element)
+            && let Some(old) = self.github.refs().get(id)
+            && old.head != new.head
+        {
+            let prs = self.github.prs_of(&id.repo);
+            let moved = prs.filter(|pr| pr.state == PrState::Open && pr.head == old.head);
+            self.marks.extend(moved.map(|pr| Mark::Pr(pr.id.clone())));
+        }
         match element {
             Some(element) => self.github.insert(element),
             None => self.github.remove([id]),
