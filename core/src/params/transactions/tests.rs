@@ -133,7 +133,11 @@ fn a_transaction_shows_only_parameters() {
     assert_eq!(tree.parent(&low), walk(&tree, "transactions/1/limits").unwrap());
     assert_ne!(low, walk(&tree, "limits/low").unwrap());
     assert_eq!(block_on(tree.stat(&low)).unwrap().size, 4);
-    assert!(cat(&tree, "help").contains("transactions/1: a transaction: ctl and the parameters"));
+    let help = cat(&tree, "help");
+    assert!(
+        help.contains("transactions/1: a transaction: ctl and the staged parameters"),
+        "{help}"
+    );
     assert_eq!(SET.len(), 5);
 }
 
