@@ -367,10 +367,9 @@ mod tests {
     #[test]
     fn changes_of_parameters_and_refusals_can_be_read() {
         crate::params::start();
-        assert!(
-            read("params/schema")
-                .starts_with("{\"version\":1,\"params\":[\n{\"path\":\"blink/enabled\"")
-        );
+        let schema = read("params/schema");
+        assert!(schema.starts_with("{\"version\":1,\"params\":[\n{\"path\":\""), "{schema}");
+        assert!(schema.contains("\n{\"path\":\"blink/enabled\",\"type\":\"bool\""), "{schema}");
         assert_eq!(read("params/schema-id").len(), 9);
         with_open_file("params/changes", async |tree, open| {
             write("params/probes/3/offset", "8").unwrap();

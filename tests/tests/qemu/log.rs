@@ -80,7 +80,7 @@ fn qemu_fault_is_logged_and_exits_with_101() {
     let lines = read_lines(&log);
     let last = lines.last().expect("the log has lines");
     assert!(
-        last.starts_with("error panicked at src/main.rs") && last.ends_with("fault at 0x50000000"),
+        last.starts_with("error panicked at src/fault.rs") && last.ends_with("fault at 0x50000000"),
         "{last}"
     );
 }
