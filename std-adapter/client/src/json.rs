@@ -157,8 +157,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of a `\uXXXX` escape. If the escape is the first half of a surrogate pair,
-    /// the escape for the second half must follow and is parsed as well.
+    /// Parses the digits of a Unicode escape, which follow `\u`. If the escape is the first half of a
+    /// surrogate pair, also parses the escape of the second half, which must follow.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

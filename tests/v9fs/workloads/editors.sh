@@ -13,11 +13,12 @@ same 'one two three' "$(echo $(cat file))"
 same 640 "$(stat -c %a file)"
 rm file.bak
 
-if command -v ed; then
+# The ed of busybox, which has no path, does not support the option -s.
+case $(command -v ed) in /*)
   printf '1a\nfour\n.\nw\nq\n' | ed -s file
   same 'one four two three' "$(echo $(cat file))"
   printf '2d\nwq\n' | ed -s file
-fi
+esac
 
 # vim chooses how to create a backup (auto), copies the file (yes) or renames the file (no).
 if command -v vim; then

@@ -89,7 +89,7 @@ impl fmt::Display for State {
 /// The reason why a term is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// What the term waits for, for example `Waiting for lint`.
+    /// Describes the wait, for example `Waiting for lint`.
     pub text: Arc<str>,
     /// The resource that the term waits for, if any.
     pub wait: Option<Arc<Wait>>,
