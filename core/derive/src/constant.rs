@@ -48,7 +48,7 @@ pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> 
     match (leaf, number) {
         (Leaf::Fixed, Some(number)) => fixed(expr, &number, ty),
         (Leaf::Float, Some(Number { decimals: 0, digits, .. })) => {
-            // A float literal may have no decimal point.
+            // The literal of a float parameter may lack a decimal point, as in `5`.
             let literal = Literal::f64_unsuffixed(digits.unsigned_abs() as f64);
             Ok(if digits < 0 {
                 quote_spanned!(expr.span()=> -#literal)
@@ -69,7 +69,7 @@ pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> 
     }
 }
 
-/// Converts a value that is written as text.
+/// Converts a value that is written as a string literal.
 fn from_text(text: &LitStr, leaf: Leaf, ty: &Type) -> Result<TokenStream> {
     let refuse = |reason: &str| Err(Error::new_spanned(text, reason));
     let (span, content) = (text.span(), text.value());

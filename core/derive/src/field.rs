@@ -189,7 +189,7 @@ fn range_call(
     };
     let at = attributes.default.as_ref().map_or(range.span(), Spanned::span);
     // Only the assertion has the span of the default. If the `0` had this span, clippy would
-    // misinterpret it as the start of the source code at the span.
+    // mistake the source code of the default for the source code of the `0`.
     let assertion = quote_spanned! {at=>
         assert!(
             low #number <= values[i] #number && values[i] #number <= high #number,

@@ -59,8 +59,8 @@ impl Config {
     }
 
     /// Sets the msize and the iounit. By default, the msize is the size of a frame, but at least
-    /// 4096 bytes, because a Linux mount needs that. The default iounit is the size of a frame less
-    /// 24 bytes for the header.
+    /// 4096 bytes, because a Linux mount needs an msize of 4096 bytes or more. The default iounit
+    /// is the size of a frame less 24 bytes for the header.
     ///
     /// A request that does not fit into a frame gets an error reply.
     #[must_use]
@@ -80,7 +80,7 @@ impl Config {
 
     /// Sets the function that returns the idle timeout. The server closes a connection if no
     /// request is in flight and no byte is transferred for this duration. A client that waits for
-    /// an event has a request in flight. The default is 60 seconds.
+    /// an event has a request in flight, so it does not time out. The default is 60 seconds.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: fn() -> Duration) -> Config {
         self.idle_timeout = timeout;

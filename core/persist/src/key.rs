@@ -99,7 +99,8 @@ impl core::error::Error for Collision {}
 /// on the host, because its time is proportional to the square of the number of parameters.
 ///
 /// # Errors
-/// Returns [`Collision`] if two paths have the same hash. Rename one of the two parameters.
+/// Returns [`Collision`] if two paths have the same hash. In this case, rename one of the two
+/// parameters.
 pub fn check_keys(set: &ParamSet) -> Result<(), Collision> {
     let mut collision = None;
     let _ = set.visit(&mut |second, path, _| {

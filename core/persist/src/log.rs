@@ -25,7 +25,8 @@ pub(crate) struct Log<F> {
     /// The number of the active block. If the flash contains no log, the last block is active, so
     /// that the first block is used next.
     active: u32,
-    /// The sequence number of the active block, which counts the changes of the active block.
+    /// The sequence number of the active block. Each block that becomes active gets the next
+    /// number.
     sequence: u32,
     /// The number of erased blocks since the region was first used.
     erases: u32,
@@ -131,9 +132,10 @@ impl<F: NorFlash> Log<F> {
         Ok(batch_end)
     }
 
-    /// Appends records that [fit](Log::fits) into the active block. The last one must be marked.
+    /// Appends records that [fit](Log::fits) into the active block. The last record must be marked.
     pub(crate) async fn append(&mut self, records: &[u8]) -> Result<(), Error> {
-        // The block is not clean until the batch is complete, even if this future is dropped.
+        // If this future is dropped, `clean` stays `false`, because part of the batch may have been
+        // written.
         self.clean = false;
         self.flash.write(self.end, records).await.map_err(flash_error)?;
         self.end += records.len() as u32;

@@ -77,8 +77,8 @@ impl Header {
     }
 }
 
-/// Completes the record in `record`, which already holds the text. Writes the header, the checksum
-/// and the padding. Returns `None` if `record` is smaller than the record.
+/// Completes a record whose text is already in the buffer `record`: writes the header, the checksum
+/// and the padding. Returns `None` if the buffer is too small.
 pub(crate) fn seal(record: &mut [u8], header: Header) -> Option<()> {
     *record.first_chunk_mut()? = header.encode();
     let (content, rest) = record.split_at_mut_checked(HEADER + usize::from(header.length))?;
@@ -94,7 +94,7 @@ pub(crate) fn seal(record: &mut [u8], header: Header) -> Option<()> {
 /// Returns whether `record` consists of at least one byte and a checksum that is valid for these
 /// bytes.
 pub(crate) fn is_sealed(record: &[u8]) -> bool {
-    /// The CRC of any bytes followed by their checksum.
+    /// The CRC residue, which is the CRC of any bytes followed by their own checksum.
     const GOOD: u32 = 0xdebb_20e3;
     crc_state(record) == GOOD
 }

@@ -95,7 +95,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// the default also changes the value.
     ///
     /// # Errors
-    /// If an error is returned, the values that were stored before are kept.
+    /// If an error is returned, the previously stored values are kept.
     /// - Returns [`Error::Flash`] if the flash reports an error.
     /// - Returns [`Error::Full`] if the values of all parameters do not fit into the buffer.
     ///

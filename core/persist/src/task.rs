@@ -62,7 +62,7 @@ impl ParamStore for Requests {
 }
 
 /// Carries out the requests to a store. Values that cannot be loaded are passed to `rejected`.
-/// Never returns. The caller should have [loaded](Store::load) the stored values before.
+/// Never returns. [Load](Store::load) the stored values before calling this function.
 ///
 /// `interval_ms` returns the shortest time between two saves, in milliseconds. After all values
 /// have been erased, this time is multiplied by the number of blocks. A request that arrives

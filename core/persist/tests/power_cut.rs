@@ -67,7 +67,7 @@ fn start() {
     HIGH.set(20);
 }
 
-/// Sets some of the parameters to random values that keep the rule over `low` and `high`.
+/// Sets some of the parameters to random values that satisfy the rule for `low` and `high`.
 fn change(random: &mut Random) {
     for _ in 0..=random.below(3) {
         match random.below(6) {
@@ -141,8 +141,8 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     while made < saves {
         let old = restart(&mut flash);
         change(&mut random);
-        // All parameters, the directory `motor` or one parameter. The parameters 4 and 5 have a
-        // common rule, so they are always saved together.
+        // All parameters, the directory `motor` or one parameter. Parameters 4 and 5 share a rule,
+        // so they are always saved together.
         let ordinals = match random.below(4) {
             0 | 1 => 0..u16::MAX,
             2 => 2..6,

@@ -70,7 +70,7 @@ fn request(action: StoreAction, client: u8) -> StoreRequest {
     StoreRequest::by_client(action, Client(client), &OUTCOMES)
 }
 
-/// Polls a future a few times. A future that does not wait for the clock then completes.
+/// Polls a future a few times, which completes any future that does not wait for the clock.
 fn poll(mut future: std::pin::Pin<&mut impl Future>) {
     for _ in 0..50 {
         assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -4,15 +4,16 @@
 //! |---|---|---|
 //! | [`Blob`] | constant bytes | is refused |
 //! | [`Doc`] | a constant line | is refused |
-//! | [`Status`] | text that is rendered at each open | is refused |
+//! | [`Status`] | text that is rendered each time the file is opened | is refused |
 //! | [`Help`] | a description of the files in a directory | is refused |
 //! | [`Bytes`] | bytes in RAM | replaces a part of them |
-//! | [`Kv`] | bytes from a function | is passed to another function, as part of the whole |
+//! | [`Kv`] | bytes from a function | replaces a part of them and passes the whole to another
+//! function |
 //! | [`Param`] of a [`Value`] | the value and a newline | is parsed, checked and set as a whole |
 //! | [`LevelFile`] | a log level | sets the level |
 //! | [`Command`] | the reply to the last command | is a command |
-//! | [`Live`] | the latest value, then waits for the next | is refused |
-//! | [`Queue`] | every value published since the open, then waits | is refused |
+//! | [`Live`] | the latest value; the next read waits for the next value | is refused |
+//! | [`Queue`] | every value published since the file was opened; further reads wait | is refused |
 //! | [`TaskFile`] | the reply of a task | is passed to a task as a whole |
 //!
 //! The value of a parameter can have one of these types:

@@ -54,8 +54,8 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 /// With the `params` feature, a client can follow the value: if the file is opened only for reading
 /// and with the append flag (see [`OpenMode::follows`]), the first read returns the value, and each
 /// further read waits until the value is set again. A read of a file that is opened in any other
-/// mode never waits, because many clients read until a read returns no bytes. Only the open mode
-/// distinguishes such a read from a read that requests the next value.
+/// mode never waits, because many clients read until a read returns no bytes. The server can
+/// distinguish such a read from a read that requests the next value only by the open mode.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -96,31 +96,31 @@ impl<T: ParamType> Param<T> {
         Param { value, info }
     }
 
-    /// Sets the default, as [`ParamInfo::default`] does.
+    /// Sets the default, like [`ParamInfo::default`].
     #[must_use]
     pub const fn default(self, default: T) -> Param<T> {
         Param { info: self.info.default(default), value: self.value }
     }
 
-    /// Sets the unit, as [`ParamInfo::unit`] does.
+    /// Sets the unit, like [`ParamInfo::unit`].
     #[must_use]
     pub const fn unit(self, unit: &'static &'static str) -> Param<T> {
         Param { info: self.info.unit(unit), value: self.value }
     }
 
-    /// Sets the description, as [`ParamInfo::doc`] does.
+    /// Sets the description, like [`ParamInfo::doc`].
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Param<T> {
         Param { info: self.info.doc(doc), value: self.value }
     }
 
-    /// Makes the file refuse writes, as [`ParamInfo::read_only`] does.
+    /// Makes the file refuse writes, like [`ParamInfo::read_only`].
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { info: self.info.read_only(), value: self.value }
     }
 
-    /// Calls `check` before a written value is set, as [`ParamInfo::check`] does.
+    /// Calls `check` before a written value is set, like [`ParamInfo::check`].
     #[must_use]
     pub const fn check(self, check: Check<T>) -> Param<T> {
         Param { info: self.info.check(check), value: self.value }
@@ -132,7 +132,7 @@ impl<T: ParamType> Param<T> {
 }
 
 impl<T: Number> Param<T> {
-    /// Refuses values below `low` or above `high`, as [`ParamInfo::range`] does.
+    /// Refuses values below `low` or above `high`, like [`ParamInfo::range`].
     #[must_use]
     pub const fn range(self, low: T::Bound, high: T::Bound) -> Param<T> {
         Param { info: self.info.range(low, high), value: self.value }

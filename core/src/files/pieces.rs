@@ -28,7 +28,7 @@ pub(crate) trait PieceTarget {
     }
 }
 
-/// Handles a write that contains a value or a piece of a value.
+/// Processes a write that contains a value or a piece of a value.
 pub(crate) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,

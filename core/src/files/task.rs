@@ -20,7 +20,7 @@ use crate::vfs::{
 };
 
 /// A file whose reads and writes a task carries out, for example because a read or a write must
-/// wait for a bus, a flash or a motor. [`FileRequests::file`] creates the file, and
+/// wait for a bus, a flash memory or a motor. [`FileRequests::file`] creates the file, and
 /// [`FileRequests::next`] passes the requests to the task.
 ///
 /// A read at offset 0 requests the text of the file from the task. The open file stores the text,

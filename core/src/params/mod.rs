@@ -9,7 +9,7 @@
 //! | [`Schema`] | the description of all parameters in JSON | is refused |
 //! | [`SchemaId`] | a hash of the schema | is refused |
 //! | [`Modified`] | the parameters that differ from their defaults | is refused |
-//! | [`Changes`] | every change since the open, then waits | is refused |
+//! | [`Changes`] | every change since the file was opened; further reads wait | is refused |
 //! | [`Ctl`] | the reply to the client's last command | resets or stores parameters |
 //!
 //! [`Transactions`] change several parameters at once. An [`Observer`] receives the changes of all

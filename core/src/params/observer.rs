@@ -9,19 +9,19 @@ use crate::vfs::{Client, Error};
 
 /// Receives the changes of all parameters, the refusals of requests and the end of connections.
 pub trait Observer: Sync {
-    /// Handles a change. `address` is the [address](super::Parameter::address) of the value that
-    /// `client` has set. This method may be called from an interrupt handler.
+    /// Called when a value has changed. `address` is the [address](super::Parameter::address) of
+    /// the value that `client` has set. This method may be called from an interrupt handler.
     fn changed(&self, address: usize, client: Client) {
         let _ = (address, client);
     }
 
-    /// Handles the refusal of a request that `client` made to a file.
+    /// Called when a file has refused a request of `client`.
     fn refused(&self, client: Client, error: &Error) {
         let _ = (client, error);
     }
 
-    /// Handles the end of the connection of `client`. The number of the client may now be assigned
-    /// to another connection.
+    /// Called when the connection of `client` has ended. The number of the client may now be
+    /// assigned to another connection.
     fn left(&self, client: Client) {
         let _ = client;
     }

@@ -61,7 +61,7 @@ fn reset_part(set: &ParamSet, part: &Range<u16>, client: Client) -> Result<Optio
     }
 }
 
-/// A set of parameters within a part, with one bit for each parameter.
+/// A subset of one group of parameters, with one bit for each parameter.
 type Changed = [u32; TOGETHER_MAX as usize / 32];
 
 /// Returns the word and the bit of a parameter in [`Changed`].

@@ -94,7 +94,7 @@ impl ParamSet {
     /// error.
     ///
     /// # Errors
-    /// Returns the error of `each`.
+    /// Returns the error that `each` returns.
     pub fn visit(
         &self,
         each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result,

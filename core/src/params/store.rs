@@ -32,8 +32,8 @@ pub enum StoreAction {
 
 /// Receives the outcomes of requests to a store.
 pub trait StoreOutcomes: Sync {
-    /// Handles the outcome of a request that `client` made. If the request succeeded, the outcome
-    /// is one line of text without a newline.
+    /// Called with the outcome of a request that `client` made. If the request succeeded, the
+    /// outcome is one line of text without a newline.
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>);
 }
 

@@ -9,7 +9,7 @@ use crate::vfs::{EntryTable, FilePath, visit_files};
 /// until `each` returns an error.
 ///
 /// # Errors
-/// Returns the error of `each`.
+/// Returns the error that `each` returns.
 pub fn visit_parameters(
     dir: &'static dyn EntryTable,
     each: &mut dyn FnMut(&FilePath<'_>, &dyn Parameter) -> fmt::Result,

@@ -1,7 +1,8 @@
 //! The buffers between the transport and the workers. The buffers contain bytes that have been read
 //! but not yet consumed, and replies that have been encoded but not yet written.
 
-// The future of an `async fn` contains the arguments twice.
+// The functions return `impl Future`, because the future of an `async fn` contains the arguments
+// twice.
 #![allow(clippy::manual_async_fn)]
 
 use core::future::Future;
@@ -213,7 +214,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
             if large > 0 {
                 copy(buf.get(..had).unwrap_or_default(), own.reserve(large, 0));
             }
-            // The slices are looked up again for each read, because the future would store them.
+            // The slices are looked up again for each read, because slices that are held across an
+            // await are stored in the future.
             loop {
                 let (buf, frame) = (self.buf.reserve(0, had), own.reserve(0, had));
                 let end = large.min(frame.len());
@@ -289,7 +291,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
                     self.buf.release();
                     return Ok(());
                 }
-                // The future of `write_all` would also contain its arguments twice.
+                // `write_all` is not called, because its future would contain the arguments twice.
                 while !out.is_empty() {
                     match self.io.write(out).await.map_err(Disconnect::Write)? {
                         0 => return Err(Disconnect::Closed),

@@ -1,7 +1,8 @@
 //! The worker loop of a connection. The workers share one reader and one writer, which only one
 //! worker can use at a time.
 
-// The future of an `async fn` contains the arguments twice.
+// The functions return `impl Future`, because the future of an `async fn` contains the arguments
+// twice.
 #![allow(clippy::manual_async_fn)]
 
 use core::cell::Cell;
@@ -99,8 +100,8 @@ where
     }
 
     /// Returns the number of requests in flight. When this number equals the number of workers, no
-    /// worker is reading from the transport. The owner may then add a worker, up to a total of
-    /// [`max_requests`](Connection::max_requests).
+    /// worker is reading from the transport. The owner of the connection may then add a worker, up
+    /// to a total of [`max_requests`](Connection::max_requests).
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
     }
@@ -134,8 +135,8 @@ where
                     Some(request) if B::GROWS => self.session.buffer_size(request),
                     _ => held,
                 };
-                // The slices of `buf` are looked up again after each wait, because the future would
-                // store them.
+                // The slices of `buf` are looked up again after each wait, because slices that are
+                // held across an await are stored in the future.
                 let request = buf.reserve(size, held);
                 let answered = match refusal(frame, fresh, request) {
                     None => {
@@ -269,8 +270,8 @@ where
     }
 
     /// Polls the future that answers a request. Its output is the length of the reply. If the
-    /// request is cancelled, the length is 0 and no reply is sent. If the request needs to wait but
-    /// must not, returns the error to reply with.
+    /// request is cancelled, the length is 0 and no reply is sent. If the request would have to
+    /// wait but is not allowed to, returns the error to reply with.
     fn poll_answer(
         &self,
         slot: &RequestSlot,

@@ -56,12 +56,12 @@ impl Network {
     }
 }
 
-/// How the tested server runs.
+/// The number of tasks in which the tested server runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tasks {
     /// One task for each socket and each client slot.
     Many,
-    /// In one task.
+    /// One task for the whole server.
     One,
 }
 

@@ -11,7 +11,7 @@ use crate::vfs::Key;
 pub enum Names {
     /// A list of at most 255 names, in order.
     List(&'static [&'static str]),
-    /// The numbers from 0 to this number minus 1.
+    /// The numbers from 0 up to, but not including, this number.
     Numbers(u8),
 }
 

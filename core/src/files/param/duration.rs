@@ -93,8 +93,8 @@ duration! {
     Micros u64 -6 "us" from_micros "1.5 s, 250 ms or 10 us"
 }
 
-/// The units. The units, each stored as `(name, factor, power)`. A unit has `factor` * 10^`power`
-/// seconds.
+/// The units. The units, each stored as `(name, factor, power)`. A unit equals `factor` *
+/// 10^`power` seconds.
 const UNITS: [(&str, u64, i32); 5] =
     [("s", 1, 0), ("ms", 1, -3), ("us", 1, -6), ("min", 60, 0), ("h", 3600, 0)];
 

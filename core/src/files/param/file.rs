@@ -65,7 +65,8 @@ impl File for ParamFile<'_> {
         open.state.partial = mode.truncate;
         #[cfg(feature = "params")]
         if self.is_followed(open) {
-            // The version differs from the current one, so the first read delivers the value.
+            // Store a version other than the current one, so that the first read delivers the
+            // value.
             open.state.next = self.0.version().wrapping_sub(1);
             return Ok(());
         }

@@ -20,14 +20,14 @@ pub trait Parameter {
     /// Writes the value.
     ///
     /// # Errors
-    /// Returns the error of `out`.
+    /// Returns an error if writing to `out` fails.
     fn render(&self, out: &mut dyn Write) -> fmt::Result;
 
     /// Writes a description of the values that the type and its limits allow, for example `a number
     /// from 0 to 10`.
     ///
     /// # Errors
-    /// Returns the error of `out`.
+    /// Returns an error if writing to `out` fails.
     fn render_limits(&self, out: &mut dyn Write) -> fmt::Result;
 
     /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
@@ -53,7 +53,7 @@ pub trait Parameter {
     /// Writes the default, or nothing if the parameter has no default.
     ///
     /// # Errors
-    /// Returns the error of `out`.
+    /// Returns an error if writing to `out` fails.
     #[cfg(feature = "params")]
     fn render_default(&self, out: &mut dyn Write) -> fmt::Result;
 
@@ -83,7 +83,7 @@ pub trait Parameter {
     /// `"type":"u32","min":10,"max":60000`.
     ///
     /// # Errors
-    /// Returns the error of `out`.
+    /// Returns an error if writing to `out` fails.
     #[cfg(feature = "params")]
     fn schema(&self, out: &mut dyn Write) -> fmt::Result;
 

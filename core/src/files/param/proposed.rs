@@ -11,12 +11,12 @@ pub struct Proposed<'a> {
     with_text: &'a WithText<'a>,
 }
 
-/// A function that passes the new text of the value with the given address to its second argument.
+/// A function that looks up the new text of the value with the given address and passes the text to
+/// its second argument.
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {
-    /// The current values of all parameters, which are the proposed values if a change sets no
-    /// parameter.
+    /// The proposed values of a change that sets no parameter, which are the current values.
     pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
 }
 
@@ -35,8 +35,8 @@ impl<'a> Proposed<'a> {
     }
 }
 
-/// A rule for several parameters in one struct. [`Field::rule`](super::Field::rule) adds the rule
-/// to a parameter.
+/// A rule that several parameters of one struct must satisfy together.
+/// [`Field::rule`](super::Field::rule) adds the rule to a parameter.
 pub trait Rule {
     /// Checks the values that the parameters will have if a change is accepted.
     ///

@@ -34,7 +34,7 @@ impl<const VALUES: usize, const TEXT: usize> TransactionCtl<'_, VALUES, TEXT> {
 }
 
 impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES, TEXT> {
-    /// The length of the state changes with every request, so the file has the length 0.
+    /// The length of the text changes with every request, so the file has the length 0.
     fn stat(&self) -> FileStat {
         FileStat::new(0)
     }
@@ -43,8 +43,9 @@ impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES,
         self.slot.begin(open.client)
     }
 
-    /// Reads the rest of the state. The read must start either at offset 0 or where the last read or
-    /// write of this open file ended. A read at offset 0 starts at the beginning of the state.
+    /// Reads the rest of the text that describes the transaction. The read must start either at
+    /// offset 0 or where the last read or write of this open file ended. A read at offset 0 starts
+    /// at the beginning of the text.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

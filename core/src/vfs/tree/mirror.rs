@@ -19,7 +19,7 @@ pub trait Mirror: EntryTable {
     /// Writes a one-line description for human readers, without a newline.
     ///
     /// # Errors
-    /// Returns the error of `out`.
+    /// Returns an error if writing to `out` fails.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 

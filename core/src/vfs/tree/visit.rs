@@ -80,7 +80,7 @@ fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// the directory itself and not for its files.
 ///
 /// # Errors
-/// Returns the error of `each`.
+/// Returns the error that `each` returns.
 pub fn visit_files(
     dir: &'static dyn EntryTable,
     each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,

@@ -108,7 +108,7 @@ impl fmt::Debug for ClientNumber {
 /// connection has had this number.
 ///
 /// # Errors
-/// Returns the error of `out`.
+/// Returns an error if writing to `out` fails.
 pub fn client_name(client: Client, out: &mut dyn fmt::Write) -> fmt::Result {
     let name = NUMBERS.lock().owners.get(&client.0).map(|owner| owner.name.clone());
     name.map_or(Ok(()), |name| out.write_str(&name))

@@ -56,8 +56,8 @@ struct Model {
 #[derive(Default, Clone)]
 struct ModelTransaction {
     holder: Option<usize>,
-    /// The staged value of each parameter, and the parameter's number of changes at the time of the
-    /// staging.
+    /// The staged value of each parameter, and the parameter's number of changes when the value was
+    /// staged.
     staged: [Option<(u8, usize)>; NAMES.len()],
 }
 
