@@ -4,8 +4,9 @@
 /// The highest value of the counter.
 pub const TOP: u32 = 0x00ff_ffff;
 
-/// Returns the number of cycles since boot, given the number of completed rounds and the current
-/// count `left`. The result is never less than `before`, which must be the previous result.
+/// Returns the number of cycles since boot, given the number of `rounds` that the counter has
+/// completed and the current count `left`. The result is never less than `before`, which must be
+/// the previous result.
 ///
 /// Each round, including the first, starts with a count of 0, which raises the interrupt. The
 /// counter then counts down from the highest count. An emulator on a busy host may report a count

@@ -9,7 +9,7 @@ use crate::wire::{
     self, Dialect, Fid, Field, Malformed, Reader, Rmessage as R, Tag, Tmessage as T,
 };
 
-/// One request, and the buffer in which its reply overwrites it.
+/// A request in a buffer. The reply is written to the same buffer and overwrites the request.
 pub(super) struct Call<'b> {
     pub(super) buf: &'b mut [u8],
     /// The length of the request at the start of `buf`.
@@ -140,7 +140,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         } else {
             linux && matches!(kind, wire::TOPEN | wire::TCREATE | wire::TSTAT | wire::TWSTAT)
         };
-        // Without the other dialect, there are no handlers for its messages.
+        // If the feature for the other dialect is disabled, there are no handlers for its messages.
         if cfg!(all(feature = "classic", feature = "linux")) && foreign {
             return Err(unknown_request(call));
         }

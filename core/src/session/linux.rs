@@ -363,8 +363,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode::<{ wire::TXATTRCREATE }>(call, R::Xattrcreate)
     }
 
-    /// Answers a Tgetlock. The reply is built after the request, because both borrow the name of a
-    /// client.
+    /// Answers a Tgetlock. The reply is built in the buffer behind the request, because the reply
+    /// may borrow the name of a client from the request.
     pub(super) async fn getlock(&self, call: &mut Call<'_>) -> Result<()> {
         let Call { buf, len, tag } = call;
         let (len, tag) = (*len, *tag);

@@ -24,7 +24,7 @@
 //! - [`Session::try_answer_now`] copies data from the tree directly into the output buffer. This
 //!   method serves in-memory files and uses neither a future nor the worker's buffer.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
-//!   reply. This method also handles directories, files that may block, and requests that fail.
+//!   reply. This method is also used for directories, files that may block, and requests that fail.
 //!
 //! # Invariants
 //!
@@ -228,7 +228,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
                 };
                 let still_open = self.check_open_while_reading(fid, serial);
                 let read = self.vfs.read(&open, offset, read_data(call.buf, count));
-                // Only this read can wait in an immutable tree, so its future is small.
+                // In an immutable tree, only this read can wait, so the future for the whole
+                // request is small.
                 let read = V::TreeKind::wait_while(read, still_open).await;
                 read.map(|n| {
                     wire::finish_read(call.buf, wire::RREAD, call.tag, n);

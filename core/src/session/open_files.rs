@@ -33,8 +33,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Checks whether the file or directory that a fid refers to can be opened. Returns its inode,
-    /// the fid's record and the mode to open it with.
+    /// Checks whether the file or directory that a fid refers to can be opened. Returns the inode,
+    /// the fid's record and the mode in which to open the inode.
     fn check_open(
         &self,
         fid: wire::Fid,

@@ -125,7 +125,7 @@ impl SetAttr {
     /// The bit that requests a change of the time of the last write. The server's time is used
     /// unless [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
-    /// The bit that requests that the time of the last attribute change is set to the server's
+    /// The bit that requests a change of the time of the last attribute change, to the server's
     /// time.
     pub const CTIME: u32 = 0x40;
     /// The bit that selects `atime` as the time of the last read.

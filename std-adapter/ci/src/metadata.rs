@@ -14,7 +14,8 @@ use crate::term::{Input, Outcome, Term};
 
 /// The current content of the metadata branch, as inputs of terms.
 ///
-/// If a new snapshot is set, only the terms that depend on a changed element become stale.
+/// When a new snapshot is set, only the terms that depend on a changed pull request, branch or
+/// status become stale, that is, have to be evaluated again.
 ///
 /// ```
 /// use datakit_ci::{Metadata, Target};
@@ -43,7 +44,8 @@ pub struct Metadata {
 #[derive(Default)]
 struct MetadataState {
     snapshot: Snapshot,
-    /// The inputs of the elements that terms depend on.
+    /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
+    /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
 }
 
@@ -54,8 +56,8 @@ impl Metadata {
         Metadata::default()
     }
 
-    /// Replaces the snapshot and makes the terms stale that depend on changed elements. Returns the
-    /// difference between the old and the new snapshot.
+    /// Replaces the snapshot and marks the terms that depend on changed metadata elements as stale.
+    /// Returns the difference between the old and the new snapshot.
     pub fn update(&self, snapshot: Snapshot) -> Diff {
         let mut state = self.state.lock();
         let diff = Diff::between(&snapshot, &state.snapshot);
@@ -77,8 +79,8 @@ impl Metadata {
         self.state.lock().snapshot.clone()
     }
 
-    /// Returns a term for an element. The value of the term is `None` while the element does not
-    /// exist.
+    /// Returns a term for a metadata element, such as a pull request or a status. The value of the
+    /// term is `None` while the element does not exist.
     #[must_use]
     pub fn element(&self, id: impl Into<ElementId>) -> Term<Option<Element>> {
         let id = id.into();

@@ -37,7 +37,8 @@ impl Target {
         }
     }
 
-    /// Returns the target with this element, or `None` if the element is not a target.
+    /// Returns the target with this id in the metadata branch, or `None` if the id belongs to an
+    /// element that is not a target, such as a status.
     pub(crate) fn of(element: &ElementId) -> Option<Target> {
         match element {
             ElementId::Pr(id) => Some(Target::Pr(id.clone())),
@@ -46,7 +47,7 @@ impl Target {
         }
     }
 
-    /// Returns the id of the target's element in the metadata branch.
+    /// Returns the id of the target in the metadata branch.
     #[must_use]
     pub fn element(&self) -> ElementId {
         match self {
@@ -115,13 +116,13 @@ impl FromStr for Target {
 
 const EXPECTED: &str = "expected USER/REPO/prs/N, USER/REPO/heads/NAME or USER/REPO/tags/NAME";
 
-/// The error returned if a text is not the name of a target.
+/// The error returned if a string is not a valid target name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidTarget {
     /// The text.
     pub text: String,
-    /// The rule that the text violates.
+    /// The rule that the string violates.
     pub reason: String,
 }
 

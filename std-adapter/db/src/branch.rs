@@ -21,8 +21,8 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// A lock that is held until a move is complete and all watchers have been notified. Watchers
-    /// therefore see moves in order.
+    /// A lock that is held until the branch has moved and all watchers have been notified. Watchers
+    /// therefore see all moves of the branch in order.
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,

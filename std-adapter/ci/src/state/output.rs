@@ -131,7 +131,7 @@ impl JobResult {
     }
 }
 
-/// The error returned if a text is not the result of a job.
+/// The error returned if a string cannot be parsed as the result of a job.
 #[derive(Debug)]
 pub struct InvalidOutput(serde_json::Error);
 

@@ -17,7 +17,7 @@ impl<T: Clone + Send + Sync> Compute<T> for Constant<T> {
     }
 }
 
-/// A function of the evaluation of another term.
+/// A term that is computed by applying a function to the evaluation of another term.
 struct Function<T, F> {
     of: Term<T>,
     function: F,

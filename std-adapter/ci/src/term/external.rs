@@ -275,7 +275,7 @@ impl<T: Clone + Send + Sync + 'static> Run<T> {
     }
 }
 
-/// Waits for the end of a job. A panic of the job is a failure.
+/// Waits until a job ends. A panic in the job counts as a failure.
 async fn finish<T: Send + 'static>(job: Job<T>, limit: Option<Duration>) -> Result<T, String> {
     // Run the job in a separate task, because the runtime catches the panics of tasks.
     let task = AbortOnDrop(tokio::spawn(job));

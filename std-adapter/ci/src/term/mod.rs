@@ -14,8 +14,8 @@
 //! ```
 //!
 //! An evaluation never waits. The outcome of a term whose value is not available yet is
-//! [`Outcome::Pending`]. A [`Watcher`] reports when the term should be evaluated again. Only the
-//! nodes that depend on a changed input are evaluated again.
+//! [`Outcome::Pending`]. A [`Watcher`] reports when the term should be evaluated again. If an input
+//! changes, only the nodes that depend on it become stale and are evaluated again.
 
 mod combine;
 mod explain;
@@ -53,7 +53,7 @@ impl<T> Clone for Term<T> {
 
 impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// Evaluates the stale nodes of the term and returns the outcome and the logs. This method does
-    /// not wait. A panic in a function of the term is a failure.
+    /// not wait. A panic in a function of the term counts as a failure.
     #[must_use]
     pub fn evaluate(&self) -> Evaluation<T> {
         self.0.evaluate()

@@ -1,8 +1,8 @@
 //! The nodes of the graph of terms.
 //!
 //! Each term is a node. A node stores the result of its last evaluation and links to its children
-//! and parents. A change of an input marks the nodes that depend on the input as stale, up to the
-//! roots. An evaluation visits only stale nodes.
+//! and parents. When an input changes, all nodes that depend on the input, up to the roots, are
+//! marked as stale. An evaluation visits only stale nodes.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,8 +121,8 @@ impl<T: Clone + Send + Sync + 'static> Node<T> {
         node
     }
 
-    /// Returns the last evaluation if it is still valid, and evaluates the node otherwise. A panic of
-    /// the computation is a failure.
+    /// Returns the last evaluation if it is still valid, and evaluates the node otherwise. A panic
+    /// in the computation counts as a failure.
     pub(crate) fn evaluate(&self) -> Evaluation<T> {
         let mut last = self.last.lock();
         // Clear the flag before the computation, so that a change during the computation makes the

@@ -19,7 +19,7 @@ pub struct Watcher {
 /// The parent node of a watched term. The node calls the function when the term becomes stale.
 struct Signal(Box<dyn Fn() + Send + Sync>);
 
-/// Adds a parent to a term that calls `stale` when the term becomes stale.
+/// Adds a parent to the node of a term. The parent calls `stale` when the term becomes stale.
 fn signal<T: Clone + Send + Sync + 'static>(
     term: &Term<T>,
     stale: impl Fn() + Send + Sync + 'static,

@@ -81,7 +81,7 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         let server = Server::start(&repository.0);
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // Pack the branches in some rounds and the objects in others. Pack while the server is
+        // Pack the branches in some iterations and the objects in others. Pack while the server is
         // running rather than after it has been killed, because locks left behind by a killed
         // server can make `git` fail.
         match round % 4 {
