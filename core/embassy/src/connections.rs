@@ -167,8 +167,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         }
     }
 
-    /// Closes all connections and refuses new connections. Waits until all connections are closed,
-    /// but at most for the duration `timeout`. Call this method before a restart.
+    /// Closes all connections and refuses new connections. Waits for at most `timeout` until all
+    /// connections are closed. Call this method before a restart.
     ///
     /// Only one task should call this method, because two waiting tasks would wake each other again
     /// and again until all connections are closed.

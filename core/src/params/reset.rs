@@ -16,7 +16,7 @@ const TOGETHER_MAX: u16 = 256;
 /// Sets the parameters that `path` selects to their defaults, on behalf of `client`, and returns
 /// the number of values that have changed. Parameters without a default and read-only parameters
 /// keep their values. The parameters are reset in groups of at most 256. All parameters in a group
-/// are reset at the same time, or none is if one of the parameters does not accept its new value.
+/// are reset at the same time. If one of them does not accept its new value, none of them is reset.
 ///
 /// # Errors
 /// - Returns [`Error::NotFound`] if the path selects no parameter.

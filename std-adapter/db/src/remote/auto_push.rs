@@ -21,10 +21,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
-/// Changes that occur within `debounce` of the first change are pushed together. `on_push` is
-/// called with the duration of each round that pushes at least one branch. Failures are logged.
-/// Each branch has its own exponential backoff for retries, so a branch that the remote rejects
-/// does not delay the others.
+/// Changes that occur within `debounce` of the first change are pushed together. Whenever at least
+/// one branch has been pushed, `on_push` is called with the time that the pushes took. Failures are
+/// logged. Each branch has its own exponential backoff for retries, so a branch that the remote
+/// rejects does not delay the others.
 ///
 /// The future never completes. Dropping the future does not stop a push that is in progress.
 pub async fn auto_push(
@@ -50,8 +50,8 @@ pub async fn auto_push(
             () = branch_changed(&mut changes) => tokio::time::sleep(debounce).await,
             () = sleep_until(retry) => {}
         }
-        // Discard all pending notifications, because the next round reads the heads of all branches
-        // anyway.
+        // Discard all pending notifications, because the next call to `push_due` reads the heads of
+        // all branches anyway.
         changes = changes.resubscribe();
     }
 }

@@ -89,13 +89,13 @@ fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
 const FIRST: u8 = 1;
 /// A mark for commits that are reachable from the second side.
 const SECOND: u8 = 2;
-/// A mark for commits that are ancestors of a common ancestor.
+/// A mark for stale commits, which are the ancestors of a common ancestor.
 const STALE: u8 = 4;
 
 /// A walk from two sets of commits, called sides, to their common ancestors. `git merge-base` uses
 /// the same algorithm.
 ///
-/// The walk stops when all queued commits are stale. At that point, all lowest common ancestors
+/// The walk stops when all queued commits are [`STALE`]. At that point, all lowest common ancestors
 /// have been found, even if commit times are wrong. The walk visits the lowest common ancestors,
 /// and all commits on the paths to them, before those commits can become stale.
 struct Walk<'o> {
@@ -104,7 +104,7 @@ struct Walk<'o> {
     shallow: HashSet<Id>,
     queue: BinaryHeap<Next>,
     seen: HashMap<Id, Seen>,
-    /// The number of queued commits that are not stale.
+    /// The number of queued commits that are not [`STALE`].
     interesting: usize,
     turn: u64,
     /// The common ancestors found so far, with their commit times. At the end of the walk, the list

@@ -11,8 +11,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// The time for which file events are collected before they are handled. A single change to a
-/// branch causes several events.
+/// The time for which file events are collected before the affected branches are read. A single
+/// change to a branch causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// The minimum time between two polls. A poll detects changes that the system has not reported.
