@@ -26,7 +26,8 @@ func (b *Branch) Head(ctx context.Context) (*Commit, error) {
 	return b.client.parseHead(line)
 }
 
-// Remove removes the branch. Its commits stay readable as long as another branch contains them.
+// Remove removes the branch. Its commits stay readable as long as they are reachable from another
+// branch.
 func (b *Branch) Remove(ctx context.Context) error {
 	return failed("remove branch", b.name, b.client.files.Remove(ctx, b.dir))
 }
@@ -58,8 +59,8 @@ func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
 }
 
 // WatchHead watches the head. The first value is the current head, and later values are new heads.
-// A value is nil if the branch has no commits. While no goroutine receives from the watch, it skips
-// heads.
+// A value is nil if the branch has no commits. If no goroutine receives from the watch, the watch
+// skips heads.
 func (b *Branch) WatchHead(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "head.live")
 }
@@ -77,8 +78,8 @@ func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit]
 }
 
 // WatchPath watches a path. The first value is the current entry, and later values are new entries.
-// A value is nil if the path does not exist. While no goroutine receives from the watch, it skips
-// values.
+// A value is nil if the path does not exist. If no goroutine receives from the watch, the watch
+// skips values.
 func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
 	if err := checkPath("watch", path); err != nil {
 		return nil, err

@@ -98,8 +98,8 @@ func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 // Tree returns the tree with this id. The id of a directory is "D-" and the hash of a Git tree. The
 // id of a file, an executable file or a symbolic link is "F-", "X-" or "L-" and the hash of a Git
 // blob. The root of the returned tree is then the file or the link itself. Tree sends no request,
-// so the methods that read the tree fail if the id is wrong. They fail with ErrInvalidHash if the
-// text is not an id.
+// so an id that does not exist makes the methods that read the tree fail. If the text is not an id,
+// they fail with ErrInvalidHash.
 func (c *Client) Tree(id string) *Tree {
 	t := &Tree{client: c, root: "trees/" + id}
 	if len(id) < 2 || strings.IndexByte("DFXL", id[0]) < 0 || id[1] != '-' {
@@ -115,8 +115,8 @@ func (c *Client) Tree(id string) *Tree {
 // only until Fetch returns, so set a branch to the commit soon, for example with FastForward.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
 	dir := "remotes/" + uniqueName()
-	// The directory may exist even if the next request is cancelled. The original DataKit server
-	// cannot remove it, so the error is ignored.
+	// If the next request is cancelled, the server may still have created the directory. The original
+	// DataKit server cannot remove it, so the error of Remove is ignored.
 	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
 	if err := c.files.Mkdir(ctx, dir, 0o755); err != nil {
 		return nil, failed("fetch", url, err)

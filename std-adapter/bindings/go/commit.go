@@ -88,7 +88,7 @@ func (c *Commit) Details(ctx context.Context) (*Details, error) {
 	return &Details{Author: fields.Author, Date: date, Message: fields.Message, Parents: parents}, nil
 }
 
-// A ChangeKind specifies how a file differs between two trees.
+// A ChangeKind states whether a file was added, removed or updated between two trees.
 type ChangeKind byte
 
 // The kinds of changes. The values are the characters that the server uses in a diff.

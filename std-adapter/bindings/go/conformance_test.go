@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 	if table.Version != 1 || len(table.Cases) == 0 {
 		t.Fatalf("the table has the version %d and %d cases", table.Version, len(table.Cases))
 	}
-	// 9P2000.L does not lack error_texts, because the client reads the error texts from the command
+	// 9P2000.L supports error_texts too, because the client reads the error texts from the command
 	// files.
 	lacks := map[p9.Dialect]string{p9.Dialect0: "symlinks"}
 	for _, dialect := range []p9.Dialect{p9.DialectU, p9.DialectL, p9.Dialect0} {
@@ -155,7 +155,7 @@ type runner struct {
 	paths        map[string]*datakit.Watch[*datakit.Value]
 }
 
-// substitute replaces $NAME by the result that was bound to NAME.
+// substitute replaces $NAME with the result that was bound to NAME.
 func (r *runner) substitute(value any) any {
 	switch value := value.(type) {
 	case string:

@@ -21,13 +21,12 @@ type CommitOptions struct {
 }
 
 // Commit commits the changes and returns the new head of the branch, which is a merge commit if the
-// branch has changed since the transaction began. After a successful commit, the transaction has
-// ended.
+// branch has changed since the transaction began. A successful commit ends the transaction.
 //
 // It fails with ErrConflict if the branch and the transaction changed the same file, with
 // ErrOpenConflicts if conflicts of a merge are not resolved, and with fs.ErrNotExist if a parent
-// does not exist. After these errors, the transaction is still open. If ctx is done before the
-// server replies, the changes may or may not be committed.
+// does not exist. After one of these errors, the transaction is still open. If ctx is done before
+// the server replies, the caller cannot know whether the changes were committed.
 func (tx *Transaction) Commit(ctx context.Context, message string) (*Commit, error) {
 	return tx.CommitWith(ctx, message, CommitOptions{})
 }
@@ -63,7 +62,7 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 
 // Abort ends the transaction without a commit. It waits at most 10 seconds for the reply of the
 // server. It does nothing if the transaction has already ended. It returns no error, because the
-// transaction also ends when the connection ends.
+// server also ends the transaction when the connection ends.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {
 		return
@@ -134,7 +133,7 @@ func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error
 // file resolves its conflict.
 func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
 	text, err := tx.readControl(ctx, "conflicts", "conflicts")
-	// The file conflicts does not exist before the first merge.
+	// The server creates the file conflicts only at the first merge.
 	if errors.Is(err, fs.ErrNotExist) {
 		return []string{}, nil
 	}

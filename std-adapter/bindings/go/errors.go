@@ -25,8 +25,9 @@ var (
 	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The
 	// transaction is still open.
 	ErrOpenConflicts = errors.New("conflicts of a merge are not resolved")
-	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit. It also
-	// means that the branch has changed since the start of a transaction with FastForwardOnly.
+	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit. In a
+	// transaction with FastForwardOnly, it means that the branch has changed since the transaction
+	// began.
 	ErrNotFastForward = errors.New("not a fast-forward")
 	// ErrInvalidHash means that a text is not a hash. A hash has 40 lower-case hexadecimal digits.
 	ErrInvalidHash = errors.New("invalid hash")
@@ -45,7 +46,8 @@ var (
 	ErrStreamEnded = errors.New("the server ended the stream")
 )
 
-// An Error is the error of an operation. It adds the operation and its object to the reason.
+// An Error is the error of an operation. It adds the operation and its object to the underlying
+// error.
 type Error struct {
 	// Op is the operation, for example "commit".
 	Op string
@@ -138,7 +140,7 @@ func (c *Client) command(ctx context.Context, path, command string) error {
 	return c.explain(ctx, path, c.files.Command(ctx, path, command))
 }
 
-// invalid returns the error for an invalid argument. The client has sent no request.
+// invalid returns the error for an invalid argument. No request has been sent to the server.
 func invalid(op, object, reason string, kind error) error {
 	return &Error{Op: op, Object: object, Err: errors.New(reason), kind: kind}
 }

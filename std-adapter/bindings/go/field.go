@@ -91,7 +91,7 @@ func (r *Record) StringRefField(ctx context.Context, key string, fallback *strin
 	return f, declare(ctx, r, f)
 }
 
-// Get returns the value that the last Wait or Seal of the record has read, and the version of the
+// Get returns the value that the last Wait or Seal of the record read, and the version of the
 // record in which the value last changed. It ignores white space around the text in the database.
 func (f *Field[T]) Get() (T, Version) {
 	f.record.mu.Lock()

@@ -15,8 +15,8 @@ import (
 // fs.ReadDirFS, fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. All
 // calls of the file system and of its files fail when ctx is done.
 //
-// Like os.DirFS, the file system follows symbolic links. If a link leads out of the tree, the call
-// fails. Errors have the type *fs.PathError.
+// Like os.DirFS, the file system follows symbolic links. If a link points outside the tree, the
+// call fails. Errors have the type *fs.PathError.
 func (t *Tree) FS(ctx context.Context) *FS {
 	return &FS{ctx: ctx, tree: t}
 }
@@ -33,7 +33,7 @@ var (
 	_ fs.ReadFileFS = (*FS)(nil)
 )
 
-// maxLinks is the largest number of symbolic links in the resolution of a path.
+// maxLinks is the maximum number of symbolic links that resolve follows for a path.
 const maxLinks = 40
 
 // Open opens a file or a directory.
@@ -111,7 +111,7 @@ func (f *FS) resolve(op, name string) (*entry, error) {
 	return nil, fsError(op, name, errors.New("too many symbolic links"))
 }
 
-// followFirst replaces the first symbolic link in a path by its target.
+// followFirst replaces the first symbolic link in a path with its target.
 func (f *FS) followFirst(op, name string) (string, error) {
 	names := strings.Split(name, "/")
 	for i := range names {
@@ -173,8 +173,8 @@ type fileInfo struct {
 
 func (i fileInfo) Name() string { return i.name }
 
-// readAhead is the number of bytes that an fsFile requests from the server if the caller requests
-// fewer.
+// readAhead is the minimum number of bytes that an fsFile requests from the server, even if the
+// caller requests fewer.
 const readAhead = 8 << 10
 
 // An fsFile is an open file or directory. Only one goroutine at a time may call Read, Seek or

@@ -58,8 +58,8 @@ func checkEntry(op, path string) error {
 	return checkPath(op, path)
 }
 
-// maxComponent is the maximum length of a component of a branch name, in bytes. With .lock
-// appended, a component must still be a valid file name.
+// maxComponent is the maximum length of a component of a branch name, in bytes. The
+// component must still be a valid file name after .lock is appended.
 const maxComponent = 250
 
 // checkBranch fails if a name breaks a rule of git check-ref-format --branch.
@@ -115,8 +115,8 @@ var (
 	random     = rand.New(rand.NewSource(time.Now().UnixNano()))
 )
 
-// uniqueName returns a random 63-bit number as the name of a transaction or a remote, so two
-// callers almost never get the same name.
+// uniqueName returns a random 63-bit number as the name of a transaction or a remote. Two
+// calls almost never return the same name.
 func uniqueName() string {
 	randomLock.Lock()
 	defer randomLock.Unlock()

@@ -34,13 +34,13 @@ type Record struct {
 	schema          *IntField
 
 	watches []*Watch[*Value]
-	// changes contains an element if there may be a change that Wait has not processed.
+	// changes contains a value if there may be a change that Wait has not processed.
 	changes chan struct{}
 	// ended is closed when a watch ends.
 	ended   chan struct{}
 	endOnce sync.Once
 	endErr  error
-	// busy contains an element while a goroutine re-reads the fields.
+	// busy contains a value while a goroutine re-reads the fields.
 	busy chan struct{}
 	// written contains the values that this record has written to the state branch. Only the
 	// goroutine that re-reads the fields uses this map.
@@ -73,8 +73,7 @@ const (
 	createdFile = "branch-created"
 )
 
-// writeTries is the maximum number of times that a record tries a commit that conflicts with
-// another commit.
+// writeTries is the maximum number of attempts at a commit that conflicts with other commits.
 const writeTries = 3
 
 // errRecordClosed is the error of Wait after Close.
@@ -155,7 +154,7 @@ func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 }
 
 // openSchema declares the field with the schema version. It does not change an existing default,
-// because that is the version of the last upgrade.
+// because the existing default is the version of the last upgrade.
 func (r *Record) openSchema(ctx context.Context) error {
 	r.schema = intField(schemaKey, 1)
 	head, err := r.defaults.Head(ctx)
@@ -214,7 +213,7 @@ func (r *Record) Wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := r.refresh(ctx); err != nil {
-			// The next call of Wait must process the change.
+			// The next call to Wait must process the change.
 			r.signal()
 			return err
 		}

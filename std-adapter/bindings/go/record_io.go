@@ -12,7 +12,7 @@ func (r *Record) heads(ctx context.Context) ([]*Commit, error) {
 	heads := make([]*Commit, len(r.lookup))
 	for i, branch := range r.lookup {
 		head, err := branch.Head(ctx)
-		// Another client may have removed the branch. It then has no keys.
+		// Another client may have removed the branch. A removed branch has no keys.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -237,7 +237,7 @@ func (tx *Transaction) Truncate(ctx context.Context, path string, length uint64)
 	})
 }
 
-// changeFile walks to a file and calls f with it. The file is not open. changeFile fails if the
+// changeFile walks to a file and calls f with the file, without opening it. changeFile fails if the
 // path is a directory, because servers ignore some changes of directories.
 func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*p9.File) error) error {
 	return tx.change(op, path, func(remote string) error {

@@ -60,7 +60,7 @@ func (w *Watch[T]) Close() {
 	<-w.ended
 }
 
-// newWatch opens a stream file. The function parse converts a line to a value.
+// newWatch opens a stream file. The function parse converts each line of the file to a value.
 func newWatch[T any](ctx context.Context, c *Client, path string, parse func(context.Context, string) (T, error)) (*Watch[T], error) {
 	file, err := c.files.Open(ctx, path, p9.ReadOnly)
 	if err != nil {
@@ -123,8 +123,8 @@ type Value struct {
 	Tree *Tree
 }
 
-// watchFile returns the path of the stream file for a path, relative to the directory of the
-// branch.
+// watchFile returns the path of the file that streams the changes of a path, relative to the
+// directory of the branch.
 func watchFile(path string) string {
 	file := "watch/"
 	if path != "" {

@@ -6,9 +6,9 @@ import "context"
 // reply.
 //
 // If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
-// The tag is not reused before Rflush. If the request is cancelled or not sent, settle is called
-// once, as soon as the effect of the request is known. settle may be nil. If the connection is
-// lost, there is no guarantee that settle is called.
+// The tag is not reused before Rflush. settle is called once if the request is cancelled or
+// cannot be sent, as soon as it is known whether the request had an effect. settle may be nil.
+// If the connection is lost, there is no guarantee that settle is called.
 func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
 	err := r.err
 	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {
@@ -115,7 +115,7 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 		c.fids.release(fid)
 		replies <- frame
 	}}
-	// An error means that the connection has ended. The fid has then ended too.
+	// An error means that the connection has ended. This also ended the fid.
 	_ = c.enqueue(tag, call, newRequest(kind).u32(fid).finish(tag))
 	return replies
 }

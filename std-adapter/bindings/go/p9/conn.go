@@ -214,7 +214,7 @@ func (c *conn) receive(tag uint16, frame []byte) error {
 }
 
 // flushed handles an Rflush. It frees the tag of the cancelled request. The caller must hold the
-// lock, and flushed releases it.
+// lock, which flushed releases.
 func (c *conn) flushed(tag uint16, frame []byte) error {
 	old := tag - uint16(c.options.MaxRequests)
 	call := c.calls[old]

@@ -106,8 +106,8 @@ func (c *conn) negotiate(reader *bufio.Reader) error {
 	return fmt.Errorf("%w: the server replied %q to Tversion, not one of %v", ErrUnsupported, answer, c.options.Dialects)
 }
 
-// accepts returns true if the client supports the dialect answer and the server may reply with it
-// to this offer.
+// accepts returns true if the client supports the dialect answer and 9P allows the server to
+// choose it after this offer.
 func (c *conn) accepts(answer, offer Dialect) bool {
 	if answer != offer && answer != Dialect0 {
 		return false

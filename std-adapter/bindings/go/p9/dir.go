@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// maxNames is the largest number of entries in a listing.
+	// maxNames is the maximum number of entries in a listing.
 	maxNames = 1 << 20
 	// maxListing is the maximum size of the encoded entries in a listing, in bytes.
 	maxListing = 1 << 28
@@ -36,7 +36,7 @@ func (e *DirEntry) IsDir() bool { return e.mode.IsDir() }
 // Type returns the type bits of the mode.
 func (e *DirEntry) Type() fs.FileMode { return e.mode.Type() }
 
-// Stat returns the attributes in the listing. It returns nil in 9P2000.L, because its listings do
+// Stat returns the attributes from the listing. It returns nil in 9P2000.L, because its listings do
 // not contain attributes.
 func (e *DirEntry) Stat() *Stat { return e.stat }
 

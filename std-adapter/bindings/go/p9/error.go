@@ -31,7 +31,7 @@ var (
 	ErrClosed = fs.ErrClosed
 )
 
-// errLost is an internal error. conn.acquire replaces it by the reason why the connection ended.
+// errLost is an internal error. conn.acquire replaces it with the reason why the connection ended.
 var errLost = errors.New("connection ended")
 
 // An Error is an error reply of the server.
@@ -89,7 +89,8 @@ var errnos = []struct {
 	{116, nil, "Stale file handle"},
 }
 
-// spellings lists the numbers for further error texts. Some servers send only a text.
+// spellings maps other error texts to error numbers. It is needed because some servers send a text
+// but no number.
 var spellings = map[string]uint32{
 	"Already exists":               17,
 	"file already exists":          17,

@@ -27,7 +27,7 @@ type message struct {
 	body []byte
 }
 
-// fake returns a client and its server. Tversion and Tattach are complete.
+// fake returns a client and its server. The handshake (Tversion and Tattach) is complete.
 func fake(t *testing.T, options Options) (*Client, *fakeServer) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -58,7 +58,7 @@ func (s *fakeServer) next() message {
 	return message{kind: frame[4], tag: binary.LittleEndian.Uint16(frame[5:]), body: frame[headerSize:]}
 }
 
-// expect receives a request, which must have this type.
+// expect receives a request and checks that it has the given type.
 func (s *fakeServer) expect(kind byte) message {
 	s.t.Helper()
 	m := s.next()

@@ -12,7 +12,7 @@ type fid struct {
 	number uint32
 	// qid identifies the file. Walk, open and create set it.
 	qid Qid
-	// iounit is the largest number of bytes in one read or write. It is set when the fid is opened.
+	// iounit is the maximum number of bytes in one read or write. It is set when the fid is opened.
 	iounit uint32
 	closed atomic.Bool
 }
@@ -74,7 +74,7 @@ func (f *fid) moved(qids []Qid) {
 	}
 }
 
-// shortWalk returns the error for a walk that ended early without an error reply.
+// shortWalk returns the error for a walk that the server ended early without an error reply.
 func shortWalk(qids []Qid) error {
 	if n := len(qids); n > 0 && !qids[n-1].IsDir() {
 		return errorOf(20)
@@ -225,8 +225,7 @@ func (f *fid) symlink(ctx context.Context, name, target string) error {
 	return &Error{Errno: 95, Text: "9P2000 has no symbolic links"}
 }
 
-// read sends one Tread. It reads at most len(p) bytes, and at most as many as one message can
-// contain.
+// read sends one Tread. It reads at most len(p) bytes and at most one message.
 func (f *fid) read(ctx context.Context, p []byte, offset int64) (int, error) {
 	data, err := f.readData(ctx, msgTread, len(p), offset)
 	return copy(p, data), err

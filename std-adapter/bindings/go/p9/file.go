@@ -18,7 +18,7 @@ const (
 	Truncate  Mode = 0x10
 )
 
-// linux returns the flags of Tlopen.
+// linux returns the mode as flags for Tlopen.
 func (m Mode) linux() uint32 {
 	flags := uint32(m & 3)
 	if m&Truncate != 0 {
@@ -59,8 +59,9 @@ func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	return data, f.wrap("read", err)
 }
 
-// ReadKnown reads an open file that does not change, with several reads in flight. It takes the
-// length of the file from s. If the file has more than limit bytes, the error matches ErrTooLong.
+// ReadKnown reads an open file that does not change, with several reads in flight. The Stat s
+// contains the length of the file. If the file has more than limit bytes, the error matches
+// ErrTooLong.
 func (f *File) ReadKnown(ctx context.Context, limit int, s *Stat) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 
 // ReadContext reads from a file at an offset. It sends one request. The server may return fewer
 // bytes than len(p). At the end of the file, ReadContext returns io.EOF. A read of a stream file
-// waits until the server has new data.
+// (see Deliveries) waits until the server has new data.
 func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("read", offset); err != nil || len(p) == 0 {
 		return 0, err
@@ -179,8 +180,9 @@ func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
 	return f.wrap("chmod", f.fid.setMode(ctx, perm))
 }
 
-// Deliveries returns a reader for the deliveries of a stream file. It starts at the offset 0. Only
-// one goroutine may use the reader, and no other goroutine may read the file at the same time.
+// Deliveries returns a reader for the pieces of text that a stream file sends, as the type
+// Deliveries describes. It starts at the offset 0. Only one goroutine at a time may use the reader,
+// and no other goroutine may read the file meanwhile.
 func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }

@@ -34,7 +34,7 @@ type Options struct {
 	// 256. The server may choose a smaller size. The default is 128 KiB plus 24 bytes.
 	MessageSize uint32
 	// MaxRequests is the maximum number of requests in flight. It must be at most 16384. Further
-	// requests wait. Every watch always has one read in flight. The default is 1024.
+	// requests wait. Each watch keeps one read in flight. The default is 1024.
 	MaxRequests int
 	// MaxFids is the maximum number of fids in use. It must be at most 32000. Every open file uses one
 	// fid, and a call with a path uses one fid while it runs. If no fid is free, calls wait. The

@@ -10,8 +10,8 @@ import (
 )
 
 // An originalClient sends the same requests as the Go client of the original DataKit project. It
-// clones a fid and then sends a Twalk in which fid and newfid are the clone. It treats every Rwalk
-// as success, opens all files for reading and writing, and compares error texts.
+// clones a fid and then sends a Twalk whose fid and newfid are both the clone. It treats every
+// Rwalk as success, opens all files for reading and writing, and compares error texts.
 type originalClient struct {
 	t      *testing.T
 	stream *fakeServer
@@ -131,7 +131,8 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 	c.mkdir(transaction+"/rw", "a")
 	c.mkdir(transaction+"/rw/a", "b")
 
-	// A file is created, written and read with one fid. A second create truncates it.
+	// The original client creates, writes and reads a file with one fid. A second create truncates
+	// it.
 	for _, text := range []string{"a longer text", "hello"} {
 		fid := c.found(transaction + "/rw/a/b")
 		c.must(newRequest(msgTcreate).u32(fid).str("c").u32(0o644).u8(byte(ReadWrite)))
@@ -167,7 +168,7 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 		t.Fatalf("the tree contains %q", got)
 	}
 
-	// If the original client removes a path, it takes these two texts to mean that the path does
+	// When the original client removes a path, it takes these two texts to mean that the path does
 	// not exist.
 	for path, want := range map[string]string{
 		"snapshots/" + head + "/ro/nope/x":  "No such file or directory",

@@ -191,8 +191,8 @@ func (c *Client) ReadDir(ctx context.Context, path string) ([]*DirEntry, error) 
 	return entries, nil
 }
 
-// ReadFile reads a file from its start until a read returns no data. From a stream file, it reads
-// the first delivery.
+// ReadFile reads a file from its start until a read returns no data. If the file is a stream file,
+// it returns the first delivery (see Deliveries).
 func (c *Client) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return c.ReadFileLimit(ctx, path, maxFile)
 }

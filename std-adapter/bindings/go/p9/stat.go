@@ -7,11 +7,11 @@ import (
 
 // A Qid identifies a file on the server.
 type Qid struct {
-	// Type contains the upper bits of the mode: directory, link and others.
+	// Type contains the upper bits of the mode, for example the bits for a directory or a link.
 	Type byte
 	// Version changes when the content changes. It is 0 if the file has no versions.
 	Version uint32
-	// Path is a number that no other file on the server has.
+	// Path is a number that is unique to the file on the server.
 	Path uint64
 }
 
@@ -49,7 +49,7 @@ type Stat struct {
 	Owner string
 }
 
-// Name returns the last name of the path with which the file was found.
+// Name returns the last component of the path that was used to find the file.
 func (s *Stat) Name() string { return s.name }
 
 // Size returns the length of the content in bytes. It returns 0 for directories.

@@ -27,8 +27,8 @@ func (f *fid) readAll(ctx context.Context, limit int) ([]byte, error) {
 	}
 }
 
-// readKnown reads an open file that does not change and has this size, with several reads in
-// flight.
+// readKnown reads an open file whose content does not change and whose size is known, with several
+// reads in flight.
 func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, error) {
 	if size > uint64(limit) {
 		return nil, tooLong("a file", limit, "bytes")

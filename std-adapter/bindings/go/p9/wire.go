@@ -41,9 +41,9 @@ const (
 	// ioHeader is the maximum length in bytes of the fields of a read or write message without the
 	// data.
 	ioHeader = 24
-	// maxWalk is the largest number of names in one Twalk.
+	// maxWalk is the maximum number of names in one Twalk.
 	maxWalk = 16
-	// leaveAlone means that a Twstat does not change this number.
+	// leaveAlone is the value of a numeric field that a Twstat must not change.
 	leaveAlone = math.MaxUint32
 )
 

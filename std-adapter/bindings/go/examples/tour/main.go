@@ -1,4 +1,5 @@
-// Tour commits files to a database, reads them with the standard library and watches a change.
+// Tour commits files to a database, reads them with the standard library and watches a file
+// for changes.
 //
 //	datakit serve &
 //	go run ./examples/tour localhost:5640
@@ -40,7 +41,8 @@ func tour(ctx context.Context, address string) error {
 		return err
 	}
 
-	// A watch delivers the current value first. It is nil, because the file does not exist yet.
+	// A watch delivers the current value first. The value is nil, because the file does not
+	// exist yet.
 	watch, err := branch.WatchPath(ctx, "etc/motd")
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 )
 
 // endWithParent makes the kernel kill the server when the test process ends. A test process that
-// times out ends without stopping the server.
+// is killed after a timeout does not stop the server.
 func endWithParent(server *exec.Cmd) {
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

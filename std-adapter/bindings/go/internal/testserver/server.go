@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// startTimeout is the maximum time that Start waits for the server's address.
+// startTimeout is the maximum time that Start waits for the server to print its address.
 const startTimeout = 20 * time.Second
 
-// Start runs `datakit serve` with these options until the test ends. The environment variable
-// DATAKIT names the program. It returns the address on which the server listens.
+// Start runs `datakit serve` with the given options until the test ends. The environment variable
+// DATAKIT contains the path of the program. It returns the address on which the server listens.
 func Start(t testing.TB, options ...string) string {
 	t.Helper()
 	address, stop, err := Run(options...)

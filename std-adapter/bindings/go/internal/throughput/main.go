@@ -1,5 +1,5 @@
-// Throughput prints how many small files per second one connection reads with many reads in
-// flight.
+// Throughput measures how many small files per second a client reads through one connection
+// with many requests in flight.
 package main
 
 import (
