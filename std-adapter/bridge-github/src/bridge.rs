@@ -1,4 +1,5 @@
-//! The main loop of the bridge, which waits for changes and runs rounds.
+//! The main loop of the bridge, which waits for changes and then synchronizes the branch with
+//! GitHub. One such synchronization is called a round.
 
 mod branch;
 mod memory;
@@ -165,9 +166,10 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads the statuses of some commits from GitHub. These commits are no longer heads, but they
-    /// have statuses that the branch owns. The bridge may have sent these statuses to GitHub before
-    /// it was restarted. The bridge must now send only the statuses that GitHub does not have.
+    /// Reads the statuses of some commits from GitHub. These commits are no longer heads, but the
+    /// capabilities give precedence to their statuses in the branch. The bridge may have sent these
+    /// statuses to GitHub before it was restarted. The bridge must now send only the statuses that
+    /// GitHub does not have.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);
@@ -190,7 +192,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         self.settings.hook.is_some() && !self.memory.hooks_due().is_empty()
     }
 
-    /// Registers the webhooks that are due.
+    /// Registers the webhooks that are missing or whose registration must be retried.
     async fn register(&mut self) {
         let Some(hook) = &self.settings.hook else { return };
         if !self.settings.capabilities.allow_webhook(Op::Write) {
@@ -206,7 +208,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Reads the marked elements from GitHub.
+    /// Reads the marked pull requests, statuses and refs from GitHub.
     async fn reread(&mut self, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         for mark in self.memory.next_marks() {
@@ -250,7 +252,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         Ok(())
     }
 
-    /// Schedules the next round. Returns `true` if the round must follow immediately.
+    /// Schedules the next round. Returns `true` if the next round must follow immediately.
     fn schedule(&mut self) -> bool {
         if self.memory.failures() == 0 {
             self.retry_delay = MIN_RETRY;

@@ -1,7 +1,7 @@
-//! Converts webhook events to marks, which identify the elements to read again.
+//! Converts webhook events to marks, which identify what to read from GitHub again.
 //!
 //! The bridge never relies on the content of an event, because events may be late, duplicated or
-//! reordered. An event merely marks the element that may have changed.
+//! reordered. An event only marks the pull request, ref or commit that may have changed.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use datakit_github::{Commit, DirtyId, Hash, PrId, RefId, RefName, Repo};
 use serde::Deserialize;
 
 /// The maximum number of marks. Beyond this number, whole repositories are marked instead of
-/// individual elements.
+/// individual pull requests, refs and commits.
 const MAX_MARKS: usize = 10_000;
 
-/// An element that may have changed on GitHub.
+/// A repository, pull request, ref or commit that may have changed on GitHub.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
     /// Everything in a repository.
@@ -26,7 +26,7 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// Returns the repository of the marked element.
+    /// Returns the repository to which the mark applies.
     pub(crate) fn repo(&self) -> &Repo {
         match self {
             Mark::Repo(repo) => repo,

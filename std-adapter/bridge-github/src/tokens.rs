@@ -22,7 +22,8 @@ const COOKIE: &str = "datakit-github-cookie";
 /// The maximum size of a secret file.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// Finds the credentials given on the command line, or else the default credentials.
+/// Returns the credentials given on the command line, or the default credentials if none were
+/// given.
 ///
 /// # Errors
 /// Returns an error message if no credentials are found, or if a file is invalid or readable by

@@ -15,8 +15,8 @@ use crate::plan::{Plan, Published};
 use crate::source::{Reading, Source};
 use crate::wakes::Wakes;
 
-/// The time to wait for further changes before the repositories are read. The time is short,
-/// because each change should be published within a second.
+/// The time to wait for further changes before the repositories are read. It is short, because each
+/// change should be published within a second.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// The maximum time to wait for the reply to a small request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);

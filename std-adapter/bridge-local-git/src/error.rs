@@ -25,7 +25,8 @@ pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |source| SourceError::Io { path: path.to_owned(), source }
 }
 
-/// The reason why the bridge stops publishing, either until it reconnects or permanently.
+/// The reason why the bridge stops publishing. Some errors are permanent; others end when the
+/// bridge reconnects.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BridgeError {
     #[error(transparent)]

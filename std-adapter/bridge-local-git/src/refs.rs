@@ -23,7 +23,7 @@ pub(crate) struct Branches {
 }
 
 impl Branches {
-    /// Returns whether the branch may exist even if [`Branches::heads`] does not contain it.
+    /// Returns whether the branch may exist although [`Branches::heads`] does not contain it.
     pub(crate) fn may_have(&self, name: &RefName) -> bool {
         self.unreadable.iter().any(|unreadable| {
             unreadable.is_empty()

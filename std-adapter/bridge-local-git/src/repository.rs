@@ -1,4 +1,4 @@
-//! Finds the directory in which a repository keeps its refs.
+//! Finds the directory in which a repository stores its refs.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

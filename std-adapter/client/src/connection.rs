@@ -1,4 +1,4 @@
-//! A connection, which assigns tags and fids to requests and delivers replies to the callers.
+//! A connection, which assigns tags and fids to requests and passes each reply to its caller.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket

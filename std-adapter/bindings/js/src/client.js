@@ -112,8 +112,9 @@ export class Client {
   }
 
   /**
-   * Reads a whole file. If the file is a stream, reads the first delivery. Fails with `EFBIG` if the
-   * data is longer than `limit` bytes. The default limit is 1 GiB.
+   * Reads a whole file. If the file is a stream file, returns the first delivery (see {@link
+   * watch}). Fails with `EFBIG` if the data is longer than `limit` bytes. The default limit is 1
+   * GiB.
    * @overload
    * @param {Path} path
    * @param {ReadBufferOptions | null} [options]
@@ -369,8 +370,9 @@ export class Client {
   }
 
   /**
-   * Returns an async iterator over the deliveries of a stream file. The first delivery is the
-   * current value. The iterator does not reconnect.
+   * Watches a stream file, which is a file that sends its data in pieces called deliveries. Returns
+   * an async iterator over the deliveries. The first delivery is the current value. The iterator
+   * does not reconnect.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: null } & SignalOption} [options]

@@ -3,7 +3,7 @@
  * @module
  */
 
-/** The largest number of calls that run at the same time. */
+/** The maximum number of calls that run at the same time. */
 const CONCURRENCY = 32;
 
 /**

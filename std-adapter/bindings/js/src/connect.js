@@ -34,9 +34,9 @@ import { IO_HEADER } from './wire.js';
  *   Requests have no time limit. To set one, pass `AbortSignal.timeout()` as the option `signal` of
  *   a method.
  * @property {AbortSignal} [signal] Aborts the attempt to connect.
- * @property {number} [maxRequests] The largest number of requests in flight, 32 by default. Further
- *   requests wait. The reads of watches do not count.
- * @property {number} [maxFids] The largest number of fids in use, 65536 by default. A fid is the
+ * @property {number} [maxRequests] The maximum number of requests in flight, 32 by default. Further
+ *   requests wait. The reads of watches are not counted.
+ * @property {number} [maxFids] The maximum number of fids in use, 65536 by default. A fid is the
  *   number of a file that the client uses on the server. Calls that need another fid wait.
  */
 

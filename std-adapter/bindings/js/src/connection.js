@@ -180,8 +180,8 @@ export class Connection {
     try {
       throwIfAborted(signal);
       tag = tags.tryAcquire() ?? (await tags.acquire(signal));
-      // There is no `await` between this check and the write. If several callers resume together,
-      // each of them therefore checks the bytes that the previous callers have queued.
+      // There is no `await` between this check and the write, so if several callers resume
+      // together, each of them sees the bytes that the previous callers have queued.
       while (this.queued > MAX_BACKLOG && !this.lost) await this.#drain(signal);
     } catch (error) {
       if (tag !== undefined) this.#releaseTag(tag);

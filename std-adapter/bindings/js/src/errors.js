@@ -237,7 +237,7 @@ export class InvalidArgumentError extends DatakitError {
 
 /**
  * The operation was aborted by its `AbortSignal`. The name and the code are the same as in
- * `node:fs`. `cause` is the reason of the signal.
+ * `node:fs`. `cause` is the `reason` of the signal.
  */
 export class AbortError extends Error {
   /** @param {unknown} [cause] */

@@ -14,7 +14,7 @@ import { IO_HEADER, QidType } from './wire.js';
 /** @typedef {import('./wire.js').Qid} Qid */
 /** @typedef {import('./wire.js').Text} Text */
 
-/** The largest number of names in one Twalk (MAXWELEM). */
+/** The maximum number of names in one Twalk (MAXWELEM). */
 const MAX_WALK = 16;
 
 /**
@@ -29,7 +29,7 @@ export class Fid {
   connection;
   /** @type {Qid} */
   qid;
-  /** The largest number of bytes in one read or write of the open file. */
+  /** The maximum number of bytes in one read or write of the open file. */
   unit = 0;
 
   /**

@@ -109,7 +109,7 @@ export class FileHandle {
     return this.#file.inUse ? this.#file.number : -1;
   }
 
-  /** The largest number of bytes that one request can read or write. */
+  /** The maximum number of bytes that one request can read or write. */
   get unit() {
     return this.#file.unit;
   }
@@ -130,7 +130,7 @@ export class FileHandle {
 
   /**
    * Reads into `buffer` with one request: at most `length` bytes and at most {@link unit} bytes.
-   * `bytesRead` is 0 at the end of the file, and at the end of a delivery of a stream file.
+   * `bytesRead` is 0 at the end of the file, and after each piece of data from a stream file.
    *
    * Without a position, reads at the current position and advances it. The arguments may also be an
    * object, as in `node:fs`. Without a buffer, allocates a buffer of 16384 bytes.
@@ -222,8 +222,8 @@ export class FileHandle {
   }
 
   /**
-   * Reads from the current position to the end of the file, or to the end of the delivery of a
-   * stream file.
+   * Reads from the current position to the end of the file. For a stream file, reads to the end of
+   * the current piece of data.
    * @overload
    * @param {ReadBufferOptions | null} [options]
    * @returns {Promise<Buffer>}
@@ -283,8 +283,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns a readable stream of the content. The stream ends at the end of the file, or at the end
-   * of a delivery of a stream file. It then closes the handle unless `autoClose` is `false`.
+   * Returns a readable stream of the content. The stream ends at the end of the file, or after one
+   * piece of data from a stream file. It then closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options] `end` is the offset of the last byte.
    */

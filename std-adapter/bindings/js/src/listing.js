@@ -11,7 +11,7 @@ import { Reader } from './wire.js';
 /** @typedef {import('./fid.js').Fid} Fid */
 /** @typedef {import('./stats.js').Dirent} Dirent */
 
-/** The largest number of names in a listing. */
+/** The maximum number of names in a listing. */
 const MAX_NAMES = 1 << 20;
 /** The maximum length of a listing, in bytes. */
 const MAX_LISTING = 1 << 28;

@@ -26,7 +26,7 @@ export class Pool {
   #closed;
 
   /**
-   * @param {number} limit The maximum number of numbers in use.
+   * @param {number} limit How many numbers may be in use at the same time.
    * @param {number} [base] The smallest number in the pool.
    */
   constructor(limit, base = 0) {

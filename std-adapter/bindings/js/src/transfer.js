@@ -2,8 +2,8 @@
  * Reads and writes whole files with several requests in flight.
  *
  * Requests are pipelined only if the qid of the file has a version and the server reports the
- * length. For stream files, commands and parameters, each request waits for the reply to the
- * previous request.
+ * length. For stream files, command files and parameter files, each request waits for the reply to
+ * the previous request.
  * @module
  */
 
@@ -13,7 +13,7 @@ import { QidType } from './wire.js';
 
 /** @typedef {import('./fid.js').Fid} Fid */
 
-/** The largest number of requests that one transfer keeps in flight. */
+/** The maximum number of requests that one transfer keeps in flight. */
 const CONCURRENCY = 8;
 /** The default limit for the length of a file that is read as a whole, in bytes. */
 export const MAX_FILE = 1 << 30;
@@ -72,7 +72,7 @@ async function reliableLength(file, signal) {
 
 /**
  * Reads from `offset` until a read returns no data. An empty read marks the end of the file, or the
- * end of a delivery of a stream file. The chunks may share memory with each other.
+ * end of a piece of data from a stream file. The chunks may share memory with each other.
  * @param {Fid} file
  * @param {number} offset
  * @param {AbortSignal} [signal]
@@ -98,8 +98,8 @@ export async function* readChunks(file, offset, signal) {
 }
 
 /**
- * Reads from `offset` to `length`. Ends earlier if a read is short, because the file is then
- * shorter.
+ * Reads from `offset` to `length`. Ends early if a read returns fewer bytes than requested, because
+ * the file is then shorter than `length`.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} length
@@ -117,8 +117,8 @@ async function* readAhead(file, offset, length, signal) {
       while (next < length && reads.length < CONCURRENCY) {
         const count = Math.min(file.unit, length - next);
         const data = readFully(file, next, count, either);
-        // If this read fails before it is awaited, Node would otherwise report an unhandled
-        // rejection.
+        // Without this handler, Node reports an unhandled rejection if the read fails before it is
+        // awaited.
         data.catch(() => {});
         reads.push({ count, data });
         next += count;

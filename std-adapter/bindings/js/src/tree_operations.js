@@ -64,7 +64,7 @@ export async function makeDirectories(root, names, mode, signal) {
     if (!(error instanceof ServerError)) throw error;
     if (error.code === 'ENOENT') {
       const first = await makeDirectories(root, names.slice(0, -1), mode, signal);
-      // If another client has removed the parent, this fails and is not repeated.
+      // This fails if another client has removed the parent in the meantime. It is not repeated.
       await makeDirectory(root, names, mode, signal).catch(unlessExists);
       return first ?? names.length;
     }

@@ -16,10 +16,10 @@ const MAX_DELIVERY = 1 << 24;
  * An async iterator over the deliveries of a stream file, or over values that are decoded from the
  * deliveries.
  *
- * The first call of `start` or `next` opens the file. The watch ends when a `for await` loop over
+ * The first call to `start` or `next` opens the file. The watch ends when a `for await` loop over
  * it ends, when `return` is called, or at the end of the scope of `await using`. The client then
  * cancels the read in flight and waits until the server has closed the file. If the signal is
- * aborted, `next` rejects with an `AbortError`. Concurrent calls of `next` run one after the other.
+ * aborted, `next` rejects with an `AbortError`. Concurrent calls to `next` run one after the other.
  * @template T
  * @implements {AsyncIterableIterator<T>}
  */
@@ -77,8 +77,8 @@ export class Watch {
   }
 
   /**
-   * Waits for the earlier calls and then calls `f`. Returns `undefined` if the watch has ended
-   * before that or ends during the call.
+   * Waits for the earlier calls and then calls `f`. Returns `undefined` if the watch has already
+   * ended or ends during the call.
    * @template R
    * @param {() => Promise<R>} f
    * @returns {Promise<R | undefined>}
@@ -145,7 +145,7 @@ export class Watch {
   }
 
   /**
-   * Ends the watch. If a call of `next` is waiting, it then returns `done: true`.
+   * Ends the watch. A waiting call to `next` then returns `done: true`.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
   async return() {

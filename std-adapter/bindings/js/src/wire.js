@@ -29,7 +29,7 @@ const TWO_32 = 0x1_0000_0000;
  * @property {number} type A combination of the bits in `QidType`.
  * @property {number} version A number that changes when the content changes, or 0 if the content
  *   must not be cached.
- * @property {bigint} path A number that no other file on the server has.
+ * @property {bigint} path A number that is unique to the file on the server.
  */
 
 /** Bits of `Qid.type`. */

@@ -53,7 +53,7 @@ export class Runner {
   }
 
   /**
-   * Replaces `$NAME` by the result that was bound to `NAME`.
+   * Replaces `$NAME` with the result that was bound to `NAME`.
    * @param {any} value
    * @returns {any}
    */

@@ -1,5 +1,6 @@
 /**
- * Starts the program that the environment variable DATAKIT names.
+ * Starts the program whose path is in the environment variable
+ * DATAKIT.
  * @module
  */
 

@@ -47,9 +47,9 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Resumes on a new connection. Returns `false` if the database does not contain the last
-    /// commit. In that case, a file that is missing from the branch was not necessarily removed by
-    /// a user.
+    /// Looks up the last commit on a new connection. Returns `false` if the database does not
+    /// contain the last commit. In that case, a file that is missing from the branch was not
+    /// necessarily removed by a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
         match db.commit(commit.id().to_string()).await {
@@ -82,9 +82,9 @@ impl<D: Database> BranchState<D> {
         Ok(Some((state.snapshot, std::mem::take(&mut self.dirty))))
     }
 
-    /// Updates the elements in the branch that differ from those on GitHub. `datakit` is the
-    /// content of the branch at the start of the round. If an element has changed in the branch
-    /// since then, the next round updates this element. Returns `true` if a commit was made.
+    /// Updates the pull requests, statuses and refs in the branch that differ from those on GitHub.
+    /// `datakit` is the content of the branch at the start of the round. If one of them has changed
+    /// in the branch since then, the next round updates it. Returns `true` if a commit was made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,

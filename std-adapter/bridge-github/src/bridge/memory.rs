@@ -19,13 +19,13 @@ pub(crate) struct Memory {
     /// The repositories that have been read at least in part. Other repositories are not written to
     /// the branch.
     imported: BTreeSet<Repo>,
-    /// The elements that must be read from GitHub.
+    /// The pull requests, statuses and refs that must be read from GitHub.
     marks: BTreeSet<Mark>,
-    /// The elements that could not be read.
+    /// The pull requests, statuses and refs that could not be read.
     failed: BTreeSet<Mark>,
     /// The `.dirty` files that must be removed after the read.
     dirty: BTreeSet<DirtyId>,
-    /// The elements that could not be sent to GitHub.
+    /// The changed pull requests, statuses and refs that could not be sent to GitHub.
     unsent: BTreeSet<ElementId>,
     /// The elements in `unsent` that must not be retried yet.
     waiting: BTreeSet<ElementId>,
@@ -112,8 +112,8 @@ impl Memory {
         Some(repo)
     }
 
-    /// Removes and returns the marks for individual elements. Keeps the marks for whole
-    /// repositories.
+    /// Removes and returns the marks for single pull requests, refs and commits. Keeps the marks
+    /// for whole repositories.
     pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
         let (repos, others) = std::mem::take(&mut self.marks)
             .into_iter()
@@ -197,7 +197,8 @@ impl Memory {
         pushes.into_iter().filter(|push| !self.must_wait(&push.id())).collect()
     }
 
-    /// Returns `true` if an earlier push of the element failed but may still have taken effect.
+    /// Returns `true` if an earlier attempt to send the element to GitHub failed but may still have
+    /// taken effect.
     fn must_wait(&self, id: &ElementId) -> bool {
         let is_unread = match id {
             ElementId::Status(status) => {
@@ -209,8 +210,8 @@ impl Memory {
         self.waiting.contains(id) || is_unread && self.unsent.contains(id)
     }
 
-    /// Records the state of an element on GitHub after a push. If the push moved a branch, marks the
-    /// pull requests that may have moved with it.
+    /// Records the state of a pull request, status or ref on GitHub after a push. If the push moved
+    /// a branch, marks the pull requests that may have moved with it.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
         if let (ElementId::Ref(id), Some(Element::Ref(new))) = (id, &element)
@@ -255,7 +256,7 @@ impl Memory {
     }
 
     /// Returns the changes to write to the branch and the `.dirty` files to remove. `moved`
-    /// contains the elements that changed in the branch during the round.
+    /// contains the pull requests, statuses and refs that changed in the branch during the round.
     pub(super) fn writes(
         &self,
         github: &Snapshot,

@@ -1,7 +1,7 @@
 //! The HTTP service that makes all calls to GitHub.
 //!
-//! The service makes one call at a time. The service waits for rate limits, adds the credentials,
-//! follows redirects, retries failed reads, and reads each body completely.
+//! The service makes one call at a time. It waits when a rate limit requires it, adds the
+//! credentials, follows redirects, retries failed reads, and reads each body completely.
 
 mod tokens;
 

@@ -1,6 +1,7 @@
-//! A cache for responses. GitHub sends a cached response again only if the response has changed.
+//! A cache for responses. If a response has not changed, GitHub replies with status 304 instead of
+//! sending it again.
 //!
-//! GitHub does not count a response with status 304 against the rate limit. octocrab's own cache is
+//! GitHub does not count a reply with status 304 against the rate limit. octocrab's own cache is
 //! unsuitable: it stores truncated bodies, and it panics if an entry is evicted before the response
 //! arrives.
 

@@ -1,4 +1,5 @@
-//! Reads repositories from GitHub. Elements that cannot be read keep their old values.
+//! Reads repositories from GitHub. Pull requests, refs and statuses that cannot be read keep their
+//! old values.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +61,7 @@ fn any_ref(repo: &Repo) -> ElementId {
     }
 }
 
-/// Returns the elements that were read, or the old elements if nothing was read.
+/// Returns what was read, or the old content if nothing was read.
 fn or_old<T>(
     read: Result<Option<Vec<T>>>,
     old: impl FnOnce() -> Vec<T>,
@@ -126,7 +127,8 @@ async fn read_statuses(
     complete
 }
 
-/// Reads the marked element into `github`. Returns `false` if the element must be read again later.
+/// Reads the pull request, ref or commit that the mark identifies into `github`. Returns `false` if
+/// it must be read again later.
 pub(crate) async fn reread(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -165,8 +167,8 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces an element with the version on GitHub. If the head is new, also reads the head's
-/// statuses.
+/// Replaces a pull request or ref with the version on GitHub. If the head is new, also reads the
+/// head's statuses.
 async fn replace(
     api: &impl Api,
     mirror: &Mirror<'_>,

@@ -1,4 +1,5 @@
-//! Implements a round, which compares three snapshots to find the changes to make on each side.
+//! Implements a round, which is one synchronization of the branch with GitHub. A round compares
+//! three snapshots to find the changes to make on each side:
 //!
 //! | snapshot | content |
 //! |---|---|

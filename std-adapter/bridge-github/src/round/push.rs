@@ -37,9 +37,9 @@ impl Push {
 /// The result of a push.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. The value is the element that GitHub now has, or `None` if GitHub does
-    /// not have the element. If another user has moved the ref, the value differs from the
-    /// requested element.
+    /// The call succeeded. The value is the state that GitHub now has, or `None` if the pull
+    /// request, status or ref does not exist on GitHub. If another user has moved the ref, the
+    /// value differs from the requested state.
     Now(Option<Element>),
     /// GitHub refused the change, so the change must be reverted in the branch.
     Refused(ApiError),
@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
 /// Returns the changes in the branch that must be sent to GitHub. Deletions come first.
 ///
 /// `fresh` contains the repositories that have just been read for the first time. In these
-/// repositories, GitHub takes precedence except for elements that the branch owns.
+/// repositories, GitHub takes precedence unless the capabilities give precedence to the branch.
 pub(crate) fn pushes(
     datakit: &Snapshot,
     synced: &Snapshot,
@@ -77,7 +77,7 @@ pub(crate) fn pushes(
         }
         allowed
     });
-    // If the branch contains no refs of a fresh repository, the branch and the repository were
+    // If the branch contains no refs of a repository that is read for the first time, the two were
     // never synchronized, so users cannot have removed refs from the branch.
     let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {

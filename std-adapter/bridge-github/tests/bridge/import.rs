@@ -92,7 +92,8 @@ async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
         setup.until("all heads are read", |_| calls(&setup) == cost).await;
         until(&branch, "the repository is read", |files| *files == expected).await;
         let head = branch.head().await.unwrap();
-        // A commit that does not concern the repository causes a round without calls.
+        // A commit that does not concern the repository triggers a synchronization that makes no
+        // calls.
         commit(&branch, &[("unrelated", Some("text"))]).await;
         commit(&branch, &[("unrelated", None)]).await;
         // The last commit to the branch must be the test's own commit.

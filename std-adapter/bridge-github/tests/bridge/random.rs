@@ -1,5 +1,5 @@
-//! Makes random changes on GitHub and in the branch while faults are injected and bridges are
-//! killed.
+//! Makes random changes on GitHub and in the branch while the test injects faults and kills
+//! bridges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -56,8 +56,8 @@ impl Debug for Keys {
 trait AnyKey: Send + Sync {
     fn path(&self) -> &Path;
 
-    /// Delivers the value to its receivers if it differs from the last value delivered. Returns
-    /// `false` if all receivers have been dropped.
+    /// Sends the value to its receivers if it differs from the last value sent. Returns `false` if
+    /// all receivers have been dropped.
     fn deliver(&self, text: Option<&str>) -> bool;
 }
 
@@ -189,7 +189,7 @@ fn next_tree<T>(value: Option<Result<Option<PathValue<T>>>>) -> Result<Option<T>
     })
 }
 
-/// Reads all keys and delivers their values.
+/// Reads all keys and sends their values to the receivers.
 async fn deliver<T: TreeOps>(keys: &Keys, tree: Option<&T>) -> Result<()> {
     let all = keys.keys.lock().clone();
     for key in &all {

@@ -1,4 +1,4 @@
-//! A handle for a branch.
+//! A handle to a branch.
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
@@ -44,7 +44,8 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. The branch's commits remain available if another branch contains them.
+    /// Removes the branch. The branch's commits remain available if they are reachable from another
+    /// branch.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.

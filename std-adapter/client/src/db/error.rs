@@ -10,7 +10,7 @@ use super::id::InvalidId;
 /// The result type of database operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error returned by a database. The client recognizes a server's error by its number, or by its
+/// An error returned by a database. The client identifies a server's error by its number, or by its
 /// text if the number is ambiguous or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -52,7 +52,10 @@ export class Branch {
     return parseHead(this.#dir.client, await this.#dir.join('head').readText(signal));
   }
 
-  /** Removes the branch. Its commits stay readable as long as another branch contains them. */
+  /**
+   * Removes the branch. Its commits stay readable as long as they are reachable from another
+   * branch.
+   */
   async remove() {
     await this.#dir.remove();
   }
@@ -134,7 +137,8 @@ export class Branch {
 
   /**
    * Watches the head. The first value is the current head, and each later value is a new head. A
-   * value is `null` if the branch has no commits. While the watch is not read, it skips heads.
+   * value is `null` if the branch has no commits. If the caller does not read the watch for a
+   * while, the watch skips heads.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */
@@ -144,7 +148,7 @@ export class Branch {
 
   /**
    * Watches every change of the head and skips none. A value is `null` if the branch was removed.
-   * If the watch is read too slowly, the server ends it.
+   * If the caller reads the watch too slowly, the server ends it.
    *
    * The watch reports the changes after the first call of `start` or `next`.
    * @param {SignalOption} [options]
@@ -169,8 +173,8 @@ export class Branch {
 
   /**
    * Watches the value at a path. The first value is the current value, and each later value is a
-   * new value. A value is `null` if the path does not exist. While the watch is not read, it skips
-   * values.
+   * new value. A value is `null` if the path does not exist. If the caller does not read the watch
+   * for a while, the watch skips values.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Watch<PathValue | null>}

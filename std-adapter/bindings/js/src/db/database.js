@@ -71,7 +71,7 @@ export class Database {
    */
   async branch(name) {
     const branch = new Branch(this.#client, name);
-    // Creating the directory of an existing branch succeeds.
+    // Creating the directory of a branch that exists is not an error.
     await this.#path('branch').mkdir(branchToFileName(name));
     return branch;
   }
@@ -95,7 +95,7 @@ export class Database {
    * Returns the tree with this id. The id of a directory is `D-` and the hash of a Git tree. The id
    * of a file, an executable file or a symbolic link is `F-`, `X-` or `L-` and the hash of a Git
    * blob. The root of the returned tree is then the file or the link itself. Sends no request, so
-   * the methods that read the tree fail if the id is wrong.
+   * an id that does not exist makes the methods that read the tree fail.
    * @param {string} id
    */
   tree(id) {

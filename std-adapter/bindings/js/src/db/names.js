@@ -66,8 +66,8 @@ export function checkHash(text) {
 }
 
 /**
- * The maximum length of a component of a branch name, in bytes. With `.lock` appended, a component
- * must still be a valid file name.
+ * The maximum length of a component of a branch name, in bytes. The component must still be a valid
+ * file name after `.lock` is appended.
  */
 const COMPONENT_MAX = 250;
 

@@ -55,8 +55,8 @@ export class RemotePath {
   }
 
   /**
-   * Does the same as {@link at}, but fails with `EISDIR` if the path is a directory. Some servers
-   * ignore such requests on directories and report no error.
+   * Does the same as {@link at}, but fails with `EISDIR` if the path is a directory. The check is
+   * needed because some servers ignore such requests for directories and report no error.
    * @template T
    * @param {string} syscall
    * @param {(fid: Fid) => Promise<T>} f
@@ -85,7 +85,7 @@ export class RemotePath {
   }
 
   /**
-   * Reads a whole file. If the file is a stream, reads the first delivery.
+   * Reads a whole file. If the file is a stream file, returns its first piece of data.
    * @param {AbortSignal} [signal]
    * @returns {Promise<Buffer>}
    */
@@ -194,7 +194,7 @@ async function readOpened(fid, limit, signal) {
   return readToEnd(await fid.open(READ, signal), 0, limit, signal);
 }
 
-/** Returns a random 63-bit number as a name, so two callers almost never get the same name. */
+/** Returns a random 63-bit number as a name. Two calls almost never return the same name. */
 export function uniqueName() {
   return String(randomBytes(8).readBigUInt64LE() >> 1n);
 }

@@ -37,7 +37,7 @@ import { Tree } from './tree.js';
  * @property {boolean} [ifChanged] Create no commit if the tree is the same as the tree of the head.
  */
 
-/** The largest number of names that are tried for a new transaction. */
+/** The maximum number of names that `start` tries for a new transaction. */
 const MAX_TRIES = 3;
 
 /**
@@ -356,7 +356,7 @@ export class Transaction {
       .join('ctl')
       .command('close')
       .catch(() => {
-        // Ignore the error, because the transaction also ends with the connection.
+        // Ignore the error, because the server also ends the transaction when the connection ends.
       });
   }
 

@@ -195,7 +195,8 @@ class Client:
             return await fid.create(name, permissions, mode)
 
     async def read(self, path: str, limit: int = MAX_FILE) -> bytes:
-        """Reads a whole file. If the file is a stream, reads one delivery.
+        """Reads a whole file. If the file is a stream file, returns one delivery (see
+        :meth:`watch`).
 
         Raises TooLong if there are more than ``limit`` bytes.
         """

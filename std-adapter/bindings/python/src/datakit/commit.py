@@ -27,7 +27,8 @@ class Change:
 
 
 class Commit:
-    """A handle of a commit, which is immutable. Two handles are equal if their hashes are equal.
+    """A handle to a commit. Commits are immutable. Two handles are equal if their hashes are
+    equal.
 
     ``hash`` has 40 hex digits. Creating a handle sends no request; use
     :meth:`Database.commit` to check that the commit exists.

@@ -75,7 +75,7 @@ class Database:
         return sorted(branches, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
     async def branch(self, name: str) -> "Branch":
-        """Returns a handle of a branch. If the branch does not exist, its first commit creates it.
+        """Returns a handle to a branch. If the branch does not exist, its first commit creates it.
 
         Raises InvalidBranch if the name is not a valid Git branch name.
         """
@@ -146,7 +146,9 @@ class Branch:
         return Commit(self._dir.client, line) if line.strip() else None
 
     async def remove(self) -> None:
-        """Removes the branch. Its commits remain available if another branch contains them."""
+        """Removes the branch. Its commits remain available if they are reachable from another
+        branch.
+        """
         await self._dir.remove()
 
     async def fast_forward(self, commit: Commit) -> None:
@@ -196,7 +198,7 @@ class Branch:
         return Watch(self._dir.join("head.live"), self._head_of_line)
 
     def reflog(self) -> Watch[Optional[Commit]]:
-        """Watches all later changes of the head, without gaps.
+        """Watches all later changes of the head and skips none.
 
         A head is None if the branch was removed.
         """
@@ -208,7 +210,7 @@ class Branch:
     def watch_path(self, path: str) -> Watch[Optional[PathValue]]:
         """Watches a path. The watch returns the current value, and then each new value.
 
-        A value is None if nothing is at the path.
+        A value is None if the path does not exist.
         """
         nodes = [f"{name}.node" for name in parse_path(path)]
         live = self._dir.join("watch", *nodes, "tree.live")

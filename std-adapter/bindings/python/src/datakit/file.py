@@ -15,7 +15,7 @@ from .wire import Dialect, Qid, Reader, T, u32, u64
 
 # The maximum number of reads or writes of one file that are in flight at the same time.
 WINDOW = 8
-# The default limit in bytes for the content of a file and for one delivery of a stream.
+# The default limit in bytes for the content of a file and for one delivery of a stream file.
 MAX_FILE = 1 << 30
 
 Self = TypeVar("Self", bound="OwnedFid")
@@ -186,7 +186,8 @@ class File(OwnedFid):
         return metadata.length if metadata.qid.version else 0
 
     async def read_all(self, limit: int = MAX_FILE) -> bytes:
-        """Reads the whole file. If the file is a stream, reads one delivery.
+        """Reads the whole file. If the file is a stream file, returns one delivery (see
+        :class:`Deliveries`).
 
         Raises TooLong if there are more than ``limit`` bytes.
         """
@@ -241,10 +242,11 @@ class File(OwnedFid):
 
 
 class Deliveries:
-    """An async iterator that returns the deliveries of a stream file.
+    """An async iterator over the pieces of data that a stream file sends, which are called
+    deliveries.
 
-    A delivery ends with an empty read. Two empty reads in a row mark the end of the stream. If a
-    call of ``__anext__`` is cancelled, no data is lost: the next call continues with the same
+    An empty read marks the end of a delivery. Two empty reads in a row mark the end of the stream.
+    If a call to ``__anext__`` is cancelled, no data is lost: the next call continues with the same
     delivery.
     """
 

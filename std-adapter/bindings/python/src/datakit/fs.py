@@ -29,7 +29,7 @@ from .names import branch_to_file_name
 
 PREFIX = "datakit://"
 ENOTEMPTY = 39
-# The number of bytes that are read between two calls of a callback.
+# The number of bytes to read between two calls of the progress callback.
 STEP = 1 << 20
 
 # The changes that the current call collects, or None if the call does not collect changes.
@@ -308,7 +308,8 @@ class DatakitFileSystem(AsyncFileSystem):
     async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         path = self._strip_protocol(path)
         if split_branch_path(path) is not None:
-            # Git does not store empty directories. The first file creates its directory.
+            # Git does not store empty directories. Writing the first file in a directory creates
+            # the directory.
             return
         if create_parents:
             await self._make_parents(path)

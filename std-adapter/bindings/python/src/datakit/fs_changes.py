@@ -12,7 +12,7 @@ from .names import branch_of_file_name
 def split_branch_path(path: str) -> Optional[tuple[str, str]]:
     """Splits the path of a file of a branch into the branch and the path in its tree.
 
-    Returns None if the path is not that of a file of a branch.
+    Returns None if the path does not refer to a file of a branch.
     """
     names = path.strip("/").split("/")
     if len(names) > 3 and names[0] == "branch" and names[2] == "ro":

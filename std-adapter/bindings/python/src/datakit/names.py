@@ -5,7 +5,8 @@ from __future__ import annotations
 from .errors import InvalidBranch, InvalidHash, InvalidPath
 
 HASH_DIGITS = 40
-# Git appends `.lock` to a part of a branch name, and a file name has at most 255 bytes.
+# Git appends `.lock` to the last part of a branch name, and a file name can have at most 255
+# bytes.
 BRANCH_PART_MAX = 250
 
 

@@ -52,8 +52,9 @@ class MergeResult:
 class Transaction:
     """Changes of a branch that are committed together or not at all.
 
-    A transaction starts from the head of its branch. Its commit is merged with later changes of the
-    branch. Use ``async with``, which aborts the transaction unless it was committed::
+    A transaction starts from the head of its branch. Committing the transaction merges it with
+    later changes of the branch. Use ``async with``, which aborts the transaction unless it was
+    committed::
 
         async with branch.transaction() as transaction:
             await transaction.create_file("hello", b"world")
@@ -135,7 +136,9 @@ class Transaction:
         await directory.mkdir(name)
 
     async def make_dirs(self, path: str) -> None:
-        """Creates a directory and its missing parents. Raises NotDirectory if one is a file."""
+        """Creates a directory and its missing parents. Raises NotDirectory if one of them is a
+        file.
+        """
         names = parse_path(path)
         self._check()
         # Parents usually exist, so the search for the first missing one begins at the end.
@@ -283,8 +286,8 @@ class Transaction:
             pass
 
 
-# Tasks that abort transactions. They are stored here, because the event loop has only weak
-# references to tasks.
+# The tasks that abort transactions. The event loop keeps only weak references to tasks, so this set
+# keeps them alive.
 _background: set["asyncio.Future[None]"] = set()
 
 

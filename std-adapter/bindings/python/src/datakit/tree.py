@@ -58,8 +58,8 @@ class Tree:
     """The tree of a commit or of a transaction, or the tree with a given id.
 
     A path consists of names that are separated by single slashes. The empty path "" is the root.
-    Every call sends requests. Methods raise InvalidPath for an invalid path, DoesNotExist if
-    nothing is at the path, and NotDirectory if a parent of the path is a file.
+    Every call sends requests. Methods raise InvalidPath for an invalid path, DoesNotExist if the
+    path does not exist, and NotDirectory if a parent of the path is a file.
     """
 
     def __init__(self, root: RemotePath, check: Optional[Callable[[], None]] = None) -> None:
@@ -111,7 +111,7 @@ class Tree:
             return await _target(fid, metadata)
 
     async def stat(self, path: str) -> Optional[Stat]:
-        """Returns the kind and the size of an entry, or None if nothing is at the path."""
+        """Returns the kind and the size of an entry, or None if the path does not exist."""
         try:
             async with await self._path(path).walk() as fid:
                 kind, metadata = await _kind_of(fid)
@@ -120,16 +120,16 @@ class Tree:
         return Stat(kind, 0 if kind is Kind.DIR else metadata.length)
 
     async def exists(self, path: str) -> bool:
-        """Returns whether an entry is at the path."""
+        """Returns whether the path exists."""
         return await self.stat(path) is not None
 
     async def exists_file(self, path: str) -> bool:
-        """Returns whether a file or a link is at the path."""
+        """Returns whether the path exists and is a file or a link."""
         stat = await self.stat(path)
         return stat is not None and stat.kind is not Kind.DIR
 
     async def exists_dir(self, path: str) -> bool:
-        """Returns whether a directory is at the path."""
+        """Returns whether the path exists and is a directory."""
         stat = await self.stat(path)
         return stat is not None and stat.kind is Kind.DIR
 

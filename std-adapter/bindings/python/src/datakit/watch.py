@@ -44,9 +44,9 @@ class Watch(Generic[Value]):
             async for head in heads:
                 print(head)
 
-    The watch is opened by ``async with`` or by the first call of ``__anext__``. If the server ends
-    the stream, the watch ends. It does not reconnect. If a call of ``__anext__`` is cancelled, for
-    example by a timeout, no value is lost: the next call returns it.
+    The watch is opened by ``async with`` or by the first call to ``__anext__``. If the server ends
+    the stream, the watch ends. It does not reconnect. If a call to ``__anext__`` is cancelled, for
+    example by a timeout, no value is lost: the next call returns the value.
     """
 
     def __init__(self, path: RemotePath, parse: Callable[[str], Awaitable[Value]]) -> None:

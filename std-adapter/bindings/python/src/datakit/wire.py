@@ -13,8 +13,8 @@ NOTAG = 0xFFFF
 NOFID = 0xFFFF_FFFF
 NONUNAME = 0xFFFF_FFFF
 HEADER = 7
-# The maximum number of bytes in a message besides the data of a read or write. The header of Twrite
-# has 23 bytes: size, type, tag, fid, offset and count. The header of Rread is shorter.
+# The maximum number of bytes in a read or write message in addition to the data. The header of
+# Twrite has 23 bytes: size, type, tag, fid, offset and count. The header of Rread is shorter.
 IO_HEADER = 24
 MAX_WALK_NAMES = 16
 
@@ -185,7 +185,7 @@ class Reader:
         return len(self._body) - self._at
 
     def end(self) -> None:
-        """Raises ProtocolError if bytes are left."""
+        """Raises ProtocolError if any bytes are left."""
         if self.left():
             raise ProtocolError(f"malformed reply: {self.left()} unexpected bytes at the end")
 
