@@ -12,6 +12,8 @@ pub mod term;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, Job, JobId, Options, Project, TestInput};
+pub use engine::{
+    Engine, Job, JobId, JobView, Options, PIPELINE, Project, TargetView, TestInput, Tests, View,
+};
 pub use metadata::Metadata;
 pub use target::{InvalidTarget, Target};

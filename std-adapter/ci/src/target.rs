@@ -69,6 +69,13 @@ impl Target {
         }
     }
 
+    /// Returns the title of a pull request, or `None` for a branch or a tag.
+    #[must_use]
+    pub fn title(&self, snapshot: &Snapshot) -> Option<String> {
+        let Target::Pr(id) = self else { return None };
+        Some(snapshot.prs().get(id)?.title.to_string())
+    }
+
     /// Returns all open pull requests, branches and tags of a repository.
     pub fn all_of<'s>(
         snapshot: &'s Snapshot,

@@ -13,6 +13,7 @@
 //! | `rebuild-requested` | exists if the result must not be used |
 
 mod cache;
+mod control;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use datakit_client::db::{self, TransactionOps, TreeOps};
 use crate::term::Progress;
 
 pub use cache::{Cache, RebuildError};
+pub use control::Builds;
 pub use log::{BuildLog, LiveLog, LiveLogs, LogLimits, LogReader};
 
 /// Computes values from keys.

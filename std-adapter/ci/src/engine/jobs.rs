@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
+use super::project::{PIPELINE, Planned, Tests};
 use crate::Target;
 use crate::state::JobResult;
-use crate::term::{Registration, StaleSet, Term};
+use crate::term::{Outcome, Registration, StaleSet, Term};
 
 /// Identifies a job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,13 +37,27 @@ pub struct Job {
 /// All jobs.
 pub(super) struct Jobs {
     jobs: BTreeMap<JobId, Job>,
-    targets: BTreeSet<Target>,
+    targets: BTreeMap<Target, TargetJobs>,
     pub(super) stale: StaleSet<JobId>,
+}
+
+/// How the jobs of a target are chosen.
+enum TargetJobs {
+    /// The jobs were created when the target appeared.
+    Fixed,
+    /// The value of a term determines the jobs.
+    Dynamic {
+        plan: Term<Arc<Tests>>,
+        /// The value of the term for which jobs have been created.
+        current: Option<Arc<Tests>>,
+        /// Whether the term is pending.
+        pending: bool,
+    },
 }
 
 impl Jobs {
     pub(super) fn new() -> Jobs {
-        Jobs { jobs: BTreeMap::new(), targets: BTreeSet::new(), stale: StaleSet::new() }
+        Jobs { jobs: BTreeMap::new(), targets: BTreeMap::new(), stale: StaleSet::new() }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&JobId, &Job)> {
@@ -55,25 +71,42 @@ impl Jobs {
         jobs.map(|(id, job)| (&*id.test, job))
     }
 
+    pub(super) fn contains(&self, target: &Target) -> bool {
+        self.targets.contains_key(target)
+    }
+
+    /// Returns whether the tests of a target are known.
+    pub(super) fn is_planned(&self, target: &Target) -> bool {
+        !matches!(self.targets.get(target), Some(TargetJobs::Dynamic { pending: true, .. }))
+    }
+
     /// Adds and evaluates the jobs of new targets, and removes the jobs of targets that are not in
-    /// `targets`. `tests` returns the tests of a target. Removing a job cancels its builds. Returns
+    /// `targets`. `plan` returns the tests of a target. Removing a job cancels its builds. Returns
     /// the new targets.
     pub(super) fn set_targets(
         &mut self,
         targets: BTreeSet<Target>,
-        tests: impl Fn(&Target) -> Vec<(String, Term<String>)>,
+        plan: impl Fn(&Target) -> Planned,
     ) -> Vec<Target> {
         self.jobs.retain(|id, _| targets.contains(&id.target));
-        let new: Vec<Target> = targets.difference(&self.targets).cloned().collect();
+        self.targets.retain(|target, _| targets.contains(target));
+        let new: Vec<Target> =
+            targets.into_iter().filter(|target| !self.targets.contains_key(target)).collect();
         for target in &new {
-            for (test, term) in tests(target) {
-                let id = JobId { target: target.clone(), test };
-                let registration = self.stale.register(id.clone(), &term);
-                let result = JobResult::of(term.evaluate());
-                self.jobs.insert(id, Job { term, result, _registration: registration });
-            }
+            let jobs = match plan(target) {
+                Planned::Fixed(tests) => {
+                    self.add(target, &tests);
+                    TargetJobs::Fixed
+                }
+                Planned::Dynamic(plan) => {
+                    let text = plan.map(|tests| format!("{} tests", tests.len()));
+                    self.add(target, &[(PIPELINE.to_owned(), text)]);
+                    TargetJobs::Dynamic { plan, current: None, pending: true }
+                }
+            };
+            self.targets.insert(target.clone(), jobs);
+            self.replan(target);
         }
-        self.targets = targets;
         new
     }
 
@@ -83,11 +116,51 @@ impl Jobs {
         for id in stale {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let result = JobResult::of(job.term.evaluate());
-            if job.result != result {
-                job.result = result;
+            let differs = job.result != result;
+            job.result = result;
+            if (id.test == PIPELINE && self.replan(&id.target)) || differs {
                 changed.insert(id.target);
             }
         }
         changed
+    }
+
+    fn add(&mut self, target: &Target, tests: &[(String, Term<String>)]) {
+        for (test, term) in tests {
+            let id = JobId { target: target.clone(), test: test.clone() };
+            let registration = self.stale.register(id.clone(), term);
+            let result = JobResult::of(term.evaluate());
+            self.jobs.insert(id, Job { term: term.clone(), result, _registration: registration });
+        }
+    }
+
+    /// If the tests of a target have changed, replaces its jobs and returns `true`.
+    fn replan(&mut self, target: &Target) -> bool {
+        let Some(TargetJobs::Dynamic { plan, current, pending }) = self.targets.get_mut(target)
+        else {
+            return false;
+        };
+        let outcome = plan.evaluate().outcome;
+        *pending = matches!(outcome, Outcome::Pending(_));
+        let new = match outcome {
+            Outcome::Success(tests) => Some(tests),
+            Outcome::Failure(_) | Outcome::Pending(_) => None,
+        };
+        let same = match (&*current, &new) {
+            (Some(current), Some(new)) => Arc::ptr_eq(current, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return false;
+        }
+        current.clone_from(&new);
+        self.jobs.retain(|id, _| id.target != *target || id.test == PIPELINE);
+        // A test cannot replace the job of the pipeline.
+        let tests = new.as_deref().map(Vec::as_slice).unwrap_or_default();
+        for test in tests.iter().filter(|(name, _)| name != PIPELINE) {
+            self.add(target, std::slice::from_ref(test));
+        }
+        true
     }
 }

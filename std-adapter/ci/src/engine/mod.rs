@@ -6,9 +6,11 @@
 //! GitHub bridge publishes the statuses.
 
 mod jobs;
+mod project;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,59 +22,17 @@ use datakit_client::db::{
 };
 use datakit_github::{Changes, DEFAULT_BRANCH, Repo, Snapshot, add_monitors, ensure_branch};
 
-use crate::term::Term;
 use crate::{Metadata, Target};
 use jobs::Jobs;
+use project::Planned;
 use publish::{Published, Round};
 
 pub use jobs::{Job, JobId};
+pub use project::{PIPELINE, Project, TestInput, Tests};
+pub use view::{JobView, TargetView, View};
 
 /// The time to wait before a failed write is repeated.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A repository and its tests.
-#[derive(Clone)]
-pub struct Project {
-    /// The repository.
-    pub repo: Repo,
-    /// Returns the names of the tests of a target and their terms.
-    tests: Arc<Tests>,
-}
-
-type Tests = dyn Fn(&TestInput) -> Vec<(String, Term<String>)> + Send + Sync;
-
-impl Project {
-    /// Creates a project. `tests` is called for each target and returns the tests of the target.
-    pub fn new(
-        repo: Repo,
-        tests: impl Fn(&TestInput) -> Vec<(String, Term<String>)> + Send + Sync + 'static,
-    ) -> Project {
-        Project { repo, tests: Arc::new(tests) }
-    }
-}
-
-impl fmt::Debug for Project {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Project").field("repo", &self.repo).finish_non_exhaustive()
-    }
-}
-
-/// The inputs on which the tests of a target may depend.
-#[derive(Debug, Clone)]
-pub struct TestInput {
-    /// The target.
-    pub target: Target,
-    /// The metadata branch.
-    pub metadata: Arc<Metadata>,
-}
-
-impl TestInput {
-    /// Returns a term for the commit under test.
-    #[must_use]
-    pub fn head(&self) -> Term<datakit_github::Commit> {
-        self.metadata.head(&self.target)
-    }
-}
 
 /// The options of an engine.
 #[derive(Debug, Clone)]
@@ -107,6 +67,7 @@ pub struct Engine<D: Database> {
     metadata: Arc<Metadata>,
     jobs: Jobs,
     published: Published<D>,
+    view: View,
 }
 
 impl<D: Database> Engine<D> {
@@ -119,6 +80,7 @@ impl<D: Database> Engine<D> {
             metadata: Arc::new(Metadata::new()),
             jobs: Jobs::new(),
             published: Published::new(),
+            view: View::new(),
         }
     }
 
@@ -126,6 +88,12 @@ impl<D: Database> Engine<D> {
     #[must_use]
     pub fn metadata(&self) -> Arc<Metadata> {
         self.metadata.clone()
+    }
+
+    /// Returns a view of the jobs, which shows all later changes.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.clone()
     }
 
     /// Returns the jobs of the last round.
@@ -152,7 +120,8 @@ impl<D: Database> Engine<D> {
                     }
                 }
                 stale = self.jobs.stale.next() => {
-                    self.published.add(self.jobs.evaluate(stale));
+                    let changed = self.jobs.evaluate(stale);
+                    self.changed(changed);
                 }
                 () = tokio::time::sleep(RETRY), if self.published.is_incomplete() => {}
             }
@@ -196,15 +165,26 @@ impl<D: Database> Engine<D> {
         self.published.seen(&state.snapshot);
         let diff = self.metadata.update(state.snapshot);
         // When the head of a target changes, a new commit is added to its history.
-        self.published.add(diff.updates().filter_map(|element| Target::of(&element.id())));
+        let updated = diff.updates().filter_map(|element| Target::of(&element.id()));
+        let removed = diff.removals().filter_map(Target::of);
+        let mut changed: BTreeSet<Target> = updated.chain(removed).collect();
         let (projects, metadata) = (&self.projects, &self.metadata);
-        let new = self.jobs.set_targets(targets, |target| {
+        changed.extend(self.jobs.set_targets(targets, |target| {
             let input = TestInput { target: target.clone(), metadata: metadata.clone() };
             let project = projects.iter().find(|project| project.repo == *target.repo());
-            project.map(|project| (project.tests)(&input)).unwrap_or_default()
-        });
-        self.published.add(new);
+            project.map_or_else(|| Planned::Fixed(Tests::new()), |project| project.plan(&input))
+        }));
+        self.changed(changed);
         Ok(())
+    }
+
+    /// Shows the changed targets in the view and marks their results as not written.
+    fn changed(&mut self, changed: BTreeSet<Target>) {
+        let snapshot = self.metadata.snapshot();
+        for target in &changed {
+            self.view.set(target, &snapshot, &self.jobs);
+        }
+        self.published.add(changed);
     }
 
     fn targets(&self, snapshot: &Snapshot) -> BTreeSet<Target> {

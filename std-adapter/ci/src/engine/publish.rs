@@ -148,6 +148,12 @@ impl<D: Database> Published<D> {
             };
             jobs.insert(test.to_owned(), result);
         }
+        // Until the tests of the target are known, its earlier results remain.
+        if !round.jobs.is_planned(target) && history.last().source == Some(head.hash) {
+            for (test, result) in &history.last().jobs {
+                jobs.entry(test.clone()).or_insert_with(|| result.clone());
+            }
+        }
         let record = Record { source: Some(head.hash), jobs: jobs.clone() };
         if let Some(commit) = history.add(record, &round.metadata.id().to_string()).await? {
             self.index.insert((head.clone(), target.clone()), commit.id().to_string());

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::state::{INDEX_BRANCH, JobResult, JobStatus, history_branch};
-use crate::term::{External, Outcome};
+use crate::term::{External, Input, Outcome, Term};
 
 type Done = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -249,6 +249,102 @@ async fn only_canaries_are_tested() -> Done {
     let head = fixture.branch.head().await?.expect("the branch has commits");
     let master = status_path(2, "build", "state").parse()?;
     assert!(!head.tree().exists(&master).await?);
+    running.abort();
+    Ok(())
+}
+
+/// A project whose tests depend on the commit. If the number of the commit is 9, the tests cannot be
+/// determined.
+fn dynamic_project(ready: &Input<()>) -> Project {
+    let ready = ready.term();
+    Project::dynamic(repo(), move |input| {
+        let tests = ready.pair(&input.head()).map(|((), commit)| {
+            let number = commit.hash.to_string().trim_start_matches('0').to_owned();
+            let test = |name: String| (name, Term::success("passed".to_owned()));
+            match &*number {
+                "9" => Outcome::failure("line 1, column 1: unknown key"),
+                number => Outcome::Success(Arc::new(vec![
+                    test("build".to_owned()),
+                    test(format!("only-{number}")),
+                ])),
+            }
+        });
+        tests.of_state()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tests_of_a_dynamic_project_follow_the_commit() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 1).await;
+    let ready = Input::new("ready", Outcome::Success(()));
+    let mut engine =
+        Engine::new(fixture.db.clone(), Options::default(), vec![dynamic_project(&ready)]);
+    let view = engine.view();
+    let running = tokio::spawn(async move { engine.run().await });
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(1, "only-1", "state"), "success").await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(1, PIPELINE, "description"), "2 tests").await;
+    fixture.set_head("master", 2).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "only-2", "state"), "success").await;
+    let names = || {
+        let target = view.target(&target("master")).expect("the target exists");
+        target.jobs.iter().map(|job| job.test.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["build", "only-2", PIPELINE]);
+    fixture.set_head("master", 9).await;
+    let reason = "line 1, column 1: unknown key";
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(9, PIPELINE, "description"), reason).await;
+    assert_eq!(names(), [PIPELINE]);
+    running.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_remain_until_the_tests_are_known_after_a_restart() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 3).await;
+    let ready = Input::new("ready", Outcome::Success(()));
+    let engine = fixture.start(vec![dynamic_project(&ready)]);
+    let history = history_branch(&target("master"));
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(3, "only-3", "state"), "success").await;
+    engine.abort();
+    let _ = engine.await;
+    let before = fixture.commits(&history).await;
+    let ready = Input::new("ready", Outcome::pending("Reading"));
+    let engine = fixture.start(vec![dynamic_project(&ready)]);
+    // A status for another target shows that the engine has finished its first rounds.
+    fixture.set_head("other", 4).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, PIPELINE, "state"), "pending").await;
+    assert_eq!(fixture.commits(&history).await, before, "the results are still there");
+    ready.set(Outcome::Success(()));
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "only-4", "state"), "success").await;
+    assert_eq!(fixture.commits(&history).await, before);
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn view_shows_results_and_forgets_removed_targets() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("topic", 4).await;
+    let mut engine = Engine::new(fixture.db.clone(), Options::default(), vec![even_project()]);
+    let view = engine.view();
+    let mut changes = view.changes();
+    let running = tokio::spawn(async move { engine.run().await });
+    let changed = tokio::time::timeout(LIMIT, changes.recv()).await??;
+    assert_eq!(changed, target("topic"));
+    let shown = view.target(&changed).expect("the target exists");
+    assert_eq!(shown.head.hash, hash(4));
+    let [job] = shown.jobs.as_slice() else { panic!("{shown:?}") };
+    assert_eq!((&*job.test, &*job.result.text), ("build", "built 4"));
+    let Target::Ref(id) = target("topic") else { panic!("a branch is a ref") };
+    fixture.commit(&Diff::new([], [id.into()])).await;
+    tokio::time::timeout(LIMIT, async {
+        while !view.targets().is_empty() {
+            changes.recv().await.expect("the view exists");
+        }
+    })
+    .await?;
     running.abort();
     Ok(())
 }

@@ -1,0 +1,88 @@
+//! Repeats and cancels builds by the names of their branches.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use datakit_client::db::Database;
+use parking_lot::RwLock;
+
+use super::{Builder, Cache, RebuildError};
+
+/// All caches of a program. A user names a build by its branch, without knowing which cache builds
+/// it. All clones contain the same caches.
+#[derive(Clone, Default)]
+pub struct Builds {
+    caches: Arc<RwLock<Vec<Arc<dyn Control>>>>,
+}
+
+type Rebuilt<'c> = Pin<Box<dyn Future<Output = Result<(), RebuildError>> + Send + 'c>>;
+
+/// A cache without its type parameters.
+trait Control: Send + Sync {
+    fn rebuild<'c>(&'c self, branch: &'c str) -> Rebuilt<'c>;
+    fn cancel(&self, branch: &str) -> Result<bool, RebuildError>;
+}
+
+impl<D: Database, B: Builder> Control for Cache<D, B> {
+    fn rebuild<'c>(&'c self, branch: &'c str) -> Rebuilt<'c> {
+        Box::pin(Cache::rebuild(self, branch))
+    }
+
+    fn cancel(&self, branch: &str) -> Result<bool, RebuildError> {
+        Cache::cancel(self, branch)
+    }
+}
+
+impl Builds {
+    /// Creates a list without caches.
+    #[must_use]
+    pub fn new() -> Builds {
+        Builds::default()
+    }
+
+    /// Adds a cache.
+    pub fn add<D: Database, B: Builder>(&self, cache: &Cache<D, B>) {
+        self.caches.write().push(Arc::new(cache.clone()));
+    }
+
+    /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
+    /// is running.
+    ///
+    /// If the future is dropped, the result may or may not have been marked.
+    ///
+    /// # Errors
+    /// Returns [`RebuildError::NoJob`] if no job depends on the branch.
+    pub async fn rebuild(&self, branch: &str) -> Result<(), RebuildError> {
+        let caches = self.caches.read().clone();
+        for cache in caches {
+            match cache.rebuild(branch).await {
+                Err(RebuildError::NoJob { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(RebuildError::NoJob { branch: branch.to_owned() })
+    }
+
+    /// Cancels the build that is running on a branch. Returns `false` if the build is not running.
+    ///
+    /// # Errors
+    /// Returns [`RebuildError::NoJob`] if no job depends on the branch.
+    pub fn cancel(&self, branch: &str) -> Result<bool, RebuildError> {
+        let caches = self.caches.read().clone();
+        for cache in caches {
+            match cache.cancel(branch) {
+                Err(RebuildError::NoJob { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(RebuildError::NoJob { branch: branch.to_owned() })
+    }
+}
+
+impl fmt::Debug for Builds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builds").field("caches", &self.caches.read().len()).finish()
+    }
+}

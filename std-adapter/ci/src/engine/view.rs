@@ -1,0 +1,142 @@
+//! Shows the jobs of an engine to other parts of the program, for example to the web pages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use datakit_github::{Commit, Snapshot};
+use parking_lot::RwLock;
+use tokio::sync::broadcast;
+
+use super::jobs::Jobs;
+use crate::Target;
+use crate::state::JobResult;
+use crate::term::AnyNode;
+
+/// The number of changes that a receiver may fall behind.
+const CHANGES_MAX: usize = 1024;
+
+/// A read-only view of the jobs of an engine. All clones show the same jobs. The view remains valid
+/// after the engine is dropped.
+#[derive(Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    targets: RwLock<BTreeMap<Target, Arc<TargetView>>>,
+    changes: broadcast::Sender<Target>,
+}
+
+/// A target and its jobs.
+#[derive(Debug, Clone)]
+pub struct TargetView {
+    /// The target.
+    pub target: Target,
+    /// The commit under test.
+    pub head: Commit,
+    /// The title of a pull request. Branches and tags have no title.
+    pub title: Option<String>,
+    /// The jobs, in the order of their names.
+    pub jobs: Vec<JobView>,
+}
+
+/// A job and its last result.
+#[derive(Clone)]
+pub struct JobView {
+    /// The name of the test.
+    pub test: String,
+    /// The last result.
+    pub result: JobResult,
+    /// The node of the job's term. Call [`explain`](crate::term::explain) to find out what the job
+    /// waits for.
+    pub node: Arc<dyn AnyNode>,
+    /// The time at which the status last changed.
+    pub since: SystemTime,
+}
+
+impl View {
+    /// Creates a view without targets.
+    #[must_use]
+    pub fn new() -> View {
+        let changes = broadcast::Sender::new(CHANGES_MAX);
+        View { shared: Arc::new(Shared { targets: RwLock::default(), changes }) }
+    }
+
+    /// Returns all targets in order.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Arc<TargetView>> {
+        self.shared.targets.read().values().cloned().collect()
+    }
+
+    /// Returns a target, or `None` if the engine does not test it.
+    #[must_use]
+    pub fn target(&self, target: &Target) -> Option<Arc<TargetView>> {
+        self.shared.targets.read().get(target).cloned()
+    }
+
+    /// Returns a receiver that reports each target that has changed. After
+    /// [`RecvError::Lagged`](broadcast::error::RecvError::Lagged), any target may have changed.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Target> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Replaces the jobs of a target, or removes the target if it no longer exists.
+    pub(super) fn set(&self, target: &Target, snapshot: &Snapshot, jobs: &Jobs) {
+        let old = self.target(target);
+        let new = target.head(snapshot).filter(|_| jobs.contains(target)).map(|head| TargetView {
+            title: target.title(snapshot),
+            jobs: job_views(target, jobs, old.as_deref()),
+            target: target.clone(),
+            head,
+        });
+        {
+            let mut targets = self.shared.targets.write();
+            match new {
+                Some(new) => drop(targets.insert(target.clone(), Arc::new(new))),
+                None => drop(targets.remove(target)),
+            }
+        }
+        // The call fails if there is no receiver.
+        let _ = self.shared.changes.send(target.clone());
+    }
+}
+
+fn job_views(target: &Target, jobs: &Jobs, old: Option<&TargetView>) -> Vec<JobView> {
+    let now = SystemTime::now();
+    let since = |test: &str, result: &JobResult| {
+        let before = old?.jobs.iter().find(|job| job.test == test)?;
+        (before.result.status == result.status).then_some(before.since)
+    };
+    let views = jobs.of(target).map(|(test, job)| JobView {
+        test: test.to_owned(),
+        result: job.result.clone(),
+        node: job.term.node(),
+        since: since(test, &job.result).unwrap_or(now),
+    });
+    views.collect()
+}
+
+impl fmt::Debug for JobView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobView")
+            .field("test", &self.test)
+            .field("result", &self.result)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for View {
+    fn default() -> View {
+        View::new()
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let targets = self.shared.targets.read().len();
+        f.debug_struct("View").field("targets", &targets).finish_non_exhaustive()
+    }
+}
