@@ -1,4 +1,4 @@
-//! Memory-mapped registers, through which all drivers access the hardware.
+//! Memory-mapped registers, which all drivers use to access the hardware.
 
 /// A 32-bit register at a fixed address.
 #[derive(Clone, Copy)]

@@ -66,7 +66,7 @@ fn SysTick() {
 }
 
 struct Clock {
-    /// The number of completed SysTick rounds. A round takes 1.34 s.
+    /// The number of times that SysTick has wrapped around, which happens every 1.34 s.
     rounds: AtomicU32,
     /// The most recent result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,

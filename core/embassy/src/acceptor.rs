@@ -19,13 +19,13 @@ pub(crate) struct Socket {
 /// each signal. If two tasks waited for the same signal, each would replace the other's waker and
 /// wake the other task, so the processor would never sleep.
 pub(crate) struct Acceptor<const CLIENTS: usize> {
-    /// One signal per slot, through which the slot receives its next client.
+    /// One signal per slot, which passes the next client to the slot.
     slots: [Signal<NoopRawMutex, Socket>; CLIENTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENTS>>,
     /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, CLIENTS>>,
-    /// One signal per listener, through which the listener gets its socket back.
+    /// One signal per listener, which passes the socket back to the listener.
     listeners: [Signal<NoopRawMutex, Socket>; CLIENTS],
     spare: Signal<NoopRawMutex, Socket>,
 }
@@ -41,7 +41,7 @@ impl<const CLIENTS: usize> Acceptor<CLIENTS> {
         }
     }
 
-    /// Returns the signal through which a listener gets its socket back.
+    /// Returns the signal that passes the socket back to a listener.
     pub(crate) fn listener(&self, number: usize) -> &Signal<NoopRawMutex, Socket> {
         self.listeners.get(number).unwrap_or(&self.spare)
     }

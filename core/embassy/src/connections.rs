@@ -56,7 +56,7 @@ struct Entry {
 #[non_exhaustive]
 pub struct ConnectionInfo {
     /// The number of the client, from 1 to 254. No two connections have the same number at the same
-    /// time. The numbers are assigned in turn, so a number is reused as late as possible.
+    /// time. The numbers are assigned cyclically, so a number is reused as late as possible.
     pub client: Client,
     /// The address of the peer.
     pub peer: Peer,
@@ -137,9 +137,9 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         .is_some()
     }
 
-    /// Parses `command` as the number of a client and closes the client's connection. A file
-    /// through which clients close connections is a [`Command`](datakit_core::files::Command) that
-    /// calls this method:
+    /// Parses `command` as the number of a client and closes the client's connection. To let
+    /// clients close connections, add a [`Command`](datakit_core::files::Command) that calls this
+    /// method to the tree:
     ///
     /// ```
     /// use datakit_core::files::Command;

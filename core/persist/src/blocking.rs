@@ -1,4 +1,4 @@
-//! An adapter with which a store can use a blocking flash driver.
+//! An adapter that lets a store use a blocking flash driver.
 
 use embedded_storage::nor_flash as blocking;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};

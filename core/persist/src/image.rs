@@ -8,8 +8,8 @@ use crate::record::{self, HEADER, Header, Kind, OVERHEAD};
 #[repr(align(4))]
 pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
 
-/// The newest record of each parameter, one after the other. The records that are not in flash
-/// follow the other records, so they can be written as one batch.
+/// The newest records of all parameters, stored one after another. The records that are not in
+/// flash follow the other records, so they can be written as one batch.
 pub(crate) struct Image<const N: usize> {
     bytes: Aligned<N>,
     /// The number of bytes that records take up.
@@ -153,8 +153,8 @@ impl<const N: usize> Image<N> {
     }
 }
 
-/// Checks that the buffer has room for one record without text, and that the length of a text fits
-/// into its field.
+/// Checks that the buffer has room for one record without text, and that the length of the largest
+/// text fits into the length field.
 pub(crate) const fn check_size(size: usize, word: usize) {
     assert!(size >= OVERHEAD + word, "the buffer has at least 12 bytes and one word of the flash");
     assert!(size <= u16::MAX as usize, "the buffer is smaller than 64 KiB");

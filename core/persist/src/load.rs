@@ -27,7 +27,7 @@ pub struct Rejected<'a> {
 pub enum Reason {
     /// The value was stored by a parameter of another type.
     OtherType,
-    /// The parameter refuses the value. The message of the error names the allowed values.
+    /// The parameter rejects the value. The message of the error names the allowed values.
     Refused(Error),
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn load_image<const N: usize>(
 }
 
 /// Calls the check functions of all parameters. Reports and resets the first parameter whose value is
-/// refused. Returns `false` if no value is refused.
+/// rejected. Returns `false` if no value is rejected.
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
@@ -113,7 +113,7 @@ fn reset(parameter: &dyn Parameter) {
 }
 
 /// A writer that compares the written text with the expected text. Contains the rest of the
-/// expected text, or `None` if the texts differ.
+/// expected text, or `None` if the two texts differ.
 struct Rest<'a>(Option<&'a [u8]>);
 
 impl Write for Rest<'_> {

@@ -171,7 +171,7 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // If a piece extends beyond `N` bytes, refuse it now instead of waiting until the value is
+        // If a piece extends beyond `N` bytes, reject it now instead of waiting until the value is
         // complete.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;

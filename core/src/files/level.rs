@@ -1,5 +1,5 @@
-//! Files through which clients read and set log levels. Each log source has a directory that
-//! contains a `doc` file and a `level` file.
+//! Files that let clients read and set log levels. Each log source has a directory that contains a
+//! `doc` file and a `level` file.
 
 use core::fmt::{self, Write};
 use core::str::FromStr;
@@ -95,7 +95,7 @@ pub struct LevelFile {
 }
 
 impl LevelFile {
-    /// Creates a file through which clients read and set `level`.
+    /// Creates a file that lets clients read and set `level`.
     #[must_use]
     pub const fn new(level: &'static Value<Level>) -> LevelFile {
         LevelFile { level }

@@ -1,5 +1,5 @@
 //! Parameters are values that clients can read and set. A [`Value`] stores the value of a
-//! parameter, and a [`Param`] is the file through which clients read and set the value. The type of
+//! parameter, and a [`Param`] is the file with which clients read and set the value. The type of
 //! the value implements [`ParamType`].
 //!
 //! To add a type of parameter, implement [`ParamType`] for the type of its value. To add a
@@ -44,10 +44,10 @@ pub(super) use value::wait_for_change;
 
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 
-/// A file through which clients read and set a [`Value`].
+/// A file that lets clients read and set a [`Value`].
 ///
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
-/// parsed and checked as a whole before the value is set. If the text is refused, the error is
+/// parsed and checked as a whole before the value is set. If the text is rejected, the error is
 /// returned by the request that completes the value, such as a write that ends with a newline. All
 /// parts of a parameter except the value are constant and stay in flash.
 ///
@@ -90,7 +90,8 @@ impl<T: ParamType> Param<T> {
         Param::with_info(value, ParamInfo::new())
     }
 
-    /// Creates a file for reading and writing `value`, with the given limits and texts.
+    /// Creates a file for reading and writing `value`, with the given limits, default, unit and
+    /// description.
     #[must_use]
     pub const fn with_info(value: &'static Value<T>, info: ParamInfo<T>) -> Param<T> {
         Param { value, info }
@@ -114,7 +115,7 @@ impl<T: ParamType> Param<T> {
         Param { info: self.info.doc(doc), value: self.value }
     }
 
-    /// Makes the file refuse writes, like [`ParamInfo::read_only`].
+    /// Makes the file read-only, like [`ParamInfo::read_only`].
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { info: self.info.read_only(), value: self.value }
@@ -132,7 +133,7 @@ impl<T: ParamType> Param<T> {
 }
 
 impl<T: Number> Param<T> {
-    /// Refuses values below `low` or above `high`, like [`ParamInfo::range`].
+    /// Rejects values below `low` or above `high`, like [`ParamInfo::range`].
     #[must_use]
     pub const fn range(self, low: T::Bound, high: T::Bound) -> Param<T> {
         Param { info: self.info.range(low, high), value: self.value }

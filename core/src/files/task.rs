@@ -1,4 +1,4 @@
-//! Files whose reads and writes a task of the program carries out.
+//! Files whose reads and writes are carried out by a task of the program.
 
 mod request;
 mod requests;
@@ -53,7 +53,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
 }
 
 impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
-    /// Makes the file refuse writes.
+    /// Makes the file read-only.
     #[must_use]
     pub const fn read_only(mut self) -> Self {
         self.is_read_only = true;

@@ -387,8 +387,8 @@ fn mark_follows_the_last_byte_of_a_text() {
     static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
     static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
     let tree = Tree::new(&ROOT);
-    // A shell's `read` command reads one byte at a time, so no empty reads occur between lines or
-    // deliveries.
+    // A shell's `read` command reads one byte at a time, so no empty reads occur between the lines
+    // of a value or between values.
     let bytes = open(&tree, "s", OpenMode::READ);
     let mut offset = 0;
     for value in 7..9 {

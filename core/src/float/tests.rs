@@ -49,7 +49,7 @@ fn check_f64(bits: u64) {
 }
 
 /// Checks that parsing the text returns the same bits as in the core library. A number that the
-/// core library parses as infinity or NaN must be refused.
+/// core library parses as infinity or NaN must be rejected.
 fn check_text(text: &str) {
     let bytes = text.as_bytes();
     let single = text.parse().ok().filter(|number: &f32| number.is_finite());
@@ -58,7 +58,7 @@ fn check_text(text: &str) {
     assert_eq!(parse_f64(bytes).map(f64::to_bits), double.map(f64::to_bits), "{text}");
 }
 
-/// Checks `count` random `f32` values and texts, and a tenth as many random `f64` values and texts.
+/// Checks `count` random `f32` values and decimal strings, and a tenth as many of both for `f64`.
 fn check_random(seed: u64, count: u32) {
     let mut random = Random(seed);
     for round in 0..count {
@@ -102,7 +102,7 @@ fn check_tie(bits: u32) {
     }
 }
 
-/// Checks a text that may have more significant digits than the parser keeps.
+/// Checks a number that may have more significant digits than the parser keeps.
 fn check_f32_text(text: &str) {
     let digits = text.trim_start_matches(['0', '.']).len();
     let (ours, theirs) = (parse_f32(text.as_bytes()).unwrap(), text.parse::<f32>().unwrap());

@@ -146,7 +146,7 @@ fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
     (if rendered.is_ok() { len } else { cut(value) }) as u8
 }
 
-/// Replaces the last characters of a text with `...` and returns the length of the text.
+/// Replaces the last characters of a string with `...` and returns the length of the string.
 fn cut(text: &mut [u8]) -> usize {
     const MARK: &[u8] = b"...";
     let mut len = text.len().saturating_sub(MARK.len());

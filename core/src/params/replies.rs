@@ -52,7 +52,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         Replies { replies, waiters: Waiters::new() }
     }
 
-    /// Replaces the reply to `client`. A text that is too long is truncated.
+    /// Replaces the reply to `client`. Text that is too long is truncated.
     pub(super) fn reply(&self, client: Client, text: &dyn fmt::Display) {
         self.with_entry(client, |reply| reply.set(text));
     }

@@ -1,4 +1,4 @@
-//! Functions with which tests read and write the files of a tree.
+//! Functions for reading and writing the files of a tree in tests.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::string::String;

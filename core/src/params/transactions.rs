@@ -1,4 +1,4 @@
-//! Transactions, with which a client changes several parameters at once.
+//! Transactions, which let a client change several parameters at once.
 //!
 //! A transaction is a directory that contains a second file for each parameter of a set. A value
 //! that is written to such a file is checked and staged, but the parameter keeps its value. The
@@ -37,7 +37,7 @@ use staged_file::StagedFile;
 ///   called by `commit`. Only the client that began the transaction can write.
 /// - A read of a parameter returns the staged value, or the current value if no value is staged.
 /// - The command `commit` sets all parameters to the staged values, or fails and sets none of them.
-///   The command fails if a check function of any parameter refuses the values that the parameters
+///   The command fails if a check function of any parameter rejects the values that the parameters
 ///   would have, or if a parameter has changed since its value was staged. `commit force` ignores
 ///   such changes. `abort` discards the staged values. After these commands, the client can stage
 ///   other values.

@@ -106,8 +106,8 @@ const OPENING: [(u16, T<'static>); 5] = [
 #[test]
 fn memory_is_clean_for_the_next_connection() {
     let (mut memory, mut fids) = (Memory::new(), FidArray::new());
-    // The first of these reads returns no data, which marks the end of a delivery. The other two
-    // reads wait.
+    // The first of these reads returns no data, which marks the end of a value. The other two reads
+    // wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();

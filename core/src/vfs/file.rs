@@ -43,7 +43,7 @@ pub struct OpenState {
     pub next: u32,
     /// For a stream, the number of bytes delivered from the pending text.
     pub taken: u16,
-    /// For a stream, whether the next read returns 0 bytes to mark the end of a delivery. For a
+    /// For a stream, whether the next read returns 0 bytes to mark the end of a value. For a
     /// [`TaskFile`](crate::files::TaskFile), whether the text is the reply to a read.
     pub mark: bool,
     /// Whether the text is a value that is still being written. If this flag is set, the text ends

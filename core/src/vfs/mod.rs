@@ -152,8 +152,8 @@ pub trait Vfs {
     }
 
     /// Reads data at `offset` into `buf` and returns the number of bytes read. A result of 0 marks
-    /// the end of the file or, in a stream, the end of a delivery. A read may wait for the first
-    /// byte, but never waits to fill `buf`.
+    /// the end of the file or, in a stream, the end of a value. A read may wait for the first byte,
+    /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The

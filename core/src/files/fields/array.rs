@@ -51,7 +51,7 @@ pub trait ArrayInfo: Send + Sync + 'static {
     /// The initial value of each element.
     const INITIAL: Self::Type;
 
-    /// The limits, the default and the texts.
+    /// The limits, the default, the unit and the description.
     const INFO: &'static ParamInfo<Self::Type>;
 }
 

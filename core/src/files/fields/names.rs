@@ -1,4 +1,4 @@
-//! The names of the entries of a directory of parameters.
+//! The names of the entries in a directory of parameters.
 
 use core::fmt;
 

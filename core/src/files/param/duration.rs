@@ -9,13 +9,13 @@ use crate::float::scan;
 
 /// A duration in milliseconds, at most 49 days. Clients read and write the duration with a unit,
 /// such as `1.5 s`, `250 ms` or `2 min`. A duration that is not a whole number of milliseconds is
-/// refused.
+/// rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Millis(pub u32);
 
 /// A duration in microseconds. Clients read and write the duration with a unit, such as `1.5 s`,
-/// `250 ms` or `10 us`. A duration that is not a whole number of microseconds is refused.
+/// `250 ms` or `10 us`. A duration that is not a whole number of microseconds is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Micros(pub u64);

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 use super::parameter::Refusal;
 use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
-/// A value and the constant part of its parameter. [`ParamFile`](super::ParamFile) is the file
-/// through which clients read and set the value.
+/// A value and the constant part of its parameter. [`ParamFile`](super::ParamFile) is the file with
+/// which clients read and set the value.
 ///
 /// [`Param`](super::Param) is a file with the same behaviour that can be stored in a table.
 pub struct Field<'a, T: ParamType> {

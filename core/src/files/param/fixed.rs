@@ -1,4 +1,4 @@
-//! A parameter whose value is a decimal number with a fixed number of decimals.
+//! A parameter whose value is a decimal number with a fixed number of decimal places.
 
 use core::fmt;
 
@@ -10,7 +10,7 @@ use crate::float::write_scaled;
 /// A decimal number with at most `DECIMALS` digits after the decimal point. The field contains the
 /// number multiplied by 10^`DECIMALS`, so that a program can calculate with integers on a processor
 /// without a floating-point unit. Clients read and write decimal numbers such as `-12.5`. A number
-/// with more decimals is refused. `DECIMALS` is at most 9.
+/// with more decimal places is rejected. `DECIMALS` is at most 9.
 ///
 /// ```
 /// use datakit_core::files::Fixed;
@@ -26,7 +26,7 @@ impl<const DECIMALS: u8> Fixed<DECIMALS> {
     /// is intended for constants.
     ///
     /// # Panics
-    /// Panics if the number is too large or has more than `DECIMALS` decimals.
+    /// Panics if the number is too large or has more than `DECIMALS` decimal places.
     #[must_use]
     #[allow(clippy::panic)] // In a constant, the panic is a compile-time error.
     pub const fn new(digits: i64, decimals: u8) -> Fixed<DECIMALS> {
@@ -67,7 +67,7 @@ fn parse(text: &[u8], decimals: u8) -> Option<i32> {
     for byte in magnitude {
         match (byte, missing) {
             (b'.', None) => missing = Some(decimals),
-            // Additional decimals are accepted if they are zeros.
+            // Additional decimal places are accepted if they are zeros.
             (b'0', Some(0)) => {}
             (b'0'..=b'9', None | Some(1..)) => {
                 value = value.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;

@@ -98,19 +98,19 @@ impl<T: ParamType> ParamInfo<T> {
         ParamInfo { description: Description { doc, ..self.description }, ..self }
     }
 
-    /// Calls `check` before a written value is set. The check can refuse the value.
+    /// Calls `check` before a written value is set. The check can reject the value.
     #[must_use]
     pub const fn check(self, check: Check<T>) -> ParamInfo<T> {
         ParamInfo { check: Some(check), ..self }
     }
 
-    /// Makes the file refuse writes. Use this method for a value that clients must not set.
+    /// Makes the file read-only. Use this method for a value that clients must not set.
     #[must_use]
     pub const fn read_only(self) -> ParamInfo<T> {
         self.with_flag(Flags::READ_ONLY)
     }
 
-    /// Makes the file refuse reads. Use this method for a secret such as a password.
+    /// Makes the file write-only. Use this method for a secret such as a password.
     #[must_use]
     pub const fn write_only(self) -> ParamInfo<T> {
         self.with_flag(Flags::WRITE_ONLY)
@@ -140,13 +140,13 @@ impl<T: ParamType> ParamInfo<T> {
 }
 
 impl<T: Number> ParamInfo<T> {
-    /// Refuses values below `low` or above `high`.
+    /// Rejects values below `low` or above `high`.
     #[must_use]
     pub const fn range(self, low: T::Bound, high: T::Bound) -> ParamInfo<T> {
         ParamInfo { limits: (low, high), ..self }
     }
 
-    /// Refuses values that are not a multiple of `digits` / 10^`decimals`. For example, `step(25,
+    /// Rejects values that are not a multiple of `digits` / 10^`decimals`. For example, `step(25,
     /// 2)` allows multiples of 0.25.
     #[must_use]
     pub const fn step(self, digits: u16, decimals: u8) -> ParamInfo<T> {
@@ -174,9 +174,9 @@ impl<T: ParamType> fmt::Debug for ParamInfo<T> {
 pub struct Flags(u8);
 
 impl Flags {
-    /// Writes are refused.
+    /// Writes are rejected.
     pub const READ_ONLY: Flags = Flags(1);
-    /// Reads are refused.
+    /// Reads are rejected.
     pub const WRITE_ONLY: Flags = Flags(2);
     /// A new value takes effect only after a restart.
     pub const RESTART: Flags = Flags(4);

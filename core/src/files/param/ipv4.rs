@@ -70,7 +70,7 @@ impl ParamType for Ipv4 {
     }
 }
 
-/// Parses a decimal number. Refuses leading zeros, because some programs interpret numbers with
+/// Parses a decimal number. Rejects leading zeros, because some programs interpret numbers with
 /// leading zeros as octal.
 fn parse_octet(text: &[u8]) -> Option<u8> {
     match text {

@@ -37,7 +37,7 @@ pub trait Parameter {
     /// [check function](super::Check) and [rule](super::Rule). If `store` is set, sets the value.
     ///
     /// # Errors
-    /// Returns the reason why the value is refused.
+    /// Returns the reason why the value is rejected.
     #[doc(hidden)]
     fn accept(
         &self,
@@ -92,13 +92,13 @@ pub trait Parameter {
     fn is_json(&self) -> bool;
 }
 
-/// The reason why a value is refused.
+/// The reason why a value is rejected.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The text is not a value of the type, or the value is outside the limits.
     Limits,
-    /// A check function or a rule refuses the value for this reason.
+    /// A check function or a rule rejects the value for this reason.
     Rule(&'static str),
 }
 
@@ -203,7 +203,7 @@ impl dyn Parameter + '_ {
     }
 }
 
-/// The error message for a refused value, such as `"abc" is not a number from 0 to 10 dB`.
+/// The error message for a rejected value, such as `"abc" is not a number from 0 to 10 dB`.
 struct OutsideLimits<'a> {
     parameter: &'a dyn Parameter,
     text: &'a [u8],

@@ -12,9 +12,9 @@ use super::request::FileRequest;
 use crate::Decimal;
 use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 
-/// A channel through which the files of a task pass their requests to the task. The channel has room
-/// for `CAPACITY` requests, each with a text of at most `TEXT` bytes. The text is the value that a
-/// client writes, or the reply to a read.
+/// A channel that passes the requests of [`TaskFile`](super::TaskFile)s to a task. The channel has
+/// room for `CAPACITY` requests, each with at most `TEXT` bytes of text. The text is the value that
+/// a client writes, or the reply to a read.
 ///
 /// The task calls [`next`](FileRequests::next) in a loop. Requests are carried out in the order of
 /// their arrival. Several tasks may take requests from the same channel.

@@ -159,7 +159,7 @@ fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
 fn pieces_are_set_as_one_value() {
     let tree = Tree::new(&PIECES);
     let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
-    // The value `12` is out of range, but it is not refused yet, because more digits may follow.
+    // The value `12` is out of range, but it is not rejected yet, because more digits may follow.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
     // An empty write neither sets nor completes a value. libixp follows each write with an empty
@@ -196,12 +196,12 @@ fn request_that_ends_a_value_gets_the_error() {
     assert_eq!(write(&tree, period, 0, "12"), Ok(2));
     assert_eq!(error_text(read(&tree, period, 0, 9).unwrap()), refused);
     assert_eq!(error_text(write(&tree, period, 0, "12\n")), refused);
-    // A value is refused immediately if no further text can make it valid.
+    // A value is rejected immediately if no further text can make it valid.
     assert_eq!(
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
     );
-    // The buffer no longer contains the refused text.
+    // The buffer no longer contains the rejected text.
     assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
     PERIOD.set(1000);
 }

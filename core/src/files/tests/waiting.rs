@@ -135,7 +135,7 @@ fn cancelled_wait_does_not_cancel_others() {
     static ROOT: Dir = Dir::new(&[file("feed", &FEED)]);
     let mut seed = 1;
     for round in 1..200 {
-        // Cancelled tasks leave their handles open, so each round needs a new tree.
+        // Cancelled tasks leave their handles open, so each iteration needs a new tree.
         let tree = Tree::new(&ROOT);
         let mut tasks: Vec<_> = (0..24)
             .map(|_| {

@@ -58,8 +58,8 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     staged: Vec<StagedValue<TEXT>, VALUES>,
     /// Whether the last request was refused.
     refused: bool,
-    /// The last refusal. Before the first refusal, this is the variant whose bytes are all zero,
-    /// because memory that initially contains other values takes up flash.
+    /// The last refusal. The initial value is the variant whose bytes are all zero, because a
+    /// `static` with any other initial value takes up flash.
     refusal: Error,
 }
 

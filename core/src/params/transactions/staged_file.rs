@@ -12,7 +12,7 @@ use crate::files::{Count, Flags, PieceTarget, apply_piece, check_plain_mode, ren
 use crate::params::Parameter;
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Text, read_at};
 
-/// A file through which a client reads and stages the value that a parameter has after a commit.
+/// A file that lets a client read and stage the value that a parameter will have after the commit.
 pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
     pub(super) slot: &'a Slot<VALUES, TEXT>,
     pub(super) parameter: &'a dyn Parameter,

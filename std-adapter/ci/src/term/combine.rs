@@ -85,7 +85,7 @@ impl<T: Clone + Send + Sync + 'static> Compute<Vec<T>> for All<T> {
 struct Bind<T, U, F> {
     of: Term<T>,
     next: F,
-    /// The value with which `next` was called, and the term that `next` returned.
+    /// The value that was passed to `next`, and the term that `next` returned.
     current: Mutex<Option<(T, Term<U>)>>,
 }
 

@@ -1,4 +1,4 @@
-//! Explains the state of a term as a tree of texts.
+//! Explains the state of a term as a tree of short descriptions.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -29,7 +29,7 @@ pub enum Kind {
     Input,
     /// A computation that runs outside of the evaluation, such as a build.
     External,
-    /// A term whose outcome is turned into a value or a text.
+    /// A term that turns the outcome of another term into a value or a string.
     Observe,
 }
 

@@ -50,7 +50,7 @@ async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> Cl
     Ok(())
 }
 
-/// Stages the values in a transaction and returns an error for each refused value.
+/// Stages the values in a transaction and returns an error for each rejected value.
 async fn stage(transaction: &Transaction, settings: &[Setting]) -> Vec<CliError> {
     let mut failures = Vec::new();
     for Setting { path, value } in settings {

@@ -1,4 +1,4 @@
-//! The file tree through which clients access the database. The top-level directories are `branch`,
+//! The file tree that gives clients access to the database. The top-level directories are `branch`,
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
 //! Each connection has its own tree. A connection cannot see the transactions and remotes of other

@@ -22,7 +22,7 @@ use crate::LogCounters;
 const QUEUE_LENGTH: usize = 1024;
 /// The maximum length of a line, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 4096;
-/// The minimum interval between two errors or warnings from the same place in the program.
+/// The minimum interval between two errors or warnings from the same call site.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum time that the program waits for the queue to drain before exiting.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub(super) struct Lines {
     callsites: Arc<Mutex<HashMap<Identifier, Callsite>>>,
 }
 
-/// A place in the program that logs errors or warnings.
+/// A call site in the program that logs errors or warnings.
 struct Callsite {
     last_written: Instant,
     suppressed: u64,
@@ -73,7 +73,7 @@ impl Lines {
     }
 
     /// Returns whether an event should be logged. Clients can provoke errors and warnings, so each
-    /// place in the program may log only one error or warning per [`INTERVAL`].
+    /// call site may log only one error or warning per [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN || metadata.target() == OWN_TARGET {
