@@ -35,7 +35,8 @@ pub enum Error {
     Protocol(ProtocolError),
     /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
-        /// The kind of data that exceeded the limit: a file, a directory, or a stream delivery.
+        /// The kind of data that exceeded the limit: a file, a directory, or one delivery of a
+        /// stream file.
         what: &'static str,
         /// The limit in bytes, or the maximum number of names in a directory.
         limit: usize,

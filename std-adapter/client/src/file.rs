@@ -59,7 +59,8 @@ impl File {
     }
 
     /// Reads at most [`File::unit`] bytes into `buf`, starting at a byte offset, and returns the
-    /// number of bytes read. Returns 0 at the end of the file or at a stream's flush mark.
+    /// number of bytes read. Returns 0 at the end of the file, or at the end of a delivery of a
+    /// stream file (see [`Watch`](super::Watch)).
     ///
     /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
     /// server has already taken from a stream may be lost.
@@ -77,7 +78,8 @@ impl File {
     }
 
     /// Reads the file from the start until a read returns no data. The result is a whole file, the
-    /// current value of a parameter, or the first delivery of a stream.
+    /// current value of a parameter, or the first delivery of a stream file (see
+    /// [`Watch`](super::Watch)).
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request. Returns [`Error::TooLong`] if
@@ -184,7 +186,8 @@ impl File {
         self.open.connection().stat(self.open.number()).await
     }
 
-    /// Returns a stream of the file's deliveries, starting with the first one.
+    /// Returns a [`Watch`](super::Watch), which is a stream of the file's deliveries, starting with
+    /// the first one.
     #[must_use]
     pub fn watch(self) -> Watch {
         Watch::new(self.open)
@@ -257,8 +260,8 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // A later read may return more data, because a file can grow and a stream continues
-                // after a flush mark.
+                // A later read may return more data, because a file can grow and a stream file
+                // continues after an empty read.
                 None => self.reads = None,
             }
         }
@@ -323,7 +326,7 @@ impl Cursor {
 }
 
 /// Reads ahead of the position if the file has a known length. An empty read indicates the end of
-/// the file or a stream's flush mark. The next read sends a new request.
+/// the file, or the end of a delivery of a stream file. The next read sends a new request.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,

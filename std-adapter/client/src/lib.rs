@@ -363,8 +363,9 @@ impl Client {
         }
     }
 
-    /// Opens a stream or a parameter and returns its deliveries as a stream. The deliveries of a
-    /// parameter are its current value and each value that is set later.
+    /// Opens a stream file or a parameter and returns a [`Watch`], which is a stream of its
+    /// deliveries. The deliveries of a parameter are its current value and each value that is set
+    /// later.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.

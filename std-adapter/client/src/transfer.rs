@@ -1,7 +1,8 @@
 //! Pipelined transfers, which keep several reads or writes of one file in flight.
 //!
 //! Transfers are pipelined only for files that have a version and report the length of their
-//! content. For streams, commands and parameters, each request waits for the previous reply.
+//! content. For stream files, command files and parameter files, each request waits for the
+//! previous reply.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -273,7 +274,7 @@ impl<'f> Chunks<'f> {
     }
 
     /// Returns the next chunk of at most [`File::unit`](super::File::unit) bytes. Returns `None` at
-    /// the end of the file or at a stream's flush mark.
+    /// the end of the file, or at the end of a delivery of a stream file.
     ///
     /// # Cancel safety
     /// If the future is dropped, the reads stay in flight and no data is lost.

@@ -1,4 +1,4 @@
-//! Stream files, which deliver text in pieces.
+//! Stream files, which send text in pieces called deliveries.
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;

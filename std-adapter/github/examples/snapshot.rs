@@ -1,4 +1,5 @@
-//! Prints the elements in the metadata branch, one per line.
+//! Prints the elements of the metadata branch (repositories, commits, pull requests, refs and
+//! statuses), one per line.
 //!
 //! ```sh
 //! datakit serve &

@@ -1,4 +1,5 @@
-//! The elements that changed between two commits on the metadata branch.
+//! The metadata elements (pull requests, refs, statuses and so on) that changed between two commits
+//! on the metadata branch.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,8 @@ impl DirtyId {
     }
 }
 
-/// The elements that may differ between two commits on the branch, and the new `.dirty` files.
+/// The metadata elements that may differ between two commits on the branch, and the new `.dirty`
+/// files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
     /// The elements for which a file was added, removed or changed.
@@ -41,8 +43,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Finds the elements to which the changed files belong. Files that belong to no element are
-    /// ignored.
+    /// Finds the metadata elements to which the changed files belong. Files that belong to no
+    /// element are ignored.
     ///
     /// ```
     /// # use datakit_client::db::Change;

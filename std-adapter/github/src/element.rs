@@ -1,4 +1,4 @@
-//! The elements of a snapshot and their ids.
+//! The elements of a snapshot (commits, pull requests, refs and statuses) and their ids.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The files that represent elements.
+//! The files that represent the elements of a snapshot, such as pull requests and statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,8 @@ pub fn print(snapshot: &Snapshot) -> Files {
     files.filter_map(|(path, content)| Some((path, content?))).collect()
 }
 
-/// Returns the files of an element. The content is `None` for a file that must not exist.
+/// Returns the files of a pull request, status, ref or other element. The content is `None` for a
+/// file that must not exist.
 pub(crate) fn files_of(element: &Element) -> Vec<(Path, Option<Vec<u8>>)> {
     let dir = layout::dir(&element.id());
     let file = |name: &str, content: Option<Vec<u8>>| (dir.clone().concat(&path([name])), content);

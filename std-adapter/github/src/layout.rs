@@ -1,9 +1,9 @@
-//! The paths of elements in the metadata branch.
+//! The paths of repositories, commits, pull requests, refs and statuses in the metadata branch.
 //!
 //! | path below `USER/REPO/` | content |
 //! |---|---|
 //! | `.monitor` | empty: the repository is monitored |
-//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: the bridge should read this again |
+//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: asks the bridge to read the object again |
 //! | `pr/N/{head,state,title,owner,base}` | a pull request |
 //! | `pr/N/comments/I/{id,user,body}` | a comment |
 //! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |

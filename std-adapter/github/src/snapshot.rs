@@ -1,4 +1,4 @@
-//! Snapshots, which are sets of elements.
+//! Snapshots, which are sets of repositories, commits, pull requests, refs and statuses.
 
 use std::collections::BTreeMap;
 use std::collections::{BTreeSet, HashSet};

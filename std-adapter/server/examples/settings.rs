@@ -97,7 +97,7 @@ pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std
     let root = Dir::new();
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
     let tree = Tree::new(root);
-    // The files know each client by the name of its connection.
+    // The files identify each client by the name of its connection.
     server.serve(move |peer| tree.for_client(&peer.name), stop).await
 }
 

@@ -1,8 +1,8 @@
 //! Functions that return freed memory to the system.
 //!
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
-//! are freed. However, mimalloc returns pages only when the program allocates or frees memory. A
-//! server that becomes idle after a burst of requests would therefore keep its freed memory.
+//! are freed. However, mimalloc returns pages only when the program allocates or frees memory. As a
+//! result, a server that becomes idle after a burst of requests would keep its freed memory.
 //! Therefore, code that frees a lot of memory calls [`report_freed`]. The future
 //! [`return_freed_memory`] then allocates and frees memory a few times, until the pages have been
 //! returned. If the program uses the C library's allocator instead, these functions are harmless
@@ -65,8 +65,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. Large values are dropped in the background, so that the last owner does not have
-/// to wait for the system to unmap the memory.
+/// Shared bytes. Large values are dropped in the background so that the last owner does not have to
+/// wait for the system to unmap the memory.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 

@@ -138,7 +138,8 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
-    /// Removes the branch. The branch's commits remain available if another branch contains them.
+    /// Removes the branch. The branch's commits remain available if they are reachable from another
+    /// branch.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.

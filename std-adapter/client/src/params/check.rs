@@ -72,8 +72,8 @@ impl Parameter {
                     && value >= scaled(&range.min)
                     && value <= scaled(&range.max)
             }
-            // The schema does not contain the resolution of a duration, so only the server refuses
-            // a duration with too many decimals.
+            // The schema does not contain the resolution of a duration, so only the server can
+            // refuse a duration with too many decimals.
             Kind::Duration(range) => accepts::<Micros>(text, range, None),
             Kind::Text { max_bytes } => {
                 text.len() <= *max_bytes && !text.contains(char::is_control)

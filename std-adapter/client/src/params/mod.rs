@@ -42,8 +42,7 @@ pub use self::schema::{Kind, Parameter, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 
-/// The names of the files and directories in the directory of the parameters that are not
-/// parameters.
+/// The names in the directory of the parameters that do not belong to parameters.
 const RESERVED: [&str; 7] =
     ["schema", "schema-id", "changes", "modified", "ctl", "transactions", "help"];
 

@@ -16,8 +16,8 @@ const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 const SMALL: usize = 256;
 
 /// The offset within a page at which a large buffer starts. Buffers from the C library's allocator
-/// start shortly after a page boundary, whereas the kernel copies from and to whole pages. On AMD's
-/// Zen 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's
+/// start shortly after a page boundary, but the kernel copies from and to whole pages. On AMD's Zen
+/// 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's
 /// offset by 1 to 31 bytes.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
