@@ -1,6 +1,6 @@
-//! Tests for files whose reads and writes a task carries out. The tests access the files over a
-//! socket. Each test runs with a static tree and with the dynamic tree of a desktop server, and the
-//! test itself answers the requests instead of a task.
+//! Tests for files whose reads and writes are performed by a task. The tests access the files over
+//! a socket. Each test runs with a static tree and with the dynamic tree of a desktop server, and
+//! the test itself answers the requests instead of a task.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

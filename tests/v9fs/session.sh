@@ -26,7 +26,7 @@ step() {
 
 # limited NAME COMMAND...: runs the command and returns its exit status. If the command takes longer
 # than $LIMIT seconds, kills the command and returns 124. If SIGKILL does not end the command, returns
-# 125. This happens, for example, if the server does not answer a Tflush.
+# 125. A command survives SIGKILL, for example, if the server does not answer a Tflush.
 limited() {
   shift
   rm -f /tmp/ended; mkfifo /tmp/ended

@@ -15,7 +15,7 @@ from guest import HERE, plan, reported, workload_files
 PROGRAMS = ("linux.uml", "slirp-fullbolt", "bash", "busybox")
 
 # The guest mounts new file systems on /tmp, /run and /mnt. The new /tmp hides the directory of this
-# run, so the guest also mounts that directory below /mnt.
+# run, so the guest also mounts that directory under /mnt.
 INIT = r"""#!/bin/bash
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb LANG=C.UTF-8 LC_ALL=C.UTF-8
 mount -t proc none /proc; mount -t sysfs none /sys

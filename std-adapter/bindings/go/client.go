@@ -9,8 +9,8 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// maxText is the maximum size in bytes of a text that is read as a whole, for example a message or
-// a list.
+// maxText is the maximum size in bytes of text that is read as a whole, for example a message or a
+// list.
 const maxText = 1 << 24
 
 // A Client gives access to the database of a server.
@@ -37,7 +37,7 @@ func NewClient(files *p9.Client) *Client {
 // Files returns the 9P client, for direct access to the files of the server.
 func (c *Client) Files() *p9.Client { return c.files }
 
-// Close closes the connection. This ends all transactions and watches.
+// Close closes the connection. Closing the connection ends all transactions and watches.
 func (c *Client) Close() error { return c.files.Close() }
 
 // Branches returns the sorted names of all branches with commits and of all branches that this
@@ -171,7 +171,7 @@ func (c *Client) parseCommits(text string) ([]*Commit, error) {
 	return commits, nil
 }
 
-// lines returns the non-empty lines of a text.
+// lines returns the non-empty lines of a string.
 func lines(text string) []string {
 	var all []string
 	for _, line := range strings.Split(text, "\n") {

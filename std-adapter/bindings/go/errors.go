@@ -29,9 +29,9 @@ var (
 	// transaction with FastForwardOnly, it means that the branch has changed since the transaction
 	// began.
 	ErrNotFastForward = errors.New("not a fast-forward")
-	// ErrInvalidHash means that a text is not a hash. A hash has 40 lower-case hexadecimal digits.
+	// ErrInvalidHash means that a string is not a hash. A hash has 40 lower-case hexadecimal digits.
 	ErrInvalidHash = errors.New("invalid hash")
-	// ErrInvalidBranch means that a text is not a valid Git branch name.
+	// ErrInvalidBranch means that a string is not a valid Git branch name.
 	ErrInvalidBranch = errors.New("invalid branch name")
 	// ErrInvalidPath means that a path contains a name that is not allowed, or that the operation
 	// does not accept the root.

@@ -131,8 +131,8 @@ type recordField interface {
 	// The caller of the following methods must hold the lock of the record.
 	defaultText() *string
 	currentText() *string
-	// update sets the value from a text in the database. If the text is nil or not a valid value,
-	// it sets the default. If the value changes, update stores the version and returns true.
+	// update sets the value from the text of a key in the database. If the text is nil or not a valid
+	// value, it sets the default. If the value changes, update stores the version and returns true.
 	update(text *string, version Version) bool
 }
 

@@ -258,7 +258,7 @@ func (r *Record) set(ctx context.Context, message string, settings ...Setting) e
 	return r.write(ctx, r.lookup[0], message, settings)
 }
 
-// Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise
+// Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise,
 // it writes the defaults of all fields and the version to the defaults branch in one commit, and
 // re-reads the fields. It does not change the values in other branches.
 func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
@@ -317,8 +317,8 @@ func (r *Record) refresh(ctx context.Context) error {
 	return r.writeState(ctx, fields)
 }
 
-// apply sets the fields from the texts. If a value changes, apply increases the version of the
-// record.
+// apply sets the fields from the text of their keys. If a value changes, apply increases the
+// version of the record.
 func (r *Record) apply(fields []recordField, texts []*string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

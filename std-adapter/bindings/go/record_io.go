@@ -49,7 +49,7 @@ func readKey(ctx context.Context, head *Commit, path string) (*string, error) {
 	return trimmed(&text), nil
 }
 
-// trimmed returns a text without the white space around it.
+// trimmed returns a string without the white space around it.
 func trimmed(text *string) *string {
 	if text == nil {
 		return nil

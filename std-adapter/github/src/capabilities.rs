@@ -209,8 +209,8 @@ impl Capabilities {
         self
     }
 
-    /// Returns whether an operation is allowed for an element. Reading a status also requires
-    /// permission to read commits.
+    /// Returns whether an operation is allowed for a metadata element, such as a status. Reading a
+    /// status also requires permission to read commits.
     #[must_use]
     pub fn allow(&self, op: Op, id: &ElementId) -> bool {
         let ops = match id {

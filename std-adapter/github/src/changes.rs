@@ -36,7 +36,7 @@ impl DirtyId {
 /// files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// The elements for which a file was added, removed or changed.
+    /// The metadata elements for which a file was added, removed or changed.
     pub ids: BTreeSet<ElementId>,
     /// The `.dirty` files that were added.
     pub dirty: BTreeSet<DirtyId>,

@@ -24,8 +24,8 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Returns the changes that turn `found` into `wanted`. If an element has the same id in both
-    /// snapshots but different content, the diff contains an update but no removal.
+    /// Returns the changes that turn `found` into `wanted`. If a metadata element has the same id
+    /// in both snapshots but different content, the diff contains an update but no removal.
     #[must_use]
     pub fn between(wanted: &Snapshot, found: &Snapshot) -> Diff {
         let updates = updates(wanted, found).map(|element| (element.id(), element)).collect();
@@ -45,12 +45,12 @@ impl Diff {
         Diff { updates, removals }
     }
 
-    /// Returns the new and changed elements, sorted by id.
+    /// Returns the new and changed metadata elements, sorted by id.
     pub fn updates(&self) -> impl ExactSizeIterator<Item = &Element> {
         self.updates.values()
     }
 
-    /// Returns the sorted ids of the removed elements.
+    /// Returns the sorted ids of the removed metadata elements.
     pub fn removals(&self) -> impl ExactSizeIterator<Item = &ElementId> {
         self.removals.iter()
     }
@@ -84,8 +84,8 @@ impl Diff {
     }
 }
 
-/// Returns the elements of `wanted` that are missing from `found` or have different content in
-/// `found`. Clones only the returned elements.
+/// Returns the metadata elements of `wanted` that are missing from `found` or have different
+/// content in `found`. Clones only the returned elements.
 fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item = Element> + 's {
     let repos = wanted.repos().difference(found.repos()).cloned().map(Element::Repo);
     let commits = wanted.commits().difference(found.commits()).cloned().map(Element::Commit);
@@ -100,7 +100,7 @@ fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item 
         .chain(statuses.map(|(_, status)| status.clone().into()))
 }
 
-/// Returns the ids of the elements in `found` that are missing from `wanted`.
+/// Returns the ids of the metadata elements in `found` that are missing from `wanted`.
 fn missing<'s>(found: &'s Snapshot, wanted: &'s Snapshot) -> impl Iterator<Item = ElementId> + 's {
     let repos = found.repos().difference(wanted.repos()).cloned().map(ElementId::Repo);
     let commits = found.commits().difference(wanted.commits()).cloned().map(ElementId::Commit);

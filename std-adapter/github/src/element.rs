@@ -159,7 +159,7 @@ impl Pr {
     /// The base branch that is assumed if a pull request does not specify one.
     pub const DEFAULT_BASE: &str = "master";
 
-    /// Returns the head commit as an element.
+    /// Returns the head commit as an [`Element`].
     #[must_use]
     pub fn commit(&self) -> Commit {
         Commit { repo: self.id.repo.clone(), hash: self.head }
@@ -167,7 +167,7 @@ impl Pr {
 }
 
 impl Ref {
-    /// Returns the head commit as an element.
+    /// Returns the head commit as an [`Element`].
     #[must_use]
     pub fn commit(&self) -> Commit {
         Commit { repo: self.id.repo.clone(), hash: self.head }
@@ -190,7 +190,7 @@ pub enum ElementId {
     Status(StatusId),
 }
 
-/// An element of a snapshot.
+/// An element of a snapshot: a repository, commit, pull request, ref or status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Element {
@@ -221,7 +221,7 @@ impl Element {
 }
 
 impl ElementId {
-    /// Returns the repository to which the element belongs.
+    /// Returns the repository to which the commit, pull request, ref or status belongs.
     #[must_use]
     pub fn repo(&self) -> &Repo {
         match self {

@@ -53,8 +53,8 @@ pub(crate) fn files_of(element: &Element) -> Vec<(Path, Option<Vec<u8>>)> {
     }
 }
 
-/// Returns the paths of the files that may represent an element. Excludes the files that represent
-/// comments on a pull request.
+/// Returns the paths of the files that may represent a metadata element. Excludes the files that
+/// represent comments on a pull request.
 pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     let file = |name: &&str| layout::dir(id).concat(&path([name]));
     match id {

@@ -3,7 +3,7 @@
 //! | path below `USER/REPO/` | content |
 //! |---|---|
 //! | `.monitor` | empty: the repository is monitored |
-//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: asks the bridge to read the object again |
+//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: the bridge rereads the object |
 //! | `pr/N/{head,state,title,owner,base}` | a pull request |
 //! | `pr/N/comments/I/{id,user,body}` | a comment |
 //! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |
@@ -63,8 +63,8 @@ pub fn status(status: &StatusId) -> Path {
     commit(&status.commit).concat(&path(["status"])).concat(&path(status.context.components()))
 }
 
-/// Returns the directory of an element. The directory of a status may contain the directories of
-/// other statuses.
+/// Returns the directory of a metadata element, such as a pull request or a status. The directory
+/// of a status may contain the directories of other statuses.
 #[must_use]
 pub fn dir(id: &ElementId) -> Path {
     match id {

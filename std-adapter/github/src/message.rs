@@ -13,7 +13,8 @@ const MAX_LISTED: usize = 100;
 const MAX_LEN: usize = 32 << 10;
 
 impl Diff {
-    /// Returns a commit message that states how many elements changed and lists up to 100 of them.
+    /// Returns a commit message that states how many metadata elements changed and lists up to 100
+    /// of them.
     ///
     /// ```
     /// # use datakit_github::{Diff, Repo};

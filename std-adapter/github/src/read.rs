@@ -15,7 +15,7 @@ pub(crate) const CONCURRENCY: usize = 64;
 /// The state of the branch at one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
-    /// The elements of the monitored repositories.
+    /// The commits, pull requests, refs and statuses of the monitored repositories.
     pub snapshot: Snapshot,
     /// The `.dirty` files. Includes the `.dirty` file of a repository even if the repository is not
     /// monitored.
@@ -61,9 +61,9 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
     Ok(parsed.all.refs().values().cloned().collect())
 }
 
-/// Reads the state of the branch, but fetches only the elements that changed since `old` was read.
-/// Returns the same result as [`read`], except that [`State::dirty`] contains only the `.dirty`
-/// files that were added since `old` was read.
+/// Reads the state of the branch, but fetches only the metadata elements that changed since `old`
+/// was read. Returns the same result as [`read`], except that [`State::dirty`] contains only the
+/// `.dirty` files that were added since `old` was read.
 ///
 /// `changes` must contain the changes from the commit of `old` to the commit of `tree`.
 ///
@@ -101,7 +101,7 @@ fn as_repo(id: &ElementId) -> Option<&Repo> {
     }
 }
 
-/// Returns the files and directories that represent an element.
+/// Returns the files and directories that represent a metadata element.
 fn roots_of(id: &ElementId) -> Vec<Path> {
     match id {
         ElementId::Pr(_) | ElementId::Commit(_) => vec![layout::dir(id)],

@@ -10,10 +10,10 @@ use crate::{
 
 /// The repositories, commits, pull requests, refs and statuses that exist at one point in time.
 ///
-/// A snapshot is complete. For each pull request, ref and status, it also contains the commit and the
-/// repository. Inserting an element also inserts any
-/// missing repository or commit that the element depends on. Removing an element also removes the
-/// elements that depend on it.
+/// A snapshot is complete. For each pull request, ref and status, it also contains the commit and
+/// the repository. Inserting a pull request, ref or status also inserts the commit and the
+/// repository if they are missing. Removing a repository or commit also removes the elements that
+/// depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     repos: BTreeSet<Repo>,
@@ -85,7 +85,7 @@ impl Snapshot {
         self.commits.range(first..).take_while(move |commit| commit.repo == *repo)
     }
 
-    /// Returns the element with the given id, if any.
+    /// Returns the repository, commit, pull request, ref or status with the given id, if any.
     #[must_use]
     pub fn get(&self, id: &ElementId) -> Option<Element> {
         match id {
@@ -97,7 +97,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether the snapshot contains an element with the given id.
+    /// Returns whether the snapshot contains a metadata element with the given id.
     #[must_use]
     pub fn contains(&self, id: &ElementId) -> bool {
         match id {
@@ -149,9 +149,9 @@ impl Snapshot {
         self.commits.insert(commit);
     }
 
-    /// Removes elements. Removing a repository also removes all of its elements. Removing a commit
-    /// also removes its statuses, but keeps the commit itself if it is the head of a remaining pull
-    /// request or ref. Ignores ids of elements that do not exist.
+    /// Removes elements. Removing a repository also removes its commits, pull requests, refs and
+    /// statuses. Removing a commit also removes its statuses, but keeps the commit itself if it is
+    /// the head of a remaining pull request or ref. Ignores ids of elements that do not exist.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
         let mut heads_needed = BTreeSet::new();
         for id in ids {

@@ -154,9 +154,9 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
     }
     let files = files.into_iter().map(|(path, content)| async move {
         match transaction.create_file(&path, &content, false).await {
-            // If there is a directory at this path, it belongs to an element that no longer exists.
-            // For example, the directory of the ref `x/head` is at the same path as the head file
-            // of the ref `x`.
+            // If there is a directory at this path, it belongs to a ref, status or pull request
+            // that no longer exists. For example, the directory of the ref `x/head` is at the same
+            // path as the head file of the ref `x`.
             Err(Error::IsDirectory) => {
                 transaction.remove(&path).await?;
                 transaction.create_file(&path, &content, false).await

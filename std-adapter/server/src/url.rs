@@ -78,7 +78,7 @@ impl Hyperv {
     }
 }
 
-/// The error for a text that is not a valid [`Url`]. The error message describes the mistake and
+/// The error for a string that is not a valid [`Url`]. The error message describes the mistake and
 /// shows the correct form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {

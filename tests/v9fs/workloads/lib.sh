@@ -28,7 +28,7 @@ refused() {
   case $said in *"$text"*) ;; *) return 1;; esac
 }
 
-# same WANTED GOT: checks that the two texts are equal.
+# same WANTED GOT: checks that the two strings are equal.
 same() {
   [ "$1" = "$2" ]
 }

@@ -67,7 +67,8 @@ def chown():
     os.mkdir("dir")
     works(os.chown, "dir", 5, 6)
     same("owner of dir", (5, 6), owner("dir"))
-    # A file's owner may change the file's group to one of the owner's groups. This clears the set-ID bits.
+    # A file's owner may change the file's group to one of the owner's groups. Changing the group
+    # clears the set-ID bits.
     make("own", mode=0o6755)
     os.chown("own", OTHER, 1)
     works(os.chmod, "own", 0o6755)

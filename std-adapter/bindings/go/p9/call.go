@@ -106,8 +106,8 @@ func (c *conn) done(d *decoder, request byte) error {
 	return c.malformed(request)
 }
 
-// drop sends a Tclunk or a Tremove. Both free the fid, even if they fail, so they are not
-// cancelled. The returned channel receives the reply.
+// drop sends a Tclunk or a Tremove. Tclunk and Tremove free the fid even if they fail, so they
+// are not cancelled. The returned channel receives the reply.
 func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 	replies := make(chan []byte, 1)
 	tag := uint16(2*c.options.MaxRequests) + uint16(fid)
@@ -115,7 +115,7 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 		c.fids.release(fid)
 		replies <- frame
 	}}
-	// An error means that the connection has ended. This also ended the fid.
+	// An error means that the connection has ended, and with it the fid.
 	_ = c.enqueue(tag, call, newRequest(kind).u32(fid).finish(tag))
 	return replies
 }

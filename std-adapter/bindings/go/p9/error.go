@@ -57,7 +57,8 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// errnos lists the common Linux error numbers, their usual texts and the Go errors that they match.
+// errnos lists the common Linux error numbers, their usual messages and the Go errors that they
+// match.
 var errnos = []struct {
 	errno uint32
 	kind  error
@@ -89,8 +90,8 @@ var errnos = []struct {
 	{116, nil, "Stale file handle"},
 }
 
-// spellings maps other error texts to error numbers. It is needed because some servers send a text
-// but no number.
+// spellings maps other error messages to error numbers. It is needed because some servers send a
+// message but no number.
 var spellings = map[string]uint32{
 	"Already exists":               17,
 	"file already exists":          17,

@@ -14,9 +14,9 @@ type Dialect string
 const (
 	// Dialect0 is 9P2000. Its errors have no numbers and it has no symbolic links.
 	Dialect0 Dialect = "9P2000"
-	// DialectU is 9P2000.u. Its errors have numbers and texts.
+	// DialectU is 9P2000.u. Its errors have numbers and messages.
 	DialectU Dialect = "9P2000.u"
-	// DialectL is 9P2000.L. Its errors have numbers and no texts.
+	// DialectL is 9P2000.L. Its errors have numbers but no messages.
 	DialectL Dialect = "9P2000.L"
 )
 

@@ -11,7 +11,7 @@ import (
 
 // An originalClient sends the same requests as the Go client of the original DataKit project. It
 // clones a fid and then sends a Twalk whose fid and newfid are both the clone. It treats every
-// Rwalk as success, opens all files for reading and writing, and compares error texts.
+// Rwalk as success, opens all files for reading and writing, and compares error messages.
 type originalClient struct {
 	t      *testing.T
 	stream *fakeServer
@@ -168,8 +168,8 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 		t.Fatalf("the tree contains %q", got)
 	}
 
-	// When the original client removes a path, it takes these two texts to mean that the path does
-	// not exist.
+	// When the original client removes a path, it takes these two messages to mean that the path
+	// does not exist.
 	for path, want := range map[string]string{
 		"snapshots/" + head + "/ro/nope/x":  "No such file or directory",
 		"snapshots/" + head + "/ro/a/b/c/d": "Can't walk from a file",

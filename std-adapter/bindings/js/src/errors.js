@@ -18,7 +18,7 @@
  */
 
 /**
- * The Linux error numbers and their usual texts. 9P2000.u and 9P2000.L use these numbers on all
+ * The Linux error numbers and their usual messages. 9P2000.u and 9P2000.L use these numbers on all
  * operating systems.
  */
 const ERRNOS = /** @type {const} */ ({
@@ -58,8 +58,8 @@ const ERRNOS = /** @type {const} */ ({
 });
 
 /**
- * Error texts of the Datakit server and of other servers. A 9P2000 server sends no error number, so
- * the client looks up the text here.
+ * Error messages of the Datakit server and of other servers. A 9P2000 server sends no error number,
+ * so the client looks up the text here.
  */
 const TEXTS = new Map(
   Object.entries({
@@ -172,7 +172,7 @@ export class ServerError extends DatakitError {
 }
 
 /**
- * Patterns for the error texts of the database. Several of these errors have the same number, so
+ * Patterns for the error messages of the database. Several of these errors have the same number, so
  * the client checks the text before the number.
  * @type {[RegExp, ErrorKind, string][]}
  */

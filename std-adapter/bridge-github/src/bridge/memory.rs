@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     dirty: BTreeSet<DirtyId>,
     /// The changed pull requests, statuses and refs that could not be sent to GitHub.
     unsent: BTreeSet<ElementId>,
-    /// The elements in `unsent` that must not be retried yet.
+    /// The pull requests, statuses and refs in `unsent` that must not be retried yet.
     waiting: BTreeSet<ElementId>,
     /// The repositories with a registered webhook.
     hooked: BTreeSet<Repo>,
@@ -283,7 +283,8 @@ impl Memory {
         cleaned: &BTreeSet<DirtyId>,
     ) {
         let old = std::mem::replace(&mut self.synced, now.clone());
-        // Restore the old values of unsent elements, so the next round detects the changes again.
+        // Restore the old values of pull requests, statuses and refs that could not be sent, so the
+        // next round detects the changes again.
         restore(&mut self.synced, &old, &self.unsent);
         restore(&mut self.synced, datakit, moved);
         self.dirty.retain(|id| !cleaned.contains(id));

@@ -204,7 +204,7 @@ impl OctocrabApi {
         Ok(commit)
     }
 
-    /// Reads the refs whose names below `refs/` start with `prefix`.
+    /// Reads the refs whose names start with `refs/` followed by `prefix`.
     async fn matching_refs(&self, repo: &Repo, prefix: &str) -> Result<List<GitRef>> {
         self.list(repo, &format!("/git/matching-refs/{prefix}?")).await
     }

@@ -23,7 +23,7 @@ pub(crate) enum Push {
 }
 
 impl Push {
-    /// Returns the id of the element to change.
+    /// Returns the id of the pull request, status or ref to change.
     pub(crate) fn id(&self) -> ElementId {
         match self {
             Push::Pr(change) => change.id.clone().into(),
@@ -104,7 +104,8 @@ pub(crate) fn pushes(
     removals.chain(updates).collect()
 }
 
-/// Removes empty texts, because GitHub does not distinguish an empty text from a missing one.
+/// Replaces an empty string with `None`, because GitHub does not distinguish an empty string from a
+/// missing one.
 fn without_empty_texts(mut status: Status) -> Status {
     status.description = status.description.filter(|text| !text.is_empty());
     status.target_url = status.target_url.filter(|text| !text.is_empty());

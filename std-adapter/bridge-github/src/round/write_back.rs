@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use datakit_github::capabilities::Op;
 use datakit_github::{Capabilities, Diff, ElementId, Snapshot};
 
-/// Returns the changes that make the branch equal to `github`, except for the elements in `kept`.
+/// Returns the changes that make the branch equal to `github`, except for the pull requests,
+/// statuses and refs in `kept`.
 pub(crate) fn write_back(
     github: &Snapshot,
     datakit: &Snapshot,
@@ -26,25 +27,25 @@ pub(crate) fn write_back(
     diff
 }
 
-/// Returns the elements that differ between two states of the branch.
+/// Returns the ids of the pull requests, statuses and refs that differ between two states of the
+/// branch.
 pub(crate) fn changed_ids(new: &Snapshot, old: &Snapshot) -> BTreeSet<ElementId> {
     let diff = Diff::between(new, old);
     let updates = diff.updates().map(datakit_github::Element::id);
     updates.chain(diff.removals().cloned()).collect()
 }
 
-/// Treats GitHub and the branch as equal for elements that the bridge may not read from GitHub.
+/// Treats GitHub and the branch as equal where the capabilities do not allow reading from GitHub.
 #[derive(Debug)]
 pub(crate) struct Mirror<'c>(pub(crate) &'c Capabilities);
 
 impl Mirror<'_> {
-    /// Returns `true` if the capabilities allow reading an element from GitHub.
+    /// Returns `true` if the capabilities allow reading a pull request, status or ref from GitHub.
     pub(crate) fn reads(&self, id: &ElementId) -> bool {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// Replaces the elements of `github` that the bridge may not read with their values in
-    /// `datakit`.
+    /// Replaces what the bridge may not read from GitHub with the values in `datakit`.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {
             matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_))

@@ -61,7 +61,7 @@ pub enum Error {
 /// An error from a [`Database`](super::Database) that does not use a server, such as a failed write
 /// to the disk.
 ///
-/// Two errors of this type are equal if their texts are equal.
+/// Two errors of this type are equal if their messages are equal.
 #[derive(Debug, Clone)]
 pub struct BackendError(Arc<dyn StdError + Send + Sync>);
 

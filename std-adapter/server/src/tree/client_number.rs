@@ -1,4 +1,4 @@
-//! The numbers of connections. The files of core identify a client by its number.
+//! The numbers of connections. The files of `datakit-core` identify a client by its number.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,8 @@ use datakit_core::params::client_left;
 use datakit_core::vfs::{Client, Error, Result};
 use parking_lot::Mutex;
 
-/// All trees in the process share the numbers, because the parameters of core are shared as well.
+/// All trees in the process share the numbers, because the parameters of `datakit-core` are shared
+/// as well.
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), next: 0 });
 
 struct Numbers {
@@ -24,10 +25,11 @@ struct Owner {
     is_connected: bool,
 }
 
-/// The number by which files of core identify a connection. Clones refer to the same connection.
+/// The number by which files of `datakit-core` identify a connection. Clones refer to the same
+/// connection.
 ///
-/// A connection gets a number when it first opens a file of core. A connection that never opens
-/// such a file needs none of the 255 numbers. When the last clone is dropped, the end of the
+/// A connection gets a number when it first opens a file of `datakit-core`. A connection that never
+/// opens such a file needs none of the 255 numbers. When the last clone is dropped, the end of the
 /// connection is reported to the observers of parameters, and another connection can get the
 /// number.
 #[derive(Clone, Default)]

@@ -158,8 +158,9 @@ struct OpenCoreFile {
     wakers: Arc<WakerSet>,
 }
 
-/// The wakers of all reads that are waiting for data from one file. A core file has room for only a
-/// few wakers, so the adapter registers a single waker that wakes all waiting reads.
+/// The wakers of all reads that are waiting for data from one file. A file of `datakit-core` has
+/// room for only a few wakers, so the adapter registers a single waker that wakes all waiting
+/// reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number to assign to the next open file.

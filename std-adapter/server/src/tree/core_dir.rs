@@ -13,8 +13,8 @@ use super::{BoxFuture, CoreFile, Entry, ready};
 /// A [`Directory`] that shows a directory of `datakit-core` with all its files and subdirectories,
 /// for example the parameters of a program.
 ///
-/// The directory of core must be `'static`. A program that creates the directory at run time can
-/// use [`Box::leak`] to get a `'static` reference.
+/// The directory of `datakit-core` must be `'static`. A program that creates the directory at run
+/// time can use [`Box::leak`] to get a `'static` reference.
 ///
 /// Use [`Tree::for_client`](super::Tree::for_client) to serve the tree, so that the files know which
 /// connection opened them.

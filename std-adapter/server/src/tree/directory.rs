@@ -97,8 +97,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `self` for downcasting, which lets a directory recognize other directories of its
-    /// own type.
+    /// Returns `self` for downcasting, which lets a directory recognize other directories of the
+    /// same type.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
@@ -127,8 +127,8 @@ pub trait Directory: Send + Sync {
 
     /// Removes `child` from the listing after the child has removed itself. For a file or
     /// directory, the default implementation does nothing, because the child's own `remove` must
-    /// have updated the listing. For a symbolic link, which has no `remove` method of its own, the
-    /// default implementation returns an error.
+    /// have updated the listing. For a symbolic link, which has no `remove` method, the default
+    /// implementation returns an error.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)

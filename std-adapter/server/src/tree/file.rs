@@ -99,8 +99,8 @@ pub trait Leaf: Send + Sync {
 /// a write may run concurrently.
 pub trait OpenLeaf: Send + Sync {
     /// Reads into `buf`, starting at `offset` in the file, and returns the number of bytes read. A
-    /// return value of 0 indicates the end of the file or the flush mark of a stream. This method
-    /// waits only until some bytes are available, not until `buf` is full.
+    /// return value of 0 indicates the end of the file or, for a stream, that no more data is
+    /// ready. This method waits only until some bytes are available, not until `buf` is full.
     ///
     /// # Cancel safety
     /// Dropping the future does not lose any data.

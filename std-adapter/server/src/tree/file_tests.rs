@@ -283,7 +283,7 @@ async fn v12_an_absent_value_is_created_by_a_write() -> Done {
     Ok(())
 }
 
-/// A core file.
+/// A file of `datakit-core`.
 struct Gain(Mutex<u32>);
 
 impl File for Gain {

@@ -22,7 +22,7 @@
 //! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
 //! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
 //! | a file of [`datakit_core::files`] | [`CoreFile`] |
-//! | a directory of core, such as the parameters of a program | [`CoreDir`] |
+//! | a directory of `datakit-core`, such as the parameters of a program | [`CoreDir`] |
 //! | any other file | your own [`Leaf`] |
 //! | a directory whose entries the program adds and removes | [`Dir`] |
 //! | a directory whose entries are computed | [`ListDir`] |
@@ -123,8 +123,8 @@ impl Tree {
         Tree { root: EntryPath::root(root), client: ClientNumber::default() }
     }
 
-    /// Returns a handle to this tree for one connection. Files of core identify the connection by a
-    /// [`ClientNumber`], and show `name` as the name of the connection.
+    /// Returns a handle to this tree for one connection. Files of `datakit-core` identify the
+    /// connection by a [`ClientNumber`], and show `name` as the name of the connection.
     ///
     /// ```no_run
     /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {

@@ -1,4 +1,4 @@
-//! An open file of core whose writes may wait.
+//! An open file of `datakit-core` whose writes may wait.
 
 use std::future::poll_fn;
 

@@ -131,7 +131,8 @@ impl Timer {
         syst.clear_current();
         syst.enable_counter();
         let before = SYST::get_current();
-        // The loop takes two instructions for two cycles.
+        // `delay` executes two instructions for every two cycles, so it executes `LOOP`
+        // instructions.
         cortex_m::asm::delay(LOOP);
         let loop_ticks = before.wrapping_sub(SYST::get_current()) & Timer::TOP;
         Timer { loop_ticks }

@@ -28,7 +28,7 @@ from .metadata import Metadata
 from .wire import Dialect, Reader, T, u32
 
 # The client offers these dialects to the server in this order. 9P2000.u is the first, because its
-# errors have both a number and a text.
+# errors have both a number and a message.
 DIALECTS = (Dialect.UNIX, Dialect.LINUX, Dialect.LEGACY)
 # A message of this size has room for 128 KiB of data.
 DEFAULT_MSIZE = (128 << 10) + wire.IO_HEADER

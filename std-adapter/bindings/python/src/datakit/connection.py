@@ -154,8 +154,8 @@ class Connection(asyncio.Protocol):
     async def read(self, fid: int, offset: int, count: int, stream: bool = False) -> bytes:
         """Sends Tread and returns the data of the reply.
 
-        A read of a stream may wait for days, so it does not count towards ``max_requests``.
-        Otherwise, reads of many streams would block all other requests.
+        A read of a stream may wait for days, so it does not count towards ``max_requests``. If such
+        reads counted, reads of many streams would block all other requests.
         """
         tag = self._take_stream_tag() if stream else await self._reserve()
         message = wire.read_frame(tag, fid, offset, count)

@@ -161,8 +161,8 @@ class Unsupported(Error):
     """The dialect does not support the operation, or a request exceeds a limit of the protocol."""
 
 
-# The texts of the Linux error numbers, which 9P uses. os.strerror cannot be used, because other
-# systems have other numbers.
+# The messages for the Linux error numbers, which 9P uses. os.strerror cannot be used, because the
+# numbers differ on other systems.
 TEXTS = {
     1: "Operation not permitted",
     2: "No such file or directory",
@@ -190,8 +190,8 @@ TEXTS = {
     116: "Stale file handle",
 }
 
-# The error numbers for the texts that Datakit and other servers send. In 9P2000, errors have no
-# number, so the client derives the number from the text.
+# The error numbers for the messages that Datakit and other servers send. In 9P2000, errors have no
+# number, so the client derives the number from the message.
 ERRNOS = {
     **{text: errno for errno, text in TEXTS.items()},
     "file does not exist": 2,

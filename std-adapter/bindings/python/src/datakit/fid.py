@@ -27,7 +27,9 @@ class Fid(OwnedFid):
         return self.qid.is_dir()
 
     async def walk(self, names: Sequence[str]) -> "Fid":
-        """Returns a fid for a file below this directory. Sends one request for every 16 names."""
+        """Returns a fid for a file in this directory or its subdirectories. Sends one request for
+        every 16 names.
+        """
         fid = await self._walk_new(names[: wire.MAX_WALK_NAMES])
         try:
             for at in range(wire.MAX_WALK_NAMES, len(names), wire.MAX_WALK_NAMES):
@@ -60,7 +62,9 @@ class Fid(OwnedFid):
         return Fid(connection, newfid, qid)
 
     async def _walk_on(self, names: Sequence[str]) -> None:
-        """Makes this fid refer to a file below it. Changes nothing if a name is missing."""
+        """Makes this fid refer to a file in its directory or subdirectories. If a name does not
+        exist, the fid stays unchanged.
+        """
         body = _walk_body(self.number, self.number, names)
         self.qid = _last_qid(await self._connection.call(T.WALK, body), names, self.qid)
 

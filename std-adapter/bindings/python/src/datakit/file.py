@@ -172,7 +172,9 @@ class File(OwnedFid):
         return b"".join(pieces)
 
     async def _read_ahead(self, start: int, end: int) -> bytes:
-        """Sends several reads at the same time, and returns the data up to the first short read."""
+        """Sends several reads at the same time, and returns the data up to the first read that
+        returns less than requested.
+        """
         offsets = range(start, min(end, start + self.unit * WINDOW), self.unit)
         results = await run_together(self.read_at(at, end - at) for at in offsets)
         for number, piece in enumerate(results):

@@ -34,7 +34,9 @@ def parse_entry(path: str) -> tuple[list[str], str]:
 
 
 def check_hash(text: str) -> str:
-    """Returns the hash without surrounding white space. Raises InvalidHash for other texts."""
+    """Returns the hash without surrounding white space. Raises InvalidHash if the string is not
+    a hash.
+    """
     digits = text.strip()
     if len(digits) != HASH_DIGITS:
         reason = f"a hash has {HASH_DIGITS} hex digits, not {len(digits)} characters"

@@ -10,7 +10,9 @@ from .errors import Error
 
 
 class NumberPool:
-    """A pool of the numbers below a limit. If all are in use, callers wait in FIFO order."""
+    """A pool of the numbers from 0 up to a limit, which is excluded. If all are in use, callers
+    wait in FIFO order.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -9,7 +9,7 @@ from .errors import IsDirectory
 from .fid import Fid
 from .file import MAX_FILE, OpenMode
 
-# The maximum length in bytes of texts such as messages and lists of commits.
+# The maximum length in bytes of text such as messages and lists of commits.
 MAX_TEXT = 1 << 24
 
 

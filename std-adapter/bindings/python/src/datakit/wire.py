@@ -83,7 +83,7 @@ class Qid:
 
 
 def text_to_bytes(text: str) -> bytes:
-    """Encodes a text as UTF-8. Inverse of :func:`bytes_to_text`."""
+    """Encodes a string as UTF-8. Inverse of :func:`bytes_to_text`."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -217,7 +217,7 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// Reads 1 KiB blobs below `snapshots/HASH/ro`. Each blob requires a walk, an open, a read and
+    /// Reads 1 KiB blobs under `snapshots/HASH/ro`. Each blob requires a walk, an open, a read and
     /// a clunk. If only one blob is in flight at a time, the client sends all four messages
     /// together. Each blob then takes one round trip, as with `git`.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
@@ -241,7 +241,8 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Benchmarks listing a directory of 1000 entries, both in a snapshot and in the scratch tree.
+    /// Measures the listing of a directory of 1000 entries, both in a snapshot and in the scratch
+    /// tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
