@@ -242,6 +242,18 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
     fn read_file(&self, path: &Path) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
+    /// Reads at most `length` bytes of a file, starting at a byte offset. The result is shorter only
+    /// at the end of the file. A server sends only these bytes.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
+    fn read_file_range(
+        &self,
+        path: &Path,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = Result<Vec<u8>>> + Send;
+
     /// Returns the sorted names in a directory.
     ///
     /// # Errors

@@ -127,6 +127,10 @@ impl TreeOps for Tree {
         Tree::read_file(self, path).await
     }
 
+    async fn read_file_range(&self, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>> {
+        Tree::read_file_range(self, path, offset, length).await
+    }
+
     async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         Tree::read_dir(self, path).await
     }

@@ -117,6 +117,38 @@ impl Tree {
         }
     }
 
+    /// Reads at most `length` bytes of a file, starting at a byte offset. The result is shorter only
+    /// at the end of the file.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Tree::read_file`].
+    pub async fn read_file_range(
+        &self,
+        path: &Path,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>> {
+        let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
+        if !matches!(kind, EntryKind::File | EntryKind::Exec) {
+            return Err(Error::NotFile);
+        }
+        // The server refuses an offset beyond the end of the file.
+        if offset > metadata.len {
+            return Ok(Vec::new());
+        }
+        let file = fid.open(OpenMode::READ).await?;
+        let mut data = Vec::new();
+        while data.len() < length {
+            let mut piece = vec![0; file.unit().min(length - data.len())];
+            let count = file.read_at(offset.saturating_add(data.len() as u64), &mut piece).await?;
+            if count == 0 {
+                break;
+            }
+            data.extend_from_slice(piece.get(..count).unwrap_or_default());
+        }
+        Ok(data)
+    }
+
     /// Returns the sorted names in a directory.
     ///
     /// # Errors

@@ -328,6 +328,10 @@ impl TreeOps for AnyTree {
         either!(self, tree => tree.read_file(path).await)
     }
 
+    async fn read_file_range(&self, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>> {
+        either!(self, tree => tree.read_file_range(path, offset, length).await)
+    }
+
     async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         either!(self, tree => tree.read_dir(path).await)
     }

@@ -184,6 +184,20 @@ impl TreeOps for DirectTree {
         }
     }
 
+    async fn read_file_range(&self, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let file = match self.node(path).await? {
+            TreeNode::File(file) if file.mode != EntryMode::Link => file,
+            _ => return Err(db::Error::NotFile),
+        };
+        let bytes = match &file.content {
+            FileContent::Stored(id) => self.database.blob(*id).await?,
+            pending => pending.bytes(self.database.objects())?,
+        };
+        let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
+        let end = start.saturating_add(length).min(bytes.len());
+        Ok(bytes.get(start..end).unwrap_or_default().to_vec())
+    }
+
     async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         match self.node(path).await? {
             TreeNode::Dir(dir) => self.list(&dir).await,

@@ -182,6 +182,14 @@ async fn check_entry_kinds(tree: &Tree) {
     assert_eq!(tree.read_link(&path("d/f")).await, Err(Error::NotSymlink));
     assert_eq!(tree.read_link(&path("d")).await, Err(Error::NotSymlink));
     assert_eq!(tree.read_file(&path("d/x")).await.unwrap(), b"#!");
+    for (offset, length, expected) in
+        [(0, 9, "#!"), (0, 1, "#"), (1, 1, "!"), (1, 0, ""), (2, 9, ""), (1 << 40, 9, "")]
+    {
+        let part = tree.read_file_range(&path("d/x"), offset, length).await;
+        assert_eq!(part.unwrap(), expected.as_bytes(), "{length} bytes at {offset}");
+    }
+    assert_eq!(tree.read_file_range(&path("d"), 0, 1).await, Err(Error::NotFile));
+    assert_eq!(tree.read_file_range(&path("d/l"), 0, 1).await, Err(Error::NotFile));
     assert_eq!(tree.read(&path("d/f")).await, Ok(Content::File(b"12345".to_vec())));
     assert_eq!(tree.read(&path("d/l")).await, Ok(Content::Link("../else where".into())));
     assert_eq!(
