@@ -118,6 +118,33 @@ impl BuildLog {
         text
     }
 
+    /// Returns the current length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.text.lock().text.len()
+    }
+
+    /// Returns whether the log has no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns at most `length` bytes, starting at a byte offset. The part may begin and end within
+    /// a character.
+    #[must_use]
+    pub fn read_at(&self, offset: usize, length: usize) -> Vec<u8> {
+        let text = self.0.text.lock();
+        let end = offset.saturating_add(length).min(text.text.len());
+        text.text.as_bytes().get(offset..end).unwrap_or_default().to_vec()
+    }
+
+    /// Returns whether both handles refer to the same log.
+    #[must_use]
+    pub fn is_same(&self, other: &BuildLog) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Starts reading at the beginning of the log.
     #[must_use]
     pub fn reader(&self) -> LogReader {

@@ -96,7 +96,12 @@ pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
+/// Reads the state from the tree of a commit of a history branch. Results that cannot be parsed are
+/// skipped.
+///
+/// # Errors
+/// Returns any error that the database reports.
+pub async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
     let source = read_optional(tree, &Path::from_names(["source-commit"])?).await?;
     let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
     let mut jobs = BTreeMap::new();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AnyNode, Kind, State};
+use super::{AnyNode, Kind, Logs, State};
 
 /// The part of a graph below a term, without the nodes that have children but no label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Explanation {
     pub label: String,
     /// The state after the last evaluation.
     pub state: State,
+    /// The log of an external computation. Other nodes have no logs.
+    pub logs: Logs,
     /// The nodes that this node depends on. The list is empty if the node occurs earlier in the tree.
     pub children: Vec<Explanation>,
     /// Whether the node occurs earlier in the tree.
@@ -41,6 +43,7 @@ fn explain_node(node: &Arc<dyn AnyNode>, seen: &mut HashSet<u64>) -> Explanation
         kind: node.kind(),
         label: node.label().to_owned(),
         state: node.state(),
+        logs: if node.kind() == Kind::External { node.logs() } else { Logs::None },
         children: children.iter().map(|child| explain_node(child, seen)).collect(),
         repeated,
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::{Evaluation, Outcome, State};
+use super::{Evaluation, Logs, Outcome, State};
 
 /// The kind of a node, for graphs and explanations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +66,9 @@ pub trait AnyNode: Send + Sync {
 
     /// Returns the state after the last evaluation.
     fn state(&self) -> State;
+
+    /// Returns the logs of the last evaluation, which include the logs of the children.
+    fn logs(&self) -> Logs;
 
     /// Marks the node and all nodes that depend on it as stale.
     fn invalidate(&self);
@@ -165,6 +168,10 @@ impl<T: Clone + Send + Sync + 'static> AnyNode for Node<T> {
 
     fn state(&self) -> State {
         self.last.lock().as_ref().map_or(State::NotEvaluated, |last| last.outcome.state())
+    }
+
+    fn logs(&self) -> Logs {
+        self.last.lock().as_ref().map_or(Logs::None, |last| last.logs.clone())
     }
 
     fn invalidate(&self) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::node::{AnyNode, Kind};
-use super::{State, Term};
+use super::{Logs, State, Term};
 
 /// Reports when a term should be evaluated again.
 pub struct Watcher {
@@ -69,6 +69,10 @@ impl AnyNode for Signal {
 
     fn state(&self) -> State {
         State::NotEvaluated
+    }
+
+    fn logs(&self) -> Logs {
+        Logs::None
     }
 
     fn invalidate(&self) {
