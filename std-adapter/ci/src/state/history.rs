@@ -19,6 +19,32 @@ pub struct Record {
     pub jobs: BTreeMap<String, JobResult>,
 }
 
+impl Record {
+    /// Reads the state from the tree of a commit of a history branch. Results that cannot be parsed are
+    /// skipped.
+    ///
+    /// # Errors
+    /// Returns any error that the database reports.
+    pub async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
+        let source = read_optional(tree, &Path::from_names(["source-commit"])?).await?;
+        let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
+        let mut jobs = BTreeMap::new();
+        let tests = match tree.read_dir(&Path::from_names(["job"])?).await {
+            Err(Error::NotFound) => Vec::new(),
+            tests => tests?,
+        };
+        for name in tests.iter().filter_map(|name| name.to_str()) {
+            let output = read_optional(tree, &output_path(name)?).await?;
+            match output.map(|output| JobResult::from_json(&output)) {
+                Some(Ok(result)) => drop(jobs.insert(name.to_owned(), result)),
+                Some(Err(error)) => tracing::warn!(test = name, %error, "result ignored"),
+                None => {}
+            }
+        }
+        Ok(Record { source, jobs })
+    }
+}
+
 /// The branch that contains the history of a target.
 #[derive(Debug)]
 pub struct History<D: Database> {
@@ -36,7 +62,7 @@ impl<D: Database> History<D> {
     pub async fn open(db: &D, target: &Target) -> Result<History<D>> {
         let branch = db.branch(history_branch(target)).await?;
         let last = match branch.head().await? {
-            Some(head) => read(&head.tree()).await?,
+            Some(head) => Record::read(&head.tree()).await?,
             None => Record::default(),
         };
         Ok(History { branch, last })
@@ -94,30 +120,6 @@ fn message(old: &Record, new: &Record) -> String {
 
 pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-/// Reads the state from the tree of a commit of a history branch. Results that cannot be parsed are
-/// skipped.
-///
-/// # Errors
-/// Returns any error that the database reports.
-pub async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
-    let source = read_optional(tree, &Path::from_names(["source-commit"])?).await?;
-    let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
-    let mut jobs = BTreeMap::new();
-    let tests = match tree.read_dir(&Path::from_names(["job"])?).await {
-        Err(Error::NotFound) => Vec::new(),
-        tests => tests?,
-    };
-    for name in tests.iter().filter_map(|name| name.to_str()) {
-        let output = read_optional(tree, &output_path(name)?).await?;
-        match output.map(|output| JobResult::from_json(&output)) {
-            Some(Ok(result)) => drop(jobs.insert(name.to_owned(), result)),
-            Some(Err(error)) => tracing::warn!(test = name, %error, "result ignored"),
-            None => {}
-        }
-    }
-    Ok(Record { source, jobs })
 }
 
 async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u8>>> {
