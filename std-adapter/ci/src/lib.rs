@@ -6,6 +6,7 @@ pub mod build;
 pub mod command;
 mod engine;
 mod metadata;
+pub mod pool;
 pub mod state;
 mod target;
 pub mod term;

@@ -1,0 +1,337 @@
+//! Pools limit the number of jobs that use a resource at the same time.
+//!
+//! Jobs that wait form a queue. If jobs of several projects wait, the projects take turns, so a
+//! project with many jobs does not delay the others. The jobs of one project are served in the order
+//! of their arrival.
+
+mod queue;
+mod registry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::term::{Progress, Wait};
+use queue::{Queue, Waiter};
+
+pub use registry::Pools;
+
+/// The default limit on the number of waiting jobs of a project in one pool.
+pub const QUEUE_MAX: usize = 1000;
+
+/// The minimum time between two reports of a waiting job. A pool with many waiting jobs would
+/// otherwise report the new positions of all jobs each time that one job ends.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A job that waits for a resource or holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder {
+    project: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Holder {
+    /// Creates a holder. Projects take turns if several of them wait. The name is shown to users who
+    /// ask which jobs hold a resource.
+    pub fn new(project: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Holder {
+        Holder { project: project.into(), name: name.into() }
+    }
+
+    /// Returns the project.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A resource that a limited number of jobs can use at the same time. All clones refer to the same
+/// resource.
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+struct Shared {
+    name: Arc<str>,
+    capacity: usize,
+    queue_max: usize,
+    /// The text of a job that waits.
+    waiting: Arc<str>,
+    state: Mutex<State>,
+    /// Reports that the holders or the queue have changed.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    next_id: u64,
+    holders: BTreeMap<u64, Held>,
+    queue: Queue,
+    waits: Times,
+    uses: Times,
+}
+
+struct Held {
+    name: Arc<str>,
+    since: SystemTime,
+    began: Instant,
+}
+
+/// The number of times that something has happened, and the total time that it has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// The number.
+    pub count: u64,
+    /// The total time.
+    pub total: Duration,
+}
+
+impl Times {
+    fn add(&mut self, began: Instant) {
+        self.count += 1;
+        self.total = self.total.saturating_add(began.elapsed());
+    }
+}
+
+/// The state of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// The name of the pool.
+    pub name: String,
+    /// The maximum number of holders.
+    pub capacity: usize,
+    /// The names of the jobs that hold the resource and the times since which they hold it, in the
+    /// order in which they received it.
+    pub holders: Vec<(String, SystemTime)>,
+    /// The names of the jobs that wait and the times since which they wait, in the order in which
+    /// they will be served.
+    pub queue: Vec<(String, SystemTime)>,
+    /// The completed waits, including those of jobs that received the resource immediately.
+    pub waits: Times,
+    /// The completed uses.
+    pub uses: Times,
+}
+
+/// The reason why a job cannot wait for a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// Too many jobs of the project wait already.
+    QueueFull {
+        /// The name of the pool.
+        pool: String,
+        /// The project.
+        project: String,
+        /// The maximum number of waiting jobs of a project.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolError::QueueFull { pool, project, limit } = self;
+        write!(f, "{limit} jobs of {project} wait for {pool:?} already, which is the limit")
+    }
+}
+
+impl std::error::Error for PoolError {}
+
+/// The right to use a resource. Dropping the guard gives the resource to the next job.
+#[must_use = "dropping the guard gives the resource back"]
+pub struct PoolGuard {
+    pool: Pool,
+    project: Arc<str>,
+    id: u64,
+}
+
+impl Pool {
+    /// Creates a pool in which up to [`QUEUE_MAX`] jobs of each project can wait. A capacity of 0
+    /// counts as 1.
+    pub fn new(name: impl Into<Arc<str>>, capacity: usize) -> Pool {
+        Pool::with_queue(name, capacity, QUEUE_MAX)
+    }
+
+    /// Creates a pool in which up to `queue_max` jobs of each project can wait.
+    pub fn with_queue(name: impl Into<Arc<str>>, capacity: usize, queue_max: usize) -> Pool {
+        let name = name.into();
+        let waiting = format!("Waiting for resource in \"{name}\"").into();
+        Pool::create(name, capacity, queue_max, waiting)
+    }
+
+    /// Creates a lock on a directory, which is a pool with a capacity of 1. While a job waits, its
+    /// progress shows `Waiting for lock on DIR`.
+    pub fn lock(name: impl Into<Arc<str>>) -> Pool {
+        let name = name.into();
+        let waiting = format!("Waiting for lock on {name}").into();
+        Pool::create(name, 1, QUEUE_MAX, waiting)
+    }
+
+    fn create(name: Arc<str>, capacity: usize, queue_max: usize, waiting: Arc<str>) -> Pool {
+        let (capacity, changed) = (capacity.max(1), watch::Sender::new(()));
+        let state = Mutex::default();
+        Pool(Arc::new(Shared { name, capacity, queue_max, waiting, state, changed }))
+    }
+
+    /// Returns the name of the pool.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Waits until the job may use the resource. While the job waits, `progress` shows
+    /// `Waiting for resource in "POOL"`, the position of the job and the holders.
+    ///
+    /// If the future is dropped, the job leaves the queue.
+    ///
+    /// # Errors
+    /// Returns [`PoolError::QueueFull`] if too many jobs of the project wait already.
+    pub async fn acquire(
+        &self,
+        holder: &Holder,
+        progress: &Progress,
+    ) -> Result<PoolGuard, PoolError> {
+        let (guard, granted) = self.enter(holder)?;
+        let Some(granted) = granted else { return Ok(guard) };
+        let mut changed = self.0.changed.subscribe();
+        let mut reported = None;
+        loop {
+            changed.borrow_and_update();
+            if let Some(wait) = guard.wait()
+                && reported.as_ref() != Some(&wait)
+            {
+                progress.wait(self.0.waiting.clone(), wait.clone());
+                reported = Some(wait);
+            }
+            let next_report = async {
+                tokio::time::sleep(REPORT_INTERVAL).await;
+                // The sender is part of the pool, so it still exists.
+                let _ = changed.changed().await;
+            };
+            tokio::select! {
+                biased;
+                () = granted.notified() => break,
+                () = next_report => {}
+            }
+        }
+        progress.text("Running");
+        Ok(guard)
+    }
+
+    /// Makes the job a holder, or adds the job to the queue. In the second case, also returns the
+    /// notification for the time at which the job becomes a holder.
+    fn enter(&self, holder: &Holder) -> Result<(PoolGuard, Option<Arc<Notify>>), PoolError> {
+        let mut state = self.0.state.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        let granted = Arc::new(Notify::new());
+        let waiter = Waiter {
+            id,
+            name: holder.name.clone(),
+            since: SystemTime::now(),
+            began: Instant::now(),
+            granted: granted.clone(),
+        };
+        let free = state.holders.len() < self.0.capacity;
+        if free {
+            state.grant(waiter);
+        } else if state.queue.len_of(&holder.project) < self.0.queue_max {
+            state.queue.push(&holder.project, waiter);
+        } else {
+            return Err(PoolError::QueueFull {
+                pool: self.name().to_owned(),
+                project: holder.project().to_owned(),
+                limit: self.0.queue_max,
+            });
+        }
+        drop(state);
+        self.0.changed.send_replace(());
+        let guard = PoolGuard { pool: self.clone(), project: holder.project.clone(), id };
+        Ok((guard, (!free).then_some(granted)))
+    }
+
+    /// Returns the holders, the queue and the counters.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        let state = self.0.state.lock();
+        let held = state.holders.values().map(|held| (held.name.to_string(), held.since));
+        let queue = state.queue.in_order();
+        PoolStatus {
+            name: self.name().to_owned(),
+            capacity: self.0.capacity,
+            holders: held.collect(),
+            queue: queue.iter().map(|waiter| (waiter.name.to_string(), waiter.since)).collect(),
+            waits: state.waits,
+            uses: state.uses,
+        }
+    }
+
+    /// Returns whether no job holds the resource or waits for it.
+    fn is_idle(&self) -> bool {
+        self.0.state.lock().holders.is_empty()
+    }
+}
+
+impl State {
+    fn grant(&mut self, waiter: Waiter) {
+        self.waits.add(waiter.began);
+        let held = Held { name: waiter.name, since: SystemTime::now(), began: Instant::now() };
+        self.holders.insert(waiter.id, held);
+        waiter.granted.notify_one();
+    }
+}
+
+impl PoolGuard {
+    /// Returns the description of the wait, or `None` if the job holds the resource.
+    fn wait(&self) -> Option<Wait> {
+        let state = self.pool.0.state.lock();
+        let (position, waiter) = state.queue.find(&self.project, self.id)?;
+        Some(Wait {
+            resource: self.pool.0.name.clone(),
+            since: waiter.since,
+            position: Some(position),
+            holders: state.holders.values().map(|held| held.name.clone()).collect(),
+        })
+    }
+}
+
+impl Drop for PoolGuard {
+    fn drop(&mut self) {
+        {
+            let mut state = self.pool.0.state.lock();
+            match state.holders.remove(&self.id) {
+                Some(held) => {
+                    state.uses.add(held.began);
+                    if let Some(next) = state.queue.pop() {
+                        state.grant(next);
+                    }
+                }
+                // The future of `acquire` was dropped while the job was waiting.
+                None => state.queue.remove(&self.project, self.id),
+            }
+        }
+        self.pool.0.changed.send_replace(());
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PoolGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolGuard").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
