@@ -14,7 +14,8 @@ use datakit_firmware::state::{LAST_PANIC, PANIC_MAX, RESET_CAUSE};
 use crate::reg::registers;
 
 registers! {
-    /// The reset cause register. Each bit stands for a cause. Writing 0 clears the register.
+    /// The reset cause register. Each bit stands for one cause of a reset. Writing 0 clears the
+    /// register.
     RESC = 0x400F_E05C;
 }
 

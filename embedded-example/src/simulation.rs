@@ -21,7 +21,7 @@ pub enum Waveform {
 /// The maximum number of samples in a cycle.
 pub const LENGTH_MAX: u32 = 10_000;
 
-/// The settings for a step.
+/// The settings for one step of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Whether the light blinks.

@@ -40,7 +40,7 @@ impl Name {
     }
 }
 
-/// Checks that all names differ.
+/// Checks that no two names are equal.
 ///
 /// # Errors
 /// Returns an error that refers to the second of two equal names.

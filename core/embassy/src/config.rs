@@ -87,7 +87,7 @@ impl Config {
         self
     }
 
-    /// Sets whether the server sends TCP keep-alive probes, four in each idle timeout. If the peer
+    /// Sets whether the server sends TCP keep-alive probes, four per idle timeout. If the peer
     /// sends no packet for the duration of the idle timeout, the server closes the connection. The
     /// default is `true`. If this setting is `false`, a client that vanishes while it waits for an
     /// event keeps its slot forever.

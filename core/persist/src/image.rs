@@ -141,7 +141,7 @@ impl<const N: usize> Image<N> {
         if let Some(record) = record
             && let Some(header) = Header::decode(record)
         {
-            // The record was complete before, so it is large enough.
+            // Sealing cannot fail, because the record was sealed before and its size is unchanged.
             let _ = record::seal(record, Header { last: true, ..header });
         }
     }

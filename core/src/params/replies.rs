@@ -11,8 +11,9 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 
 /// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
 ///
-/// A refusal of a request to any file of the tree replaces the reply. Error replies in 9P2000.L
-/// contain only a number, so a client of that dialect reads the text of a refusal from `Ctl`.
+/// If any file of the tree refuses a request of the client, the error message replaces the reply.
+/// Error replies in 9P2000.L contain only a number, so a client of that dialect reads the text of a
+/// refusal from `Ctl`.
 ///
 /// The table has room for the replies to `CLIENTS` clients, including the program. A reply is
 /// removed when the client's connection [ends](super::client_left). If the table is full, a new
@@ -168,8 +169,8 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
 impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
         self.with_reply(client, |reply| {
-            // If the client's connection has ended since the request, there are no pending
-            // requests.
+            // If the client's connection has ended since the request, no request is pending, and
+            // nobody waits for the outcome.
             if reply.pending == 0 {
                 return;
             }

@@ -24,8 +24,8 @@ impl Call<'_> {
     }
 }
 
-/// Decodes the fields of a request of a constant type. Returns from the handler with an error if
-/// the request is malformed.
+/// Decodes the fields of a request whose type is known at compile time. Returns from the handler
+/// with an error if the request is malformed.
 macro_rules! fields {
     ($session:ident, $call:ident, $kind:ident, $name:ident { $($field:ident),* }) => {
         fields!($session, $call.len, $session.request(&$call), $kind, $name { $($field),* })

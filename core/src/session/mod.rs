@@ -217,7 +217,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
                 if let Err(error) = self.check_request(&call) {
                     break 'reply Err(error);
                 }
-                // Use a `let`, because the future would store the scrutinee of a `match`.
+                // Use `let ... else` instead of `match`, because the scrutinee of a `match` would
+                // be stored in the future.
                 let Some(FileRead { fid, serial, open, offset, count }) = self.file_read(&call)
                 else {
                     if V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK) {

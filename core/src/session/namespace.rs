@@ -1,5 +1,5 @@
-//! Handlers for version, attach, walk and remove requests, and the steps of all requests that create
-//! a file.
+//! Handlers for version, attach, walk and remove requests, and the steps shared by all requests
+//! that create a file.
 
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, Record};

@@ -169,8 +169,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Tread of a directory with whole stat records (read(5)). The read must start at
-    /// offset 0 or at the offset where the previous read ended. Any other Tread that is answered here
-    /// is refused.
+    /// offset 0 or at the offset where the previous read ended. A Tread of a fid that is not an
+    /// open directory is refused.
     pub(super) async fn read_dir(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, offset, count) = fields!(self, call, TREAD, Read { fid, offset, count });
         let data = read_data(call.buf, self.data_limit(count));

@@ -72,7 +72,7 @@ impl PackedPath {
     /// The root directory.
     const ROOT: PackedPath = PackedPath([0; 2]);
 
-    /// Stores the path in two words, because a `u64` would be aligned to eight bytes in each fid.
+    /// Stores the path in two words, because a `u64` would align each fid to eight bytes.
     const fn new(path: u64) -> PackedPath {
         PackedPath([path as u32, (path >> 32) as u32])
     }
@@ -182,7 +182,7 @@ struct Resolved {
     /// The directory that contains the node. `key` is the node's key in this directory.
     dir: Option<&'static dyn EntryTable>,
     key: Key,
-    /// The byte positions in the path at which the key starts and ends.
+    /// The range of path bytes that the key occupies.
     start: usize,
     end: usize,
     /// The mirror that contains the node.

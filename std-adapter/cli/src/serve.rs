@@ -179,8 +179,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// The maximum time that the server waits for commits in progress before it exits. A commit waits
-/// for other programs for less than this time.
+/// The maximum time that the server waits for commits in progress before it exits. This is longer
+/// than a commit may wait for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status after

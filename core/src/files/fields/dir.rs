@@ -68,7 +68,7 @@ impl<F: Fields> ParamsDir<F> {
         self.fields
     }
 
-    /// Converts the index of an entry to an index in the table or an index in the struct.
+    /// Converts the index of an entry to an index into the table or an index into the struct.
     fn split(&self, index: u8) -> core::result::Result<u8, u8> {
         // The table has at most 255 entries, so the cast does not truncate the number.
         match index.checked_sub(self.dir.entries().len() as u8) {

@@ -262,8 +262,8 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     }
 
     fn with_table<R>(&self, with: impl FnOnce(&mut Table<CAPACITY, TEXT>) -> R) -> R {
-        // The borrow cannot fail, because the table is borrowed only in critical sections. The only
-        // external code that these critical sections call clones or compares wakers.
+        // The borrow cannot fail, because the table is borrowed only in critical sections. These
+        // critical sections call no external code except to clone and compare wakers.
         self.table.lock(|table| with(&mut table.borrow_mut()))
     }
 }

@@ -40,7 +40,7 @@ impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
 
     fn stage(&self, client: Client, text: &[u8]) -> Result<()> {
         let Self { slot, parameter } = self;
-        // The version is read first, so that any later change is a conflict.
+        // The version is read first, so that any later change counts as a conflict.
         let version = parameter.version();
         parameter.check_limits(text)?;
         let text = Vec::from_slice(text).map_err(|_| {

@@ -46,7 +46,8 @@ impl Handle {
     }
 }
 
-/// The decoded form of a [`Handle`]. A handle is stored as a path, because each fid contains one.
+/// The decoded form of a [`Handle`]. A [`Handle`] stores this value as a path to save memory,
+/// because each fid contains a handle.
 pub(super) enum HandleKind {
     /// A directory, which needs no slot.
     Dir(PackedPath),

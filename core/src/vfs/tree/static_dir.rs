@@ -246,7 +246,8 @@ impl Node {
         result
     }
 
-    // This function is not generic. A generic function would contain the code of `with` twice.
+    // This function is not generic, because a generic function would contain the code of `with`
+    // twice.
     #[inline(never)]
     fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
         match self {

@@ -41,8 +41,8 @@ pub use watch::{Registration, StaleSet, Watcher};
 
 use node::Node;
 
-/// A computation of a `T`. A clone refers to the same computation, which is evaluated only once for
-/// all clones.
+/// A computation that produces a value of the type `T`. A clone refers to the same computation,
+/// which is evaluated only once for all clones.
 pub struct Term<T>(Arc<Node<T>>);
 
 impl<T> Clone for Term<T> {

@@ -41,7 +41,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones. If there are no clones, discard all moves.
+        // Only readers hold clones. Without readers, discard all moves.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

@@ -23,7 +23,7 @@ use crate::LogCounters;
 pub struct Source {
     /// The name, for `RUST_LOG` and for directories with level files.
     pub name: &'static str,
-    /// The prefix of the targets of events from this source.
+    /// The prefix of the `tracing` targets that this source uses.
     pub target: &'static str,
     /// A description for users.
     pub doc: &'static str,
