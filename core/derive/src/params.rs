@@ -60,8 +60,8 @@ fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     errors.map_or(Ok(values), Err)
 }
 
-/// Checks that no field is a subdirectory. The files of a subdirectory do not know the struct that
-/// contains the subdirectory, so they could not call its check.
+/// Checks that no field is a subdirectory. The files of a subdirectory have no access to the struct
+/// that contains the subdirectory, so they could not call its check.
 fn check_covers_all(check: &Expr, fields: &[Field<'_>]) -> Result<()> {
     match fields.iter().find(|field| !matches!(field.kind, Kind::Value(_))) {
         None => Ok(()),

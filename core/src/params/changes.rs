@@ -1,4 +1,4 @@
-//! The stream of all changes of parameters.
+//! The stream of all parameter changes.
 
 use core::cell::RefCell;
 use core::fmt::{self, Write};

@@ -134,7 +134,7 @@ fn write_parameter(
     out.write_str(if set.is_saved(parameter) { ",\"saved\":true}" } else { ",\"saved\":false}" })
 }
 
-/// The flags that the schema names.
+/// The flags that the schema can contain.
 const FLAGS: [(Flags, &str); 4] = [
     (Flags::READ_ONLY, "\"read-only\""),
     (Flags::WRITE_ONLY, "\"write-only\""),

@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // Without the other dialects, this value is constant, so their code is not compiled.
+        // If only one dialect is enabled, this value is constant, and no other code is compiled.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
@@ -208,7 +208,7 @@ impl<'b> Writer<'b> {
     /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // Without the other dialects, this value is constant, so their code is not compiled.
+        // If only one dialect is enabled, this value is constant, and no other code is compiled.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 

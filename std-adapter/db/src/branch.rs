@@ -22,7 +22,7 @@ pub struct Branch {
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
     /// A lock that is held until the branch has moved and all watchers have been notified. Watchers
-    /// therefore see all moves of the branch in order.
+    /// therefore see all updates of the branch in order.
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,
@@ -119,7 +119,7 @@ impl Branch {
         Ok(head)
     }
 
-    /// Subscribes to the branch. The subscription receives every later move.
+    /// Subscribes to the branch. The subscription receives every later update of the branch.
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) if a system call fails, or
@@ -138,7 +138,7 @@ impl Branch {
                 })
             }
         };
-        // Publish any move that happened before the branch was marked as watched.
+        // Publish any update that happened before the branch was marked as watched.
         self.head()?;
         Ok(BranchWatch { branch: self.clone(), watched })
     }
@@ -218,7 +218,7 @@ impl Branch {
         Ok(())
     }
 
-    /// Notifies all watchers of a move. The caller must hold the branch's lock.
+    /// Notifies all watchers of an update. The caller must hold the branch's lock.
     pub(super) fn notify_moved(&self, head: Option<Id>) {
         self.publish(head);
         // Sending fails only if there are no receivers.
@@ -256,7 +256,7 @@ impl BranchWatch {
         &self.watched.shown
     }
 
-    /// Returns a reader that receives every later move.
+    /// Returns a reader that receives every later update of the branch.
     pub(super) fn log(&self) -> LogReader {
         self.watched.log.reader()
     }

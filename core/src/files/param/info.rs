@@ -24,8 +24,8 @@ pub struct ParamInfo<T: ParamType> {
 pub struct Description {
     unit: &'static &'static str,
     doc: &'static str,
-    /// The digits and decimals of the step. They are separate fields instead of a [`Step`], because
-    /// the compiler could not store the flags in the padding of a `Step`.
+    /// The digits of the step and its number of decimal places. They are separate fields instead of
+    /// a [`Step`], because the compiler could not store the flags in the padding of a `Step`.
     step_digits: u16,
     step_decimals: u8,
     flags: Flags,

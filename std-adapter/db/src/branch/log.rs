@@ -1,4 +1,4 @@
-//! Keeps a branch's recent moves for readers of its reflog.
+//! Keeps a branch's recent moves, which are the changes of its head, for readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// The maximum number of moves by which a reader may lag behind. A reader that falls further behind
-/// receives [`Lagged`].
+/// The maximum number of branch updates by which a reader may lag behind. A reader that falls
+/// further behind receives [`Lagged`].
 const LOG_CAPACITY: usize = 4096;
 
-/// The recent moves. An empty log allocates no memory.
+/// The recent moves of a branch. An empty log allocates no memory.
 #[derive(Default)]
 pub(super) struct Log(Arc<LogState>);
 
@@ -24,24 +24,24 @@ struct LogState {
 
 #[derive(Default)]
 struct Moves {
-    /// The sequence number of the oldest move in the log.
+    /// The sequence number of the oldest branch update in the log.
     first: u64,
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that receives every move made after the reader was created.
+/// A reader that receives every update of the branch after the reader was created.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,
 }
 
-/// The error returned if the log has dropped a move that the reader has not yet received.
+/// The error returned if the log has dropped an update that the reader has not yet received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones. Without readers, discard all moves.
+        // Only readers hold clones. Without readers, discard all updates.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
@@ -75,7 +75,7 @@ impl Moves {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// Returns the move with this sequence number, or `None` if the move has not happened yet.
+    /// Returns the branch update with this sequence number, or `None` if it has not happened yet.
     fn get(&self, number: u64) -> Result<Option<Option<Id>>, Lagged> {
         let index = number.checked_sub(self.first).ok_or(Lagged)?;
         Ok(usize::try_from(index).ok().and_then(|index| self.kept.get(index)).copied())
@@ -83,13 +83,13 @@ impl Moves {
 }
 
 impl LogReader {
-    /// Waits for the next move.
+    /// Waits for the next update of the branch.
     ///
     /// # Cancel safety
-    /// No move is lost if the future is dropped.
+    /// No update is lost if the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Id>, Lagged> {
         loop {
-            // Subscribe before reading, so that a move pushed after the read is not missed.
+            // Subscribe before reading, so that an update pushed after the read is not missed.
             let pushed = self.log.pushed.notified();
             let found = self.log.moves.lock().get(self.next)?;
             match found {
