@@ -1,6 +1,6 @@
 //! Stores the reason why a run of the firmware ended, so that the next run can show the reason. The
 //! reason is stored in RAM that the startup code does not initialize. After a power failure, the
-//! content of this RAM is random, which a checksum detects.
+//! content of this RAM is random. A checksum detects this case.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
