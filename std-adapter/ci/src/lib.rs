@@ -12,6 +12,8 @@ mod target;
 pub mod term;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "program")]
+pub mod web;
 
 pub use engine::{
     Engine, Job, JobId, JobView, Options, PIPELINE, Project, TargetView, TestInput, Tests, View,

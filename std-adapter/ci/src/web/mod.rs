@@ -1,0 +1,1 @@
+//! The web pages, the logs and the API.
