@@ -132,7 +132,8 @@ impl AnyDb {
     }
 }
 
-/// The URL of a server or a repository that contains a configuration. See [`AnyDb::connect`].
+/// The URL of a database that contains a configuration, either on a server or in a repository. See
+/// [`AnyDb::connect`].
 ///
 /// ```no_run
 /// use datakit_client::config::ConfigReader;
