@@ -40,8 +40,8 @@ def unpacked_kernel():
 
 
 def download(folder):
-    # linux-image-amd64 contains no kernel. It only depends on the package of the newest kernel. The
-    # kernel packages for cloud machines do not include 9P.
+    # linux-image-amd64 contains no kernel. This package only depends on the package of the newest
+    # kernel. The kernel packages for cloud machines do not include 9P.
     meta = subprocess.run(["apt-cache", "depends", "linux-image-amd64"],
                           capture_output=True, text=True, check=True)
     kernel = re.search(r"Depends: (linux-image-\d\S+)", meta.stdout)

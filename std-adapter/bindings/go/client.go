@@ -77,7 +77,7 @@ func (c *Client) RemoveBranch(ctx context.Context, name string) error {
 	return newBranch(c, name).Remove(ctx)
 }
 
-// Commit returns the commit with this hash. It fails with fs.ErrNotExist if there is no such
+// Commit returns the commit with this hash. Commit fails with fs.ErrNotExist if there is no such
 // commit.
 func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	id, err := ParseHash(hash)
@@ -90,7 +90,8 @@ func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	return &Commit{client: c, hash: id}, nil
 }
 
-// CommitUnchecked returns the commit with this hash. It does not check whether the commit exists.
+// CommitUnchecked returns the commit with this hash. CommitUnchecked does not check whether the
+// commit exists.
 func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 	return c.parseCommit(hash)
 }
@@ -111,7 +112,7 @@ func (c *Client) Tree(id string) *Tree {
 }
 
 // Fetch makes the server fetch a branch of another repository, and returns the head of that branch.
-// It changes no branch of this database. The server protects the commit from garbage collection
+// Fetch changes no branch of this database. The server protects the commit from garbage collection
 // only until Fetch returns, so set a branch to the commit soon, for example with FastForward.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
 	dir := "remotes/" + uniqueName()
@@ -150,7 +151,8 @@ func (c *Client) parseCommit(line string) (*Commit, error) {
 	return &Commit{client: c, hash: hash}, nil
 }
 
-// parseHead parses a hash. It returns nil for a blank line, which means that there is no commit.
+// parseHead parses a hash. parseHead returns nil for a blank line, which means that there is no
+// commit.
 func (c *Client) parseHead(line string) (*Commit, error) {
 	if strings.TrimSpace(line) == "" {
 		return nil, nil

@@ -36,7 +36,7 @@ func (c *Commit) Message(ctx context.Context) (string, error) {
 	return strings.TrimSuffix(text, "\n"), failed("message of", c.String(), err)
 }
 
-// Parents returns the parents, in the order in which the commit lists them.
+// Parents returns the parents, in the order stored in the commit.
 func (c *Commit) Parents(ctx context.Context) ([]*Commit, error) {
 	text, err := c.client.readText(ctx, c.path("parents"))
 	if err != nil {
@@ -58,11 +58,11 @@ func (c *Commit) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 type Details struct {
 	// Author has the form NAME <EMAIL>.
 	Author string
-	// Date is the author's date. It is the zero time if the server sends no valid date.
+	// Date is the author's date. Date is the zero time if the server sends no valid date.
 	Date time.Time
 	// Message is the message, without changes.
 	Message string
-	// Parents lists the parents, in the order in which the commit lists them.
+	// Parents lists the parents, in the order stored in the commit.
 	Parents []*Commit
 }
 

@@ -202,8 +202,8 @@ func contents(value any) any {
 	return replaced
 }
 
-// plain converts a value to the types that encoding/json decodes. It does not change bytes that are
-// not valid UTF-8.
+// plain converts a value to the types that encoding/json decodes. plain does not change bytes that
+// are not valid UTF-8.
 func plain(t *testing.T, value any) any {
 	switch value := value.(type) {
 	case []string:

@@ -23,7 +23,7 @@ type CommitOptions struct {
 // Commit commits the changes and returns the new head of the branch, which is a merge commit if the
 // branch has changed since the transaction began. A successful commit ends the transaction.
 //
-// It fails with ErrConflict if the branch and the transaction changed the same file, with
+// Commit fails with ErrConflict if the branch and the transaction changed the same file, with
 // ErrOpenConflicts if conflicts of a merge are not resolved, and with fs.ErrNotExist if a parent
 // does not exist. After one of these errors, the transaction is still open. If ctx is done before
 // the server replies, the caller cannot know whether the changes were committed.
@@ -60,9 +60,9 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	return tx.branch.Head(ctx)
 }
 
-// Abort ends the transaction without a commit. It waits at most 10 seconds for the reply of the
-// server. It does nothing if the transaction has already ended. It returns no error, because the
-// server also ends the transaction when the connection ends.
+// Abort ends the transaction without a commit. Abort waits at most 10 seconds for the reply of the
+// server. Abort does nothing if the transaction has already ended. Abort returns no error, because
+// the server also ends the transaction when the connection ends.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {
 		return

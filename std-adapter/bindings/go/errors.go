@@ -46,7 +46,7 @@ var (
 	ErrStreamEnded = errors.New("the server ended the stream")
 )
 
-// An Error is the error of an operation. It adds the operation and its object to the underlying
+// An Error is the error of an operation. Error adds the operation and its object to the underlying
 // error.
 type Error struct {
 	// Op is the operation, for example "commit".
@@ -73,7 +73,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is returns true if target is the kind of the error.
 func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
 
-// failed wraps an error in an Error with the operation and its object. It omits the path on the
+// failed wraps an error in an Error with the operation and its object. failed omits the path on the
 // server.
 func failed(op, object string, err error) error {
 	if err == nil {

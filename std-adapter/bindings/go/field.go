@@ -81,8 +81,8 @@ func (r *Record) BoolField(ctx context.Context, key string, fallback bool) (*Boo
 	return f, declare(ctx, r, f)
 }
 
-// StringRefField declares a string field whose key may be absent. It writes the default to the
-// defaults branch, or removes the key from that branch if the default is nil.
+// StringRefField declares a string field whose key may be absent. StringRefField writes the
+// default to the defaults branch, or removes the key from that branch if the default is nil.
 func (r *Record) StringRefField(ctx context.Context, key string, fallback *string) (*StringRefField, error) {
 	f := &StringRefField{key: key, fallback: fallback,
 		parse:  func(text string) (*string, bool) { return &text, true },
@@ -92,7 +92,7 @@ func (r *Record) StringRefField(ctx context.Context, key string, fallback *strin
 }
 
 // Get returns the value that the last Wait or Seal of the record read, and the version of the
-// record in which the value last changed. It ignores white space around the text in the database.
+// record in which the value last changed. Get ignores white space around the text in the database.
 func (f *Field[T]) Get() (T, Version) {
 	f.record.mu.Lock()
 	defer f.record.mu.Unlock()
@@ -128,7 +128,7 @@ type Setting struct {
 // A recordField is a Field of any type.
 type recordField interface {
 	name() string
-	// The caller of the following methods must hold the lock of the record.
+	// The caller of these methods must hold the record's lock.
 	defaultText() *string
 	currentText() *string
 	// update sets the value from the text of a key in the database. If the text is nil or not a valid

@@ -12,7 +12,7 @@ import (
 // A Hash is the id of a commit: 40 lower-case hexadecimal digits.
 type Hash string
 
-// ParseHash parses a hash. It ignores white space around the hash.
+// ParseHash parses a hash. ParseHash ignores white space around the hash.
 func ParseHash(text string) (Hash, error) {
 	hash := strings.TrimSpace(text)
 	if len(hash) != 40 {

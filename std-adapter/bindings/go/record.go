@@ -58,7 +58,7 @@ type RecordOptions struct {
 	// Lookup lists the names of the branches in which the record looks for a key, in this order.
 	// Set writes to the first branch.
 	Lookup []string
-	// Defaults is the branch to which defaults are written. It should also be the last branch in
+	// Defaults is the branch to which defaults are written. Defaults should also be the last branch in
 	// Lookup.
 	Defaults string
 	// State is the branch to which the current values are written.
@@ -153,8 +153,8 @@ func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	})
 }
 
-// openSchema declares the field with the schema version. It does not change an existing default,
-// because the existing default is the version of the last upgrade.
+// openSchema declares the field with the schema version. openSchema does not change an existing
+// default, because the existing default is the version of the last upgrade.
 func (r *Record) openSchema(ctx context.Context) error {
 	r.schema = intField(schemaKey, 1)
 	head, err := r.defaults.Head(ctx)
@@ -200,7 +200,7 @@ func (r *Record) Close() {
 	}
 }
 
-// Wait waits until the value of a field changes. It then increases the version and writes the
+// Wait waits until the value of a field changes. Wait then increases the version and writes the
 // current values to the state branch. If a value has changed since the last Wait or Seal, Wait does
 // not wait for another change.
 func (r *Record) Wait(ctx context.Context) error {
@@ -260,7 +260,7 @@ func (r *Record) set(ctx context.Context, message string, settings ...Setting) e
 
 // Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise,
 // it writes the defaults of all fields and the version to the defaults branch in one commit, and
-// re-reads the fields. It does not change the values in other branches.
+// re-reads the fields. Upgrade does not change the values in other branches.
 func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
 	if err := r.Seal(ctx); err != nil {
 		return err

@@ -32,8 +32,8 @@ func (r *Record) find(ctx context.Context, heads []*Commit, key string) (*string
 	return nil, nil
 }
 
-// readKey returns the text of a file without the white space around it. It returns nil if there is
-// no such file.
+// readKey returns the text of a file without the white space around it. readKey returns nil if
+// there is no such file.
 func readKey(ctx context.Context, head *Commit, path string) (*string, error) {
 	if head == nil {
 		return nil, nil

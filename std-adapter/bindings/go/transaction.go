@@ -88,7 +88,7 @@ func (tx *Transaction) tree(name string) *Tree {
 	return &Tree{client: tx.client, root: tx.dir + "/" + name, tx: tx}
 }
 
-// Read reads a file. It does the same as Tree().ReadFile.
+// Read reads a file. Read does the same as Tree().ReadFile.
 func (tx *Transaction) Read(ctx context.Context, path string) ([]byte, error) {
 	return tx.Tree().ReadFile(ctx, path)
 }
@@ -128,8 +128,9 @@ func (tx *Transaction) CreateDir(ctx context.Context, path string) error {
 	})
 }
 
-// MakeDirs creates a directory and its missing parents. It fails with ErrNotDir if the path or one
-// of its parents exists and is not a directory. It does nothing if the path is the root.
+// MakeDirs creates a directory and its missing parents. MakeDirs fails with ErrNotDir if the path
+// or one of its parents exists and is not a directory. MakeDirs does nothing if the path is the
+// root.
 func (tx *Transaction) MakeDirs(ctx context.Context, path string) error {
 	if path == "" {
 		if tx.Ended() {
@@ -149,8 +150,8 @@ func permissions(executable bool) fs.FileMode {
 	return 0o644
 }
 
-// CreateFile creates a file, or replaces an existing file or link. It fails with ErrIsDir if the
-// path is a directory, and with fs.ErrNotExist if the parent directory does not exist.
+// CreateFile creates a file, or replaces an existing file or link. CreateFile fails with ErrIsDir
+// if the path is a directory, and with fs.ErrNotExist if the parent directory does not exist.
 func (tx *Transaction) CreateFile(ctx context.Context, path string, content []byte, executable bool) error {
 	return tx.change("create", path, func(remote string) error {
 		if err := tx.makeRoom(ctx, remote); err != nil {
@@ -169,7 +170,7 @@ func (tx *Transaction) CreateFile(ctx context.Context, path string, content []by
 }
 
 // makeRoom removes an existing file or link in 9P2000.L, because a create request does not replace
-// it. It does nothing in the other dialects.
+// it. makeRoom does nothing in the other dialects.
 func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	if tx.client.files.Dialect() != p9.DialectL {
 		return nil
@@ -186,8 +187,8 @@ func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	return tx.client.files.Remove(ctx, remote)
 }
 
-// CreateSymlink creates a symbolic link, or replaces an existing file or link. It fails in 9P2000,
-// which has no symbolic links.
+// CreateSymlink creates a symbolic link, or replaces an existing file or link. CreateSymlink fails
+// in 9P2000, which has no symbolic links.
 func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) error {
 	return tx.change("create link", path, func(remote string) error {
 		if err := tx.makeRoom(ctx, remote); err != nil {
@@ -230,7 +231,8 @@ func (tx *Transaction) SetExecutable(ctx context.Context, path string, executabl
 	})
 }
 
-// Truncate sets the length of a file in bytes. It shortens the file, or extends it with zero bytes.
+// Truncate sets the length of a file in bytes. Truncate shortens the file, or extends it with zero
+// bytes.
 func (tx *Transaction) Truncate(ctx context.Context, path string, length uint64) error {
 	return tx.changeFile(ctx, "truncate", path, func(file *p9.File) error {
 		return file.SetSize(ctx, length)

@@ -57,7 +57,7 @@ func kindOfMode(mode fs.FileMode) Kind {
 // A Stat contains the attributes of an entry.
 type Stat struct {
 	Kind Kind
-	// Size is the length in bytes. It is 0 for directories.
+	// Size is the length in bytes. Size is 0 for directories.
 	Size int64
 }
 
@@ -171,7 +171,7 @@ func (t *Tree) Read(ctx context.Context, path string) (*Content, error) {
 	return content, nil
 }
 
-// ReadFile reads a file, which may be executable. It fails with ErrNotFile if the path is a
+// ReadFile reads a file, which may be executable. ReadFile fails with ErrNotFile if the path is a
 // directory or a symbolic link.
 func (t *Tree) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	e, err := t.find(ctx, "read", path)
@@ -186,8 +186,8 @@ func (t *Tree) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return content, failed("read", path, err)
 }
 
-// ReadDir returns the sorted names in a directory. It fails with ErrNotDir if the path is not a
-// directory.
+// ReadDir returns the sorted names in a directory. ReadDir fails with ErrNotDir if the path is not
+// a directory.
 func (t *Tree) ReadDir(ctx context.Context, path string) ([]string, error) {
 	e, err := t.find(ctx, "list", path)
 	if err != nil {
@@ -201,8 +201,8 @@ func (t *Tree) ReadDir(ctx context.Context, path string) ([]string, error) {
 	return names, failed("list", path, err)
 }
 
-// ReadLink returns the target of a symbolic link. It fails with ErrNotSymlink if the path is not a
-// link.
+// ReadLink returns the target of a symbolic link. ReadLink fails with ErrNotSymlink if the path is
+// not a link.
 func (t *Tree) ReadLink(ctx context.Context, path string) (string, error) {
 	e, err := t.find(ctx, "readlink", path)
 	if err != nil {
@@ -216,8 +216,8 @@ func (t *Tree) ReadLink(ctx context.Context, path string) (string, error) {
 	return target, failed("readlink", path, err)
 }
 
-// Stat returns the attributes of an entry. It fails with fs.ErrNotExist if the path does not exist,
-// and with ErrNotDir if a name other than the last is not a directory.
+// Stat returns the attributes of an entry. Stat fails with fs.ErrNotExist if the path does not
+// exist, and with ErrNotDir if a name other than the last is not a directory.
 func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
 	e, err := t.find(ctx, "stat", path)
 	if err != nil {

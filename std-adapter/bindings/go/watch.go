@@ -11,11 +11,11 @@ import (
 
 // A Watch receives values from the server. Receive from C until it is closed, then call Err.
 //
-// A watch uses one fid and one request of the connection. It ends when its context is done, when
-// Close is called, when the server ends the stream or when the connection is lost. It does not
-// reconnect.
+// A watch uses one fid and one request of the connection. A watch ends when its context is done,
+// when Close is called, when the server ends the stream or when the connection is lost. It does
+// not reconnect.
 type Watch[T any] struct {
-	// C delivers the values. It is closed when the watch ends.
+	// C delivers the values. C is closed when the watch ends.
 	C <-chan T
 
 	cancel context.CancelFunc
@@ -24,7 +24,8 @@ type Watch[T any] struct {
 	err error
 }
 
-// Err returns the reason why the watch ended. It returns nil while the watch runs and after Close.
+// Err returns the reason why the watch ended. Err returns nil while the watch runs and after
+// Close.
 func (w *Watch[T]) Err() error {
 	select {
 	case <-w.ended:
@@ -117,9 +118,9 @@ type Value struct {
 	Kind Kind
 	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts this id.
 	ID string
-	// Content contains the bytes of a file or the target of a link. It is nil for a directory.
+	// Content contains the bytes of a file or the target of a link. Content is nil for a directory.
 	Content []byte
-	// Tree is the directory at the time of the change. It is nil for a file or a link.
+	// Tree is the directory at the time of the change. Tree is nil for a file or a link.
 	Tree *Tree
 }
 

@@ -2,8 +2,8 @@ package p9
 
 import "context"
 
-// roundTrip sends a request and waits for its reply. It returns a decoder for the fields of the
-// reply.
+// roundTrip sends a request and waits for its reply. roundTrip returns a decoder for the fields
+// of the reply.
 //
 // If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
 // The tag is not reused before Rflush. settle is called once if the request is cancelled or
@@ -47,8 +47,8 @@ func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []by
 	}
 }
 
-// flush sends a Tflush for a call. It returns false if the reply has already arrived or if the
-// connection has ended.
+// flush sends a Tflush for a call. flush returns false if the reply has already arrived or if
+// the connection has ended.
 func (c *conn) flush(tag uint16, call *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,11 +1,11 @@
-// Package p9 is a client for 9P servers. It supports 9P2000.u, 9P2000.L and 9P2000.
+// Package p9 is a client for 9P servers. The package supports 9P2000.u, 9P2000.L and 9P2000.
 //
 // Any number of goroutines may use a client at the same time. Their requests share one connection
 // and do not wait for each other. If the context of a call is done, the client sends Tflush and the
 // call returns immediately with the error of the context.
 //
-// A path consists of names that are separated by slashes. It starts at the root of the tree, with
-// or without a leading slash. A name must not be "." or "..".
+// A path consists of names that are separated by slashes. A path starts at the root of the tree,
+// with or without a leading slash. A name must not be "." or "..".
 //
 // If the connection is lost, all calls fail with an error that matches ErrLost. The client does not
 // reconnect.
@@ -36,7 +36,7 @@ func (c *Client) MessageSize() uint32 { return c.conn.msize }
 // reason.
 func (c *Client) Done() <-chan struct{} { return c.conn.ctx.Done() }
 
-// Err returns the reason why the connection ended. It returns nil while the connection is open.
+// Err returns the reason why the connection ended. Err returns nil while the connection is open.
 func (c *Client) Err() error { return c.conn.lost() }
 
 // Close closes the connection. Calls that are waiting fail with an error that matches ErrLost.
@@ -54,7 +54,7 @@ func (c *Client) FidsInUse() int { return c.conn.fids.inUse() }
 // Tflush.
 func (c *Client) RequestsInFlight() int { return c.conn.tags.inUse() }
 
-// Names splits a path into its names. It fails if a name is "." or "..", or contains a NUL byte.
+// Names splits a path into its names. Names fails if a name is "." or "..", or contains a NUL byte.
 func Names(path string) ([]string, error) {
 	names := make([]string, 0, strings.Count(path, "/")+1)
 	for _, name := range strings.Split(path, "/") {

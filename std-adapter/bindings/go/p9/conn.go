@@ -31,7 +31,7 @@ type conn struct {
 
 	mu    sync.Mutex
 	calls map[uint16]*call
-	// queue contains the frames that the writer has not taken yet. It contains at most one frame
+	// queue contains the frames that the writer has not taken yet. queue contains at most one frame
 	// for each tag in use.
 	queue [][]byte
 	// wake tells the writer that the queue is not empty.
@@ -49,7 +49,7 @@ type conn struct {
 // A call is a request that has no reply yet.
 type call struct {
 	kind byte
-	// reply receives the reply. It is nil if no goroutine waits for it.
+	// reply receives the reply. reply is nil if no goroutine waits for it.
 	reply chan []byte
 	// settle is called once if no goroutine receives the reply. The argument is the reply, or nil
 	// if the request was flushed before it had an effect. The function must not block.
@@ -162,7 +162,7 @@ func (c *conn) read(reader *bufio.Reader) error {
 	}
 }
 
-// readFrame reads a message. It allocates no more than msize bytes.
+// readFrame reads a message. readFrame allocates no more than msize bytes.
 func readFrame(reader *bufio.Reader, msize uint32) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(reader, size[:]); err != nil {
@@ -213,8 +213,8 @@ func (c *conn) receive(tag uint16, frame []byte) error {
 	return nil
 }
 
-// flushed handles an Rflush. It frees the tag of the cancelled request. The caller must hold the
-// lock, which flushed releases.
+// flushed handles an Rflush. flushed frees the tag of the cancelled request. The caller must hold
+// the lock, which flushed releases.
 func (c *conn) flushed(tag uint16, frame []byte) error {
 	old := tag - uint16(c.options.MaxRequests)
 	call := c.calls[old]
@@ -230,8 +230,8 @@ func (c *conn) flushed(tag uint16, frame []byte) error {
 	return nil
 }
 
-// releaseTag frees the tag of a request. It does nothing for the tags of Tclunk and Tremove, which
-// belong to no pool.
+// releaseTag frees the tag of a request. releaseTag does nothing for the tags of Tclunk and
+// Tremove, which belong to no pool.
 func (c *conn) releaseTag(tag uint16) {
 	if int(tag) < c.options.MaxRequests {
 		c.tags.release(uint32(tag))

@@ -22,7 +22,7 @@ type DirEntry struct {
 	Qid Qid
 	// stat is nil in 9P2000.L, because its listings do not contain attributes.
 	stat *Stat
-	// find reads the attributes if the listing does not contain them. It is nil in the entries that
+	// find reads the attributes if the listing does not contain them. find is nil in the entries that
 	// File.ReadDir returns.
 	find func() (*Stat, error)
 }
@@ -36,8 +36,8 @@ func (e *DirEntry) IsDir() bool { return e.mode.IsDir() }
 // Type returns the type bits of the mode.
 func (e *DirEntry) Type() fs.FileMode { return e.mode.Type() }
 
-// Stat returns the attributes from the listing. It returns nil in 9P2000.L, because its listings do
-// not contain attributes.
+// Stat returns the attributes from the listing. Stat returns nil in 9P2000.L, because its listings
+// do not contain attributes.
 func (e *DirEntry) Stat() *Stat { return e.stat }
 
 // Info returns the attributes. In 9P2000.L, Info sends requests with the context that was passed to
@@ -56,8 +56,8 @@ func (e *DirEntry) Info() (fs.FileInfo, error) {
 	return s, nil
 }
 
-// readDir reads all entries of an open directory. It returns them in the order of the server,
-// without "." and "..".
+// readDir reads all entries of an open directory. The entries are in the order in which the server
+// lists them, without "." and "..".
 func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 	if !f.qid.IsDir() {
 		return nil, errorOf(20)
@@ -96,8 +96,8 @@ func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 	}
 }
 
-// decodePage decodes the reply to one read of a directory. It returns the entries and the offset of
-// the next read.
+// decodePage decodes the reply to one read of a directory. decodePage returns the entries and the
+// offset of the next read.
 func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) {
 	next := offset + int64(len(data))
 	var page []*DirEntry

@@ -12,7 +12,8 @@ type fid struct {
 	number uint32
 	// qid identifies the file. Walk, open and create set it.
 	qid Qid
-	// iounit is the maximum number of bytes in one read or write. It is set when the fid is opened.
+	// iounit is the maximum number of bytes in one read or write. iounit is set when the fid is
+	// opened.
 	iounit uint32
 	closed atomic.Bool
 }
@@ -129,7 +130,7 @@ func (f *fid) closeAndWait(ctx context.Context) error {
 	return f.conn.dropAndWait(ctx, msgTclunk, f.number)
 }
 
-// remove removes the file. It also frees the fid, even if the file cannot be removed.
+// remove removes the file. remove also frees the fid, even if the file cannot be removed.
 func (f *fid) remove(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		f.close()
@@ -225,7 +226,7 @@ func (f *fid) symlink(ctx context.Context, name, target string) error {
 	return &Error{Errno: 95, Text: "9P2000 has no symbolic links"}
 }
 
-// read sends one Tread. It reads at most len(p) bytes and at most one message.
+// read sends one Tread. read returns at most len(p) bytes and at most the data of one message.
 func (f *fid) read(ctx context.Context, p []byte, offset int64) (int, error) {
 	data, err := f.readData(ctx, msgTread, len(p), offset)
 	return copy(p, data), err
@@ -247,7 +248,7 @@ func (f *fid) readData(ctx context.Context, kind byte, count int, offset int64) 
 	return data, f.conn.done(d, kind)
 }
 
-// write sends one Twrite. It returns how many bytes the server has written.
+// write sends one Twrite. write returns how many bytes the server has written.
 func (f *fid) write(ctx context.Context, p []byte, offset int64) (int, error) {
 	if int64(len(p)) > int64(f.iounit) {
 		p = p[:f.iounit]

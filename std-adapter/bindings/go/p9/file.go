@@ -125,7 +125,7 @@ func (f *File) WriteAll(ctx context.Context, p []byte) error {
 	return f.wrap("write", f.fid.writeAll(ctx, p, 0, window))
 }
 
-// ReadAt implements io.ReaderAt. It reads until p is full or the file ends.
+// ReadAt implements io.ReaderAt. ReadAt reads until p is full or the file ends.
 func (f *File) ReadAt(p []byte, offset int64) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -181,20 +181,20 @@ func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
 }
 
 // Deliveries returns a reader for the pieces of text that a stream file sends, as the type
-// Deliveries describes. It starts at the offset 0. Only one goroutine at a time may use the reader,
-// and no other goroutine may read the file meanwhile.
+// Deliveries describes. The reader starts at offset 0. Only one goroutine at a time may use the
+// reader, and no other goroutine may read the file meanwhile.
 func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }
 
-// Close closes the file and waits until the server has replied or the connection is lost. It
+// Close closes the file and waits until the server has replied or the connection is lost. Close
 // returns fs.ErrClosed if the file is already closed.
 func (f *File) Close() error {
 	return f.wrap("close", f.fid.closeAndWait(context.Background()))
 }
 
-// Release closes the file without waiting for the server. It does nothing if the file is already
-// closed.
+// Release closes the file without waiting for the server. Release does nothing if the file is
+// already closed.
 func (f *File) Release() {
 	f.fid.close()
 }

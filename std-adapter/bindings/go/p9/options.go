@@ -30,15 +30,15 @@ type Options struct {
 	User string
 	// Tree is the name of the tree to attach to. The default is "/".
 	Tree string
-	// MessageSize is the maximum message size that the client offers, in bytes. It must be at least
-	// 256. The server may choose a smaller size. The default is 128 KiB plus 24 bytes.
+	// MessageSize is the maximum message size that the client offers, in bytes. The minimum is 256.
+	// The server may choose a smaller size. The default is 128 KiB plus 24 bytes.
 	MessageSize uint32
-	// MaxRequests is the maximum number of requests in flight. It must be at most 16384. Further
-	// requests wait. Each watch keeps one read in flight. The default is 1024.
+	// MaxRequests is the maximum number of requests in flight. The limit is 16384.
+	// Further requests wait. Each watch keeps one read in flight. The default is 1024.
 	MaxRequests int
-	// MaxFids is the maximum number of fids in use. It must be at most 32000. Every open file uses one
-	// fid, and a call with a path uses one fid while it runs. If no fid is free, calls wait. The
-	// default is 4096.
+	// MaxFids is the maximum number of fids in use. The limit is 32000. Every open file
+	// uses one fid, and a call with a path uses one fid while it runs. If no fid is free, calls wait.
+	// The default is 4096.
 	MaxFids int
 }
 

@@ -62,8 +62,9 @@ func (c *Client) Mkdir(ctx context.Context, path string, perm fs.FileMode) error
 	})
 }
 
-// MkdirAll creates a directory and its missing parents. It does not fail if the directory exists.
-// It fails with ErrNotDir if the path or one of its parents exists and is not a directory.
+// MkdirAll creates a directory and its missing parents. MkdirAll does not fail if the directory
+// exists. MkdirAll fails with ErrNotDir if the path or one of its parents exists and is not a
+// directory.
 func (c *Client) MkdirAll(ctx context.Context, path string, perm fs.FileMode) error {
 	return c.MkdirAllBelow(ctx, "", path, perm)
 }
@@ -116,7 +117,7 @@ func (c *Client) Remove(ctx context.Context, path string) error {
 	return c.with(ctx, "remove", path, func(file *fid) error { return file.remove(ctx) })
 }
 
-// Symlink creates a symbolic link. It fails in 9P2000, which has no symbolic links.
+// Symlink creates a symbolic link. Symlink fails in 9P2000, which has no symbolic links.
 func (c *Client) Symlink(ctx context.Context, target, path string) error {
 	return c.withParent(ctx, "symlink", path, func(dir *fid, name string) error {
 		return dir.symlink(ctx, name, target)
@@ -134,7 +135,7 @@ func (c *Client) Rename(ctx context.Context, path, name string) error {
 	return c.with(ctx, "rename", path, func(file *fid) error { return file.rename(ctx, name) })
 }
 
-// Stat reads the attributes of a file. It does not follow symbolic links.
+// Stat reads the attributes of a file. Stat does not follow symbolic links.
 func (c *Client) Stat(ctx context.Context, path string) (*Stat, error) {
 	var s *Stat
 	err := c.with(ctx, "stat", path, func(file *fid) (err error) {

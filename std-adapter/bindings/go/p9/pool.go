@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A pool contains the numbers from first to first+size-1. It is used for tags and for fids. If all
-// numbers are in use, callers wait.
+// A pool contains the numbers from first to first+size-1. A pool is used for tags and for fids. If
+// all numbers are in use, callers wait.
 type pool struct {
 	slots chan struct{}
 	mu    sync.Mutex
@@ -18,7 +18,8 @@ func newPool(first uint32, size int) *pool {
 	return &pool{slots: make(chan struct{}, size), next: first}
 }
 
-// acquire waits for a free number and takes it. It fails if ctx is done or done is closed first.
+// acquire waits for a free number and takes it. acquire fails if ctx is done or done is closed
+// first.
 func (p *pool) acquire(ctx context.Context, done <-chan struct{}) (uint32, error) {
 	select {
 	case p.slots <- struct{}{}:

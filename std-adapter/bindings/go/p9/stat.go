@@ -9,7 +9,7 @@ import (
 type Qid struct {
 	// Type contains the upper bits of the mode, for example the bits for a directory or a link.
 	Type byte
-	// Version changes when the content changes. It is 0 if the file has no versions.
+	// Version changes when the content changes. Version is 0 if the file has no versions.
 	Version uint32
 	// Path is a number that is unique to the file on the server.
 	Path uint64
@@ -52,7 +52,7 @@ type Stat struct {
 // Name returns the last component of the path that was used to find the file.
 func (s *Stat) Name() string { return s.name }
 
-// Size returns the length of the content in bytes. It returns 0 for directories.
+// Size returns the length of the content in bytes. Size returns 0 for directories.
 func (s *Stat) Size() int64 {
 	if s.mode.IsDir() || int64(s.size) < 0 {
 		return 0

@@ -8,9 +8,9 @@ import (
 // window is the maximum number of requests of one transfer that are in flight.
 const window = 8
 
-// readAll reads an open file from its start until a read returns no data. It fails if the file has
-// more than limit bytes. Only one read is in flight, because each read of a stream or of a command
-// reply depends on the previous read.
+// readAll reads an open file from its start until a read returns no data. readAll fails if the file
+// has more than limit bytes. Only one read is in flight, because each read of a stream or of a
+// command reply depends on the previous read.
 func (f *fid) readAll(ctx context.Context, limit int) ([]byte, error) {
 	var all []byte
 	for {

@@ -19,7 +19,8 @@ const head = await master.withTransaction(async (transaction) => {
 });
 console.log(await head.message(), await head.tree.readDir('etc/app'));
 
-// A watch returns the current value first. It ends when the loop ends.
+// A watch returns the current value first. The watch ends when the
+// loop ends.
 for await (const value of master.watchPath('etc/app/level')) {
   if (value?.kind !== 'file') continue;
   console.log(value.data.toString().trim());

@@ -44,7 +44,7 @@ export async function connect(address, options) {
 }
 
 /**
- * A client of a 9P server. It has one connection, which is attached to the root directory.
+ * A client of a 9P server. The client has one connection, which is attached to the root directory.
  *
  * Any number of calls may be in progress at the same time. The client pipelines their requests. The
  * methods reject with a `ServerError` if the server refuses a request, with a `ConnectionLostError`

@@ -104,7 +104,9 @@ export class FileHandle {
     this.#path = path;
   }
 
-  /** The number of the fid, which is unique within the connection. It is -1 after `close`. */
+  /**
+   * The number of the fid, which is unique within the connection. The number is -1 after `close`.
+   */
   get fd() {
     return this.#file.inUse ? this.#file.number : -1;
   }

@@ -8,8 +8,8 @@ import { ServerError } from './errors.js';
 /** @typedef {import('./wire.js').Text} Text */
 
 /**
- * A path of names separated by slashes. It starts at the root, with or without a leading slash. It
- * may be bytes if it is not valid UTF-8. Empty names and `.` are ignored.
+ * A path of names separated by slashes. The path starts at the root, with or without a leading
+ * slash. The path may be bytes if it is not valid UTF-8. Empty names and `.` are ignored.
  * @typedef {string | Uint8Array} Path
  */
 

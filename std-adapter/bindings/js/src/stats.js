@@ -144,9 +144,9 @@ export class Stats extends FileType {
     this.ino = Number(fields.qid.path);
     /** The type and the permission bits, as in Linux. */
     this.mode = fields.mode;
-    /** The length in bytes. It is 0 for directories and usually 0 for stream files. */
+    /** The length in bytes. The length is 0 for directories and usually 0 for stream files. */
     this.size = fields.size;
-    /** The number of hard links, which only 9P2000.L sends. It is 1 in other dialects. */
+    /** The number of hard links, which only 9P2000.L sends. The number is 1 in other dialects. */
     this.nlink = fields.nlink;
     this.uid = fields.uid;
     this.gid = fields.gid;

@@ -141,8 +141,8 @@ impl EntryPath {
     }
 }
 
-/// Returns the time at which the first tree in this process was created. Entries without a known
-/// modification time report this time.
+/// Returns the time at which the first tree in this process was created. An entry without a known
+/// modification time reports this time instead.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
     *START.get_or_init(clock::now)

@@ -60,7 +60,7 @@ export class Commit {
   }
 
   /**
-   * Returns the parents, in the order in which the commit lists them.
+   * Returns the parents, in the order stored in the commit.
    * @returns {Promise<Commit[]>}
    */
   async parents() {

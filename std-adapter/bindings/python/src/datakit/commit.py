@@ -49,7 +49,7 @@ class Commit:
         return text[:-1] if text.endswith("\n") else text
 
     async def parents(self) -> "list[Commit]":
-        """Reads the parents, in the order in which the commit lists them."""
+        """Reads the parents, in the order stored in the commit."""
         text = await self._dir.join("parents").read_text()
         return [Commit(self._dir.client, line) for line in text.split()]
 

@@ -55,10 +55,10 @@ class DatakitTransaction(Transaction):
 class DatakitFileSystem(AsyncFileSystem):
     """The files of a Datakit server, or of any other 9P server.
 
-    ``host`` and ``port`` are the host and the port of the URL. ``address`` replaces them. It may be
-    any address that :func:`datakit.parse_address` accepts. ``uname`` is the author of commits.
-    ``message`` is the message of all commits; by default, a message summarizes the changes. If the
-    connection was lost, the next call connects again.
+    ``host`` and ``port`` are the host and the port of the URL. ``address`` replaces them. The
+    address may have any form that :func:`datakit.parse_address` accepts. ``uname`` is the author of
+    commits. ``message`` is the message of all commits; by default, a message summarizes the
+    changes. If the connection was lost, the next call connects again.
     """
 
     protocol = "datakit"

@@ -32,7 +32,7 @@ def read_stats(data: bytes, entries: list[Entry], dialect: Dialect) -> None:
 
 
 def read_entries(data: bytes, entries: list[Entry], offset: int) -> int:
-    """Decodes the entries of Rreaddir. Returns the offset for the next Treaddir."""
+    """Decodes the entries of an Rreaddir. Returns the offset for the next Treaddir."""
     types = {4: FileType.DIR, 8: FileType.FILE, 10: FileType.LINK}
     reader = Reader(data)
     while reader.left():
