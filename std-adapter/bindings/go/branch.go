@@ -77,9 +77,9 @@ func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit]
 	return w, failed("watch", b.name, err)
 }
 
-// WatchPath watches a path. The first value is the current entry, and later values are new entries.
-// A value is nil if the path does not exist. If no goroutine receives from the watch, the watch
-// skips values.
+// WatchPath watches a path. The first value is the current file, link or directory at the path, and
+// each later value is its new state. A value is nil if the path does not exist. If no goroutine
+// receives from the watch, the watch skips values.
 func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
 	if err := checkPath("watch", path); err != nil {
 		return nil, err

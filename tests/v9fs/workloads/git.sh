@@ -43,7 +43,7 @@ for repository in origin clone bare.git; do
 done
 same "$(bytes 60000 | sum)" "$(sum <clone/src/file-3)"
 
-# A push moves objects between directories. For this, it needs either hard links, which 9P2000.u and
+# A push moves objects between directories. `git push` needs either hard links, which 9P2000.u and
 # 9P2000.L support, or renames between directories, which only 9P2000.L supports.
 only 9p2000.L 9p2000.u
 echo pushed >clone/pushed

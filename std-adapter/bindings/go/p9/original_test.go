@@ -132,8 +132,8 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 	c.mkdir(transaction+"/rw", "a")
 	c.mkdir(transaction+"/rw/a", "b")
 
-	// The original client creates, writes and reads a file with one fid. A second create truncates
-	// it.
+	// The original client creates, writes and reads a file with one fid. Creating the file again
+	// truncates it.
 	for _, text := range []string{"a longer text", "hello"} {
 		fid := c.found(transaction + "/rw/a/b")
 		c.must(newRequest(msgTcreate).u32(fid).str("c").u32(0o644).u8(byte(ReadWrite)))

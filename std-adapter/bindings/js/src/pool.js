@@ -13,7 +13,7 @@ import { AbortError, throwIfAborted } from './errors.js';
  * @property {(error: Error) => void} reject
  */
 
-/** A pool of numbers. If no number is free, callers wait. The pool serves them in order. */
+/** A pool of numbers. If no number is free, callers wait and are served in FIFO order. */
 export class Pool {
   #limit;
   #next;

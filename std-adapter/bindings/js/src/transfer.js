@@ -19,8 +19,8 @@ const CONCURRENCY = 8;
 export const MAX_FILE = 1 << 30;
 
 /**
- * Sends one read request. The result may have fewer than `count` bytes. It is empty at the end of
- * the file.
+ * Sends one read request. The result may have fewer than `count` bytes. The result is empty at the
+ * end of the file.
  * @param {Fid} file
  * @param {number | bigint} offset
  * @param {number} count

@@ -24,7 +24,7 @@ static MEMORY: TransactionMemory<1, 8, 32> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<1, 8, 32> = Transactions::new(&SET, &MEMORY);
 datakit_size::params!(ROOT: A B C D E F G H; table("transactions", &TRANSACTIONS, 2));
 
-/// How often each request is repeated. The result is the average.
+/// The number of repetitions of each request. The program prints the average over all repetitions.
 const ROUNDS: u32 = 64;
 /// The number of instructions in the loop that calibrates the timer.
 const LOOP: u32 = 1_000_000;

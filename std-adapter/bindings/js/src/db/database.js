@@ -40,7 +40,7 @@ export class Database {
     return this.#client;
   }
 
-  /** Closes the connection. The server then aborts the transactions of the connection. */
+  /** Closes the connection. Closing the connection aborts its transactions. */
   async close() {
     await this.#client.close();
   }

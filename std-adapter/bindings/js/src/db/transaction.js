@@ -313,8 +313,8 @@ export class Transaction {
    * the branch has changed since the transaction started.
    *
    * Fails with the kind `conflict` if the branch and the transaction have changed the same file,
-   * and with the kind `open_conflicts` if conflicts of a merge are not resolved. In both cases, the
-   * transaction stays open.
+   * and with the kind `open_conflicts` if conflicts of a merge are not resolved. After either
+   * error, the transaction stays open.
    * @param {string} message
    * @param {CommitOptions} [options]
    * @returns {Promise<Commit>}

@@ -48,7 +48,7 @@ class Database:
         return cls(await Client.connect(address, uname=uname))
 
     async def close(self) -> None:
-        """Closes the connection. The server then aborts open transactions."""
+        """Closes the connection. Closing the connection aborts open transactions."""
         await self.client.close()
 
     async def __aenter__(self) -> "Database":

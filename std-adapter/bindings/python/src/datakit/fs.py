@@ -118,7 +118,7 @@ class DatakitFileSystem(AsyncFileSystem):
         return await asyncio.shield(task)
 
     async def _close(self) -> None:
-        """Closes the connection. The server then aborts open transactions."""
+        """Closes the connection. Closing the connection aborts open transactions."""
         task, self._connecting = self._connecting, None
         if task is not None:
             await (await task).close()

@@ -257,7 +257,7 @@ class Transaction:
         """Commits the changes, ends the transaction and returns the new head of the branch.
 
         Raises Conflict if the branch and the transaction changed the same file, and OpenConflicts
-        if a merge has unresolved conflicts. In both cases, the transaction stays open.
+        if a merge has unresolved conflicts. After either error, the transaction stays open.
         """
         await self._file("msg").replace(message.encode())
         ctl = self._file("ctl")

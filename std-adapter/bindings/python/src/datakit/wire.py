@@ -125,7 +125,9 @@ def frame(kind: int, tag: int, *fields: bytes) -> bytes:
 
 
 def read_frame(tag: int, fid: int, offset: int, count: int) -> bytes:
-    """Returns a complete Tread. Optimized, because Tread is the most frequent message."""
+    """Returns a complete Tread. This function is optimized, because Tread is the most frequent
+    message.
+    """
     return _read.pack(23, T.READ, tag, fid, offset, count)
 
 
