@@ -5,7 +5,7 @@ use datakit_core::wire::Dialect;
 use crate::wire_client::{Refusal, WireClient};
 use crate::{TIMEOUT, within};
 
-/// Opens a connection that speaks a dialect, with fid 0 attached to the root of the board.
+/// Opens a connection that uses a dialect, and attaches fid 0 to the root of the board's tree.
 pub type Connect<'a> = &'a dyn Fn(Dialect) -> WireClient;
 
 /// The fid of `ctl`.

@@ -60,8 +60,8 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	return tx.branch.Head(ctx)
 }
 
-// Abort ends the transaction without a commit. Abort waits at most 10 seconds for the reply of the
-// server. Abort does nothing if the transaction has already ended. Abort returns no error, because
+// Abort ends the transaction without a commit. Abort waits at most 10 seconds for the server's
+// reply. Abort does nothing if the transaction has already ended. Abort returns no error, because
 // the server also ends the transaction when the connection ends.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {

@@ -12,8 +12,8 @@ import (
 )
 
 // FS returns the tree as an fs.FS of the standard library. The file system also implements
-// fs.ReadDirFS, fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. All
-// calls of the file system and of its files fail when ctx is done.
+// fs.ReadDirFS, fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker.
+// When ctx is done, all calls to the file system and its files fail.
 //
 // Like os.DirFS, the file system follows symbolic links. If a link points outside the tree, the
 // call fails. Errors have the type *fs.PathError.

@@ -25,7 +25,7 @@ type Transaction struct {
 	ended atomic.Bool
 }
 
-// abortTimeout is the maximum time that Abort waits for the reply of the server.
+// abortTimeout is the maximum time that Abort waits for the server's reply.
 const abortTimeout = 10 * time.Second
 
 // beginTries is the maximum number of names that Begin tries.

@@ -120,7 +120,8 @@ impl Answers for Api {
 }
 
 impl Api {
-    /// Performs the call unless a fault prevents it. Logs the call in either case.
+    /// Performs the call unless a fault prevents it. Logs the call whether or not a fault prevents
+    /// it.
     fn reply(
         &self,
         call: &mut Call,

@@ -13,7 +13,8 @@ same 'one two three' "$(echo $(cat file))"
 same 640 "$(stat -c %a file)"
 rm file.bak
 
-# The ed of busybox, which has no path, does not support the option -s.
+# busybox's built-in ed, for which `command -v` prints no path, does not support the option
+# -s.
 case $(command -v ed) in /*)
   printf '1a\nfour\n.\nw\nq\n' | ed -s file
   same 'one four two three' "$(echo $(cat file))"

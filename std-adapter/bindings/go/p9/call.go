@@ -120,8 +120,8 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 	return replies
 }
 
-// dropAndWait does the same as drop, and also waits for the reply and returns the error of the
-// server.
+// dropAndWait does the same as drop, and also waits for the reply and returns the server's
+// error.
 func (c *conn) dropAndWait(ctx context.Context, kind byte, fid uint32) error {
 	replies := c.drop(kind, fid)
 	select {

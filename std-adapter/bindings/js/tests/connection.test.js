@@ -246,8 +246,8 @@ test('callers wait while 1 MiB is queued for writing', async (t) => {
   await setImmediate();
   assert(queued() < limit, `${queued()} bytes`);
 
-  // When the server reads again, the waiting callers resume together. The limit must hold for them
-  // too.
+  // When the server reads again, the waiting callers resume together. The limit must also apply to
+  // these callers.
   let peak = 0;
   server.socket?.resume();
   for (let count = 0; count < writes.length; count++) {

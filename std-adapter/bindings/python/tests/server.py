@@ -1,4 +1,5 @@
-"""Starts a server. The environment variable DATAKIT is the path of the program `datakit`."""
+"""Starts a server. The environment variable DATAKIT contains the path of the program `datakit`.
+"""
 
 from __future__ import annotations
 

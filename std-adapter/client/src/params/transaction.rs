@@ -60,8 +60,9 @@ impl Transaction {
     /// Sets all parameters of this transaction at once.
     ///
     /// # Errors
-    /// Returns [`Error::Commit`] if a rule refuses the values, or if another client has set one of the
-    /// parameters since this transaction set it. No parameter is changed in this case.
+    /// Returns [`Error::Commit`] if a rule refuses the values, or if another client has set one of
+    /// the parameters since this transaction set it. If an error is returned, no parameter has
+    /// changed.
     pub async fn commit(self) -> Result<()> {
         self.finish("commit").await
     }
@@ -70,7 +71,8 @@ impl Transaction {
     /// the meantime.
     ///
     /// # Errors
-    /// Returns [`Error::Commit`] if a rule refuses the values. No parameter is changed in this case.
+    /// Returns [`Error::Commit`] if a rule refuses the values. If an error is returned, no
+    /// parameter has changed.
     pub async fn commit_force(self) -> Result<()> {
         self.finish("commit force").await
     }

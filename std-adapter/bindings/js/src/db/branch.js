@@ -150,7 +150,7 @@ export class Branch {
    * Watches every change of the head and skips none. A value is `null` if the branch was removed.
    * If the caller reads the watch too slowly, the server ends it.
    *
-   * The watch reports the changes after the first call of `start` or `next`.
+   * The watch reports the changes after the first call to `start` or `next`.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */
