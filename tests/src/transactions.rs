@@ -124,7 +124,7 @@ pub fn transaction_ends_with_its_connection(connect: Connect<'_>) {
     assert_eq!(state(&mut b), "0 changes\n");
 }
 
-/// The errors name the capacity if there is no room.
+/// If there is no room left, the errors contain the capacity.
 pub fn errors_name_the_capacity(connect: Connect<'_>) {
     let mut clients = [(); 3].map(|()| connect(Dialect::Unix));
     begin(&mut clients[0], 0).unwrap();

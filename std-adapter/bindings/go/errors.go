@@ -116,8 +116,8 @@ func kindOf(text string) error {
 	return nil
 }
 
-// explain adds the reason to an error in 9P2000.L, because there an error reply contains only a
-// number. The command file contains the reason.
+// explain adds the reason to an error in 9P2000.L, because an error reply in this dialect contains
+// only a number. The command file contains the reason.
 func (c *Client) explain(ctx context.Context, path string, err error) error {
 	var reply *p9.Error
 	if c.files.Dialect() != p9.DialectL || !errors.As(err, &reply) {

@@ -17,7 +17,7 @@ type Field[T any] struct {
 	parse func(text string) (T, bool)
 	// format returns nil if the value means that the key is absent.
 	format func(value T) *string
-	// The lock of the record protects the following fields.
+	// The record's lock protects the following fields.
 	fallback T
 	value    T
 	version  Version
