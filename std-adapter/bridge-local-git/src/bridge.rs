@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use datakit_client::db::{BranchOps, CommitOps, Database, Error, TransactionOps};
 use datakit_github::{
-    Changes, ElementId, Hash, RefKind, RefName, Repo, ensure_branch, read_refs, write,
+    Changes, ElementId, Hash, RefKind, RefName, Repo, ensure_branch, read_clone_url, read_refs,
+    write, write_clone_url,
 };
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -82,6 +83,7 @@ impl Bridge {
         published: &mut State<D::Commit>,
     ) -> Result<(), BridgeError> {
         let mut plan = Plan::default();
+        let mut urls = Vec::new();
         let indexes = self.wakes.take();
         for index in &indexes {
             let Some(reading) = self.read(*index).await else { continue };
@@ -89,13 +91,21 @@ impl Bridge {
             self.check_loop(db, source, &reading).await?;
             let known = published.refs.get(&source.repo).cloned().unwrap_or_default();
             plan.add(&source.repo, &reading, &known);
+            if !published.clone_urls.contains(&source.repo) {
+                urls.extend(self.new_clone_url(head, source).await?);
+                published.clone_urls.insert(source.repo.clone());
+            }
         }
-        let (diff, message) = plan.finish();
+        let (diff, mut message) = plan.finish();
         if diff.is_empty() {
-            return Ok(());
+            let Some((repo, _)) = urls.first() else { return Ok(()) };
+            message = format!("Set the URL from which {repo} can be cloned");
         }
         let transaction = branch.transaction().await?;
         write(&transaction, &diff).await?;
+        for (repo, url) in &urls {
+            write_clone_url(&transaction, repo, url).await?;
+        }
         let committed = match transaction.commit(&message).await {
             Ok(committed) => committed,
             Err(Error::Conflict(reason)) => {
@@ -136,6 +146,17 @@ impl Bridge {
         reading
     }
 
+    /// Returns the URL from which the repository can be cloned, unless the URL is in the database.
+    async fn new_clone_url<C: CommitOps>(
+        &self,
+        head: &C,
+        source: &Source,
+    ) -> Result<Option<(Repo, String)>, BridgeError> {
+        let Some(url) = source.clone_url() else { return Ok(None) };
+        let found = read_clone_url(&head.tree(), &source.repo).await?;
+        Ok((found.as_ref() != Some(&url)).then(|| (source.repo.clone(), url)))
+    }
+
     /// Refuses a repository that contains the branch to which the bridge publishes.
     async fn check_loop<D: Database>(
         &self,
@@ -165,11 +186,13 @@ struct State<C> {
     /// The commit that contains `refs`, or `None` if the refs must be read again.
     commit: Option<C>,
     refs: BTreeMap<Repo, Published>,
+    /// The repositories whose clone URLs have been written or need not be written.
+    clone_urls: BTreeSet<Repo>,
 }
 
 impl<C> Default for State<C> {
     fn default() -> State<C> {
-        State { commit: None, refs: BTreeMap::new() }
+        State { commit: None, refs: BTreeMap::new(), clone_urls: BTreeSet::new() }
     }
 }
 

@@ -57,6 +57,15 @@ impl Source {
         Ok(Source { repo, path, index, identity: None, watch: None, failure: None, next_read })
     }
 
+    /// Returns the `file:` URL of the repository, or `None` if the path is not UTF-8 or contains a
+    /// character that a URL would have to escape.
+    pub(crate) fn clone_url(&self) -> Option<String> {
+        let path = std::fs::canonicalize(&self.path).ok()?;
+        let text = path.to_str()?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~+@:=,".contains(&byte);
+        text.bytes().all(plain).then(|| format!("file://{text}"))
+    }
+
     /// Reads the branches and watches the repository for changes. Blocks the thread while reading.
     /// If reading fails, logs the error and returns `None`.
     pub(crate) fn read(&mut self, wakes: &Wakes) -> Option<Reading> {

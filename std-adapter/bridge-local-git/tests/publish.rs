@@ -22,6 +22,12 @@ async fn changes_of_branches_are_followed() {
     // the repository as monitored.
     assert_eq!(commits(&head).await, 2);
     assert!(!head.tree().exists(&"me/x/.monitor".parse().unwrap()).await.unwrap());
+    // The CI clones the repository from this URL.
+    let url = head.tree().read_file(&"me/x/.clone-url".parse().unwrap()).await.unwrap();
+    let url = String::from_utf8(url).unwrap();
+    let path = url.trim_end().strip_prefix("file://").expect("a file URL");
+    let refs = Command::new("git").args(["ls-remote", "--heads", path]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refs.stdout).contains(&master.to_string()), "{url}");
 
     let names: [&[u8]; 7] =
         [b"c++", b"fix/#12", b"user@home", b"-x", b"\xc3\xa4/%2F", b"caf\xe9/head", b"a/b/c/d"];

@@ -3,6 +3,7 @@
 //! | path below `USER/REPO/` | content |
 //! |---|---|
 //! | `.monitor` | empty: the repository is monitored |
+//! | `.clone-url` | the URL from which the repository can be cloned, if a bridge knows it |
 //! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: the bridge rereads the object |
 //! | `pr/N/{head,state,title,owner,base}` | a pull request |
 //! | `pr/N/comments/I/{id,user,body}` | a comment |
@@ -21,6 +22,8 @@ use crate::{
 
 /// The name of the file that marks a repository as monitored.
 pub const MONITOR: &str = ".monitor";
+/// The name of the file that contains the URL from which a repository can be cloned.
+pub const CLONE_URL: &str = ".clone-url";
 /// The name of the file that tells the bridge to reread a repository, pull request or ref.
 pub const DIRTY: &str = ".dirty";
 /// The name of the file that contains the hash of a ref's head.
@@ -36,6 +39,12 @@ pub fn repo(repo: &Repo) -> Path {
 #[must_use]
 pub fn monitor(of: &Repo) -> Path {
     path([of.user(), of.name(), MONITOR])
+}
+
+/// Returns the path of the file that contains the URL from which a repository can be cloned.
+#[must_use]
+pub fn clone_url(of: &Repo) -> Path {
+    path([of.user(), of.name(), CLONE_URL])
 }
 
 /// Returns the directory of a commit.

@@ -4,6 +4,7 @@
 
 pub mod capabilities;
 mod changes;
+mod clone_url;
 mod context;
 mod diff;
 mod element;
@@ -25,6 +26,7 @@ mod write;
 
 pub use capabilities::Capabilities;
 pub use changes::{Changes, DirtyId};
+pub use clone_url::{read_clone_url, write_clone_url};
 pub use context::Context;
 pub use diff::Diff;
 pub use element::{
