@@ -1,7 +1,7 @@
 //! A NOR flash whose content is a file on the host. The board accesses the file through semihosting,
 //! because QEMU does not emulate a flash that programs can write.
 //!
-//! The flash is the file `flash.bin` in the directory where QEMU was started. If there is no such
+//! The flash is the `flash.bin` file in the directory where QEMU was started. If there is no such
 //! file, or if neither QEMU nor a debugger handles semihosting calls, every access fails.
 
 use datakit_persist::{Blocking, Region};

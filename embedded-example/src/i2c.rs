@@ -1,4 +1,4 @@
-//! The directory `i2c/`: a simulated temperature sensor on an I2C bus.
+//! The `i2c/` directory: a simulated temperature sensor on an I2C bus.
 //!
 //! A transfer on the bus takes [`TRANSFER_MS`] milliseconds. The files therefore pass their
 //! requests to [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A
@@ -29,7 +29,7 @@ const STEP: i32 = 500;
 /// The requests to the sensor.
 pub static SENSOR: FileRequests<CAPACITY, TEXT> = FileRequests::new().reserve(2);
 
-/// The directory `i2c/`.
+/// The `i2c/` directory.
 pub static I2C: Dir = Dir::new(&[dir("0x48", &REGISTERS)]);
 
 static REGISTERS: Dir = Dir::new(&[

@@ -1,4 +1,4 @@
-//! The log. Each line is appended to the file `log/tail`. With the `log` feature, it is also written
+//! The log. Each line is appended to the `log/tail` file. With the `log` feature, it is also written
 //! to UART0 as one defmt frame.
 
 /// Logs a line, which may end with one number, at the `debug`, `info`, `warn` or `error` level if the `log/level` file enables that

@@ -1,6 +1,6 @@
 //! The parameters in `params/`.
 //!
-//! The struct [`Config`] declares the parameters, and its fields become files and directories. To
+//! The [`Config`] struct declares the parameters, and its fields become files and directories. To
 //! add a parameter, add a field to one of the structs and use the value, for example in
 //! [`settings`]. An additional parameter costs at most 64 bytes of flash plus the length of its
 //! strings, and the first parameter of another type about 1 KiB.
@@ -18,7 +18,7 @@ use crate::saving::{REQUESTS, SAVE_RATE_FILE};
 use crate::simulation::{LENGTH_MAX, Settings, Waveform};
 use crate::state::{CLIENTS, CONNECTIONS};
 
-/// The directory `params/`.
+/// The `params/` directory.
 pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
     &[
         file("help", &Help::new(&PARAMS)),

@@ -16,7 +16,7 @@ pub const BLOCKS: u32 = 4;
 
 static SAVE_RATE: Value<u32> = Value::new(2000);
 
-/// The file `params/save-rate`.
+/// The `params/save-rate` file.
 pub static SAVE_RATE_FILE: Param<u32> = Param::new(&SAVE_RATE)
     .range(1000, 3_600_000)
     .default(2000)

@@ -21,7 +21,7 @@ function check(what, schema, value) {
   throw new Error(`${what} differs from the description:\n${errors.join("\n")}\n${JSON.stringify(value).slice(0, 600)}`);
 }
 
-// The parameter `{ref}` may contain slashes. If several operations match a path, the operation with the
+// The `{ref}` parameter may contain slashes. If several operations match a path, the operation with the
 // most fixed characters is used.
 const patterns = operations
   .map((operation) => {

@@ -134,7 +134,7 @@ impl Board {
         Board::start(&firmware().with_file_name(name), "none".into(), true)
     }
 
-    /// Boots a board whose flash is the file `flash.bin` in the directory `dir`, if the file exists.
+    /// Boots a board whose flash is the `flash.bin` file in the `dir` directory, if the file exists.
     ///
     /// # Panics
     /// Panics under the same conditions as [`boot`](Board::boot).

@@ -77,7 +77,7 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns `true`. Fails the test with the message `what` if the condition
+/// Polls `is_so` until it returns `true`. Fails the test with the `what` message if the condition
 /// is not met within `most`.
 ///
 /// Use this function only if there is no event to wait for.

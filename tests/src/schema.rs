@@ -1,10 +1,10 @@
-//! Checks the file `params/schema` against its JSON Schema.
+//! Checks the `params/schema` file against its JSON Schema.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Checks a JSON document against the JSON Schema in the file `sys.argv[1]`.
+/// Checks a JSON document against the JSON Schema in the `sys.argv[1]` file.
 const CHECK: &str = "
 import json, sys
 from jsonschema import Draft202012Validator as Validator
@@ -32,7 +32,7 @@ pub fn check(text: &str) -> usize {
 /// Returns the report of the Python program.
 ///
 /// # Panics
-/// Panics if `python3` or the package `jsonschema` is not installed.
+/// Panics if `python3` or the `jsonschema` package is not installed.
 pub fn validate(text: &str) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let installed = root.join("target/jsonschema/bin/python");

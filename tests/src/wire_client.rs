@@ -242,13 +242,13 @@ impl WireClient {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Creates or opens `name` in the directory `fid` with `open(2)` flags. Afterwards, `fid`
+    /// Creates or opens `name` in the `fid` directory with `open(2)` flags. Afterwards, `fid`
     /// refers to the opened file. Works only in 9P2000.L.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of the file `fid`. Works only in 9P2000.L.
+    /// Returns the attributes of the `fid` file. Works only in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -257,7 +257,7 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes of the file `fid`. Works only in 9P2000.L.
+    /// Changes attributes of the `fid` file. Works only in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
@@ -306,7 +306,7 @@ impl WireClient {
         with(&stat)
     }
 
-    /// Creates `name` in the directory `fid`. Afterwards, `fid` refers to the new file, which is
+    /// Creates `name` in the `fid` directory. Afterwards, `fid` refers to the new file, which is
     /// open for reading and writing.
     pub fn create(
         &mut self,

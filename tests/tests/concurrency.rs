@@ -134,7 +134,7 @@ fn client(world: &World) -> WireClient {
     WireClient::attached(world.served.addr, Dialect::Unix, 8192)
 }
 
-/// Opens the stream `live` as `fid` and reads until the next read would wait.
+/// Opens the `live` stream as `fid` and reads until the next read would wait.
 fn open_live(client: &mut WireClient, fid: u32) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");

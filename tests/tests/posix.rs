@@ -53,7 +53,7 @@ fn scratch() -> Served {
     serve(Limits::default(), move |_| tree.clone())
 }
 
-/// Serves a dynamic tree that contains the file `text`, the directory `dir` and the stream `live`.
+/// Serves a dynamic tree that contains the `text` file, the `dir` directory and the `live` stream.
 fn dynamic() -> (Live<u32>, Served) {
     let live = Live::new(0);
     let entries = [

@@ -167,7 +167,7 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Panics unless `result` is the error `due`. Compares only the part of the error that an error
+    /// Panics unless `result` is the `due` error. Compares only the part of the error that an error
     /// reply contains in this dialect.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {

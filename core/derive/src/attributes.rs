@@ -16,7 +16,7 @@ pub(crate) struct ParamAttributes {
     pub(crate) name: Option<LitStr>,
     pub(crate) check: Option<Expr>,
     pub(crate) flags: Flags,
-    /// The position of the argument `line` in the source code, if the argument is present.
+    /// The position of the `line` argument in the source code, if the argument is present.
     pub(crate) line: Option<Span>,
 }
 

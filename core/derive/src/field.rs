@@ -94,7 +94,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Generates the constants of a parameter whose values have the type `ty`.
+/// Generates the constants of a parameter whose values have the `ty` type.
 fn param(
     attributes: &ParamAttributes,
     ty: &Type,

@@ -79,7 +79,7 @@ impl<'a> ValueType<'a> {
     }
 
     /// Returns whether this crate recognises the type as the type of a value. All other types are
-    /// structs of parameters, unless the field has the attribute `#[param]`.
+    /// structs of parameters, unless the field has the `#[param]` attribute.
     pub(crate) fn is_known(&self) -> bool {
         match self.shape {
             Shape::Optional => true,

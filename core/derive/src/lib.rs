@@ -23,8 +23,8 @@ pub fn derive_params(input: TokenStream) -> TokenStream {
 }
 
 /// Implements `Choice` for an enum, so that a parameter can have the type of the enum. The name of a
-/// variant is its identifier in kebab case, such as `slow-blink` for `SlowBlink`. The attribute
-/// `#[choice(name = "...")]` of a variant sets another name.
+/// variant is its identifier in kebab case, such as `slow-blink` for `SlowBlink`. The `#[choice(name = "...")]`
+/// attribute of a variant sets another name.
 #[proc_macro_derive(Choice, attributes(choice))]
 pub fn derive_choice(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -15,7 +15,7 @@ use crate::{Rejected, Store};
 
 /// A queue for one request to a store. While a request is waiting, other requests are refused.
 ///
-/// The files of a tree make requests through the trait [`ParamStore`], and the task that runs
+/// The files of a tree make requests through the [`ParamStore`] trait, and the task that runs
 /// [`run`] carries them out.
 pub struct Requests {
     waiting: Signal<CriticalSectionRawMutex, StoreRequest>,

@@ -141,7 +141,7 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     while made < saves {
         let old = restart(&mut flash);
         change(&mut random);
-        // All parameters, the directory `motor` or one parameter. Parameters 4 and 5 share a rule,
+        // All parameters, the `motor` directory or one parameter. Parameters 4 and 5 share a rule,
         // so they are always saved together.
         let ordinals = match random.below(4) {
             0 | 1 => 0..u16::MAX,

@@ -1,6 +1,6 @@
 //! Directories of parameters that are declared as the fields of a struct.
 //!
-//! `#[derive(Params)]` of the crate `datakit-derive` implements the traits of this module. A struct
+//! `#[derive(Params)]` of the `datakit-derive` crate implements the traits of this module. A struct
 //! of [`Value`](super::Value)s is a directory, so its fields need neither a table nor separate
 //! statics.
 

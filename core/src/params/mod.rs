@@ -1,7 +1,7 @@
 //! All parameters of a program, as one set.
 //!
 //! A [`Param`](crate::files::Param) is the file of one parameter. A [`ParamSet`] finds all parameters
-//! in a directory through the trait [`Parameter`]. The following files show and change the
+//! in a directory through the [`Parameter`] trait. The following files show and change the
 //! parameters of a set:
 //!
 //! | file | a read returns | a write |

@@ -11,7 +11,7 @@ use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
 /// parameter per line. The length of the text is not limited, because each read renders the text
 /// again and stores only the requested part.
 ///
-/// The file `core/docs/params.schema.json` in the repository is a JSON Schema for the document.
+/// The `core/docs/params.schema.json` file in the repository is a JSON Schema for the document.
 #[derive(Debug, Clone, Copy)]
 pub struct Schema(&'static ParamSet);
 

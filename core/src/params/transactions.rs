@@ -2,7 +2,7 @@
 //!
 //! A transaction is a directory that contains a second file for each parameter of a set. A value
 //! that is written to such a file is checked and staged, but the parameter keeps its value. The
-//! command `commit` checks all staged values together and then sets all of them or none of them.
+//! `commit` command checks all staged values together and then sets all of them or none of them.
 
 mod commit;
 mod ctl;
@@ -22,7 +22,7 @@ use ctl::TransactionCtl;
 use memory::{SlotMemory, Transaction};
 use staged_file::StagedFile;
 
-/// The directory `transactions` of a [`ParamSet`], which contains `SLOTS` transactions. Each
+/// The `transactions` directory of a [`ParamSet`], which contains `SLOTS` transactions. Each
 /// transaction can change at most `VALUES` parameters. The text of each new value can have at most
 /// `TEXT` bytes.
 ///
@@ -36,7 +36,7 @@ use staged_file::StagedFile;
 ///   limits of the parameter immediately, and is staged. The check functions of parameters are
 ///   called by `commit`. Only the client that began the transaction can write.
 /// - A read of a parameter returns the staged value, or the current value if no value is staged.
-/// - The command `commit` sets all parameters to the staged values, or fails and sets none of them.
+/// - The `commit` command sets all parameters to the staged values, or fails and sets none of them.
 ///   The command fails if a check function of any parameter rejects the values that the parameters
 ///   would have, or if a parameter has changed since its value was staged. `commit force` ignores
 ///   such changes. `abort` discards the staged values. After these commands, the client can stage
@@ -151,7 +151,7 @@ struct Slot<const VALUES: usize, const TEXT: usize> {
     number: u8,
 }
 
-/// The index of the file `ctl` in the table of files. The other files have the ordinals of their
+/// The index of the `ctl` file in the table of files. The other files have the ordinals of their
 /// parameters as indexes.
 const CTL: u16 = u16::MAX;
 

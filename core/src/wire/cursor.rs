@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Consumes a record that is preceded by its size as `size[2]`. The closure `body` decodes the
+    /// Consumes a record that is preceded by its size as `size[2]`. The `body` closure decodes the
     /// record and must consume all of its bytes.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {

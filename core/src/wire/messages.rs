@@ -25,12 +25,12 @@ messages! {
                     R RVERSION { msize: u32, version: Str<'a> }
 
         /// auth(5): `Tauth afid[4] uname[s] aname[s] n_uname[4]` is answered with
-        /// `Rauth aqid[13]`. The field `n_uname` exists only in 9P2000.u and 9P2000.L.
+        /// `Rauth aqid[13]`. The `n_uname` field exists only in 9P2000.u and 9P2000.L.
         102 Auth T TAUTH { afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric }
                  R RAUTH { aqid: Qid }
 
         /// attach(5): `Tattach fid[4] afid[4] uname[s] aname[s] n_uname[4]` is answered with
-        /// `Rattach qid[13]`. The field `n_uname` exists only in 9P2000.u and 9P2000.L.
+        /// `Rattach qid[13]`. The `n_uname` field exists only in 9P2000.u and 9P2000.L.
         104 Attach T TATTACH {
             fid: Fid, afid: Fid, uname: Str<'a>, aname: Str<'a>, n_uname: Numeric,
         } R RATTACH { qid: Qid }
@@ -66,7 +66,7 @@ messages! {
 
     Classic if feature = "classic" {
         /// error(5): `Rerror ename[s] errno[4]` is the reply to a failed request.
-        /// The field `errno` exists only in 9P2000.u.
+        /// The `errno` field exists only in 9P2000.u.
         106 Error R RERROR { ename: Str<'a>, errno: Errno }
 
         /// open(5): `Topen fid[4] mode[1]`
@@ -74,7 +74,7 @@ messages! {
         112 Open T TOPEN { fid: Fid, mode: u8 } R ROPEN { qid: Qid, iounit: u32 }
 
         /// open(5): `Tcreate fid[4] name[s] perm[4] mode[1] extension[s]` is answered with
-        /// `Rcreate qid[13] iounit[4]`. The field `extension` exists only in 9P2000.u.
+        /// `Rcreate qid[13] iounit[4]`. The `extension` field exists only in 9P2000.u.
         114 Create T TCREATE {
             fid: Fid, name: Str<'a>, perm: u32, mode: u8, extension: Extension<'a>,
         } R RCREATE { qid: Qid, iounit: u32 }
@@ -90,7 +90,7 @@ messages! {
 
     Linux if feature = "linux" {
         /// `Rlerror ecode[4]` is the reply to a failed request.
-        /// The field `ecode` contains a Linux error number.
+        /// The `ecode` field contains a Linux error number.
         6 Lerror R RLERROR { ecode: u32 }
 
         /// statfs(2): `Tstatfs fid[4]`
@@ -147,7 +147,7 @@ messages! {
         40 Readdir T TREADDIR { fid: Fid, offset: u64, count: u32 } R RREADDIR { data: Data<'a> }
 
         /// fsync(2): `Tfsync fid[4] datasync[4]` is answered with `Rfsync`.
-        /// Older clients omit the field `datasync`.
+        /// Older clients omit the `datasync` field.
         50 Fsync T TFSYNC { fid: Fid, datasync: Datasync } R RFSYNC
 
         /// fcntl(2): `Tlock fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]`

@@ -7,7 +7,7 @@ use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status, Tree};
 
 use crate::metrics::Counters;
 
-/// Returns a tree with the directory `debug`, which contains `src` (the log levels) and `github`.
+/// Returns a tree with the `debug` directory, which contains `src` (the log levels) and `github`.
 pub(crate) fn tree(sources: &LogSources, counters: &Counters) -> Tree {
     let status = |name: &str, text: fn(&Counters) -> String| {
         let counters = counters.clone();

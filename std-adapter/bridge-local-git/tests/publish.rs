@@ -68,7 +68,7 @@ async fn every_form_of_repository_is_read() {
     let main = Repository::new(&[]);
     main.commit("topic/x", "second");
     main.git(&["pack-refs", "--all"]);
-    // The branch `master` is now both in a file and in `packed-refs`.
+    // The `master` branch is now both in a file and in `packed-refs`.
     main.commit("master", "third");
     let work_tree = tempfile::TempDir::new().unwrap();
     let path = work_tree.path().join("work");

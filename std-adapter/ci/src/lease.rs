@@ -1,7 +1,7 @@
 //! The lease that prevents two CI servers from using the same database.
 //!
 //! The lease is a branch. Its file `holder` names the server that holds the lease. A server that
-//! starts while the file names another server adds the file `challenger`. A running holder removes
+//! starts while the file names another server adds the `challenger` file. A running holder removes
 //! this file within seconds. If the holder does not remove the file in time, the challenger replaces
 //! the holder. Every commit to the branch is a fast-forward, so only one of several servers succeeds.
 //!
@@ -78,7 +78,7 @@ pub struct Lease<D: Database> {
 pub enum LeaseError {
     /// Another server holds the lease.
     Held {
-        /// The other server, or `None` if the file `holder` cannot be parsed.
+        /// The other server, or `None` if the `holder` file cannot be parsed.
         holder: Option<ServerId>,
     },
     /// The database returned an error.

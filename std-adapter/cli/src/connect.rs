@@ -25,7 +25,7 @@ pub(crate) async fn with_client(
     result
 }
 
-/// Connects to the server. The connection uses the dialect `only` or, if `only` is `None`, the
+/// Connects to the server. The connection uses the `only` dialect or, if `only` is `None`, the
 /// dialect given on the command line, if any.
 pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> Result<Client> {
     let options = Options::default().timeout(Duration::from_secs(connection.timeout));

@@ -1,8 +1,8 @@
 //! Prints the configuration of a program and every later change.
 //!
-//! The program writes the default values to the branch `defaults`. Each field is looked up first in
-//! the branch `master` and then in `defaults`. The program writes the effective values to the
-//! branch `state`. The program can be started before the server, and it reconnects when the server
+//! The program writes the default values to the `defaults` branch. Each field is looked up first in
+//! the `master` branch and then in `defaults`. The program writes the effective values to the
+//! `state` branch. The program can be started before the server, and it reconnects when the server
 //! restarts:
 //!
 //! ```sh

@@ -79,7 +79,7 @@ impl Connection {
         self.decode(&frame).map(drop)
     }
 
-    /// Sends a request that creates a fid. The closure `message` builds the request from the fid's
+    /// Sends a request that creates a fid. The `message` closure builds the request from the fid's
     /// number.
     pub(crate) async fn call_creating<'m>(
         self: &Arc<Connection>,

@@ -353,7 +353,7 @@ impl Fid {
         self.connection().set_name(self.number(), name.as_ref()).await
     }
 
-    /// Renames the entry `oldname` in this directory to `newname` in the directory `dir`. Sends
+    /// Renames the `oldname` entry in this directory to `newname` in the `dir` directory. Sends
     /// Trenameat, which exists only in 9P2000.L. The server decides whether an existing file is
     /// replaced.
     ///
@@ -372,7 +372,7 @@ impl Fid {
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file into the directory `dir` under the name `name`. Sends Trename, which exists
+    /// Moves the file into the `dir` directory under the name `name`. Sends Trename, which exists
     /// only in 9P2000.L. The server decides whether an existing file is replaced.
     ///
     /// # Errors

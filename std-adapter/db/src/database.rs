@@ -165,7 +165,7 @@ impl Database {
         self.0.in_flight.closed().await;
     }
 
-    /// Returns the branch `name`, even if it has no commits. All users of a branch share one
+    /// Returns the `name` branch, even if it has no commits. All users of a branch share one
     /// [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {

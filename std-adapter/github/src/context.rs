@@ -8,7 +8,7 @@ use crate::InvalidName;
 use crate::name::broken_component_rule;
 
 /// The names of the files that represent a status. A directory represents a status if it contains
-/// the file `state`. The other two files are in the same directory.
+/// the `state` file. The other two files are in the same directory.
 pub(crate) const STATUS_FILES: [&str; 3] = [STATE, "description", "target_url"];
 /// The name of the file that contains the state of a status.
 pub(crate) const STATE: &str = "state";
@@ -34,7 +34,7 @@ impl Context {
     /// # Errors
     /// Returns [`InvalidName`] if a component is empty, `.`, `..` or longer than 250 bytes, or
     /// contains a NUL byte. The component `state` is not allowed, because its directory would have
-    /// the same path as the file `state` of a shorter context. For the same reason, `description`
+    /// the same path as the `state` file of a shorter context. For the same reason, `description`
     /// and `target_url` are allowed only as the first component.
     pub fn new(text: &str) -> Result<Context, InvalidName> {
         if text.is_empty() {

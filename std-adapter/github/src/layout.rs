@@ -105,7 +105,7 @@ pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
 /// The object to which a file in the branch belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location<'p> {
-    /// The file `.monitor`, or a file at the path of the repository's directory.
+    /// The `.monitor` file, or a file at the path of the repository's directory.
     Repo(Repo),
     Dirty(DirtyId),
     /// A file of a pull request, with its path relative to the directory of the pull request.

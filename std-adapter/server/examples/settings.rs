@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Serves the settings in the directory `params` until `stop` completes.
+/// Serves the settings in the `params` directory until `stop` completes.
 pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     static OBSERVERS: [ObserverEntry; 3] = [
         ObserverEntry::new(&CHANGES),

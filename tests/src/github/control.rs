@@ -1,6 +1,6 @@
 //! The control interface, which offers JSON over HTTP to programs in other languages.
 //!
-//! The request `POST /NAME` runs the command NAME. The body of the request is an object that
+//! The `POST /NAME` request runs the command NAME. The body of the request is an object that
 //! contains the command's arguments. The response contains the command's result.
 
 use std::io;

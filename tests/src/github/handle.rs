@@ -60,7 +60,7 @@ impl GitHub {
         self.shared.change(|world| world.tokens.remove(token));
     }
 
-    /// Creates a repository with the full name `OWNER/NAME`. The branch `master` contains one
+    /// Creates a repository with the full name `OWNER/NAME`. The `master` branch contains one
     /// commit, and the owner and [`BOT`] have write access.
     pub fn create(&self, full_name: &str) -> Repository {
         let (owner, name) = full_name.split_once('/').expect("a name of the form OWNER/NAME");
@@ -261,7 +261,7 @@ impl GitHub {
     }
 
     /// Waits until a condition holds. Checks the condition after each call, change and delivery.
-    /// After [`TIMEOUT`], fails the test with the message `what`.
+    /// After [`TIMEOUT`], fails the test with the `what` message.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let wait = async {
             loop {

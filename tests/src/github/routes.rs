@@ -107,7 +107,7 @@ pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
     })
 }
 
-/// Returns the parameters if the path matches the template. The parameter `{ref}` matches one or
+/// Returns the parameters if the path matches the template. The `{ref}` parameter matches one or
 /// more segments.
 fn matched(template: &[&'static str], path: &[String]) -> Option<Vec<(&'static str, String)>> {
     let Some((first, rest)) = template.split_first() else {

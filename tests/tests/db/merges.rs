@@ -15,7 +15,7 @@ on_both! {
     d38_criss_cross_histories_merge,
 }
 
-/// Creates the branch `master` with `files`, and the branch `pr` with the same head.
+/// Creates the `master` branch with `files`, and the `pr` branch with the same head.
 fn forked<'c>(connection: &'c Connection, files: &[(&str, &str)]) -> (Branch<'c>, Branch<'c>) {
     let master = connection.master();
     let head = master.commit(files);

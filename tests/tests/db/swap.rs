@@ -19,8 +19,8 @@ on_both! {
     a_plain_commit_creates_a_missing_branch,
 }
 
-/// Returns the number of results that are `Ok`. Every other result must be the error
-/// `not-fast-forward`.
+/// Returns the number of results that are `Ok`. Every other result must be the `not-fast-forward`
+/// error.
 fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals

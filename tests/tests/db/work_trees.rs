@@ -2,7 +2,7 @@
 
 use datakit_tests::db::{Repository, TestDb, refused};
 
-/// Serves a repository with a work tree. The branch `master` has no commits yet.
+/// Serves a repository with a work tree. The `master` branch has no commits yet.
 fn with_work_tree() -> TestDb {
     let repository = Repository::none();
     repository.git(&["init", "-q", "-b", "master", "."]);

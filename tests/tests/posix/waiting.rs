@@ -8,7 +8,7 @@ use datakit_tests::db::TestDb;
 
 use crate::*;
 
-/// Opens the stream `live` as `fid` and sends a read that waits.
+/// Opens the `live` stream as `fid` and sends a read that waits.
 fn send_waiting_read(client: &mut WireClient, fid: u32, tag: Tag) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");

@@ -73,7 +73,7 @@ def same(what, expected, got):
 
 
 def fails(expected, call, *args, user=0, **more):
-    """Checks that the call fails with the error `expected`. Makes the call as the given user."""
+    """Checks that the call fails with the `expected` error. Makes the call as the given user."""
     judge(described(call, args, more, user), expected, outcome(call, args, more, user))
 
 
@@ -138,7 +138,7 @@ def mode(name):
 
 
 def moves(times, name, call, *args):
-    """Checks that the call succeeds and changes only the given times of the file `name`.
+    """Checks that the call succeeds and changes only the given times of the `name` file.
 
     `times` contains `m` for the modification time and `c` for the change time.
     """

@@ -12,7 +12,7 @@ type Tree = StaticTree<8, 16, AsyncTree>;
 type Requests = FileRequests<3, 12>;
 type Transferred<'t> = Pin<Box<dyn Future<Output = Result<String>> + 't>>;
 
-/// A tree with the file `limit`, which has the number 2, and the read-only file `value`, which has
+/// A tree with the `limit` file, which has the number 2, and the read-only file `value`, which has
 /// the number 5.
 macro_rules! tree {
     ($requests:ident) => {{

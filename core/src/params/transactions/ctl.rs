@@ -7,7 +7,7 @@ use super::Slot;
 use crate::files::{PieceTarget, Quoted, apply_piece, check_plain_mode, write_piece};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Window};
 
-/// The file `ctl` of a transaction.
+/// The `ctl` file of a transaction.
 pub(super) struct TransactionCtl<'a, const VALUES: usize, const TEXT: usize> {
     pub(super) slot: &'a Slot<VALUES, TEXT>,
 }

@@ -32,7 +32,7 @@ pub(super) struct PathMirror {
 }
 
 impl PathMirror {
-    /// Returns the mirror that contains the entries of the directory `dir`.
+    /// Returns the mirror that contains the entries of the `dir` directory.
     #[inline(always)]
     pub(super) fn below(self, dir: Option<Node>) -> PathMirror {
         match dir {

@@ -31,7 +31,7 @@ import { IO_HEADER } from './wire.js';
  * @property {string} [aname] The name of the tree to attach to, `/` by default. Most servers have
  *   only one tree.
  * @property {number} [timeout] The time limit for connecting in milliseconds, 10000 by default.
- *   Requests have no time limit. To set one, pass `AbortSignal.timeout()` as the option `signal` of
+ *   Requests have no time limit. To set one, pass `AbortSignal.timeout()` as the `signal` option of
  *   a method.
  * @property {AbortSignal} [signal] Aborts the attempt to connect.
  * @property {number} [maxRequests] The maximum number of requests in flight, 32 by default. Further

@@ -47,9 +47,9 @@ import { HEADER, Reader, Writer } from './wire.js';
 
 /** The number of tags for requests other than Tflush. Tflush uses higher tags. */
 const TAGS = 0x7fff;
-/** The upper limit of the option `maxRequests`. The remaining tags are for reads of streams. */
+/** The upper limit of the `maxRequests` option. The remaining tags are for reads of streams. */
 export const MAX_REQUESTS = 0x4000;
-/** The upper limit of the option `maxFids`. */
+/** The upper limit of the `maxFids` option. */
 export const MAX_FIDS = 0x10000;
 /** Callers wait while more than this many bytes are queued for writing. */
 const MAX_BACKLOG = 1 << 20;

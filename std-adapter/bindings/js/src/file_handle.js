@@ -77,7 +77,7 @@ export async function writeContent(file, offset, content, { encoding, signal } =
 }
 
 /**
- * Returns the options as an object. If `options` is a string, it is the option `encoding`.
+ * Returns the options as an object. If `options` is a string, it is the `encoding` option.
  * @template {object} O
  * @param {O | BufferEncoding | null | undefined} options
  * @returns {Partial<O> & { encoding?: BufferEncoding | null }}

@@ -1,4 +1,4 @@
-"""Starts a server. The environment variable DATAKIT contains the path of the program `datakit`.
+"""Starts a server. The environment variable DATAKIT contains the path of the `datakit` program.
 """
 
 from __future__ import annotations

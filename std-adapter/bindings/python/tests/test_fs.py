@@ -25,7 +25,7 @@ from server import Server
 def class_fs(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Starts a server for all tests of a class.
 
-    The attribute `target` of the class selects the directory to which the tests write.
+    The `target` attribute of the class selects the directory to which the tests write.
     """
     target = request.cls.target
     with Server(*(["--scratch"] if target == "scratch" else [])) as server:

@@ -99,7 +99,7 @@ async fn a_pull_request_is_edited_and_closed() {
     )
     .await;
     let mut expected = expected::files(&repo);
-    // The bridge was not notified that the branch `next` was created.
+    // The bridge was not notified that the `next` branch was created.
     expected.retain(|path, _| !path.contains("/next/"));
     until(&branch, "the branch follows GitHub", |files| {
         let mut files = files.clone();

@@ -18,7 +18,7 @@ fn transcript(readme: &str, heading: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Returns the directory that contains the program `datakit`. Builds the program if it is missing.
+/// Returns the directory that contains the `datakit` program. Builds the program if it is missing.
 fn programs() -> PathBuf {
     let dir = Path::new(env!("CARGO_BIN_EXE_datakit-bridge-github")).parent().unwrap();
     if !dir.join("datakit").exists() {

@@ -36,7 +36,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Creates a command that runs in the directory `dir`, which the command may change. The first
+    /// Creates a command that runs in the `dir` directory, which the command may change. The first
     /// argument is the program. The environment of the command contains only `PATH` and `HOME`,
     /// which is set to `dir`.
     pub fn new<A: Into<OsString>>(

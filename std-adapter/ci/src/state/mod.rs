@@ -6,8 +6,8 @@
 //! | `status-USER-REPO-ref-heads-NAME` | the history of a branch; `tags` instead of `heads` for a tag |
 //! | `commit-index` | `USER/REPO/commit/HASH/TARGET`: the hash of the last history commit of a commit under test |
 //!
-//! A commit of a history branch contains the files `source-commit` and `metadata-commit`, and the file
-//! `job/TEST/output` for each test.
+//! A commit of a history branch contains the files `source-commit` and `metadata-commit`, and the `job/TEST/output`
+//! file for each test.
 
 mod history;
 mod names;

@@ -41,7 +41,7 @@ pub use watch::{Registration, StaleSet, Watcher};
 
 use node::Node;
 
-/// A computation that produces a value of the type `T`. A clone refers to the same computation,
+/// A computation that produces a value of the `T` type. A clone refers to the same computation,
 /// which is evaluated only once for all clones.
 pub struct Term<T>(Arc<Node<T>>);
 

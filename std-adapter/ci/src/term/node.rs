@@ -88,7 +88,7 @@ pub(crate) trait Compute<T>: Send + Sync {
     }
 }
 
-/// A node with a value of the type `T`.
+/// A node with a value of the `T` type.
 pub(crate) struct Node<T> {
     id: u64,
     kind: Kind,

@@ -153,7 +153,7 @@ pub enum Logs {
     Pair(Arc<(Logs, Logs)>),
 }
 
-/// A complete log, which is the file `log` in a commit of the database.
+/// A complete log, which is the `log` file in a commit of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedLog {
     /// The title of the build.

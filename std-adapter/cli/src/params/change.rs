@@ -143,7 +143,7 @@ pub(super) async fn reset(session: &Session, typed: &[String]) -> CliResult {
     Ok(())
 }
 
-/// Sets parameters to the defaults in the schema, for a server without the file `ctl`.
+/// Sets parameters to the defaults in the schema, for a server without the `ctl` file.
 async fn set_to_defaults(session: &Session, paths: &[String]) -> CliResult {
     let to_setting = |path: &String| {
         let parameter = session.parameter(path).filter(|parameter| !parameter.read_only)?;

@@ -60,7 +60,7 @@ struct RecordState<C: Connect> {
 }
 
 impl<C: Connect> Record<C> {
-    /// Opens a record and creates any missing branches. Declares the field `schema-version`, whose
+    /// Opens a record and creates any missing branches. Declares the `schema-version` field, whose
     /// default is 1.
     ///
     /// # Errors
@@ -209,7 +209,7 @@ impl<C: Connect> Record<C> {
         self.finish(&session, waited).await
     }
 
-    /// Upgrades the record if `version` is greater than the value of the field `schema-version`. An
+    /// Upgrades the record if `version` is greater than the value of the `schema-version` field. An
     /// upgrade writes `version` and the defaults of all fields to the defaults branch in one
     /// commit, and then reads all fields. Returns whether an upgrade was needed. The first lookup
     /// branch is not changed, so users keep their settings.

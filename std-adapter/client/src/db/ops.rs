@@ -16,7 +16,7 @@ use crate::ByteString;
 /// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements the
 /// trait for Git repositories and in-memory databases, which need no server. The crate also
 /// provides a database that is opened by URL and may be remote or local. A program that is generic
-/// over `Database` works with all of these types. The module [`prelude`](super::prelude) exports
+/// over `Database` works with all of these types. The [`prelude`](super::prelude) module exports
 /// all traits.
 ///
 /// ```

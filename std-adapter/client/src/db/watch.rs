@@ -35,7 +35,7 @@ pub struct Watch<T> {
 }
 
 impl<T: Send + 'static> Watch<T> {
-    /// Creates a watch whose values `next` computes. The function `next` takes the current state
+    /// Creates a watch whose values `next` computes. The `next` function takes the current state
     /// and returns the next value and the new state, or `None` at the end of the stream. Back ends
     /// of the [`Database`](super::Database) trait create their watches with this function.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Values as lines of the form `PATH VALUE`, which is the format of the file `modified`.
+//! Values as lines of the form `PATH VALUE`, which is the format of the `modified` file.
 
 use super::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! The parameters of a device or of a program. A server provides the parameters as files in a
 //! directory.
 //!
-//! The file `schema` in this directory describes all parameters. A client can check values against
+//! The `schema` file in this directory describes all parameters. A client can check values against
 //! this description, set several parameters at once, and follow the changes that other clients
 //! make. The document `core/docs/parameters.md` in the repository describes the files.
 //!
@@ -54,7 +54,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// Creates a handle for the parameters in the directory `dir` of the server, for example
+    /// Creates a handle for the parameters in the `dir` directory of the server, for example
     /// `/params`. This function sends no request.
     pub fn new(client: Client, dir: impl Into<String>) -> Params {
         let dir = dir.into();
@@ -197,7 +197,7 @@ impl Params {
         Ok(Changes::new(path, watch))
     }
 
-    /// Sends a command to the file `ctl` and returns the reply, for example `save` or
+    /// Sends a command to the `ctl` file and returns the reply, for example `save` or
     /// `reset blink/period`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::check::{Range, scaled};
 use super::error::{Error, Result};
 use crate::json::{JsonValue, parse_object};
 
-/// The description of all parameters of a server, which is the content of the file `schema`.
+/// The description of all parameters of a server, which is the content of the `schema` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     parameters: Vec<Parameter>,
@@ -41,7 +41,7 @@ pub struct Parameter {
     pub needs_restart: bool,
     /// Whether the value is excluded from nonvolatile storage.
     pub volatile: bool,
-    /// Whether the command `save` saves the value to nonvolatile storage.
+    /// Whether the `save` command saves the value to nonvolatile storage.
     pub saved: bool,
 }
 
@@ -88,7 +88,7 @@ pub enum Kind {
 }
 
 impl Schema {
-    /// Parses the content of the file `schema`.
+    /// Parses the content of the `schema` file.
     ///
     /// # Errors
     /// Returns [`Error::InvalidSchema`] with the reason if the text is not a schema of version 1.

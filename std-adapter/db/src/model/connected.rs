@@ -1,5 +1,5 @@
 //! Finds the objects that must be written to the store again before a branch can refer to a commit.
-//! The command `git rev-list --objects COMMIT --not --all` lists the same objects.
+//! The `git rev-list --objects COMMIT --not --all` command lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref, but may prune any other object at any time.
 //! For example, Git may prune an object of a removed branch, an object written by a merge, or an

@@ -336,7 +336,7 @@ mod tests {
         .unwrap();
         let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
-        // The directory `b` is sorted as if its name were `b/`.
+        // The `b` directory is sorted as if its name were `b/`.
         let expected: [(&[u8], EntryMode); 4] = [
             (b"a", EntryMode::Link),
             (b"b-", EntryMode::Submodule),

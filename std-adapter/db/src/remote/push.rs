@@ -110,7 +110,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(500);
 
-    /// A repository with a single commit, which the tests push to the branch `master`.
+    /// A repository with a single commit, which the tests push to the `master` branch.
     struct PushSource {
         dir: tempfile::TempDir,
         push: GitPush,

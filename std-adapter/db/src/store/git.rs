@@ -79,7 +79,7 @@ impl fmt::Debug for GitStore {
 
 impl GitStore {
     /// Opens the repository at `path`, creating it if it does not exist. The repository is in
-    /// `path/.git`, in the directory that the file `path/.git` points to, or in `path` itself. If
+    /// `path/.git`, in the directory that the `path/.git` file points to, or in `path` itself. If
     /// `path` is a linked work tree, opens the repository that the work tree belongs to.
     ///
     /// Removing abandoned branch locks can take up to one second.

@@ -162,7 +162,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// Returns an existing branch that prevents the creation of `name`. Ignores the branch `except`,
+/// Returns an existing branch that prevents the creation of `name`. Ignores the `except` branch,
 /// which is about to be removed.
 fn conflicting_branch<'h>(
     heads: &'h BTreeMap<BranchName, Id>,

@@ -81,7 +81,7 @@ impl Scratch {
 }
 
 impl Dentry {
-    /// Moves the dentry from the directory `from` to `dir`, renames it to `name`, and removes
+    /// Moves the dentry from the `from` directory to `dir`, renames it to `name`, and removes
     /// `replaced`.
     fn move_to(
         &self,

@@ -1,5 +1,5 @@
-//! A directory of a program's log sources. For each source, the file `src/<name>/doc` contains a
-//! description and the file `src/<name>/level` contains the log level.
+//! A directory of a program's log sources. For each source, the `src/<name>/doc` file contains a
+//! description and the `src/<name>/level` file contains the log level.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -115,7 +115,7 @@ impl Tree {
         Tree::with_root(Entry::dir("/", root))
     }
 
-    /// Creates a tree whose root is the directory `root`. Trees created from clones of the same
+    /// Creates a tree whose root is the `root` directory. Trees created from clones of the same
     /// entry have the same root inode number.
     #[must_use]
     pub fn with_root(root: Entry) -> Tree {

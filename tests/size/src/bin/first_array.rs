@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `[u32; 4]`.
+//! The `tree` image with one parameter of the `[u32; 4]` type.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `f32`.
+//! The `tree` image with one parameter of the `f32` type.
 #![no_std]
 #![no_main]
 

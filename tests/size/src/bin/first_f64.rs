@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `f64`.
+//! The `tree` image with one parameter of the `f64` type.
 #![no_std]
 #![no_main]
 

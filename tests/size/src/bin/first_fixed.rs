@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Fixed`.
+//! The `tree` image with one parameter of the `Fixed` type.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Vec<u8, 16>`.
+//! The `tree` image with one parameter of the `Vec<u8, 16>` type.
 #![no_std]
 #![no_main]
 

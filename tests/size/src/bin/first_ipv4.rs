@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Ipv4`.
+//! The `tree` image with one parameter of the `Ipv4` type.
 #![no_std]
 #![no_main]
 

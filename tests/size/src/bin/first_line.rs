@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Line`.
+//! The `tree` image with one parameter of the `Line` type.
 #![no_std]
 #![no_main]
 

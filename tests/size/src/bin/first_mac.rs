@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Mac`.
+//! The `tree` image with one parameter of the `Mac` type.
 #![no_std]
 #![no_main]
 

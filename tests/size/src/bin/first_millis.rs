@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Millis`.
+//! The `tree` image with one parameter of the `Millis` type.
 #![no_std]
 #![no_main]
 

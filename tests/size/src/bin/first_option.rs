@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the type `Option<u32>`.
+//! The `tree` image with one parameter of the `Option<u32>` type.
 #![no_std]
 #![no_main]
 

@@ -179,7 +179,7 @@ pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     }
 }
 
-/// Returns an error unless `frame` has the type `wanted`.
+/// Returns an error unless `frame` has the `wanted` type.
 pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
     match kind_of(frame) {
         got if got == wanted => Ok(()),

@@ -1,5 +1,5 @@
 //! The baseline server, which answers requests without doing the work of a real 9P server. The
-//! command `bench floor` runs only the baseline server.
+//! `bench floor` command runs only the baseline server.
 //!
 //! The baseline server answers every request with prepared bytes of the correct length. The
 //! baseline server has no fids or files and allocates no memory for messages. After each read, it

@@ -302,7 +302,7 @@ export class Transaction {
       const text = await this.#control('conflicts').readText();
       return text.split('\n').filter((line) => line !== '');
     } catch (error) {
-      // The file `conflicts` does not exist before the first merge.
+      // The `conflicts` file does not exist before the first merge.
       if (error instanceof ServerError && error.code === 'ENOENT') return [];
       throw error;
     }

@@ -265,7 +265,7 @@ class Transaction:
         try:
             head = await ctl.command_with_reply("commit id")
         except ServerError as error:
-            # The original server does not support the argument `id`.
+            # The original server does not support the `id` argument.
             if not error.text.startswith("Unknown command "):
                 raise
             await ctl.command("commit")

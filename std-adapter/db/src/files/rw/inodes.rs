@@ -101,7 +101,7 @@ impl InodeTable {
         top
     }
 
-    /// Returns the inode of the entry `name` in the directory `dir`. `path` is the full path of the
+    /// Returns the inode of the `name` entry in the `dir` directory. `path` is the full path of the
     /// entry.
     pub(super) fn inode(
         &mut self,
@@ -166,7 +166,7 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode` and everything below it were moved to `name` in the directory `dir`.
+    /// Records that `inode` and everything below it were moved to `name` in the `dir` directory.
     /// The caller must have removed any existing node at the path `to`.
     pub(super) fn rename(
         &mut self,

@@ -252,7 +252,7 @@ mod tests {
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
         // The list contains no empty directories. The list is sorted by the bytes of the names, so
-        // `a` comes before `a.c`. In Git's order, the directory `a` would come after `a.c`.
+        // `a` comes before `a.c`. In Git's order, the `a` directory would come after `a.c`.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]

@@ -30,7 +30,7 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(at.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))).unwrap_or((b"", path)))
 }
 
-/// Returns the path of the entry `name` in the directory `dir`.
+/// Returns the path of the `name` entry in the `dir` directory.
 #[must_use]
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }

@@ -58,7 +58,7 @@ impl Discovered {
     }
 }
 
-/// Finds the repository at `path`. Tries `path/.git`, the directory that the file `path/.git`
+/// Finds the repository at `path`. Tries `path/.git`, the directory that the `path/.git` file
 /// points to, and `path` itself. Returns `None` if there is no repository.
 ///
 /// # Errors
@@ -68,7 +68,7 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
     let dir = if dot_git.is_file() {
-        // The directory `path` is a linked work tree, a submodule, or a work tree created by `git
+        // The `path` directory is a linked work tree, a submodule, or a work tree created by `git
         // init --separate-git-dir`.
         linked_from = Some(path.to_owned());
         read_link_file(&dot_git, b"gitdir:")?

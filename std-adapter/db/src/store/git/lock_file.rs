@@ -1,5 +1,5 @@
 //! Lock files that are compatible with Git's lock files. To update `NAME`, a program creates the
-//! file `NAME.lock`, writes the new content to it and renames it to `NAME`.
+//! `NAME.lock` file, writes the new content to it and renames it to `NAME`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -59,7 +59,7 @@ impl Backoff {
 }
 
 impl LockFile {
-    /// Locks the file `target`, which is below the directory `top`, and creates missing parent
+    /// Locks the `target` file, which is below the `top` directory, and creates missing parent
     /// directories.
     ///
     /// Retries if another program creates or removes a parent directory at the same time. For

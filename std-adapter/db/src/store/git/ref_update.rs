@@ -1,7 +1,7 @@
 //! Updates, renames and removes branches while holding their locks.
 //!
 //! Other programs see either the old state or the new state of a branch. A branch is updated by
-//! renaming its lock file. A branch is renamed by replacing the file `packed-refs`, which contains
+//! renaming its lock file. A branch is renamed by replacing the `packed-refs` file, which contains
 //! exactly one of the two names at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ impl Refs<'_> {
     /// Applies either all of the updates or none of them. Returns `false` if a branch is not at its
     /// expected commit.
     ///
-    /// The function `write` must store the objects and sync the files that it receives. These files
+    /// The `write` function must store the objects and sync the files that it receives. These files
     /// are the lock files with the new values of the refs. If a branch is not at its expected
     /// commit, `write` is not called.
     pub(super) fn update(

@@ -1,12 +1,12 @@
 //! Gives a server exclusive use of a repository and removes lock files that a killed server has
 //! left behind.
 //!
-//! A branch is locked while the file `BRANCH.lock` exists. If a server is killed or the power
+//! A branch is locked while the `BRANCH.lock` file exists. If a server is killed or the power
 //! fails, the lock file remains and prevents all later changes to the branch. A lock file does not
-//! record which program created it. Therefore, every server holds an flock on the file
-//! `datakit.lock` while it is running. The kernel releases the flock when the process exits. After
+//! record which program created it. Therefore, every server holds an flock on the `datakit.lock`
+//! file while it is running. The kernel releases the flock when the process exits. After
 //! a server has acquired the flock, no other server can be running, so old lock files can be
-//! removed. The file `datakit.lock` itself is never removed.
+//! removed. The `datakit.lock` file itself is never removed.
 //!
 //! `git` does not use `datakit.lock`, but it locks a branch only for a very short time. A lock file
 //! that has not changed for [`GRACE`] is therefore considered abandoned. `git` waits for

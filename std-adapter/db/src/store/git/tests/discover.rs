@@ -239,7 +239,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     }
     let store = GitStore::open(&repository.0).unwrap();
     fill(&store);
-    // Creating the branch `master` also updates the work tree.
+    // Creating the `master` branch also updates the work tree.
     assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
     drop(store);
     for path in all_below(&repository.0) {

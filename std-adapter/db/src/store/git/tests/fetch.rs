@@ -99,7 +99,7 @@ fn a_refused_connection_fails_at_once() {
 }
 
 /// A pair of repositories. In the first repository, `git` runs a script instead of `ssh`. In the
-/// second repository, the branch `master` is at the commit `far`.
+/// second repository, the `master` branch is at the commit `far`.
 struct SshPair {
     here: TempRepository,
     there: TempRepository,
