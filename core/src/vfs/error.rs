@@ -4,7 +4,8 @@ use core::fmt::{self, Display};
 
 mod message;
 
-pub use message::{ERROR_MESSAGE_MAX, ErrorMessage};
+pub use message::ERROR_MESSAGE_MAX;
+use message::{Kind, Packed};
 
 /// The result of every operation on a tree.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -13,47 +14,36 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// The reason that an operation failed.
         ///
-        /// Each variant has a Linux error number and a message. Error replies contain the number in
+        /// Each error has a Linux error number and a message. Error replies contain the number in
         /// 9P2000.u and 9P2000.L, and the message in 9P2000 and 9P2000.u. Some clients compare
         /// these messages literally, so a test checks that no message changes.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub enum Error {
-            $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
-            /// An error with an arbitrary Linux error number and a message that was formatted at
-            /// run time.
-            Custom(u8, ErrorMessage),
+        ///
+        /// The errors with a fixed message are constants, which can be used as patterns.
+        // On an embedded board, this is one nonzero word. An enum with one variant for each error
+        // would have the same size, but the code of each function that passes it on would be larger.
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct Error(Packed);
+
+        /// The row of each error in the table.
+        enum Row { $($name,)* Count }
+
+        // The constants are named like the variants of an enum, because they are used in the same way.
+        #[allow(non_upper_case_globals)]
+        impl Error {
+            $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))]
+            pub const $name: Error = Error(Packed::row(Row::$name as u8));)*
         }
 
         impl Error {
-            /// All variants with a fixed message, for tests and documentation.
+            /// All errors with a fixed message, for tests and documentation.
             pub const ALL: &'static [Error] = &[$(Error::$name),*];
-
-            /// Returns the Linux error number, as defined in asm-generic (`errno(3)`).
-            #[must_use]
-            pub fn errno(&self) -> u16 {
-                match self {
-                    Error::Custom(errno, _) => (*errno).into(),
-                    row => Self::ERRNOS.get(row.row()).copied().unwrap_or_default().into(),
-                }
-            }
 
             // Use two tables of bytes and one string, because a table of `&str` would take up as
             // much flash as the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
-
-            /// Returns the index of the variant's row in the table. The result for `Custom` is the
-            /// number of rows.
-            fn row(&self) -> usize {
-                enum Row { $($name,)* Custom }
-                let row = match self {
-                    $(Error::$name => Row::$name,)*
-                    Error::Custom(..) => Row::Custom,
-                };
-                row as usize
-            }
+            const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
         }
     };
 }
@@ -173,14 +163,27 @@ impl Error {
         if cfg!(not(feature = "reasons")) {
             return self;
         }
-        // All error numbers in the table fit into a byte.
-        Error::Custom(self.errno() as u8, ErrorMessage::new(&message))
+        Error::from_errno(self.number(), message)
     }
 
     /// Creates an error with an arbitrary Linux error number, which need not be in the table.
     #[must_use]
     pub fn from_errno(errno: u8, message: impl Display) -> Error {
-        Error::Custom(errno, ErrorMessage::new(&message))
+        Error(Packed::custom(errno, &message))
+    }
+
+    /// Returns the Linux error number, as defined in asm-generic (`errno(3)`).
+    #[must_use]
+    pub fn errno(&self) -> u16 {
+        self.number().into()
+    }
+
+    /// Returns the error number. All error numbers fit into a byte.
+    fn number(&self) -> u8 {
+        match self.0.kind() {
+            Kind::Row(row) => Self::ERRNOS.get(usize::from(row)).copied().unwrap_or_default(),
+            Kind::Custom(errno) => errno,
+        }
     }
 
     /// Calls `with`, passing the error message to send in 9P2000 and 9P2000.u.
@@ -189,20 +192,31 @@ impl Error {
     /// older message is replaced by a note that the original text has been lost. Without the
     /// `reasons` feature, no message formatted at run time is kept.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
-        let own = match self {
-            Error::Custom(_, message) => message.text(),
-            _ => None,
-        };
-        with(own.as_deref().unwrap_or_else(|| self.text()))
+        with(self.0.message().as_deref().unwrap_or_else(|| self.text()))
     }
 
-    /// Returns the message in the variant's row of the table.
+    /// Returns the message in the row of the table.
     #[inline(never)]
     fn text(&self) -> &'static str {
-        let (before, own) = Self::LENGTHS.split_at_checked(self.row()).unwrap_or_default();
+        let row = match self.0.kind() {
+            Kind::Row(row) => row,
+            Kind::Custom(_) => Row::Count as u8,
+        };
+        let (before, own) = Self::LENGTHS.split_at_checked(row.into()).unwrap_or_default();
         let start = before.iter().map(|length| usize::from(*length)).sum();
         let text = Self::TEXTS.get(start..).unwrap_or_default();
         own.first().and_then(|length| text.get(..usize::from(*length))).unwrap_or(text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind() {
+            Kind::Row(row) => f.write_str(Self::NAMES.get(usize::from(row)).unwrap_or(&"Error")),
+            Kind::Custom(errno) => self.read_message(|message| {
+                f.debug_tuple("Custom").field(&errno).field(&message).finish()
+            }),
+        }
     }
 }
 

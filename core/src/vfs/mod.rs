@@ -26,7 +26,7 @@ pub use attr::{
     Attr, Create, CreateKind, FileType, Id, Lock, LockKind, OpenMode, SetAttr, SetTime, StatFs,
     Time, User, without_set_id,
 };
-pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
+pub use error::{ERROR_MESSAGE_MAX, Error, Result};
 pub use file::{Client, File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
 pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at};

@@ -56,11 +56,8 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
     holder: Option<Client>,
     staged: Vec<StagedValue<TEXT>, VALUES>,
-    /// Whether the last request was refused.
-    refused: bool,
-    /// The last refusal. The initial value is the variant whose bytes are all zero, because a
-    /// `static` with any other initial value takes up flash.
-    refusal: Error,
+    /// The reason why the last request was refused.
+    refusal: Option<Error>,
 }
 
 /// A new value of a parameter.
@@ -77,12 +74,7 @@ pub(super) struct StagedValue<const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     const fn new() -> Self {
-        Transaction {
-            holder: None,
-            staged: Vec::new(),
-            refused: false,
-            refusal: Error::NotPermitted,
-        }
+        Transaction { holder: None, staged: Vec::new(), refusal: None }
     }
 
     /// Returns the client that holds the transaction.
@@ -109,7 +101,7 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     /// Removes all staged values and the last result.
     pub(super) fn clear(&mut self) {
         self.staged.clear();
-        self.refused = false;
+        self.refusal = None;
         count_change();
     }
 
@@ -142,17 +134,14 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     /// Records the result of a request of `client`, if the client holds the transaction.
     pub(super) fn record(&mut self, client: Client, result: &Result<()>) {
         if self.holder == Some(client) {
-            self.refused = result.is_err();
-            if let Err(error) = result {
-                self.refusal = error.clone();
-            }
+            self.refusal = result.clone().err();
         }
     }
 
     /// Writes the number of changes or the last refusal, and a newline.
     pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
-        if self.refused {
-            self.refusal.read_message(|text| out.write_str(text))?;
+        if let Some(refusal) = &self.refusal {
+            refusal.read_message(|text| out.write_str(text))?;
             return out.write_str("\n");
         }
         let count = self.staged.len();

@@ -1,47 +1,47 @@
-//! Error messages that are formatted at run time.
+//! The representation of errors, and error messages that are formatted at run time.
 //!
 //! Most functions propagate errors, so errors must be small. On an embedded board, an error takes
 //! up four bytes. The message is therefore not stored in the error itself. With the `alloc`
 //! feature, the message is stored on the heap. Without `alloc`, a static buffer holds the program's
 //! most recent messages.
 
+#[cfg(feature = "reasons")]
 use core::fmt::{self, Write};
-use core::ops::Deref;
 
 use heapless::String;
+
+#[cfg(all(feature = "reasons", any(feature = "alloc", test)))]
+pub(super) use heap::Packed;
+#[cfg(not(all(feature = "reasons", any(feature = "alloc", test))))]
+pub(super) use word::Packed;
 
 /// The maximum length, in bytes, of an error message. Linux receives the text of an error reply in
 /// a 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
-/// An error message that was formatted at run time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorMessage(storage::Stored);
+/// What an error refers to.
+pub(super) enum Kind {
+    /// The row of the error in the table.
+    Row(u8),
+    /// An error with this error number and a message of its own.
+    Custom(u8),
+}
 
-impl ErrorMessage {
-    // Disable inlining to keep a single copy of this code, outside the hot paths of its callers.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
-        if cfg!(not(feature = "reasons")) {
-            return ErrorMessage(storage::Stored::new(String::new()));
-        }
-        let mut truncating = Truncating(String::new());
-        // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
-        // it wrote before the failure is kept.
-        let _ = write!(truncating, "{text}");
-        ErrorMessage(storage::Stored::new(truncating.0))
-    }
-
-    /// Returns the text, or `None` if newer messages have replaced it.
-    pub(super) fn text(&self) -> Option<impl Deref<Target = str> + '_> {
-        self.0.text()
-    }
+/// Formats a message.
+#[cfg(feature = "reasons")]
+fn format(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
+    let mut truncating = Truncating(String::new());
+    // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
+    // it wrote before the failure is kept.
+    let _ = write!(truncating, "{message}");
+    truncating.0
 }
 
 /// A string of limited length. Text that does not fit is truncated at a character boundary.
+#[cfg(feature = "reasons")]
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
+#[cfg(feature = "reasons")]
 impl Write for Truncating {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let mut fits = s.len().min(ERROR_MESSAGE_MAX.saturating_sub(self.0.len()));
@@ -53,53 +53,107 @@ impl Write for Truncating {
     }
 }
 
-/// Stores no messages.
-#[cfg(not(feature = "reasons"))]
-mod none {
-    use super::{ERROR_MESSAGE_MAX, String};
-
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(super) struct Stored;
-
-    impl Stored {
-        pub(super) fn new(_: String<ERROR_MESSAGE_MAX>) -> Stored {
-            Stored
-        }
-
-        pub(super) fn text(&self) -> Option<&str> {
-            None
-        }
-    }
-}
-
 /// Keeps messages on the heap. Tests also use the heap, because they run in parallel and would
 /// replace each other's messages in a shared buffer.
 #[cfg(all(feature = "reasons", any(feature = "alloc", test)))]
 mod heap {
     use alloc::boxed::Box;
+    use core::fmt;
+    use core::ops::Deref;
 
-    use super::{ERROR_MESSAGE_MAX, String};
+    use super::{ERROR_MESSAGE_MAX, Kind, String, format};
 
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(super) struct Stored(Box<String<ERROR_MESSAGE_MAX>>);
+    #[derive(Clone, PartialEq, Eq)]
+    pub(crate) enum Packed {
+        Row(u8),
+        Custom(u8, Box<String<ERROR_MESSAGE_MAX>>),
+    }
 
-    impl Stored {
-        pub(super) fn new(text: String<ERROR_MESSAGE_MAX>) -> Stored {
-            Stored(Box::new(text))
+    impl Packed {
+        pub(crate) const fn row(row: u8) -> Packed {
+            Packed::Row(row)
         }
 
-        pub(super) fn text(&self) -> Option<&str> {
-            Some(&self.0)
+        #[cold]
+        pub(crate) fn custom(errno: u8, message: &dyn fmt::Display) -> Packed {
+            Packed::Custom(errno, Box::new(format(message)))
+        }
+
+        pub(crate) fn kind(&self) -> Kind {
+            match self {
+                Packed::Row(row) => Kind::Row(*row),
+                Packed::Custom(errno, _) => Kind::Custom(*errno),
+            }
+        }
+
+        pub(crate) fn message(&self) -> Option<impl Deref<Target = str> + '_> {
+            match self {
+                Packed::Row(_) => None,
+                Packed::Custom(_, message) => Some(message.as_str()),
+            }
         }
     }
 }
 
-#[cfg(all(feature = "reasons", any(feature = "alloc", test)))]
-use heap as storage;
-#[cfg(not(feature = "reasons"))]
-use none as storage;
-#[cfg(all(feature = "reasons", not(any(feature = "alloc", test))))]
-use recent as storage;
+/// Packs an error into a word that is never 0, so that a `Result<()>` fits into a register.
+#[cfg(any(test, not(all(feature = "reasons", feature = "alloc"))))]
+#[cfg_attr(test, allow(dead_code))]
+mod word {
+    use core::fmt;
+    use core::num::NonZeroU32;
+
+    use super::{ERROR_MESSAGE_MAX, Kind, String};
+
+    /// The lowest byte of an error with a message of its own. The lowest byte of any other error is
+    /// its row plus 1.
+    const CUSTOM: u8 = u8::MAX;
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Packed(NonZeroU32);
+
+    impl Packed {
+        pub(crate) const fn row(row: u8) -> Packed {
+            Packed(NonZeroU32::MIN.saturating_add(row as u32))
+        }
+
+        // Disable inlining to keep a single copy of this code, outside the hot paths of its callers.
+        #[cold]
+        #[inline(never)]
+        pub(crate) fn custom(errno: u8, message: &dyn fmt::Display) -> Packed {
+            #[cfg(feature = "reasons")]
+            let number = super::recent::store(super::format(message));
+            #[cfg(not(feature = "reasons"))]
+            let number = {
+                let _ = message;
+                0u16
+            };
+            let [low, high] = number.to_le_bytes();
+            Packed(NonZeroU32::MIN | u32::from_le_bytes([CUSTOM, errno, low, high]))
+        }
+
+        pub(crate) fn kind(self) -> Kind {
+            match self.0.get().to_le_bytes() {
+                [CUSTOM, errno, ..] => Kind::Custom(errno),
+                [row, ..] => Kind::Row(row.wrapping_sub(1)),
+            }
+        }
+
+        /// Returns the message, or `None` if newer messages have replaced it.
+        #[cfg(feature = "reasons")]
+        pub(crate) fn message(self) -> Option<String<ERROR_MESSAGE_MAX>> {
+            match self.0.get().to_le_bytes() {
+                [CUSTOM, _, low, high] => super::recent::text(u16::from_le_bytes([low, high])),
+                _ => None,
+            }
+        }
+
+        /// Returns `None`, because no message is kept.
+        #[cfg(not(feature = "reasons"))]
+        pub(crate) fn message(self) -> Option<String<ERROR_MESSAGE_MAX>> {
+            None
+        }
+    }
+}
 
 /// Keeps the most recent messages in a static buffer. A few messages are enough, because an error
 /// is reported immediately or at the end of the same request.
@@ -117,18 +171,14 @@ mod recent {
     static RECENT: CriticalSectionMutex<RefCell<Recent>> =
         CriticalSectionMutex::new(RefCell::new(Recent::new()));
 
-    /// The sequence number of a message.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(super) struct Stored(u16);
+    /// Stores a message and returns its number.
+    pub(super) fn store(text: String<ERROR_MESSAGE_MAX>) -> u16 {
+        RECENT.lock(|recent| recent.borrow_mut().store(text))
+    }
 
-    impl Stored {
-        pub(super) fn new(text: String<ERROR_MESSAGE_MAX>) -> Stored {
-            RECENT.lock(|recent| recent.borrow_mut().store(text))
-        }
-
-        pub(super) fn text(&self) -> Option<String<ERROR_MESSAGE_MAX>> {
-            RECENT.lock(|recent| recent.borrow().get(self).cloned())
-        }
+    /// Returns the message with this number, or `None` if newer messages have replaced it.
+    pub(super) fn text(number: u16) -> Option<String<ERROR_MESSAGE_MAX>> {
+        RECENT.lock(|recent| recent.borrow().get(number).cloned())
     }
 
     struct Recent {
@@ -142,18 +192,18 @@ mod recent {
             Recent { count: 0, texts: [const { String::new() }; CAPACITY as usize] }
         }
 
-        fn store(&mut self, text: String<ERROR_MESSAGE_MAX>) -> Stored {
-            let stored = Stored(self.count);
+        fn store(&mut self, text: String<ERROR_MESSAGE_MAX>) -> u16 {
+            let number = self.count;
             self.count = self.count.wrapping_add(1);
-            if let Some(slot) = self.texts.get_mut(usize::from(stored.0 % CAPACITY)) {
+            if let Some(slot) = self.texts.get_mut(usize::from(number % CAPACITY)) {
                 *slot = text;
             }
-            stored
+            number
         }
 
-        fn get(&self, stored: &Stored) -> Option<&String<ERROR_MESSAGE_MAX>> {
-            let is_recent = self.count.wrapping_sub(stored.0) <= CAPACITY;
-            self.texts.get(usize::from(stored.0 % CAPACITY)).filter(|_| is_recent)
+        fn get(&self, number: u16) -> Option<&String<ERROR_MESSAGE_MAX>> {
+            let is_recent = self.count.wrapping_sub(number) <= CAPACITY;
+            self.texts.get(usize::from(number % CAPACITY)).filter(|_| is_recent)
         }
     }
 
@@ -166,7 +216,7 @@ mod recent {
             let mut recent = Recent::new();
             let texts = ["first", "second", "third"];
             let stored = texts.map(|text| recent.store(text.try_into().unwrap()));
-            let found = stored.map(|stored| recent.get(&stored).map(String::as_str));
+            let found = stored.map(|number| recent.get(number).map(String::as_str));
             assert_eq!(found, [None, Some("second"), Some("third")]);
         }
     }
