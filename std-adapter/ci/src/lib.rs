@@ -17,7 +17,8 @@ mod tests;
 pub mod web;
 
 pub use engine::{
-    Engine, Job, JobId, JobView, Options, PIPELINE, Project, TargetView, TestInput, Tests, View,
+    Counters, Engine, Job, JobId, JobView, Options, PIPELINE, Project, TargetView, TestInput,
+    Tests, View,
 };
 pub use metadata::Metadata;
 pub use target::{InvalidTarget, Target};

@@ -9,7 +9,8 @@ use datakit_client::db::{
 };
 use parking_lot::Mutex;
 
-use super::{Build, BuildLog, Builder, LiveLogs};
+use super::counts::Counted;
+use super::{Build, BuildCounts, BuildLog, Builder, LiveLogs};
 use crate::state::first_line;
 use crate::term::{External, Logs, Progress, SavedLog, Term};
 
@@ -30,6 +31,7 @@ struct Shared<D: Database, B: Builder> {
     logs: LiveLogs,
     /// The builds that terms depend on, by branch.
     builds: Mutex<BTreeMap<String, Entry<B>>>,
+    counts: Mutex<BuildCounts>,
 }
 
 /// A build that terms depend on.
@@ -71,8 +73,15 @@ impl std::error::Error for RebuildError {
 impl<D: Database, B: Builder> Cache<D, B> {
     /// Creates a cache. The cache adds the logs of running builds to `logs`.
     pub fn new(db: D, builder: B, logs: LiveLogs) -> Cache<D, B> {
-        let builds = Mutex::default();
-        Cache { shared: Arc::new(Shared { db, builder, logs, builds }) }
+        let counts = BuildCounts { name: builder.name().to_owned(), ..BuildCounts::default() };
+        let (builds, counts) = (Mutex::default(), Mutex::new(counts));
+        Cache { shared: Arc::new(Shared { db, builder, logs, builds, counts }) }
+    }
+
+    /// Returns the numbers of builds.
+    #[must_use]
+    pub fn counts(&self) -> BuildCounts {
+        self.shared.counts.lock().clone()
     }
 
     /// Returns a term for the value of a key. The term reads the result from the database, or builds
@@ -199,6 +208,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         let title = self.builder.title(key);
         let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
         let live = self.logs.add(name, log.clone())?;
+        let counted = Counted::start(&self.counts);
         progress.logs(Logs::Live { branch: name.into() });
         log.line("Starting...");
         let transaction =
@@ -213,6 +223,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         transaction.abort().await;
         drop(live);
         let commit = committed.map_err(|error| format!("the result was not stored: {error}"))?;
+        counted.end(result.is_ok());
         progress.logs(saved(title, name, &commit, result.is_err()));
         result
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datakit_client::db::Database;
 use parking_lot::RwLock;
 
-use super::{Builder, Cache, RebuildError};
+use super::{BuildCounts, Builder, Cache, RebuildError};
 
 /// All caches of a program. A user names a build by its branch, without knowing which cache builds
 /// it. All clones contain the same caches.
@@ -23,6 +23,7 @@ type Rebuilt<'c> = Pin<Box<dyn Future<Output = Result<(), RebuildError>> + Send 
 trait Control: Send + Sync {
     fn rebuild<'c>(&'c self, branch: &'c str) -> Rebuilt<'c>;
     fn cancel(&self, branch: &str) -> Result<bool, RebuildError>;
+    fn counts(&self) -> BuildCounts;
 }
 
 impl<D: Database, B: Builder> Control for Cache<D, B> {
@@ -32,6 +33,10 @@ impl<D: Database, B: Builder> Control for Cache<D, B> {
 
     fn cancel(&self, branch: &str) -> Result<bool, RebuildError> {
         Cache::cancel(self, branch)
+    }
+
+    fn counts(&self) -> BuildCounts {
+        Cache::counts(self)
     }
 }
 
@@ -45,6 +50,12 @@ impl Builds {
     /// Adds a cache.
     pub fn add<D: Database, B: Builder>(&self, cache: &Cache<D, B>) {
         self.caches.write().push(Arc::new(cache.clone()));
+    }
+
+    /// Returns the numbers of builds of each cache.
+    #[must_use]
+    pub fn counts(&self) -> Vec<BuildCounts> {
+        self.caches.read().iter().map(|cache| cache.counts()).collect()
     }
 
     /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build

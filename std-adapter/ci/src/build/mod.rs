@@ -14,6 +14,7 @@
 
 mod cache;
 mod control;
+mod counts;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::term::Progress;
 
 pub use cache::{Cache, RebuildError};
 pub use control::Builds;
+pub use counts::BuildCounts;
 pub use log::{BuildLog, LiveLog, LiveLogs, LogLimits, LogReader};
 
 /// Computes values from keys.

@@ -219,3 +219,32 @@ async fn cancelled_build_leaves_no_result() -> Done {
     assert_eq!(result(&term).await.outcome, Outcome::Success("5".to_owned()));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_are_found_by_branch_and_counted() {
+    let (db, builder) = (memory(), Numbers::new(2));
+    let cache = Cache::new(db, builder.clone(), LiveLogs::new());
+    let builds = Builds::new();
+    builds.add(&cache);
+    let (good, bad) = (cache.find(&4), cache.find(&-4));
+    let outcomes = (result(&good).await.outcome, result(&bad).await.outcome);
+    assert!(matches!(outcomes, (Outcome::Success(_), Outcome::Failure(_))), "{outcomes:?}");
+    assert_eq!(builds.cancel("number-of-4"), Ok(false));
+    let missing = builds.rebuild("number-of-5").await.unwrap_err();
+    assert_eq!(missing.to_string(), "No job depends on number-of-5");
+    builds.rebuild("number-of-4").await.unwrap();
+    settle(&good, |outcome| *outcome == Outcome::pending("counting")).await;
+    assert_eq!(builds.cancel("number-of-4"), Ok(true));
+    let cancelled = Outcome::failure("Cancelled at user's request");
+    assert_eq!(result(&good).await.outcome, cancelled);
+    // The task of the cancelled build ends a moment later.
+    let ended = async {
+        while builds.counts().iter().any(|counts| counts.running > 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    let [counts] = &*builds.counts() else { panic!("there is one cache") };
+    let of = (counts.started, counts.succeeded, counts.failed, counts.ended_without_result);
+    assert_eq!((of, &*counts.name), ((3, 1, 1, 1), builder.name()));
+}

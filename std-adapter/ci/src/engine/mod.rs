@@ -5,6 +5,7 @@
 //! results to the history branches, and commits all changed statuses to the metadata branch. The
 //! GitHub bridge publishes the statuses.
 
+mod counters;
 mod jobs;
 mod project;
 mod publish;
@@ -27,6 +28,7 @@ use jobs::Jobs;
 use project::Planned;
 use publish::{Published, Round};
 
+pub use counters::Counters;
 pub use jobs::{Job, JobId};
 pub use project::{PIPELINE, Project, TestInput, Tests};
 pub use view::{JobView, TargetView, View};
@@ -46,6 +48,9 @@ pub struct Options {
     pub web_url: String,
     /// The targets to test. If the set is empty, all targets are tested.
     pub canaries: BTreeSet<Target>,
+    /// Whether to write the overall result of each target. Its context is [`context`](Options::context)
+    /// without the name of a test.
+    pub overall: bool,
 }
 
 impl Default for Options {
@@ -55,6 +60,7 @@ impl Default for Options {
             context: "ci/datakit".to_owned(),
             web_url: "https://127.0.0.1:8443/".to_owned(),
             canaries: BTreeSet::new(),
+            overall: false,
         }
     }
 }
@@ -68,6 +74,7 @@ pub struct Engine<D: Database> {
     jobs: Jobs,
     published: Published<D>,
     view: View,
+    counters: Counters,
 }
 
 impl<D: Database> Engine<D> {
@@ -81,6 +88,7 @@ impl<D: Database> Engine<D> {
             jobs: Jobs::new(),
             published: Published::new(),
             view: View::new(),
+            counters: Counters::default(),
         }
     }
 
@@ -94,6 +102,12 @@ impl<D: Database> Engine<D> {
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
+    }
+
+    /// Returns the counters of the engine's work.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Returns the jobs of the last round.
@@ -120,6 +134,7 @@ impl<D: Database> Engine<D> {
                     }
                 }
                 stale = self.jobs.stale.next() => {
+                    self.counters.add_evaluations(stale.len());
                     let changed = self.jobs.evaluate(stale);
                     self.changed(changed);
                 }
@@ -132,7 +147,8 @@ impl<D: Database> Engine<D> {
                     snapshot: self.metadata.snapshot(),
                     metadata: seen,
                 };
-                self.published.write(&self.db, &branch, &round).await?;
+                let written = self.published.write(&self.db, &branch, &round).await?;
+                self.counters.add_status_updates(written);
             }
         }
     }
@@ -161,6 +177,7 @@ impl<D: Database> Engine<D> {
                 datakit_github::update(&old, &head.tree(), &changes).await?
             }
         };
+        self.counters.add_metadata_update();
         let targets = self.targets(&state.snapshot);
         self.published.seen(&state.snapshot);
         let diff = self.metadata.update(state.snapshot);

@@ -76,13 +76,13 @@ impl<D: Database> Published<D> {
 
     /// Writes the results of the waiting targets. If the database refuses a write, the error is
     /// logged and the write is repeated in the next round. Targets that no longer exist are
-    /// skipped.
+    /// skipped. Returns the number of statuses written.
     pub(super) async fn write(
         &mut self,
         db: &D,
         branch: &D::Branch,
         round: &Round<'_, D>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let mut changed = Vec::new();
         for target in std::mem::take(&mut self.waiting) {
             let Some(head) = target.head(&round.snapshot) else {
@@ -99,11 +99,15 @@ impl<D: Database> Published<D> {
         }
         match write_statuses(branch, &changed).await {
             Ok(()) => {
+                let count = changed.len();
                 let written = changed.into_iter().map(|change| change.status);
                 self.statuses.extend(written.map(|status| (status.id.clone(), status)));
-                Ok(())
+                Ok(count)
             }
-            Err(error) => self.postpone(changed.into_iter().map(|change| change.target), error),
+            Err(error) => {
+                self.postpone(changed.into_iter().map(|change| change.target), error)?;
+                Ok(0)
+            }
         }
     }
 
@@ -170,7 +174,8 @@ impl<D: Database> Published<D> {
         results: BTreeMap<String, JobResult>,
         changed: &mut Vec<ChangedStatus>,
     ) {
-        for (test, result) in results {
+        let overall = round.options.overall.then(|| (String::new(), overall(&results)));
+        for (test, result) in results.into_iter().chain(overall) {
             let Some(status) = status(round.options, head, &test, &result) else { continue };
             let found = || round.snapshot.statuses().get(&status.id);
             if self.statuses.get(&status.id).or_else(found) != Some(&status) {
@@ -218,11 +223,38 @@ async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> 
     written.await.map(drop)
 }
 
+/// Returns the overall result of a target: a failure if a test has failed, and otherwise pending if a
+/// test is pending.
+fn overall(results: &BTreeMap<String, JobResult>) -> JobResult {
+    let of = |status: JobStatus| -> Vec<&str> {
+        results.iter().filter(|(_, r)| r.status == status).map(|(test, _)| &**test).collect()
+    };
+    let (failed, pending) = (of(JobStatus::Failure), of(JobStatus::Pending));
+    let (status, text) = match (failed.as_slice(), pending.as_slice()) {
+        ([], []) => (JobStatus::Success, format!("{} tests passed", results.len())),
+        ([], _) => {
+            let done = results.len().saturating_sub(pending.len());
+            (JobStatus::Pending, format!("{done} of {} tests passed", results.len()))
+        }
+        ([test], _) => (JobStatus::Failure, format!("{test} failed")),
+        (failed, _) => {
+            let text = format!("{} of {} tests failed", failed.len(), results.len());
+            (JobStatus::Failure, text)
+        }
+    };
+    JobResult { status, text, logs: crate::term::Logs::None }
+}
+
 /// Returns the status for a result, or `None` if a context cannot contain the name of the test.
 fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> Option<Status> {
-    let context = Context::new(&format!("{}/{test}", options.context)).ok()?;
     let repo = &head.repo;
-    let url = format!("{}{repo}/commit/{}?test={test}", options.web_url, head.hash);
+    let (context, url) =
+        (&options.context, format!("{}{repo}/commit/{}", options.web_url, head.hash));
+    let (context, url) = match test {
+        "" => (context.clone(), url),
+        test => (format!("{context}/{test}"), format!("{url}?test={}", percent_encode(test))),
+    };
+    let context = Context::new(&context).ok()?;
     Some(Status {
         id: StatusId { commit: head.clone(), context },
         state: match result.status {
@@ -233,6 +265,20 @@ fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> O
         description: Some(Description::from(&*result.text)),
         target_url: Some(Text::from(url)),
     })
+}
+
+/// Encodes a name as part of the query of a URL.
+fn percent_encode(name: &str) -> String {
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Describes the written statuses: `Set TARGET:TEST to TEXT`, `Update N jobs in TARGET`, or `N updates`

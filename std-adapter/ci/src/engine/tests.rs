@@ -348,3 +348,31 @@ async fn view_shows_results_and_forgets_removed_targets() -> Done {
     running.abort();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overall_result_names_the_failed_test() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 1).await;
+    let lint = Input::new("lint", Outcome::pending("Linting"));
+    let term = lint.term();
+    let project = Project::new(repo(), move |input| {
+        let mut tests = vec![("lint".to_owned(), term.clone())];
+        tests.push(("build".to_owned(), input.head().map(|commit| commit.hash.to_string())));
+        tests
+    });
+    let options = Options { overall: true, ..Options::default() };
+    let mut engine = Engine::new(fixture.db.clone(), options, vec![project]);
+    let counters = engine.counters();
+    let running = tokio::spawn(async move { engine.run().await });
+    let path = |file: &str| format!("me/app/commit/{}/status/ci/datakit/{file}", hash(1));
+    let description = path("description");
+    fixture.wait_for(DEFAULT_BRANCH, &description, "1 of 2 tests passed").await;
+    lint.set(Outcome::failure("2 warnings"));
+    fixture.wait_for(DEFAULT_BRANCH, &description, "lint failed").await;
+    lint.set(Outcome::Success("no warnings".to_owned()));
+    fixture.wait_for(DEFAULT_BRANCH, &description, "2 tests passed").await;
+    fixture.wait_for(DEFAULT_BRANCH, &path("state"), "success").await;
+    assert!(counters.status_updates() >= 5 && counters.evaluations() >= 2, "{counters:?}");
+    running.abort();
+    Ok(())
+}
