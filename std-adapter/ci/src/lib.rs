@@ -5,6 +5,7 @@
 pub mod build;
 pub mod command;
 mod engine;
+pub mod git;
 pub mod lease;
 mod metadata;
 pub mod pool;

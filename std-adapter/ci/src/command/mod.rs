@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::build::BuildLog;
 
+pub(crate) use process::{Process, Sink};
 pub use sandbox::{Limits, Network, Sandbox};
 
 /// The time between SIGTERM and SIGKILL at the end of a command that exceeds its time limit.
@@ -109,15 +110,18 @@ impl Command {
         let mut command = self.sandbox.command(&self.args, &self.dir, &self.env, &self.limits)?;
         let start = |source| CommandError::Start { program: shown.clone(), source };
         let mut process = process::Process::spawn(&mut command).map_err(start)?;
+        let (mut out, mut err) = (process::LogSink::new(log), process::LogSink::new(log));
         let ended = match self.timeout {
-            None => process.wait(log).await,
-            Some(limit) => match tokio::time::timeout(limit, process.wait(log)).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    process.terminate(GRACE).await;
-                    return Err(CommandError::Timeout { limit });
+            None => process.wait(&mut out, &mut err).await,
+            Some(limit) => {
+                match tokio::time::timeout(limit, process.wait(&mut out, &mut err)).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        process.terminate(GRACE).await;
+                        return Err(CommandError::Timeout { limit });
+                    }
                 }
-            },
+            }
         };
         match ended {
             Ok(status) if status.success() => Ok(()),
@@ -192,7 +196,7 @@ impl std::error::Error for CommandError {
 }
 
 /// Searches the directories of `PATH` for a program.
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
 }

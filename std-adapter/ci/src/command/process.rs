@@ -10,29 +10,43 @@ use tokio::process::{Child, Command};
 
 use crate::build::BuildLog;
 
-/// A subprocess in a process group of its own. Dropping the value kills the whole group. In a
-/// sandbox, killing the first process also kills processes that have left the group.
+/// Receives the output of a process.
+pub(crate) trait Sink {
+    /// Receives the next part of the output.
+    fn write(&mut self, bytes: &[u8]);
+}
+
+/// A subprocess in its own process group. Dropping the value kills the whole group. In a sandbox,
+/// killing the first process also kills processes that have left the group.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
-    ended: bool,
+    /// The id of the process group, which is the process id of its leader.
+    group: Option<Pid>,
 }
 
 impl Process {
-    pub(super) fn spawn(command: &mut Command) -> io::Result<Process> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Process { child: command.process_group(0).kill_on_drop(true).spawn()?, ended: false })
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Process> {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok(Process { child, group })
     }
 
-    /// Copies the output to the log and waits until the process exits. Output that background
+    /// Copies the output to the sinks and waits until the process exits. Output that background
     /// processes write after the process has exited is lost.
     ///
     /// # Cancel safety
-    /// If the future is dropped, output that was read but not written to the log is lost.
-    pub(super) async fn wait(&mut self, log: &BuildLog) -> io::Result<ExitStatus> {
+    /// If the future is dropped, output that was read but not written to a sink is lost.
+    pub(crate) async fn wait(
+        &mut self,
+        out: &mut (impl Sink + ?Sized),
+        err: &mut (impl Sink + ?Sized),
+    ) -> io::Result<ExitStatus> {
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let output = async {
-            tokio::join!(copy(stdout, log), copy(stderr, log));
+            tokio::join!(copy(stdout, out), copy(stderr, err));
         };
         let mut output = std::pin::pin!(output);
         let mut copied = false;
@@ -42,7 +56,6 @@ impl Process {
                 status = self.child.wait() => break status?,
             }
         };
-        self.ended = true;
         self.signal(Signal::KILL);
         if !copied {
             // The processes of the group have been killed, so the output ends soon. Without a
@@ -53,39 +66,60 @@ impl Process {
     }
 
     /// Sends SIGTERM to the group. Sends SIGKILL if the process is still running after `grace`.
-    pub(super) async fn terminate(mut self, grace: Duration) {
+    pub(crate) async fn terminate(mut self, grace: Duration) {
         self.signal(Signal::TERM);
         // The group is killed when `self` is dropped.
         let _ = tokio::time::timeout(grace, self.child.wait()).await;
     }
 
     fn signal(&self, signal: Signal) {
-        let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // The call fails if the group contains no process.
-        let _ = group.map(|group| kill_process_group(group, signal));
+        // The call fails if the group contains no process. As long as the group contains a process,
+        // the kernel does not use the id for another process.
+        let _ = self.group.map(|group| kill_process_group(group, signal));
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.ended {
-            self.signal(Signal::KILL);
-        }
+        self.signal(Signal::KILL);
     }
 }
 
-/// Copies a stream to the log. Replaces invalid UTF-8 with U+FFFD.
-async fn copy(from: Option<impl AsyncRead + Unpin>, log: &BuildLog) {
+/// Copies a stream to a sink.
+async fn copy(from: Option<impl AsyncRead + Unpin>, sink: &mut (impl Sink + ?Sized)) {
     let Some(mut from) = from else { return };
-    let (mut buf, mut waiting) = (vec![0; 8192], Vec::new());
+    let mut buf = vec![0; 8192];
     while let Ok(count @ 1..) = from.read(&mut buf).await {
-        waiting.extend_from_slice(buf.get(..count).unwrap_or_default());
-        let end = complete_characters(&waiting);
-        let rest = waiting.split_off(end);
-        log.write(&String::from_utf8_lossy(&waiting));
-        waiting = rest;
+        sink.write(buf.get(..count).unwrap_or_default());
     }
-    log.write(&String::from_utf8_lossy(&waiting));
+}
+
+/// Writes the output of a process to a log. Replaces invalid UTF-8 with U+FFFD.
+pub(super) struct LogSink<'a> {
+    log: &'a BuildLog,
+    /// An incomplete character.
+    waiting: Vec<u8>,
+}
+
+impl<'a> LogSink<'a> {
+    pub(super) fn new(log: &'a BuildLog) -> LogSink<'a> {
+        LogSink { log, waiting: Vec::new() }
+    }
+}
+
+impl Sink for LogSink<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+        let rest = self.waiting.split_off(complete_characters(&self.waiting));
+        self.log.write(&String::from_utf8_lossy(&self.waiting));
+        self.waiting = rest;
+    }
+}
+
+impl Drop for LogSink<'_> {
+    fn drop(&mut self) {
+        self.log.write(&String::from_utf8_lossy(&self.waiting));
+    }
 }
 
 /// Returns the length of `bytes` without an incomplete character at the end.

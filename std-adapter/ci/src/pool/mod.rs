@@ -201,13 +201,24 @@ impl Pool {
         holder: &Holder,
         progress: &Progress,
     ) -> Result<PoolGuard, PoolError> {
+        self.acquire_with(holder, Some(progress)).await
+    }
+
+    /// Does the same as [`acquire`](Pool::acquire), but does not report the wait if there is no
+    /// `progress`.
+    pub(crate) async fn acquire_with(
+        &self,
+        holder: &Holder,
+        progress: Option<&Progress>,
+    ) -> Result<PoolGuard, PoolError> {
         let (guard, granted) = self.enter(holder)?;
         let Some(granted) = granted else { return Ok(guard) };
         let mut changed = self.0.changed.subscribe();
         let mut reported = None;
         loop {
             changed.borrow_and_update();
-            if let Some(wait) = guard.wait()
+            if let Some(progress) = progress
+                && let Some(wait) = guard.wait()
                 && reported.as_ref() != Some(&wait)
             {
                 progress.wait(self.0.waiting.clone(), wait.clone());
@@ -224,7 +235,9 @@ impl Pool {
                 () = next_report => {}
             }
         }
-        progress.text("Running");
+        if let Some(progress) = progress {
+            progress.text("Running");
+        }
         Ok(guard)
     }
 

@@ -1,0 +1,236 @@
+//! Builders that fetch commits and run commands on them.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::time::Duration;
+
+use datakit_client::db::{self, Path, TransactionOps, TreeOps};
+use datakit_github::Commit;
+
+use super::Repository;
+use crate::Target;
+use crate::build::{Build, BuildLog, Builder, LogLimits};
+use crate::command::{Command, Limits, Sandbox};
+use crate::pool::{Holder, Pool};
+
+const VALUE: &str = "value";
+
+/// Fetches the commits of targets. The result is stored in the branch `git-pull-of-HASH`.
+#[derive(Debug, Clone)]
+pub struct FetchHead {
+    repository: Repository,
+}
+
+/// The key of [`FetchHead`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchKey {
+    /// The target whose reference is fetched.
+    pub target: Target,
+    /// The commit.
+    pub commit: Commit,
+}
+
+impl FetchHead {
+    /// Creates a builder for the commits of one repository.
+    #[must_use]
+    pub fn new(repository: Repository) -> FetchHead {
+        FetchHead { repository }
+    }
+}
+
+impl Builder for FetchHead {
+    type Key = FetchKey;
+    type Value = Commit;
+
+    fn name(&self) -> &str {
+        "git-fetch"
+    }
+
+    fn title(&self, key: &FetchKey) -> String {
+        format!("Fetch {} of {}", key.commit.hash, key.target)
+    }
+
+    fn branch(&self, key: &FetchKey) -> String {
+        format!("git-pull-of-{}", key.commit.hash)
+    }
+
+    async fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &FetchKey,
+    ) -> Result<Commit, String> {
+        let fetched =
+            self.repository.fetch(&key.target, &key.commit, build.progress(), build.log());
+        fetched.await.map_err(|error| with_causes(&error))?;
+        let text = format!("{}\n", key.commit.hash);
+        write_value(transaction, text.as_bytes()).await?;
+        Ok(key.commit.clone())
+    }
+
+    async fn load<T: TreeOps>(&self, _: &T, key: &FetchKey) -> db::Result<Commit> {
+        // The directory of the repository may be newer than the result in the database.
+        let log = BuildLog::new(&self.title(key), Vec::new(), LogLimits::default());
+        let fetched = self.repository.fetch_quietly(&key.target, &key.commit, &log);
+        fetched.await.map_err(|error| db::Error::Backend(db::BackendError::new(error)))?;
+        Ok(key.commit.clone())
+    }
+}
+
+/// The options of [`Shell`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ShellOptions {
+    /// The maximum time of each command. The default is one hour.
+    pub timeout: Duration,
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// The limits on the resources of each command.
+    pub limits: Limits,
+    /// The environment variables.
+    pub env: Vec<(String, String)>,
+    /// Environment variables whose values are masked in the log.
+    pub secrets: Vec<(String, String)>,
+    /// The pool that limits the number of builds that run at the same time.
+    pub pool: Option<Pool>,
+}
+
+impl Default for ShellOptions {
+    fn default() -> ShellOptions {
+        ShellOptions {
+            timeout: Duration::from_secs(3600),
+            sandbox: Sandbox::default(),
+            limits: Limits::default(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            pool: None,
+        }
+    }
+}
+
+/// Runs shell commands in a worktree of a commit. The commit must have been fetched. The result is
+/// stored in the branch `shell-of-LABEL-on-HASH`.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    repository: Repository,
+    label: String,
+    commands: Vec<String>,
+    options: ShellOptions,
+}
+
+/// The key of [`Shell`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellKey {
+    /// The commit.
+    pub commit: Commit,
+    /// The target, which is shown to users who wait for the same pool.
+    pub target: Target,
+}
+
+impl Shell {
+    /// Creates a builder that runs commands one after the other. The first command that fails ends
+    /// the build. Use another label for other commands.
+    pub fn new<C: Into<String>>(
+        repository: Repository,
+        label: &str,
+        commands: impl IntoIterator<Item = C>,
+        options: ShellOptions,
+    ) -> Shell {
+        let commands = commands.into_iter().map(Into::into).collect();
+        Shell { repository, label: label.to_owned(), commands, options }
+    }
+
+    async fn run(&self, build: &Build, key: &ShellKey) -> Result<(), String> {
+        let options = &self.options;
+        let project = key.commit.repo.to_string();
+        let holder = Holder::new(project, format!("{}: {}", key.target, self.label));
+        let _resource = match &options.pool {
+            Some(pool) => {
+                let acquired = pool.acquire(&holder, build.progress()).await;
+                Some(acquired.map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        let worktree = self.repository.worktree(&key.commit, &holder, build.progress());
+        let worktree = worktree.await.map_err(|error| with_causes(&error))?;
+        build.progress().text(format!("Running {}", self.label));
+        for script in &self.commands {
+            let command = Command::shell(script, worktree.path())
+                .sandbox(options.sandbox.clone())
+                .limits(options.limits)
+                .timeout(options.timeout);
+            let env = options.env.iter().chain(&options.secrets);
+            let command = env.fold(command, |command, (name, value)| command.env(name, value));
+            command.run(build.log()).await.map_err(|error| with_causes(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Builder for Shell {
+    type Key = ShellKey;
+    type Value = ();
+
+    fn name(&self) -> &str {
+        &self.label
+    }
+
+    fn title(&self, key: &ShellKey) -> String {
+        format!("{} on {}", self.label, key.commit.hash)
+    }
+
+    fn branch(&self, key: &ShellKey) -> String {
+        format!("shell-of-{}-on-{}", branch_part(&self.label), key.commit.hash)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.options.secrets.iter().map(|(_, value)| value.clone()).collect()
+    }
+
+    async fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &ShellKey,
+    ) -> Result<(), String> {
+        self.run(build, key).await?;
+        write_value(transaction, b"").await
+    }
+
+    async fn load<T: TreeOps>(&self, _: &T, _: &ShellKey) -> db::Result<()> {
+        Ok(())
+    }
+}
+
+async fn write_value<T: TransactionOps>(transaction: &T, value: &[u8]) -> Result<(), String> {
+    let written = async {
+        let path = Path::from_names([VALUE])?;
+        transaction.create_or_replace_file(&path, value).await
+    };
+    written.await.map_err(|error: db::Error| with_causes(&error))
+}
+
+/// Returns the message of an error and the messages of its causes.
+fn with_causes(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Replaces the characters that the name of a branch cannot contain. Every byte other than letters,
+/// digits, `-` and a single `.` becomes `_` and two hexadecimal digits.
+fn branch_part(label: &str) -> String {
+    let mut part = String::new();
+    for byte in label.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => part.push(char::from(byte)),
+            b'.' if !part.ends_with('.') => part.push('.'),
+            // Writing to a string never fails.
+            other => drop(write!(part, "_{other:02x}")),
+        }
+    }
+    part
+}

@@ -1,0 +1,146 @@
+//! The errors of operations on repositories.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use datakit_github::Commit;
+
+use super::url::UrlError;
+use crate::pool::PoolError;
+
+/// The reason why an operation on a repository failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum GitError {
+    /// The URL of the repository was rejected.
+    Url(UrlError),
+    /// The program `git` is not installed.
+    NotInstalled,
+    /// A file or a directory cannot be read, written or removed, or a program cannot be started.
+    Io {
+        /// The file, the directory or the program.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Another process, or another [`Repository`](super::Repository) of this process, uses the
+    /// directory.
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A command of `git` failed.
+    Failed {
+        /// The command, such as `fetch`.
+        command: String,
+        /// The last lines that the command has written to standard error.
+        message: String,
+    },
+    /// A command of `git` was killed because it exceeded its time limit.
+    TimedOut {
+        /// The command, such as `fetch`.
+        command: String,
+        /// The limit.
+        limit: Duration,
+        /// Whether the limit is the time without output instead of the total time.
+        idle: bool,
+    },
+    /// The remote repository does not have the commit.
+    NoCommit {
+        /// The commit.
+        commit: Commit,
+        /// The URL of the remote repository.
+        url: String,
+    },
+    /// A file is larger than the limit.
+    TooLarge {
+        /// The path of the file.
+        path: String,
+        /// The size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The path is a directory, a symbolic link or a submodule.
+    NotFile {
+        /// The path.
+        path: String,
+        /// The mode of the entry, such as `120000` for a symbolic link.
+        mode: String,
+    },
+    /// `git` has written something unexpected.
+    Unexpected {
+        /// The command, such as `ls-tree`.
+        command: String,
+        /// The output.
+        output: String,
+    },
+    /// Too many jobs wait for the repository.
+    Pool(PoolError),
+}
+
+impl fmt::Display for GitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GitError::NotInstalled => f.write_str("the program `git` is not installed"),
+            GitError::Io { path, .. } => write!(f, "{} cannot be used", path.display()),
+            GitError::InUse { dir } => write!(f, "{} is used by another process", dir.display()),
+            GitError::Failed { command, message } => write!(f, "git {command}: {message}"),
+            GitError::TimedOut { command, limit, idle: true } => {
+                write!(f, "git {command}: no output for {limit:?}")
+            }
+            GitError::TimedOut { command, limit, idle: false } => {
+                write!(f, "git {command}: timed out after {limit:?}")
+            }
+            GitError::NoCommit { commit, url } => write!(f, "{url} does not have {}", commit.hash),
+            GitError::TooLarge { path, size, max } => {
+                write!(f, "{path} has {size} bytes; the limit is {max}")
+            }
+            GitError::NotFile { path, mode } => {
+                write!(f, "{path} is not a file, but has the mode {mode}")
+            }
+            GitError::Unexpected { command, output } => {
+                write!(f, "git {command}: unexpected output {output:?}")
+            }
+            GitError::Url(_) => f.write_str("the URL of the repository is not acceptable"),
+            GitError::Pool(_) => f.write_str("the repository is busy"),
+        }
+    }
+}
+
+impl std::error::Error for GitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            GitError::Io { source, .. } => Some(source),
+            GitError::Url(error) => Some(error),
+            GitError::Pool(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl GitError {
+    /// Returns a function that adds the path to an error.
+    pub(super) fn at(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> GitError {
+        let path = path.into();
+        move |source| GitError::Io { path, source }
+    }
+
+    /// Returns whether the same command may succeed later, for example after a network error.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, GitError::Failed { .. } | GitError::TimedOut { .. })
+    }
+}
+
+impl From<PoolError> for GitError {
+    fn from(error: PoolError) -> GitError {
+        GitError::Pool(error)
+    }
+}
+
+impl From<UrlError> for GitError {
+    fn from(error: UrlError) -> GitError {
+        GitError::Url(error)
+    }
+}

@@ -1,0 +1,165 @@
+//! Downloads commits.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use datakit_github::Commit;
+
+use super::{GitError, Repository};
+use crate::Target;
+use crate::build::BuildLog;
+use crate::pool::Holder;
+use crate::term::Progress;
+
+/// The number of attempts of a fetch. The result of a build is stored even if the build fails, so a
+/// short interruption of the network should not be a failure.
+const ATTEMPTS: u32 = 3;
+
+/// The pause before the second attempt. Each later pause is twice as long as the one before.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Repository {
+    /// Downloads the commit of a target and its history, unless the commit is already there. Waits
+    /// for other fetches of this repository. While it waits, `progress` shows
+    /// `Waiting for lock on DIR`.
+    ///
+    /// If the future is dropped, `git` is killed.
+    ///
+    /// # Errors
+    /// Returns [`GitError::NoCommit`] if the remote repository does not have the commit. Returns
+    /// other errors if the download fails or exceeds its limits.
+    pub async fn fetch(
+        &self,
+        target: &Target,
+        commit: &Commit,
+        progress: &Progress,
+        log: &BuildLog,
+    ) -> Result<(), GitError> {
+        self.fetch_with(target, commit, Some(progress), log).await
+    }
+
+    /// Does the same as [`fetch`](Repository::fetch) without reporting its progress.
+    pub(super) async fn fetch_quietly(
+        &self,
+        target: &Target,
+        commit: &Commit,
+        log: &BuildLog,
+    ) -> Result<(), GitError> {
+        self.fetch_with(target, commit, None, log).await
+    }
+
+    async fn fetch_with(
+        &self,
+        target: &Target,
+        commit: &Commit,
+        progress: Option<&Progress>,
+        log: &BuildLog,
+    ) -> Result<(), GitError> {
+        if self.contains(commit).await? {
+            return self.keep(commit).await;
+        }
+        let show = |text: String| {
+            if let Some(progress) = progress {
+                progress.text(text);
+            }
+        };
+        let holder = Holder::new(commit.repo.to_string(), target.to_string());
+        let _lock = self.0.fetching.acquire_with(&holder, progress).await?;
+        if self.contains(commit).await? {
+            return self.keep(commit).await;
+        }
+        show(format!("Fetching {target}"));
+        let (mut attempt, mut pause) = (1, PAUSE);
+        while let Err(error) = self.download(target, commit, log).await {
+            if attempt >= ATTEMPTS || !error.is_temporary() {
+                return Err(error);
+            }
+            log.line(&format!("{error}; next attempt in {pause:?}"));
+            show(format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
+            tokio::time::sleep(pause).await;
+            (attempt, pause) = (attempt + 1, pause * 2);
+        }
+        self.keep(commit).await?;
+        self.collect_garbage(log).await;
+        Ok(())
+    }
+
+    async fn download(
+        &self,
+        target: &Target,
+        commit: &Commit,
+        log: &BuildLog,
+    ) -> Result<(), GitError> {
+        self.fetch_ref(&reference(target), log).await?;
+        if self.contains(commit).await? {
+            return Ok(());
+        }
+        // The branch has been reset since the commit was its head. Servers such as GitHub still send
+        // the commit by its hash.
+        let absent = || GitError::NoCommit { commit: commit.clone(), url: self.url() };
+        match self.fetch_ref(commit.hash.to_string().as_ref(), log).await {
+            Ok(()) if self.contains(commit).await? => Ok(()),
+            Ok(()) | Err(GitError::Failed { .. }) => Err(absent()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch_ref(&self, reference: &OsStr, log: &BuildLog) -> Result<(), GitError> {
+        log.line(&format!("$ git fetch {} {}", self.url(), reference.display()));
+        // With progress reports, a slow download can be told from one that makes no progress.
+        let options = ["fetch", "--progress", "--no-tags", "--no-write-fetch-head", "source"];
+        let args: Vec<&OsStr> = options.iter().map(OsStr::new).chain([reference]).collect();
+        self.remote(&self.git_dir(), log).run(&args).await.map(drop)
+    }
+
+    /// Returns whether the commit has been downloaded.
+    ///
+    /// # Errors
+    /// Returns an error if `git` cannot be run.
+    pub async fn contains(&self, commit: &Commit) -> Result<bool, GitError> {
+        let object = format!("{}^{{commit}}", commit.hash);
+        let found = self.local(&self.git_dir(), 0).status(&["cat-file", "-e", &object]).await?;
+        Ok(found.code == Some(0))
+    }
+
+    /// Adds a reference to the commit, so that garbage collection does not remove the commit and the
+    /// next fetch does not download it again.
+    async fn keep(&self, commit: &Commit) -> Result<(), GitError> {
+        let hash = commit.hash.to_string();
+        let name = format!("{KEPT}{hash}");
+        self.local(&self.git_dir(), 0).run(&["update-ref", &name, &hash]).await.map(drop)
+    }
+
+    /// Packs the objects if there are many packs.
+    async fn collect_garbage(&self, log: &BuildLog) {
+        let args = ["gc", "--auto", "--quiet"];
+        if let Err(error) = self.local(&self.git_dir(), 0).run(&args).await {
+            // The clone is still usable.
+            log.line(&format!("{error}"));
+        }
+    }
+
+    /// Removes the references to the oldest commits.
+    pub(super) async fn forget_old_commits(&self) -> Result<(), GitError> {
+        let dir = self.git_dir();
+        let list = ["for-each-ref", "--sort=-creatordate", "--format=%(refname)", KEPT];
+        let refs = self.local(&dir, 1 << 26).run(&list).await?;
+        let refs = String::from_utf8_lossy(&refs.stdout);
+        for name in refs.lines().skip(self.0.options.commits) {
+            self.local(&dir, 0).run(&["update-ref", "-d", name]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The prefix of the references to downloaded commits.
+const KEPT: &str = "refs/ci/";
+
+/// Returns the name of a target's reference in the remote repository.
+fn reference(target: &Target) -> OsString {
+    match target {
+        Target::Pr(id) => format!("refs/pull/{}/head", id.number).into(),
+        Target::Ref(id) => OsString::from_vec([&b"refs/"[..], &id.name.to_bytes()].concat()),
+    }
+}

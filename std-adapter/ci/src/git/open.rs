@@ -1,0 +1,89 @@
+//! The directory of a repository.
+//!
+//! The directory contains `repository.git`, which is the bare clone, `worktrees`, which contains one
+//! directory per job, `trash`, which contains directories that are being removed, and the file
+//! `lock`.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::worktree::remove_tree;
+use super::{GitError, Repository};
+
+pub(super) const WORKTREES: &str = "worktrees";
+pub(super) const TRASH: &str = "trash";
+
+/// The maximum depth of the directories that are searched for stale locks.
+const DEPTH_MAX: usize = 16;
+
+pub(super) fn git_dir(dir: &Path) -> PathBuf {
+    dir.join("repository.git")
+}
+
+/// Creates the directory, locks it, and removes everything that a process that has crashed has left.
+pub(super) async fn prepare(dir: PathBuf) -> Result<File, GitError> {
+    let blocking = tokio::task::spawn_blocking(move || prepare_blocking(&dir));
+    blocking.await.unwrap_or_else(|error| Err(GitError::at("open")(io::Error::other(error))))
+}
+
+fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
+    fs::create_dir_all(dir).map_err(GitError::at(dir))?;
+    let path = dir.join("lock");
+    let lock = File::options().create(true).append(true).open(&path);
+    let lock = lock.map_err(GitError::at(&path))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(GitError::InUse { dir: dir.to_owned() }),
+        Err(error) => return Err(GitError::at(path)(error.into())),
+    }
+    let git_dir = git_dir(dir);
+    for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
+        remove_tree(&name).map_err(GitError::at(&name))?;
+    }
+    for name in [dir.join(WORKTREES), dir.join(TRASH)] {
+        fs::create_dir_all(&name).map_err(GitError::at(&name))?;
+    }
+    remove_locks(&git_dir, DEPTH_MAX).map_err(GitError::at(&git_dir))?;
+    Ok(lock)
+}
+
+/// Removes the locks and temporary files of `git` processes that have been killed. No `git` process
+/// uses the directory, because this process holds the lock on it.
+fn remove_locks(dir: &Path, depth: usize) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if depth > 0 {
+                remove_locks(&entry.path(), depth - 1)?;
+            }
+        } else if name.ends_with(".lock") || name == "gc.pid" || name.starts_with("tmp_") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+impl Repository {
+    /// Creates the bare clone if it does not exist.
+    pub(super) async fn init(&self) -> Result<(), GitError> {
+        let (git_dir, new) = (self.git_dir(), self.dir().join("repository.new"));
+        if !git_dir.join("HEAD").exists() {
+            remove_tree(&new).map_err(GitError::at(&new))?;
+            fs::create_dir_all(&new).map_err(GitError::at(&new))?;
+            let args = ["init", "--bare", "--quiet", "--template=", "--initial-branch=none"];
+            self.local(&new, 0).run(&args).await?;
+            remove_tree(&git_dir).map_err(GitError::at(&git_dir))?;
+            fs::rename(&new, &git_dir).map_err(GitError::at(&git_dir))?;
+        }
+        self.forget_old_commits().await
+    }
+}

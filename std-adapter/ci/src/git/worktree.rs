@@ -1,0 +1,146 @@
+//! The working directories of jobs.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use datakit_github::Commit;
+
+use super::open::{TRASH, WORKTREES};
+use super::{GitError, Repository};
+use crate::pool::{Holder, PoolGuard};
+use crate::term::Progress;
+
+/// A directory that contains the files of a commit. Dropping the value removes the directory.
+///
+/// The directory belongs to one job. The CI never runs `git` in it, because the job may have changed
+/// the configuration that `git` would read.
+pub struct Worktree {
+    path: PathBuf,
+    commit: Commit,
+    repository: Repository,
+    /// Gives the place to the next job after the directory has been removed.
+    place: Option<PoolGuard>,
+}
+
+impl Repository {
+    /// Checks out a commit that has been fetched. Waits if there are too many worktrees.
+    ///
+    /// If the future is dropped, the worktree is removed.
+    ///
+    /// # Errors
+    /// Returns an error if the commit has not been fetched or cannot be checked out.
+    pub async fn worktree(
+        &self,
+        commit: &Commit,
+        holder: &Holder,
+        progress: &Progress,
+    ) -> Result<Worktree, GitError> {
+        let place = self.0.worktrees.acquire(holder, progress).await?;
+        let number = self.0.created.fetch_add(1, Ordering::Relaxed);
+        let hash = commit.hash.to_string();
+        let name = format!("{}-{number}", hash.get(..12).unwrap_or(&hash));
+        let worktree = Worktree {
+            path: self.dir().join(WORKTREES).join(name),
+            commit: commit.clone(),
+            repository: self.clone(),
+            place: Some(place),
+        };
+        let args: [OsString; 6] = [
+            "worktree".into(),
+            "add".into(),
+            "--detach".into(),
+            "--quiet".into(),
+            worktree.path.clone().into(),
+            hash.into(),
+        ];
+        self.local(&self.git_dir(), 0).run(&args).await?;
+        Ok(worktree)
+    }
+}
+
+impl Worktree {
+    /// Returns the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the commit.
+    #[must_use]
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Returns the repository.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+}
+
+impl Drop for Worktree {
+    fn drop(&mut self) {
+        let name = self.path.file_name().unwrap_or_default().to_owned();
+        let trash = self.repository.dir().join(TRASH).join(&name);
+        // Renaming is fast, so no other code sees a directory that is partly removed.
+        let path = match fs::rename(&self.path, &trash) {
+            Ok(()) => trash,
+            Err(_) => self.path.clone(),
+        };
+        let admin = self.repository.git_dir().join("worktrees").join(name);
+        let (place, repository) = (self.place.take(), self.repository.clone());
+        let remove = move || {
+            for dir in [path, admin] {
+                if let Err(error) = remove_tree(&dir) {
+                    tracing::warn!(dir = %dir.display(), %error, "cannot remove a worktree");
+                }
+            }
+            drop((place, repository));
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+impl fmt::Debug for Worktree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worktree").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Removes a directory if it exists. Does not follow symbolic links.
+pub(super) fn remove_tree(dir: &Path) -> io::Result<()> {
+    let removed = match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            allow_removal(dir)?;
+            fs::remove_dir_all(dir)
+        }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Makes all directories in a directory writable. A build may have made them read-only.
+fn allow_removal(dir: &Path) -> io::Result<()> {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
