@@ -8,6 +8,7 @@ mod engine;
 pub mod git;
 pub mod lease;
 mod metadata;
+pub mod pipeline;
 pub mod pool;
 pub mod state;
 mod target;

@@ -1,0 +1,380 @@
+//! Plans a pipeline for a target: which steps run, with which variants, and in which order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use datakit_github::RefKind;
+
+use super::model::{CacheSpec, Pipeline, Step, When};
+use super::pattern::{Pattern, selects};
+use super::template::expand;
+use crate::Target;
+
+/// The target and the changes for which a pipeline is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// The target.
+    pub target: Target,
+    /// The branch into which a pull request is to be merged.
+    pub base: Option<String>,
+    /// The changed paths of a pull request. `None` selects all steps, whatever their paths are.
+    pub changed: Option<Vec<String>>,
+}
+
+/// The tasks of a pipeline for a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The tasks. Every task comes after the tasks that it needs.
+    pub tasks: Vec<Arc<Task>>,
+    /// The steps that do not run.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A variant of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The name of the step, followed by the values of the axes, for example
+    /// `test:rust=1.88,os=linux`.
+    pub name: Arc<str>,
+    /// The step.
+    pub step: Arc<Step>,
+    /// The values of the axes.
+    pub axes: Vec<(String, String)>,
+    /// The names of the tasks that must succeed before this task starts.
+    pub needs: Vec<Arc<str>>,
+    /// The names of needed steps that do not run. The task does not wait for these steps.
+    pub skipped_needs: Vec<Arc<str>>,
+    /// The environment variables.
+    pub env: BTreeMap<String, String>,
+    /// The image, or `None` for the host.
+    pub image: Option<String>,
+    /// The pool.
+    pub pool: Option<String>,
+    /// The caches.
+    pub caches: Vec<CacheSpec>,
+}
+
+/// A step that does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The name of the step.
+    pub step: Arc<str>,
+    /// The reason.
+    pub reason: String,
+}
+
+/// The error returned if the file has no step with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownStep {
+    /// The name.
+    pub name: String,
+    /// The names of the tasks.
+    pub known: Vec<Arc<str>>,
+}
+
+impl fmt::Display for UnknownStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no step `{}`; the steps are {}", self.name, self.known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownStep {}
+
+impl Plan {
+    /// Plans the pipeline for a target.
+    ///
+    /// If a step needs another step that does not run for this target, the need counts as satisfied.
+    #[must_use]
+    pub fn new(pipeline: &Pipeline, trigger: &Trigger) -> Plan {
+        Plan::with(pipeline, |step| skip_reason(&step.when, trigger))
+    }
+
+    /// Plans all steps, whatever the conditions in `when` are.
+    #[must_use]
+    pub fn all(pipeline: &Pipeline) -> Plan {
+        Plan::with(pipeline, |_| None)
+    }
+
+    /// Removes all tasks except for the named ones and the tasks that they need. A name is the name
+    /// of a task, or the name of a step, which stands for all its tasks.
+    ///
+    /// # Errors
+    /// Returns the first name that no task or step has.
+    pub fn only(mut self, names: &[String]) -> Result<Plan, UnknownStep> {
+        let named = |task: &Task, name: &str| *task.name == *name || *task.step.name == *name;
+        for name in names {
+            if !self.tasks.iter().any(|task| named(task, name)) {
+                let known = self.tasks.iter().map(|task| task.name.clone()).collect();
+                return Err(UnknownStep { name: name.clone(), known });
+            }
+        }
+        let mut wanted: Vec<Arc<str>> = Vec::new();
+        // A task comes after its needs, so one pass from the end finds all of them.
+        for task in self.tasks.iter().rev() {
+            if wanted.contains(&task.name) || names.iter().any(|name| named(task, name)) {
+                wanted.push(task.name.clone());
+                wanted.extend(task.needs.iter().cloned());
+            }
+        }
+        self.tasks.retain(|task| wanted.contains(&task.name));
+        self.skipped.clear();
+        Ok(self)
+    }
+
+    fn with(pipeline: &Pipeline, skip: impl Fn(&Step) -> Option<String>) -> Plan {
+        let mut skipped = Vec::new();
+        let mut selected: Vec<&Arc<Step>> = Vec::new();
+        for step in &pipeline.steps {
+            match skip(step) {
+                None => selected.push(step),
+                Some(reason) => skipped.push(Skipped { step: step.name.clone(), reason }),
+            }
+        }
+        let tasks_of: BTreeMap<Arc<str>, Vec<Arc<str>>> =
+            selected.iter().map(|step| (step.name.clone(), task_names(step))).collect();
+        let tasks = in_order(&selected).into_iter().flat_map(|step| tasks(step, &tasks_of));
+        Plan { tasks: tasks.map(Arc::new).collect(), skipped }
+    }
+}
+
+/// Returns the name of a task.
+pub(super) fn task_name(step: &str, axes: &[(&str, &str)]) -> String {
+    let values: Vec<String> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+    let colon = if values.is_empty() { "" } else { ":" };
+    format!("{step}{colon}{}", values.join(","))
+}
+
+fn task_names(step: &Step) -> Vec<Arc<str>> {
+    let combinations = step.matrix.combinations();
+    combinations.iter().map(|axes| task_name(&step.name, axes).into()).collect()
+}
+
+/// Returns the tasks of a step. `tasks_of` contains the names of the tasks of all selected steps.
+fn tasks(step: &Arc<Step>, tasks_of: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Vec<Task> {
+    let (mut needs, mut skipped_needs) = (Vec::new(), Vec::new());
+    for need in &step.needs {
+        match tasks_of.get(need) {
+            Some(tasks) => needs.extend(tasks.iter().cloned()),
+            None => skipped_needs.push(need.clone()),
+        }
+    }
+    let task = |axes: Vec<(&str, &str)>| {
+        let expanded = |text: &String| expand(text, &axes);
+        let mut env: BTreeMap<String, String> =
+            step.env.iter().map(|(name, text)| (name.clone(), expanded(text))).collect();
+        let axis = |(axis, value): &(&str, &str)| (matrix_variable(axis), (*value).to_owned());
+        env.extend(axes.iter().map(axis));
+        let caches = step.caches.iter().map(|cache| {
+            let key = expanded(&cache.key);
+            CacheSpec { key, ..cache.clone() }
+        });
+        Task {
+            name: task_name(&step.name, &axes).into(),
+            step: step.clone(),
+            needs: needs.clone(),
+            skipped_needs: skipped_needs.clone(),
+            env,
+            image: step.image.as_ref().map(expanded),
+            pool: step.pool.as_ref().map(expanded),
+            caches: caches.collect(),
+            axes: axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect(),
+        }
+    };
+    step.matrix.combinations().into_iter().map(task).collect()
+}
+
+/// Returns the name of the environment variable that contains the value of an axis.
+fn matrix_variable(axis: &str) -> String {
+    format!("MATRIX_{}", axis.to_ascii_uppercase())
+}
+
+/// Sorts the steps so that each comes after the steps that it needs. Otherwise, the order of the
+/// file is kept. The reader has refused cycles.
+fn in_order<'s>(steps: &[&'s Arc<Step>]) -> Vec<&'s Arc<Step>> {
+    let (mut waiting, mut sorted) = (steps.to_vec(), Vec::<&Arc<Step>>::new());
+    while !waiting.is_empty() {
+        let is_waiting = |name: &Arc<str>| waiting.iter().any(|step| step.name == *name);
+        let ready = waiting.iter().position(|step| !step.needs.iter().any(is_waiting));
+        sorted.push(waiting.remove(ready.unwrap_or(0)));
+    }
+    sorted
+}
+
+/// Returns why a step does not run for a target, or `None` if it runs.
+fn skip_reason(when: &When, trigger: &Trigger) -> Option<String> {
+    let target = &trigger.target;
+    let refused = |what: &str, name: &[u8], patterns: &Option<Vec<Pattern>>| match patterns {
+        _ if when.is_any_target() => None,
+        Some(patterns) if selects(patterns, name) => None,
+        _ => Some(format!("`when` does not select the {what} `{}`", name.escape_ascii())),
+    };
+    let reason = match target {
+        Target::Ref(id) if id.name.kind() == RefKind::Tags => {
+            refused("tag", id.name.short(), &when.tags)
+        }
+        Target::Ref(id) => refused("branch", id.name.short(), &when.branches),
+        Target::Pr(_) => {
+            let base = trigger.base.as_deref().unwrap_or_default();
+            refused("pull requests into", base.as_bytes(), &when.prs)
+        }
+    };
+    let unchanged = || match (target, &trigger.changed) {
+        (Target::Pr(_), Some(changed)) if !when.selects_change(changed) => {
+            Some("no changed path matches `when.paths`".to_owned())
+        }
+        _ => None,
+    };
+    reason.or_else(unchanged)
+}
+
+impl fmt::Display for Plan {
+    /// Writes one line for each task, followed by the steps that do not run.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for task in &self.tasks {
+            writeln!(f, "{task}")?;
+        }
+        if self.tasks.is_empty() {
+            writeln!(f, "no step runs")?;
+        }
+        for Skipped { step, reason } in &self.skipped {
+            writeln!(f, "({step} does not run: {reason})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if !self.needs.is_empty() {
+            write!(f, ", after {}", self.needs.join(" and "))?;
+        }
+        if !self.skipped_needs.is_empty() {
+            write!(f, ", not waiting for {}", self.skipped_needs.join(" and "))?;
+        }
+        if let Some(image) = &self.image {
+            write!(f, ", in {image}")?;
+        }
+        if let Some(pool) = &self.pool {
+            write!(f, ", pool {pool}")?;
+        }
+        if self.step.network {
+            f.write_str(", with network")?;
+        }
+        if !self.step.secrets.is_empty() {
+            write!(f, ", with secrets {}", self.step.secrets.join(" and "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str, target: &str, base: Option<&str>, changed: Option<&[&str]>) -> Plan {
+        let pipeline = Pipeline::parse("f", text).unwrap();
+        let changed = changed.map(|paths| paths.iter().map(|path| (*path).to_owned()));
+        let trigger = Trigger {
+            target: target.parse().unwrap(),
+            base: base.map(str::to_owned),
+            changed: changed.map(Iterator::collect),
+        };
+        Plan::new(&pipeline, &trigger)
+    }
+
+    const FILE: &str = "
+[step.deploy]
+run = 'x'
+needs = ['test', 'lint']
+when = { tags = 'v*' }
+[step.test]
+run = 'x'
+needs = 'lint'
+image = 'rust:${matrix.rust}'
+matrix = { rust = ['1.88', 'stable'] }
+[step.lint]
+run = 'x'
+when = { branches = ['master', 'release/*'], tags = true, prs = 'master', paths = 'src/**' }
+";
+
+    #[test]
+    fn tasks_follow_their_needs() {
+        assert_eq!(
+            plan(FILE, "me/app/tags/v1", None, None).to_string(),
+            "lint\n\
+             test:rust=1.88, after lint, in rust:1.88\n\
+             test:rust=stable, after lint, in rust:stable\n\
+             deploy, after test:rust=1.88 and test:rust=stable and lint\n"
+        );
+    }
+
+    #[test]
+    fn a_need_that_does_not_run_is_satisfied() {
+        assert_eq!(
+            plan(FILE, "me/app/heads/fix", None, None).to_string(),
+            "test:rust=1.88, not waiting for lint, in rust:1.88\n\
+             test:rust=stable, not waiting for lint, in rust:stable\n\
+             (deploy does not run: `when` does not select the branch `fix`)\n\
+             (lint does not run: `when` does not select the branch `fix`)\n"
+        );
+    }
+
+    #[test]
+    fn when_selects_targets_and_changes() {
+        let runs = |target: &str, base: Option<&str>, changed: Option<&[&str]>| {
+            let plan = plan(FILE, target, base, changed);
+            plan.tasks.iter().any(|task| &*task.name == "lint")
+        };
+        for (target, base, changed, expected) in [
+            ("me/app/heads/master", None, None, true),
+            ("me/app/heads/release/1", None, None, true),
+            ("me/app/heads/release/1/x", None, None, false),
+            ("me/app/tags/anything", None, None, true),
+            ("me/app/prs/1", Some("master"), None, true),
+            ("me/app/prs/1", Some("other"), None, false),
+            ("me/app/prs/1", None, None, false),
+            ("me/app/prs/1", Some("master"), Some(&["README", "src/a/b"][..]), true),
+            ("me/app/prs/1", Some("master"), Some(&["README"][..]), false),
+            ("me/app/prs/1", Some("master"), Some(&[][..]), false),
+            // A branch runs all steps, because the CI does not know which commits are new.
+            ("me/app/heads/master", None, Some(&["README"][..]), true),
+        ] {
+            assert_eq!(runs(target, base, changed), expected, "{target} {base:?} {changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_planned_with_its_needs() {
+        let all = || Plan::all(&Pipeline::parse("f", FILE).unwrap());
+        let names = |plan: Plan| {
+            plan.tasks.iter().map(|task| task.name.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let only = |name: &str| all().only(&[name.to_owned()]);
+        assert_eq!(names(only("lint").unwrap()), "lint");
+        assert_eq!(names(only("test").unwrap()), "lint test:rust=1.88 test:rust=stable");
+        assert_eq!(names(only("test:rust=stable").unwrap()), "lint test:rust=stable");
+        assert_eq!(
+            only("tset").unwrap_err().to_string(),
+            "there is no step `tset`; the steps are lint, test:rust=1.88, test:rust=stable, deploy"
+        );
+    }
+
+    #[test]
+    fn axes_are_environment_variables() {
+        let plan = plan(FILE, "me/app/tags/v1", None, None);
+        let task = plan.tasks.iter().find(|task| &*task.name == "test:rust=stable").unwrap();
+        assert_eq!(task.env.get("MATRIX_RUST").map(String::as_str), Some("stable"));
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_selected() {
+        let pipeline = Pipeline::parse("f", FILE).unwrap();
+        let repo = "me/app".parse().unwrap();
+        let name = datakit_github::RefName::parse(b"heads/release/\xff").unwrap();
+        let target = Target::Ref(datakit_github::RefId { repo, name });
+        let plan = Plan::new(&pipeline, &Trigger { target, base: None, changed: None });
+        assert!(plan.tasks.iter().any(|task| &*task.name == "lint"), "{plan}");
+    }
+}

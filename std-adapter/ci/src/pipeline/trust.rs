@@ -1,0 +1,34 @@
+//! Decides whether a commit is trusted.
+
+use datakit_github::{Hash, Repo, Snapshot};
+
+use crate::Target;
+
+/// Whether the commit under test comes from somebody who may write to the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// The commit was pushed to the repository. Its steps may use secrets and write caches.
+    Trusted,
+    /// The commit comes from a pull request. Anybody may have written it, including its pipeline file.
+    Untrusted,
+}
+
+impl Trust {
+    /// Returns the trust in the head of a target.
+    ///
+    /// A branch or a tag is trusted. A pull request is trusted only if its head is also the head of a
+    /// branch or a tag in the same repository. The metadata contains no other evidence for the origin
+    /// of a pull request.
+    #[must_use]
+    pub fn of(target: &Target, head: &Hash, snapshot: &Snapshot) -> Trust {
+        match target {
+            Target::Ref(_) => Trust::Trusted,
+            Target::Pr(id) if is_head(&id.repo, head, snapshot) => Trust::Trusted,
+            Target::Pr(_) => Trust::Untrusted,
+        }
+    }
+}
+
+fn is_head(repo: &Repo, hash: &Hash, snapshot: &Snapshot) -> bool {
+    snapshot.refs_of(repo).any(|reference| reference.head == *hash)
+}
