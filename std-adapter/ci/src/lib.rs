@@ -6,6 +6,8 @@ pub mod build;
 pub mod command;
 mod engine;
 pub mod git;
+#[cfg(feature = "program")]
+mod https_client;
 pub mod lease;
 mod metadata;
 pub mod pipeline;

@@ -1,1 +1,3 @@
 //! The web pages, the logs and the API.
+
+pub mod auth;

@@ -1,0 +1,119 @@
+//! An HTTPS client for calls to GitHub and for webhooks.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+
+/// Idle connections are closed after this time.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The maximum number of idle connections to a host.
+const MAX_IDLE: usize = 4;
+
+/// A client that accepts `https` and `http` URLs and trusts the system's root certificates. It does
+/// not follow redirections.
+#[derive(Clone)]
+pub(crate) struct HttpsClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl HttpsClient {
+    /// Creates a client.
+    ///
+    /// # Errors
+    /// Returns an error if the system has no root certificates.
+    pub(crate) fn new() -> io::Result<HttpsClient> {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_native_roots()?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(HttpsClient(client))
+    }
+
+    /// Sends a request and receives the response, with a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Returns an error if the response is not complete within the time or is too large.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Bytes>,
+        limit: usize,
+        time: Duration,
+    ) -> Result<Response<Bytes>, HttpsError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let failed = |reason| HttpsError { host: host.clone(), reason };
+        let exchange = async {
+            let sent = self.0.request(request.map(Full::new)).await;
+            let response = sent.map_err(|error| Reason::Connection(error.into()))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await.map_err(Reason::Body)?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        let result = timeout(time, exchange).await.unwrap_or(Err(Reason::TimedOut(time)));
+        result.map_err(failed)
+    }
+}
+
+impl fmt::Debug for HttpsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpsClient").finish_non_exhaustive()
+    }
+}
+
+/// The error returned if a server does not answer.
+#[derive(Debug)]
+pub(crate) struct HttpsError {
+    host: String,
+    reason: Reason,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug)]
+enum Reason {
+    Connection(BoxError),
+    /// The body is too large or incomplete.
+    Body(BoxError),
+    TimedOut(Duration),
+}
+
+impl fmt::Display for HttpsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        match &self.reason {
+            Reason::Connection(error) | Reason::Body(error) => {
+                write!(f, "{host}: {error}")?;
+                // The first message of hyper does not contain the reason.
+                let mut source = error.source();
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                Ok(())
+            }
+            Reason::TimedOut(time) => write!(f, "{host}: no answer within {} s", time.as_secs()),
+        }
+    }
+}
+
+impl std::error::Error for HttpsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            Reason::Connection(error) | Reason::Body(error) => Some(&**error),
+            Reason::TimedOut(_) => None,
+        }
+    }
+}

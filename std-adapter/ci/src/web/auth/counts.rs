@@ -1,0 +1,59 @@
+//! Counts logins for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The numbers of logins since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginCounts {
+    /// The successful logins with a password.
+    pub local_ok: u64,
+    /// The refused logins with a password.
+    pub local_rejected: u64,
+    /// The successful logins through GitHub.
+    pub github_ok: u64,
+    /// The refused logins through GitHub.
+    pub github_rejected: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    local: Pair,
+    github: Pair,
+}
+
+/// The numbers of successful and refused logins.
+#[derive(Debug, Default)]
+struct Pair {
+    ok: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Pair {
+    fn add(&self, ok: bool) {
+        let counter = if ok { &self.ok } else { &self.rejected };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    /// Counts a login with a password.
+    pub(super) fn add_local(&self, ok: bool) {
+        self.local.add(ok);
+    }
+
+    /// Counts a login through GitHub.
+    pub(super) fn add_github(&self, ok: bool) {
+        self.github.add(ok);
+    }
+
+    pub(super) fn get(&self) -> LoginCounts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LoginCounts {
+            local_ok: load(&self.local.ok),
+            local_rejected: load(&self.local.rejected),
+            github_ok: load(&self.github.ok),
+            github_rejected: load(&self.github.rejected),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Calls to GitHub during a login.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{Method, Request, StatusCode};
+use oauth2::{HttpRequest, HttpResponse, RequestTokenError};
+use serde::Deserialize;
+
+use crate::https_client::{HttpsClient, HttpsError};
+use crate::web::auth::policy::Questions;
+use crate::web::auth::user::{GithubRights, User};
+
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 1 << 20;
+
+/// The maximum time for one call.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The reason why a login through GitHub failed. The message contains no secrets.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Too many other logins wait for GitHub.
+    Busy(usize),
+    TimedOut(Duration),
+    Io(io::Error),
+    Http(HttpsError),
+    /// GitHub did not exchange the code for a token.
+    Refused(String),
+    /// A call had an unexpected status.
+    Status(String, StatusCode),
+    /// The response has an unexpected content.
+    Malformed(&'static str),
+}
+
+impl ApiError {
+    /// Converts the error of an exchange. A response that is not a token is not shown, because it may
+    /// contain one.
+    pub(super) fn exchange<T>(error: RequestTokenError<HttpsError, T>) -> ApiError
+    where
+        T: oauth2::ErrorResponse + fmt::Display,
+    {
+        match error {
+            RequestTokenError::ServerResponse(response) => ApiError::Refused(response.to_string()),
+            RequestTokenError::Request(error) => ApiError::Http(error),
+            RequestTokenError::Parse(error, _) => {
+                ApiError::Refused(format!("the response contains no token: {error}"))
+            }
+            RequestTokenError::Other(reason) => ApiError::Refused(reason),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApiError::Busy(limit) => write!(f, "{limit} other logins wait for GitHub"),
+            ApiError::TimedOut(limit) => write!(f, "GitHub took more than {} s", limit.as_secs()),
+            ApiError::Io(error) => error.fmt(f),
+            ApiError::Http(error) => error.fmt(f),
+            ApiError::Refused(reason) => write!(f, "GitHub refused the code: {reason}"),
+            ApiError::Status(call, status) => write!(f, "{call}: unexpected status {status}"),
+            ApiError::Malformed(call) => write!(f, "{call}: unexpected response"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ApiError::Io(error) => Some(error),
+            ApiError::Http(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for ApiError {
+    fn from(error: io::Error) -> ApiError {
+        ApiError::Io(error)
+    }
+}
+
+/// Sends a request of the crate `oauth2`.
+pub(super) async fn send(
+    http: HttpsClient,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpsError> {
+    let response = http.send(request.map(Bytes::from), MAX_RESPONSE, TIMEOUT).await?;
+    Ok(response.map(|body| body.to_vec()))
+}
+
+/// Calls with a user's token.
+#[derive(Clone, Copy)]
+pub(super) struct Calls<'c> {
+    pub(super) http: &'c HttpsClient,
+    /// The root URL of the API.
+    pub(super) base: &'c str,
+    pub(super) token: &'c str,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    login: String,
+}
+
+impl Calls<'_> {
+    /// Returns the user to whom the token belongs.
+    pub(super) async fn user(self) -> Result<User, ApiError> {
+        let (status, body) = self.get("/user").await?;
+        if status != StatusCode::OK {
+            return Err(ApiError::Status("GET /user".to_owned(), status));
+        }
+        let login: Option<Login> = serde_json::from_slice(&body).ok();
+        login.and_then(|user| User::github(&user.login)).ok_or(ApiError::Malformed("GET /user"))
+    }
+
+    /// Returns the user's rights. GitHub hides what a user cannot see with the status 404.
+    pub(super) async fn rights(
+        self,
+        user: &User,
+        questions: &Questions,
+    ) -> Result<GithubRights, ApiError> {
+        let mut rights = GithubRights::default();
+        let login = user.github_login().unwrap_or_default();
+        for org in &questions.orgs {
+            let is_member = self.ask(format!("/orgs/{org}/public_members/{login}")).await?;
+            rights.orgs.insert(org.clone(), is_member);
+        }
+        for repo in &questions.repos {
+            let can_read = self.ask(format!("/repos/{repo}")).await?;
+            rights.repos.insert(repo.clone(), can_read);
+        }
+        Ok(rights)
+    }
+
+    /// Returns whether the resource exists for the user.
+    async fn ask(self, path: String) -> Result<bool, ApiError> {
+        let (status, _) = self.get(&path).await?;
+        match status {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(true),
+            // A repository that was renamed is no longer the one that the policy names.
+            StatusCode::NOT_FOUND | StatusCode::MOVED_PERMANENTLY => Ok(false),
+            status => Err(ApiError::Status(format!("GET {path}"), status)),
+        }
+    }
+
+    async fn get(self, path: &str) -> Result<(StatusCode, Bytes), ApiError> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("{}{path}", self.base))
+            .header("accept", "application/vnd.github+json")
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("user-agent", "datakit-ci")
+            .body(Bytes::new())
+            .map_err(|_| ApiError::Malformed("the URL of the API or the token"))?;
+        let response =
+            self.http.send(request, MAX_RESPONSE, TIMEOUT).await.map_err(ApiError::Http)?;
+        Ok((response.status(), response.into_body()))
+    }
+}

@@ -1,0 +1,240 @@
+//! The session of a request: the layer that loads it, and the cookie that carries its id.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::Auth;
+use super::csrf;
+use super::session_id::SessionId;
+use super::store::{IDLE, now};
+use super::user::{GithubRights, SessionData, User};
+
+/// The session of a request, which handlers get from the extensions of the request.
+#[derive(Debug, Clone)]
+pub(super) struct Session(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    auth: Auth,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The id in the cookie. A visitor who is not logged in can have an id too.
+    id: Option<SessionId>,
+    /// The session, or `None` if the visitor is not logged in.
+    data: Option<SessionData>,
+    /// Whether the session store did not answer, so it is unknown who sent the request.
+    unavailable: bool,
+    /// The change of the cookie that the response must carry.
+    cookie: Option<CookieChange>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum CookieChange {
+    /// The cookie of a visitor, which ends with the browser.
+    Visitor,
+    /// The cookie of a user who has logged in.
+    User,
+    Removed,
+}
+
+/// Loads the session of each request, checks requests that change something, and sets the cookie.
+pub(super) async fn layer(auth: Auth, mut request: Request, next: Next) -> Response {
+    let session = Session::load(&auth, request.headers()).await;
+    if !request.method().is_safe() {
+        request = match csrf::check(request, &session).await {
+            Ok(request) => request,
+            Err(rejection) => return rejection,
+        };
+    }
+    request.extensions_mut().insert(session.clone());
+    let mut response = next.run(request).await;
+    session.write_cookie(response.headers_mut());
+    add_security_headers(&auth, response.headers_mut());
+    response
+}
+
+impl Session {
+    async fn load(auth: &Auth, headers: &HeaderMap) -> Session {
+        let id = cookie(headers, auth.cookie_name());
+        let (data, unavailable) = match &id {
+            None => (None, false),
+            Some(id) => match auth.sessions().get(id).await {
+                Ok(data) => (data.filter(|data| auth.is_current(data)), false),
+                Err(error) => {
+                    warn!(%error, "cannot read a session");
+                    (None, true)
+                }
+            },
+        };
+        let state = State { id, data, unavailable, cookie: None };
+        Session(Arc::new(Shared { auth: auth.clone(), state: Mutex::new(state) }))
+    }
+
+    pub(super) fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// Returns the data of the session, or `None` if the visitor is not logged in.
+    pub(super) fn data(&self) -> Option<SessionData> {
+        self.0.state.lock().data.clone()
+    }
+
+    pub(super) fn user(&self) -> Option<User> {
+        self.data().map(|data| data.user)
+    }
+
+    /// Returns whether the session store did not answer.
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.0.state.lock().unavailable
+    }
+
+    /// Returns the id of the session, if the request has one.
+    pub(super) fn id(&self) -> Option<SessionId> {
+        self.0.state.lock().id.clone()
+    }
+
+    /// Returns the id of the session. If the request has no id, the response sets a new one.
+    ///
+    /// # Errors
+    /// Returns an error if the system provides no random bytes.
+    pub(super) fn id_or_new(&self) -> io::Result<SessionId> {
+        let mut state = self.0.state.lock();
+        if let Some(id) = &state.id {
+            return Ok(id.clone());
+        }
+        let id = SessionId::random()?;
+        (state.id, state.cookie) = (Some(id.clone()), Some(CookieChange::Visitor));
+        Ok(id)
+    }
+
+    /// Starts the session of a user with a new id, and ends the session with the old id. The id must
+    /// change, because someone else may have placed the old one in the browser.
+    ///
+    /// # Errors
+    /// Returns an error if the session cannot be stored.
+    pub(super) async fn log_in(
+        &self,
+        user: User,
+        password: Option<String>,
+        rights: GithubRights,
+    ) -> io::Result<()> {
+        let sessions = self.auth().sessions();
+        let id = SessionId::random()?;
+        let data = SessionData { user, created: now(), password, rights };
+        sessions.insert(&id, data.clone()).await?;
+        let old = {
+            let mut state = self.0.state.lock();
+            let old = state.data.take().and(state.id.take());
+            (state.id, state.data) = (Some(id), Some(data));
+            state.cookie = Some(CookieChange::User);
+            old
+        };
+        match old {
+            Some(old) => sessions.remove(&old).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the session and removes the cookie.
+    ///
+    /// # Errors
+    /// Returns an error if the session cannot be removed from the store. The cookie is then kept, so
+    /// that the user can try again.
+    pub(super) async fn log_out(&self) -> io::Result<()> {
+        if let Some(id) = self.id() {
+            self.auth().sessions().remove(&id).await?;
+        }
+        let mut state = self.0.state.lock();
+        (state.id, state.data) = (None, None);
+        state.cookie = Some(CookieChange::Removed);
+        Ok(())
+    }
+
+    fn write_cookie(&self, headers: &mut HeaderMap) {
+        let state = self.0.state.lock();
+        let Some(change) = state.cookie else { return };
+        let value = match (change, &state.id) {
+            (CookieChange::Visitor, Some(id)) => id.expose().to_owned(),
+            (CookieChange::User, Some(id)) => {
+                format!("{}; Max-Age={}", id.expose(), IDLE.as_secs())
+            }
+            _ => "; Max-Age=0".to_owned(),
+        };
+        let (name, secure) = (self.auth().cookie_name(), self.auth().secure_attribute());
+        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        // The text consists of visible ASCII characters.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(SET_COOKIE, value);
+            headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        }
+    }
+}
+
+/// Returns the session id in the cookie with this name.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
+    SessionId::parse(value.trim())
+}
+
+/// Adds headers that limit what a page can do, unless the handler has set them.
+fn add_security_headers(auth: &Auth, headers: &mut HeaderMap) {
+    let mut add = |name: &'static str, value: &'static str| {
+        let entry = headers.entry(HeaderName::from_static(name));
+        entry.or_insert(HeaderValue::from_static(value));
+    };
+    add(
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+         connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    );
+    add("x-content-type-options", "nosniff");
+    add("x-frame-options", "DENY");
+    add("referrer-policy", "same-origin");
+    add("cross-origin-opener-policy", "same-origin");
+    if auth.is_secure() && !auth.is_loopback() {
+        add("strict-transport-security", "max-age=31536000");
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Session, StatusCode> {
+        // The session is absent if `auth::with_sessions` does not wrap the router.
+        parts.extensions.get().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_with_the_right_name_is_read() {
+        let id = SessionId::random().unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookie(&headers, "id"), None);
+        let text = format!("other=1; xid={}; id={}; id=x", "a".repeat(43), id.expose());
+        headers.insert(COOKIE, text.parse().unwrap());
+        assert_eq!(cookie(&headers, "id"), Some(id));
+        headers.insert(COOKIE, "id=<script>".parse().unwrap());
+        assert_eq!(cookie(&headers, "id"), None);
+        headers.insert(COOKIE, HeaderValue::from_bytes(b"id=\xff").unwrap());
+        assert_eq!(cookie(&headers, "id"), None);
+    }
+}

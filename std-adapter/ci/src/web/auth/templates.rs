@@ -1,0 +1,104 @@
+//! The pages for logins and settings.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use tracing::error;
+
+use super::CsrfToken;
+
+/// The page with the form for a login.
+#[derive(Template)]
+#[template(path = "auth/login.html")]
+pub(super) struct LoginPage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) error: Option<&'p str>,
+    pub(super) name: &'p str,
+    pub(super) back: &'p str,
+    /// The link that starts a login through GitHub, if it is configured.
+    pub(super) github: Option<String>,
+}
+
+/// The page with the button for a logout.
+#[derive(Template)]
+#[template(path = "auth/logout.html")]
+pub(super) struct LogoutPage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) user: Option<&'p str>,
+}
+
+/// The page that sets the password of `admin`.
+#[derive(Template)]
+#[template(path = "auth/setup.html")]
+pub(super) struct SetupPage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) error: Option<&'p str>,
+}
+
+/// The page of a user, with the form for a new password.
+#[derive(Template)]
+#[template(path = "auth/profile.html")]
+pub(super) struct ProfilePage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) error: Option<&'p str>,
+    pub(super) notice: Option<&'p str>,
+    pub(super) user: &'p str,
+    pub(super) has_password: bool,
+}
+
+/// The settings.
+#[derive(Template)]
+#[template(path = "auth/settings.html")]
+pub(super) struct SettingsPage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) error: Option<&'p str>,
+    pub(super) users: &'p [String],
+    pub(super) can_read: String,
+    pub(super) can_build: String,
+    pub(super) sessions: String,
+    pub(super) github: bool,
+}
+
+/// The settings of the login through GitHub.
+#[derive(Template)]
+#[template(path = "auth/github.html")]
+pub(super) struct GithubPage<'p> {
+    pub(super) csrf: &'p CsrfToken,
+    pub(super) error: Option<&'p str>,
+    pub(super) configured: bool,
+    pub(super) client_id: &'p str,
+    pub(super) callback: &'p str,
+    pub(super) web_url: &'p str,
+    pub(super) api_url: &'p str,
+}
+
+/// A page that only shows a message.
+#[derive(Template)]
+#[template(path = "auth/message.html")]
+pub(super) struct MessagePage<'p> {
+    pub(super) title: &'p str,
+    pub(super) text: &'p str,
+}
+
+/// Returns a page, which browsers must not store.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(text) => (status, [("cache-control", "no-store")], Html(text)).into_response(),
+        Err(error) => {
+            error!(%error, "cannot render a page");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Returns a page with a message.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    page(status, &MessagePage { title, text })
+}
+
+/// Returns the page for an error of the server, and logs the error.
+pub(super) fn failure(doing: &str, error: &dyn std::fmt::Display) -> Response {
+    error!(%error, "cannot {doing}");
+    let text = format!("The server could not {doing}. Its log contains the reason.");
+    message(StatusCode::INTERNAL_SERVER_ERROR, "Server error", &text)
+}
