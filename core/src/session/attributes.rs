@@ -71,7 +71,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         } else {
             mode.map(permissions).transpose()?
         };
-        let dir = kind == FileType::Dir;
+        let dir = kind.is_dir();
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
         }
@@ -116,10 +116,10 @@ fn set_time(sec: u32) -> SetTime {
 }
 
 fn check_mode(mode: u32, kind: FileType) -> Result<()> {
-    if (mode & DMDIR != 0) != (kind == FileType::Dir) {
+    if (mode & DMDIR != 0) != kind.is_dir() {
         return Err(Error::DirectoryFlag);
     }
-    if mode & DMSYMLINK != 0 && kind != FileType::Symlink {
+    if mode & DMSYMLINK != 0 && !matches!(kind, FileType::Symlink) {
         return Err(Error::SymlinkTarget);
     }
     Ok(())

@@ -58,16 +58,14 @@ macro_rules! handlers {
             wire::TWRITE => $handle!(write),
             wire::TCLUNK => $handle!(clunk),
             wire::TREMOVE => $handle!(remove),
-            #[cfg(feature = "classic")]
-            wire::TOPEN => $handle!(open),
+            // A single arm for both requests contains the code of the handler only once.
+            wire::TOPEN | wire::TLOPEN => $handle!(open),
             #[cfg(feature = "classic")]
             wire::TSTAT => $handle!(stat),
             #[cfg(feature = "classic")]
             wire::TWSTAT => $boxed!(wstat),
             #[cfg(feature = "linux")]
             wire::TSTATFS => $handle!(statfs),
-            #[cfg(feature = "linux")]
-            wire::TLOPEN => $handle!(open),
             #[cfg(feature = "linux")]
             wire::TGETATTR => $handle!(getattr),
             #[cfg(feature = "linux")]
@@ -277,7 +275,7 @@ pub(super) fn check_end(reader: &Reader<'_>, len: usize) -> Result<()> {
 }
 
 #[cold]
-fn unknown_request(call: &Call<'_>) -> Error {
+pub(super) fn unknown_request(call: &Call<'_>) -> Error {
     malformed_request(call.len, Malformed::Unknown(wire::kind(call.frame())))
 }
 

@@ -270,9 +270,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns the qid of the inode with this identity.
-    // This function is not inlined on embedded boards, because a single copy of the code saves
-    // flash.
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    // Inlining lets the compiler keep the qid in registers.
+    #[inline(always)]
     pub(super) fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
             FileType::Dir => Qid::DIR,

@@ -250,7 +250,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let dir = self.inode(dirfid)?;
         let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
-        match (self.vfs.id(&inode).kind == FileType::Dir, flags & AT_REMOVEDIR != 0) {
+        match (self.vfs.id(&inode).kind.is_dir(), flags & AT_REMOVEDIR != 0) {
             (true, false) => return Err(Error::IsDirectory),
             (false, true) => return Err(Error::NotDirectory),
             _ => self.vfs.remove(&inode).await?,

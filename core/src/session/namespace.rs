@@ -91,14 +91,23 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Walks from `dir` to the file called `name`. An empty name refers to the directory itself, as
     /// some clients expect.
-    async fn step(
+    fn step<'s>(
+        &'s self,
+        dir: &'s V::Inode,
+        name: Str<'s>,
+        record: &'s mut Record<V>,
+    ) -> impl Future<Output = Result<V::Inode>> {
+        V::TreeKind::handle(move || self.find(dir, name, record))
+    }
+
+    async fn find(
         &self,
         dir: &V::Inode,
         name: Str<'_>,
         record: &mut Record<V>,
     ) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
-        if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
+        if !id.kind.is_dir() && !name.as_bytes().is_empty() {
             return Err(Error::WalkFromFile);
         }
         match name.as_bytes() {
@@ -145,7 +154,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             FidState::Walked => Ok((fid.inode.clone(), fid.record)),
             _ => Err(Error::CreateInOpened),
         })?;
-        if self.vfs.id(&found.0).kind != FileType::Dir {
+        if !self.vfs.id(&found.0).kind.is_dir() {
             let mut error = Error::NotDirectory;
             self.vfs.name(&found.0, &mut |name| {
                 error = Error::NotDirectory

@@ -1,10 +1,10 @@
 //! Handlers for open, read, write and clunk requests.
 
-use super::dispatch::{Call, check_end, fields};
+use super::dispatch::{Call, check_end, fields, unknown_request};
 use super::fids::{Access, FidState, Record, unknown_fid};
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::Decimal;
-use crate::vfs::{Error, FidRecord, FileType, OpenMode, Result, TreeKind, Vfs, without_set_id};
+use crate::vfs::{Error, FidRecord, OpenMode, Result, TreeKind, Vfs, without_set_id};
 use crate::wire::{self, Field, Rmessage as R, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
@@ -29,7 +29,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             wire::TOPEN => self.topen(call),
             #[cfg(feature = "linux")]
             wire::TLOPEN => self.tlopen(call),
-            _ => Err(Error::NotSupported),
+            _ => Err(unknown_request(call)),
         }
     }
 
@@ -47,7 +47,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         })?;
         let id = self.vfs.id(&inode);
         // According to open(5), a directory cannot be written to, truncated or removed on close.
-        if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
+        if (mode.write || mode.truncate || remove) && id.kind.is_dir() {
             return Err(Error::IsDirectory);
         }
         // The code that removes a file on clunk is not compiled for immutable trees. The attach

@@ -55,16 +55,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let Call { buf, tag, .. } = call;
         let tag = *tag;
         let inode = self.inode(fid)?;
-        let attr = self.vfs.stat(&inode).await?;
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
-        let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
-        let n = match extend!(self, &inode, &attr, room, n) {
-            // Leave the `extension` field empty if the link's target does not fit into a message.
-            // If Tstat returned an error, clients could not remove the link, because they stat a
-            // link before removing it.
-            Err(Error::Range) => n,
-            extended => extended?,
-        };
+        // Leave the `extension` field empty if the link's target does not fit into a message. If
+        // Tstat returned an error, clients could not remove the link, because they stat a link
+        // before removing it.
+        let n = self.record(&inode, room, true).await?;
+        let n = n.ok_or_else(|| reply_too_large(room.len()))?;
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
@@ -80,23 +76,36 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         free: &mut [u8],
         first: bool,
     ) -> Result<ListedRecord> {
-        let attr = match self.vfs.stat(inode).await {
-            Ok(attr) => attr,
+        let record = match self.record(inode, free, first).await {
             Err(error) if V::TreeKind::IMMUTABLE || matches!(error.errno(), ENOENT | ESTALE) => {
                 return Ok(ListedRecord::Removed);
             }
-            Err(_) => Attr::new(self.vfs.id(inode), 0, 0),
+            Err(_) => self.fill_record(inode, &Attr::new(self.vfs.id(inode), 0, 0), free),
+            Ok(record) => record,
         };
-        let Some(n) = self.record(inode, &attr, free) else { return Ok(ListedRecord::TooLarge) };
+        Ok(record.map_or(ListedRecord::TooLarge, ListedRecord::Written))
+    }
+
+    /// Writes the record of an inode at the front of `free`. Returns the length of the record, or
+    /// `None` if the record does not fit. If `always` is `true` and only the `extension` field does
+    /// not fit, the field is left empty.
+    async fn record(
+        &self,
+        inode: &V::Inode,
+        free: &mut [u8],
+        always: bool,
+    ) -> Result<Option<usize>> {
+        let attr = self.vfs.stat(inode).await?;
+        let Some(n) = self.fill_record(inode, &attr, free) else { return Ok(None) };
         match extend!(self, inode, &attr, free, n) {
-            Err(Error::Range) if !first => Ok(ListedRecord::TooLarge),
-            extended => Ok(ListedRecord::Written(extended.unwrap_or(n))),
+            Err(Error::Range) => Ok(always.then_some(n)),
+            extended => extended.map(Some),
         }
     }
 
     /// Writes the record of an inode, with an empty `extension` field, at the front of `free`.
     /// Returns the length of the record, or `None` if the record does not fit.
-    fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
+    fn fill_record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
@@ -146,10 +155,11 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     fn fields<'r>(&self, attr: &Attr, name: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
-        let unix = (self.current_dialect() == Dialect::Unix).then_some(StatUnix {
+        // Only 9P2000.u encodes these fields.
+        let unix = Some(StatUnix {
             extension: Str(b""),
-            n_uid: attr.uid,
-            n_gid: attr.gid,
+            n_uid: owner_id::<V>(attr.uid),
+            n_gid: owner_id::<V>(attr.gid),
             n_muid: 0,
         });
         Stat {
@@ -157,8 +167,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             dev: 0,
             qid: self.qid_of(attr.id),
             mode: mode::<V>(attr),
-            atime: seconds(attr.atime),
-            mtime: seconds(attr.mtime),
+            atime: seconds::<V>(attr.atime),
+            mtime: seconds::<V>(attr.mtime),
             length: attr.size,
             name: Str(name),
             uid: owner::<V>(attr.uid, &mut owners.uid),
@@ -260,7 +270,7 @@ pub(super) fn kind_bits(kind: FileType) -> u32 {
 
 fn mode<V: Vfs>(attr: &Attr) -> u32 {
     if V::TreeKind::IMMUTABLE {
-        let dir = if attr.id.kind == FileType::Dir { DMDIR } else { 0 };
+        let dir = if attr.id.kind.is_dir() { DMDIR } else { 0 };
         return dir | attr.mode & 0o777;
     }
     kind_bits(attr.id.kind)
@@ -269,8 +279,16 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
         | attr.mode & 0o777
 }
 
+/// Returns the number of a file's owner. User 0 owns every file in an immutable tree.
+pub(super) fn owner_id<V: Vfs>(id: u32) -> u32 {
+    if V::TreeKind::IMMUTABLE { 0 } else { id }
+}
+
 /// Returns the time in seconds since 1970, clamped to 32 bits. The result is exact for times
-/// between 1970 and 2106.
-fn seconds(time: Time) -> u32 {
+/// between 1970 and 2106. An immutable tree stores no times.
+fn seconds<V: Vfs>(time: Time) -> u32 {
+    if V::TreeKind::IMMUTABLE {
+        return 0;
+    }
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

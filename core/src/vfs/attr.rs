@@ -31,6 +31,15 @@ pub enum FileType {
     },
 }
 
+impl FileType {
+    /// Returns whether the inode is a directory.
+    // A comparison with `==` would call a function that compares the numbers of devices.
+    #[must_use]
+    pub const fn is_dir(self) -> bool {
+        matches!(self, FileType::Dir)
+    }
+}
+
 /// The identity of an inode and the version of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

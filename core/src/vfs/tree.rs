@@ -32,9 +32,10 @@ pub use static_dir::{
 };
 pub use visit::{FilePath, visit_files};
 
+use super::tree_kind::completed;
 use super::{
-    AsyncTree, Attr, Client, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result,
-    SetAttr, Vfs,
+    AsyncTree, Attr, Client, DirEntry, Error, FileStat, FileType, Id, ImmutableTree, Name,
+    OpenMode, Result, SetAttr, Vfs,
 };
 
 /// The mode of every directory.
@@ -161,6 +162,11 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
         resolved
     }
 
+    #[inline(never)]
+    fn is_dir(&self, path: PackedPath) -> bool {
+        self.resolve(path).node.is_some_and(Node::is_dir)
+    }
+
     fn node(&self, path: PackedPath) -> Result<Node> {
         let resolved = self.resolve(path);
         resolved.node.and_then(|node| resolved.mirror.show(node)).ok_or(Error::Stale)
@@ -206,8 +212,10 @@ impl Resolved {
     }
 }
 
-fn id(path: PackedPath, node: Option<Node>) -> Id {
-    let dir = node.is_some_and(|node| node.entries().is_some());
+/// Returns the identity of a file or directory.
+// Inlining lets the compiler see that the version and the numbers of devices are constant.
+#[inline(always)]
+fn id(path: PackedPath, dir: bool) -> Id {
     let kind = if dir { FileType::Dir } else { FileType::File };
     // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
     // deleted.
@@ -238,8 +246,9 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         PackedPath::new(inode.bits() & above)
     }
 
+    #[inline(always)]
     fn id(&self, inode: &PackedPath) -> Id {
-        id(*inode, self.resolve(*inode).node)
+        id(*inode, self.is_dir(*inode))
     }
 
     fn name(&self, inode: &PackedPath, with: &mut dyn FnMut(&[u8])) {
@@ -255,24 +264,23 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         self.strict_walk
     }
 
-    async fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> Result<PackedPath> {
-        let (resolved, entries) = self.entries(*dir)?;
-        let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
-        if resolved.hides(entries, key) {
-            return Err(Error::NotFound);
-        }
-        Ok(resolved.child(*dir, key))
+    // The requests below never wait, so they are carried out at once. The code of the session is
+    // smaller if the futures contain only the results.
+    fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> impl Future<Output = Result<PackedPath>> {
+        completed(self.find(*dir, name))
     }
 
-    async fn stat(&self, inode: &PackedPath) -> Result<Attr> {
-        let node = self.node(*inode)?;
-        let id = id(*inode, Some(node));
-        let stat = node.with_file(|file| file.stat());
-        Ok(stat.map_or(Attr::new(id, DIR_MODE, 0), |stat| Attr::new(id, stat.mode, stat.length)))
+    #[inline(always)]
+    fn stat(&self, inode: &PackedPath) -> impl Future<Output = Result<Attr>> {
+        completed(self.file_stat(*inode).map(|stat| {
+            let id = id(*inode, stat.is_none());
+            let (mode, length) = stat.map_or((DIR_MODE, 0), |stat| (stat.mode, stat.length));
+            Attr::new(id, mode, length)
+        }))
     }
 
-    async fn open(&self, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
-        self.open_as(self.client, inode, mode)
+    fn open(&self, inode: &PackedPath, mode: OpenMode) -> impl Future<Output = Result<Handle>> {
+        completed(self.open_as(self.client, inode, mode))
     }
 
     fn close(&self, open: &Handle) {
@@ -307,9 +315,43 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         K::write(&self.open_files, open, offset, data)
     }
 
-    async fn readdir(
+    fn readdir(
         &self,
         dir: &Handle,
+        cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
+    ) -> impl Future<Output = Result<()>> {
+        completed(self.list(*dir, cookie, each))
+    }
+
+    fn remove(&self, inode: &PackedPath) -> impl Future<Output = Result<()>> {
+        completed(self.remove_file(*inode))
+    }
+
+    fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> impl Future<Output = Result<()>> {
+        completed(self.change(*inode, set))
+    }
+}
+
+impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
+    fn find(&self, dir: PackedPath, name: Name<'_>) -> Result<PackedPath> {
+        let (resolved, entries) = self.entries(dir)?;
+        let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
+        if resolved.hides(entries, key) {
+            return Err(Error::NotFound);
+        }
+        Ok(resolved.child(dir, key))
+    }
+
+    /// Returns the attributes of a file, or `None` for a directory.
+    #[inline(never)]
+    fn file_stat(&self, inode: PackedPath) -> Result<Option<FileStat>> {
+        Ok(self.node(inode)?.with_file(|file| file.stat()))
+    }
+
+    fn list(
+        &self,
+        dir: Handle,
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -318,7 +360,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         let mut from = u8::try_from(cookie).ok();
         while let Some(key) = from.and_then(|from| dir.next(from)) {
             let inode = resolved.child(path, key);
-            let id = id(inode, dir.node(key));
+            let id = id(inode, dir.node(key).is_some_and(Node::is_dir));
             // The lowest byte of a key is the index of the entry plus 1, which is also the index of
             // the next entry.
             let next = key.0 as u8;
@@ -333,8 +375,8 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         Ok(())
     }
 
-    async fn remove(&self, inode: &PackedPath) -> Result<()> {
-        let resolved = self.resolve(*inode);
+    fn remove_file(&self, inode: PackedPath) -> Result<()> {
+        let resolved = self.resolve(inode);
         match (resolved.node.ok_or(Error::Stale)?, resolved.dir) {
             (node, Some(dir)) => node
                 .with_file(|file| file.remove())
@@ -344,8 +386,8 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         }
     }
 
-    async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
-        let node = self.node(*inode)?;
+    fn change(&self, inode: PackedPath, set: SetAttr) -> Result<()> {
+        let node = self.node(inode)?;
         // Owners and times are not stored. A request to set the owner or a time succeeds without any
         // effect, because `cp -p` and `touch` would otherwise fail.
         if set.mode.is_none() && set.size.is_none() {

@@ -383,6 +383,11 @@ fn poll_once<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Resu
 #[derive(Debug)]
 pub struct Completed<T>(Option<T>);
 
+/// Returns a future that is ready with `value`.
+pub(super) fn completed<T>(value: T) -> Completed<T> {
+    Completed(Some(value))
+}
+
 impl<T> Unpin for Completed<T> {}
 
 impl<T> Future for Completed<T> {

@@ -127,7 +127,8 @@ impl<'a> Stat<'a> {
         writer.sized(|w| {
             self.kind.encode(w);
             self.dev.encode(w);
-            self.qid.encode(w);
+            // Pass a copy, so that the other fields need not be stored in memory.
+            { self.qid }.encode(w);
             self.mode.encode(w);
             self.atime.encode(w);
             self.mtime.encode(w);

@@ -107,10 +107,10 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 
     pub(super) fn close(&self, open: Handle) {
-        if let Ok((node, mut slot)) = self.slot(open) {
-            let waiter = &mut no_waiter();
-            let open = &mut slot.open_file(waiter);
-            node.with_file(|file| file.close(open));
+        if let Ok(mut slot) = self.slot(open) {
+            slot.visit(&mut no_waiter(), &mut |node, open, _| {
+                node.visit_file(&mut |file| file.close(open));
+            });
             slot.file = None;
         }
     }
@@ -119,7 +119,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     pub(super) fn with_file<R>(
         &self,
         open: Handle,
-        with: impl FnOnce(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
+        with: impl FnMut(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
@@ -130,12 +130,13 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         &self,
         open: Handle,
         waiter: &mut Waiter,
-        with: impl FnOnce(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
+        mut with: impl FnMut(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        let (node, mut slot) = self.slot(open)?;
-        let append = slot.append;
-        let open = &mut slot.open_file(waiter);
-        node.with_file(|file| with(file, open, append)).unwrap_or(Err(Error::BadFile))
+        let mut result = Err(Error::BadFile);
+        self.visit(open, waiter, &mut |node, open, append| {
+            node.visit_file(&mut |file| result = with(file, open, append));
+        })?;
+        result
     }
 
     /// Calls `with` for a single poll, like [`with_file_and_waiter`](OpenFiles::with_file_and_waiter),
@@ -144,28 +145,38 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         &self,
         open: Handle,
         waiter: &mut Waiter,
-        with: impl FnOnce(Node, &mut OpenFile<'_>, bool) -> Result<R>,
+        mut with: impl FnMut(Node, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        let (node, mut slot) = self.slot(open)?;
-        let append = slot.append;
-        with(node, &mut slot.open_file(waiter), append)
+        let mut result = Err(Error::BadFile);
+        self.visit(open, waiter, &mut |node, open, append| result = with(node, open, append))?;
+        result
     }
 
-    /// Returns the file that a handle refers to and the file's slot.
-    fn slot(&self, open: Handle) -> Result<(Node, RefMut<'_, OpenSlot<TEXT>>)> {
+    // This function is not generic, so that a single copy of the code serves all callers.
+    #[inline(never)]
+    fn visit(&self, open: Handle, waiter: &mut Waiter, with: &mut WithNode<'_>) -> Result<()> {
+        self.slot(open)?.visit(waiter, with);
+        Ok(())
+    }
+
+    /// Returns the slot of the file that a handle refers to.
+    fn slot(&self, open: Handle) -> Result<RefMut<'_, OpenSlot<TEXT>>> {
         let HandleKind::File { index, generation } = open.kind() else {
             return Err(Error::IsDirectory);
         };
         // The borrow fails only if a file calls into its own tree.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
-        let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index)))
-            .map_err(|_| Error::BadFile)?;
-        match slot.file {
-            Some(file) if slot.generation == generation => Ok((file, slot)),
-            _ => Err(Error::BadFile),
-        }
+        RefMut::filter_map(slots, |slots| {
+            let slot = slots.get_mut(usize::from(index))?;
+            (slot.file.is_some() && slot.generation == generation).then_some(slot)
+        })
+        .map_err(|_| Error::BadFile)
     }
 }
+
+/// A function that is called with the node of an open file, the state of the file, and whether the
+/// file was opened for appending.
+type WithNode<'a> = dyn FnMut(Node, &mut OpenFile<'_>, bool) + 'a;
 
 /// Returns a waiter for calls that never register it. The waiter is never dropped, because the drop
 /// glue at each call site would take up flash.
@@ -191,6 +202,14 @@ impl<const TEXT: usize> OpenSlot<TEXT> {
             client,
             state,
             text: FixedText::new(),
+        }
+    }
+
+    /// Calls `with` if the slot contains an open file.
+    fn visit(&mut self, waiter: &mut Waiter, with: &mut WithNode<'_>) {
+        if let Some(node) = self.file {
+            let append = self.append;
+            with(node, &mut self.open_file(waiter), append);
         }
     }
 

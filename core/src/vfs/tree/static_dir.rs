@@ -231,6 +231,11 @@ impl Node {
         }
     }
 
+    /// Returns whether the node is a directory.
+    pub(crate) fn is_dir(self) -> bool {
+        !matches!(self, Node::File(_) | Node::Indexed(..))
+    }
+
     /// Returns the file if writes to the file may wait.
     pub(crate) fn async_file(self) -> Option<&'static dyn AsyncFile> {
         match self {
@@ -249,7 +254,7 @@ impl Node {
     // This function is not generic, because a generic function would contain the code of `with`
     // twice.
     #[inline(never)]
-    fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
+    pub(crate) fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
         match self {
             Node::File(file) => with(file),
             Node::Indexed(table, index) => table.with_file(index, with),

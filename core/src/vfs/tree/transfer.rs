@@ -145,7 +145,7 @@ fn poll_transfer<const OPENS: usize, const TEXT: usize>(
         if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
             *offset = node.with_file(|file| end(file, open)).unwrap_or_default();
         }
-        let polled = poll_node(node, open, pending, cx, transfer);
+        let polled = poll_node(node, open, pending, cx, transfer.reborrow());
         Ok(polled.map(|done| report(open.client, done)))
     });
     polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
