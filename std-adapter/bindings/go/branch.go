@@ -2,7 +2,7 @@ package datakit
 
 import "context"
 
-// A Branch is a branch of the database, which may have no commits yet.
+// A Branch is a branch of the database. It may have no commits yet.
 type Branch struct {
 	client *Client
 	name   string
@@ -26,15 +26,15 @@ func (b *Branch) Head(ctx context.Context) (*Commit, error) {
 	return b.client.parseHead(line)
 }
 
-// Remove removes the branch. Its commits stay readable as long as they are reachable from another
+// Remove removes the branch. Its commits remain readable as long as they are reachable from another
 // branch.
 func (b *Branch) Remove(ctx context.Context) error {
 	return failed("remove branch", b.name, b.client.files.Remove(ctx, b.dir))
 }
 
-// FastForward sets the head of the branch to a commit. FastForward fails with ErrNotFastForward if
-// the branch has a head and the commit is not a descendant of that head, for example because
-// another client has changed the branch.
+// FastForward sets the head of the branch to commit. It fails with ErrNotFastForward if the branch
+// has a head and commit is not a descendant of that head, for example because another client has
+// changed the branch.
 func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
 	err := b.client.command(ctx, b.dir+"/fast-forward", string(commit.hash))
 	return failed("fast-forward", b.name, err)
@@ -59,14 +59,14 @@ func (b *Branch) Update(ctx context.Context, f func(*Transaction) error) error {
 }
 
 // WatchHead watches the head. The first value is the current head, and later values are new heads.
-// A value is nil if the branch has no commits. If no goroutine receives from the watch, the watch
-// skips heads.
+// A value is nil if the branch has no commits. If nothing receives from the watch, the watch skips
+// heads.
 func (b *Branch) WatchHead(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "head.live")
 }
 
-// Reflog watches every later change of the head. A value is nil if the branch was removed. If no
-// goroutine receives from the watch for a long time, the server ends the watch.
+// Reflog watches every subsequent change of the head. A value is nil if the branch was removed. If
+// nothing receives from the watch for a long time, the server ends the watch.
 func (b *Branch) Reflog(ctx context.Context) (*Watch[*Commit], error) {
 	return b.watchCommits(ctx, "reflog")
 }
@@ -78,8 +78,8 @@ func (b *Branch) watchCommits(ctx context.Context, file string) (*Watch[*Commit]
 }
 
 // WatchPath watches a path. The first value is the current file, link or directory at the path, and
-// each later value is its new state. A value is nil if the path does not exist. If no goroutine
-// receives from the watch, the watch skips values.
+// each later value is its new state. A value is nil if the path does not exist. If nothing receives
+// from the watch, the watch skips values.
 func (b *Branch) WatchPath(ctx context.Context, path string) (*Watch[*Value], error) {
 	if err := checkPath("watch", path); err != nil {
 		return nil, err

@@ -9,17 +9,18 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// maxText is the maximum size in bytes of text that is read as a whole, for example a message or a
+// maxText is the maximum size in bytes of a text that is read as a whole, such as a message or a
 // list.
 const maxText = 1 << 24
 
-// A Client gives access to the database of a server.
+// A Client provides access to a server's database.
 type Client struct {
 	files *p9.Client
 }
 
-// Dial connects to a server, for example with the network "tcp" and the address "localhost:5640".
-// The context applies only to connecting. The connection stays open when the context ends.
+// Dial connects to a server. For example, the network can be "tcp" and the address
+// "localhost:5640". The context applies only to connecting: once connected, the connection stays
+// open even if the context expires.
 func Dial(ctx context.Context, network, address string) (*Client, error) {
 	files, err := p9.Dial(ctx, network, address, p9.Options{})
 	if err != nil {
@@ -34,13 +35,13 @@ func NewClient(files *p9.Client) *Client {
 	return &Client{files: files}
 }
 
-// Files returns the 9P client, for direct access to the files of the server.
+// Files returns the 9P client, which accesses the server's files directly.
 func (c *Client) Files() *p9.Client { return c.files }
 
 // Close closes the connection. Closing the connection ends all transactions and watches.
 func (c *Client) Close() error { return c.files.Close() }
 
-// Branches returns the sorted names of all branches with commits and of all branches that this
+// Branches returns the sorted names of all branches that have commits and of all branches that this
 // connection has created.
 func (c *Client) Branches(ctx context.Context) ([]string, error) {
 	entries, err := c.files.ReadDir(ctx, "branch")
@@ -56,13 +57,13 @@ func (c *Client) Branches(ctx context.Context) ([]string, error) {
 }
 
 // Branch returns a branch. If the branch does not exist, the server creates it for this connection.
-// Other clients see it after the first commit.
+// Other clients see it once it has a commit.
 func (c *Client) Branch(ctx context.Context, name string) (*Branch, error) {
 	if err := checkBranch(name); err != nil {
 		return nil, err
 	}
 	b := newBranch(c, name)
-	// Creating a branch that exists is not an error.
+	// Creating a branch that already exists is not an error.
 	if err := c.files.Mkdir(ctx, b.dir, 0o755); err != nil {
 		return nil, failed("branch", name, err)
 	}
@@ -77,7 +78,7 @@ func (c *Client) RemoveBranch(ctx context.Context, name string) error {
 	return newBranch(c, name).Remove(ctx)
 }
 
-// Commit returns the commit with this hash. Commit fails with fs.ErrNotExist if there is no such
+// Commit returns the commit with the given hash. It fails with fs.ErrNotExist if there is no such
 // commit.
 func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	id, err := ParseHash(hash)
@@ -90,17 +91,17 @@ func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	return &Commit{client: c, hash: id}, nil
 }
 
-// CommitUnchecked returns the commit with this hash. CommitUnchecked does not check whether the
-// commit exists.
+// CommitUnchecked returns the commit with the given hash. It does not check whether the commit
+// exists.
 func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 	return c.parseCommit(hash)
 }
 
-// Tree returns the tree with this id. The id of a directory is "D-" and the hash of a Git tree. The
-// id of a file, an executable file or a symbolic link is "F-", "X-" or "L-" and the hash of a Git
-// blob. The root of the returned tree is then the file or the link itself. Tree sends no request,
-// so an id that does not exist makes the methods that read the tree fail. If the text is not an id,
-// they fail with ErrInvalidHash.
+// Tree returns the tree with the given id. The id of a directory is "D-" followed by the hash of a
+// Git tree. The id of a file, an executable file or a symbolic link is "F-", "X-" or "L-" followed
+// by the hash of a Git blob. In that case, the root of the returned tree is the file or link
+// itself. Tree sends no request. If the id does not exist, the methods that read the tree fail. If
+// the string is not an id, they fail with ErrInvalidHash.
 func (c *Client) Tree(id string) *Tree {
 	t := &Tree{client: c, root: "trees/" + id}
 	if len(id) < 2 || strings.IndexByte("DFXL", id[0]) < 0 || id[1] != '-' {
@@ -111,13 +112,13 @@ func (c *Client) Tree(id string) *Tree {
 	return t
 }
 
-// Fetch makes the server fetch a branch of another repository, and returns the head of that branch.
+// Fetch makes the server fetch a branch of another repository and returns the head of that branch.
 // Fetch changes no branch of this database. The server protects the commit from garbage collection
-// only until Fetch returns, so set a branch to the commit soon, for example with FastForward.
+// only until Fetch returns, so point a branch to the commit soon, for example with FastForward.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
 	dir := "remotes/" + uniqueName()
-	// If the next request is cancelled, the server may still have created the directory. The original
-	// DataKit server cannot remove it, so the error of Remove is ignored.
+	// If the next request is cancelled, the server may already have created the directory. The
+	// original DataKit server cannot remove it, so the error from Remove is ignored.
 	defer inBackground(func(ctx context.Context) { _ = c.files.Remove(ctx, dir) })
 	if err := c.files.Mkdir(ctx, dir, 0o755); err != nil {
 		return nil, failed("fetch", url, err)
@@ -151,8 +152,7 @@ func (c *Client) parseCommit(line string) (*Commit, error) {
 	return &Commit{client: c, hash: hash}, nil
 }
 
-// parseHead parses a hash. parseHead returns nil for a blank line, which means that there is no
-// commit.
+// parseHead parses a hash. It returns nil for a blank line, which means that there is no commit.
 func (c *Client) parseHead(line string) (*Commit, error) {
 	if strings.TrimSpace(line) == "" {
 		return nil, nil
@@ -160,7 +160,7 @@ func (c *Client) parseHead(line string) (*Commit, error) {
 	return c.parseCommit(line)
 }
 
-// parseCommits parses lines that contain one hash each.
+// parseCommits parses lines that each contain one hash.
 func (c *Client) parseCommits(text string) ([]*Commit, error) {
 	commits := []*Commit{}
 	for _, line := range lines(text) {

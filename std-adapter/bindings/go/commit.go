@@ -30,13 +30,13 @@ func (c *Commit) Tree() *Tree {
 	return &Tree{client: c.client, root: c.path("ro")}
 }
 
-// Message returns the message, without the newline that the server adds.
+// Message returns the message without the newline that the server adds.
 func (c *Commit) Message(ctx context.Context) (string, error) {
 	text, err := c.client.readText(ctx, c.path("msg"))
 	return strings.TrimSuffix(text, "\n"), failed("message of", c.String(), err)
 }
 
-// Parents returns the parents, in the order stored in the commit.
+// Parents returns the parents in the order in which the commit stores them.
 func (c *Commit) Parents(ctx context.Context) ([]*Commit, error) {
 	text, err := c.client.readText(ctx, c.path("parents"))
 	if err != nil {
@@ -58,11 +58,11 @@ func (c *Commit) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 type Details struct {
 	// Author has the form NAME <EMAIL>.
 	Author string
-	// Date is the author's date. Date is the zero time if the server sends no valid date.
+	// Date is the author date. It is the zero time if the server sends no valid date.
 	Date time.Time
-	// Message is the message, without changes.
+	// Message is the unmodified message.
 	Message string
-	// Parents lists the parents, in the order stored in the commit.
+	// Parents lists the parents in the order in which the commit stores them.
 	Parents []*Commit
 }
 
@@ -88,14 +88,14 @@ func (c *Commit) Details(ctx context.Context) (*Details, error) {
 	return &Details{Author: fields.Author, Date: date, Message: fields.Message, Parents: parents}, nil
 }
 
-// A ChangeKind states whether a file was added, removed or updated between two trees.
+// A ChangeKind tells whether a file was added, removed or updated between two trees.
 type ChangeKind byte
 
 // The kinds of changes. The values are the characters that the server uses in a diff.
 const (
 	Added   ChangeKind = '+'
 	Removed ChangeKind = '-'
-	// Updated means that the content or the mode differs.
+	// Updated means that the content or mode differs.
 	Updated ChangeKind = '*'
 )
 

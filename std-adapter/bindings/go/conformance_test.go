@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 	if table.Version != 1 || len(table.Cases) == 0 {
 		t.Fatalf("the table has the version %d and %d cases", table.Version, len(table.Cases))
 	}
-	// 9P2000.L supports error_texts too, because the client reads the error texts from the command
+	// 9P2000.L also supports error_texts, because the client reads the error texts from the command
 	// files.
 	lacks := map[p9.Dialect]string{p9.Dialect0: "symlinks"}
 	for _, dialect := range []p9.Dialect{p9.DialectU, p9.DialectL, p9.Dialect0} {
@@ -97,7 +97,7 @@ func runCase(t *testing.T, dialect p9.Dialect, c conformanceCase) {
 		r.used = map[string]bool{"op": true, "expect": true, "error": true, "bind": true, "as": true, "shell": true, "shell_reason": true}
 		result, err := r.run(r.text("op"))
 		for key := range r.step {
-			// An operation that fails may not have read all its arguments.
+			// An operation that fails may not have read all of its arguments.
 			if !r.used[key] && err == nil {
 				t.Fatalf("step %d %v: nothing uses the key %s", i+1, step, key)
 			}
@@ -131,7 +131,7 @@ func runCase(t *testing.T, dialect p9.Dialect, c conformanceCase) {
 	noLeaks(t, files)
 }
 
-// noLeaks waits until no fids and no requests are in use.
+// noLeaks waits until no fids or requests are in use.
 func noLeaks(t *testing.T, files *p9.Client) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); files.FidsInUse() > 0 || files.RequestsInFlight() > 0; {
@@ -142,7 +142,7 @@ func noLeaks(t *testing.T, files *p9.Client) {
 	}
 }
 
-// A runner executes the steps of a case.
+// A runner executes the steps of a test case.
 type runner struct {
 	ctx          context.Context
 	client       *datakit.Client
@@ -202,8 +202,8 @@ func contents(value any) any {
 	return replaced
 }
 
-// plain converts a value to the types that encoding/json decodes. plain does not change bytes that
-// are not valid UTF-8.
+// plain converts a value to the types that encoding/json decodes. It leaves bytes that are not
+// valid UTF-8 unchanged.
 func plain(t *testing.T, value any) any {
 	switch value := value.(type) {
 	case []string:

@@ -14,7 +14,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// openTransactions lists the transactions of a branch on the server.
+// openTransactions lists a branch's open transactions on the server.
 func openTransactions(t *testing.T, client *datakit.Client) []*p9.DirEntry {
 	t.Helper()
 	entries, err := client.Files().ReadDir(context.Background(), "branch/master/transactions")

@@ -1,5 +1,5 @@
 // Package datakit is a client for the Datakit database. The database is a Git repository that a
-// server provides as files over 9P. The package reads and writes branches, commits and
+// server exposes as files over 9P. The package reads and writes branches and commits, runs
 // transactions, merges commits and watches for changes.
 //
 //	client, err := datakit.Dial(ctx, "tcp", "localhost:5640")
@@ -12,7 +12,8 @@
 //	level, err := head.Tree().ReadFile(ctx, "etc/app/level")
 //
 // All objects of a client share one connection. Any number of goroutines may use them at the same
-// time. If the context of a call is done, the client cancels the request on the server.
+// time. If the context of a call is cancelled or expires, the client cancels the request on the
+// server.
 //
 // A path in a tree consists of names that are separated by single slashes. The empty string is the
 // root. A name must not be empty, "." or "..".

@@ -13,25 +13,25 @@ import (
 // CommitOptions contains the options of CommitWith.
 type CommitOptions struct {
 	// FastForwardOnly makes the commit fail with ErrNotFastForward if the head of the branch has
-	// changed since the transaction began. Of several such transactions with the same start, only
-	// one can succeed.
+	// changed since the transaction began. If multiple such transactions begin at the same head, only
+	// one of them can succeed.
 	FastForwardOnly bool
-	// IfChanged creates no commit if the tree is the same as the tree of the head.
+	// IfChanged skips the commit if the tree is the same as the tree of the head.
 	IfChanged bool
 }
 
 // Commit commits the changes and returns the new head of the branch, which is a merge commit if the
 // branch has changed since the transaction began. A successful commit ends the transaction.
 //
-// Commit fails with ErrConflict if the branch and the transaction changed the same file, with
-// ErrOpenConflicts if conflicts of a merge are not resolved, and with fs.ErrNotExist if a parent
-// does not exist. After one of these errors, the transaction is still open. If ctx is done before
-// the server replies, the caller cannot know whether the changes were committed.
+// Commit fails with ErrConflict if the branch and the transaction both changed the same file, with
+// ErrOpenConflicts if a merge left conflicts that have not been resolved, and with fs.ErrNotExist
+// if a parent does not exist. After any of these errors, the transaction is still open. If ctx is
+// done before the server replies, the caller cannot know whether the changes were committed.
 func (tx *Transaction) Commit(ctx context.Context, message string) (*Commit, error) {
 	return tx.CommitWith(ctx, message, CommitOptions{})
 }
 
-// CommitWith does the same as Commit, but has options.
+// CommitWith is like Commit but takes options.
 func (tx *Transaction) CommitWith(ctx context.Context, message string, options CommitOptions) (*Commit, error) {
 	if err := tx.writeControl(ctx, "commit", "msg", message); err != nil {
 		return nil, err
@@ -46,8 +46,7 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	head, err := tx.client.files.CommandReply(ctx, tx.dir+"/ctl", command)
 	var refused *p9.Error
 	if !options.FastForwardOnly && errors.As(err, &refused) && strings.HasPrefix(refused.Text, "Unknown command ") {
-		// The original DataKit server does not support the options and does not reply with the new
-		// head.
+		// The original DataKit server does not support the options and does not reply with the new head.
 		head, err = "", tx.client.command(ctx, tx.dir+"/ctl", "commit")
 	}
 	if err != nil {
@@ -60,9 +59,9 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 	return tx.branch.Head(ctx)
 }
 
-// Abort ends the transaction without a commit. Abort waits at most 10 seconds for the server's
-// reply. Abort does nothing if the transaction has already ended. Abort returns no error, because
-// the server also ends the transaction when the connection ends.
+// Abort ends the transaction without committing it. Abort waits at most 10 seconds for the server's
+// reply. It does nothing if the transaction has already ended. It returns no error, because the
+// server also ends the transaction when the connection closes.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {
 		return
@@ -73,7 +72,7 @@ func (tx *Transaction) Abort() {
 }
 
 // Parents returns the parents that the new commit will have: the commit from which the transaction
-// started, then the merged commits.
+// started, followed by the merged commits.
 func (tx *Transaction) Parents(ctx context.Context) ([]*Commit, error) {
 	text, err := tx.readControl(ctx, "parents", "parents")
 	if err != nil {
@@ -91,24 +90,25 @@ func (tx *Transaction) SetParents(ctx context.Context, parents []*Commit) error 
 	return tx.writeControl(ctx, "set parents", "parents", text.String())
 }
 
-// SetAuthor sets the author of the commit, in the form NAME <EMAIL>.
+// SetAuthor sets the author of the commit. The author has the form NAME <EMAIL>.
 func (tx *Transaction) SetAuthor(ctx context.Context, author string) error {
 	return tx.writeControl(ctx, "set author", "author", author)
 }
 
 // A Merge is the result of a merge into a transaction. Its trees can be read until the next merge
-// or the end of the transaction.
+// or until the transaction ends.
 type Merge struct {
 	// Ours is the tree of the transaction before the merge, Theirs is the tree of the merged commit,
 	// and Base is the tree of their common ancestor. Base is empty if there is no common ancestor.
 	Ours, Theirs, Base *Tree
-	// Conflicts contains the sorted paths of the files in conflict. Write or remove each of these
-	// files before the commit.
+	// Conflicts contains the sorted paths of the conflicting files. Write or remove each of these
+	// files before committing.
 	Conflicts []string
 }
 
-// Merge merges a commit into the transaction and adds the commit to the parents. Conflicts are not
-// an error. Merge fails with ErrOpenConflicts if conflicts of the previous merge are not resolved.
+// Merge merges a commit into the transaction and adds it to the parents. Conflicts are not an
+// error. Merge fails with ErrOpenConflicts if the previous merge left conflicts that have not been
+// resolved.
 func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error) {
 	if tx.Ended() {
 		return nil, failed("merge", theirs.String(), ErrTransactionEnded)
@@ -133,7 +133,7 @@ func (tx *Transaction) Merge(ctx context.Context, theirs *Commit) (*Merge, error
 // file resolves its conflict.
 func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
 	text, err := tx.readControl(ctx, "conflicts", "conflicts")
-	// The server creates the file conflicts only at the first merge.
+	// The server does not create the conflicts file until the first merge.
 	if errors.Is(err, fs.ErrNotExist) {
 		return []string{}, nil
 	}

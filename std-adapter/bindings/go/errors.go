@@ -9,32 +9,31 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// The errors of this package. Use errors.Is to compare errors with them.
+// Errors returned by this package. Use errors.Is to test for them.
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = p9.ErrIsDir
-	// ErrNotDir means that the path, or a name in it other than the last, is not a directory.
+	// ErrNotDir means that the path, or a component of it other than the last, is not a directory.
 	ErrNotDir = p9.ErrNotDir
 	// ErrNotFile means that the path is a directory or a symbolic link.
 	ErrNotFile = errors.New("not a file")
 	// ErrNotSymlink means that the path is not a symbolic link.
 	ErrNotSymlink = errors.New("not a symbolic link")
-	// ErrConflict means that the branch and the transaction changed the same file. The transaction
-	// is still open.
-	ErrConflict = errors.New("merge conflict")
-	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The
+	// ErrConflict means that the branch and the transaction both changed the same file. The
 	// transaction is still open.
+	ErrConflict = errors.New("merge conflict")
+	// ErrOpenConflicts means that a merge left conflicts that have not been resolved. The transaction
+	// is still open.
 	ErrOpenConflicts = errors.New("conflicts of a merge are not resolved")
-	// ErrNotFastForward means that the head of the branch is not an ancestor of the commit. In a
-	// transaction with FastForwardOnly, it means that the branch has changed since the transaction
-	// began.
+	// ErrNotFastForward means that the branch's head is not an ancestor of the commit. For a commit
+	// with FastForwardOnly, it means that the branch has changed since the transaction began.
 	ErrNotFastForward = errors.New("not a fast-forward")
 	// ErrInvalidHash means that a string is not a hash. A hash has 40 lower-case hexadecimal digits.
 	ErrInvalidHash = errors.New("invalid hash")
 	// ErrInvalidBranch means that a string is not a valid Git branch name.
 	ErrInvalidBranch = errors.New("invalid branch name")
-	// ErrInvalidPath means that a path contains a name that is not allowed, or that the operation
-	// does not accept the root.
+	// ErrInvalidPath means that a path contains a forbidden name or that the operation does not accept
+	// the root.
 	ErrInvalidPath = errors.New("invalid path")
 	// ErrTransactionEnded means that the transaction has already been committed or aborted.
 	ErrTransactionEnded = errors.New("the transaction has ended")
@@ -46,12 +45,12 @@ var (
 	ErrStreamEnded = errors.New("the server ended the stream")
 )
 
-// An Error is the error of an operation. Error adds the operation and its object to the underlying
+// An Error records a failed operation. It adds the operation and its object to the underlying
 // error.
 type Error struct {
 	// Op is the operation, for example "commit".
 	Op string
-	// Object is the path, the branch or the hash that the operation used.
+	// Object is the path, branch or hash to which the operation was applied.
 	Object string
 	// Err is the reason.
 	Err error
@@ -59,7 +58,7 @@ type Error struct {
 	kind error
 }
 
-// Error returns the operation, the object and the reason.
+// Error returns the operation, the object and the reason as a string.
 func (e *Error) Error() string {
 	if e.Object == "" {
 		return e.Op + ": " + e.Err.Error()
@@ -70,10 +69,10 @@ func (e *Error) Error() string {
 // Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is returns true if target is the kind of the error.
+// Is reports whether target is the kind of the error.
 func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
 
-// failed wraps an error in an Error with the operation and its object. failed omits the path on the
+// failed wraps an error in an Error with the operation and its object. It omits the path on the
 // server.
 func failed(op, object string, err error) error {
 	if err == nil {
@@ -96,8 +95,8 @@ func failed(op, object string, err error) error {
 	return e
 }
 
-// kindOf returns the error of this package that corresponds to an error message of the database, or
-// nil if there is no such error. The database sends no specific error number for these errors.
+// kindOf returns the error of this package that corresponds to an error message from the database,
+// or nil if there is none. The database does not send specific error numbers for these errors.
 func kindOf(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Merge conflict: "):
@@ -116,8 +115,8 @@ func kindOf(text string) error {
 	return nil
 }
 
-// explain adds the reason to an error in 9P2000.L, because an error reply in this dialect contains
-// only a number. The command file contains the reason.
+// explain adds the reason to a 9P2000.L error, because an error reply in this dialect contains only
+// a number. The command file contains the reason.
 func (c *Client) explain(ctx context.Context, path string, err error) error {
 	var reply *p9.Error
 	if c.files.Dialect() != p9.DialectL || !errors.As(err, &reply) {
@@ -135,12 +134,12 @@ func (c *Client) explain(ctx context.Context, path string, err error) error {
 	return err
 }
 
-// command writes a command to a command file of the database.
+// command writes a command to one of the database's command files.
 func (c *Client) command(ctx context.Context, path, command string) error {
 	return c.explain(ctx, path, c.files.Command(ctx, path, command))
 }
 
-// invalid returns the error for an invalid argument. No request has been sent to the server.
+// invalid returns the error for an invalid argument. No request was sent to the server.
 func invalid(op, object, reason string, kind error) error {
 	return &Error{Op: op, Object: object, Err: errors.New(reason), kind: kind}
 }

@@ -6,10 +6,10 @@ import (
 	"strconv"
 )
 
-// A Version counts the changes of a record.
+// A Version counts the changes to a record.
 type Version int
 
-// A Field is a value of a record. Any number of goroutines may use a field at the same time.
+// A Field is a value in a record. Any number of goroutines may use a field at the same time.
 type Field[T any] struct {
 	record *Record
 	key    string
@@ -23,7 +23,7 @@ type Field[T any] struct {
 	version  Version
 }
 
-// The types of the fields.
+// The field types.
 type (
 	// A StringField contains a string.
 	StringField = Field[string]
@@ -46,7 +46,7 @@ func (r *Record) StringField(ctx context.Context, key, fallback string) (*String
 }
 
 // IntField declares an integer field and writes its default to the defaults branch. If the text in
-// the database is not a number, the value is the default.
+// the database is not a number, the field has its default value.
 func (r *Record) IntField(ctx context.Context, key string, fallback int) (*IntField, error) {
 	f := intField(key, fallback)
 	return f, declare(ctx, r, f)
@@ -66,7 +66,7 @@ func intField(key string, fallback int) *IntField {
 }
 
 // BoolField declares a Boolean field and writes its default to the defaults branch. If the text in
-// the database is not a Boolean, the value is the default.
+// the database is not a Boolean, the field has its default value.
 func (r *Record) BoolField(ctx context.Context, key string, fallback bool) (*BoolField, error) {
 	f := &BoolField{key: key, fallback: fallback,
 		parse: func(text string) (bool, bool) {
@@ -81,8 +81,8 @@ func (r *Record) BoolField(ctx context.Context, key string, fallback bool) (*Boo
 	return f, declare(ctx, r, f)
 }
 
-// StringRefField declares a string field whose key may be absent. StringRefField writes the
-// default to the defaults branch, or removes the key from that branch if the default is nil.
+// StringRefField declares a string field whose key may be absent. StringRefField writes the default
+// to the defaults branch, or removes the key from that branch if the default is nil.
 func (r *Record) StringRefField(ctx context.Context, key string, fallback *string) (*StringRefField, error) {
 	f := &StringRefField{key: key, fallback: fallback,
 		parse:  func(text string) (*string, bool) { return &text, true },
@@ -91,15 +91,15 @@ func (r *Record) StringRefField(ctx context.Context, key string, fallback *strin
 	return f, declare(ctx, r, f)
 }
 
-// Get returns the value that the last Wait or Seal of the record read, and the version of the
-// record in which the value last changed. Get ignores white space around the text in the database.
+// Get returns the value that the record's last Wait or Seal read, and the version of the record in
+// which the value last changed. Get ignores white space around the text in the database.
 func (f *Field[T]) Get() (T, Version) {
 	f.record.mu.Lock()
 	defer f.record.mu.Unlock()
 	return f.value, f.version
 }
 
-// HasChanged returns true if the value has changed after the given version.
+// HasChanged reports whether the value has changed since the given version.
 func (f *Field[T]) HasChanged(since Version) bool {
 	_, version := f.Get()
 	return version > since
@@ -112,12 +112,12 @@ func (f *Field[T]) Set(ctx context.Context, description string, value T) error {
 	return f.record.set(ctx, message, f.To(value))
 }
 
-// To returns a setting for Record.SetMultiple.
+// To returns a Setting to pass to Record.SetMultiple.
 func (f *Field[T]) To(value T) Setting {
 	return Setting{record: f.record, key: f.key, text: f.format(value)}
 }
 
-// A Setting is a new value of a field.
+// A Setting is a new value for a field.
 type Setting struct {
 	record *Record
 	key    string
@@ -125,14 +125,15 @@ type Setting struct {
 	text *string
 }
 
-// A recordField is a Field of any type.
+// A recordField is a Field of any value type.
 type recordField interface {
 	name() string
-	// The caller of these methods must hold the record's lock.
+	// Callers of these methods must hold the record's lock.
 	defaultText() *string
 	currentText() *string
 	// update sets the value from the text of a key in the database. If the text is nil or not a valid
-	// value, it sets the default. If the value changes, update stores the version and returns true.
+	// value, update sets the default. If this changes the value, update stores the version and returns
+	// true.
 	update(text *string, version Version) bool
 }
 

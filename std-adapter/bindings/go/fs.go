@@ -11,12 +11,12 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// FS returns the tree as an fs.FS of the standard library. The file system also implements
-// fs.ReadDirFS, fs.StatFS and fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker.
-// When ctx is done, all calls to the file system and its files fail.
+// FS returns the tree as an fs.FS. The file system also implements fs.ReadDirFS, fs.StatFS and
+// fs.ReadFileFS, and its files implement io.ReaderAt and io.Seeker. Once ctx is done, all calls to
+// the file system and its files fail.
 //
-// Like os.DirFS, the file system follows symbolic links. If a link points outside the tree, the
-// call fails. Errors have the type *fs.PathError.
+// Like os.DirFS, the file system follows symbolic links. A call fails if a link points outside the
+// tree. Errors are of type *fs.PathError.
 func (t *Tree) FS(ctx context.Context) *FS {
 	return &FS{ctx: ctx, tree: t}
 }
@@ -33,7 +33,7 @@ var (
 	_ fs.ReadFileFS = (*FS)(nil)
 )
 
-// maxLinks is the maximum number of symbolic links that resolve follows for a path.
+// maxLinks is the maximum number of symbolic links that resolve follows for one path.
 const maxLinks = 40
 
 // Open opens a file or a directory.
@@ -76,7 +76,7 @@ func (f *FS) ReadFile(name string) ([]byte, error) {
 	return content, nil
 }
 
-// ReadDir lists a directory, sorted by name.
+// ReadDir returns the entries of a directory, sorted by name.
 func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	file, err := f.Open(name)
 	if err != nil {
@@ -86,7 +86,7 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return file.(*fsFile).ReadDir(-1)
 }
 
-// resolve finds a file and follows symbolic links. The caller must release the file.
+// resolve finds a file, following symbolic links. The caller must release the file.
 func (f *FS) resolve(op, name string) (*entry, error) {
 	if !fs.ValidPath(name) {
 		return nil, fsError(op, name, fs.ErrInvalid)
@@ -142,8 +142,7 @@ func (f *FS) followFirst(op, name string) (string, error) {
 	return "", ErrNotDir
 }
 
-// treePath converts a path of the package fs to a path in a tree. In the package fs, the root is
-// ".".
+// treePath converts an io/fs path to a path in a tree. In io/fs, the root is ".".
 func treePath(name string) string {
 	if name == "." {
 		return ""
@@ -151,7 +150,7 @@ func treePath(name string) string {
 	return name
 }
 
-// fsError returns a *fs.PathError with the reason of err.
+// fsError returns a *fs.PathError with the reason from err.
 func fsError(op, name string, err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.kind == nil {
@@ -165,7 +164,7 @@ func fsError(op, name string, err error) error {
 }
 
 // A fileInfo contains the attributes of a file and the name with which the file was opened. For the
-// root and for a file behind a link, this name differs from the name in the attributes.
+// root and for a file reached through a link, this name differs from the name in the attributes.
 type fileInfo struct {
 	*p9.Stat
 	name string
@@ -174,20 +173,20 @@ type fileInfo struct {
 func (i fileInfo) Name() string { return i.name }
 
 // readAhead is the minimum number of bytes that an fsFile requests from the server, even if the
-// caller requests fewer.
+// caller asks for fewer.
 const readAhead = 8 << 10
 
-// An fsFile is an open file or directory. Only one goroutine at a time may call Read, Seek or
-// ReadDir.
+// An fsFile is an open file or directory. Only one goroutine may call Read, Seek or ReadDir at a
+// time.
 type fsFile struct {
 	fs     *FS
 	name   string
 	file   *p9.File
 	info   fileInfo
 	offset int64
-	// ahead contains the bytes at the offset that the client has received but not yet returned.
+	// ahead contains the bytes, starting at offset, that the client has received but not yet returned.
 	ahead []byte
-	// entries contains the directory entries that ReadDir has not returned yet.
+	// entries contains the directory entries that ReadDir has not yet returned,
 	entries []*p9.DirEntry
 	listed  bool
 }
@@ -253,7 +252,7 @@ func (f *fsFile) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// ReadDir implements fs.ReadDirFile. The entries are sorted by name.
+// ReadDir implements fs.ReadDirFile. sorted by name.
 func (f *fsFile) ReadDir(n int) ([]fs.DirEntry, error) {
 	if !f.info.IsDir() {
 		return nil, f.wrap("readdir", ErrNotDir)

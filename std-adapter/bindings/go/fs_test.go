@@ -14,7 +14,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// connect starts a server and connects to it with this dialect.
+// connect starts a server and connects to it using the given dialect.
 func connect(t testing.TB, dialect p9.Dialect) *datakit.Client {
 	t.Helper()
 	return connectWith(t, p9.Options{Dialects: []p9.Dialect{dialect}})
@@ -66,7 +66,7 @@ func TestSnapshotImplementsFS(t *testing.T) {
 		dialect := dialect
 		t.Run(string(dialect), func(t *testing.T) {
 			ctx := context.Background()
-			// The messages are small, so the large file and the directories need several messages.
+			// The messages are small, so the large file and the directories need multiple messages.
 			client := connectWith(t, p9.Options{Dialects: []p9.Dialect{dialect}, MessageSize: 1024})
 			master := masterOf(t, client)
 			links := dialect != p9.Dialect0
@@ -157,7 +157,7 @@ func TestFileSystemErrorsMatchThePackageFS(t *testing.T) {
 			t.Errorf("reading %q: %v", c.path, err)
 		}
 	}
-	// fstest.TestFS does not accept links to directories.
+	// fstest.TestFS does not support links to directories.
 	if content, err := tree.ReadFile("dir/f"); err != nil || string(content) != "1" {
 		t.Errorf("a file behind a link to a directory: %q, %v", content, err)
 	}

@@ -28,7 +28,7 @@ func ParseHash(text string) (Hash, error) {
 	return Hash(hash), nil
 }
 
-// checkPath fails if a path in a tree is not valid.
+// checkPath returns an error if a path in a tree is not valid.
 func checkPath(op, path string) error {
 	if path == "" {
 		return nil
@@ -50,7 +50,7 @@ func checkPath(op, path string) error {
 	return nil
 }
 
-// checkEntry fails if a path is not valid or is the root.
+// checkEntry returns an error if a path is not valid or is the root.
 func checkEntry(op, path string) error {
 	if path == "" {
 		return invalid(op, `""`, "the operation does not accept the root", ErrInvalidPath)
@@ -58,11 +58,11 @@ func checkEntry(op, path string) error {
 	return checkPath(op, path)
 }
 
-// maxComponent is the maximum length of a component of a branch name, in bytes. The
-// component must still be a valid file name after .lock is appended.
+// maxComponent is the maximum length in bytes of a component of a branch name. The component must
+// still be a valid file name once .lock has been appended.
 const maxComponent = 250
 
-// checkBranch fails if a name breaks a rule of git check-ref-format --branch.
+// checkBranch returns an error if a name violates a rule of git check-ref-format --branch.
 func checkBranch(name string) error {
 	if reason := brokenRule(name); reason != "" {
 		return invalid("branch", strconv.Quote(name), reason, ErrInvalidBranch)
@@ -115,8 +115,8 @@ var (
 	random     = rand.New(rand.NewSource(time.Now().UnixNano()))
 )
 
-// uniqueName returns a random 63-bit number as the name of a transaction or a remote. Two
-// calls almost never return the same name.
+// uniqueName returns a random 63-bit number, which serves as the name of a transaction or a remote.
+// Two calls practically never return the same name.
 func uniqueName() string {
 	randomLock.Lock()
 	defer randomLock.Unlock()

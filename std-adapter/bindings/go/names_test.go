@@ -18,7 +18,7 @@ func TestBranchNamesFollowTheRulesOfGit(t *testing.T) {
 		"a~", "a^", "a:b", "a?", "a*", "a[", `a\b`, "a@{b", "@{", "@{-1}", "..", "a\nb",
 	} {
 		got := checkBranch(name)
-		// For a name such as @{-1}, git prints the name of another branch.
+		// For a name such as @{-1}, git prints the name of a different branch.
 		output, err := exec.Command("git", "check-ref-format", "--branch", name).Output()
 		valid := err == nil && strings.TrimSuffix(string(output), "\n") == name
 		if (got == nil) != valid {
@@ -54,7 +54,7 @@ func TestHashesAreChecked(t *testing.T) {
 	}
 }
 
-// The original DataKit server sends no error numbers.
+// The original DataKit server does not send error numbers.
 func TestErrorsOfTheDatabaseAreRecognized(t *testing.T) {
 	for text, want := range map[string]error{
 		"Merge conflict: x: changed":            ErrConflict,

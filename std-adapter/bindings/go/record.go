@@ -9,10 +9,9 @@ import (
 )
 
 // A Record is a typed configuration that is stored in a database. A record has a list of lookup
-// branches. Each field takes its value from the first of these branches that contains the key of
-// the field. The record writes the defaults of the program to the defaults branch, so users see all
-// keys and can override them in another branch. The record writes the current values to the state
-// branch.
+// branches. Each field takes its value from the first of these branches that contains the field's
+// key. The record writes the program's defaults to the defaults branch, so users can see all keys
+// and override them in another branch. The record writes the current values to the state branch.
 //
 //	record, err := datakit.NewRecord(ctx, client, datakit.RecordOptions{
 //		Lookup: []string{"master", "defaults"}, Defaults: "defaults", State: "state", Path: "app",
@@ -34,7 +33,7 @@ type Record struct {
 	schema          *IntField
 
 	watches []*Watch[*Value]
-	// changes contains a value if there may be a change that Wait has not processed.
+	// changes contains a value if there may be a change that Wait has not yet processed.
 	changes chan struct{}
 	// ended is closed when a watch ends.
 	ended   chan struct{}
@@ -42,8 +41,8 @@ type Record struct {
 	endErr  error
 	// busy contains a value while a goroutine re-reads the fields.
 	busy chan struct{}
-	// written contains the values that this record has written to the state branch. Only the
-	// goroutine that re-reads the fields uses this map.
+	// written contains the values that this record has written to the state branch. Only the goroutine
+	// that re-reads the fields uses this map.
 	written map[string]*string
 
 	mu      sync.Mutex
@@ -55,28 +54,28 @@ type Record struct {
 
 // RecordOptions specifies where a record is stored.
 type RecordOptions struct {
-	// Lookup lists the names of the branches in which the record looks for a key, in this order.
-	// Set writes to the first branch.
+	// Lookup lists the names of the branches in which the record looks for a key, in order. Set writes
+	// to the first one.
 	Lookup []string
 	// Defaults is the branch to which defaults are written. Defaults should also be the last branch in
 	// Lookup.
 	Defaults string
 	// State is the branch to which the current values are written.
 	State string
-	// Path is the directory of the fields in each branch. The empty string is the root.
+	// Path is the directory that contains the fields in each branch. The empty string is the root.
 	Path string
 }
 
-// The names of files that a record writes.
+// Names of the files that a record writes.
 const (
 	schemaKey   = "schema-version"
 	createdFile = "branch-created"
 )
 
-// writeTries is the maximum number of attempts at a commit that conflicts with other commits.
+// writeTries is the maximum number of attempts to make a commit that conflicts with other commits.
 const writeTries = 3
 
-// errRecordClosed is the error of Wait after Close.
+// errRecordClosed is the error that Wait returns after Close.
 var errRecordClosed = errors.New("the record was closed")
 
 // NewRecord opens a record and watches its directory in every lookup branch until Close is called,
@@ -134,7 +133,7 @@ func (r *Record) open(ctx context.Context, options RecordOptions) (err error) {
 	return r.openSchema(ctx)
 }
 
-// branch returns a branch. If the branch has no commits, it creates a first commit.
+// branch returns a branch. It creates a first commit if the branch has none.
 func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	branch, err := r.client.Branch(ctx, name)
 	if err != nil {
@@ -153,8 +152,8 @@ func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	})
 }
 
-// openSchema declares the field with the schema version. openSchema does not change an existing
-// default, because the existing default is the version of the last upgrade.
+// openSchema declares the field that contains the schema version. openSchema does not change an
+// existing default, because that default is the version of the last upgrade.
 func (r *Record) openSchema(ctx context.Context) error {
 	r.schema = intField(schemaKey, 1)
 	head, err := r.defaults.Head(ctx)
@@ -200,9 +199,9 @@ func (r *Record) Close() {
 	}
 }
 
-// Wait waits until the value of a field changes. Wait then increases the version and writes the
-// current values to the state branch. If a value has changed since the last Wait or Seal, Wait does
-// not wait for another change.
+// Wait waits until the value of a field changes. It then increases the version and writes the
+// current values to the state branch. If a value has changed since the last Wait or Seal, Wait
+// returns without waiting for another change.
 func (r *Record) Wait(ctx context.Context) error {
 	for {
 		select {
@@ -241,7 +240,7 @@ func (r *Record) takeUnseen() bool {
 	return unseen
 }
 
-// SetMultiple writes several values to the first lookup branch in one commit.
+// SetMultiple writes multiple values to the first lookup branch in one commit.
 func (r *Record) SetMultiple(ctx context.Context, description string, settings ...Setting) error {
 	keys := make([]string, len(settings))
 	for i, setting := range settings {
@@ -260,7 +259,7 @@ func (r *Record) set(ctx context.Context, message string, settings ...Setting) e
 
 // Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise,
 // it writes the defaults of all fields and the version to the defaults branch in one commit, and
-// re-reads the fields. Upgrade does not change the values in other branches.
+// re-reads the fields. It does not change values in other branches.
 func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
 	if err := r.Seal(ctx); err != nil {
 		return err
@@ -282,7 +281,7 @@ func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
 	return r.Seal(ctx)
 }
 
-// acquire waits until no other goroutine re-reads the fields.
+// acquire waits until no other goroutine is re-reading the fields.
 func (r *Record) acquire(ctx context.Context) error {
 	select {
 	case r.busy <- struct{}{}:
@@ -317,8 +316,8 @@ func (r *Record) refresh(ctx context.Context) error {
 	return r.writeState(ctx, fields)
 }
 
-// apply sets the fields from the text of their keys. If a value changes, apply increases the
-// version of the record.
+// apply sets the fields from the texts of their keys. If a value changes, apply increases the
+// record's version.
 func (r *Record) apply(fields []recordField, texts []*string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

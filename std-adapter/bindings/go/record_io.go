@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// heads returns the heads of the lookup branches. The head of a branch without commits is nil.
+// heads returns the heads of the lookup branches. The head is nil for a branch without commits.
 func (r *Record) heads(ctx context.Context) ([]*Commit, error) {
 	heads := make([]*Commit, len(r.lookup))
 	for i, branch := range r.lookup {
@@ -32,8 +32,8 @@ func (r *Record) find(ctx context.Context, heads []*Commit, key string) (*string
 	return nil, nil
 }
 
-// readKey returns the text of a file without the white space around it. readKey returns nil if
-// there is no such file.
+// readKey returns the text of a file without leading and trailing white space. readKey returns nil
+// if there is no such file.
 func readKey(ctx context.Context, head *Commit, path string) (*string, error) {
 	if head == nil {
 		return nil, nil
@@ -49,7 +49,7 @@ func readKey(ctx context.Context, head *Commit, path string) (*string, error) {
 	return trimmed(&text), nil
 }
 
-// trimmed returns a string without the white space around it.
+// trimmed returns a string without leading and trailing white space.
 func trimmed(text *string) *string {
 	if text == nil {
 		return nil

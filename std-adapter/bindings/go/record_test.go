@@ -28,7 +28,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// valueOf returns the content of a file in the head of a branch, or "none" if there is no such
+// valueOf returns the content of a file at the head of a branch, or "none" if there is no such
 // file.
 func valueOf(t *testing.T, client *datakit.Client, branch, path string) string {
 	t.Helper()
@@ -82,7 +82,7 @@ func TestRecordTakesValuesFromTheFirstBranchThatContainsThem(t *testing.T) {
 	if value, _ := mtu.Get(); value != 9000 || !mtu.HasChanged(version) {
 		t.Fatalf("the MTU is %d", value)
 	}
-	// If the text is not a Boolean, the value is the default.
+	// If the text is not a Boolean, the field has its default value.
 	if value, _ := ipv6.Get(); !value || ipv6.HasChanged(version) {
 		t.Fatal("ipv6 has changed")
 	}

@@ -13,10 +13,10 @@ import (
 
 // A Transaction is a set of changes to a branch that are committed together or not at all. Other
 // clients do not see the changes before the commit. A transaction starts from the current head of
-// the branch. The commit merges the transaction with later changes to the branch.
+// the branch. Commit merges the transaction with later changes to the branch.
 //
-// Call Commit or Abort to end a transaction. After that, all methods that send a request fail with
-// ErrTransactionEnded. A transaction also ends when the connection ends.
+// Call Commit or Abort to end a transaction. After that, all methods that send requests fail with
+// ErrTransactionEnded. A transaction also ends when the connection closes.
 type Transaction struct {
 	branch *Branch
 	client *Client
@@ -41,8 +41,8 @@ func (b *Branch) Begin(ctx context.Context) (*Transaction, error) {
 		err error
 	}
 	results := make(chan result)
-	// The request is not cancelled when ctx is done, because it may have created a transaction,
-	// which must then be aborted.
+	// The request is not cancelled when ctx is done, because it may have created a transaction, which
+	// would then have to be aborted.
 	go func() {
 		tx, err := b.begin(context.Background())
 		select {
@@ -74,27 +74,26 @@ func (b *Branch) begin(ctx context.Context) (*Transaction, error) {
 	}
 }
 
-// Branch returns the branch of the transaction.
+// Branch returns the transaction's branch.
 func (tx *Transaction) Branch() *Branch { return tx.branch }
 
-// Ended returns true after a commit or an abort.
+// Ended reports whether the transaction has been committed or aborted.
 func (tx *Transaction) Ended() bool { return tx.ended.Load() }
 
-// Tree returns the tree of the transaction. Calls on this tree see all changes that have been made
-// so far.
+// Tree returns the tree of the transaction. Calls on this tree see all changes made so far.
 func (tx *Transaction) Tree() *Tree { return tx.tree("rw") }
 
 func (tx *Transaction) tree(name string) *Tree {
 	return &Tree{client: tx.client, root: tx.dir + "/" + name, tx: tx}
 }
 
-// Read reads a file. Read does the same as Tree().ReadFile.
+// Read reads a file. Read is shorthand for Tree().ReadFile.
 func (tx *Transaction) Read(ctx context.Context, path string) ([]byte, error) {
 	return tx.Tree().ReadFile(ctx, path)
 }
 
-// Write creates or replaces a file, and creates its missing parent directories. An executable file
-// stays executable.
+// Write creates or replaces a file, creating any missing parent directories. An executable file
+// remains executable.
 func (tx *Transaction) Write(ctx context.Context, path string, content []byte) error {
 	err := tx.CreateOrReplaceFile(ctx, path, content)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +107,7 @@ func (tx *Transaction) Write(ctx context.Context, path string, content []byte) e
 	return tx.CreateFile(ctx, path, content, false)
 }
 
-// change calls f with the path of an entry on the server, unless the transaction has ended.
+// change calls f with the server path of an entry in the tree, unless the transaction has ended.
 func (tx *Transaction) change(op, path string, f func(remote string) error) error {
 	if err := checkEntry(op, path); err != nil {
 		return err
@@ -119,18 +118,17 @@ func (tx *Transaction) change(op, path string, f func(remote string) error) erro
 	return failed(op, path, f(tx.dir+"/rw/"+path))
 }
 
-// CreateDir creates a directory. Git cannot store empty directories, so a directory without files
-// is not committed. CreateDir fails with fs.ErrExist if the path exists, and with fs.ErrNotExist if
-// the parent directory does not exist.
+// CreateDir creates a directory. Git cannot store empty directories, so the commit omits
+// directories without files. CreateDir fails with fs.ErrExist if the path exists, and with
+// fs.ErrNotExist if the parent directory does not exist.
 func (tx *Transaction) CreateDir(ctx context.Context, path string) error {
 	return tx.change("create directory", path, func(remote string) error {
 		return tx.client.files.Mkdir(ctx, remote, 0o755)
 	})
 }
 
-// MakeDirs creates a directory and its missing parents. MakeDirs fails with ErrNotDir if the path
-// or one of its parents exists and is not a directory. MakeDirs does nothing if the path is the
-// root.
+// MakeDirs creates a directory and any missing parents. MakeDirs fails with ErrNotDir if the path
+// or one of its parents exists and is not a directory. It does nothing if the path is the root.
 func (tx *Transaction) MakeDirs(ctx context.Context, path string) error {
 	if path == "" {
 		if tx.Ended() {
@@ -150,8 +148,8 @@ func permissions(executable bool) fs.FileMode {
 	return 0o644
 }
 
-// CreateFile creates a file, or replaces an existing file or link. CreateFile fails with ErrIsDir
-// if the path is a directory, and with fs.ErrNotExist if the parent directory does not exist.
+// CreateFile creates a file, replacing any existing file or link. CreateFile fails with ErrIsDir if
+// the path is a directory, and with fs.ErrNotExist if the parent directory does not exist.
 func (tx *Transaction) CreateFile(ctx context.Context, path string, content []byte, executable bool) error {
 	return tx.change("create", path, func(remote string) error {
 		if err := tx.makeRoom(ctx, remote); err != nil {
@@ -169,8 +167,8 @@ func (tx *Transaction) CreateFile(ctx context.Context, path string, content []by
 	})
 }
 
-// makeRoom removes an existing file or link in 9P2000.L, because a create request does not replace
-// it. makeRoom does nothing in the other dialects.
+// makeRoom removes an existing file or link in 9P2000.L, because a create request in this dialect
+// does not replace it. makeRoom does nothing in the other dialects.
 func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	if tx.client.files.Dialect() != p9.DialectL {
 		return nil
@@ -187,7 +185,7 @@ func (tx *Transaction) makeRoom(ctx context.Context, remote string) error {
 	return tx.client.files.Remove(ctx, remote)
 }
 
-// CreateSymlink creates a symbolic link, or replaces an existing file or link. CreateSymlink fails
+// CreateSymlink creates a symbolic link, replacing any existing file or link. CreateSymlink fails
 // in 9P2000, which has no symbolic links.
 func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) error {
 	return tx.change("create link", path, func(remote string) error {
@@ -198,11 +196,11 @@ func (tx *Transaction) CreateSymlink(ctx context.Context, path, target string) e
 	})
 }
 
-// ReplaceFile replaces the content of an existing file. An executable file stays executable.
+// ReplaceFile replaces the content of an existing file. An executable file remains executable.
 func (tx *Transaction) ReplaceFile(ctx context.Context, path string, content []byte) error {
 	return tx.changeFile(ctx, "replace", path, func(file *p9.File) error {
-		// Truncate with a separate request, because the original DataKit server ignores the
-		// truncate flag of Topen.
+		// Truncate with a separate request, because the original DataKit server ignores Topen's truncate
+		// flag.
 		if err := file.SetSize(ctx, 0); err != nil {
 			return err
 		}
@@ -213,8 +211,8 @@ func (tx *Transaction) ReplaceFile(ctx context.Context, path string, content []b
 	})
 }
 
-// CreateOrReplaceFile replaces the content of a file, or creates the file. An executable file stays
-// executable.
+// CreateOrReplaceFile replaces the content of a file or, if there is no such file, creates it. An
+// executable file remains executable.
 func (tx *Transaction) CreateOrReplaceFile(ctx context.Context, path string, content []byte) error {
 	err := tx.ReplaceFile(ctx, path, content)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -224,23 +222,22 @@ func (tx *Transaction) CreateOrReplaceFile(ctx context.Context, path string, con
 }
 
 // SetExecutable sets whether a file is executable. If the path is a symbolic link, the link becomes
-// a file that contains the target of the link.
+// a file that contains the link's target.
 func (tx *Transaction) SetExecutable(ctx context.Context, path string, executable bool) error {
 	return tx.changeFile(ctx, "chmod", path, func(file *p9.File) error {
 		return file.Chmod(ctx, permissions(executable))
 	})
 }
 
-// Truncate sets the length of a file in bytes. Truncate shortens the file, or extends it with zero
-// bytes.
+// Truncate sets the length of a file in bytes. Truncate shortens the file or extends it with zeros.
 func (tx *Transaction) Truncate(ctx context.Context, path string, length uint64) error {
 	return tx.changeFile(ctx, "truncate", path, func(file *p9.File) error {
 		return file.SetSize(ctx, length)
 	})
 }
 
-// changeFile walks to a file and calls f with the file, without opening it. changeFile fails if the
-// path is a directory, because servers ignore some changes of directories.
+// changeFile walks to a file without opening it and calls f with the file. changeFile fails if the
+// path is a directory, because servers ignore some changes to directories.
 func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*p9.File) error) error {
 	return tx.change(op, path, func(remote string) error {
 		file, err := tx.client.files.Walk(ctx, remote)
@@ -255,7 +252,7 @@ func (tx *Transaction) changeFile(ctx context.Context, op, path string, f func(*
 	})
 }
 
-// Remove removes a file, a link, or a directory with its contents.
+// Remove removes a file, a link, or a directory and its contents.
 func (tx *Transaction) Remove(ctx context.Context, path string) error {
 	return tx.change("remove", path, func(remote string) error {
 		return tx.client.files.Remove(ctx, remote)

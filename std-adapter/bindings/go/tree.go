@@ -10,7 +10,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A Kind is the type of an entry of a tree. Git distinguishes these four types.
+// A Kind is the type of a tree entry. Git distinguishes these four types.
 type Kind int
 
 // The kinds of entries.
@@ -40,8 +40,8 @@ func (k Kind) String() string {
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// kindOfMode returns the kind for a mode. The qid is not enough, because the original DataKit
-// server does not mark symbolic links in it.
+// kindOfMode returns the kind that corresponds to a mode. The qid is not sufficient, because the
+// original DataKit server does not mark symbolic links in it.
 func kindOfMode(mode fs.FileMode) Kind {
 	switch {
 	case mode.IsDir():
@@ -54,33 +54,33 @@ func kindOfMode(mode fs.FileMode) Kind {
 	return KindFile
 }
 
-// A Stat contains the attributes of an entry.
+// A Stat contains the attributes of a tree entry.
 type Stat struct {
 	Kind Kind
-	// Size is the length in bytes. Size is 0 for directories.
+	// Size is the length in bytes. It is 0 for directories.
 	Size int64
 }
 
-// A Tree reads the files of a commit or a transaction, or an object with an id. The path of the
+// A Tree reads the files of a commit, a transaction, or an object with a given id. The path of the
 // root is "". The root may be a file or a link.
 //
-// When a transaction has ended, the methods of its trees fail with ErrTransactionEnded.
+// Once a transaction has ended, the methods of its trees fail with ErrTransactionEnded.
 type Tree struct {
 	client *Client
-	// root is the path of the tree on the server.
+	// root is the tree's path on the server.
 	root string
-	// tx is the transaction of the tree, or nil.
+	// tx is the transaction to which the tree belongs, or nil.
 	tx *Transaction
-	// err is set if the id of the tree is not valid.
+	// err is set if the tree's id is not valid.
 	err error
 }
 
-// An entry is a file, link or directory in a tree, with its attributes.
+// An entry is a file, link or directory in a tree, along with its attributes.
 type entry struct {
 	file *p9.File
 	stat *p9.Stat
 	kind Kind
-	// changes is set if the content can change, because the file is in a transaction.
+	// changes is set if the content can change because the file is in a transaction.
 	changes bool
 }
 
@@ -138,7 +138,7 @@ func (e *entry) names(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// Content is the content of an entry. Only the field for its kind is set.
+// Content is the content of a tree entry. Only the field for the entry's kind is set.
 type Content struct {
 	Kind Kind
 	// File contains the bytes of a file.
@@ -149,7 +149,7 @@ type Content struct {
 	Link string
 }
 
-// Read reads an entry of any kind.
+// Read reads a tree entry of any kind.
 func (t *Tree) Read(ctx context.Context, path string) (*Content, error) {
 	e, err := t.find(ctx, "read", path)
 	if err != nil {
@@ -171,8 +171,8 @@ func (t *Tree) Read(ctx context.Context, path string) (*Content, error) {
 	return content, nil
 }
 
-// ReadFile reads a file, which may be executable. ReadFile fails with ErrNotFile if the path is a
-// directory or a symbolic link.
+// ReadFile reads a file. The file may be executable. ReadFile fails with ErrNotFile if the path is
+// a directory or a symbolic link.
 func (t *Tree) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	e, err := t.find(ctx, "read", path)
 	if err != nil {
@@ -217,7 +217,7 @@ func (t *Tree) ReadLink(ctx context.Context, path string) (string, error) {
 }
 
 // Stat returns the attributes of an entry. Stat fails with fs.ErrNotExist if the path does not
-// exist, and with ErrNotDir if a name other than the last is not a directory.
+// exist, and with ErrNotDir if a component other than the last is not a directory.
 func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
 	e, err := t.find(ctx, "stat", path)
 	if err != nil {
@@ -227,17 +227,17 @@ func (t *Tree) Stat(ctx context.Context, path string) (Stat, error) {
 	return Stat{Kind: e.kind, Size: e.stat.Size()}, nil
 }
 
-// Exists returns true if the path exists.
+// Exists reports whether the path exists.
 func (t *Tree) Exists(ctx context.Context, path string) (bool, error) {
 	return t.test(ctx, path, func(Stat) bool { return true })
 }
 
-// ExistsFile returns true if the path exists and is not a directory.
+// ExistsFile reports whether the path exists and is not a directory.
 func (t *Tree) ExistsFile(ctx context.Context, path string) (bool, error) {
 	return t.test(ctx, path, func(s Stat) bool { return s.Kind != KindDir })
 }
 
-// ExistsDir returns true if the path is a directory.
+// ExistsDir reports whether the path exists and is a directory.
 func (t *Tree) ExistsDir(ctx context.Context, path string) (bool, error) {
 	return t.test(ctx, path, func(s Stat) bool { return s.Kind == KindDir })
 }
@@ -250,7 +250,7 @@ func (t *Tree) test(ctx context.Context, path string, f func(Stat) bool) (bool, 
 	return err == nil && f(s), err
 }
 
-// isAbsent returns true if an error means that a path does not exist.
+// isAbsent reports whether an error means that a path does not exist.
 func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotDir)
 }

@@ -11,9 +11,9 @@ import (
 
 // A Watch receives values from the server. Receive from C until it is closed, then call Err.
 //
-// A watch uses one fid and one request of the connection. A watch ends when its context is done,
-// when Close is called, when the server ends the stream or when the connection is lost. It does
-// not reconnect.
+// A watch uses one of the connection's fids and keeps one request in flight. A watch ends when its
+// context is done, when Close is called, when the server ends the stream or when the connection is
+// lost. It does not reconnect.
 type Watch[T any] struct {
 	// C delivers the values. C is closed when the watch ends.
 	C <-chan T
@@ -24,7 +24,7 @@ type Watch[T any] struct {
 	err error
 }
 
-// Err returns the reason why the watch ended. Err returns nil while the watch runs and after
+// Err returns the reason why the watch ended. It returns nil while the watch is running and after
 // Close.
 func (w *Watch[T]) Err() error {
 	select {
@@ -35,8 +35,8 @@ func (w *Watch[T]) Err() error {
 	}
 }
 
-// Next receives a value. If the watch has ended, Next fails with the reason. If ctx is done first,
-// Next fails with ctx.Err().
+// Next receives a value. If the watch has ended, Next returns the reason as an error. If ctx is
+// done first, Next returns ctx.Err().
 func (w *Watch[T]) Next(ctx context.Context) (value T, err error) {
 	select {
 	case value, ok := <-w.C:
@@ -55,13 +55,13 @@ func (w *Watch[T]) Next(ctx context.Context) (value T, err error) {
 
 var errClosedWatch = errors.New("the watch was closed")
 
-// Close ends the watch and waits until its goroutine has ended. A second call has no effect.
+// Close ends the watch and waits for its goroutine to end. Calling Close again has no effect.
 func (w *Watch[T]) Close() {
 	w.cancel()
 	<-w.ended
 }
 
-// newWatch opens a stream file. The function parse converts each line of the file to a value.
+// newWatch opens a stream file. parse converts each line of the file to a value.
 func newWatch[T any](ctx context.Context, c *Client, path string, parse func(context.Context, string) (T, error)) (*Watch[T], error) {
 	file, err := c.files.Open(ctx, path, p9.ReadOnly)
 	if err != nil {
@@ -73,19 +73,19 @@ func newWatch[T any](ctx context.Context, c *Client, path string, parse func(con
 	go func() {
 		defer file.Release()
 		err := deliver(run, file.Deliveries(), values, parse)
-		// If only run is cancelled, Close was called, and Err must return nil.
+		// If only run was cancelled, Close was called and Err must return nil.
 		if run.Err() == nil || ctx.Err() != nil {
 			w.err = failed("watch", path, err)
 		}
 		cancel()
-		// When C is closed, Err must already return the reason.
+		// By the time C is closed, Err must already return the reason.
 		close(w.ended)
 		close(values)
 	}()
 	return w, nil
 }
 
-// deliver sends a value for each line of the stream until the stream or ctx ends.
+// deliver sends a value for each line of the stream until the stream ends or ctx is done.
 func deliver[T any](ctx context.Context, stream *p9.Deliveries, values chan<- T, parse func(context.Context, string) (T, error)) error {
 	for {
 		text, err := stream.Next(ctx)
@@ -116,16 +116,17 @@ func deliver[T any](ctx context.Context, stream *p9.Deliveries, values chan<- T,
 type Value struct {
 	// Kind is the type of the entry.
 	Kind Kind
-	// ID identifies the content, for example "F-" and a hash. Client.Tree accepts this id.
+	// ID identifies the content. For a file, it is "F-" followed by a hash. Client.Tree accepts this
+	// id.
 	ID string
 	// Content contains the bytes of a file or the target of a link. Content is nil for a directory.
 	Content []byte
-	// Tree is the directory at the time of the change. Tree is nil for a file or a link.
+	// Tree is the directory as it was at the time of the change. It is nil for a file or a link.
 	Tree *Tree
 }
 
-// watchFile returns the path of the file that streams the changes of a path, relative to the
-// directory of the branch.
+// watchFile returns the path of the file that streams changes to the given path. The result is
+// relative to the branch's directory.
 func watchFile(path string) string {
 	file := "watch/"
 	if path != "" {
@@ -134,8 +135,8 @@ func watchFile(path string) string {
 	return file + "tree.live"
 }
 
-// readValue reads the object with an id from tree.live. An empty id means that the path does not
-// exist.
+// readValue reads the object whose id was read from tree.live. An empty id means that the path does
+// not exist.
 func (c *Client) readValue(ctx context.Context, id string) (*Value, error) {
 	if id == "" {
 		return nil, nil

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// stat reads the attributes. 9P2000.L does not send the name, so the caller passes it.
+// stat reads the attributes. 9P2000.L does not send the name, so the caller passes it in.
 func (f *fid) stat(ctx context.Context, name string) (*Stat, error) {
 	if f.conn.dialect == DialectL {
 		const basic = 0x7FF
@@ -27,7 +27,8 @@ func (f *fid) stat(ctx context.Context, name string) (*Stat, error) {
 	return s, f.conn.done(d, msgTstat)
 }
 
-// readLink reads the target of a symbolic link. In 9P2000, a link is read like a file.
+// readLink reads the target of a symbolic link. In 9P2000, the target is read like the content of a
+// file.
 func (f *fid) readLink(ctx context.Context, s *Stat) (string, error) {
 	switch f.conn.dialect {
 	case DialectU:
@@ -47,7 +48,7 @@ func (f *fid) readLink(ctx context.Context, s *Stat) (string, error) {
 	return string(target), err
 }
 
-// Bits of the field valid in Tsetattr.
+// Bits of the valid field in Tsetattr.
 const (
 	setMode = 0x1
 	setSize = 0x8
@@ -73,7 +74,7 @@ func (f *fid) setMode(ctx context.Context, perm fs.FileMode) error {
 	return f.simple(ctx, f.wstat(mode, math.MaxUint64, ""))
 }
 
-// rename changes the name of the file within its directory.
+// rename renames the file within its directory.
 func (f *fid) rename(ctx context.Context, name string) error {
 	return f.simple(ctx, f.wstat(leaveAlone, math.MaxUint64, name))
 }
@@ -83,8 +84,8 @@ func (f *fid) setattr(valid, mode uint32, size uint64) *request {
 	return r.u64(0).u64(0).u64(0).u64(0)
 }
 
-// wstat returns a Twstat. A number with all bits set or an empty string means that the field does
-// not change.
+// wstat returns a Twstat. A field whose bits are all set, or which is an empty string, is left
+// unchanged.
 func (f *fid) wstat(mode uint32, length uint64, name string) *request {
 	stat := newRequest(0).u16(math.MaxUint16).u32(leaveAlone)
 	stat.u8(math.MaxUint8).u32(leaveAlone).u64(math.MaxUint64) // qid

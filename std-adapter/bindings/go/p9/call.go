@@ -2,13 +2,13 @@ package p9
 
 import "context"
 
-// roundTrip sends a request and waits for its reply. roundTrip returns a decoder for the fields
-// of the reply.
+// roundTrip sends a request and waits for its reply. It returns a decoder for the fields of the
+// reply.
 //
 // If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
-// The tag is not reused before Rflush. settle is called once if the request is cancelled or
-// cannot be sent, as soon as it is known whether the request had an effect. settle may be nil.
-// If the connection is lost, there is no guarantee that settle is called.
+// The tag is not reused until Rflush arrives. settle is called once if the request is cancelled or
+// cannot be sent, as soon as it is known whether the request had an effect. settle may be nil. If
+// the connection is lost, settle may not be called.
 func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
 	err := r.err
 	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {
@@ -38,7 +38,7 @@ func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []by
 		}
 	case <-c.ctx.Done():
 	}
-	// The reply may have arrived at the same time.
+	// The reply may have arrived in the meantime.
 	select {
 	case frame := <-call.reply:
 		return c.fields(call, frame)
@@ -47,8 +47,8 @@ func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []by
 	}
 }
 
-// flush sends a Tflush for a call. flush returns false if the reply has already arrived or if
-// the connection has ended.
+// flush sends a Tflush for a call. flush returns false if the reply has already arrived or if the
+// connection has ended.
 func (c *conn) flush(tag uint16, call *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +62,7 @@ func (c *conn) flush(tag uint16, call *call) bool {
 	return true
 }
 
-// newFlush is the call for every Tflush. No goroutine waits for an Rflush.
+// newFlush creates the call for a Tflush. No goroutine waits for an Rflush.
 var newFlush = &call{kind: msgTflush}
 
 // fields checks the type of a reply and returns a decoder for its fields. For an error reply, it
@@ -92,13 +92,13 @@ func (c *conn) fields(call *call, frame []byte) (*decoder, error) {
 	return nil, c.lost()
 }
 
-// malformed ends the connection, because the fields of a reply cannot be decoded.
+// malformed ends the connection because the fields of a reply cannot be decoded.
 func (c *conn) malformed(request byte) error {
 	c.fail(protocolError("the reply to a request of type %d cannot be decoded", request))
 	return c.lost()
 }
 
-// done ends the connection if a reply has missing or additional bytes.
+// done ends the connection if a reply has missing or extra bytes.
 func (c *conn) done(d *decoder, request byte) error {
 	if d.complete() {
 		return nil
@@ -120,8 +120,7 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 	return replies
 }
 
-// dropAndWait does the same as drop, and also waits for the reply and returns the server's
-// error.
+// dropAndWait is like drop, but also waits for the reply and returns the server's error.
 func (c *conn) dropAndWait(ctx context.Context, kind byte, fid uint32) error {
 	replies := c.drop(kind, fid)
 	select {

@@ -10,9 +10,9 @@ import (
 )
 
 // A conn sends requests and passes each reply to its request. Any number of goroutines may use it
-// at the same time. A goroutine that waits for a reply or for the network holds no lock.
+// at the same time. A goroutine does not hold a lock while it waits for a reply or for the network.
 //
-// The tags are divided into ranges, so neither a flush nor a clunk ever waits for a free tag:
+// The tags are divided into ranges, so a flush or clunk never waits for a free tag:
 //
 //	0 to M-1       requests
 //	M to 2M-1      the Tflush of the request with the tag minus M
@@ -31,7 +31,7 @@ type conn struct {
 
 	mu    sync.Mutex
 	calls map[uint16]*call
-	// queue contains the frames that the writer has not taken yet. queue contains at most one frame
+	// queue contains the frames that the writer has not yet taken. queue contains at most one frame
 	// for each tag in use.
 	queue [][]byte
 	// wake tells the writer that the queue is not empty.
@@ -42,7 +42,7 @@ type conn struct {
 	// ctx is done when the connection ends.
 	ctx context.Context
 	end context.CancelFunc
-	// running counts the reader and the writer.
+	// running counts the reader and writer goroutines that have not ended.
 	running sync.WaitGroup
 }
 
@@ -60,7 +60,7 @@ type call struct {
 	late []byte
 }
 
-// start starts the goroutines of the reader and the writer.
+// start starts the reader and writer goroutines.
 func (c *conn) start(reader *bufio.Reader) {
 	c.running.Add(2)
 	go func() {
@@ -98,7 +98,7 @@ func (c *conn) lost() error {
 	return c.err
 }
 
-// acquire waits for a free number and takes it from a pool.
+// acquire waits for a free number in a pool and takes it.
 func (c *conn) acquire(ctx context.Context, p *pool) (uint32, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -131,7 +131,7 @@ func (c *conn) push(frame []byte) {
 	}
 }
 
-// write sends the frames of the queue until the connection ends.
+// write sends the queued frames until the connection ends.
 func (c *conn) write() error {
 	for {
 		select {
@@ -213,7 +213,7 @@ func (c *conn) receive(tag uint16, frame []byte) error {
 	return nil
 }
 
-// flushed handles an Rflush. flushed frees the tag of the cancelled request. The caller must hold
+// flushed processes an Rflush. flushed frees the tag of the cancelled request. The caller must hold
 // the lock, which flushed releases.
 func (c *conn) flushed(tag uint16, frame []byte) error {
 	old := tag - uint16(c.options.MaxRequests)
@@ -231,7 +231,7 @@ func (c *conn) flushed(tag uint16, frame []byte) error {
 }
 
 // releaseTag frees the tag of a request. releaseTag does nothing for the tags of Tclunk and
-// Tremove, which belong to no pool.
+// Tremove, which do not belong to a pool.
 func (c *conn) releaseTag(tag uint16) {
 	if int(tag) < c.options.MaxRequests {
 		c.tags.release(uint32(tag))

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Dial connects to a server, for example with the network "tcp" and the address "localhost:5640".
-// The context applies only to connecting. The connection stays open when the context ends.
+// Dial connects to a server. For example, the network can be "tcp" and the address
+// "localhost:5640". The context applies only to connecting: once connected, the connection stays
+// open even if the context expires.
 func Dial(ctx context.Context, network, address string, options Options) (*Client, error) {
 	var dialer net.Dialer
 	stream, err := dialer.DialContext(ctx, network, address)
@@ -20,8 +21,8 @@ func Dial(ctx context.Context, network, address string, options Options) (*Clien
 	return NewClient(ctx, stream, options)
 }
 
-// NewClient starts a 9P session on a connection. The client then owns the connection. If NewClient
-// fails, it closes the connection. The context applies only until NewClient returns.
+// NewClient starts a 9P session on a connection. The client takes ownership of the connection. If
+// NewClient fails, it closes the connection. The context applies only until NewClient returns.
 func NewClient(ctx context.Context, stream net.Conn, options Options) (*Client, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -106,8 +107,8 @@ func (c *conn) negotiate(reader *bufio.Reader) error {
 	return fmt.Errorf("%w: the server replied %q to Tversion, not one of %v", ErrUnsupported, answer, c.options.Dialects)
 }
 
-// accepts returns true if the client supports the dialect answer and 9P allows the server to
-// choose it after this offer.
+// accepts reports whether the client supports the dialect answer and 9P allows the server to choose
+// it in reply to this offer.
 func (c *conn) accepts(answer, offer Dialect) bool {
 	if answer != offer && answer != Dialect0 {
 		return false
@@ -120,7 +121,7 @@ func (c *conn) accepts(answer, offer Dialect) bool {
 	return false
 }
 
-// attach makes fid 0 refer to the root of the tree.
+// attach binds fid 0 to the root of the tree.
 func (c *conn) attach(ctx context.Context) (*fid, error) {
 	r := newRequest(msgTattach).u32(0).u32(noFid).str(c.options.User).str(c.options.Tree)
 	if c.dialect != Dialect0 {

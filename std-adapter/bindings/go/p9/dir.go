@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	// maxNames is the maximum number of entries in a listing.
+	// maxNames is the maximum number of entries in a directory listing.
 	maxNames = 1 << 20
-	// maxListing is the maximum size of the encoded entries in a listing, in bytes.
+	// maxListing is the maximum size in bytes of the encoded entries in a directory listing.
 	maxListing = 1 << 28
 )
 
-// A DirEntry is an entry of a directory. It implements fs.DirEntry.
+// A DirEntry is a directory entry. It implements fs.DirEntry.
 type DirEntry struct {
 	name string
 	mode fs.FileMode
@@ -22,15 +22,15 @@ type DirEntry struct {
 	Qid Qid
 	// stat is nil in 9P2000.L, because its listings do not contain attributes.
 	stat *Stat
-	// find reads the attributes if the listing does not contain them. find is nil in the entries that
-	// File.ReadDir returns.
+	// find reads the attributes if the listing does not contain them. find is nil in entries returned
+	// by File.ReadDir.
 	find func() (*Stat, error)
 }
 
-// Name returns the name, without the directory.
+// Name returns the file's name without its directory.
 func (e *DirEntry) Name() string { return e.name }
 
-// IsDir returns true if the file is a directory.
+// IsDir reports whether the file is a directory.
 func (e *DirEntry) IsDir() bool { return e.mode.IsDir() }
 
 // Type returns the type bits of the mode.
@@ -40,8 +40,8 @@ func (e *DirEntry) Type() fs.FileMode { return e.mode.Type() }
 // do not contain attributes.
 func (e *DirEntry) Stat() *Stat { return e.stat }
 
-// Info returns the attributes. In 9P2000.L, Info sends requests with the context that was passed to
-// Client.ReadDir. For entries from File.ReadDir, it fails with ErrUnsupported in 9P2000.L.
+// Info returns the attributes. In 9P2000.L, Info sends requests using the context that was passed
+// to Client.ReadDir. For entries from File.ReadDir, it fails with ErrUnsupported in 9P2000.L.
 func (e *DirEntry) Info() (fs.FileInfo, error) {
 	if e.stat != nil {
 		return e.stat, nil
@@ -56,8 +56,8 @@ func (e *DirEntry) Info() (fs.FileInfo, error) {
 	return s, nil
 }
 
-// readDir reads all entries of an open directory. The entries are in the order in which the server
-// lists them, without "." and "..".
+// readDir reads all entries in an open directory. The entries are in the server's order, without
+// "." and "..".
 func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 	if !f.qid.IsDir() {
 		return nil, errorOf(20)
@@ -96,8 +96,8 @@ func (f *fid) readDir(ctx context.Context) ([]*DirEntry, error) {
 	}
 }
 
-// decodePage decodes the reply to one read of a directory. decodePage returns the entries and the
-// offset of the next read.
+// decodePage decodes the reply to a single read of a directory. decodePage returns the entries and
+// the offset of the next read.
 func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) {
 	next := offset + int64(len(data))
 	var page []*DirEntry
@@ -118,7 +118,7 @@ func (f *fid) decodePage(data []byte, offset int64) ([]*DirEntry, int64, error) 
 		if e.name == "." || e.name == ".." {
 			continue
 		}
-		// Callers walk to the names, so a name must not lead out of the directory.
+		// Callers walk to these names, so a name must not lead out of the directory.
 		if e.name == "" || strings.ContainsAny(e.name, "/\x00") {
 			return nil, 0, protocolError("a directory has an entry with the name %q", e.name)
 		}

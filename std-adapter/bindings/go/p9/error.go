@@ -6,26 +6,26 @@ import (
 	"io/fs"
 )
 
-// The errors of this package. Use errors.Is to compare errors with them. If a file does not exist,
-// a name already exists or a permission is missing, the error matches fs.ErrNotExist, fs.ErrExist
-// or fs.ErrPermission.
+// Errors returned by this package. Use errors.Is to test for them. If a file does not exist, a name
+// already exists or a permission is missing, the error matches fs.ErrNotExist, fs.ErrExist or
+// fs.ErrPermission, respectively.
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = errors.New("is a directory")
-	// ErrNotDir means that the path, or a name in it other than the last, is not a directory.
+	// ErrNotDir means that the path, or a component of it other than the last, is not a directory.
 	ErrNotDir = errors.New("not a directory")
-	// ErrNotEmpty means that a directory still has entries.
+	// ErrNotEmpty means that a directory is not empty.
 	ErrNotEmpty = errors.New("directory not empty")
-	// ErrReadOnly means that a file, a directory or the whole tree is read-only.
+	// ErrReadOnly means that a file, a directory or the entire tree is read-only.
 	ErrReadOnly = errors.New("read-only file")
 	// ErrUnsupported means that the server or the dialect does not support the operation.
 	ErrUnsupported = errors.New("operation not supported")
 	// ErrLost means that the connection was closed or lost. All later calls fail.
 	ErrLost = errors.New("connection lost")
-	// ErrProtocol means that the server violated the 9P protocol. The client then closes the
-	// connection.
+	// ErrProtocol means that the server violated the 9P protocol. The client closes the connection
+	// after this error.
 	ErrProtocol = errors.New("protocol violation")
-	// ErrTooLong means that a file or a listing exceeds a limit of this client.
+	// ErrTooLong means that a file or directory listing exceeds one of this client's limits.
 	ErrTooLong = errors.New("too long")
 	// ErrClosed means that the file or the connection has already been closed.
 	ErrClosed = fs.ErrClosed
@@ -34,20 +34,21 @@ var (
 // errLost is an internal error. conn.acquire replaces it with the reason why the connection ended.
 var errLost = errors.New("connection ended")
 
-// An Error is an error reply of the server.
+// An Error is an error reply from the server.
 type Error struct {
-	// Errno is the Linux error number, or 0 if it is unknown. 9P2000 has no numbers, so the client
-	// derives the number from the text.
+	// Errno is the Linux error number, or 0 if it is unknown. 9P2000 has no error numbers, so the
+	// client derives the number from the text.
 	Errno uint32
-	// Text is the error text of the server. 9P2000.L sends no text, so in this dialect Text is the
-	// usual text for the number.
+	// Text is the server's error text. 9P2000.L sends no text, so in this dialect Text is the usual
+	// message for the error number.
 	Text string
 }
 
 // Error returns the text.
 func (e *Error) Error() string { return e.Text }
 
-// Is returns true if target is the error of this package or of the package fs for the number.
+// Is reports whether target is the io/fs error, or the error of this package, that corresponds to
+// the error number.
 func (e *Error) Is(target error) bool {
 	for _, row := range errnos {
 		if row.errno == e.Errno {
@@ -107,7 +108,7 @@ var spellings = map[string]uint32{
 	"Can only contain directories": 1,
 }
 
-// newError returns the error for a reply in which the number or the text may be missing.
+// newError returns the error for a reply that may lack the number or the text.
 func newError(errno uint32, text string) *Error {
 	if errno == 0 {
 		return &Error{Errno: errnoOf(text), Text: text}
@@ -118,7 +119,7 @@ func newError(errno uint32, text string) *Error {
 	return &Error{Errno: errno, Text: text}
 }
 
-// errorOf returns the error with this number and its usual text.
+// errorOf returns the error with the given number and its usual text.
 func errorOf(errno uint32) *Error {
 	for _, row := range errnos {
 		if row.errno == errno {

@@ -27,7 +27,7 @@ type message struct {
 	body []byte
 }
 
-// fake returns a client and its server. The handshake (Tversion and Tattach) is complete.
+// fake returns a client and its server. The handshake (Tversion and Tattach) has already completed.
 func fake(t *testing.T, options Options) (*Client, *fakeServer) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -58,7 +58,7 @@ func (s *fakeServer) next() message {
 	return message{kind: frame[4], tag: binary.LittleEndian.Uint16(frame[5:]), body: frame[headerSize:]}
 }
 
-// expect receives a request and checks that it has the given type.
+// expect receives a request and checks that it has the expected type.
 func (s *fakeServer) expect(kind byte) message {
 	s.t.Helper()
 	m := s.next()
@@ -106,7 +106,7 @@ func TestRequestsDoNotWaitForEachOther(t *testing.T) {
 	for i := 0; i < callers; i++ {
 		walks = append(walks, server.expect(msgTwalk))
 	}
-	// The server replies in the opposite order.
+	// The server replies in reverse order.
 	for i := callers - 1; i >= 0; i-- {
 		server.send(msgRerror, walks[i].tag, append(newRequest(0).str("gone").frame[headerSize:], 2, 0, 0, 0))
 	}
@@ -130,7 +130,7 @@ func TestTagIsNotUsedBeforeRflush(t *testing.T) {
 	if binary.LittleEndian.Uint16(flush.body) != walk.tag {
 		t.Fatalf("the client flushes the tag %v, not %d", flush.body, walk.tag)
 	}
-	// The only tag is in use, so this call must wait.
+	// The only tag is in use, so this call has to wait.
 	waiting, stop := context.WithTimeout(context.Background(), 30*time.Millisecond)
 	defer stop()
 	if err := <-stat(waiting, client); !errors.Is(err, context.DeadlineExceeded) {

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// A fid refers to a file on the server. Its owner must close it or remove its file.
+// A fid refers to a file on the server. Its owner must close it or remove the file.
 type fid struct {
 	conn   *conn
 	number uint32
-	// qid identifies the file. Walk, open and create set it.
+	// qid identifies the file. It is set by walk, open and create.
 	qid Qid
 	// iounit is the maximum number of bytes in one read or write. iounit is set when the fid is
 	// opened.
@@ -18,8 +18,8 @@ type fid struct {
 	closed atomic.Bool
 }
 
-// walk walks along the names and returns a new fid for the file. Long paths need several requests.
-// If the walk fails or ctx is done, the new fid is freed.
+// walk follows the names and returns a new fid for the file. Long paths need multiple requests. If
+// the walk fails or ctx is done, the new fid is freed.
 func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 	c := f.conn
 	number, err := c.acquire(ctx, c.fids)
@@ -58,7 +58,7 @@ func (f *fid) walk(ctx context.Context, names ...string) (*fid, error) {
 
 // split divides the names into those that fit into one Twalk (at least one) and the rest.
 func (c *conn) split(names []string) (first, rest []string) {
-	// The request contains the header, two fids, the number of names and the names.
+	// The request contains the header, two fids, the number of names, and the names.
 	room := int(c.msize) - headerSize - 10
 	for i, name := range names {
 		room -= 2 + len(name)
@@ -83,8 +83,8 @@ func shortWalk(qids []Qid) error {
 	return errorOf(2)
 }
 
-// settleWalk frees the number of the new fid after a cancelled walk. If the server has created the
-// fid, settleWalk clunks it.
+// settleWalk releases the number of the new fid after a cancelled walk. If the server has created
+// the fid, settleWalk clunks it.
 func (c *conn) settleWalk(number uint32, names int, reply []byte) {
 	if len(reply) >= headerSize+2 && reply[4] == msgTwalk+1 {
 		if d := (&decoder{rest: reply[headerSize:]}); int(d.u16()) == names {
@@ -115,14 +115,14 @@ func (c *conn) walkOnce(ctx context.Context, from, to uint32, names []string, se
 	return qids, c.done(d, msgTwalk)
 }
 
-// close frees the fid without waiting for the server. A second call has no effect.
+// close frees the fid without waiting for the server. Calling close again has no effect.
 func (f *fid) close() {
 	if !f.closed.Swap(true) {
 		f.conn.drop(msgTclunk, f.number)
 	}
 }
 
-// closeAndWait frees the fid and returns the server's error.
+// closeAndWait frees the fid and returns the error from the server.
 func (f *fid) closeAndWait(ctx context.Context) error {
 	if f.closed.Swap(true) {
 		return ErrClosed
@@ -130,7 +130,7 @@ func (f *fid) closeAndWait(ctx context.Context) error {
 	return f.conn.dropAndWait(ctx, msgTclunk, f.number)
 }
 
-// remove removes the file. remove also frees the fid, even if the file cannot be removed.
+// remove removes the file. remove frees the fid even if the file cannot be removed.
 func (f *fid) remove(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		f.close()
@@ -178,7 +178,7 @@ func (f *fid) opened(ctx context.Context, r *request) error {
 	return f.conn.done(d, r.kind())
 }
 
-// create creates a file in this directory and opens it. The fid then refers to the new file.
+// create creates a file in this directory and opens it. Afterwards, the fid refers to the new file.
 func (f *fid) create(ctx context.Context, name string, perm fs.FileMode, mode Mode) error {
 	if f.conn.dialect == DialectL {
 		const flags = 0o100 | 0o200 // O_CREAT and O_EXCL
@@ -195,8 +195,8 @@ func (f *fid) createRequest(name string, perm uint32, mode Mode, extension strin
 	return r
 }
 
-// mkdir creates a directory in this directory. In 9P2000 and 9P2000.u, the fid then refers to the
-// new directory.
+// mkdir creates a directory in this directory. In 9P2000 and 9P2000.u, the fid refers to the new
+// directory afterwards.
 func (f *fid) mkdir(ctx context.Context, name string, perm fs.FileMode) error {
 	if f.conn.dialect == DialectL {
 		d, err := f.conn.roundTrip(ctx, f.request(msgTmkdir).str(name).u32(uint32(perm.Perm())).u32(0), nil)
@@ -209,8 +209,8 @@ func (f *fid) mkdir(ctx context.Context, name string, perm fs.FileMode) error {
 	return f.opened(ctx, f.createRequest(name, modeDir|uint32(perm.Perm()), ReadOnly, ""))
 }
 
-// symlink creates a symbolic link in this directory. In 9P2000.u, the fid then refers to the new
-// link.
+// symlink creates a symbolic link in this directory. In 9P2000.u, the fid refers to the new link
+// afterwards.
 func (f *fid) symlink(ctx context.Context, name, target string) error {
 	switch f.conn.dialect {
 	case DialectL:
@@ -226,7 +226,7 @@ func (f *fid) symlink(ctx context.Context, name, target string) error {
 	return &Error{Errno: 95, Text: "9P2000 has no symbolic links"}
 }
 
-// read sends one Tread. read returns at most len(p) bytes and at most the data of one message.
+// read sends one Tread. read returns at most len(p) bytes, and no more than fits into one message.
 func (f *fid) read(ctx context.Context, p []byte, offset int64) (int, error) {
 	data, err := f.readData(ctx, msgTread, len(p), offset)
 	return copy(p, data), err
@@ -248,7 +248,7 @@ func (f *fid) readData(ctx context.Context, kind byte, count int, offset int64) 
 	return data, f.conn.done(d, kind)
 }
 
-// write sends one Twrite. write returns how many bytes the server has written.
+// write sends one Twrite. write returns the number of bytes that the server has written.
 func (f *fid) write(ctx context.Context, p []byte, offset int64) (int, error) {
 	if int64(len(p)) > int64(f.iounit) {
 		p = p[:f.iounit]

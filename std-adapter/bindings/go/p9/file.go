@@ -18,7 +18,7 @@ const (
 	Truncate  Mode = 0x10
 )
 
-// linux returns the mode as flags for Tlopen.
+// linux converts the mode to Tlopen flags.
 func (m Mode) linux() uint32 {
 	flags := uint32(m & 3)
 	if m&Truncate != 0 {
@@ -29,7 +29,7 @@ func (m Mode) linux() uint32 {
 
 // A File is a file on the server. Client.Open and Client.Create return an open file. Client.Walk
 // returns a file that is not open. A File uses a fid until it is closed. Any number of goroutines
-// may use an open file at the same time, because every call sends its own offset.
+// may use an open file at the same time, because every call passes an offset to the server.
 type File struct {
 	fid  *fid
 	name string
@@ -41,7 +41,7 @@ func (f *File) Name() string { return f.name }
 // Qid returns the qid, which identifies the file.
 func (f *File) Qid() Qid { return f.fid.qid }
 
-// Open opens a file that is not open yet.
+// Open opens a file that is not yet open.
 func (f *File) Open(ctx context.Context, mode Mode) error {
 	if err := f.check("open", 0); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	return data, f.wrap("read", err)
 }
 
-// ReadKnown reads an open file that does not change, with several reads in flight. The Stat s
+// ReadKnown reads an open file whose content does not change, with several reads in flight. s
 // contains the length of the file. If the file has more than limit bytes, the error matches
 // ErrTooLong.
 func (f *File) ReadKnown(ctx context.Context, limit int, s *Stat) ([]byte, error) {
@@ -80,8 +80,8 @@ func (f *File) ReadDir(ctx context.Context) ([]*DirEntry, error) {
 	return entries, f.wrap("readdir", err)
 }
 
-// ReadLink returns the target of a symbolic link that is not open. The caller passes the attributes
-// of the link.
+// ReadLink returns the target of a symbolic link that is not open. The caller passes in the link's
+// attributes.
 func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 	if err := f.check("readlink", 0); err != nil {
 		return "", err
@@ -91,8 +91,8 @@ func (f *File) ReadLink(ctx context.Context, s *Stat) (string, error) {
 }
 
 // ReadContext reads from a file at an offset. It sends one request. The server may return fewer
-// bytes than len(p). At the end of the file, ReadContext returns io.EOF. A read of a stream file
-// (see Deliveries) waits until the server has new data.
+// bytes than len(p). At the end of the file, ReadContext returns io.EOF. Reading a stream file (see
+// Deliveries) blocks until the server has new data.
 func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("read", offset); err != nil || len(p) == 0 {
 		return 0, err
@@ -105,7 +105,7 @@ func (f *File) ReadContext(ctx context.Context, p []byte, offset int64) (int, er
 }
 
 // WriteContext writes all of p at an offset. If p does not fit into one message, WriteContext sends
-// several messages.
+// multiple messages.
 func (f *File) WriteContext(ctx context.Context, p []byte, offset int64) (int, error) {
 	if err := f.check("write", offset); err != nil {
 		return 0, err
@@ -116,8 +116,8 @@ func (f *File) WriteContext(ctx context.Context, p []byte, offset int64) (int, e
 	return len(p), nil
 }
 
-// WriteAll writes all of p from the start of an ordinary file, with several writes in flight. After
-// an error, any part of p may have been written.
+// WriteAll writes all of p to an ordinary file, starting at its beginning, with several writes in
+// flight. After an error, any part of p may have been written.
 func (f *File) WriteAll(ctx context.Context, p []byte) error {
 	if err := f.check("write", 0); err != nil {
 		return err
@@ -143,14 +143,14 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 	return f.WriteContext(context.Background(), p, offset)
 }
 
-// Reader returns an io.Reader that starts at an offset. Its reads fail when ctx is done. Only one
-// goroutine at a time may use the reader.
+// Reader returns an io.Reader that starts at an offset. Its reads fail once ctx is done. Only one
+// goroutine may use the reader at a time.
 func (f *File) Reader(ctx context.Context, offset int64) io.Reader {
 	return &fileReader{ctx, f, offset}
 }
 
-// Writer returns an io.Writer that starts at an offset. Its writes fail when ctx is done. Only one
-// goroutine at a time may use the writer.
+// Writer returns an io.Writer that starts at an offset. Its writes fail once ctx is done. Only one
+// goroutine may use the writer at a time.
 func (f *File) Writer(ctx context.Context, offset int64) io.Writer {
 	return &fileWriter{ctx, f, offset}
 }
@@ -180,14 +180,14 @@ func (f *File) Chmod(ctx context.Context, perm fs.FileMode) error {
 	return f.wrap("chmod", f.fid.setMode(ctx, perm))
 }
 
-// Deliveries returns a reader for the pieces of text that a stream file sends, as the type
-// Deliveries describes. The reader starts at offset 0. Only one goroutine at a time may use the
-// reader, and no other goroutine may read the file meanwhile.
+// Deliveries returns a reader for the pieces of text that a stream file sends. See the Deliveries
+// type. The reader starts at offset 0. Only one goroutine may use the reader at a time, and no
+// other goroutine may read the file meanwhile.
 func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }
 
-// Close closes the file and waits until the server has replied or the connection is lost. Close
+// Close closes the file and waits until the server has replied or the connection is lost. It
 // returns fs.ErrClosed if the file is already closed.
 func (f *File) Close() error {
 	return f.wrap("close", f.fid.closeAndWait(context.Background()))

@@ -20,25 +20,25 @@ const (
 	DialectL Dialect = "9P2000.L"
 )
 
-// Options contains the options of a client. If a field is zero, the client uses its default.
+// Options contains the options for a client. If a field is zero, the client uses its default.
 type Options struct {
-	// Dialects lists the dialects that the client offers, in this order. The default is 9P2000.u,
-	// 9P2000.L, 9P2000.
+	// Dialects lists the dialects that the client offers, in order of preference. The default is
+	// 9P2000.u, 9P2000.L, 9P2000.
 	Dialects []Dialect
-	// User is the user name in Tattach. The default is the value of the environment variable USER,
-	// or "nobody" if the variable is not set.
+	// User is the user name in Tattach. The default is the value of the USER environment variable, or
+	// "nobody" if the variable is not set.
 	User string
 	// Tree is the name of the tree to attach to. The default is "/".
 	Tree string
-	// MessageSize is the maximum message size that the client offers, in bytes. The minimum is 256.
-	// The server may choose a smaller size. The default is 128 KiB plus 24 bytes.
+	// MessageSize is the maximum message size in bytes that the client offers. The minimum is 256. The
+	// server may choose a smaller size. The default is 128 KiB plus 24 bytes.
 	MessageSize uint32
-	// MaxRequests is the maximum number of requests in flight. The limit is 16384.
-	// Further requests wait. Each watch keeps one read in flight. The default is 1024.
+	// MaxRequests is the maximum number of requests in flight. The limit is 16384. Further requests
+	// wait. Each watch keeps one read in flight. The default is 1024.
 	MaxRequests int
-	// MaxFids is the maximum number of fids in use. The limit is 32000. Every open file
-	// uses one fid, and a call with a path uses one fid while it runs. If no fid is free, calls wait.
-	// The default is 4096.
+	// MaxFids is the maximum number of fids in use. The limit is 32000. Every open file uses one fid,
+	// and a call that takes a path uses one fid while it runs. If no fid is free, calls block until
+	// one is. The default is 4096.
 	MaxFids int
 }
 

@@ -9,10 +9,9 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/internal/testserver"
 )
 
-// An originalClient sends the same requests as the Go client of the original DataKit project.
-// The client clones a fid and then sends a Twalk whose fid and newfid are both the clone. The
-// client treats every Rwalk as success, opens all files for reading and writing, and compares
-// error messages.
+// An originalClient sends the same requests as the Go client of the original DataKit project. It
+// clones a fid and then sends a Twalk in which both fid and newfid are the clone. It treats every
+// Rwalk as success, opens all files for reading and writing, and compares error messages.
 type originalClient struct {
 	t      *testing.T
 	stream *fakeServer
@@ -20,7 +19,7 @@ type originalClient struct {
 	fid    uint32
 }
 
-// call sends a request and returns the type and the fields of the reply.
+// call sends a request and returns the type and fields of the reply.
 func (c *originalClient) call(r *request) (byte, *decoder) {
 	c.t.Helper()
 	c.tag++
@@ -34,7 +33,7 @@ func (c *originalClient) call(r *request) (byte, *decoder) {
 	return reply.kind, &decoder{rest: reply.body}
 }
 
-// must sends a request. The test fails if the server refuses it.
+// must sends a request. The test fails if the server refuses the request.
 func (c *originalClient) must(r *request) *decoder {
 	c.t.Helper()
 	request := r.kind()
@@ -47,7 +46,7 @@ func (c *originalClient) must(r *request) *decoder {
 
 const originalRoot = 1
 
-// walk returns a fid and, if the walk fails, the error text.
+// walk returns a fid or, if the walk fails, the error text.
 func (c *originalClient) walk(path string) (fid uint32, text string) {
 	c.t.Helper()
 	c.fid++
@@ -67,7 +66,7 @@ func (c *originalClient) walk(path string) (fid uint32, text string) {
 	return c.fid, ""
 }
 
-// found returns the fid of a path that exists.
+// found returns the fid of an existing path.
 func (c *originalClient) found(path string) uint32 {
 	c.t.Helper()
 	fid, text := c.walk(path)
@@ -79,7 +78,7 @@ func (c *originalClient) found(path string) uint32 {
 
 func (c *originalClient) clunk(fid uint32) { c.must(newRequest(msgTclunk).u32(fid)) }
 
-// mkdir ignores the error of Tcreate, and then walks to the directory.
+// mkdir ignores the error from Tcreate and then walks to the directory.
 func (c *originalClient) mkdir(dir, name string) {
 	c.t.Helper()
 	fid := c.found(dir)
@@ -88,7 +87,7 @@ func (c *originalClient) mkdir(dir, name string) {
 	c.clunk(c.found(dir + "/" + name))
 }
 
-// write opens a file for reading and writing and writes at 0.
+// write opens a file for reading and writing, and writes at offset 0.
 func (c *originalClient) write(path, text string) {
 	c.t.Helper()
 	fid := c.found(path)
@@ -97,7 +96,7 @@ func (c *originalClient) write(path, text string) {
 	c.clunk(fid)
 }
 
-// read opens a file for reading and writing and reads once.
+// read opens a file for reading and writing, and reads once.
 func (c *originalClient) read(path string, count uint32) string {
 	c.t.Helper()
 	fid := c.found(path)
@@ -132,7 +131,7 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 	c.mkdir(transaction+"/rw", "a")
 	c.mkdir(transaction+"/rw/a", "b")
 
-	// The original client creates, writes and reads a file with one fid. Creating the file again
+	// The original client uses a single fid to create, write and read a file. Creating the file again
 	// truncates it.
 	for _, text := range []string{"a longer text", "hello"} {
 		fid := c.found(transaction + "/rw/a/b")
@@ -169,8 +168,8 @@ func TestRequestsOfTheOriginalGoClientAreServed(t *testing.T) {
 		t.Fatalf("the tree contains %q", got)
 	}
 
-	// When the original client removes a path, it takes these two messages to mean that the path
-	// does not exist.
+	// When the original client removes a path, it interprets these two messages as meaning that the
+	// path does not exist.
 	for path, want := range map[string]string{
 		"snapshots/" + head + "/ro/nope/x":  "No such file or directory",
 		"snapshots/" + head + "/ro/a/b/c/d": "Can't walk from a file",

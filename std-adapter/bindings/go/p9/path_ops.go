@@ -42,7 +42,7 @@ func (c *Client) Create(ctx context.Context, path string, perm fs.FileMode, mode
 		if err := dir.create(ctx, name, perm, mode); err != nil {
 			return err
 		}
-		// The fid of the directory now refers to the file.
+		// The directory's fid now refers to the file.
 		file = &File{fid: dir.take(), name: path}
 		return nil
 	})
@@ -62,14 +62,14 @@ func (c *Client) Mkdir(ctx context.Context, path string, perm fs.FileMode) error
 	})
 }
 
-// MkdirAll creates a directory and its missing parents. MkdirAll does not fail if the directory
+// MkdirAll creates a directory and any missing parents. MkdirAll succeeds if the directory already
 // exists. MkdirAll fails with ErrNotDir if the path or one of its parents exists and is not a
 // directory.
 func (c *Client) MkdirAll(ctx context.Context, path string, perm fs.FileMode) error {
 	return c.MkdirAllBelow(ctx, "", path, perm)
 }
 
-// MkdirAllBelow does the same as MkdirAll for a path below the existing directory dir.
+// MkdirAllBelow is like MkdirAll for a path below the existing directory dir.
 func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.FileMode) error {
 	names, err := Names(path)
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *Client) MkdirAllBelow(ctx context.Context, dir, path string, perm fs.Fi
 	return nil
 }
 
-// needDir fails if the path is not a directory.
+// needDir returns an error if the path is not a directory.
 func (c *Client) needDir(ctx context.Context, path string) error {
 	return c.with(ctx, "mkdir", path, func(file *fid) error {
 		if !file.qid.IsDir() {
@@ -110,9 +110,9 @@ func (c *Client) needDir(ctx context.Context, path string) error {
 	})
 }
 
-// Remove removes a file or a directory. The server decides whether the directory must be empty. A
-// request that has been sent is not cancelled. If ctx is done before the reply, the server may or
-// may not have removed the file.
+// Remove removes a file or a directory. The server decides whether the directory must be empty.
+// Once sent, the request is not cancelled. If ctx is done before the reply, the server may or may
+// not have removed the file.
 func (c *Client) Remove(ctx context.Context, path string) error {
 	return c.with(ctx, "remove", path, func(file *fid) error { return file.remove(ctx) })
 }
@@ -124,7 +124,7 @@ func (c *Client) Symlink(ctx context.Context, target, path string) error {
 	})
 }
 
-// Rename changes the name of a file within its directory.
+// Rename renames a file within its directory.
 func (c *Client) Rename(ctx context.Context, path, name string) error {
 	if c.Dialect() == DialectL {
 		return c.withParent(ctx, "rename", path, func(dir *fid, old string) error {
@@ -172,7 +172,7 @@ func (c *Client) Chmod(ctx context.Context, path string, perm fs.FileMode) error
 	return c.with(ctx, "chmod", path, func(file *fid) error { return file.setMode(ctx, perm) })
 }
 
-// ReadDir returns all entries of a directory, sorted by name.
+// ReadDir returns all entries in a directory, sorted by name.
 func (c *Client) ReadDir(ctx context.Context, path string) ([]*DirEntry, error) {
 	var entries []*DirEntry
 	err := c.with(ctx, "readdir", path, func(file *fid) (err error) {
@@ -192,14 +192,14 @@ func (c *Client) ReadDir(ctx context.Context, path string) ([]*DirEntry, error) 
 	return entries, nil
 }
 
-// ReadFile reads a file from its start until a read returns no data. If the file is a stream file,
-// it returns the first delivery (see Deliveries).
+// ReadFile reads a file from its beginning until a read returns no data. For a stream file, it
+// returns the first delivery (see Deliveries).
 func (c *Client) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return c.ReadFileLimit(ctx, path, maxFile)
 }
 
-// ReadFileLimit does the same as ReadFile, but has a limit in bytes. If the file is longer, the
-// error matches ErrTooLong.
+// ReadFileLimit is like ReadFile but limits the number of bytes. If the file is longer, the error
+// matches ErrTooLong.
 func (c *Client) ReadFileLimit(ctx context.Context, path string, limit int) ([]byte, error) {
 	var data []byte
 	err := c.with(ctx, "read", path, func(file *fid) (err error) {
@@ -214,14 +214,14 @@ func (c *Client) ReadFileLimit(ctx context.Context, path string, limit int) ([]b
 	return data, err
 }
 
-// WriteFile replaces the content of an existing file. If the file is a command file, data is one
-// command.
+// WriteFile replaces the content of an existing file. If the file is a command file, data must be a
+// single command.
 func (c *Client) WriteFile(ctx context.Context, path string, data []byte) error {
 	return c.with(ctx, "write", path, func(file *fid) error {
 		if file.qid.IsDir() {
 			return errorOf(21)
 		}
-		// Truncate with a separate request, because some servers ignore the truncate flag of Topen.
+		// Truncate with a separate request, because some servers ignore Topen's truncate flag.
 		if err := file.setSize(ctx, 0); err != nil {
 			return err
 		}

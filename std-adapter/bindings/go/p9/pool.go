@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A pool contains the numbers from first to first+size-1. A pool is used for tags and for fids. If
-// all numbers are in use, callers wait.
+// A pool contains the numbers from first to first+size-1. Pools are used for tags and fids. If all
+// numbers are in use, callers block.
 type pool struct {
 	slots chan struct{}
 	mu    sync.Mutex
@@ -51,7 +51,7 @@ func (p *pool) release(number uint32) {
 	<-p.slots
 }
 
-// inUse returns how many numbers are in use.
+// inUse returns the number of numbers that are in use.
 func (p *pool) inUse() int {
 	return len(p.slots)
 }

@@ -142,7 +142,7 @@ func TestListingsAreComplete(t *testing.T) {
 	}
 }
 
-// There are only 8 fids and 8 tags, so a leak would block the test.
+// There are only 8 fids and 8 tags, so a leak would make the test hang.
 func TestFailuresLeakNoFids(t *testing.T) {
 	ctx := context.Background()
 	client := connect(t, p9.Options{MaxFids: 8, MaxRequests: 8})
@@ -174,8 +174,7 @@ func TestCancelledCallsLeakNoFids(t *testing.T) {
 		go func() {
 			defer callers.Done()
 			for j := 0; j < 100; j++ {
-				// Some contexts are done before the calls, some during a call and some after the
-				// calls.
+				// Some contexts are done before the call, some during the call and some after it.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration((i*j)%40)*10*time.Microsecond)
 				name := fmt.Sprintf("a/b/c/f%d", i)
 				if file, err := client.Create(ctx, name, 0o644, p9.ReadWrite); err == nil {

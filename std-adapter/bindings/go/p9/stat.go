@@ -7,11 +7,11 @@ import (
 
 // A Qid identifies a file on the server.
 type Qid struct {
-	// Type contains the upper bits of the mode, for example the bits for a directory or a link.
+	// Type contains the upper bits of the mode, such as the directory or symbolic link bit.
 	Type byte
-	// Version changes when the content changes. Version is 0 if the file has no versions.
+	// Version changes when the content changes. It is 0 if the file has no versions.
 	Version uint32
-	// Path is a number that is unique to the file on the server.
+	// Path is a number that uniquely identifies the file on the server.
 	Path uint64
 }
 
@@ -21,10 +21,10 @@ const (
 	qidLink = 0x02
 )
 
-// IsDir returns true if the file is a directory.
+// IsDir reports whether the file is a directory.
 func (q Qid) IsDir() bool { return q.Type&qidDir != 0 }
 
-// Bits of the mode in 9P2000 and 9P2000.u.
+// Mode bits in 9P2000 and 9P2000.u.
 const (
 	modeDir     = 0x8000_0000
 	modeAppend  = 0x4000_0000
@@ -45,7 +45,7 @@ type Stat struct {
 	target string
 	// Qid identifies the file.
 	Qid Qid
-	// Owner is the name of the owner, or empty in 9P2000.L.
+	// Owner is the name of the owner. It is empty in 9P2000.L.
 	Owner string
 }
 
@@ -66,16 +66,17 @@ func (s *Stat) Mode() fs.FileMode { return s.mode }
 // ModTime returns the time of the last change, if the server records it.
 func (s *Stat) ModTime() time.Time { return s.mtime }
 
-// IsDir returns true if the file is a directory.
+// IsDir reports whether the file is a directory.
 func (s *Stat) IsDir() bool { return s.mode.IsDir() }
 
 // Sys returns the Qid.
 func (s *Stat) Sys() any { return s.Qid }
 
-// Target returns the target of a symbolic link, if the server sent it with the other attributes.
+// Target returns the target of a symbolic link if the server sent it with the other attributes.
 func (s *Stat) Target() string { return s.target }
 
-// decodeStat decodes a stat record and the length before it, as in Rstat and in listings.
+// decodeStat decodes a stat record and the length that precedes it, as in Rstat and in directory
+// listings.
 func decodeStat(d *decoder, dialect Dialect) *Stat {
 	in := &decoder{rest: d.take(int(d.u16())), bad: d.bad}
 	in.u16() // type
@@ -99,7 +100,7 @@ func decodeStat(d *decoder, dialect Dialect) *Stat {
 	return s
 }
 
-// fileMode converts a mode of 9P2000 or 9P2000.u.
+// fileMode converts a 9P2000 or 9P2000.u mode.
 func fileMode(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	for _, bit := range []struct {
@@ -156,7 +157,7 @@ func linuxMode(mode uint32) fs.FileMode {
 	return m
 }
 
-// direntMode converts the type byte of an entry in an Rreaddir.
+// direntMode converts the type byte of an Rreaddir entry.
 func direntMode(kind byte) fs.FileMode {
 	return linuxMode(uint32(kind) << 12)
 }

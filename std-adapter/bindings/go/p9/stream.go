@@ -5,28 +5,27 @@ import (
 	"io"
 )
 
-// streamBuffer is the number of bytes that one read of a stream requests. Longer deliveries need
-// several reads.
+// streamBuffer is the number of bytes requested by one read of a stream. Longer deliveries need
+// multiple reads.
 const streamBuffer = 8 << 10
 
-// maxDelivery is the maximum size of a delivery, in bytes.
+// maxDelivery is the maximum size of a delivery in bytes.
 const maxDelivery = 1 << 24
 
-// Deliveries reads a stream file. A stream file sends text in pieces, which are called deliveries.
-// An empty read marks the end of a delivery, and two empty reads in a row mark the end of the
-// stream.
+// Deliveries reads a stream file. A stream file sends text in pieces called deliveries. An empty
+// read marks the end of a delivery, and two empty reads in a row mark the end of the stream.
 type Deliveries struct {
 	file   *File
 	offset int64
 	buffer []byte
-	// text is the part of the next delivery that has been read.
+	// text is the part of the next delivery that has been read so far.
 	text []byte
 	// marked is set if the last read was empty.
 	marked bool
 }
 
 // Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx is done,
-// Next fails, but no delivery is lost, and a later call continues.
+// Next fails but no delivery is lost, and a later call continues where this one stopped.
 func (d *Deliveries) Next(ctx context.Context) ([]byte, error) {
 	if d.buffer == nil {
 		d.buffer = make([]byte, streamBuffer)

@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// window is the maximum number of requests of one transfer that are in flight.
+// window is the maximum number of requests that a single transfer has in flight.
 const window = 8
 
-// readAll reads an open file from its start until a read returns no data. readAll fails if the file
-// has more than limit bytes. Only one read is in flight, because each read of a stream or of a
-// command reply depends on the previous read.
+// readAll reads an open file from its beginning until a read returns no data. readAll fails if the
+// file has more than limit bytes. Only one read is in flight, because each read of a stream or of a
+// command reply depends on the previous one.
 func (f *fid) readAll(ctx context.Context, limit int) ([]byte, error) {
 	var all []byte
 	for {
@@ -73,7 +73,8 @@ func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, er
 	return all, nil
 }
 
-// readPiece reads the bytes from start to stop. The byte at stop is not included.
+// readPiece reads the bytes from start up to, but not including, stop. The byte at stop is not
+// included.
 func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) {
 	var all []byte
 	for {
@@ -97,7 +98,7 @@ func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) 
 }
 
 // writeAll writes all of p, with at most atOnce writes in flight. After an error, any part of p may
-// have been written if atOnce is more than 1.
+// have been written if atOnce is greater than 1.
 func (f *fid) writeAll(ctx context.Context, p []byte, offset int64, atOnce int) error {
 	if len(p) <= int(f.iounit) {
 		return f.writePiece(ctx, p, offset)

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// Message types. The reply to a request has the type of the request plus one.
+// Message types. The type of a reply is the type of the request plus one.
 const (
 	msgRlerror  = 7
 	msgTlopen   = 12
@@ -36,21 +36,20 @@ const (
 const (
 	noTag = 0xFFFF
 	noFid = 0xFFFF_FFFF
-	// headerSize is the length in bytes of the fields size, type and tag.
+	// headerSize is the length in bytes of the size, type and tag fields.
 	headerSize = 7
-	// ioHeader is the maximum length in bytes of the fields of a read or write message without the
-	// data.
+	// ioHeader is the maximum length in bytes of a read or write message without its data.
 	ioHeader = 24
 	// maxWalk is the maximum number of names in one Twalk.
 	maxWalk = 16
-	// leaveAlone is the value of a numeric field that a Twstat must not change.
+	// leaveAlone is the value of a numeric field that Twstat must leave unchanged.
 	leaveAlone = math.MaxUint32
 )
 
 // A request builds a T-message. The tag is added when the message is sent.
 type request struct {
 	frame []byte
-	// err is the error for the first field that cannot be encoded.
+	// err is the error for the first field that could not be encoded.
 	err error
 }
 
@@ -107,8 +106,8 @@ func (r *request) finish(tag uint16) []byte {
 	return r.frame
 }
 
-// A decoder reads the fields of a message. If a field is missing, bad is true, and this field and
-// all later fields are zero.
+// A decoder reads the fields of a message. If a field is missing, bad is set, and this field and
+// all subsequent fields are zero.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -170,7 +169,7 @@ func (d *decoder) qid() Qid {
 	return Qid{Type: d.u8(), Version: d.u32(), Path: d.u64()}
 }
 
-// complete returns true if no field was missing and no bytes are left.
+// complete reports whether no field was missing and no bytes are left.
 func (d *decoder) complete() bool {
 	return !d.bad && len(d.rest) == 0
 }

@@ -19,8 +19,7 @@ const head = await master.withTransaction(async (transaction) => {
 });
 console.log(await head.message(), await head.tree.readDir('etc/app'));
 
-// A watch returns the current value first. The watch ends when the
-// loop ends.
+// A watch first returns the current value. Leaving the loop ends the watch.
 for await (const value of master.watchPath('etc/app/level')) {
   if (value?.kind !== 'file') continue;
   console.log(value.data.toString().trim());

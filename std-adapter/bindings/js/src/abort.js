@@ -1,20 +1,21 @@
 /**
- * Listens to abort signals.
+ * Listens for abort signals.
  * @module
  */
 
 /**
- * The callbacks of each signal. A signal has one listener, which calls all its callbacks. Many
- * calls may share a signal, and Node warns of a memory leak if a signal has more than 10 listeners.
+ * The callbacks for each signal. Each signal has one listener, which calls all its callbacks. Many
+ * calls may share a signal, and Node warns about a memory leak if a signal has more than 10
+ * listeners.
  * @type {WeakMap<AbortSignal, { callbacks: Set<() => void>, listener: () => void }>}
  */
 const signals = new WeakMap();
 
 /**
- * Calls `callback` when the signal is aborted. Returns a function that stops listening.
+ * Calls `callback` when the signal is aborted. Returns a function that removes the callback.
  * @param {AbortSignal | undefined} signal
- * @param {() => void} callback Must be a different function for each call, because a set stores the
- *   callbacks.
+ * @param {() => void} callback Must be a different function for each call, because the callbacks
+ *   are stored in a set.
  * @returns {() => void}
  */
 export function onAbort(signal, callback) {

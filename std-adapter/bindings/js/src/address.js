@@ -1,5 +1,5 @@
 /**
- * Parses the addresses of servers.
+ * Parses server addresses.
  * @module
  */
 
@@ -7,7 +7,7 @@ import net from 'node:net';
 
 import { InvalidArgumentError } from './errors.js';
 
-/** The port of a TCP address that contains no port. */
+/** The port used for TCP addresses without a port. */
 const DEFAULT_PORT = 5640;
 
 /** @typedef {{ host: string, port: number } | { path: string }} Address */

@@ -29,7 +29,7 @@ import { Watch } from './watch.js';
 /**
  * @typedef {object} WriteOptions
  * @property {BufferEncoding} [encoding] The encoding of strings, UTF-8 by default.
- * @property {OpenFlags} [flag] The flags with which the file is opened, `w` by default.
+ * @property {OpenFlags} [flag] The flags used to open the file, `w` by default.
  * @property {number} [mode] The permission bits of a new file, 0o666 by default.
  * @property {AbortSignal} [signal]
  */
@@ -44,7 +44,7 @@ export async function connect(address, options) {
 }
 
 /**
- * A client of a 9P server. The client has one connection, which is attached to the root directory.
+ * A client for a 9P server. The client has one connection, which is attached to the root directory.
  *
  * Any number of calls may be in progress at the same time. The client pipelines their requests. The
  * methods reject with a `ServerError` if the server refuses a request, with a `ConnectionLostError`
@@ -61,7 +61,7 @@ export class Client {
     this.#root = root;
   }
 
-  /** The fid of the root directory. Use this fid for requests that have no method in this class. */
+  /** The fid of the root directory. Use it for requests that have no method in this class. */
   get root() {
     return this.#root;
   }
@@ -71,14 +71,14 @@ export class Client {
     return this.#root.dialect;
   }
 
-  /** The maximum length of a message, in bytes. */
+  /** The maximum message length in bytes. */
   get msize() {
     return this.#root.connection.msize;
   }
 
   /**
-   * Closes the connection. Requests that have no reply yet fail. Waits at most one second for the
-   * server to close its side.
+   * Closes the connection. Requests that have not received a reply fail. Waits up to one second for
+   * the server to close its side.
    */
   async close() {
     await this.#root.connection.close();
@@ -100,7 +100,7 @@ export class Client {
   }
 
   /**
-   * Opens a file. `mode` contains the permission bits for a new file.
+   * Opens a file. `mode` contains the permission bits of a new file.
    * @param {Path} path
    * @param {OpenFlags} [flags]
    * @param {number} [mode]
@@ -112,9 +112,8 @@ export class Client {
   }
 
   /**
-   * Reads a whole file. If the file is a stream file, returns the first delivery (see {@link
-   * watch}). Fails with `EFBIG` if the data is longer than `limit` bytes. The default limit is 1
-   * GiB.
+   * Reads a whole file. For a stream file, returns the first delivery (see {@link watch}). Fails
+   * with `EFBIG` if the file is longer than `limit` bytes. The default limit is 1 GiB.
    * @overload
    * @param {Path} path
    * @param {ReadBufferOptions | null} [options]
@@ -141,9 +140,10 @@ export class Client {
   }
 
   /**
-   * Replaces the content of a file, or creates the file. Returns after the server has closed the
-   * file. If the content is a string or a buffer that fits into one message, the client writes it
-   * with one request. Command files need this, because each write is one command.
+   * Replaces the content of a file, creating the file if it does not exist. Returns after the
+   * server has closed the file. If the content is a string or a buffer that fits into one message,
+   * the client writes it with a single request. Command files require this, because each write is
+   * one command.
    * @param {Path} path
    * @param {Content} content
    * @param {WriteOptions | BufferEncoding | null} [options]
@@ -192,7 +192,7 @@ export class Client {
    */
   async readdir(path, { withFileTypes = false, encoding, signal } = {}) {
     const entries = await this.#at('readdir', path, signal, async (fid) => {
-      // Check the type first, because opening a file may have side effects.
+      // Check the type first, because opening a file can have side effects.
       if (!fid.isDirectory) throw ServerError.of('ENOTDIR');
       return readDirectory(await fid.open(READ, signal), signal);
     });
@@ -213,7 +213,7 @@ export class Client {
   }
 
   /**
-   * Does the same as {@link stat}, because `stat` does not follow symbolic links.
+   * Equivalent to {@link stat}, because `stat` does not follow symbolic links.
    * @param {Path} path
    * @param {SignalOption} [options]
    */
@@ -233,7 +233,7 @@ export class Client {
 
   /**
    * Creates a directory. With `recursive`, also creates missing parents, accepts an existing
-   * directory, and returns the path of the first created directory.
+   * directory, and returns the path of the first directory created.
    * @param {Path} path
    * @param {{ recursive?: boolean, mode?: number } & SignalOption} [options]
    * @returns {Promise<string | undefined>}
@@ -347,7 +347,7 @@ export class Client {
   }
 
   /**
-   * Sets the length of a file in bytes. Shortens the file, or extends it with zero bytes.
+   * Sets the length of a file in bytes. Truncates the file or extends it with zeros.
    * @param {Path} path
    * @param {number} [length]
    * @param {SignalOption} [options]
@@ -370,9 +370,9 @@ export class Client {
   }
 
   /**
-   * Watches a stream file, which is a file that sends its data in pieces called deliveries. Returns
-   * an async iterator over the deliveries. The first delivery is the current value. The iterator
-   * does not reconnect.
+   * Watches a stream file, which sends its data in pieces called deliveries. Returns an async
+   * iterator over the deliveries. The first delivery is the current value. The iterator does not
+   * reconnect.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: null } & SignalOption} [options]

@@ -1,5 +1,5 @@
 /**
- * Runs functions concurrently, so their requests are pipelined.
+ * Runs functions concurrently so that their requests are pipelined.
  * @module
  */
 
@@ -7,9 +7,9 @@
 const CONCURRENCY = 32;
 
 /**
- * Calls `f` for each item, with at most 32 calls in progress. If a call fails, starts no further
- * calls, waits until the calls in progress have ended, and rejects with an error of one of the
- * calls.
+ * Calls `f` for each item, with at most 32 calls in progress at a time. If a call fails, starts no
+ * further calls, waits for the calls in progress to finish, and rejects with an error from one of
+ * the calls.
  * @template T
  * @param {Iterable<T>} items
  * @param {(item: T) => Promise<unknown>} f

@@ -19,34 +19,34 @@ import { IO_HEADER } from './wire.js';
 /**
  * @typedef {object} ConnectOptions
  * @property {Dialect} [dialect] The only dialect that the client offers. By default, the client
- *   offers 9P2000.u, 9P2000.L and 9P2000, in this order. 9P2000.u comes first, because its errors
+ *   offers 9P2000.u, 9P2000.L and 9P2000, in that order. 9P2000.u comes first because its errors
  *   contain text.
- * @property {number} [msize] The maximum length of a message in bytes. The minimum is 256, and
- *   the default is 131096. The server may choose a smaller value.
- * @property {string} [uname] The user name, by default the name of the user who runs this process.
- * @property {number} [uid] The user id for 9P2000.u and 9P2000.L, by default the user id of this
+ * @property {number} [msize] The maximum message length in bytes. The minimum is 256, and the
+ *   default is 131096. The server may choose a smaller value.
+ * @property {string} [uname] The user name. The default is the name of the user running this
  *   process.
- * @property {number} [gid] The group id of new files in 9P2000.L, by default the group id of this
- *   process.
+ * @property {number} [uid] The user id for 9P2000.u and 9P2000.L. The default is the user id of
+ *   this process.
+ * @property {number} [gid] The group id of new files in 9P2000.L. The default is the group id of
+ *   this process.
  * @property {string} [aname] The name of the tree to attach to, `/` by default. Most servers have
  *   only one tree.
- * @property {number} [timeout] The time limit for connecting in milliseconds, 10000 by default.
- *   Requests have no time limit. To set one, pass `AbortSignal.timeout()` as the `signal` option of
- *   a method.
- * @property {AbortSignal} [signal] Aborts the attempt to connect.
+ * @property {number} [timeout] The connection timeout in milliseconds, 10000 by default. Requests
+ *   have no timeout. To set one, pass `AbortSignal.timeout()` as the `signal` option of a method.
+ * @property {AbortSignal} [signal] Aborts the connection attempt.
  * @property {number} [maxRequests] The maximum number of requests in flight, 32 by default. Further
- *   requests wait. The reads of watches are not counted.
+ *   requests wait. Reads by watches are not counted.
  * @property {number} [maxFids] The maximum number of fids in use, 65536 by default. A fid is the
- *   number of a file that the client uses on the server. Calls that need another fid wait.
+ *   number of a file that the client uses on the server. A call that needs another fid has to wait.
  */
 
 const MIN_MSIZE = 256;
 const DEFAULT_MSIZE = (128 << 10) + IO_HEADER;
-/** Servers refuse requests if too many other requests are waiting, so the default is small. */
+/** Servers refuse requests if too many others are waiting, so the default is small. */
 const DEFAULT_REQUESTS = 32;
 const DEFAULT_TIMEOUT = 10_000;
 /**
- * After this time without traffic, in milliseconds, TCP checks whether the server still responds.
+ * After this many milliseconds without traffic, TCP checks whether the server still responds.
  */
 const KEEP_ALIVE = 30_000;
 
@@ -90,7 +90,7 @@ export async function connectRoot(address, options = {}) {
 
 /** @param {unknown} cause */
 function reasonOf(cause) {
-  // If a host name has several addresses, Node reports one error for each address.
+  // If a host name resolves to multiple addresses, Node reports one error for each address.
   if (cause instanceof AggregateError) return cause.errors.map((each) => each.message).join(', ');
   return cause instanceof Error ? cause.message : String(cause);
 }

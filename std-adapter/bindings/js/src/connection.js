@@ -1,5 +1,5 @@
 /**
- * Assigns tags to requests and passes replies to their callers.
+ * Assigns tags to requests and delivers replies to the callers.
  * @module
  */
 
@@ -37,24 +37,24 @@ import { HEADER, Reader, Writer } from './wire.js';
  * @template R
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]
- * @property {boolean} [stream] `true` if the reply may take a long time, as in a watch. Such a
+ * @property {boolean} [stream] `true` if the reply may take a long time, as for a watch. Such a
  *   request does not count towards `maxRequests`.
- * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, at the
- *   latest when the reply or Rflush arrives. The value is the decoded reply, or `undefined` if
- *   there is no reply or the reply is an error. `abandoned` is `true` if the signal was aborted, so
- *   the caller does not receive the reply.
+ * @property {(value: R | undefined, abandoned: boolean) => void} [settled] Called once, no later
+ *   than when the reply or Rflush arrives. The value is the decoded reply, or `undefined` if there
+ *   is no reply or the reply is an error. `abandoned` is `true` if the signal was aborted, in which
+ *   case the caller does not receive the reply.
  */
 
 /** The number of tags for requests other than Tflush. Tflush uses higher tags. */
 const TAGS = 0x7fff;
-/** The upper limit of the `maxRequests` option. The remaining tags are for reads of streams. */
+/** The maximum value of `maxRequests`. The remaining tags are used for reads of stream files. */
 export const MAX_REQUESTS = 0x4000;
-/** The upper limit of the `maxFids` option. */
+/** The maximum value of the `maxFids` option. */
 export const MAX_FIDS = 0x10000;
 /** Callers wait while more than this many bytes are queued for writing. */
 const MAX_BACKLOG = 1 << 20;
 /**
- * The time that `close` waits for the server to close its side of the connection, in milliseconds.
+ * How long `close` waits for the server to close its side of the connection, in milliseconds.
  */
 const CLOSE_TIMEOUT = 1000;
 /** The tag of a Tflush is the tag of the request that it cancels, with this bit set. */
@@ -63,9 +63,9 @@ const FLUSH_BIT = 0x8000;
 /**
  * A 9P connection over a connected socket.
  *
- * A request keeps its tag until its reply arrives or, if it was aborted, until Rflush arrives. Each
- * tag has a reserved tag for its Tflush, so a request can be aborted even if all other tags are in
- * use.
+ * A request keeps its tag until its reply arrives or, if the request was aborted, until Rflush
+ * arrives. Each tag has a reserved tag for its Tflush, so a request can be aborted even if all
+ * other tags are in use.
  */
 export class Connection {
   #socket;
@@ -76,7 +76,7 @@ export class Connection {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   /**
-   * Callers that wait until the socket has written its queue.
+   * Callers waiting until the socket has written all its queued bytes.
    * @type {(() => void)[]}
    */
   #backlogged = [];
@@ -86,14 +86,14 @@ export class Connection {
   /** @type {{ reason: string, code?: string, cause?: unknown } | undefined} */
   #lost;
   /**
-   * Resolves when the socket is closed.
+   * Resolves when the socket has closed.
    * @type {Promise<void>}
    */
   #closed;
 
   /** @type {Dialect} */
   dialect = '9P2000';
-  /** The maximum length of a message, in bytes. */
+  /** The maximum message length in bytes. */
   msize;
   /**
    * The pool of fid numbers.
@@ -127,12 +127,12 @@ export class Connection {
     });
   }
 
-  /** `true` after the connection was lost or closed. */
+  /** `true` once the connection has been lost or closed. */
   get lost() {
     return this.#lost !== undefined;
   }
 
-  /** The number of requests that have no reply yet, including aborted ones. */
+  /** The number of requests that have not received a reply, including aborted requests. */
   get requests() {
     return this.#requestTags.used + this.#streamTags.used;
   }
@@ -152,7 +152,7 @@ export class Connection {
   }
 
   /**
-   * Sets the msize and the dialect that the client and the server have agreed on.
+   * Sets the negotiated msize and dialect.
    * @param {number} msize
    * @param {Dialect} dialect
    */
@@ -181,7 +181,7 @@ export class Connection {
       throwIfAborted(signal);
       tag = tags.tryAcquire() ?? (await tags.acquire(signal));
       // There is no `await` between this check and the write, so if several callers resume
-      // together, each of them sees the bytes that the previous callers have queued.
+      // together, each one sees the bytes that the previous ones queued.
       while (this.queued > MAX_BACKLOG && !this.lost) await this.#drain(signal);
     } catch (error) {
       if (tag !== undefined) this.#releaseTag(tag);
@@ -192,7 +192,7 @@ export class Connection {
   }
 
   /**
-   * Waits until the socket has written its queue.
+   * Waits until the socket has written all its queued bytes.
    * @param {AbortSignal | undefined} signal
    */
   async #drain(signal) {
@@ -207,7 +207,7 @@ export class Connection {
   }
 
   /**
-   * Sends a request with a tag.
+   * Sends a request with the given tag.
    * @template R
    * @param {number} tag
    * @param {Request<R>} request
@@ -249,8 +249,7 @@ export class Connection {
   }
 
   /**
-   * Queues a message. All messages that are queued in one turn of the event loop are written
-   * together.
+   * Queues a message. All messages queued in one turn of the event loop are written together.
    * @param {Buffer} frame
    */
   #write(frame) {
@@ -320,7 +319,7 @@ export class Connection {
 
   /**
    * Frees the tag of a request that has received its reply. For a Tflush, frees the tag of the
-   * cancelled request, because the tag of a Tflush belongs to no pool.
+   * cancelled request, because the Tflush tag itself does not belong to a pool.
    * @param {number} tag
    * @param {Pending} pending
    */
@@ -337,8 +336,8 @@ export class Connection {
   }
 
   /**
-   * Returns a tag to its pool. Does nothing for the tags of Tversion and Tflush, which belong to no
-   * pool.
+   * Returns a tag to its pool. Does nothing for the tags of Tversion and Tflush, which do not
+   * belong to a pool.
    * @param {number} tag
    */
   #releaseTag(tag) {
@@ -368,8 +367,8 @@ export class Connection {
   }
 
   /**
-   * Makes all current and later requests fail and closes the socket. Later calls do not change the
-   * reason.
+   * Makes all current and subsequent requests fail, and closes the socket. Subsequent calls do not
+   * change the reason.
    * @param {{ reason: string, code?: string, cause?: unknown }} why
    */
   lose(why) {
@@ -395,8 +394,8 @@ export class Connection {
   }
 
   /**
-   * Sends the queued messages and closes the connection. Requests that have no reply yet fail.
-   * Waits at most one second for the server to close its side.
+   * Sends the queued messages and closes the connection. Requests that have not received a reply
+   * fail. Waits up to one second for the server to close its side.
    */
   async close() {
     this.#fail({ reason: 'the client closed the connection' });

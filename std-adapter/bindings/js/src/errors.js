@@ -1,5 +1,5 @@
 /**
- * The errors of this package. Every error has a `code`, like the errors of `node:fs`.
+ * The errors thrown by this package. Every error has a `code`, like errors from `node:fs`.
  * @module
  */
 
@@ -12,7 +12,7 @@
 
 /**
  * @typedef {object} ErrorFields
- * @property {string} code The error code, for example `ENOENT`.
+ * @property {string} code The error code, such as `ENOENT`.
  * @property {ErrorKind} [kind]
  * @property {unknown} [cause]
  */
@@ -58,8 +58,8 @@ const ERRNOS = /** @type {const} */ ({
 });
 
 /**
- * Error messages of the Datakit server and of other servers. A 9P2000 server sends no error number,
- * so the client looks up the text here.
+ * Error messages sent by the DataKit server and other servers. A 9P2000 server sends no error
+ * number, so the client looks up the error text here.
  */
 const TEXTS = new Map(
   Object.entries({
@@ -97,7 +97,7 @@ const KINDS = new Map([
   ['ENOTDIR', 'not_dir'],
 ]);
 
-/** The base class of all errors of this package except `AbortError`. */
+/** The base class of all of this package's errors except `AbortError`. */
 export class DatakitError extends Error {
   /**
    * @param {string} message
@@ -105,12 +105,12 @@ export class DatakitError extends Error {
    */
   constructor(message, { code, kind = 'other', cause }) {
     super(message, cause === undefined ? undefined : { cause });
-    /** The error code, for example `ENOENT`. */
+    /** The error code, such as `ENOENT`. */
     this.code = code;
     /** The name of the error in the conformance table of the bindings, or `other`. */
     this.kind = kind;
     /**
-     * The operation that failed, if it has a path.
+     * The operation that failed, if it was applied to a path.
      * @type {string | undefined}
      */
     this.syscall = undefined;
@@ -137,7 +137,7 @@ export class DatakitError extends Error {
       this.path = path;
       this.message += `, ${syscall} '${path}'`;
       // The error was created when the reply arrived, so its stack does not contain the caller. A
-      // stack that is captured here contains the caller.
+      // stack captured here contains the caller.
       Error.captureStackTrace(this, this.locate);
     }
     return this;
@@ -147,7 +147,7 @@ export class DatakitError extends Error {
 /** The server refused a request. The client also throws this error if it refuses a call itself. */
 export class ServerError extends DatakitError {
   /**
-   * @param {number} errno A Linux error number, or 0 if the server sent none.
+   * @param {number} errno The Linux error number, or 0 if the server sent none.
    * @param {string} [text] The error text, or an empty string if the server sent none.
    */
   constructor(errno, text = '') {
@@ -157,12 +157,12 @@ export class ServerError extends DatakitError {
     super(`${code}: ${full}`, { code, kind: kindOf(code, full) });
     /** The Linux error number, or 0 if it is unknown. */
     this.errno = errno || known?.[0] || 0;
-    /** The error text of the server, or the usual text for the error number. */
+    /** The server's error text, or the usual message for the error number. */
     this.text = full;
   }
 
   /**
-   * Returns an error with this code.
+   * Returns an error with the given code.
    * @param {keyof typeof ERRNOS} code
    * @param {string} [text]
    */
@@ -172,8 +172,8 @@ export class ServerError extends DatakitError {
 }
 
 /**
- * Patterns for the error messages of the database. Several of these errors have the same number, so
- * the client checks the text before the number.
+ * Patterns that match the error messages of the database. Several of these errors share a number,
+ * so the client checks the text before the number.
  * @type {[RegExp, ErrorKind, string][]}
  */
 const DATABASE_TEXTS = [
@@ -201,9 +201,9 @@ function codeOf(text) {
 }
 
 /**
- * The connection could not be established or was lost. All later requests fail with this error.
- * `code` is the code of the cause, for example `ECONNREFUSED`, or `ECONNRESET` if the cause has no
- * code.
+ * The connection could not be established or was lost. All subsequent requests fail with this
+ * error. `code` is the code of the cause (for example `ECONNREFUSED`), or `ECONNRESET` if the cause
+ * has no code.
  */
 export class ConnectionLostError extends DatakitError {
   /**
@@ -224,7 +224,10 @@ export class ProtocolError extends DatakitError {
   }
 }
 
-/** An argument is not valid, for example a path, a hash or a branch name. `code` is `EINVAL`. */
+/**
+ * An argument is not valid. It may be, for example, a path, a hash or a branch name. `code` is
+ * `EINVAL`.
+ */
 export class InvalidArgumentError extends DatakitError {
   /**
    * @param {string} message
@@ -236,8 +239,8 @@ export class InvalidArgumentError extends DatakitError {
 }
 
 /**
- * The operation was aborted by its `AbortSignal`. The name and the code are the same as in
- * `node:fs`. `cause` is the `reason` of the signal.
+ * The operation was aborted by its `AbortSignal`. Its name and code are the same as in `node:fs`.
+ * `cause` is the signal's `reason`.
  */
 export class AbortError extends Error {
   /** @param {unknown} [cause] */

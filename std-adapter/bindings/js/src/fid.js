@@ -1,5 +1,5 @@
 /**
- * Fids: numbers with which the client refers to files on the server.
+ * Fids: numbers that the client uses to refer to files on the server.
  * @module
  */
 
@@ -59,7 +59,7 @@ export class Fid {
     return this.#number;
   }
 
-  /** `false` after the fid was freed. */
+  /** `false` once the fid has been freed. */
   get inUse() {
     return this.#number !== undefined;
   }
@@ -84,8 +84,8 @@ export class Fid {
   }
 
   /**
-   * Walks to two files. Waits until two fids are free before using either of them, because two
-   * callers that hold one fid each could block each other.
+   * Walks to two files. Waits until two fids are free before taking either, because two callers
+   * that each hold one fid could deadlock.
    * @param {[Text[], Text[]]} paths
    * @param {AbortSignal} [signal]
    * @returns {Promise<[Fid, Fid]>}
@@ -113,7 +113,8 @@ export class Fid {
     const qids = await this.connection.call(request, {
       signal,
       settled(reply, abandoned) {
-        // If the reply has fewer qids than the request has names, the server has created no fid.
+        // If the reply contains fewer qids than the request contains names, the server has not
+        // created the fid.
         const created = reply !== undefined && reply.length === first.length;
         if (!created) fid.forget();
         else if (abandoned) fid.release();
@@ -122,7 +123,7 @@ export class Fid {
     fid.#arrive(qids, first.length);
     try {
       for (let at = MAX_WALK; at < names.length; at += MAX_WALK) {
-        // The server moves the fid only if it finds all names.
+        // The server moves the fid only if it finds all the names.
         const more = names.slice(at, at + MAX_WALK);
         const step = messages.walk(number, number, more);
         fid.#arrive(await this.connection.call(step, { signal }), more.length);
@@ -155,7 +156,7 @@ export class Fid {
   }
 
   /**
-   * Creates and opens a file in this directory. The fid then refers to the new file.
+   * Creates and opens a file in this directory. Afterwards, the fid refers to the new file.
    * @param {Text} name
    * @param {number} permissions
    * @param {OpenMode} mode
@@ -184,8 +185,8 @@ export class Fid {
   }
 
   /**
-   * Creates a directory in this directory. In 9P2000 and 9P2000.u, the fid then refers to the new
-   * directory.
+   * Creates a directory in this directory. In 9P2000 and 9P2000.u, the fid refers to the new
+   * directory afterwards.
    * @param {Text} name
    * @param {number} permissions
    * @param {AbortSignal} [signal]
@@ -203,7 +204,8 @@ export class Fid {
   }
 
   /**
-   * Creates a symbolic link in this directory. In 9P2000.u, the fid then refers to the new link.
+   * Creates a symbolic link in this directory. In 9P2000.u, the fid refers to the new link
+   * afterwards.
    * @param {Text} name
    * @param {Text} target
    * @param {AbortSignal} [signal]
@@ -243,7 +245,7 @@ export class Fid {
   }
 
   /**
-   * Changes the length or the permission bits.
+   * Changes the length, the permission bits, or both.
    * @param {{ length?: number, mode?: number }} changes
    * @param {AbortSignal} [signal]
    */
@@ -270,7 +272,7 @@ export class Fid {
   }
 
   /**
-   * Waits until the content of the open file is on stable storage.
+   * Waits until the open file's content is on stable storage.
    * @param {AbortSignal} [signal]
    */
   async sync(signal) {
@@ -291,7 +293,9 @@ export class Fid {
     await this.#free(messages.clunk);
   }
 
-  /** Frees the fid without waiting for the reply. Does nothing if the fid is already free. */
+  /**
+   * Frees the fid without waiting for the reply. Does nothing if the fid has already been freed.
+   */
   release() {
     if (this.#number !== undefined) this.clunk().catch(() => {});
   }
@@ -303,7 +307,9 @@ export class Fid {
     await connection.call(message(number)).finally(() => connection.fids.release(number));
   }
 
-  /** Puts the number back into the pool without a request, because the server has no such fid. */
+  /**
+   * Returns the number to the pool without sending a request, because the server has no such fid.
+   */
   forget() {
     if (this.#number !== undefined) this.connection.fids.release(this.#number);
     this.#number = undefined;

@@ -1,5 +1,5 @@
 /**
- * Open files, with the interface of `FileHandle` in `node:fs/promises`.
+ * Open files with the interface of `FileHandle` in `node:fs/promises`.
  * @module
  */
 
@@ -59,7 +59,7 @@ export function partToBytes(part, encoding) {
 }
 
 /**
- * Writes the content at `offset`. Returns the offset after the last byte.
+ * Writes the content, starting at `offset`. Returns the offset after the last byte.
  * @param {Fid} file
  * @param {number} offset
  * @param {Content} content
@@ -77,7 +77,7 @@ export async function writeContent(file, offset, content, { encoding, signal } =
 }
 
 /**
- * Returns the options as an object. If `options` is a string, it is the `encoding` option.
+ * Returns the options as an object. If `options` is a string, it is taken as the `encoding` option.
  * @template {object} O
  * @param {O | BufferEncoding | null | undefined} options
  * @returns {Partial<O> & { encoding?: BufferEncoding | null }}
@@ -105,7 +105,7 @@ export class FileHandle {
   }
 
   /**
-   * The number of the fid, which is unique within the connection. The number is -1 after `close`.
+   * The fid's number, which is unique within the connection. It is -1 after `close`.
    */
   get fd() {
     return this.#file.inUse ? this.#file.number : -1;
@@ -131,11 +131,12 @@ export class FileHandle {
   }
 
   /**
-   * Reads into `buffer` with one request: at most `length` bytes and at most {@link unit} bytes.
-   * `bytesRead` is 0 at the end of the file, and after each piece of data from a stream file.
+   * Reads into `buffer` with one request, which reads at most `length` bytes and at most {@link
+   * unit} bytes. `bytesRead` is 0 at the end of the file and after each piece of data from a stream
+   * file.
    *
    * Without a position, reads at the current position and advances it. The arguments may also be an
-   * object, as in `node:fs`. Without a buffer, allocates a buffer of 16384 bytes.
+   * object, as in `node:fs`. Without a buffer, allocates one of 16384 bytes.
    * @template {NodeJS.ArrayBufferView} B
    * @overload
    * @param {B} buffer
@@ -184,8 +185,8 @@ export class FileHandle {
   }
 
   /**
-   * Writes at most {@link unit} bytes with one request. `bytesWritten` is the number of bytes that
-   * the server has written.
+   * Writes at most {@link unit} bytes with a single request. `bytesWritten` is the number of bytes
+   * that the server has written.
    *
    * Without a position, writes at the current position and advances it.
    * @overload
@@ -279,14 +280,15 @@ export class FileHandle {
     await this.#locate('sync', this.#file.sync());
   }
 
-  /** Does the same as {@link sync}. */
+  /** Equivalent to {@link sync}. */
   async datasync() {
     await this.sync();
   }
 
   /**
-   * Returns a readable stream of the content. The stream ends at the end of the file, or after one
-   * piece of data from a stream file. It then closes the handle unless `autoClose` is `false`.
+   * Returns a readable stream of the content. The stream ends at the end of the file or, for a
+   * stream file, after one piece of data. When it ends, it closes the handle unless `autoClose` is
+   * `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options] `end` is the offset of the last byte.
    */
@@ -311,8 +313,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns an async iterator over the lines from the current position to the end of the file. At
-   * the end, closes the handle unless `autoClose` is `false`.
+   * Returns an async iterator over the lines from the current position to the end of the file.
+   * After the last line, closes the handle unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, end?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options]
    */
@@ -321,8 +323,8 @@ export class FileHandle {
   }
 
   /**
-   * Returns a writable stream that writes at the offset `start`, by default at the current
-   * position. When the stream ends, it closes the handle unless `autoClose` is `false`.
+   * Returns a writable stream that writes at the offset `start`, or at the current position by
+   * default. When the stream ends, the handle is closed unless `autoClose` is `false`.
    * @param {{ encoding?: BufferEncoding, start?: number, autoClose?: boolean,
    *   highWaterMark?: number }} [options]
    */
@@ -354,7 +356,7 @@ export class FileHandle {
   }
 
   /**
-   * Closes the file and waits for the reply. Some servers apply the writes to a file only when the
+   * Closes the file and waits for the reply. Some servers do not apply writes to a file until the
    * file is closed. Does nothing if the file is already closed.
    */
   async close() {
@@ -367,7 +369,7 @@ export class FileHandle {
 }
 
 /**
- * Waits for a promise. If it rejects with a `ServerError`, adds the operation and the path to the
+ * Waits for a promise. If it rejects with a `ServerError`, adds the operation and the path to that
  * error.
  * @template T
  * @param {string} syscall

@@ -1,5 +1,5 @@
 /**
- * Splits the bytes of a connection into messages.
+ * Splits the bytes received on a connection into messages.
  * @module
  */
 
@@ -7,25 +7,25 @@ import { ProtocolError } from './errors.js';
 import { HEADER } from './wire.js';
 
 /**
- * Collects the bytes of a connection and splits them into messages. Stores at most one incomplete
- * message.
+ * Collects the bytes received on a connection and splits them into messages. Buffers at most one
+ * incomplete message.
  */
 export class Frames {
-  /** The maximum length of a message, in bytes. */
+  /** The maximum message length in bytes. */
   limit;
   /** @type {Buffer[]} */
   #chunks = [];
   #length = 0;
 
-  /** @param {number} limit The maximum length of a message, in bytes. */
+  /** @param {number} limit The maximum message length in bytes. */
   constructor(limit) {
     this.limit = limit;
   }
 
   /**
-   * Adds bytes and returns the messages that are now complete. The messages may share memory with
+   * Adds bytes and returns all messages that are now complete. The messages may share memory with
    * the chunk. Throws a `ProtocolError` if the size of a message is not valid, even if the rest of
-   * the message has not arrived.
+   * the message has not arrived yet.
    * @param {Buffer} chunk
    * @returns {Generator<Buffer, void>}
    */

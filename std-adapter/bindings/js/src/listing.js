@@ -11,17 +11,16 @@ import { Reader } from './wire.js';
 /** @typedef {import('./fid.js').Fid} Fid */
 /** @typedef {import('./stats.js').Dirent} Dirent */
 
-/** The maximum number of names in a listing. */
+/** The maximum number of names in a directory listing. */
 const MAX_NAMES = 1 << 20;
-/** The maximum length of a listing, in bytes. */
+/** The maximum length in bytes of a directory listing. */
 const MAX_LISTING = 1 << 28;
 
 /**
- * Returns all entries of an open directory except `.` and `..`, in the order in which the server
- * sends them.
+ * Returns all entries in an open directory except `.` and `..`, in the server's order.
  *
- * Fails with `EFBIG` if the listing has more than 1048576 names or 256 MiB, and with `EPROTO` if
- * the server repeats an offset.
+ * Fails with `EFBIG` if the listing has more than 1048576 names or is larger than 256 MiB, and with
+ * `EPROTO` if the server repeats an offset.
  * @param {Fid} dir
  * @param {AbortSignal} [signal]
  * @returns {Promise<Dirent[]>}

@@ -1,5 +1,5 @@
 /**
- * The requests of 9P2000, 9P2000.u and 9P2000.L that this client sends, with their replies.
+ * The 9P2000, 9P2000.u and 9P2000.L requests that this client sends, and their replies.
  * @module
  */
 
@@ -17,12 +17,12 @@ import { readAttributes, readStat, writeStat } from './stats.js';
  * A request and the function that decodes its reply.
  * @template R
  * @typedef {object} Request
- * @property {number} type The type of the message. The type of the reply is one higher.
+ * @property {number} type The message type. The type of the reply is one greater.
  * @property {(writer: Writer) => void} write Writes the fields.
  * @property {(reader: Reader) => R} read Reads the fields of the reply.
  */
 
-/** The dialects, in the order in which the client offers them by default. */
+/** The dialects in the order in which the client offers them by default. */
 export const DIALECTS = Object.freeze(
   /** @type {Dialect[]} */ (['9P2000.u', '9P2000.L', '9P2000']),
 );
@@ -33,10 +33,10 @@ export const RLERROR = 7;
 export const RERROR = 107;
 export const TFLUSH = 108;
 
-/** The flag in Tlcreate that creates the file. */
+/** The Tlcreate flag that makes the server create the file. */
 const O_CREAT = 0o100;
 
-/** The mode in which a file is opened, in the encodings of Topen and of Tlopen. */
+/** The mode in which a file is opened, as encoded in Topen and Tlopen. */
 export class OpenMode {
   /**
    * @param {number} access 0 for reading, 1 for writing, 2 for both.
@@ -127,7 +127,7 @@ export const open = (dialect, fid, mode) =>
     : { type: 112, write: (w) => (w.u32(fid), w.u8(mode.byte)), read: readOpened };
 
 /**
- * Returns a Tcreate of 9P2000 or 9P2000.u.
+ * Returns a Tcreate for 9P2000 or 9P2000.u.
  * @param {Dialect} dialect
  * @param {number} fid
  * @param {{ name: Text, perm: number, mode: OpenMode, extension?: Text }} file

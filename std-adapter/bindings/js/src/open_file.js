@@ -13,7 +13,7 @@ import { split, splitLast } from './paths.js';
 /**
  * The mode in which a file is opened. `r` opens a file for reading, and `r+` opens it for reading
  * and writing. `w` truncates or creates a file for writing, and `wx` does the same but fails if the
- * file exists. `w+` and `wx+` do the same as `w` and `wx` but also allow reading.
+ * file exists. `w+` and `wx+` are like `w` and `wx` but also allow reading.
  * @typedef {'r' | 'r+' | 'w' | 'w+' | 'wx' | 'wx+'} OpenFlags
  */
 
@@ -76,7 +76,8 @@ async function openExisting(root, path, { openMode, exclusive, creates, signal }
     return await fid.open(openMode, signal).catch((error) => {
       const truncates = (openMode.byte & 0x10) !== 0;
       if (!truncates || !(error instanceof ServerError)) throw error;
-      // Command files and stream files cannot be truncated, so open the file without truncation.
+      // Command files and stream files cannot be truncated, so the file is opened without
+      // truncation.
       return fid.open(new OpenMode(openMode.byte & 3), signal);
     });
   } catch (error) {

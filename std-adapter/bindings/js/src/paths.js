@@ -8,8 +8,9 @@ import { ServerError } from './errors.js';
 /** @typedef {import('./wire.js').Text} Text */
 
 /**
- * A path of names separated by slashes. The path starts at the root, with or without a leading
- * slash. The path may be bytes if it is not valid UTF-8. Empty names and `.` are ignored.
+ * A path consisting of names separated by slashes. The path is relative to the root, with or
+ * without a leading slash. It may be given as bytes if it is not valid UTF-8. Empty names and `.`
+ * are ignored.
  * @typedef {string | Uint8Array} Path
  */
 
@@ -20,7 +21,7 @@ import { ServerError } from './errors.js';
  */
 export function split(path) {
   if (typeof path === 'string') return path.split('/').filter(isName);
-  // Latin-1 maps each byte to one character, so the bytes do not change.
+  // Latin-1 maps each byte to one character, so the bytes are preserved.
   const names = Buffer.from(path).toString('latin1').split('/');
   return names.filter(isName).map((name) => Buffer.from(name, 'latin1'));
 }
@@ -29,8 +30,8 @@ export function split(path) {
 const isName = (name) => name !== '' && name !== '.';
 
 /**
- * Splits the path of an entry into the names of its directory and the name of the entry. Throws
- * `EINVAL` if the path is the root or ends with `..`.
+ * Splits the path of a file or directory into the names of its parent directories and its own name.
+ * Throws `EINVAL` if the path is the root or ends with `..`.
  * @param {Path} path
  * @returns {{ dir: Text[], name: Text }}
  */

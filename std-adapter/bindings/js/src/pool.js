@@ -1,5 +1,5 @@
 /**
- * Pools of the numbers that are used as tags and fids.
+ * Pools of the numbers used as tags and fids.
  * @module
  */
 
@@ -26,7 +26,7 @@ export class Pool {
   #closed;
 
   /**
-   * @param {number} limit How many numbers may be in use at the same time.
+   * @param {number} limit The maximum number of numbers in use at the same time.
    * @param {number} [base] The smallest number in the pool.
    */
   constructor(limit, base = 0) {
@@ -35,7 +35,7 @@ export class Pool {
     this.#next = base;
   }
 
-  /** The number of numbers in use. */
+  /** How many numbers are in use. */
   get used() {
     return this.#next - this.#base - this.#free.length;
   }
@@ -60,8 +60,8 @@ export class Pool {
   }
 
   /**
-   * Waits until several numbers are free and takes all of them. If callers held one number while
-   * waiting for another, they could block each other forever.
+   * Waits until multiple numbers are free and takes all of them. If callers held one number while
+   * waiting for another, they could deadlock.
    * @param {number} count
    * @param {AbortSignal} [signal]
    * @returns {Promise<number[]>}
@@ -98,7 +98,7 @@ export class Pool {
   }
 
   /**
-   * Makes all current and later callers fail.
+   * Makes all current and subsequent callers fail.
    * @param {() => Error} error
    */
   close(error) {
@@ -117,7 +117,7 @@ export class Pool {
  */
 
 /**
- * Does the same as `Promise.withResolvers`, which Node 20 does not have.
+ * Equivalent to `Promise.withResolvers`, which Node 20 does not have.
  * @template T
  * @returns {PromiseWithResolvers<T>}
  */

@@ -12,8 +12,8 @@ import { withFid } from './tree_operations.js';
 /** @typedef {ReturnType<typeof import('./paths.js').splitLast>} Entry */
 
 /**
- * Renames a file. Only 9P2000.L can move the file to another directory. In other dialects, a move
- * to another directory fails with `EXDEV`.
+ * Renames a file. Only 9P2000.L can move the file to another directory. In other dialects, moving a
+ * file to another directory fails with `EXDEV`.
  * @param {Fid} root
  * @param {Entry} from
  * @param {Entry} to
@@ -45,7 +45,7 @@ async function renameAt(root, from, to, signal) {
   } catch (error) {
     const unknown = error instanceof ServerError && /^(ENOSYS|EOPNOTSUPP)$/.test(error.code);
     if (!unknown) throw error;
-    // Walk with the fid of the directory, because waiting for a third fid could block forever.
+    // Walk with the directory's fid, because waiting for a third fid could deadlock.
     await connection.call(messages.walk(dir.number, dir.number, [from.name]), { signal });
     const request = messages.rename(dir.number, newdir.number, to.name);
     await connection.call(request, { signal });

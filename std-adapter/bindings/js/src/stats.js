@@ -1,5 +1,5 @@
 /**
- * The attributes of files and the entries of directories, with the interfaces of `node:fs`.
+ * File attributes and directory entries with the interfaces of `node:fs`.
  * @module
  */
 
@@ -10,14 +10,14 @@ import { QidType } from './wire.js';
 /** @typedef {import('./wire.js').Qid} Qid */
 /** @typedef {import('./messages.js').Dialect} Dialect */
 
-/** Bits of the mode in 9P2000 and 9P2000.u. */
+/** Mode bits in 9P2000 and 9P2000.u. */
 export const DMDIR = 0x8000_0000;
 export const DMSYMLINK = 0x0200_0000;
 const DMDEVICE = 0x0080_0000;
 const DMNAMEDPIPE = 0x0020_0000;
 const DMSOCKET = 0x0010_0000;
 
-/** The file types in a Linux mode. */
+/** The file type bits of a Linux mode. */
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
@@ -28,7 +28,7 @@ const S_IFIFO = 0o010000;
 const S_IFSOCK = 0o140000;
 
 /**
- * The set-user-id, set-group-id and sticky bits of 9P2000.u, each with the corresponding Linux bit.
+ * The set-user-id, set-group-id and sticky bits in 9P2000.u, each with the corresponding Linux bit.
  */
 const SPECIAL_BITS = [
   [0x0008_0000, 0o4000],
@@ -40,7 +40,7 @@ const NONE_32 = 0xffff_ffff;
 const NONE_64 = 0xffff_ffff_ffff_ffffn;
 
 /**
- * Converts permission bits to a mode of 9P2000 or 9P2000.u.
+ * Converts permission bits to a 9P2000 or 9P2000.u mode.
  * @param {number} mode
  * @param {Dialect} dialect
  */
@@ -53,7 +53,7 @@ export function toWireMode(mode, dialect) {
 }
 
 /**
- * Converts a mode of 9P2000 or 9P2000.u to a Linux mode.
+ * Converts a 9P2000 or 9P2000.u mode to a Linux mode.
  * @param {number} wire
  * @param {Qid} qid
  * @param {Dialect} dialect
@@ -116,7 +116,7 @@ class FileType {
 }
 
 /**
- * The attributes that a server sends. The times are in milliseconds since 1970.
+ * The attributes that a server sends. Times are in milliseconds since 1970.
  * @typedef {object} StatFields
  * @property {Qid} qid
  * @property {number} mode
@@ -140,19 +140,21 @@ export class Stats extends FileType {
     /** The identity of the file on the server. */
     this.qid = fields.qid;
     this.dev = 0;
-    /** The number of the file. Numbers above 2^53 are rounded. `qid.path` is the exact number. */
+    /** The file's number. Numbers above 2^53 are rounded. `qid.path` is the exact number. */
     this.ino = Number(fields.qid.path);
-    /** The type and the permission bits, as in Linux. */
+    /** The type and permission bits, as in Linux. */
     this.mode = fields.mode;
-    /** The length in bytes. The length is 0 for directories and usually 0 for stream files. */
+    /**
+     * The length in bytes. The length, which is 0 for directories and usually 0 for stream files.
+     */
     this.size = fields.size;
-    /** The number of hard links, which only 9P2000.L sends. The number is 1 in other dialects. */
+    /** The number of hard links. Only 9P2000.L sends it. It is 1 in other dialects. */
     this.nlink = fields.nlink;
     this.uid = fields.uid;
     this.gid = fields.gid;
-    /** The name of the owner. In 9P2000.L, the user id as a decimal number. */
+    /** The owner's name. In 9P2000.L, this is the user id as a decimal number. */
     this.owner = fields.owner;
-    /** The name of the group. In 9P2000.L, the group id as a decimal number. */
+    /** The group's name. In 9P2000.L, this is the group id as a decimal number. */
     this.group = fields.group;
     this.rdev = 0;
     this.blksize = 4096;
@@ -166,14 +168,14 @@ export class Stats extends FileType {
     this.ctime = new Date(fields.ctimeMs);
     this.birthtime = new Date(fields.ctimeMs);
     /**
-     * The target of a symbolic link. Only 9P2000.u sends the target with the attributes.
+     * The target of a symbolic link. Only 9P2000.u sends it along with the attributes.
      * @type {Buffer | undefined}
      */
     this.target = fields.target;
   }
 }
 
-/** An entry of a directory, with the fields of `fs.Dirent`. */
+/** A directory entry with the fields of `fs.Dirent`. */
 export class Dirent extends FileType {
   /**
    * @param {Buffer} name
@@ -197,7 +199,7 @@ export class Dirent extends FileType {
 }
 
 /**
- * Reads a stat record of 9P2000 or 9P2000.u.
+ * Reads a 9P2000 or 9P2000.u stat record.
  * @param {Reader} reader
  * @param {Dialect} dialect
  * @returns {{ name: Buffer, stats: Stats }}
@@ -220,7 +222,7 @@ export function readStat(reader, dialect) {
     [uid, gid] = [reader.u32(), reader.u32()];
     reader.u32();
   }
-  // The record may end with fields that this client does not know.
+  // The record may end with fields unknown to this client.
   reader.bytes(Math.max(0, end - (start - reader.left)));
   const mode = toMode(wire, qid, dialect);
   const link = (mode & S_IFMT) === S_IFLNK && extension.length > 0;
@@ -256,7 +258,7 @@ export function writeStat(writer, { name = '', length, mode }, dialect) {
 }
 
 /**
- * Reads the attributes in an Rgetattr.
+ * Reads the attributes from an Rgetattr.
  * @param {Reader} reader
  */
 export function readAttributes(reader) {
@@ -280,8 +282,8 @@ export function readAttributes(reader) {
 }
 
 /**
- * Reads the entries in the data of an Rread or Rreaddir. Returns the entries and the offset of the
- * next request.
+ * Reads the directory entries in the data of an Rread or Rreaddir. Returns the entries and the
+ * offset of the next request.
  * @param {Reader} reader
  * @param {number | bigint} offset The offset of the request.
  * @param {Dialect} dialect

@@ -1,9 +1,9 @@
 /**
- * Reads and writes whole files with several requests in flight.
+ * Reads and writes whole files with multiple requests in flight.
  *
- * Requests are pipelined only if the qid of the file has a version and the server reports the
+ * Requests are pipelined only if the file's qid has a version and the server reports the file's
  * length. For stream files, command files and parameter files, each request waits for the reply to
- * the previous request.
+ * the previous one.
  * @module
  */
 
@@ -13,19 +13,19 @@ import { QidType } from './wire.js';
 
 /** @typedef {import('./fid.js').Fid} Fid */
 
-/** The maximum number of requests that one transfer keeps in flight. */
+/** The maximum number of requests that a single transfer keeps in flight. */
 const CONCURRENCY = 8;
-/** The default limit for the length of a file that is read as a whole, in bytes. */
+/** The default maximum length, in bytes, of a file that is read as a whole. */
 export const MAX_FILE = 1 << 30;
 
 /**
- * Sends one read request. The result may have fewer than `count` bytes. The result is empty at the
- * end of the file.
+ * Sends one read request. Returns at most `count` bytes. The result is empty at the end of the
+ * file.
  * @param {Fid} file
  * @param {number | bigint} offset
  * @param {number} count
  * @param {AbortSignal} [signal]
- * @param {boolean} [stream] `true` if the reply may take a long time, as in a watch.
+ * @param {boolean} [stream] `true` if the reply may take a long time, as for a watch.
  * @returns {Promise<Buffer>}
  */
 export async function readOnce(file, offset, count, signal, stream) {
@@ -39,7 +39,7 @@ export async function readOnce(file, offset, count, signal, stream) {
 }
 
 /**
- * Reads `count` bytes, or fewer if the file ends before that.
+ * Reads `count` bytes, or fewer if the file ends first.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} count
@@ -56,7 +56,7 @@ async function readFully(file, offset, count, signal) {
 }
 
 /**
- * Returns the length of the file, or 0 if the reported length is not reliable.
+ * Returns the file's length, or 0 if the length reported by the server is not reliable.
  * @param {Fid} file
  * @param {AbortSignal} [signal]
  */
@@ -98,8 +98,8 @@ export async function* readChunks(file, offset, signal) {
 }
 
 /**
- * Reads from `offset` to `length`. Ends early if a read returns fewer bytes than requested, because
- * the file is then shorter than `length`.
+ * Reads from `offset` to `length`. Stops early if a read returns fewer bytes than requested,
+ * because this means that the file is shorter than `length`.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} length
@@ -135,7 +135,7 @@ async function* readAhead(file, offset, length, signal) {
 }
 
 /**
- * Reads to the end of the file. Fails with `EFBIG` if the data is longer than `limit` bytes.
+ * Reads to the end of the file. Fails with `EFBIG` if there are more than `limit` bytes.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} limit
@@ -187,8 +187,7 @@ export async function writeAll(file, offset, data, signal) {
 }
 
 /**
- * Returns `true` if the reported length of the file shows that the file contains the bytes before
- * `end`.
+ * Returns `true` if, according to its reported length, the file contains all bytes before `end`.
  * @param {Fid} file
  * @param {number} end
  * @param {AbortSignal | undefined} signal
@@ -199,7 +198,8 @@ async function acceptsPipelining(file, end, signal) {
 }
 
 /**
- * Writes a piece that fits into one request. After a short write, sends the remaining bytes.
+ * Writes a piece of data that fits into one request. After a short write, sends the remaining
+ * bytes.
  * @param {Fid} file
  * @param {number} offset
  * @param {Uint8Array} piece

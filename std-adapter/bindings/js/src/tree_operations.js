@@ -1,5 +1,5 @@
 /**
- * Operations on whole directories, like `mkdir -p` and `rm -r`.
+ * Operations on whole directory trees, like `mkdir -p` and `rm -r`.
  * @module
  */
 
@@ -12,12 +12,12 @@ import { READ } from './messages.js';
 /** @typedef {import('./wire.js').Text} Text */
 
 /**
- * The error codes that servers send if they refuse to remove a directory because it is not empty.
+ * The error codes with which servers refuse to remove a directory that is not empty.
  */
 const NOT_EMPTY = new Set(['ENOTEMPTY', 'EEXIST', 'EPERM', 'EBUSY', 'UNKNOWN']);
 
 /**
- * Walks to a file, calls `f` with its fid and frees the fid afterwards.
+ * Walks to a file, calls `f` with its fid and then frees the fid.
  * @template T
  * @param {Fid} root
  * @param {Text[]} names
@@ -47,8 +47,8 @@ export async function makeDirectory(root, names, mode, signal) {
 }
 
 /**
- * Creates a directory and its missing parents. Returns the number of names in the path of the first
- * directory that was created, or `undefined` if the directory exists.
+ * Creates a directory and any missing parents. Returns the number of names in the path of the first
+ * directory that was created, or `undefined` if the directory already existed.
  * @param {Fid} root
  * @param {Text[]} names
  * @param {number} mode
@@ -81,7 +81,7 @@ function unlessExists(error) {
 }
 
 /**
- * Removes a file, or a directory with its contents.
+ * Removes a file, or a directory and its contents.
  * @param {Fid} root
  * @param {Text[]} names
  * @param {AbortSignal} [signal]
@@ -90,7 +90,7 @@ export async function removeTree(root, names, signal) {
   const fid = await root.walk(names, signal);
   const isDirectory = fid.isDirectory;
   try {
-    // The Datakit database removes a directory with its contents in one request.
+    // The DataKit database removes a directory and its contents with a single request.
     await fid.remove();
   } catch (error) {
     const mayHaveContent = error instanceof ServerError && NOT_EMPTY.has(error.code);

@@ -1,5 +1,5 @@
 /**
- * Watches of stream files. A stream file sends its text in pieces, which are called deliveries.
+ * Watches of stream files. A stream file sends its text in pieces called deliveries.
  * @module
  */
 
@@ -9,17 +9,17 @@ import { readOnce } from './transfer.js';
 
 /** @typedef {import('./fid.js').Fid} Fid */
 
-/** The maximum length of a delivery, in bytes. */
+/** The maximum length of a delivery in bytes. */
 const MAX_DELIVERY = 1 << 24;
 
 /**
- * An async iterator over the deliveries of a stream file, or over values that are decoded from the
+ * An async iterator over the deliveries of a stream file, or over values decoded from the
  * deliveries.
  *
  * The first call to `start` or `next` opens the file. The watch ends when a `for await` loop over
- * it ends, when `return` is called, or at the end of the scope of `await using`. The client then
- * cancels the read in flight and waits until the server has closed the file. If the signal is
- * aborted, `next` rejects with an `AbortError`. Concurrent calls to `next` run one after the other.
+ * it ends, when `return` is called, or when the scope of `await using` ends. The client then
+ * cancels the read in flight and waits for the server to close the file. If the signal is aborted,
+ * `next` rejects with an `AbortError`. Concurrent calls to `next` run one after another.
  * @template T
  * @implements {AsyncIterableIterator<T>}
  */
@@ -54,8 +54,8 @@ export class Watch {
   }
 
   /**
-   * Opens the file without waiting for a value. The watch then sees changes that are made after
-   * this call. Does nothing if the file is open.
+   * Opens the file without waiting for a value. The watch sees all changes made after this call.
+   * Does nothing if the file is already open.
    * @returns {Promise<void>}
    */
   start() {
@@ -65,7 +65,7 @@ export class Watch {
   }
 
   /**
-   * Waits for the next value. If it fails, the watch has ended.
+   * Waits for the next value. If this fails, the watch has ended.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
   async next() {
@@ -77,8 +77,8 @@ export class Watch {
   }
 
   /**
-   * Waits for the earlier calls and then calls `f`. Returns `undefined` if the watch has already
-   * ended or ends during the call.
+   * Waits for earlier calls to finish and then calls `f`. Returns `undefined` if the watch has
+   * already ended or ends during the call.
    * @template R
    * @param {() => Promise<R>} f
    * @returns {Promise<R | undefined>}
@@ -145,7 +145,7 @@ export class Watch {
   }
 
   /**
-   * Ends the watch. A waiting call to `next` then returns `done: true`.
+   * Ends the watch. A pending call to `next` then returns `done: true`.
    * @returns {Promise<IteratorResult<T, undefined>>}
    */
   async return() {
@@ -153,7 +153,7 @@ export class Watch {
     this.#ready = [];
     this.#stop.abort();
     await this.#last;
-    // The file was only read, so an error of Tclunk does not matter.
+    // The file was only read, so an error from Tclunk does not matter.
     if (this.#file?.inUse) await this.#file.clunk().catch(() => {});
     return { done: true, value: undefined };
   }

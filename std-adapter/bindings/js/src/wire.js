@@ -1,25 +1,24 @@
 /**
- * Encodes and decodes 9P messages. Integers are little-endian. Strings have a 16-bit length field,
- * and data has a 32-bit length field.
+ * Encodes and decodes 9P messages. Integers are little-endian. A string is preceded by a 16-bit
+ * length, and data by a 32-bit length.
  * @module
  */
 
 import { InvalidArgumentError, ProtocolError, ServerError } from './errors.js';
 
 /**
- * The length of the header of a message in bytes. The header consists of the size, the type and the
- * tag.
+ * The length of a message header in bytes. The header consists of the message's size, type and tag.
  */
 export const HEADER = 7;
 /**
- * The maximum length in bytes of the fields of a read or write message without the data (IOHDRSZ).
+ * The maximum length in bytes of a read or write message without its data (IOHDRSZ).
  */
 export const IO_HEADER = 24;
 
 const TWO_32 = 0x1_0000_0000;
 
 /**
- * A string, or its bytes if they are not valid UTF-8.
+ * A string, or bytes if they are not valid UTF-8.
  * @typedef {string | Uint8Array} Text
  */
 
@@ -29,7 +28,7 @@ const TWO_32 = 0x1_0000_0000;
  * @property {number} type A combination of the bits in `QidType`.
  * @property {number} version A number that changes when the content changes, or 0 if the content
  *   must not be cached.
- * @property {bigint} path A number that is unique to the file on the server.
+ * @property {bigint} path A number that uniquely identifies the file on the server.
  */
 
 /** Bits of `Qid.type`. */
@@ -118,7 +117,7 @@ export class Writer {
     this.#buffer.set(value, at);
   }
 
-  /** The length of the message so far, in bytes. */
+  /** The length in bytes of the message so far. */
   get length() {
     return this.#length;
   }
@@ -138,8 +137,8 @@ export class Writer {
 }
 
 /**
- * Decodes a message or a part of a message. A method throws a `ProtocolError` if the field is
- * longer than the rest of the message.
+ * Decodes a message or part of one. A method throws a `ProtocolError` if the field is longer than
+ * the rest of the message.
  */
 export class Reader {
   #buffer;
@@ -187,7 +186,7 @@ export class Reader {
   }
 
   /**
-   * Reads the bytes of a string. They share the memory of the message.
+   * Reads the bytes of a string. The result shares memory with the message.
    * @returns {Buffer}
    */
   text() {
@@ -195,7 +194,7 @@ export class Reader {
   }
 
   /**
-   * Reads data and the length before it. The data shares the memory of the message.
+   * Reads data and the length that precedes it. The result shares memory with the message.
    * @returns {Buffer}
    */
   data() {
@@ -216,12 +215,12 @@ export class Reader {
     return { type: this.u8(), version: this.u32(), path: this.u64() };
   }
 
-  /** The number of bytes that have not been read. */
+  /** The number of unread bytes. */
   get left() {
     return this.#buffer.length - this.#offset;
   }
 
-  /** Throws a `ProtocolError` if there are bytes that have not been read. */
+  /** Throws a `ProtocolError` if there are unread bytes. */
   end() {
     if (this.left > 0) {
       throw new ProtocolError(`malformed reply: ${this.left} bytes are left over`);

@@ -1,5 +1,5 @@
 /**
- * Tests the methods of the client with a real server in all dialects.
+ * Tests the client's methods against a real server in all dialects.
  * @module
  */
 
@@ -37,7 +37,7 @@ function inDialects(name, f, dialects = DIALECTS) {
 }
 
 /**
- * Checks that all fids except the fid of the root are free.
+ * Checks that all fids except the root's are free.
  * @param {Client} client
  */
 async function noLeaks(client) {

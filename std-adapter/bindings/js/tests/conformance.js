@@ -12,7 +12,7 @@ import { Commit, DatakitError } from 'datakit';
 /** @typedef {import('datakit').Tree} Tree */
 /** @typedef {Record<string, any>} Arguments */
 
-/** The time limit of `next`, in milliseconds. */
+/** The timeout of `next` in milliseconds. */
 const NEXT_TIMEOUT = 20_000;
 
 /** @param {any} content */
@@ -35,7 +35,7 @@ function comparable(expected) {
   return expected;
 }
 
-/** Executes the steps of one case on one connection. */
+/** Executes the steps of one test case on one connection. */
 export class Runner {
   /** @type {Map<string, any>} */
   #bound = new Map();

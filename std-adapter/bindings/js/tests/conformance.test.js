@@ -12,7 +12,10 @@ import { Database } from 'datakit';
 import { Runner } from './conformance.js';
 import { serve } from './server.js';
 
-/** The features that each dialect offers. A case lists the features that it needs in `needs`. */
+/**
+ * The features that each dialect offers. The `needs` list of a test case names the features that
+ * the case requires.
+ */
 const OFFERS = {
   '9P2000': ['error_texts'],
   '9P2000.u': ['error_texts', 'symlinks'],

@@ -1,5 +1,5 @@
 /**
- * Tests of tags, fids, Tflush and the order of requests.
+ * Tests for tags, fids, Tflush and the order of requests.
  * @module
  */
 
@@ -75,8 +75,8 @@ test('a late reply to an aborted request does not free its tag before Rflush', a
   const { server, client, request } = await abortedStat(t);
   server.send(T.ERROR, request.tag, (w) => (w.text('too late'), w.u32(5)));
   const next = client.stat('/b').catch(() => {});
-  // A stream request takes its tag from another pool. Its reply shows that the client has received
-  // the error.
+  // A request for a stream file takes its tag from a different pool. Its reply shows that the
+  // client has received the error.
   const toStream = /** @type {any} */ (messages.clunk(99));
   const reply = client.root.connection.call(toStream, { stream: true });
   await server.serve(T.CLUNK);
@@ -185,7 +185,7 @@ test('calls beyond maxFids wait until a file is closed', async (t) => {
   assert.equal(await waiting, 'hello');
   await files[1].close();
 
-  // A rename in 9P2000.L needs two fids at the same time. Many renames must not block each other.
+  // Rename in 9P2000.L needs two fids at the same time. Many concurrent renames must not deadlock.
   const linux = await connect(address, { maxFids: 3, dialect: '9P2000.L' });
   t.after(() => linux.close());
   await linux.mkdir('/d');
@@ -246,8 +246,8 @@ test('callers wait while 1 MiB is queued for writing', async (t) => {
   await setImmediate();
   assert(queued() < limit, `${queued()} bytes`);
 
-  // When the server reads again, the waiting callers resume together. The limit must also apply to
-  // these callers.
+  // When the server reads again, the waiting callers resume together. The limit must apply to these
+  // callers, too.
   let peak = 0;
   server.socket?.resume();
   for (let count = 0; count < writes.length; count++) {

@@ -1,5 +1,5 @@
 /**
- * Tests of the database that are not in the conformance table.
+ * Database tests that are not in the conformance table.
  * @module
  */
 

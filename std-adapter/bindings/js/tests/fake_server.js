@@ -71,13 +71,13 @@ export class FakeServer {
     });
   }
 
-  /** The number of requests that the test has not taken yet. */
+  /** The number of requests that the test has not yet taken. */
   get queued() {
     return this.#requests.length;
   }
 
   /**
-   * Waits for the next request, which must have this type.
+   * Waits for the next request, which must have the given type.
    * @param {number} type
    * @returns {Promise<Request>}
    */

@@ -1,5 +1,5 @@
 /**
- * Tests of open files.
+ * Tests for open files.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Tests of replies that violate the protocol and of servers that do not reply as expected.
+ * Tests for replies that violate the protocol and for servers that do not reply as expected.
  * @module
  */
 
@@ -94,7 +94,7 @@ test('accepts replies that arrive one byte at a time', async (t) => {
 });
 
 /**
- * Lists a directory. The test sends the pages of the listing.
+ * Lists a directory. The test sends the pages of the directory listing.
  * @param {import('node:test').TestContext} t
  * @param {((writer: Writer) => void)[]} pages
  */

@@ -1,5 +1,5 @@
 /**
- * Tests of names, addresses and encodings, without a server.
+ * Tests for names, addresses and encodings that need no server.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Reads a small file 1000 times, 32 reads at a time, and prints the reads per second.
+ * Reads a small file 1000 times, 32 reads at a time, and prints the number of reads per second.
  * @module
  */
 

@@ -1,6 +1,5 @@
 /**
- * Starts the program whose path is in the environment variable
- * DATAKIT.
+ * Starts the program whose path is in the DATAKIT environment variable.
  * @module
  */
 
@@ -10,7 +9,7 @@ import { createInterface } from 'node:readline';
 
 const PROGRAM = process.env.DATAKIT ?? 'datakit';
 
-/** A server on a port that the operating system chooses. */
+/** A server on a port chosen by the operating system. */
 export class Server {
   /**
    * @param {import('node:child_process').ChildProcess} process

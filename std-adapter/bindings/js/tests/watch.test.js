@@ -1,5 +1,5 @@
 /**
- * Tests of watches.
+ * Tests for watches.
  * @module
  */
 

@@ -23,7 +23,7 @@ async def main(address: str) -> None:
             head = await transaction.commit("Set the log level")
         print(await head.message(), await head.tree().read_dir("etc/app"))
 
-        # A watch returns the current value first.
+        # A watch first returns the current value.
         async with master.watch_path("etc/app/level") as values:
             print(await values.__anext__())
             async with master.transaction() as transaction:

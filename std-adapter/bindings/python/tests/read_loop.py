@@ -1,4 +1,6 @@
-"""Reads a small file 1000 times, with 32 reads at a time, and prints the reads per second."""
+"""Reads a small file 1000 times, with 32 reads in flight, and prints the number of reads per
+second.
+"""
 
 from __future__ import annotations
 

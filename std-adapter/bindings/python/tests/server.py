@@ -1,4 +1,4 @@
-"""Starts a server. The environment variable DATAKIT contains the path of the `datakit` program.
+"""Starts a server. The DATAKIT environment variable contains the path of the `datakit` program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ PROGRAM = os.environ.get("DATAKIT", "datakit")
 
 
 class Server:
-    """A server on a port that the system chooses. The end of the `with` block stops it."""
+    """A server on a port chosen by the operating system. The end of the `with` block stops it."""
 
     def __init__(self, *options: str) -> None:
         command = [PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options]
@@ -31,7 +31,7 @@ class Server:
         return int(self.address.rsplit(":", 1)[1])
 
     def stop(self) -> None:
-        """Kills the server. Does nothing if the server was already killed."""
+        """Kills the server. Does nothing if the server has already been killed."""
         assert self._process.stdout is not None
         self._process.kill()
         self._process.wait()

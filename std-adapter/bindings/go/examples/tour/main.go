@@ -1,5 +1,5 @@
-// Tour commits files to a database, reads them with the standard library and watches a file
-// for changes.
+// Tour commits files to a database, reads them with the standard library and watches a file for
+// changes.
 //
 //	datakit serve &
 //	go run ./examples/tour localhost:5640
@@ -41,8 +41,7 @@ func tour(ctx context.Context, address string) error {
 		return err
 	}
 
-	// A watch delivers the current value first. The value is nil, because the file does not
-	// exist yet.
+	// A watch first delivers the current value, which is nil because the file does not exist yet.
 	watch, err := branch.WatchPath(ctx, "etc/motd")
 	if err != nil {
 		return err
@@ -62,7 +61,7 @@ func tour(ctx context.Context, address string) error {
 	}
 	fmt.Printf("the new content is: %s", value.Content)
 
-	// FS returns the files of the commit as an fs.FS.
+	// FS returns the commit's files as an fs.FS.
 	err = fs.WalkDir(head.Tree().FS(ctx), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
 			fmt.Println(path)

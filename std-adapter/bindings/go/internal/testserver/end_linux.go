@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent makes the kernel kill the server when the test process ends. A test process that
-// is killed after a timeout does not stop the server.
+// endWithParent makes the kernel kill the server when the test process ends. The test process
+// cannot stop the server if it is killed after a timeout.
 func endWithParent(server *exec.Cmd) {
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -1,4 +1,4 @@
-// Package testserver starts the program datakit for tests.
+// Package testserver starts the datakit program for tests.
 package testserver
 
 import (
@@ -14,9 +14,8 @@ import (
 // startTimeout is the maximum time that Start waits for the server to print its address.
 const startTimeout = 20 * time.Second
 
-// Start runs `datakit serve` with the given options until the test ends. The environment variable
-// DATAKIT contains the path of the program. Start returns the address on which the server
-// listens.
+// Start runs `datakit serve` with the given options until the test ends. The DATAKIT environment
+// variable contains the path of the program. Start returns the address on which the server listens.
 func Start(t testing.TB, options ...string) string {
 	t.Helper()
 	address, stop, err := Run(options...)
@@ -27,8 +26,8 @@ func Start(t testing.TB, options ...string) string {
 	return address
 }
 
-// Run starts the server. The caller must call stop, which kills the server and waits until it has
-// ended.
+// Run starts the server. The caller must call stop, which kills the server and waits for it to
+// exit.
 func Run(options ...string) (address string, stop func(), err error) {
 	program := os.Getenv("DATAKIT")
 	if program == "" {

@@ -1,5 +1,5 @@
-// Throughput measures how many small files per second a client reads through one connection
-// with many requests in flight.
+// Throughput measures how many small files per second a client can read over one connection with
+// many requests in flight.
 package main
 
 import (

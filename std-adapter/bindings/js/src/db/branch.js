@@ -1,5 +1,5 @@
 /**
- * Branches of the database.
+ * Database branches.
  * @module
  */
 
@@ -29,7 +29,7 @@ import { Tree } from './tree.js';
  * @typedef {{ path: TreePath, content: FileContent, executable?: boolean }} NewFile
  */
 
-/** A branch, which may have no commits yet. */
+/** A branch, which may not have any commits yet. */
 export class Branch {
   #dir;
 
@@ -39,12 +39,12 @@ export class Branch {
    */
   constructor(client, name) {
     this.#dir = new RemotePath(client, ['branch', branchToFileName(name)]);
-    /** The name, which may contain slashes. */
+    /** The branch's name, which may contain slashes. */
     this.name = name;
   }
 
   /**
-   * Returns the newest commit, or `null` if the branch has no commits.
+   * Returns the newest commit, or `null` if there are no commits.
    * @param {SignalOption} [options]
    * @returns {Promise<Commit | null>}
    */
@@ -53,7 +53,7 @@ export class Branch {
   }
 
   /**
-   * Removes the branch. Its commits stay readable as long as they are reachable from another
+   * Removes the branch. Its commits remain readable as long as they are reachable from another
    * branch.
    */
   async remove() {
@@ -76,7 +76,7 @@ export class Branch {
 
   /**
    * Calls `f` with a new transaction, which `f` must commit or abort. If `f` fails, aborts the
-   * transaction and rejects with the error of `f`. If the transaction is still open when `f`
+   * transaction and rejects with the error from `f`. If the transaction is still open when `f`
    * returns, aborts it and fails with the code `ERR_TRANSACTION_OPEN`.
    *
    *     const head = await branch.withTransaction(async (transaction) => {
@@ -99,8 +99,8 @@ export class Branch {
   }
 
   /**
-   * Removes the paths in `remove`, creates the files in `files` with their parent directories, and
-   * commits the changes. If one of these steps fails, nothing is committed.
+   * Removes the paths in `remove`, creates the files in `files` along with their parent
+   * directories, and commits the changes. If one of these steps fails, nothing is committed.
    * @param {string} message
    * @param {{ files?: NewFile[], remove?: TreePath[] }} changes
    * @returns {Promise<Commit>}
@@ -119,7 +119,7 @@ export class Branch {
 
   /**
    * Merges a commit into the branch. If there are conflicts, fails with the kind `open_conflicts`
-   * and does not change the branch.
+   * and leaves the branch unchanged.
    * @param {Commit} commit
    * @param {string} message
    * @returns {Promise<Commit>}
@@ -137,7 +137,7 @@ export class Branch {
 
   /**
    * Watches the head. The first value is the current head, and each later value is a new head. A
-   * value is `null` if the branch has no commits. If the caller does not read the watch for a
+   * value is `null` if the branch has no commits. If the caller does not read from the watch for a
    * while, the watch skips heads.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
@@ -147,10 +147,10 @@ export class Branch {
   }
 
   /**
-   * Watches every change of the head and skips none. A value is `null` if the branch was removed.
-   * If the caller reads the watch too slowly, the server ends it.
+   * Watches every change of the head without skipping any. A value is `null` if the branch was
+   * removed. If the caller reads from the watch too slowly, the server ends it.
    *
-   * The watch reports the changes after the first call to `start` or `next`.
+   * The watch reports only changes made after the first call to `start` or `next`.
    * @param {SignalOption} [options]
    * @returns {Watch<Commit | null>}
    */
@@ -173,8 +173,8 @@ export class Branch {
 
   /**
    * Watches the value at a path. The first value is the current value, and each later value is a
-   * new value. A value is `null` if the path does not exist. If the caller does not read the watch
-   * for a while, the watch skips values.
+   * new value. A value is `null` if the path does not exist. If the caller does not read from the
+   * watch for a while, the watch skips values.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Watch<PathValue | null>}
@@ -190,8 +190,8 @@ export class Branch {
   }
 
   /**
-   * Calls `f` with the current head and with each new head, until `f` returns a value other than
-   * `undefined`. Returns that value.
+   * Calls `f` with the current head and then with each new head until `f` returns a value other
+   * than `undefined`. Returns that value.
    * @template T
    * @param {(head: Commit | null) => T | undefined | Promise<T | undefined>} f
    * @param {SignalOption} [options]
@@ -201,8 +201,8 @@ export class Branch {
   }
 
   /**
-   * Calls `f` with the current value at a path and with each new value, until `f` returns a value
-   * other than `undefined`. Returns the value that `f` returned.
+   * Calls `f` with the current value at a path and then with each new value until `f` returns a
+   * value other than `undefined`. Returns that value.
    * @template T
    * @param {TreePath} path
    * @param {(value: PathValue | null) => T | undefined | Promise<T | undefined>} f
@@ -219,7 +219,7 @@ function lines(delivery) {
 }
 
 /**
- * Reads the object whose id is in a line of `tree.live`.
+ * Reads the object whose id is in a line read from `tree.live`.
  * @param {Client} client
  * @param {string} line
  * @param {AbortSignal} signal

@@ -13,7 +13,7 @@ import { Tree } from './tree.js';
 
 /**
  * A file that differs between two trees. `+` means that the file was added, `-` that it was
- * removed, and `*` that its content or mode differs. Directories are not listed.
+ * removed, and `*` that its content or mode changed. Directories are not listed.
  * @typedef {{ change: '+' | '-' | '*', path: string }} Change
  */
 
@@ -23,11 +23,11 @@ import { Tree } from './tree.js';
  * @property {string} hash
  * @property {string[]} parents
  * @property {string} author The author in the form `NAME <MAIL>`.
- * @property {string} date The author's date in the format of RFC 3339.
+ * @property {string} date The author date in RFC 3339 format.
  * @property {string} message
  */
 
-/** The maximum length of a line in a history, in bytes. */
+/** The maximum length in bytes of a line in a history. */
 const MAX_LINE = 64 << 20;
 
 /** A commit of the database. A commit never changes. The constructor sends no request. */
@@ -39,7 +39,7 @@ export class Commit {
    * @param {string} hash
    */
   constructor(client, hash) {
-    /** The hash: 40 hexadecimal digits. */
+    /** The commit's hash: 40 hexadecimal digits. */
     this.hash = checkHash(hash);
     this.#dir = new RemotePath(client, ['snapshots', hash]);
   }
@@ -60,7 +60,7 @@ export class Commit {
   }
 
   /**
-   * Returns the parents, in the order stored in the commit.
+   * Returns the parents in the order in which the commit stores them.
    * @returns {Promise<Commit[]>}
    */
   async parents() {
@@ -102,7 +102,7 @@ export class Commit {
 }
 
 /**
- * Parses lines that contain one hash each.
+ * Parses lines that each contain one hash.
  * @param {Client} client
  * @param {string} text
  */

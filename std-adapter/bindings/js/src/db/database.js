@@ -35,7 +35,7 @@ export class Database {
     return new Database(await connect(address, options));
   }
 
-  /** The 9P client, for direct access to the files of the database. */
+  /** The 9P client, for direct access to the database files. */
   get client() {
     return this.#client;
   }
@@ -64,14 +64,14 @@ export class Database {
   }
 
   /**
-   * Returns a branch. If the branch does not exist, the server creates it for this connection, and
-   * other clients see it after its first commit. Fails with the kind `invalid_branch` if Git does
+   * Returns a branch. If the branch does not exist, the server creates it for this connection.
+   * Other clients see it after its first commit. Fails with the kind `invalid_branch` if Git does
    * not allow the name.
    * @param {string} name
    */
   async branch(name) {
     const branch = new Branch(this.#client, name);
-    // Creating the directory of a branch that exists is not an error.
+    // Creating the directory of an existing branch is not an error.
     await this.#path('branch').mkdir(branchToFileName(name));
     return branch;
   }
@@ -82,8 +82,8 @@ export class Database {
   }
 
   /**
-   * Returns the commit with this hash. Fails with the kind `invalid_hash` if the text is not a
-   * hash, and with the kind `does_not_exist` if there is no such commit.
+   * Returns the commit with the given hash. Fails with the kind `invalid_hash` if `hash` is not a
+   * valid hash, and with the kind `does_not_exist` if there is no such commit.
    * @param {string} hash
    */
   async commit(hash) {
@@ -92,10 +92,10 @@ export class Database {
   }
 
   /**
-   * Returns the tree with this id. The id of a directory is `D-` and the hash of a Git tree. The id
-   * of a file, an executable file or a symbolic link is `F-`, `X-` or `L-` and the hash of a Git
-   * blob. The root of the returned tree is then the file or the link itself. Sends no request, so
-   * an id that does not exist makes the methods that read the tree fail.
+   * Returns the tree with the given id. The id of a directory is `D-` followed by the hash of a Git
+   * tree. The id of a file, an executable file or a symbolic link is `F-`, `X-` or `L-` followed by
+   * the hash of a Git blob. In that case, the root of the returned tree is the file or link itself.
+   * Sends no request. If the id does not exist, the methods that read the tree fail.
    * @param {string} id
    */
   tree(id) {
@@ -103,9 +103,9 @@ export class Database {
   }
 
   /**
-   * Makes the server fetch a branch of another repository, and returns the head of that branch.
-   * Does not change a branch of this database. The server protects the commit from garbage
-   * collection only until this method returns, so set a branch to the commit soon, for example with
+   * Makes the server fetch a branch of another repository and returns the head of that branch. Does
+   * not change any branch of this database. The server protects the commit from garbage collection
+   * only until this method returns, so point a branch to the commit soon, for example with
    * `fastForward`.
    * @param {string} url
    * @param {string} branch

@@ -1,6 +1,6 @@
 /**
- * Names in the database: paths in trees, hashes of commits and names of branches. These functions
- * check names before a request is sent.
+ * Names in the database: tree paths, commit hashes and branch names. These functions check names
+ * before a request is sent.
  * @module
  */
 
@@ -29,8 +29,8 @@ export function treeNames(path) {
 }
 
 /**
- * Splits the path of an entry into the names of its directory and the name of the entry. Throws an
- * error of the kind `invalid_path` if the path is not valid or is the root.
+ * Splits the path of a file or directory into the names of its parent directories and its own name.
+ * Throws an error of the kind `invalid_path` if the path is not valid or is the root.
  * @param {TreePath} path
  */
 export function entryNames(path) {
@@ -56,7 +56,7 @@ function invalidPath(path, reason) {
 }
 
 /**
- * Returns the text if it is a hash. Otherwise throws an error of the kind `invalid_hash`.
+ * Returns the text if it is a valid hash. Otherwise throws an error of the kind `invalid_hash`.
  * @param {string} text
  */
 export function checkHash(text) {
@@ -66,15 +66,15 @@ export function checkHash(text) {
 }
 
 /**
- * The maximum length of a component of a branch name, in bytes. The component must still be a valid
- * file name after `.lock` is appended.
+ * The maximum length in bytes of a component of a branch name. The component must still be a valid
+ * file name once `.lock` has been appended.
  */
 const COMPONENT_MAX = 250;
 
 /**
- * Returns the name of the directory of a branch on the server. In this name, `/` is written as
- * `%2F` and `%` as `%25`. Throws an error of the kind `invalid_branch` if the name breaks a rule of
- * `git check-ref-format --branch`.
+ * Returns the name of a branch's directory on the server. In this name, `/` is written as `%2F` and
+ * `%` as `%25`. Throws an error of the kind `invalid_branch` if the name violates a rule of `git
+ * check-ref-format --branch`.
  * @param {string} name
  */
 export function branchToFileName(name) {
@@ -111,8 +111,8 @@ function brokenBranchRule(name) {
 }
 
 /**
- * Sorts names by their UTF-8 bytes, as Git does. JavaScript compares UTF-16 code units, which gives
- * a different order for characters above U+FFFF.
+ * Sorts names by their UTF-8 bytes, as Git does. JavaScript compares UTF-16 code units, which
+ * orders characters above U+FFFF differently.
  * @param {string[]} names
  */
 export function sortByBytes(names) {

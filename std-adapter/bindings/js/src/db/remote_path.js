@@ -1,5 +1,5 @@
 /**
- * Paths on the server and the file operations that the database needs.
+ * Paths on the server, and the file operations that the database client needs.
  * @module
  */
 
@@ -19,11 +19,11 @@ import { toBytes } from '../wire.js';
 /** @typedef {import('../wire.js').Text} Text */
 
 /**
- * The maximum length in bytes of text that is read as a whole, for example a message or a list.
+ * The maximum length in bytes of a text that is read as a whole, such as a message or a list.
  */
 const MAX_TEXT = 1 << 24;
 
-/** A path on the server. The file may or may not exist. Every operation walks to the path. */
+/** A path on the server. The file may or may not exist. Every operation walks to the path first. */
 export class RemotePath {
   /**
    * @param {Client} client
@@ -44,7 +44,7 @@ export class RemotePath {
   }
 
   /**
-   * Walks to the path, calls `f` with the fid and frees the fid afterwards.
+   * Walks to the path, calls `f` with the fid and then frees the fid.
    * @template T
    * @param {string} syscall
    * @param {(fid: Fid) => Promise<T>} f
@@ -55,8 +55,8 @@ export class RemotePath {
   }
 
   /**
-   * Does the same as {@link at}, but fails with `EISDIR` if the path is a directory. The check is
-   * needed because some servers ignore such requests for directories and report no error.
+   * Like {@link at}, but fails with `EISDIR` if the path is a directory. The check is needed
+   * because some servers silently ignore such requests for directories.
    * @template T
    * @param {string} syscall
    * @param {(fid: Fid) => Promise<T>} f
@@ -85,7 +85,7 @@ export class RemotePath {
   }
 
   /**
-   * Reads a whole file. If the file is a stream file, returns its first piece of data.
+   * Reads a whole file. For a stream file, returns the first piece of data.
    * @param {AbortSignal} [signal]
    * @returns {Promise<Buffer>}
    */
@@ -126,7 +126,7 @@ export class RemotePath {
   }
 
   /**
-   * Creates a file with this content and waits until the server has closed the file.
+   * Creates a file with the given content and waits until the server has closed it.
    * @param {Text} name
    * @param {Uint8Array} content
    * @param {number} permissions
@@ -142,7 +142,7 @@ export class RemotePath {
 
   /**
    * Replaces the content of an existing file. Truncates the file with a separate request, because
-   * the original DataKit server ignores the truncate flag of Topen.
+   * the original DataKit server ignores Topen's truncate flag.
    * @param {Uint8Array} content
    */
   replace(content) {
@@ -194,7 +194,7 @@ async function readOpened(fid, limit, signal) {
   return readToEnd(await fid.open(READ, signal), 0, limit, signal);
 }
 
-/** Returns a random 63-bit number as a name. Two calls almost never return the same name. */
+/** Returns a random 63-bit number as a name. Two calls practically never return the same one. */
 export function uniqueName() {
   return String(randomBytes(8).readBigUInt64LE() >> 1n);
 }

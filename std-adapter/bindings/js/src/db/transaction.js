@@ -19,22 +19,22 @@ import { Tree } from './tree.js';
 /** @typedef {string | NodeJS.ArrayBufferView} FileContent */
 
 /**
- * The result of a merge into a transaction. The trees can be read until the next merge or the end
- * of the transaction.
+ * The result of a merge into a transaction. The trees can be read until the next merge or until the
+ * transaction ends.
  * @typedef {object} MergeResult
  * @property {Tree} ours The tree of the transaction before the merge.
  * @property {Tree} theirs The tree of the merged commit.
  * @property {Tree} base The tree of the common ancestor. It is empty if there is no common
  *   ancestor.
- * @property {string[]} conflicts The paths of the files in conflict. Each file contains a
- *   description of its conflict. Replace or remove each file before the commit.
+ * @property {string[]} conflicts The paths of the conflicting files. Each file contains a
+ *   description of its conflict. Replace or remove each file before committing.
  */
 
 /**
  * @typedef {object} CommitOptions
  * @property {boolean} [fastForwardOnly] If the head of the branch has changed since the transaction
  *   started, fail with `EBUSY` instead of merging.
- * @property {boolean} [ifChanged] Create no commit if the tree is the same as the tree of the head.
+ * @property {boolean} [ifChanged] Skip the commit if the tree is the same as the tree of the head.
  */
 
 /** The maximum number of names that `start` tries for a new transaction. */
@@ -44,10 +44,10 @@ const MAX_TRIES = 3;
  * A set of changes to a branch that are committed together or not at all.
  *
  * A transaction starts from the current head of the branch. The commit merges the transaction with
- * later changes to the branch, and fails if there are conflicts. At the end of its scope,
- * `await using` aborts a transaction that was not committed. When the connection ends, the server
- * aborts its transactions. After a commit or an abort, all methods except `abort` fail with the
- * kind `transaction_ended`.
+ * later changes to the branch and fails if there are conflicts. If the transaction was not
+ * committed, `await using` aborts it at the end of the scope. When the connection closes, the
+ * server aborts its transactions. After a commit or an abort, all methods except `abort` fail with
+ * the kind `transaction_ended`.
  */
 export class Transaction {
   #branch;
@@ -83,12 +83,12 @@ export class Transaction {
     }
   }
 
-  /** The branch that the commit changes. */
+  /** The branch to which the transaction commits. */
   get branch() {
     return this.#branch;
   }
 
-  /** `true` after a commit or an abort. */
+  /** `true` once the transaction has been committed or aborted. */
   get ended() {
     return this.#ended;
   }
@@ -119,14 +119,14 @@ export class Transaction {
     return new Tree(this.#dir.join(name), () => this.#checkOpen());
   }
 
-  /** The current tree, which includes all changes that have been made so far. */
+  /** The current tree, which includes all changes made so far. */
   get tree() {
     return this.#subtree('rw');
   }
 
   /**
-   * Creates a directory. Git cannot store empty directories, so a directory without files is not
-   * committed.
+   * Creates a directory. Git cannot store empty directories, so the commit omits directories
+   * without files.
    * @param {TreePath} path
    */
   async createDir(path) {
@@ -135,7 +135,7 @@ export class Transaction {
   }
 
   /**
-   * Creates a directory and its missing parents. Fails with the kind `not_dir` if the path or one
+   * Creates a directory and any missing parents. Fails with the kind `not_dir` if the path or one
    * of its parents exists and is not a directory.
    * @param {TreePath} path
    */
@@ -158,8 +158,8 @@ export class Transaction {
   }
 
   /**
-   * In 9P2000.L, removes an existing file or link, because a create request does not replace it.
-   * Does nothing in the other dialects.
+   * In 9P2000.L, removes an existing file or link, because a create request in this dialect does
+   * not replace it. Does nothing in the other dialects.
    * @param {RemotePath} file
    */
   async #removeExisting(file) {
@@ -172,7 +172,7 @@ export class Transaction {
   }
 
   /**
-   * Creates a file, or replaces an existing file or link. The parent directory must exist.
+   * Creates a file, replacing any existing file or link. The parent directory must exist.
    * @param {TreePath} path
    * @param {FileContent} content
    * @param {{ executable?: boolean }} [options]
@@ -184,7 +184,7 @@ export class Transaction {
   }
 
   /**
-   * Creates a symbolic link, or replaces an existing file or link. Fails with `EOPNOTSUPP` in
+   * Creates a symbolic link, replacing any existing file or link. Fails with `EOPNOTSUPP` in
    * 9P2000.
    * @param {TreePath} path
    * @param {Text} target
@@ -196,7 +196,7 @@ export class Transaction {
   }
 
   /**
-   * Replaces the content of an existing file. An executable file stays executable.
+   * Replaces the content of an existing file. An executable file remains executable.
    * @param {TreePath} path
    * @param {FileContent} content
    */
@@ -205,7 +205,8 @@ export class Transaction {
   }
 
   /**
-   * Replaces the content of a file, or creates the file. The parent directory must exist.
+   * Replaces the content of a file, creating the file if it does not exist. The parent directory
+   * must exist.
    * @param {TreePath} path
    * @param {FileContent} content
    */
@@ -219,8 +220,8 @@ export class Transaction {
   }
 
   /**
-   * Sets whether a file is executable. If the path is a symbolic link, the link becomes a file that
-   * contains the target of the link.
+   * Sets whether a file is executable. If the path is a symbolic link, it becomes a file that
+   * contains the link's target.
    * @param {TreePath} path
    * @param {boolean} executable
    */
@@ -230,7 +231,7 @@ export class Transaction {
   }
 
   /**
-   * Sets the length of a file in bytes. Shortens the file, or extends it with zero bytes.
+   * Sets the length of a file in bytes. Truncates the file or extends it with zeros.
    * @param {TreePath} path
    * @param {number} length
    */
@@ -239,7 +240,7 @@ export class Transaction {
   }
 
   /**
-   * Removes a file, a link, or a directory with its contents.
+   * Removes a file, a link, or a directory and its contents.
    * @param {TreePath} path
    */
   async remove(path) {
@@ -248,14 +249,14 @@ export class Transaction {
 
   /**
    * Returns the parents that the new commit will have: the commit from which the transaction
-   * started, then the merged commits.
+   * started, followed by the merged commits.
    */
   async parents() {
     return parseCommits(this.#dir.client, await this.#control('parents').readText());
   }
 
   /**
-   * Sets the parents of the new commit. Changes no files.
+   * Sets the parents of the new commit. Does not change any files.
    * @param {Commit[]} parents
    */
   async setParents(parents) {
@@ -280,8 +281,8 @@ export class Transaction {
   }
 
   /**
-   * Merges a commit into the transaction and adds the commit to the parents. Conflicts are not an
-   * error. Fails with the kind `open_conflicts` if conflicts of the previous merge are not
+   * Merges a commit into the transaction and adds it to the parents. Conflicts are not an error.
+   * Fails with the kind `open_conflicts` if the previous merge left conflicts that have not been
    * resolved.
    * @param {Commit} theirs
    * @returns {Promise<MergeResult>}
@@ -302,7 +303,7 @@ export class Transaction {
       const text = await this.#control('conflicts').readText();
       return text.split('\n').filter((line) => line !== '');
     } catch (error) {
-      // The `conflicts` file does not exist before the first merge.
+      // The `conflicts` file does not exist until the first merge.
       if (error instanceof ServerError && error.code === 'ENOENT') return [];
       throw error;
     }
@@ -312,9 +313,9 @@ export class Transaction {
    * Commits the changes and ends the transaction. Returns the new head, which is a merge commit if
    * the branch has changed since the transaction started.
    *
-   * Fails with the kind `conflict` if the branch and the transaction have changed the same file,
-   * and with the kind `open_conflicts` if conflicts of a merge are not resolved. After either
-   * error, the transaction stays open.
+   * Fails with the kind `conflict` if the branch and the transaction both changed the same file,
+   * and with the kind `open_conflicts` if a merge left conflicts that have not been resolved. After
+   * either error, the transaction remains open.
    * @param {string} message
    * @param {CommitOptions} [options]
    * @returns {Promise<Commit>}
@@ -346,8 +347,8 @@ export class Transaction {
   }
 
   /**
-   * Ends the transaction without a commit. Does nothing if the transaction has already ended. Never
-   * fails.
+   * Ends the transaction without committing it. Does nothing if the transaction has already ended.
+   * Never fails.
    */
   async abort() {
     if (this.#ended) return;
@@ -356,7 +357,8 @@ export class Transaction {
       .join('ctl')
       .command('close')
       .catch(() => {
-        // Ignore the error, because the server also ends the transaction when the connection ends.
+        // Ignore the error, because the server also ends the transaction when the connection
+        // closes.
       });
   }
 

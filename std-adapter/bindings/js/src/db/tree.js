@@ -16,21 +16,21 @@ import { sortByBytes, treeNames } from './names.js';
 /** @typedef {{ signal?: AbortSignal }} SignalOption */
 
 /**
- * The type of an entry of a tree. Git distinguishes these four types.
+ * The type of a tree entry. Git distinguishes these four types.
  * @typedef {'file' | 'exec' | 'link' | 'dir'} Kind
  */
 
 /**
- * The content of an entry: the bytes of a file, the sorted names in a directory, or the target of a
- * symbolic link.
+ * The content of a tree entry: the bytes of a file, the sorted names in a directory, or the target
+ * of a symbolic link.
  * @typedef {{ kind: 'file' | 'exec', data: Buffer } | { kind: 'dir', names: string[] }
  *   | { kind: 'link', target: string }} TreeContent
  */
 
 /**
- * The tree of a commit, the tree of a transaction, or an object with an id.
+ * The tree of a commit, the tree of a transaction, or an object with a given id.
  *
- * Every method sends requests. When a transaction has ended, the methods of its trees fail with the
+ * Every method sends requests. Once a transaction has ended, the methods of its trees fail with the
  * kind `transaction_ended`.
  */
 export class Tree {
@@ -39,7 +39,7 @@ export class Tree {
 
   /**
    * @param {RemotePath} root
-   * @param {() => void} [checkOpen] Throws if the transaction of the tree has ended.
+   * @param {() => void} [checkOpen] Throws if the tree's transaction has ended.
    */
   constructor(root, checkOpen = () => {}) {
     this.#root = root;
@@ -61,7 +61,7 @@ export class Tree {
   }
 
   /**
-   * Reads an entry of any kind.
+   * Reads a tree entry of any kind.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Promise<TreeContent>}
@@ -76,7 +76,7 @@ export class Tree {
   }
 
   /**
-   * Reads a file, which may be executable. Fails with the kind `not_file` if the path is a
+   * Reads a file. The file may be executable. Fails with the kind `not_file` if the path is a
    * directory or a link.
    * @overload
    * @param {TreePath} path
@@ -131,8 +131,8 @@ export class Tree {
   }
 
   /**
-   * Returns the kind and the size of an entry, or `null` if the path does not exist. The size is in
-   * bytes, and it is 0 for directories.
+   * Returns the kind and size of a tree entry, or `null` if the path does not exist. The size is in
+   * bytes and is 0 for directories.
    * @param {TreePath} path
    * @param {SignalOption} [options]
    * @returns {Promise<{ kind: Kind, size: number } | null>}
@@ -177,7 +177,7 @@ export class Tree {
 }
 
 /**
- * Returns the kind of an entry. Uses the mode, because the qids of the original DataKit server do
+ * Returns the kind of a tree entry. Uses the mode, because qids from the original DataKit server do
  * not mark symbolic links.
  * @param {Stats} stats
  * @returns {Kind}
@@ -216,8 +216,8 @@ async function list(fid, signal) {
 }
 
 /**
- * Reads the target of a link. 9P2000 has no request for the target, so the client reads the link
- * like a file.
+ * Reads the target of a link. 9P2000 has no request for this, so the client reads the link like a
+ * file.
  * @param {Fid} fid
  * @param {Stats} stats
  * @param {AbortSignal | undefined} signal

@@ -1,8 +1,8 @@
 """A client for 9P servers and for the Datakit database.
 
-:class:`Client` reads and writes files of any 9P server. :class:`Database` gives access to branches,
-commits, transactions and watches of a Datakit server. ``datakit.fs`` is a file system for fsspec
-and requires the package to be installed as ``datakit[fs]``.
+:class:`Client` reads and writes files on any 9P server. :class:`Database` provides access to the
+branches, commits, transactions and watches of a DataKit server. ``datakit.fs`` is a file system for
+fsspec and requires the package to be installed as ``datakit[fs]``.
 """
 
 from .address import Address, Tcp, Unix, parse_address

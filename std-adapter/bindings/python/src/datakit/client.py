@@ -27,23 +27,24 @@ from .listing import Entry
 from .metadata import Metadata
 from .wire import Dialect, Reader, T, u32
 
-# The client offers these dialects to the server in this order. 9P2000.u is the first, because its
+# The dialects that the client offers to the server, in this order. 9P2000.u comes first because its
 # errors have both a number and a message.
 DIALECTS = (Dialect.UNIX, Dialect.LINUX, Dialect.LEGACY)
 # A message of this size has room for 128 KiB of data.
 DEFAULT_MSIZE = (128 << 10) + wire.IO_HEADER
 MIN_MSIZE = 256
-# The maximum number of entries whose attributes a listing in 9P2000.L reads concurrently.
+# The maximum number of entries for which a 9P2000.L directory listing reads attributes
+# concurrently.
 LISTING_CONCURRENCY = 32
 
 
 def split_names(path: str) -> list[str]:
-    """Splits a path at slashes, and omits empty names and `.`."""
+    """Splits a path at slashes, omitting empty names and `.`."""
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
 def split_last(path: str) -> tuple[list[str], str]:
-    """Splits a path into the names of its directory and its last name."""
+    """Splits a path into the names of its parent directories and its last name."""
     names = split_names(path)
     if not names or names[-1] == "..":
         raise InvalidPath(f"{path!r}: the path must end in a name, for example etc/hosts")
@@ -53,9 +54,9 @@ def split_last(path: str) -> tuple[list[str], str]:
 class Client:
     """A connection to a server, attached to a root directory.
 
-    Any number of tasks may use a client at the same time; their requests are pipelined. If a task
-    is cancelled, the client cancels its request with Tflush. If the connection is lost, all calls
-    raise ConnectionLost; the client does not reconnect.
+    Any number of tasks may use a client at the same time, and their requests are pipelined. If a
+    task is cancelled, the client cancels its request with Tflush. If the connection is lost, all
+    calls raise ConnectionLost. The client does not reconnect.
     """
 
     def __init__(self, connection: Connection, root: Fid, address: str) -> None:
@@ -78,14 +79,15 @@ class Client:
     ) -> "Client":
         """Connects to a server, negotiates a dialect and attaches to the root.
 
-        ``dialect`` is the only dialect that the client offers; by default, it offers 9P2000.u,
-        9P2000.L and 9P2000. ``msize`` is the maximum size of a message in bytes. ``uname`` is the
-        user name, by default the value of the environment variable ``USER``, or ``nobody``.
+        ``dialect`` is the only dialect that the client offers. By default, it offers 9P2000.u,
+        9P2000.L and 9P2000. ``msize`` is the maximum message size in bytes. ``uname`` is the user
+        name. It defaults to the value of the ``USER`` environment variable, or to ``nobody``.
         ``timeout`` is the maximum duration of this call in seconds.
 
         A call waits while ``max_requests`` requests are in flight or ``max_fids`` fids are in use.
-        Reads of stream files do not count as requests in flight. By default, a Datakit server
-        refuses a request that must wait if 63 other requests of the connection are waiting.
+        Reads of stream files do not count as requests in flight. By default, a DataKit server
+        refuses a request that would have to wait if 63 other requests on the connection are already
+        waiting.
 
         Raises ConnectionLost if the client cannot connect in time, Unsupported if the server
         supports none of the dialects, ServerError if the server refuses to attach, and ValueError
@@ -136,21 +138,21 @@ class Client:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect that the client and the server agreed on."""
+        """The negotiated dialect."""
         return self._connection.dialect
 
     @property
     def msize(self) -> int:
-        """The maximum size of a message in bytes."""
+        """The maximum message size in bytes."""
         return self._connection.msize
 
     @property
     def closed(self) -> bool:
-        """True if the connection was closed or lost."""
+        """True if the connection has been closed or lost."""
         return self._connection.is_closed()
 
     async def close(self) -> None:
-        """Closes the connection. Calls that wait for a reply raise ConnectionLost."""
+        """Closes the connection. Calls waiting for a reply raise ConnectionLost."""
         await self._connection.close()
 
     async def __aenter__(self) -> "Client":
@@ -174,7 +176,7 @@ class Client:
         return await self.walk_names(split_names(path))
 
     async def walk_names(self, names: list[str]) -> Fid:
-        """Returns a fid for the file at a path, which is given as a list of names."""
+        """Returns a fid for the file at a path given as a list of names."""
         try:
             return await self._root.walk(names)
         except ServerError as error:
@@ -195,8 +197,7 @@ class Client:
             return await fid.create(name, permissions, mode)
 
     async def read(self, path: str, limit: int = MAX_FILE) -> bytes:
-        """Reads a whole file. If the file is a stream file, returns one delivery (see
-        :meth:`watch`).
+        """Reads a whole file. For a stream file, returns one delivery (see :meth:`watch`).
 
         Raises TooLong if there are more than ``limit`` bytes.
         """
@@ -205,13 +206,13 @@ class Client:
                 return await file.read_all(limit)
 
     async def write(self, path: str, data: bytes) -> None:
-        """Replaces the content of a file. Creates the file if it does not exist."""
+        """Replaces the content of a file, creating it if it does not exist."""
         async with await self.open_to_write(path) as file:
             await file.write_all(data)
             await file.finish()
 
     async def open_to_write(self, path: str) -> File:
-        """Opens a file for writing and truncates it. Creates the file if it does not exist."""
+        """Opens a file for writing and truncates it, creating it if it does not exist."""
         try:
             fid = await self._walk_to_file(path)
         except DoesNotExist:
@@ -240,7 +241,7 @@ class Client:
             return await fid.stat()
 
     async def entries(self, path: str) -> list[Entry]:
-        """Lists a directory. In 9P2000.L, the entries have no attributes."""
+        """Lists a directory. In 9P2000.L, the entries do not have attributes."""
         async with await self.walk(path) as fid:
             if not fid.is_dir():
                 raise NotDirectory(20, "Is not a directory", path)
@@ -248,7 +249,7 @@ class Client:
                 return await file.entries()
 
     async def list(self, path: str) -> "list[tuple[str, Metadata]]":
-        """Lists a directory with the attributes of its entries.
+        """Lists a directory along with the attributes of its entries.
 
         Omits files that are removed during the call.
         """
@@ -310,7 +311,7 @@ class Client:
 
 
 async def attach(connection: Connection, uname: Optional[str], aname: str) -> Fid:
-    """Sends Tattach and returns the fid of the root."""
+    """Sends Tattach and returns the root fid."""
     name, number = uname, wire.NONUNAME
     if name is None:
         name = os.environ.get("USER") or "nobody"
@@ -331,7 +332,8 @@ async def attach(connection: Connection, uname: Optional[str], aname: str) -> Fi
 def enable_keep_alive(tcp: socket.socket) -> None:
     """Enables keep-alive probes.
 
-    A stream may send no data for days, so only these probes can detect that the server is down.
+    A stream may send no data for days, so without these probes the client could not detect that the
+    server is down.
     """
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):

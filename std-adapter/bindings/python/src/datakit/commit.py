@@ -27,10 +27,10 @@ class Change:
 
 
 class Commit:
-    """A handle to a commit. Commits are immutable. Two handles are equal if their hashes are
+    """A handle to a commit. Commits are immutable. Two handles compare equal if their hashes are
     equal.
 
-    ``hash`` has 40 hex digits. Creating a handle sends no request; use
+    ``hash`` consists of 40 hex digits. Creating a handle sends no request. Use
     :meth:`Database.commit` to check that the commit exists.
     """
 
@@ -43,13 +43,13 @@ class Commit:
         return Tree(self._dir.join("ro"))
 
     async def message(self) -> str:
-        """Reads the message. Bytes that are not valid UTF-8 become U+FFFD."""
+        """Reads the message. Bytes that are not valid UTF-8 are replaced with U+FFFD."""
         text = await self._dir.join("msg").read_text()
         # The server appends a newline to the message.
         return text[:-1] if text.endswith("\n") else text
 
     async def parents(self) -> "list[Commit]":
-        """Reads the parents, in the order stored in the commit."""
+        """Reads the parents in the order in which the commit stores them."""
         text = await self._dir.join("parents").read_text()
         return [Commit(self._dir.client, line) for line in text.split()]
 

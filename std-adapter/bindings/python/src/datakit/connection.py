@@ -1,6 +1,6 @@
-"""A connection, which assigns tags to requests and passes each reply to its caller.
+"""A connection, which assigns tags to requests and delivers each reply to its caller.
 
-The connection collects the requests of all tasks until the next iteration of the event loop, and
+The connection collects the requests of all tasks until the next iteration of the event loop and
 then writes them together. Replies may arrive in any order. If a caller is cancelled, the connection
 sends Tflush for its request. The tag stays in use until Rflush arrives. If the cancelled request
 created a fid, the fid is clunked.
@@ -19,8 +19,8 @@ from .wire import Dialect, Reader, T
 
 # Callers wait while more than this many bytes are queued for writing.
 MAX_BACKLOG = 1 << 20
-# The number of additional tags for reads of streams, for Tclunk and for Tflush. These requests do
-# not count towards `max_requests`.
+# The number of additional tags for stream reads, Tclunk and Tflush. These requests do not count
+# towards `max_requests`.
 BACKGROUND_TAGS = 32768
 # The maximum time in seconds for sending the last requests before the connection is aborted.
 CLOSE_TIMEOUT = 1.0
@@ -32,14 +32,14 @@ class Request:
 
     kind: int
     reply: Optional["asyncio.Future[Reader]"]
-    # If no caller waits for the reply, this is called with the reply. It is called with None if the
-    # request failed or was flushed.
+    # If no caller is waiting for the reply, this is called with the reply. It is called with None
+    # if the request failed or was flushed.
     abandoned: Optional[Callable[[Optional[Reader]], None]] = None
     flushing: bool = False
 
 
 class Connection(asyncio.Protocol):
-    """The asyncio protocol of one transport."""
+    """The asyncio protocol for one transport."""
 
     def __init__(self, msize: int, max_requests: int, max_fids: int) -> None:
         self.dialect = Dialect.LEGACY
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
                 request.abandoned(decoded)
 
     def _check(self, request: int, kind: int, body: bytes) -> Reader:
-        """Returns the body of a reply. If the reply is an error, raises it as an exception."""
+        """Returns the body of a reply, or raises an exception if the reply is an error."""
         reader = Reader(body)
         if kind == request + 1:
             return reader
@@ -139,8 +139,8 @@ class Connection(asyncio.Protocol):
     ) -> Reader:
         """Sends a request and returns the body of its reply.
 
-        If the caller is cancelled, the request is flushed. Then ``abandoned`` is called with the
-        reply, or with None if the reply is an error or the request has no reply.
+        If the caller is cancelled, the request is flushed. In that case, ``abandoned`` is called
+        with the reply, or with None if the reply is an error or the request has no reply.
         """
         try:
             tag = await self._reserve()
@@ -152,10 +152,10 @@ class Connection(asyncio.Protocol):
         return await self._exchange(tag, kind, message, abandoned)
 
     async def read(self, fid: int, offset: int, count: int, stream: bool = False) -> bytes:
-        """Sends Tread and returns the data of the reply.
+        """Sends Tread and returns the data from the reply.
 
-        A read of a stream may wait for days, so it does not count towards ``max_requests``. If such
-        reads counted, reads of many streams would block all other requests.
+        A stream read may wait for days, so it does not count towards ``max_requests``. If such
+        reads counted, reading many streams would block all other requests.
         """
         tag = self._take_stream_tag() if stream else await self._reserve()
         message = wire.read_frame(tag, fid, offset, count)
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
     ) -> bool:
         """Sends a request and calls ``done`` with the reply, or with None if the reply is an error.
 
-        Returns False if all tags are in use or the connection is lost.
+        Returns False if all tags are in use or the connection has been lost.
         """
         number = self._background_tags.take_now()
         if number is None or self._lost is not None:
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
     # ---- Negotiation and closing
 
     async def negotiate(self, offers: "list[Dialect]") -> None:
-        """Negotiates the dialect and the maximum size of messages."""
+        """Negotiates the dialect and the maximum message size."""
         for offer in offers:
             fields = wire.u32(self.msize), wire.string(offer.value)
             message = wire.frame(T.VERSION, wire.NOTAG, *fields)
@@ -315,7 +315,7 @@ class Connection(asyncio.Protocol):
                 await self._closed
 
     def is_closed(self) -> bool:
-        """Returns whether the connection was closed or lost."""
+        """Returns whether the connection has been closed or lost."""
         return self._lost is not None
 
     def _abort(self, reason: str) -> None:
@@ -328,7 +328,9 @@ class Connection(asyncio.Protocol):
             raise self._lost_again()
 
     def _lost_again(self) -> ConnectionLost:
-        """Returns a new exception for each caller, because raising it changes its traceback."""
+        """Returns a new exception for each caller, because raising an exception changes its
+        traceback.
+        """
         return ConnectionLost(*self._lost.args) if self._lost else ConnectionLost()
 
     def _fail(self, error: ConnectionLost) -> None:

@@ -1,4 +1,4 @@
-"""Access to the branches, commits and trees of a database."""
+"""Access to the branches, commits and trees in a database."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class NewFile(NamedTuple):
 class Database:
     """A database on a server.
 
-    All handles that a database returns use its connection. Use the database with ``async with``, or
-    call ``close``::
+    All handles returned by a database use the database's connection. Use the database with ``async
+    with``, or call ``close``::
 
         async with await Database.connect("localhost") as database:
             master = await database.branch("master")
@@ -66,7 +66,7 @@ class Database:
         return RemotePath(self.client, names)
 
     async def branches(self) -> list[str]:
-        """Returns the names of the branches, sorted by their bytes.
+        """Returns the branch names, sorted by their bytes.
 
         A branch without commits is listed only on the connection that created it.
         """
@@ -88,16 +88,17 @@ class Database:
         await Branch(self.client, name).remove()
 
     async def commit(self, hash: str) -> Commit:
-        """Returns the commit with this hash.
+        """Returns the commit with the given hash.
 
-        Raises InvalidHash if the text is not a hash, and DoesNotExist if there is no such commit.
+        Raises InvalidHash if ``hash`` is not a valid hash, and DoesNotExist if there is no such
+        commit.
         """
         digits = check_hash(hash)
         await self._entry("commits", digits).read()
         return Commit(self.client, digits)
 
     def tree(self, id: str) -> Tree:
-        """Returns the tree with an id such as ``D-HASH``, without a request to the server.
+        """Returns the tree with an id such as ``D-HASH`` without sending a request.
 
         The root of the tree is a directory if the id has the form ``D-HASH``, a file if it has the
         form ``F-HASH`` or ``X-HASH``, and a link if it has the form ``L-HASH``.
@@ -108,9 +109,9 @@ class Database:
         return Tree(self._entry("trees", id))
 
     async def fetch(self, url: str, branch: str) -> Commit:
-        """Makes the server fetch a branch of another repository. Returns the head of this branch.
+        """Makes the server fetch a branch from another repository. Returns the head of that branch.
 
-        Does not change any branch of the database.
+        Does not change any branch of this database.
         """
         remotes, name = self._entry("remotes"), unique_name()
         remote = remotes.join(name)
@@ -128,7 +129,7 @@ class Database:
 
 
 class Branch:
-    """A branch, which may have no commits yet. :meth:`Database.branch` returns it."""
+    """A branch, which may not have any commits yet. :meth:`Database.branch` returns it."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.name = name
@@ -146,15 +147,15 @@ class Branch:
         return Commit(self._dir.client, line) if line.strip() else None
 
     async def remove(self) -> None:
-        """Removes the branch. Its commits remain available if they are reachable from another
-        branch.
+        """Removes the branch. Its commits remain available as long as they are reachable from
+        another branch.
         """
         await self._dir.remove()
 
     async def fast_forward(self, commit: Commit) -> None:
         """Moves the branch to a commit.
 
-        Raises NotFastForward if the head of the branch is not an ancestor of the commit.
+        Raises NotFastForward if the branch's head is not an ancestor of the commit.
         """
         await self._dir.join("fast-forward").command(commit.hash)
 
@@ -165,7 +166,7 @@ class Branch:
     async def commit_files(
         self, message: str, files: Iterable[NewFile] = (), remove: Iterable[str] = ()
     ) -> Commit:
-        """Makes one commit that first removes paths and then creates or replaces files.
+        """Makes a single commit that first removes paths and then creates or replaces files.
 
         Returns the new head.
         """
@@ -190,15 +191,15 @@ class Branch:
             return await transaction.commit(message)
 
     def watch_head(self) -> Watch[Optional[Commit]]:
-        """Watches the head. The watch returns the current head, and then each new head.
+        """Watches the head. The watch returns the current head and then each new head.
 
-        A head is None if the branch has no commits. If the head changes several times before the
-        next read of the watch, the watch returns only the latest head.
+        A head is None if the branch has no commits. If the head changes multiple times between two
+        reads of the watch, the watch returns only the latest head.
         """
         return Watch(self._dir.join("head.live"), self._head_of_line)
 
     def reflog(self) -> Watch[Optional[Commit]]:
-        """Watches all later changes of the head and skips none.
+        """Watches all subsequent changes of the head without skipping any.
 
         A head is None if the branch was removed.
         """
@@ -208,7 +209,7 @@ class Branch:
         return self._head(line)
 
     def watch_path(self, path: str) -> Watch[Optional[PathValue]]:
-        """Watches a path. The watch returns the current value, and then each new value.
+        """Watches a path. The watch returns the current value and then each new value.
 
         A value is None if the path does not exist.
         """

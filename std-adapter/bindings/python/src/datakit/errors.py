@@ -1,7 +1,7 @@
-"""The exceptions of this package.
+"""The exceptions raised by this package.
 
-All exceptions are subclasses of :class:`Error`. If Python has an exception for the same error, the
-class is also a subclass of Python's exception. For example, ``except FileNotFoundError`` also
+All exceptions are subclasses of :class:`Error`. If Python has a built-in exception for an error,
+the class is also a subclass of that exception. For example, ``except FileNotFoundError`` also
 catches the error for a missing file on the server.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Error(Exception):
-    """The base class of all exceptions of this package.
+    """The base class of all of this package's exceptions.
 
     ``kind`` is the name of the error in the conformance table of the bindings.
     """
@@ -46,9 +46,9 @@ class Error(Exception):
 class ServerError(Error, OSError):
     """The server refused a request.
 
-    ``errno`` is a Linux error number, or 0 if the number is unknown. ``text`` is the error text of
-    the server. In 9P2000.L, the server sends only a number, and ``text`` is the standard text for
-    this number. ``path`` is the path on the server, or None if it is unknown.
+    ``errno`` is a Linux error number, or 0 if the number is unknown. ``text`` is the server's error
+    text. In 9P2000.L, the server sends only a number, and ``text`` is the standard message for that
+    number. ``path`` is the path on the server, or None if it is unknown.
     """
 
     def __init__(self, errno: int, text: str, path: Optional[str] = None) -> None:
@@ -89,13 +89,13 @@ class PermissionDenied(ServerError, PermissionError):
 
 
 class Conflict(ServerError):
-    """The branch and the transaction changed the same file. The transaction is still open."""
+    """The branch and the transaction both changed the same file. The transaction is still open."""
 
     kind = "conflict"
 
 
 class OpenConflicts(ServerError):
-    """A merge has conflicts that are not resolved.
+    """A merge left conflicts that have not been resolved.
 
     If :meth:`Transaction.commit` raises this error, the transaction is still open.
     """
@@ -104,13 +104,13 @@ class OpenConflicts(ServerError):
 
 
 class NotFastForward(ServerError):
-    """The head of the branch is not an ancestor of the commit."""
+    """The branch's head is not an ancestor of the commit."""
 
     kind = "not_fast_forward"
 
 
 class InvalidHash(ServerError, ValueError):
-    """The text is not the hash of a commit."""
+    """The text is not a valid commit hash."""
 
     kind = "invalid_hash"
 
@@ -134,23 +134,23 @@ class NotSymlink(Error, OSError):
 
 
 class InvalidPath(Error, ValueError):
-    """A name in the path is invalid, or the path is the root and the operation needs a name."""
+    """A name in the path is invalid, or the path is the root but the operation needs a name."""
 
     kind = "invalid_path"
 
 
 class TransactionEnded(Error):
-    """The transaction was already committed or aborted, or was never started."""
+    """The transaction has already been committed or aborted, or was never started."""
 
     kind = "transaction_ended"
 
 
 class ConnectionLost(Error, ConnectionError):
-    """The connection could not be established or was lost. All later calls fail as well."""
+    """The connection could not be established or was lost. All subsequent calls also fail."""
 
 
 class ProtocolError(Error):
-    """A reply of the server violates the protocol."""
+    """A reply from the server violates the protocol."""
 
 
 class TooLong(Error, OverflowError):
@@ -158,10 +158,10 @@ class TooLong(Error, OverflowError):
 
 
 class Unsupported(Error):
-    """The dialect does not support the operation, or a request exceeds a limit of the protocol."""
+    """The dialect does not support the operation, or a request exceeds a protocol limit."""
 
 
-# The messages for the Linux error numbers, which 9P uses. os.strerror cannot be used, because the
+# Error messages for the Linux error numbers, which 9P uses. os.strerror cannot be used, because the
 # numbers differ on other systems.
 TEXTS = {
     1: "Operation not permitted",
@@ -190,8 +190,8 @@ TEXTS = {
     116: "Stale file handle",
 }
 
-# The error numbers for the messages that Datakit and other servers send. In 9P2000, errors have no
-# number, so the client derives the number from the message.
+# Error numbers for the messages that DataKit and other servers send. 9P2000 errors have no number,
+# so the client derives the number from the message.
 ERRNOS = {
     **{text: errno for errno, text in TEXTS.items()},
     "file does not exist": 2,
@@ -219,7 +219,7 @@ BY_ERRNO: dict[int, type[ServerError]] = {
 def server_error(errno: int, text: str = "", path: Optional[str] = None) -> ServerError:
     """Returns the exception for an error reply.
 
-    ``errno`` is 0 if the reply has no number. ``text`` is empty if the reply has no text.
+    ``errno`` is 0 if the reply contains no number. ``text`` is empty if the reply contains no text.
     """
     if errno == 0:
         errno = ERRNOS.get(text, 0)
@@ -228,7 +228,7 @@ def server_error(errno: int, text: str = "", path: Optional[str] = None) -> Serv
 
 
 def _class_of(errno: int, text: str) -> type[ServerError]:
-    """Chooses the class by the text if possible, because several errors have the same number."""
+    """Chooses the class based on the text if possible, because several errors share a number."""
     if text.startswith("Merge conflict: "):
         return Conflict
     if text.startswith("invalid-hash "):

@@ -63,7 +63,7 @@ class Fid(OwnedFid):
 
     async def _walk_on(self, names: Sequence[str]) -> None:
         """Makes this fid refer to a file in its directory or subdirectories. If a name does not
-        exist, the fid stays unchanged.
+        exist, the fid is left unchanged.
         """
         body = _walk_body(self.number, self.number, names)
         self.qid = _last_qid(await self._connection.call(T.WALK, body), names, self.qid)
@@ -144,7 +144,7 @@ class Fid(OwnedFid):
         await self._call_freeing(T.REMOVE)
 
     async def set_length(self, length: int) -> None:
-        """Truncates the file, or extends it with zeros."""
+        """Truncates the file or extends it with zeros."""
         if self._connection.dialect is Dialect.LINUX:
             await self._setattr(valid=0x8, size=length)
         else:
@@ -165,7 +165,9 @@ class Fid(OwnedFid):
         await self._wstat(name=name)
 
     async def rename_at(self, name: str, directory: "Fid", new_name: str) -> None:
-        """Moves an entry of this directory. Raises Unsupported in dialects other than 9P2000.L."""
+        """Moves a file or directory out of this directory. Raises Unsupported in dialects other
+        than 9P2000.L.
+        """
         if self._connection.dialect is not Dialect.LINUX:
             raise Unsupported("only 9P2000.L supports rename_at")
         old = u32(self.number), wire.string(name)

@@ -13,9 +13,9 @@ from .listing import MAX_LISTING, MAX_NAMES, Entry, read_entries, read_stats
 from .metadata import read_metadata
 from .wire import Dialect, Qid, Reader, T, u32, u64
 
-# The maximum number of reads or writes of one file that are in flight at the same time.
+# The maximum number of reads or writes that are in flight for a single file.
 WINDOW = 8
-# The default limit in bytes for the content of a file and for one delivery of a stream file.
+# The default limit, in bytes, for the content of a file and for one delivery of a stream file.
 MAX_FILE = 1 << 30
 
 Self = TypeVar("Self", bound="OwnedFid")
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> list[Result]:
     """Runs calls concurrently and returns their results.
 
-    If a call fails, cancels the other calls, waits until they have ended, and raises the exception.
+    If a call fails, cancels the other calls, waits for them to finish, and raises the exception.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
@@ -38,7 +38,7 @@ async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> li
 
 
 class OpenMode(enum.IntFlag):
-    """The mode for opening a file. TRUNCATE may be combined with WRITE and READ_WRITE."""
+    """The mode for opening a file. TRUNCATE can be combined with WRITE or READ_WRITE."""
 
     READ = 0
     WRITE = 1
@@ -46,7 +46,7 @@ class OpenMode(enum.IntFlag):
     TRUNCATE = 0x10
 
     def linux_flags(self) -> int:
-        """Returns the flags of Tlopen and Tlcreate."""
+        """Returns the flags for Tlopen and Tlcreate."""
         return int(self) & 3 | (0o1000 if self & OpenMode.TRUNCATE else 0)
 
 
@@ -62,13 +62,13 @@ class OwnedFid:
 
     @property
     def number(self) -> int:
-        """The number of the fid in messages. Raises ValueError if the fid is closed."""
+        """The fid's number in messages. Raises ValueError if the fid is closed."""
         if not self._open:
             raise ValueError("the fid is closed")
         return self._number
 
     def close(self) -> None:
-        """Clunks the fid without waiting for the reply. Closing it again does nothing."""
+        """Clunks the fid without waiting for the reply. Closing it again has no effect."""
         if self._open:
             self._open = False
             self._connection.clunk(self._number)
@@ -111,7 +111,7 @@ class OwnedFid:
         self.close()
 
     def __del__(self) -> None:
-        """Clunks the fid if it was not closed."""
+        """Clunks the fid if it has not been closed."""
         # The attribute does not exist if the constructor failed.
         if getattr(self, "_open", False) and not self._connection.is_closed():
             if not self._loop.is_closed():
@@ -119,7 +119,7 @@ class OwnedFid:
 
 
 class File(OwnedFid):
-    """An open file. Use it with ``async with``, or call ``close``.
+    """An open file. Use the file with ``async with``, or call ``close``.
 
     ``unit`` is the maximum number of bytes that one request reads or writes.
     """
@@ -132,14 +132,16 @@ class File(OwnedFid):
         return f"File({self._number}, {self.qid})"
 
     async def read_at(self, offset: int, count: int, stream: bool = False) -> bytes:
-        """Reads at most ``count`` bytes with one request. Returns b"" at the end of the file.
+        """Reads at most ``count`` bytes with a single request. Returns b"" at the end of the file.
 
         Set ``stream`` if the server may delay the reply until it has data.
         """
         return await self._connection.read(self.number, offset, min(count, self.unit), stream)
 
     async def write_at(self, offset: int, data: bytes) -> int:
-        """Writes at most ``unit`` bytes with one request. Returns the number of written bytes."""
+        """Writes at most ``unit`` bytes with a single request. Returns the number of bytes
+        written.
+        """
         piece = data[: self.unit]
         fields = u32(self.number), u64(offset), u32(len(piece)), piece
         taken = (await self._connection.call(T.WRITE, *fields)).u32()
@@ -148,7 +150,8 @@ class File(OwnedFid):
         return taken
 
     async def read_range(self, start: int, end: int) -> bytes:
-        """Reads the bytes from offset ``start`` up to offset ``end`` or the end of the file.
+        """Reads the bytes from offset ``start`` up to offset ``end`` or the end of the file,
+        whichever comes first.
 
         If the server knows the length of the file, up to 8 reads are in flight at the same time.
         More data may follow a short read, so only an empty read marks the end of the file.
@@ -172,8 +175,8 @@ class File(OwnedFid):
         return b"".join(pieces)
 
     async def _read_ahead(self, start: int, end: int) -> bytes:
-        """Sends several reads at the same time, and returns the data up to the first read that
-        returns less than requested.
+        """Sends multiple reads at the same time and returns the data up to and including the first
+        short read.
         """
         offsets = range(start, min(end, start + self.unit * WINDOW), self.unit)
         results = await run_together(self.read_at(at, end - at) for at in offsets)
@@ -188,8 +191,7 @@ class File(OwnedFid):
         return metadata.length if metadata.qid.version else 0
 
     async def read_all(self, limit: int = MAX_FILE) -> bytes:
-        """Reads the whole file. If the file is a stream file, returns one delivery (see
-        :class:`Deliveries`).
+        """Reads the whole file. For a stream file, returns one delivery (see :class:`Deliveries`).
 
         Raises TooLong if there are more than ``limit`` bytes.
         """
@@ -218,7 +220,9 @@ class File(OwnedFid):
             taken += more
 
     async def finish(self) -> None:
-        """Closes the file and waits for the reply, which may report an error of a write."""
+        """Closes the file and waits for the reply, which may report an error from an earlier
+        write.
+        """
         await self._call_freeing(T.CLUNK)
 
     async def entries(self) -> list[Entry]:
@@ -244,8 +248,7 @@ class File(OwnedFid):
 
 
 class Deliveries:
-    """An async iterator over the pieces of data that a stream file sends, which are called
-    deliveries.
+    """An async iterator over the pieces of data, called deliveries, that a stream file sends.
 
     An empty read marks the end of a delivery. Two empty reads in a row mark the end of the stream.
     If a call to ``__anext__`` is cancelled, no data is lost: the next call continues with the same

@@ -1,8 +1,8 @@
 """A file system for fsspec, with URLs such as ``datakit://localhost/branch/master/ro/data.csv``.
 
-The path of a URL is a path in the server's tree. The server presents the files of a branch in the
-read-only directory ``branch/NAME/ro``. This file system can also write these files: each call that
-writes makes a commit, and all writes in ``with fs.transaction`` make one commit per branch.
+The path in a URL is a path in the server's tree. The server presents a branch's files in the
+read-only directory ``branch/NAME/ro``. This file system can write these files, too: each call that
+writes makes a commit, and all writes inside ``with fs.transaction`` make one commit per branch.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from .names import branch_to_file_name
 
 PREFIX = "datakit://"
 ENOTEMPTY = 39
-# The number of bytes to read between two calls of the progress callback.
+# The number of bytes to read between two calls to the progress callback.
 STEP = 1 << 20
 
-# The changes that the current call collects, or None if the call does not collect changes.
+# The changes collected by the current call, or None if the call does not collect changes.
 _call_changes: contextvars.ContextVar[Optional[dict[str, Changes]]] = contextvars.ContextVar(
     "datakit_call_changes", default=None
 )
 
 
 class DatakitTransaction(Transaction):
-    """Collects writes, and makes one commit per branch at its end."""
+    """Collects writes and makes one commit per branch at its end."""
 
     def complete(self, commit: bool = True) -> None:
         fs: DatakitFileSystem = self.fs
@@ -53,12 +53,12 @@ class DatakitTransaction(Transaction):
 
 
 class DatakitFileSystem(AsyncFileSystem):
-    """The files of a Datakit server, or of any other 9P server.
+    """The files on a DataKit server or any other 9P server.
 
-    ``host`` and ``port`` are the host and the port of the URL. ``address`` replaces them. The
-    address may have any form that :func:`datakit.parse_address` accepts. ``uname`` is the author of
-    commits. ``message`` is the message of all commits; by default, a message summarizes the
-    changes. If the connection was lost, the next call connects again.
+    ``host`` and ``port`` are the host and port from the URL. ``address`` replaces them. The address
+    may have any form that :func:`datakit.parse_address` accepts. ``uname`` is the author of
+    commits. ``message`` is the message of all commits. By default, the message summarizes the
+    changes. If the connection has been lost, the next call reconnects.
     """
 
     protocol = "datakit"
@@ -110,7 +110,7 @@ class DatakitFileSystem(AsyncFileSystem):
     # ---- Connection
 
     async def _client(self) -> Client:
-        """Returns the client that all callers share. Connects if there is no usable client."""
+        """Returns the client shared by all callers. Connects if there is no usable client."""
         task = self._connecting
         if task is None or (task.done() and not is_usable(task)):
             task = asyncio.ensure_future(Client.connect(self.address, uname=self.uname))
@@ -228,7 +228,7 @@ class DatakitFileSystem(AsyncFileSystem):
     async def _write(
         self, path: str, data: bytes, exclusive: bool = False, executable: bool = False
     ) -> None:
-        """Writes a file. A file of a branch is committed now or at the end of a transaction."""
+        """Writes a file. A file in a branch is committed now or at the end of a transaction."""
         if exclusive:
             await self._check_absent(path)
         branch_path = split_branch_path(path)
@@ -255,9 +255,10 @@ class DatakitFileSystem(AsyncFileSystem):
             await self._makedirs(parent, exist_ok=True)
 
     async def _change(self, branch: str, files: list[NewFile], remove: list[str]) -> None:
-        """Commits changes of a branch.
+        """Commits changes to a branch.
 
-        In a transaction or a call that writes many files, only adds them to the pending changes.
+        In a transaction, or in a call that writes many files, only adds them to the pending
+        changes.
         """
         pending = self._changes if self._intrans else _call_changes.get()
         if pending is None:
@@ -282,7 +283,7 @@ class DatakitFileSystem(AsyncFileSystem):
                 await self._commit(branch, changes)
 
     async def _in_one_commit(self, call: Awaitable[Any]) -> Any:
-        """Runs a call that writes many files, and then makes one commit per branch."""
+        """Runs a call that writes many files and then makes one commit per branch."""
         if self._intrans or _call_changes.get() is not None:
             return await call
         pending: dict[str, Changes] = {}
@@ -370,7 +371,9 @@ class DatakitFileSystem(AsyncFileSystem):
                 await self._rmdir(directory)
 
     async def _remove(self, paths: list[str]) -> None:
-        """Removes files and directories with their contents. Makes one commit per branch."""
+        """Removes files and directories, including the contents of the directories. Makes one
+        commit per branch.
+        """
         branches: dict[str, list[str]] = {}
         for path in paths:
             branch_path = split_branch_path(path)
@@ -382,10 +385,10 @@ class DatakitFileSystem(AsyncFileSystem):
             await self._change(branch, [], names)
 
     async def _remove_tree(self, path: str) -> None:
-        """Removes a file, or a directory with its contents.
+        """Removes a file, or a directory and its contents.
 
-        In a database, one request removes a branch or a whole directory of a transaction. Other
-        directories must be empty before the server removes them.
+        In a database, a single request removes a branch or an entire directory in a transaction.
+        Any other directory must be empty before the server removes it.
         """
         client = await self._client()
         try:
@@ -416,7 +419,7 @@ class DatakitFileSystem(AsyncFileSystem):
                     raise IsDirectory(21, "Is a directory", path)
                 size = info["size"]
             if not size:
-                # A generated file reports the length 0, so its content is read now.
+                # A generated file reports a length of 0, so its content is read now.
                 return io.BytesIO(self.cat_file(path))
             options["size"] = size
         return DatakitFile(
@@ -429,7 +432,7 @@ class DatakitFileSystem(AsyncFileSystem):
 
 
 def is_usable(done: "asyncio.Task[Client]") -> bool:
-    """Returns whether the attempt to connect succeeded and the connection is still open."""
+    """Returns whether the connection attempt succeeded and the connection is still open."""
     return not done.cancelled() and done.exception() is None and not done.result().closed
 
 

@@ -1,4 +1,4 @@
-"""Changes of branches that the file system has not committed yet."""
+"""Branch changes that the file system has not yet committed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .names import branch_of_file_name
 
 
 def split_branch_path(path: str) -> Optional[tuple[str, str]]:
-    """Splits the path of a file of a branch into the branch and the path in its tree.
+    """Splits the path of a file in a branch into the branch and the path in its tree.
 
-    Returns None if the path does not refer to a file of a branch.
+    Returns None if the path does not refer to a file in a branch.
     """
     names = path.strip("/").split("/")
     if len(names) > 3 and names[0] == "branch" and names[2] == "ro":
@@ -22,13 +22,13 @@ def split_branch_path(path: str) -> Optional[tuple[str, str]]:
 
 @dataclass
 class Changes:
-    """Changes of one branch that are not committed yet."""
+    """Changes to one branch that have not yet been committed."""
 
     files: dict[str, NewFile] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
 
     def write(self, file: NewFile) -> None:
-        """Adds a new file, or replaces it."""
+        """Adds a new file, replacing any existing one."""
         self.files[file.path] = file
 
     def remove(self, path: str, exists: bool) -> bool:

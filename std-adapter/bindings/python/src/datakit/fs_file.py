@@ -1,4 +1,4 @@
-"""Open files and attributes of entries, in the form that fsspec expects."""
+"""Open files and file attributes in the form that fsspec expects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .metadata import FileType, Metadata
 
 
 def entry_info(path: str, metadata: Metadata) -> dict[str, Any]:
-    """Returns the attributes of an entry in the form that fsspec expects."""
+    """Returns a file's attributes in the form that fsspec expects."""
     types = {FileType.FILE: "file", FileType.DIR: "directory", FileType.LINK: "link"}
     info: dict[str, Any] = {
         "name": path,

@@ -9,14 +9,14 @@ from .errors import ProtocolError
 from .metadata import FileType, Metadata, metadata_of
 from .wire import Dialect, Reader, read_stat
 
-# The maximum number of names and the maximum number of bytes of one listing.
+# The maximum number of names, and the maximum number of bytes, in one directory listing.
 MAX_NAMES = 1_000_000
 MAX_LISTING = 256 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a directory. In 9P2000.L, ``metadata`` is None."""
+    """A directory entry. In 9P2000.L, ``metadata`` is None."""
 
     name: str
     type: FileType
@@ -24,7 +24,7 @@ class Entry:
 
 
 def read_stats(data: bytes, entries: list[Entry], dialect: Dialect) -> None:
-    """Decodes the stat structures that a read of a directory returns."""
+    """Decodes the stat structures returned by reading a directory."""
     reader = Reader(data)
     while reader.left():
         metadata = metadata_of(read_stat(reader, dialect))
@@ -32,7 +32,7 @@ def read_stats(data: bytes, entries: list[Entry], dialect: Dialect) -> None:
 
 
 def read_entries(data: bytes, entries: list[Entry], offset: int) -> int:
-    """Decodes the entries of an Rreaddir. Returns the offset for the next Treaddir."""
+    """Decodes the entries in an Rreaddir. Returns the offset for the next Treaddir."""
     types = {4: FileType.DIR, 8: FileType.FILE, 10: FileType.LINK}
     reader = Reader(data)
     while reader.left():

@@ -12,7 +12,7 @@ from .wire import Dialect, Qid, Reader, T, u32, u64
 
 
 class FileType(enum.Enum):
-    """The type of a file."""
+    """A file type."""
 
     FILE = "file"
     DIR = "dir"
@@ -25,7 +25,7 @@ class Metadata:
     """The attributes of a file.
 
     ``mode`` contains the permission bits, ``length`` is in bytes, and ``mtime`` is in seconds since
-    1970. ``target`` is the target of a symbolic link in 9P2000.u, and otherwise None. ``name`` is
+    1970. ``target`` is the target of a symbolic link in 9P2000.u, and None otherwise. ``name`` is
     empty in 9P2000.L.
     """
 

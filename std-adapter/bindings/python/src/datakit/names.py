@@ -5,13 +5,13 @@ from __future__ import annotations
 from .errors import InvalidBranch, InvalidHash, InvalidPath
 
 HASH_DIGITS = 40
-# Git appends `.lock` to the last part of a branch name, and a file name can have at most 255
+# Git appends `.lock` to the last component of a branch name, and a file name can have at most 255
 # bytes.
 BRANCH_PART_MAX = 250
 
 
 def parse_path(path: str) -> list[str]:
-    """Splits a path into its names, which single slashes must separate. "" is the root."""
+    """Splits a path into its names, which must be separated by single slashes. "" is the root."""
     if path == "":
         return []
     names = path.split("/")
@@ -26,7 +26,7 @@ def parse_path(path: str) -> list[str]:
 
 
 def parse_entry(path: str) -> tuple[list[str], str]:
-    """Splits a path into the names of its directory and its last name."""
+    """Splits a path into the names of its parent directories and its last name."""
     names = parse_path(path)
     if not names:
         raise InvalidPath("the operation does not accept the root")
@@ -56,12 +56,12 @@ def branch_to_file_name(branch: str) -> str:
 
 
 def branch_of_file_name(name: str) -> str:
-    """Returns the branch of a directory. Inverse of :func:`branch_to_file_name`."""
+    """Returns the branch to which a directory belongs. Inverse of :func:`branch_to_file_name`."""
     return name.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
 
 
 def _broken_rule(name: str) -> "str | None":
-    """Returns the rule of git-check-ref-format(1) that the name breaks."""
+    """Returns the git-check-ref-format(1) rule that the name violates."""
     if not name:
         return "it is empty"
     if name.startswith("-"):

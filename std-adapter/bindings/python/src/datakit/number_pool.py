@@ -1,4 +1,4 @@
-"""A pool of numbers, used for tags and for fids."""
+"""A pool of numbers, used for tags and fids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import Error
 
 
 class NumberPool:
-    """A pool of the numbers from 0 up to a limit, which is excluded. If all are in use, callers
+    """A pool of the numbers from 0 up to, but not including, a limit. If all are in use, callers
     wait in FIFO order.
     """
 

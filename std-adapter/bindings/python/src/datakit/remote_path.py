@@ -1,4 +1,4 @@
-"""A path on the server, with the operations that the database client needs."""
+"""A path on the server and the operations that the database client needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import IsDirectory
 from .fid import Fid
 from .file import MAX_FILE, OpenMode
 
-# The maximum length in bytes of text such as messages and lists of commits.
+# The maximum length in bytes of texts such as messages and lists of commits.
 MAX_TEXT = 1 << 24
 
 
@@ -32,9 +32,9 @@ class RemotePath:
         return await self.client.walk_names(self.names)
 
     async def walk_to_file(self) -> Fid:
-        """Does the same as :meth:`walk`, but raises IsDirectory for a directory.
+        """Like :meth:`walk`, but raises IsDirectory for a directory.
 
-        The check is necessary, because servers ignore some requests for directories.
+        The check is necessary because servers silently ignore some requests for directories.
         """
         fid = await self.walk()
         if fid.is_dir():
@@ -49,7 +49,7 @@ class RemotePath:
                 return await file.read_all(limit)
 
     async def read_text(self) -> str:
-        """Reads a short text. Bytes that are not valid UTF-8 become U+FFFD."""
+        """Reads a short text. Bytes that are not valid UTF-8 are replaced with U+FFFD."""
         return (await self.read(MAX_TEXT)).decode("utf-8", "replace")
 
     async def names_in(self) -> list[str]:
@@ -86,8 +86,8 @@ class RemotePath:
     async def replace(self, content: bytes) -> None:
         """Replaces the content of an existing file.
 
-        Truncates the file with a separate request, because the original server ignores the
-        truncate flag of Topen.
+        Truncates the file with a separate request, because the original server ignores Topen's
+        truncate flag.
         """
         async with await self.walk_to_file() as fid:
             await fid.set_length(0)

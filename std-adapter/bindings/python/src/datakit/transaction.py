@@ -23,12 +23,12 @@ from .remote_path import RemotePath
 from .tree import Tree
 from .wire import Dialect, bytes_to_text
 
-# The maximum number of attempts to find an unused name for the directory of a transaction.
+# The maximum number of attempts to find an unused name for a transaction's directory.
 MAX_TRIES = 3
 
 
 def unique_name() -> str:
-    """Returns a random 63-bit number as text. The number is very unlikely to be in use."""
+    """Returns a random 63-bit number as a string. The number is very unlikely to be in use."""
     return str(secrets.randbits(63))
 
 
@@ -39,7 +39,7 @@ class MergeResult:
     ``ours`` is the tree of the transaction before the merge, ``theirs`` is the tree of the merged
     commit, and ``base`` is the tree of their common ancestor. If there is no common ancestor,
     ``base`` is empty. The trees are valid until the next merge. ``conflicts`` lists the paths of
-    the files with conflicts. Each of these files describes its conflict, and must be replaced or
+    the conflicting files. Each of these files describes its conflict and must be replaced or
     removed before the commit.
     """
 
@@ -50,10 +50,10 @@ class MergeResult:
 
 
 class Transaction:
-    """Changes of a branch that are committed together or not at all.
+    """Changes to a branch that are committed together or not at all.
 
     A transaction starts from the head of its branch. Committing the transaction merges it with
-    later changes of the branch. Use ``async with``, which aborts the transaction unless it was
+    later changes to the branch. Use ``async with``, which aborts the transaction unless it was
     committed::
 
         async with branch.transaction() as transaction:
@@ -78,7 +78,7 @@ class Transaction:
                 if tries == MAX_TRIES:
                     raise
             except asyncio.CancelledError:
-                # The server may have created the transaction, which must not stay open.
+                # The server may have created the transaction, which must not remain open.
                 self._dir = transactions.join(name)
                 self._abort_in_background()
                 raise
@@ -123,11 +123,11 @@ class Transaction:
 
     @property
     def ended(self) -> bool:
-        """True if the transaction was committed or aborted."""
+        """True if the transaction has been committed or aborted."""
         return self._ended
 
     def tree(self) -> Tree:
-        """Returns the current tree, which contains all changes of the transaction."""
+        """Returns the current tree, which includes all changes made in the transaction."""
         return Tree(self._file("rw"), self._check)
 
     async def create_dir(self, path: str) -> None:
@@ -136,12 +136,13 @@ class Transaction:
         await directory.mkdir(name)
 
     async def make_dirs(self, path: str) -> None:
-        """Creates a directory and its missing parents. Raises NotDirectory if one of them is a
+        """Creates a directory and any missing parents. Raises NotDirectory if one of them is a
         file.
         """
         names = parse_path(path)
         self._check()
-        # Parents usually exist, so the search for the first missing one begins at the end.
+        # Parents usually exist, so the search for the first missing directory starts at the end of
+        # the path.
         missing: list[int] = []
         for end in range(len(names), 0, -1):
             here = "/".join(names[:end])
@@ -162,7 +163,7 @@ class Transaction:
                 pass
 
     async def create_file(self, path: str, content: bytes, executable: bool = False) -> None:
-        """Creates a file, or replaces an existing file or link. The parent directory must exist."""
+        """Creates a file, replacing any existing file or link. The parent directory must exist."""
         directory, name = self._entry(path)
         await self._remove_existing(directory, name)
         async with await directory.walk() as fid:
@@ -171,7 +172,7 @@ class Transaction:
                 await file.finish()
 
     async def create_symlink(self, path: str, target: str) -> None:
-        """Creates a symbolic link, or replaces an existing file or link.
+        """Creates a symbolic link, replacing any existing file or link.
 
         Raises Unsupported in 9P2000.
         """
@@ -194,11 +195,11 @@ class Transaction:
         await fid.remove()
 
     async def replace_file(self, path: str, content: bytes) -> None:
-        """Replaces the content of an existing file. An executable file stays executable."""
+        """Replaces the content of an existing file. An executable file remains executable."""
         await self._existing(path).replace(content)
 
     async def create_or_replace_file(self, path: str, content: bytes) -> None:
-        """Replaces the content of a file. Creates the file if it does not exist."""
+        """Replaces the content of a file, creating the file if it does not exist."""
         try:
             await self.replace_file(path, content)
         except DoesNotExist:
@@ -210,21 +211,21 @@ class Transaction:
             await fid.set_mode(permissions(executable))
 
     async def truncate(self, path: str, length: int) -> None:
-        """Truncates a file, or extends it with zeros."""
+        """Truncates a file or extends it with zeros."""
         async with await self._existing(path).walk_to_file() as fid:
             await fid.set_length(length)
 
     async def remove(self, path: str) -> None:
-        """Removes a file, a link, or a directory with its contents."""
+        """Removes a file, a link, or a directory and its contents."""
         await self._existing(path).remove()
 
     async def parents(self) -> list[Commit]:
-        """Reads the parents of the new commit."""
+        """Reads the parents that the new commit will have."""
         file = self._file("parents")
         return [Commit(file.client, line) for line in (await file.read_text()).split()]
 
     async def set_parents(self, parents: Iterable[Commit]) -> None:
-        """Sets the parents of the new commit. Changes no files."""
+        """Sets the parents that the new commit will have. Changes no files."""
         lines = "".join(f"{parent.hash}\n" for parent in parents)
         await self._file("parents").replace(lines.encode())
 
@@ -245,7 +246,7 @@ class Transaction:
         try:
             data = await self._file("conflicts").read()
         except DoesNotExist:
-            # The file does not exist before the first merge.
+            # The file does not exist until the first merge.
             return []
         return [line for line in bytes_to_text(data).split("\n") if line]
 
@@ -256,8 +257,9 @@ class Transaction:
     async def commit(self, message: str) -> Commit:
         """Commits the changes, ends the transaction and returns the new head of the branch.
 
-        Raises Conflict if the branch and the transaction changed the same file, and OpenConflicts
-        if a merge has unresolved conflicts. After either error, the transaction stays open.
+        Raises Conflict if the branch and the transaction both changed the same file, and
+        OpenConflicts if a merge left conflicts that have not been resolved. After either error, the
+        transaction remains open.
         """
         await self._file("msg").replace(message.encode())
         ctl = self._file("ctl")
@@ -275,7 +277,9 @@ class Transaction:
         return Commit(ctl.client, head)
 
     async def abort(self) -> None:
-        """Ends the transaction without a commit. Does nothing if it has ended. Never fails."""
+        """Ends the transaction without committing it. Does nothing if the transaction has already
+        ended. Never fails.
+        """
         if self._ended or self._dir is None:
             return
         self._ended = True

@@ -1,4 +1,4 @@
-"""Read access to the files of a tree."""
+"""Read access to the files in a tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Stat:
-    """The kind of an entry, and its size in bytes, which is 0 for directories."""
+    """The kind of a tree entry and its size in bytes, which is 0 for directories."""
 
     kind: Kind
     size: int
@@ -32,7 +32,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class FileContent:
-    """The content of a file, which may be executable."""
+    """The content of a file. The file may be executable."""
 
     data: bytes
 
@@ -55,11 +55,11 @@ Content = Union[FileContent, DirContent, LinkContent]
 
 
 class Tree:
-    """The tree of a commit or of a transaction, or the tree with a given id.
+    """The tree of a commit, the tree of a transaction, or the tree with a given id.
 
-    A path consists of names that are separated by single slashes. The empty path "" is the root.
-    Every call sends requests. Methods raise InvalidPath for an invalid path, DoesNotExist if the
-    path does not exist, and NotDirectory if a parent of the path is a file.
+    A path consists of names separated by single slashes. The empty path "" is the root. Every call
+    sends requests. Methods raise InvalidPath if the path is invalid, DoesNotExist if it does not
+    exist, and NotDirectory if one of its parents is a file.
     """
 
     def __init__(self, root: RemotePath, check: Optional[Callable[[], None]] = None) -> None:
@@ -75,7 +75,7 @@ class Tree:
         return self._root.join(*parse_path(path))
 
     async def read(self, path: str) -> Content:
-        """Reads an entry of any kind."""
+        """Reads a tree entry of any kind."""
         at = self._path(path)
         async with await at.walk() as fid:
             kind, metadata = await _kind_of(fid)
@@ -86,7 +86,7 @@ class Tree:
             return FileContent(await _content(fid))
 
     async def read_file(self, path: str) -> bytes:
-        """Reads a file, which may be executable. Raises NotFile for directories and links."""
+        """Reads a file. The file may be executable. Raises NotFile for directories and links."""
         async with await self._path(path).walk() as fid:
             kind, _ = await _kind_of(fid)
             if kind in (Kind.DIR, Kind.LINK):
@@ -111,7 +111,7 @@ class Tree:
             return await _target(fid, metadata)
 
     async def stat(self, path: str) -> Optional[Stat]:
-        """Returns the kind and the size of an entry, or None if the path does not exist."""
+        """Returns the kind and size of a tree entry, or None if the path does not exist."""
         try:
             async with await self._path(path).walk() as fid:
                 kind, metadata = await _kind_of(fid)
@@ -135,7 +135,7 @@ class Tree:
 
 
 async def _kind_of(fid: Fid) -> tuple[Kind, Metadata]:
-    """Returns the kind and the attributes of an entry.
+    """Returns the kind and attributes of a tree entry.
 
     Uses the mode, because the original server does not mark links in qids.
     """

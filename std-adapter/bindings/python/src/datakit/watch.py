@@ -1,4 +1,4 @@
-"""Watches, which return the heads of a branch or the values at a path."""
+"""Watches that return the heads of a branch or the values at a path."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ Value = TypeVar("Value")
 
 
 class FileValue(NamedTuple):
-    """The value of a watched path that is a file."""
+    """The value of a watched path if it is a file."""
 
     data: bytes
     executable: bool
 
 
 class LinkValue(NamedTuple):
-    """The value of a watched path that is a symbolic link."""
+    """The value of a watched path if it is a symbolic link."""
 
     target: str
 
 
 class DirValue(NamedTuple):
-    """The value of a watched path that is a directory: its tree at the time of the change."""
+    """The value of a watched path if it is a directory: the directory's tree at the time of the
+    change.
+    """
 
     tree: Tree
 
@@ -38,7 +40,7 @@ PathValue = Union[FileValue, LinkValue, DirValue]
 
 
 class Watch(Generic[Value]):
-    """An async iterator of values. Use it with ``async with``::
+    """An async iterator of values. Use the watch with ``async with``::
 
         async with branch.watch_head() as heads:
             async for head in heads:
@@ -46,7 +48,7 @@ class Watch(Generic[Value]):
 
     The watch is opened by ``async with`` or by the first call to ``__anext__``. If the server ends
     the stream, the watch ends. It does not reconnect. If a call to ``__anext__`` is cancelled, for
-    example by a timeout, no value is lost: the next call returns the value.
+    example by a timeout, no value is lost: the next call returns it.
     """
 
     def __init__(self, path: RemotePath, parse: Callable[[str], Awaitable[Value]]) -> None:
@@ -74,7 +76,7 @@ class Watch(Generic[Value]):
         return value
 
     def close(self) -> None:
-        """Ends the watch. Closing it again does nothing."""
+        """Ends the watch. Closing it again has no effect."""
         if self._deliveries is not None:
             self._deliveries.close()
 
@@ -92,7 +94,9 @@ class Watch(Generic[Value]):
 
 
 async def read_value(client: Client, line: str) -> Optional[PathValue]:
-    """Reads the object with the id in a line of `tree.live`. Returns None for an empty line."""
+    """Reads the object whose id is in a line read from `tree.live`. Returns None for an empty
+    line.
+    """
     id = line.strip()
     if not id:
         return None

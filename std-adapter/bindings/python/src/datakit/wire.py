@@ -13,7 +13,7 @@ NOTAG = 0xFFFF
 NOFID = 0xFFFF_FFFF
 NONUNAME = 0xFFFF_FFFF
 HEADER = 7
-# The maximum number of bytes in a read or write message in addition to the data. The header of
+# The maximum number of bytes in a read or write message, not counting the data. The header of
 # Twrite has 23 bytes: size, type, tag, fid, offset and count. The header of Rread is shorter.
 IO_HEADER = 24
 MAX_WALK_NAMES = 16
@@ -71,7 +71,7 @@ _read = struct.Struct("<IBHIQI")
 
 @dataclass(frozen=True)
 class Qid:
-    """The server's identifier of a file: the type bits, the version and a unique number."""
+    """The server's identifier for a file: the type bits, the version and a unique number."""
 
     kind: int
     version: int
@@ -109,7 +109,7 @@ def u64(value: int) -> bytes:
 
 
 def string(text: str) -> bytes:
-    """Encodes a string with a 16-bit length."""
+    """Encodes a string preceded by its 16-bit length."""
     data = text_to_bytes(text)
     if len(data) > 0xFFFF:
         raise Unsupported(f"a string has {len(data)} bytes; 9P allows at most 65535")
@@ -125,7 +125,7 @@ def frame(kind: int, tag: int, *fields: bytes) -> bytes:
 
 
 def read_frame(tag: int, fid: int, offset: int, count: int) -> bytes:
-    """Returns a complete Tread. This function is optimized, because Tread is the most frequent
+    """Returns a complete Tread. This function is optimized because Tread is the most frequent
     message.
     """
     return _read.pack(23, T.READ, tag, fid, offset, count)
@@ -171,7 +171,7 @@ class Reader:
         return bytes_to_text(self.take(self.u16()))
 
     def data(self) -> bytes:
-        """Decodes bytes with a 32-bit length."""
+        """Decodes bytes preceded by their 32-bit length."""
         return self.take(self.u32())
 
     def qid(self) -> Qid:
@@ -183,7 +183,7 @@ class Reader:
         return Qid(kind, version, path)
 
     def left(self) -> int:
-        """Returns the number of bytes that are not decoded yet."""
+        """Returns the number of bytes that have not been decoded."""
         return len(self._body) - self._at
 
     def end(self) -> None:
@@ -194,7 +194,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Stat:
-    """A stat structure of 9P2000 and 9P2000.u. ``extension`` is None in 9P2000."""
+    """A 9P2000 or 9P2000.u stat structure. ``extension`` is None in 9P2000."""
 
     qid: Qid
     mode: int
@@ -208,7 +208,7 @@ class Stat:
 
 
 def read_stat(reader: Reader, dialect: Dialect) -> Stat:
-    """Decodes one stat structure with its 16-bit size."""
+    """Decodes one stat structure and its 16-bit size."""
     inner = Reader(reader.take(reader.u16()))
     inner.take(6)
     qid = inner.qid()
@@ -229,9 +229,9 @@ def wstat_body(
     length: int = 0xFFFF_FFFF_FFFF_FFFF,
     name: str = "",
 ) -> bytes:
-    """Encodes the stat structure of Twstat.
+    """Encodes the stat structure for Twstat.
 
-    The server does not change a field that has all bits set or is an empty string.
+    The server leaves a field unchanged if its bits are all set or it is an empty string.
     """
     empty = b"\0\0"
     fields = [
