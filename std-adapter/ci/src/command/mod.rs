@@ -5,6 +5,16 @@
 //! processes in it end when the command ends, when the time limit is exceeded, or when the future
 //! of [`Command::run`] is dropped.
 
+#[cfg(test)]
+mod abuse_tests;
+mod bubblewrap;
+mod cgroup;
+mod disk;
+mod image;
+#[cfg(target_os = "linux")]
+pub mod landlock;
+mod launch;
+mod limits;
 mod process;
 mod sandbox;
 #[cfg(test)]
@@ -16,9 +26,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::build::BuildLog;
+use bubblewrap::Root;
+use cgroup::Cgroup;
+use launch::Launch;
+use process::{LogSink, OutputLimit};
 
+pub use limits::Limits;
 pub(crate) use process::{Process, Sink};
-pub use sandbox::{Limits, Network, Sandbox};
+pub use sandbox::{Bind, Image, Isolation, Network, Sandbox};
 
 /// The time between SIGTERM and SIGKILL at the end of a command that exceeds its time limit.
 const GRACE: Duration = Duration::from_secs(2);
@@ -107,27 +122,60 @@ impl Command {
     pub async fn run(&self, log: &BuildLog) -> Result<(), CommandError> {
         let shown = self.shown.clone().unwrap_or_else(|| self.display_args());
         log.line(&format!("$ {shown}"));
-        let mut command = self.sandbox.command(&self.args, &self.dir, &self.env, &self.limits)?;
-        let start = |source| CommandError::Start { program: shown.clone(), source };
-        let mut process = process::Process::spawn(&mut command).map_err(start)?;
-        let (mut out, mut err) = (process::LogSink::new(log), process::LogSink::new(log));
-        let ended = match self.timeout {
-            None => process.wait(&mut out, &mut err).await,
-            Some(limit) => {
-                match tokio::time::timeout(limit, process.wait(&mut out, &mut err)).await {
-                    Ok(ended) => ended,
-                    Err(_) => {
-                        process.terminate(GRACE).await;
-                        return Err(CommandError::Timeout { limit });
-                    }
+        let root = match &self.sandbox {
+            Sandbox::Isolated(isolation) => Root::of(&isolation.image, log).await?,
+            Sandbox::Unsandboxed => Root::of(&Image::Host, log).await?,
+        };
+        let dir = std::fs::canonicalize(&self.dir);
+        let dir =
+            dir.map_err(|source| CommandError::Directory { dir: self.dir.clone(), source })?;
+        let group = Cgroup::create(&self.limits);
+        let (args, env, limits) = (&self.args, &self.env, &self.limits);
+        let launch = launch::launch(&self.sandbox, &root, args, &dir, env, limits, &group)?;
+        if !launch.not_enforced.is_empty() {
+            log.line(&format!("Not limited here: {}", launch.not_enforced.join(", ")));
+        }
+        let ended = self.run_launch(launch, &shown, &dir, log).await;
+        let reached = group.reached();
+        group.end().await;
+        if ended.is_err() && !reached.is_empty() {
+            log.line(&format!("The command reached the limit on {}", reached.join(" and ")));
+        }
+        ended
+    }
+
+    /// Runs a command until it ends or exceeds a limit.
+    async fn run_launch(
+        &self,
+        mut launch: Launch,
+        shown: &str,
+        dir: &Path,
+        log: &BuildLog,
+    ) -> Result<(), CommandError> {
+        let start = |source| CommandError::Start { program: shown.to_owned(), source };
+        let mut process = Process::spawn(&mut launch.command).map_err(start)?;
+        if let Some(input) = launch.input {
+            process.write_input(input);
+        }
+        let output = OutputLimit::new(self.limits.output);
+        let mut out = LogSink::new(log, Some(&output));
+        let mut err = LogSink::new(log, Some(&output));
+        let error = tokio::select! {
+            ended = process.wait(&mut out, &mut err) => {
+                let status = ended.map_err(start)?;
+                if status.success() {
+                    return Ok(());
                 }
+                return Err(CommandError::Failed { status: status.to_string() });
+            }
+            limit = output.exceeded() => CommandError::Output { limit },
+            limit = elapsed(self.timeout) => CommandError::Timeout { limit },
+            size = disk::exceeded(dir, self.limits.disk) => {
+                CommandError::Disk { size, limit: self.limits.disk.unwrap_or_default() }
             }
         };
-        match ended {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(CommandError::Failed { status: status.to_string() }),
-            Err(source) => Err(CommandError::Start { program: shown, source }),
-        }
+        process.terminate(GRACE).await;
+        Err(error)
     }
 
     fn display_args(&self) -> String {
@@ -153,6 +201,19 @@ pub enum CommandError {
         /// The Debian package that contains the program.
         package: &'static str,
     },
+    /// The mounts of the sandbox cannot be determined, for example because the source of a bind does
+    /// not exist.
+    Sandbox {
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The directory of the command cannot be used.
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The command cannot be started.
     Start {
         /// The command.
@@ -170,6 +231,18 @@ pub enum CommandError {
         /// The limit.
         limit: Duration,
     },
+    /// The command has written too much output.
+    Output {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The directory of the command has grown too large.
+    Disk {
+        /// The size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for CommandError {
@@ -179,9 +252,17 @@ impl fmt::Display for CommandError {
                 f,
                 "the sandbox needs `{program}`; install the package {package}, or run without a sandbox"
             ),
+            CommandError::Sandbox { .. } => f.write_str("the sandbox cannot be created"),
+            CommandError::Directory { dir, .. } => {
+                write!(f, "the directory {} cannot be used", dir.display())
+            }
             CommandError::Start { program, .. } => write!(f, "`{program}` cannot be started"),
             CommandError::Failed { status } => f.write_str(status),
             CommandError::Timeout { limit } => write!(f, "timed out after {limit:?}"),
+            CommandError::Output { limit } => write!(f, "the output exceeds {limit} bytes"),
+            CommandError::Disk { size, limit } => {
+                write!(f, "the directory has grown to {size} bytes; the limit is {limit}")
+            }
         }
     }
 }
@@ -189,10 +270,19 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            CommandError::Start { source, .. } => Some(source),
+            CommandError::Sandbox { source }
+            | CommandError::Directory { source, .. }
+            | CommandError::Start { source, .. } => Some(source),
             _ => None,
         }
     }
+}
+
+/// Waits for this time. Returns the time.
+async fn elapsed(limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else { return std::future::pending().await };
+    tokio::time::sleep(limit).await;
+    limit
 }
 
 /// Searches the directories of `PATH` for a program.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 
 use crate::build::BuildLog;
 
@@ -26,12 +28,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Starts a command. The caller has set its standard input.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Process> {
-        command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Process { child, group })
+    }
+
+    /// Writes data to the standard input of the process in the background.
+    pub(super) fn write_input(&mut self, data: Vec<u8>) {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            // The write fails if the process has exited.
+            tokio::spawn(async move { stdin.write_all(&data).await });
+        }
     }
 
     /// Copies the output to the sinks and waits until the process exits. Output that background
@@ -94,16 +104,44 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, sink: &mut (impl Sink + ?Siz
     }
 }
 
+/// The limit on the output of a command.
+#[derive(Debug)]
+pub(super) struct OutputLimit {
+    limit: Option<u64>,
+    written: AtomicU64,
+    exceeded: Notify,
+}
+
+impl OutputLimit {
+    pub(super) fn new(limit: Option<u64>) -> OutputLimit {
+        OutputLimit { limit, written: AtomicU64::new(0), exceeded: Notify::new() }
+    }
+
+    fn add(&self, count: usize) {
+        let written = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+        if self.limit.is_some_and(|limit| written > limit) {
+            self.exceeded.notify_one();
+        }
+    }
+
+    /// Waits until the limit is exceeded. Returns the limit.
+    pub(super) async fn exceeded(&self) -> u64 {
+        self.exceeded.notified().await;
+        self.limit.unwrap_or_default()
+    }
+}
+
 /// Writes the output of a process to a log. Replaces invalid UTF-8 with U+FFFD.
 pub(super) struct LogSink<'a> {
     log: &'a BuildLog,
+    limit: Option<&'a OutputLimit>,
     /// An incomplete character.
     waiting: Vec<u8>,
 }
 
 impl<'a> LogSink<'a> {
-    pub(super) fn new(log: &'a BuildLog) -> LogSink<'a> {
-        LogSink { log, waiting: Vec::new() }
+    pub(super) fn new(log: &'a BuildLog, limit: Option<&'a OutputLimit>) -> LogSink<'a> {
+        LogSink { log, limit, waiting: Vec::new() }
     }
 }
 
@@ -113,6 +151,9 @@ impl Sink for LogSink<'_> {
         let rest = self.waiting.split_off(complete_characters(&self.waiting));
         self.log.write(&String::from_utf8_lossy(&self.waiting));
         self.waiting = rest;
+        if let Some(limit) = self.limit {
+            limit.add(bytes.len());
+        }
     }
 }
 

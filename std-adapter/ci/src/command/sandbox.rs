@@ -1,136 +1,184 @@
-//! The command lines of the sandbox.
+//! The isolation of a command from the host.
 
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-
-use super::{CommandError, find_program};
 
 /// The isolation of a command from the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sandbox {
-    /// A sandbox made by bubblewrap. The root directory is read-only. The command can write only to
-    /// its own directory and to a private `/tmp`.
-    Bubblewrap {
-        /// The directory that is the root directory in the sandbox.
-        root: PathBuf,
-        /// Whether the command may use the network.
-        network: Network,
+    /// A sandbox that bubblewrap (`bwrap`, version 0.8 or later) creates.
+    Isolated(Isolation),
+    /// No isolation. The command has the same access rights as this process. A process that leaves
+    /// the process group of the command is only killed if the CI may create control groups.
+    Unsandboxed,
+}
+
+impl Default for Sandbox {
+    /// Returns a sandbox with the files of the host and without network.
+    fn default() -> Sandbox {
+        Sandbox::Isolated(Isolation::default())
+    }
+}
+
+impl From<Isolation> for Sandbox {
+    fn from(isolation: Isolation) -> Sandbox {
+        Sandbox::Isolated(isolation)
+    }
+}
+
+/// The options of a sandbox.
+///
+/// In a sandbox, the root directory is read-only. The command can write to its directory, to private
+/// directories `/tmp`, `/var/tmp` and `/dev/shm`, and to [`writable`](Isolation::writable). The
+/// command has no capabilities, cannot gain privileges, and sees only its own processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Isolation {
+    /// The files that the command sees.
+    pub image: Image,
+    /// Whether the command may use the network.
+    pub network: Network,
+    /// Files and directories of the host that are visible in the sandbox and read-only.
+    pub read_only: Vec<Bind>,
+    /// Files and directories of the host to which the command can write, for example caches.
+    pub writable: Vec<Bind>,
+    /// Directories of the host that are empty in the sandbox. By default, these are the home
+    /// directory of the user, which may contain keys, and `/run`, which contains the sockets of
+    /// services. The option has no effect on other images.
+    pub hidden: Vec<PathBuf>,
+    /// The maximum size of each of the private directories in bytes. The default is 1 GiB. The files
+    /// are kept in memory.
+    pub tmp_size: u64,
+    /// Whether the command may create user namespaces, which browsers and nested sandboxes need. The
+    /// default is `false`, because namespaces make more code of the kernel reachable.
+    pub user_namespaces: bool,
+    /// The program and the arguments that restrict the command with Landlock in addition to the
+    /// mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and must be
+    /// able to run in the image. By default, Landlock is not used.
+    pub landlock: Option<Vec<PathBuf>>,
+}
+
+impl Default for Isolation {
+    fn default() -> Isolation {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let home = home.filter(|home| home.is_absolute() && home.parent().is_some());
+        Isolation {
+            image: Image::Host,
+            network: Network::None,
+            read_only: Vec::new(),
+            writable: Vec::new(),
+            hidden: home.into_iter().chain([PathBuf::from("/run")]).collect(),
+            tmp_size: 1 << 30,
+            user_namespaces: false,
+            landlock: None,
+        }
+    }
+}
+
+impl Isolation {
+    /// Sets the files that the command sees.
+    #[must_use]
+    pub fn image(self, image: Image) -> Isolation {
+        Isolation { image, ..self }
+    }
+
+    /// Sets whether the command may use the network.
+    #[must_use]
+    pub fn network(self, network: Network) -> Isolation {
+        Isolation { network, ..self }
+    }
+
+    /// Makes a file or a directory of the host visible in the sandbox, but read-only.
+    #[must_use]
+    pub fn read_only(mut self, bind: impl Into<Bind>) -> Isolation {
+        self.read_only.push(bind.into());
+        self
+    }
+
+    /// Allows the command to write to a file or a directory of the host.
+    #[must_use]
+    pub fn writable(mut self, bind: impl Into<Bind>) -> Isolation {
+        self.writable.push(bind.into());
+        self
+    }
+
+    /// Hides a directory of the host.
+    #[must_use]
+    pub fn hide(mut self, dir: impl Into<PathBuf>) -> Isolation {
+        self.hidden.push(dir.into());
+        self
+    }
+
+    /// Sets the maximum size of each of the private directories in bytes.
+    #[must_use]
+    pub fn tmp_size(self, tmp_size: u64) -> Isolation {
+        Isolation { tmp_size, ..self }
+    }
+
+    /// Sets whether the command may create user namespaces.
+    #[must_use]
+    pub fn user_namespaces(self, user_namespaces: bool) -> Isolation {
+        Isolation { user_namespaces, ..self }
+    }
+}
+
+/// The files that a command sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Image {
+    /// The files of the host.
+    Host,
+    /// The files in a directory, which becomes the root directory.
+    Directory(PathBuf),
+    /// The files of a container image. The program `podman` downloads the image and unpacks it into
+    /// a directory once. Only the variable `PATH` of the image's configuration is used.
+    Podman {
+        /// The name of the image, for example `docker.io/library/rust:1-slim`.
+        name: String,
+        /// The directory that contains the unpacked images.
+        cache: PathBuf,
     },
-    /// No sandbox. No isolation. The command has the same access rights as this process, and a
-    /// process that leaves the process group of the command is not killed when the command ends.
-    None,
 }
 
 /// Whether a command may use the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// The command has only a loopback interface of its own.
+    /// The command has only its own loopback interface.
     None,
-    /// The command uses the network of the host.
+    /// The command uses the network of the host, including services that listen on `localhost`.
     Host,
 }
 
-impl Default for Sandbox {
-    /// Returns a sandbox with the root directory of the host and without network.
-    fn default() -> Sandbox {
-        Sandbox::Bubblewrap { root: PathBuf::from("/"), network: Network::None }
+/// A file or a directory of the host that is visible in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// The path on the host.
+    pub source: PathBuf,
+    /// The path in the sandbox.
+    pub target: PathBuf,
+}
+
+impl Bind {
+    /// Creates a bind with different paths on the host and in the sandbox.
+    pub fn new(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Bind {
+        Bind { source: source.into(), target: target.into() }
     }
 }
 
-/// Limits on the resources of a command (`setrlimit(2)`). `None` means that there is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The number of processes of the user.
-    pub processes: Option<u64>,
-    /// The address space of each process, in bytes.
-    pub memory: Option<u64>,
-    /// The size of each file, in bytes.
-    pub file_size: Option<u64>,
-    /// The processor time of each process, in seconds.
-    pub cpu_seconds: Option<u64>,
-}
-
-impl Default for Limits {
-    /// Returns limits of 4 GiB of address space, files of 10 GiB, and one hour of processor time.
-    /// The number of processes is not limited, because the kernel also counts the user's processes
-    /// outside the sandbox.
-    fn default() -> Limits {
-        Limits {
-            processes: None,
-            memory: Some(4 << 30),
-            file_size: Some(10 << 30),
-            cpu_seconds: Some(3600),
-        }
+impl From<PathBuf> for Bind {
+    fn from(path: PathBuf) -> Bind {
+        Bind { source: path.clone(), target: path }
     }
 }
 
-impl Limits {
-    /// Returns the options of `prlimit(1)`.
-    fn options(&self) -> Vec<OsString> {
-        let limits = [
-            ("nproc", self.processes),
-            ("as", self.memory),
-            ("fsize", self.file_size),
-            ("cpu", self.cpu_seconds),
-        ];
-        let set = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
-        set.map(|(name, limit)| format!("--{name}={limit}").into()).collect()
+impl From<&Path> for Bind {
+    fn from(path: &Path) -> Bind {
+        path.to_owned().into()
     }
 }
 
-impl Sandbox {
-    /// Returns the command that runs `args` in the sandbox.
-    ///
-    /// # Errors
-    /// Returns [`CommandError::NoSandbox`] if a program that the sandbox needs is missing.
-    pub(super) fn command(
-        &self,
-        args: &[OsString],
-        dir: &Path,
-        env: &[(OsString, OsString)],
-        limits: &Limits,
-    ) -> Result<tokio::process::Command, CommandError> {
-        let mut line: Vec<OsString> = Vec::new();
-        if let Sandbox::Bubblewrap { root, network } = self {
-            line.push(need("bwrap", "bubblewrap")?.into());
-            line.extend(bubblewrap(root, *network, dir));
-        }
-        let limits = limits.options();
-        if !limits.is_empty() {
-            line.push(need("prlimit", "util-linux")?.into());
-            line.extend(limits);
-            line.push("--".into());
-        }
-        line.extend_from_slice(args);
-        let (program, rest) = match line.split_first() {
-            Some((program, rest)) => (program.as_os_str(), rest),
-            None => (OsStr::new("true"), &[][..]),
-        };
-        let mut command = tokio::process::Command::new(program);
-        command.args(rest).env_clear().env("HOME", dir);
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(env.iter().map(|(name, value)| (name, value)));
-        if matches!(self, Sandbox::None) {
-            command.current_dir(dir);
-        }
-        Ok(command)
+impl From<&str> for Bind {
+    fn from(path: &str) -> Bind {
+        PathBuf::from(path).into()
     }
-}
-
-fn need(program: &'static str, package: &'static str) -> Result<PathBuf, CommandError> {
-    find_program(program).ok_or(CommandError::NoSandbox { program, package })
-}
-
-/// Returns the options of `bwrap(1)`, up to the command.
-fn bubblewrap(root: &Path, network: Network, dir: &Path) -> Vec<OsString> {
-    let mut line: Vec<OsString> = vec!["--unshare-all".into()];
-    if network == Network::Host {
-        line.push("--share-net".into());
-    }
-    line.extend(["--die-with-parent", "--new-session", "--ro-bind"].map(Into::into));
-    line.extend([root.into(), "/".into()]);
-    line.extend(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--bind"].map(Into::into));
-    line.extend([dir.into(), dir.into(), "--chdir".into(), dir.into(), "--".into()]);
-    line
 }

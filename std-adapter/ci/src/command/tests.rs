@@ -8,9 +8,9 @@ use crate::build::LogLimits;
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 /// The time limit of every command in these tests.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-fn new_log() -> BuildLog {
+pub(super) fn new_log() -> BuildLog {
     BuildLog::new("Test", vec!["hunter2".to_owned()], LogLimits { bytes: 100_000 })
 }
 
@@ -20,7 +20,7 @@ fn output(log: &BuildLog) -> String {
 }
 
 fn unsandboxed(script: &str, dir: &Path) -> Command {
-    Command::shell(script, dir).sandbox(Sandbox::None).timeout(LIMIT)
+    Command::shell(script, dir).sandbox(Sandbox::Unsandboxed).timeout(LIMIT)
 }
 
 #[tokio::test]
@@ -36,11 +36,15 @@ async fn output_and_exit_status_are_reported() -> Done {
     }
     let failed = unsandboxed("exit 3", dir.path()).run(&new_log()).await;
     assert_eq!(failed.unwrap_err().to_string(), "exit status: 3");
-    let missing = Command::new(["/no/such/program"], dir.path())
-        .sandbox(Sandbox::None)
-        .limits(Limits { processes: None, memory: None, file_size: None, cpu_seconds: None });
-    let error = missing.run(&new_log()).await.unwrap_err();
-    assert_eq!(error.to_string(), "`/no/such/program` cannot be started");
+    let missing = Command::new(["/no/such/program"], dir.path()).sandbox(Sandbox::Unsandboxed);
+    let (error, log) = (missing.run(&log).await.unwrap_err(), new_log());
+    assert_eq!(error.to_string(), "exit status: 127");
+    let missing = Command::new(["true"], dir.path().join("no"));
+    let error = missing.run(&log).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("the directory ") && error.ends_with("/no cannot be used"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -99,7 +103,7 @@ async fn dropping_the_future_kills_all_processes() -> Done {
 }
 
 /// Returns whether bubblewrap is installed. `tests/run` installs it.
-fn sandbox_is_installed() -> bool {
+pub(super) fn sandbox_is_installed() -> bool {
     let installed = find_program("bwrap").is_some();
     if !installed {
         println!("skipped: bubblewrap is not installed");

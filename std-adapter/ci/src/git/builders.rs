@@ -140,6 +140,14 @@ impl Shell {
         Shell { repository, label: label.to_owned(), commands, options }
     }
 
+    /// Returns the sandbox, in which `git` can read the history.
+    fn sandbox(&self) -> Sandbox {
+        match self.options.sandbox.clone() {
+            Sandbox::Isolated(isolation) => isolation.read_only(self.repository.git_dir()).into(),
+            other => other,
+        }
+    }
+
     async fn run(&self, build: &Build, key: &ShellKey) -> Result<(), String> {
         let options = &self.options;
         let project = key.commit.repo.to_string();
@@ -156,7 +164,7 @@ impl Shell {
         build.progress().text(format!("Running {}", self.label));
         for script in &self.commands {
             let command = Command::shell(script, worktree.path())
-                .sandbox(options.sandbox.clone())
+                .sandbox(self.sandbox())
                 .limits(options.limits)
                 .timeout(options.timeout);
             let env = options.env.iter().chain(&options.secrets);

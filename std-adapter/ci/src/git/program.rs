@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -169,6 +170,7 @@ impl Git<'_> {
             command.env(format!("GIT_CONFIG_VALUE_{at}"), value);
         }
         command.arg("--git-dir").arg(self.dir).args(args).current_dir(self.dir);
+        command.stdin(Stdio::null());
         command
     }
 }

@@ -362,7 +362,7 @@ async fn builders_store_their_results() -> Done {
     let fetch = Cache::new(db.clone(), FetchHead::new(repository.clone()), logs.clone());
     let key = FetchKey { target: main_branch(), commit: commit.clone() };
     assert_eq!(result(&fetch.find(&key)).await, Outcome::Success(commit.clone()));
-    let mut options = ShellOptions { sandbox: Sandbox::None, ..ShellOptions::default() };
+    let mut options = ShellOptions { sandbox: Sandbox::Unsandboxed, ..ShellOptions::default() };
     options.secrets.push(("TOKEN".to_owned(), "hunter2".to_owned()));
     let shell = |label, script: &str| {
         Shell::new(repository.clone(), label, [script.to_owned()], options.clone())

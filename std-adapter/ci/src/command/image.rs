@@ -1,0 +1,152 @@
+//! The root directories of sandboxes.
+//!
+//! `podman` downloads a container image and writes the files of the image to a directory. All
+//! commands then run in the same kind of sandbox, whatever their image is.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::bubblewrap::Root;
+use super::process::{LogSink, Process, Sink};
+use super::{CommandError, Image, find_program};
+use crate::build::BuildLog;
+
+/// The maximum time of each command of `podman`, such as a download.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The maximum size of the output of `podman image inspect` in bytes.
+const OUTPUT_MAX: usize = 1 << 20;
+
+/// The value of `PATH` in images that do not set it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Unpacks the image `$1` into the directory `$2`. No container is left behind, even if the download
+/// or the disk fails.
+const UNPACK: &str = "id=$(podman create \"$1\" /bin/sh)
+trap 'podman rm --force \"$id\" >/dev/null' EXIT
+mkdir -p \"$2\"
+podman export \"$id\" | tar -x -C \"$2\" --no-same-owner --exclude='dev/*'";
+
+impl Root {
+    /// Returns the root directory of an image. Downloads the image if necessary.
+    pub(super) async fn of(image: &Image, log: &BuildLog) -> Result<Root, CommandError> {
+        match image {
+            Image::Host => {
+                let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+                Ok(Root { dir: PathBuf::from("/"), path })
+            }
+            Image::Directory(dir) => {
+                let dir = fs::canonicalize(dir).map_err(|source| io_error(dir, source))?;
+                Ok(Root { dir, path: PATH.into() })
+            }
+            Image::Podman { name, cache } => unpacked(name, cache, log).await,
+        }
+    }
+}
+
+/// Returns the directory of an unpacked image.
+async fn unpacked(name: &str, cache: &Path, log: &BuildLog) -> Result<Root, CommandError> {
+    if name.is_empty() || name.starts_with('-') {
+        let source =
+            std::io::Error::other("the name of an image cannot be empty or start with '-'");
+        return Err(io_error(Path::new(name), source));
+    }
+    if find_program("podman").is_none() {
+        return Err(CommandError::NoSandbox { program: "podman", package: "podman" });
+    }
+    let inspect =
+        ["image", "inspect", "--format", "{{.Id}} {{range .Config.Env}}{{.}} {{end}}", name];
+    let found = match podman(&inspect, None).await {
+        Err(CommandError::Failed { .. }) => {
+            log.line(&format!("$ podman pull {name}"));
+            podman(&["pull", "--quiet", name], Some(log)).await?;
+            podman(&inspect, Some(log)).await?
+        }
+        found => found?,
+    };
+    let mut fields = found.split_whitespace();
+    let id: String = fields.next().unwrap_or_default().replace("sha256:", "");
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err(CommandError::Failed { status: format!("podman: {found:?} is not an image") });
+    }
+    let path: OsString =
+        fields.find_map(|field| field.strip_prefix("PATH=")).unwrap_or(PATH).into();
+    let dir = cache.join(&id);
+    if !dir.exists() {
+        unpack(name, cache, &id, log).await?;
+    }
+    Ok(Root { dir, path })
+}
+
+/// Unpacks an image into a new directory and moves the directory to its place.
+async fn unpack(name: &str, cache: &Path, id: &str, log: &BuildLog) -> Result<(), CommandError> {
+    log.line(&format!("Unpacking {name}"));
+    fs::create_dir_all(cache).map_err(|source| io_error(cache, source))?;
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let new = RemoveOnDrop(cache.join(format!("new-{}-{number}", std::process::id())));
+    let mut command = Command::new("sh");
+    command.args(["-ec", UNPACK, "sh", name]).arg(&new.0);
+    run(&mut command, Some(log)).await?;
+    match fs::rename(&new.0, cache.join(id)) {
+        // Another job has unpacked the same image.
+        Err(_) if cache.join(id).exists() => Ok(()),
+        moved => moved.map_err(|source| io_error(cache, source)),
+    }
+}
+
+static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// A directory that is removed if it is still there.
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn podman(args: &[&str], log: Option<&BuildLog>) -> Result<String, CommandError> {
+    let mut command = Command::new("podman");
+    run(command.args(args), log).await
+}
+
+/// Runs a command and returns its standard output.
+async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, CommandError> {
+    command.stdin(std::process::Stdio::null());
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let mut process = Process::spawn(command)
+        .map_err(|source| CommandError::Start { program: program.clone(), source })?;
+    let mut out = Output(Vec::new());
+    let mut err: Box<dyn Sink + Send> = match log {
+        Some(log) => Box::new(LogSink::new(log, None)),
+        None => Box::new(Output(Vec::new())),
+    };
+    let ended = tokio::time::timeout(TIMEOUT, process.wait(&mut out, &mut *err)).await;
+    let Ok(status) = ended else {
+        process.terminate(super::GRACE).await;
+        return Err(CommandError::Timeout { limit: TIMEOUT });
+    };
+    let status =
+        status.map_err(|source| CommandError::Start { program: program.clone(), source })?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&out.0).trim().to_owned());
+    }
+    Err(CommandError::Failed { status: format!("{program}: {status}") })
+}
+
+struct Output(Vec<u8>);
+
+impl Sink for Output {
+    fn write(&mut self, bytes: &[u8]) {
+        let room = OUTPUT_MAX.saturating_sub(self.0.len());
+        self.0.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> CommandError {
+    CommandError::Start { program: path.display().to_string(), source }
+}

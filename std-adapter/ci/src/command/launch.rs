@@ -1,0 +1,130 @@
+//! The programs that start a command.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::bubblewrap::{self, Root};
+use super::cgroup::{Cgroup, Controller};
+use super::{CommandError, Isolation, Limits, Sandbox, find_program};
+
+/// Joins the control groups whose files precede `--`, and then runs the rest of the arguments. File
+/// descriptor 3 is the standard input of the script.
+const JOIN: &str = "exec 3<&0 </dev/null
+while [ \"$1\" != -- ]; do echo $$ >\"$1\" || exit 125; shift; done
+shift
+exec \"$@\"";
+
+/// Limits the number of processes to the first argument, and then runs the rest of the arguments.
+/// The name of the option depends on the shell.
+const LIMIT_PROCESSES: &str =
+    "ulimit -u \"$0\" 2>/dev/null || ulimit -p \"$0\" 2>/dev/null; exec \"$@\"";
+
+/// A command that is ready to be started.
+pub(super) struct Launch {
+    pub(super) command: tokio::process::Command,
+    /// The data for the standard input of the command.
+    pub(super) input: Option<Vec<u8>>,
+    /// The limits that are not enforced.
+    pub(super) not_enforced: Vec<&'static str>,
+}
+
+/// Returns the command that runs `args` in the sandbox and in the control group.
+pub(super) fn launch(
+    sandbox: &Sandbox,
+    root: &Root,
+    args: &[OsString],
+    dir: &Path,
+    env: &[(OsString, OsString)],
+    limits: &Limits,
+    group: &Cgroup,
+) -> Result<Launch, CommandError> {
+    let mut line: Vec<OsString> = vec![need("sh", "dash")?.into(), "-c".into()];
+    line.extend([JOIN.into(), "sh".into()]);
+    line.extend(group.join_files().map(PathBuf::into_os_string));
+    line.push("--".into());
+    if let (Sandbox::Unsandboxed, Some(setpriv)) = (sandbox, find_program("setpriv")) {
+        // In a sandbox, `bwrap` does the same.
+        line.extend([setpriv.into(), "--pdeathsig".into(), "KILL".into()]);
+    }
+    let options = limits.options(!group.limits(Controller::Memory));
+    if !options.is_empty() {
+        line.push(need("prlimit", "util-linux")?.into());
+        line.extend(options);
+        line.push("--".into());
+    }
+    let input = match sandbox {
+        Sandbox::Unsandboxed => None,
+        Sandbox::Isolated(isolation) => {
+            line.extend([need("bwrap", "bubblewrap")?.into(), "--args".into(), "3".into()]);
+            line.push("--".into());
+            line.extend(inside(isolation, root, dir, limits, group));
+            let options = bubblewrap::options(isolation, root, dir, env);
+            let options = options.map_err(|source| CommandError::Sandbox { source })?;
+            Some(
+                options
+                    .iter()
+                    .flat_map(|option| [option.as_encoded_bytes(), b"\0"].concat())
+                    .collect(),
+            )
+        }
+    };
+    line.extend_from_slice(args);
+    let (program, rest) = line.split_first().map_or((OsStr::new("true"), &[][..]), |(p, r)| (p, r));
+    let mut command = tokio::process::Command::new(program);
+    command.args(rest).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if matches!(sandbox, Sandbox::Unsandboxed) {
+        command.current_dir(dir).env("HOME", dir);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+    }
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    Ok(Launch { command, input, not_enforced: not_enforced(sandbox, limits, group) })
+}
+
+/// Returns the programs that start the command inside of the sandbox.
+fn inside(
+    isolation: &Isolation,
+    root: &Root,
+    dir: &Path,
+    limits: &Limits,
+    group: &Cgroup,
+) -> Vec<OsString> {
+    let mut line: Vec<OsString> = Vec::new();
+    let has_shell = root.on_host(Path::new("/bin/sh")).exists();
+    if let (Some(count), true) =
+        (limits.processes.filter(|_| !group.limits(Controller::Pids)), has_shell)
+    {
+        // Outside of the sandbox, the kernel would also count the other processes of the user.
+        line.extend(["/bin/sh", "-c", LIMIT_PROCESSES].map(Into::into));
+        line.push(count.to_string().into());
+    }
+    if let Some(launcher) = &isolation.landlock {
+        line.extend(launcher.iter().map(|part| part.as_os_str().to_owned()));
+        let writable = isolation.writable.iter().map(|bind| bind.target.as_path());
+        line.extend([dir].into_iter().chain(writable).map(|path| path.as_os_str().to_owned()));
+        line.push("--".into());
+    }
+    line
+}
+
+/// Returns the limits that nothing enforces.
+fn not_enforced(sandbox: &Sandbox, limits: &Limits, group: &Cgroup) -> Vec<&'static str> {
+    let mut list = Vec::new();
+    if matches!(sandbox, Sandbox::Unsandboxed) {
+        // The user has decided that nothing protects the host.
+        return list;
+    }
+    // The kernel does not apply the limit of `setrlimit(2)` to root.
+    let is_root = rustix::process::geteuid().is_root();
+    if limits.processes.is_some() && !group.limits(Controller::Pids) && is_root {
+        list.push("the number of processes");
+    }
+    if limits.cpu_percent.is_some() && !group.limits(Controller::Cpu) {
+        list.push("processors");
+    }
+    list
+}
+
+fn need(program: &'static str, package: &'static str) -> Result<PathBuf, CommandError> {
+    find_program(program).ok_or(CommandError::NoSandbox { program, package })
+}
