@@ -1,4 +1,4 @@
-//! The arguments of the attributes `#[param(..)]`, `#[params(..)]` and `#[choice(..)]`.
+//! The arguments of the `#[param(..)]`, `#[params(..)]`, and `#[choice(..)]` attributes.
 
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
@@ -29,7 +29,7 @@ pub(crate) struct Flags {
     pub(crate) volatile: bool,
 }
 
-/// The arguments of `#[params(..)]` on a struct or a field and of `#[choice(..)]`.
+/// The arguments of `#[params(..)]` (on a struct or a field) and `#[choice(..)]`.
 #[derive(Default)]
 pub(crate) struct ContainerAttributes {
     pub(crate) check: Option<Expr>,
@@ -39,7 +39,7 @@ pub(crate) struct ContainerAttributes {
 }
 
 impl ParamAttributes {
-    /// Parses the attributes called `param`. Returns `None` if there are none.
+    /// Parses the `param` attributes. Returns `None` if there are none.
     pub(crate) fn parse(attributes: &[Attribute]) -> Result<Option<ParamAttributes>> {
         let mut arguments = ParamAttributes::default();
         let found = parse(attributes, "param", |meta| arguments.parse_argument(&meta))?;
@@ -84,7 +84,7 @@ impl Flags {
 }
 
 impl ContainerAttributes {
-    /// Parses the attributes called `attribute`, which accept the given arguments.
+    /// Parses the attributes named `attribute`, which accept the given arguments.
     pub(crate) fn parse(
         attributes: &[Attribute],
         attribute: &str,
@@ -107,8 +107,8 @@ impl ContainerAttributes {
     }
 }
 
-/// Calls `each` for every argument of the attributes called `name`. Returns whether there are any such
-/// attributes.
+/// Calls `each` for every argument of the attributes named `name`. Returns whether there are any
+/// such attributes.
 fn parse(
     attributes: &[Attribute],
     name: &str,

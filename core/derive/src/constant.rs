@@ -233,8 +233,8 @@ fn micros(text: &str) -> Option<u64> {
     (value % scale == 0).then_some(value / scale)?.try_into().ok()
 }
 
-/// Parses bytes, each of which is written as two hexadecimal digits. The bytes may be separated by
-/// `:`, `-`, `_` or a space.
+/// Parses bytes, each written as two hexadecimal digits. The bytes may be separated by `:`, `-`,
+/// `_` or a space.
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !b":-_ ".contains(byte)).collect();
     if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {

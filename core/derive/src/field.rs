@@ -1,4 +1,4 @@
-//! The fields of a struct of settings.
+//! The fields of a settings struct.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -13,7 +13,7 @@ use crate::names::{Name, description};
 /// The largest number of digits that a step can have.
 const STEP_MAX: i128 = u16::MAX as i128;
 
-/// A field of a struct of settings.
+/// A field of a settings struct.
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) vis: &'a Visibility,
@@ -41,7 +41,7 @@ pub(crate) struct Param {
     pub(crate) initial: TokenStream,
     /// The `ParamInfo`.
     pub(crate) info: TokenStream,
-    /// The compile-time check that the default is in the range.
+    /// The compile-time check that the default is within the range.
     pub(crate) assertion: TokenStream,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Generates the constants of a parameter whose values have the `ty` type.
+/// Generates the constants of a parameter whose values have type `ty`.
 fn param(
     attributes: &ParamAttributes,
     ty: &Type,

@@ -1,4 +1,4 @@
-//! Recognises the types of values by their names.
+//! Recognizes value types by name.
 
 use syn::{Expr, GenericArgument, PathArguments, Type};
 
@@ -78,8 +78,8 @@ impl<'a> ValueType<'a> {
         ValueType { shape, leaf: Leaf::of(leaf_type), leaf_type }
     }
 
-    /// Returns whether this crate recognises the type as the type of a value. All other types are
-    /// structs of parameters, unless the field has the `#[param]` attribute.
+    /// Returns whether this crate recognizes the type as a value type. Any other type is a
+    /// parameter struct, unless the field has the `#[param]` attribute.
     pub(crate) fn is_known(&self) -> bool {
         match self.shape {
             Shape::Optional => true,

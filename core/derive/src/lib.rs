@@ -14,17 +14,17 @@ mod tests;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Generates a struct of parameters, which is a directory, from a struct of settings. The README of
-/// this crate describes the attributes.
+/// Generates a parameter struct, which is a directory, from a settings struct. The README of this
+/// crate describes the attributes.
 #[proc_macro_derive(Params, attributes(param, params))]
 pub fn derive_params(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     params::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Implements `Choice` for an enum, so that a parameter can have the type of the enum. The name of a
-/// variant is its identifier in kebab case, such as `slow-blink` for `SlowBlink`. The `#[choice(name = "...")]`
-/// attribute of a variant sets another name.
+/// Implements `Choice` for an enum, so that it can be used as a parameter type. The name of a
+/// variant is its identifier in kebab case, such as `slow-blink` for `SlowBlink`. The
+/// `#[choice(name = "...")]` attribute on a variant sets a different name.
 #[proc_macro_derive(Choice, attributes(choice))]
 pub fn derive_choice(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

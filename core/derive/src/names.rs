@@ -43,7 +43,7 @@ impl Name {
 /// Checks that no two names are equal.
 ///
 /// # Errors
-/// Returns an error that refers to the second of two equal names.
+/// Returns an error that points to the second of two equal names.
 pub(crate) fn check_unique<'a>(names: impl IntoIterator<Item = &'a Name>) -> Result<()> {
     let mut seen = HashMap::new();
     for name in names {

@@ -109,7 +109,7 @@ impl Struct<'_> {
 
                 #[automatically_derived]
                 impl #params {
-                    /// The number of levels of the directory.
+                    /// The number of directory levels.
                     pub const DEPTH: u8 = <Self as #krate::files::fields::Fields>::DEPTH;
 
                     /// Creates the parameters with their defaults.
