@@ -20,7 +20,7 @@ pub(crate) struct ParamAttributes {
     pub(crate) line: Option<Span>,
 }
 
-/// The properties that a parameter either has or does not have.
+/// The boolean properties of a parameter.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Flags {
     pub(crate) read_only: bool,

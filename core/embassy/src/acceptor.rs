@@ -8,8 +8,8 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use heapless::{Deque, Vec};
 
-/// A socket and the number of its listener. The socket is never dropped, because the code for
-/// dropping a socket would take up flash.
+/// A socket and the number of its listener. The socket is never dropped, because the drop code
+/// would take up flash.
 pub(crate) struct Socket {
     pub(crate) listener: usize,
     pub(crate) tcp: ManuallyDrop<TcpSocket<'static>>,
@@ -19,13 +19,13 @@ pub(crate) struct Socket {
 /// each signal. If two tasks waited for the same signal, each would replace the other's waker and
 /// wake the other task, so the processor would never sleep.
 pub(crate) struct Acceptor<const CLIENTS: usize> {
-    /// One signal per slot, which passes the next client to the slot.
+    /// One signal per slot, which hands the next client to the slot.
     slots: [Signal<NoopRawMutex, Socket>; CLIENTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENTS>>,
     /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, CLIENTS>>,
-    /// One signal per listener, which passes the socket back to the listener.
+    /// One signal per listener, which hands the socket back to the listener.
     listeners: [Signal<NoopRawMutex, Socket>; CLIENTS],
     spare: Signal<NoopRawMutex, Socket>,
 }
@@ -41,13 +41,13 @@ impl<const CLIENTS: usize> Acceptor<CLIENTS> {
         }
     }
 
-    /// Returns the signal that passes the socket back to a listener.
+    /// Returns the signal that hands the socket back to a listener.
     pub(crate) fn listener(&self, number: usize) -> &Signal<NoopRawMutex, Socket> {
         self.listeners.get(number).unwrap_or(&self.spare)
     }
 
     /// Assigns a client to a free slot, or queues it. If the queue is full, which is possible only
-    /// before the slots have started, gives the socket back to its listener.
+    /// before the slots have started, the socket goes back to its listener.
     pub(crate) fn assign(&self, socket: Socket) {
         let free = self.free.borrow_mut().pop();
         match free.and_then(|slot| self.slots.get(slot)) {
@@ -87,7 +87,7 @@ impl<const CLIENTS: usize> Acceptor<CLIENTS> {
         found
     }
 
-    /// Gives a socket back to its listener.
+    /// Hands a socket back to its listener.
     pub(crate) fn return_socket(&self, socket: Socket) {
         self.listener(socket.listener).signal(socket);
     }

@@ -59,10 +59,10 @@ impl Config {
     }
 
     /// Sets the msize and the iounit. By default, the msize is the size of a frame, but at least
-    /// 4096 bytes, because a Linux mount needs an msize of 4096 bytes or more. The default iounit
-    /// is the size of a frame less 24 bytes for the header.
+    /// 4096 bytes, because a Linux mount requires that much. The default iounit is the frame size
+    /// minus 24 bytes for the header.
     ///
-    /// A request that does not fit into a frame gets an error reply.
+    /// A request that does not fit into a frame receives an error reply.
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Config {
         self.limits = Some(limits);
@@ -70,17 +70,17 @@ impl Config {
     }
 
     /// Sets the number of open files that are reserved for each client. The clients share the
-    /// remaining open files of the tree. The default is 4. If the tree has room for fewer open
-    /// files, each client gets an equal share.
+    /// tree's remaining open files. The default is 4. If the tree has room for fewer open files,
+    /// each client gets an equal share.
     #[must_use]
     pub const fn reserved_files(mut self, files: usize) -> Config {
         self.reserved_files = files;
         self
     }
 
-    /// Sets the function that returns the idle timeout. The server closes a connection if no
-    /// request is in flight and no byte is transferred for this duration. A client that waits for
-    /// an event has a request in flight, so it does not time out. The default is 60 seconds.
+    /// Sets the function that returns the idle timeout. The server closes a connection if it has no
+    /// request in flight and transfers no data for this long. A client that is waiting for an event
+    /// has a request in flight, so it does not time out. The default is 60 seconds.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: fn() -> Duration) -> Config {
         self.idle_timeout = timeout;
@@ -105,16 +105,16 @@ impl Config {
         self
     }
 
-    /// Sets the time that a client may wait for a slot. After this time, the server closes the
-    /// client's connection. The default is 750 milliseconds.
+    /// Sets how long a client may wait for a slot. After this time, the server closes the client's
+    /// connection. The default is 750 milliseconds.
     #[must_use]
     pub const fn slot_timeout(mut self, timeout: Duration) -> Config {
         self.slot_timeout = timeout;
         self
     }
 
-    /// Sets the time that the server waits for a client to acknowledge the end of its connection
-    /// during a [shutdown](crate::Connections::shut_down). The default is 300 milliseconds.
+    /// Sets how long the server waits for a client to acknowledge the end of its connection during
+    /// a [shutdown](crate::Connections::shut_down). The default is 300 milliseconds.
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Duration) -> Config {
         self.close_timeout = timeout;

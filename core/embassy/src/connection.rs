@@ -82,7 +82,7 @@ impl<
         let idle = (config.idle_timeout)();
         socket.set_nagle_enabled((config.nagle)());
         // Three probes are sent before the connection times out. Without probes, the timeout would
-        // also close the connection of a client that is waiting for an event.
+        // also disconnect a client that is waiting for an event.
         socket.set_keep_alive(config.keep_alive.then_some(idle / 4));
         socket.set_timeout(config.keep_alive.then_some(idle));
         let tree = QuotaTree::new(*tree, quota, self.number, client);
@@ -116,8 +116,8 @@ impl<const CLIENTS: usize> Activity<CLIENTS> {
         self.connections.touch(self.slot);
     }
 
-    /// Waits until no request has been in flight and no byte has been transferred for the duration
-    /// `idle`.
+    /// Waits until the connection has been idle for `idle`: no request in flight and no data
+    /// transferred.
     async fn idle_timeout(&self, idle: Duration, in_flight: &dyn Fn() -> usize) {
         let mut busy = Instant::MIN;
         loop {
@@ -133,7 +133,7 @@ impl<const CLIENTS: usize> Activity<CLIENTS> {
     }
 }
 
-/// One half of a socket, which records when bytes are transferred. Sending a reply counts as
+/// One half of a socket, which records the time of each transfer. Sending a reply counts as
 /// activity, because a client that is waiting for a reply is not idle.
 struct Tracked<S, const CLIENTS: usize> {
     io: S,

@@ -16,9 +16,9 @@ use crate::EndReason;
 
 /// The connections of a [`Server`](crate::Server) with `CLIENTS` client slots.
 ///
-/// The table is a `static`, so that a file of the tree can show it. `Connections` itself is a
-/// [`File`](datakit_core::vfs::File) with one line of 32 characters for each connection: the number
-/// of the client, the peer's address, and the number of seconds since the last transfer.
+/// The table is a `static`, so that a file in the tree can show it. `Connections` itself is a
+/// [`File`](datakit_core::vfs::File) with one line of 32 characters for each connection: the
+/// client's number, the peer's address, and the number of seconds since the last transfer.
 ///
 /// ```text
 ///   1 10.0.2.2:40312            0
@@ -26,12 +26,12 @@ use crate::EndReason;
 /// ```
 ///
 /// The file is rendered without a buffer. If a client reads it in several pieces, each piece shows
-/// the connections at the time of the read.
+/// the connections at the time of that read.
 pub struct Connections<const CLIENTS: usize>(CriticalSectionMutex<RefCell<State<CLIENTS>>>);
 
 struct State<const CLIENTS: usize> {
     entries: [Entry; CLIENTS],
-    /// The number of the latest client.
+    /// The number of the most recent client.
     last: u8,
     shutting_down: bool,
     /// The waker of the task that waits until there are no connections.
@@ -42,7 +42,7 @@ struct State<const CLIENTS: usize> {
 /// flash for its initial value.
 struct Entry {
     peer: Option<IpEndpoint>,
-    /// The number of the client, which is 0 if the slot is free.
+    /// The client's number, or 0 if the slot is free.
     client: u8,
     kicked: bool,
     last_active: Instant,
@@ -55,12 +55,12 @@ struct Entry {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// The number of the client, from 1 to 254. No two connections have the same number at the same
+    /// The client's number, from 1 to 254. No two connections have the same number at the same
     /// time. The numbers are assigned cyclically, so a number is reused as late as possible.
     pub client: Client,
-    /// The address of the peer.
+    /// The peer's address.
     pub peer: Peer,
-    /// The time at which the connection last transferred a byte.
+    /// The time of the connection's last transfer.
     pub last_active: Instant,
 }
 
@@ -137,9 +137,9 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         .is_some()
     }
 
-    /// Parses `command` as the number of a client and closes the client's connection. To let
-    /// clients close connections, add a [`Command`](datakit_core::files::Command) that calls this
-    /// method to the tree:
+    /// Parses `command` as a client number and closes that client's connection. To let clients
+    /// close connections, add a [`Command`](datakit_core::files::Command) that calls this method to
+    /// the tree:
     ///
     /// ```
     /// use datakit_core::files::Command;
@@ -170,8 +170,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     /// Closes all connections and refuses new connections. Waits for at most `timeout` until all
     /// connections are closed. Call this method before a restart.
     ///
-    /// Only one task should call this method, because two waiting tasks would wake each other again
-    /// and again until all connections are closed.
+    /// Only one task should call this method, because two waiting tasks would keep waking each
+    /// other until all connections are closed.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the shutdown.
@@ -221,7 +221,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         });
     }
 
-    /// Records that the connection in this slot has transferred a byte.
+    /// Records that the connection in this slot has just transferred data.
     pub(crate) fn touch(&self, slot: usize) {
         let now = Instant::now();
         self.with(|state| {
@@ -231,7 +231,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         });
     }
 
-    /// Returns the time at which the connection in this slot last transferred a byte.
+    /// Returns the time of the last transfer by the connection in this slot.
     pub(crate) fn last_active(&self, slot: usize) -> Instant {
         self.with(|state| state.entries.get(slot).map_or(Instant::MIN, |entry| entry.last_active))
     }
@@ -258,7 +258,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
 
     fn with<R>(&self, f: impl FnOnce(&mut State<CLIENTS>) -> R) -> R {
         // The borrow cannot fail, because the state is borrowed only in critical sections, which
-        // call no other method of the table. Waking a task only schedules it.
+        // call no other methods of the table. Waking a task only schedules it.
         self.0.lock(|state| f(&mut state.borrow_mut()))
     }
 }
@@ -268,8 +268,8 @@ impl<const CLIENTS: usize> State<CLIENTS> {
         self.entries.iter().filter_map(Entry::info)
     }
 
-    /// Returns the next number that no connection has. Such a number exists, because there are
-    /// fewer slots than numbers.
+    /// Returns the next number that is not in use by a connection. Such a number exists, because
+    /// there are fewer slots than numbers.
     fn next_client(&mut self) -> u8 {
         loop {
             self.last = self.last % 254 + 1;

@@ -1,4 +1,4 @@
-//! The table of connections as a file.
+//! The connection table as a file.
 
 use core::fmt::{self, Write};
 use core::mem::size_of;
@@ -57,8 +57,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     }
 }
 
-/// Returns the line for a connection. All lines have the same length, so a line has the same offset
-/// in each read of a client that reads the file in several pieces.
+/// Returns the line for a connection. All lines have the same length, so a line keeps its offset
+/// when a client reads the file in several pieces.
 fn line(info: &ConnectionInfo, now: Instant) -> String<LINE> {
     let idle = now.saturating_duration_since(info.last_active).as_secs().min(99_999) as u32;
     let mut line = String::new();
@@ -72,7 +72,7 @@ fn line(info: &ConnectionInfo, now: Instant) -> String<LINE> {
     line
 }
 
-/// Appends a number, aligned to the right so that it ends at the `end` column.
+/// Appends a number, right-aligned so that it ends at the `end` column.
 fn right(line: &mut String<LINE>, end: usize, number: u32) -> fmt::Result {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     while line.len() + digits < end && line.push(' ').is_ok() {}

@@ -10,7 +10,7 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// A tree with a fixed number of open files, which several clients share.
+/// A tree with a fixed number of open files, shared by several clients.
 pub trait SharedTree: Vfs<Open = Handle> {
     /// The number of files that can be open at the same time.
     const OPENS: usize;
@@ -34,8 +34,8 @@ where
 }
 
 /// A limit on the number of files that each of `CLIENTS` clients can have open. The clients share
-/// the open files of one tree. A number of open files is reserved for each client, regardless of
-/// how many files the other clients have open.
+/// one tree's open files. A fixed number of open files is reserved for each client, regardless of
+/// how many the other clients have open.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -45,7 +45,7 @@ pub struct OpenQuota<const CLIENTS: usize> {
 
 impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
     /// Creates a quota for a tree with room for `opens` open files, and reserves `reserved` of them
-    /// for each client. If `opens` is too small, reserves an equal share for each client.
+    /// for each client. If `opens` is too small, each client gets an equal share.
     #[must_use]
     pub const fn new(opens: usize, reserved: usize) -> Self {
         let share = match opens.checked_div(CLIENTS) {
@@ -87,8 +87,8 @@ pub struct QuotaTree<'t, T, const CLIENTS: usize> {
 }
 
 impl<'t, T: SharedTree, const CLIENTS: usize> QuotaTree<'t, T, CLIENTS> {
-    /// Creates the view of the client with this number. `index` identifies the client in the quota.
-    /// If `index` is not less than `CLIENTS`, the client cannot open files.
+    /// Creates the view for the client with this number. `index` identifies the client in the
+    /// quota. If `index` is not less than `CLIENTS`, the client cannot open files.
     pub const fn new(
         tree: &'t T,
         quota: &'t OpenQuota<CLIENTS>,

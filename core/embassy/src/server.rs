@@ -24,13 +24,13 @@ use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTr
 ///
 /// | parameter | number of |
 /// |---|---|
-/// | `CLIENTS` | clients that are served at the same time, at most 254 |
-/// | `WORKERS` | requests in flight per client, of which at most `WORKERS - 1` can wait |
+/// | `CLIENTS` | clients served at the same time, at most 254 |
+/// | `WORKERS` | requests in flight per client, at most `WORKERS - 1` of which can wait |
 /// | `FRAME` | bytes in a message, at least 256 |
 /// | `FIDS` | fids per client |
 /// | `RECEIVE`, `TRANSMIT` | bytes in the buffers of each socket |
 ///
-/// There is one more socket than there are clients, so one socket is always listening.
+/// There is one more socket than there are clients, so that one socket is always listening.
 pub struct Memory<
     T: SharedTree + 'static,
     const CLIENTS: usize,
@@ -127,13 +127,13 @@ impl<
 /// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The parameters are
 /// described at [`Memory`].
 ///
-/// A server is run by several tasks. Each socket has a task that calls [`listen`](Server::listen), and
-/// each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single task calls
-/// [`run`](Server::run), which needs more processor time.
+/// Several tasks run a server. Each socket has a task that calls [`listen`](Server::listen), and
+/// each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single task
+/// calls [`run`](Server::run), which needs more processor time.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and
 /// waits for a slot. If two clients connect at the same instant while all slots are busy, the
-/// second client is refused and must retry. Every listener without a backlog has this limitation.
+/// second one is refused and must retry. Every listener without a backlog has this limitation.
 pub struct Server<
     T: SharedTree + 'static,
     const CLIENTS: usize,
@@ -149,7 +149,7 @@ pub struct Server<
     acceptor: Acceptor<CLIENTS>,
     /// The number of tasks that have called `listen`.
     listeners: Cell<usize>,
-    /// The memory of the slots that no task serves yet.
+    /// The memory for the slots that no task serves yet.
     unserved: RefCell<Vec<&'static mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>, CLIENTS>>,
 }
 

@@ -221,7 +221,7 @@ fn kick_closes_one_connection() {
         assert!(client.write("kick", "1\n").await.starts_with("Rwrite"));
         assert!(kicked.closed().await < Duration::from_millis(10));
         assert_eq!(events()[2..], ["1 disconnected: closed by a command"]);
-        // The next client in the slot is not kicked, and has another number.
+        // The next client in the slot is not kicked, and has a different number.
         let mut next = network.attach().await;
         assert_eq!(next.read("me").await, "3");
     });

@@ -8,22 +8,22 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
 
-/// Saves all values a fixed time after a change. Register the object with
+/// Saves all values a fixed time after a change. Register it with
 /// [`observe`](datakit_core::params::observe), and call [`run`](Autosave::run) in a task.
 pub struct Autosave {
     changed: Signal<CriticalSectionRawMutex, ()>,
 }
 
 impl Autosave {
-    /// Creates an object that has not recorded any change.
+    /// Creates an `Autosave` that has not recorded any changes.
     #[must_use]
     pub const fn new() -> Autosave {
         Autosave { changed: Signal::new() }
     }
 
     /// Makes a request to `store` to save all values, `after_ms` milliseconds after a change.
-    /// Further changes during this time do not extend it. If the store refuses the request, tries
-    /// again after the same time. Never returns.
+    /// Further changes during this time do not extend it. If the store refuses the request, retries
+    /// after the same delay. Never returns.
     pub async fn run(
         &self,
         store: &dyn ParamStore,

@@ -5,11 +5,11 @@ use core::fmt;
 use datakit_core::Decimal;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 
-/// The reason why values could not be stored or read.
+/// The reason that values could not be stored or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The driver of the flash reported an error.
+    /// The flash driver reported an error.
     Flash(NorFlashErrorKind),
     /// The values of all parameters do not fit into the store's buffer of this many bytes.
     Full {

@@ -4,19 +4,19 @@ use core::fmt::{self, Write};
 
 use crate::record::{self, HEADER, Header, Kind, OVERHEAD};
 
-/// A buffer that is aligned as some flash drivers require.
+/// A buffer with the alignment that some flash drivers require.
 #[repr(align(4))]
 pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
 
-/// The newest records of all parameters, stored one after another. The records that are not in
-/// flash follow the other records, so they can be written as one batch.
+/// The newest records of all parameters, stored one after another. Records that are not yet in
+/// flash come last, so they can be written as one batch.
 pub(crate) struct Image<const N: usize> {
     bytes: Aligned<N>,
     /// The number of bytes that records take up.
     used: usize,
     /// The position of the first record that is not in flash.
     new: usize,
-    /// The size of the record that was accepted last.
+    /// The size of the most recently accepted record.
     last_size: usize,
     /// The alignment of records in bytes, which is a power of two.
     word: usize,
@@ -134,8 +134,8 @@ impl<const N: usize> Image<N> {
         Some(!is_same)
     }
 
-    /// Marks the record that was accepted last as the last one of a batch. The caller must not
-    /// remove a record between the two calls.
+    /// Marks the most recently accepted record as the last one in its batch. The caller must not
+    /// remove a record between [`accept`](Image::accept) and this call.
     pub(crate) fn mark_last(&mut self) {
         let record = self.bytes.0.get_mut(self.used - self.last_size..self.used);
         if let Some(record) = record

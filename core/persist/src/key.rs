@@ -96,7 +96,7 @@ impl fmt::Display for Collision {
 impl core::error::Error for Collision {}
 
 /// Checks that no two parameters in `set` have the same key. Call this function in a test that runs
-/// on the host, because its time is proportional to the square of the number of parameters.
+/// on the host, because its running time is quadratic in the number of parameters.
 ///
 /// # Errors
 /// Returns [`Collision`] if two paths have the same hash. In this case, rename one of the two

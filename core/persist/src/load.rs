@@ -18,16 +18,16 @@ pub struct Rejected<'a> {
     pub path: &'a FilePath<'a>,
     /// The stored text.
     pub text: &'a [u8],
-    /// The reason why the value has not been loaded.
+    /// The reason that the value has not been loaded.
     pub reason: Reason,
 }
 
-/// The reason why a stored value has not been loaded.
+/// The reason that a stored value has not been loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The value was stored by a parameter of another type.
+    /// The value was stored by a parameter of a different type.
     OtherType,
-    /// The parameter rejects the value. The message of the error names the allowed values.
+    /// The parameter rejects the value. The error message names the allowed values.
     Refused(Error),
 }
 
@@ -75,8 +75,8 @@ fn check<const N: usize>(
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> bool {
     let visited = set.visit(&mut |ordinal, path, parameter| {
-        // A parameter at its default cannot be reset. The rule accepts its value after the other
-        // parameters of the same rule have been reset.
+        // A parameter that already has its default cannot be reset. The rule accepts its value once
+        // the other parameters in the same rule have been reset.
         if !parameter.is_default()
             && is_saved(parameter)
             && let Err(error) = parameter.check_current(&Proposed::NONE)
@@ -104,7 +104,7 @@ fn set_text(parameter: &dyn Parameter, text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets a parameter to its default, unless it has the default or has none.
+/// Sets a parameter to its default, unless it already has its default or has no default.
 fn reset(parameter: &dyn Parameter) {
     if !parameter.is_default() {
         parameter.reset();
@@ -112,7 +112,7 @@ fn reset(parameter: &dyn Parameter) {
     }
 }
 
-/// A writer that compares the written text with the expected text. Contains the rest of the
+/// A writer that compares the written text with the expected text. Contains the remainder of the
 /// expected text, or `None` if the two texts differ.
 struct Rest<'a>(Option<&'a [u8]>);
 

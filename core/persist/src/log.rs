@@ -3,13 +3,13 @@
 //! Records are appended to the active block. The last record of a batch is marked, and records
 //! after the last mark are ignored, so a batch takes effect as a whole or not at all. When the
 //! active block is full, the newest record of each parameter is written to the next block. The
-//! first record of a block contains the sequence number of the block and is written last. This
-//! record makes the block the active one, because its sequence number is the largest.
+//! first record in a block contains the block's sequence number and is written last. Writing it
+//! makes the block the active one, because its sequence number is the largest.
 //!
 //! A block is erased immediately before records are written to it, and a block is read only if its
-//! first record is valid. Therefore, an interrupted erase may leave arbitrary content in the block.
-//! After an interrupted write, no record is appended to the block, because NOR flash does not allow
-//! a word to be written twice.
+//! first record is valid. Therefore, it does not matter if an interrupted erase leaves arbitrary
+//! content in the block. After an interrupted write, no record is appended to the block, because
+//! NOR flash does not allow a word to be written twice.
 
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
@@ -22,11 +22,11 @@ use crate::region::{Region, WORD_MAX, word};
 pub(crate) struct Log<F> {
     flash: F,
     region: Region,
-    /// The number of the active block. If the flash contains no log, the last block is active, so
+    /// The number of the active block. If the flash contains no log, this is the last block, so
     /// that the first block is used next.
     active: u32,
-    /// The sequence number of the active block. Each block that becomes active gets the next
-    /// number.
+    /// The sequence number of the active block. Each block gets the next number when it becomes
+    /// active.
     sequence: u32,
     /// The number of erased blocks since the region was first used.
     erases: u32,
@@ -34,12 +34,12 @@ pub(crate) struct Log<F> {
     end: u32,
     /// Whether all bytes from `end` to the end of the active block are erased.
     clean: bool,
-    /// The first record of a block.
+    /// The first record in a block.
     first: Aligned<WORD_MAX>,
 }
 
 impl<F: NorFlash> Log<F> {
-    /// The size of the first record of a block.
+    /// The size of the first record in a block.
     const FIRST: usize = (OVERHEAD + 4).next_multiple_of(word::<F>());
 
     pub(crate) const fn new(flash: F, region: Region) -> Log<F> {
@@ -47,7 +47,7 @@ impl<F: NorFlash> Log<F> {
         Log { flash, region, active: 0, sequence: 0, erases: 0, end: 0, clean: false, first }
     }
 
-    /// Returns the number of bytes of a block that the records of parameters can take up.
+    /// Returns how many bytes of a block are available for parameter records.
     pub(crate) const fn capacity(region: &Region) -> usize {
         region.block_size() as usize - Self::FIRST
     }
@@ -126,8 +126,8 @@ impl<F: NorFlash> Log<F> {
                 image.set_stored();
             }
         }
-        // If the buffer is too small for all records, reading fails, because the values of older
-        // and newer batches must not be mixed.
+        // If the buffer is too small for all records, reading fails, because values from older and
+        // newer batches must not be mixed.
         self.clean = at == stop && (end.is_none() || self.clean) && records_end == batch_end;
         Ok(batch_end)
     }

@@ -4,7 +4,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0 | bits 0 to 6: the [kind](Kind), bit 7: the record is the last one of a batch |
+//! | 0 | bits 0 to 6: the [kind](Kind), bit 7: the record is the last one in a batch |
 //! | 1 | the [tag](crate::key::type_tag) of the parameter's type |
 //! | 2 to 3 | the length of the text in bytes |
 //! | 4 to 7 | the [key](crate::key::path_key) of the parameter |
@@ -18,18 +18,18 @@ pub(crate) const HEADER: usize = 8;
 pub(crate) const OVERHEAD: usize = HEADER + CRC;
 const CRC: usize = 4;
 
-/// The bit of byte 0 that marks the last record of a batch.
+/// The bit in byte 0 that marks the last record in a batch.
 const LAST: u8 = 0x80;
 
-/// The kind of a record. The number also identifies the version of the format, because a later
-/// version of the format uses other numbers.
+/// The kind of a record. The number also identifies the format version, because a later version
+/// uses different numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The parameter has a value.
     Value = 1,
     /// The parameter has its default. The text is empty.
     Default = 2,
-    /// The record is the first one of a block. The key is the [sequence](crate::log::Log) number of
+    /// The record is the first one in a block. The key is the [sequence](crate::log::Log) number of
     /// the block, and the text is a 32-bit number of erased blocks.
     Block = 3,
 }
@@ -77,13 +77,13 @@ impl Header {
     }
 }
 
-/// Completes a record whose text is already in the buffer `record`: writes the header, the checksum
-/// and the padding. Returns `None` if the buffer is too small.
+/// Completes a record whose text is already in the `record` buffer by writing the header, the
+/// checksum, and the padding. Returns `None` if the buffer is too small.
 pub(crate) fn seal(record: &mut [u8], header: Header) -> Option<()> {
     *record.first_chunk_mut()? = header.encode();
     let (content, rest) = record.split_at_mut_checked(HEADER + usize::from(header.length))?;
     for byte in &mut *rest {
-        // Without `black_box`, the compiler would generate a call of a function that takes up 200
+        // Without `black_box`, the compiler would generate a call to a function that takes up 200
         // bytes.
         *byte = core::hint::black_box(0);
     }

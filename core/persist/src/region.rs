@@ -1,4 +1,4 @@
-//! The part of the flash in which a store keeps its values.
+//! The part of the flash where a store keeps its values.
 
 use core::ops::Range;
 
@@ -7,11 +7,11 @@ use embedded_storage_async::nor_flash::NorFlash;
 /// The largest supported read or write size of a flash, in bytes.
 pub(crate) const WORD_MAX: usize = 32;
 
-/// The part of the flash in which a store keeps its values, divided into blocks of equal size.
+/// The part of the flash where a store keeps its values, divided into blocks of equal size.
 ///
 /// All values must fit into one block. At least two blocks are needed, because a block is erased
-/// only after its values have been written to the next block. The blocks are used in turn, so all
-/// of them are erased equally often.
+/// only after its values have been written to the next block. The blocks are used in turn, so they
+/// all wear equally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     start: u32,
@@ -25,10 +25,9 @@ impl Region {
     ///
     /// # Panics
     /// Panics if `block` or the start of `range` is not a multiple of the flash's erase size, or if
-    /// `range` does not consist of at least two whole blocks. Also panics if the read or write size
-    /// of the flash is not a power of two of at most 32 bytes, or if a block is smaller than 64
-    /// bytes or smaller than four times the read or write size. In a `const`, a panic is a compile
-    /// error.
+    /// `range` does not consist of at least two whole blocks. Also panics if the flash's read or
+    /// write size is not a power of two or exceeds 32 bytes, or if a block is smaller than 64 bytes
+    /// or smaller than four times the read or write size. In a `const`, a panic is a compile error.
     #[must_use]
     pub const fn new<F: NorFlash>(range: Range<u32>, block: u32) -> Region {
         let erase = F::ERASE_SIZE as u32;

@@ -1,4 +1,4 @@
-//! Saves the values of parameters and loads them again.
+//! Saves and loads parameter values.
 
 use core::fmt;
 use core::ops::Range;
@@ -23,12 +23,12 @@ pub enum Unknown {
     Drop,
 }
 
-/// A store that saves the values of a set of parameters to flash and loads them after a restart.
+/// A store that saves the values of a parameter set to flash and loads them after a restart.
 ///
 /// The store keeps a copy of all stored values in a buffer of `BUFFER` bytes. A value takes up 12
 /// bytes plus the length of its text, rounded up to a multiple of the word size. The word size is
-/// the larger of the read size and the write size of the flash. A parameter at its default takes up
-/// no space.
+/// the larger of the read size and the write size of the flash. A parameter that has its default
+/// value takes up no space.
 pub struct Store<F, const BUFFER: usize> {
     log: Log<F>,
     set: &'static ParamSet,
@@ -39,13 +39,13 @@ pub struct Store<F, const BUFFER: usize> {
 }
 
 impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
-    /// Creates a store for the parameters in `set`. The flash is not accessed before the first load
+    /// Creates a store for the parameters in `set`. The flash is not accessed until the first load
     /// or save.
     ///
     /// # Panics
-    /// Panics if the buffer is too small for 12 bytes and one word of the flash, if the buffer has
-    /// 64 KiB or more, or if a block is too small for the buffer and 16 bytes that are rounded up
-    /// to a multiple of the word size. In a `const`, the panic is a compile error.
+    /// Panics if the buffer is smaller than one flash word plus 12 bytes, if the buffer is 64 KiB
+    /// or larger, or if a block is too small for the buffer plus 16 bytes (rounded up to a multiple
+    /// of the word size). In a `const`, the panic is a compile error.
     #[must_use]
     pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Store<F, BUFFER> {
         check_size(BUFFER, word::<F>());
@@ -66,11 +66,11 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// Sets the parameters to their stored values and returns the number of loaded values. A
     /// parameter without a stored value is set to its default.
     ///
-    /// A value that is outside the limits of its parameter, or that was stored by a parameter of
-    /// another type, is passed to `rejected`, and the parameter is set to its default. After all
-    /// values have been set, the check functions of the parameters are called. If a check function
-    /// refuses a value, the value is also passed to `rejected`, and the parameter is set to its
-    /// default. The check functions of parameters without a default are not called.
+    /// If a value is outside its parameter's limits or was stored by a parameter of a different
+    /// type, it is passed to `rejected` and the parameter is set to its default. After all values
+    /// have been set, the check functions of the parameters are called. If a check function refuses
+    /// a value, the value is also passed to `rejected`, and the parameter is set to its default.
+    /// The check functions of parameters without a default are not called.
     ///
     /// All values are set in one poll, so no other task of the same executor runs while only some
     /// of the values are set.
@@ -90,9 +90,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     ///
     /// The values are stored as one batch. If the power fails during the save, either all or none
     /// of the values are stored. All values are read in one poll, so no other task of the same
-    /// executor can change a value between two reads. For a parameter at its default, the store
-    /// records only that the parameter has its default. Therefore, a firmware update that changes
-    /// the default also changes the value.
+    /// executor can change a value between two reads. For a parameter that has its default value,
+    /// the store records only that fact. Therefore, a firmware update that changes the default also
+    /// changes the value.
     ///
     /// # Errors
     /// If an error is returned, the previously stored values are kept.
@@ -105,9 +105,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.carry_out(&StoreAction::Save(ordinals), &mut |_| ()).await
     }
 
-    /// Erases all stored values and the whole region of the flash, and returns the number of
-    /// values. The parameters keep their current values. If the power fails during the erase,
-    /// either all or none of the values are still stored.
+    /// Erases all stored values and the whole flash region, and returns the number of values. The
+    /// parameters keep their current values. If the power fails during the erase, either all of the
+    /// values are still stored or none are.
     ///
     /// # Errors
     /// Returns [`Error::Flash`] if the flash reports an error.
@@ -120,8 +120,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     }
 
     /// Returns how many blocks of the flash have been erased since the flash was first used. The
-    /// number is stored in flash. This method returns 0 until the first request reads the number.
-    /// An erase is not counted if a power failure interrupts it.
+    /// number is stored in flash. This method returns 0 until the first request has read that
+    /// number. An erase is not counted if a power failure interrupts it.
     pub fn erases(&self) -> u32 {
         self.log.erases()
     }
@@ -132,7 +132,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     }
 
     /// Carries out a request. Returns the number of values that have been loaded, saved or erased. All
-    /// requests share this code, because each further state machine would take up flash.
+    /// requests share this code, because each additional state machine would take up flash.
     pub(crate) async fn carry_out(
         &mut self,
         action: &StoreAction,

@@ -1,4 +1,4 @@
-//! The task that carries out the requests to a store.
+//! The task that performs the requests to a store.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -13,10 +13,10 @@ use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::{Rejected, Store};
 
-/// A queue for one request to a store. While a request is waiting, other requests are refused.
+/// A queue for one request to a store. While one request is waiting, further requests are refused.
 ///
-/// The files of a tree make requests through the [`ParamStore`] trait, and the task that runs
-/// [`run`] carries them out.
+/// Files in a tree make requests through the [`ParamStore`] trait, and the task that calls [`run`]
+/// performs them.
 pub struct Requests {
     waiting: Signal<CriticalSectionRawMutex, StoreRequest>,
     erases: AtomicU32,
@@ -31,7 +31,8 @@ impl Requests {
 
     /// Returns how many blocks of the flash have been erased since the flash was first used. The
     /// number is updated after each request, and is 0 until [`run`] is called. The blocks are used in
-    /// turn, so the number of erases of one block is this number divided by the number of blocks.
+    /// turn, so the number of times that each block was erased is this number divided by the number
+    /// of blocks.
     pub fn erases(&self) -> u32 {
         self.erases.load(Ordering::Relaxed)
     }
@@ -61,13 +62,13 @@ impl ParamStore for Requests {
     }
 }
 
-/// Carries out the requests to a store. Values that cannot be loaded are passed to `rejected`.
-/// Never returns. [Load](Store::load) the stored values before calling this function.
+/// Performs the requests to a store. Values that cannot be loaded are passed to `rejected`. Never
+/// returns. [Load](Store::load) the stored values before calling this function.
 ///
-/// `interval_ms` returns the shortest time between two saves, in milliseconds. After all values
-/// have been erased, this time is multiplied by the number of blocks. A request that arrives
-/// earlier waits, so that clients cannot wear out the flash with frequent requests. The first
-/// request also waits. Otherwise, a client that can restart the device could avoid the wait.
+/// `interval_ms` returns the minimum time between two saves, in milliseconds. After all values have
+/// been erased, this time is multiplied by the number of blocks. A request that arrives earlier
+/// waits, so that clients cannot wear out the flash with frequent requests. The first request also
+/// waits. Otherwise, a client that can restart the device could bypass the limit.
 pub async fn run<F: NorFlash, const BUFFER: usize>(
     store: &mut Store<F, BUFFER>,
     requests: &Requests,

@@ -56,7 +56,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|error| error.into_inner())
 }
 
-/// Sets all parameters to the values that they have after a start.
+/// Sets all parameters to the values that they have at startup.
 fn start() {
     COUNT.set(7);
     LEVEL.set(-5);
@@ -80,7 +80,7 @@ fn change(random: &mut Random) {
                 NAME.set(text.try_into().unwrap());
             }
             _ => {
-                // The new values are usually both above or both below the old values.
+                // Usually, both new values are above the old ones or both are below them.
                 let low = random.below(1 << 31) as u32;
                 LOW.set(low);
                 HIGH.set(low + 1 + random.below(9) as u32);
@@ -141,8 +141,8 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     while made < saves {
         let old = restart(&mut flash);
         change(&mut random);
-        // All parameters, the `motor` directory or one parameter. Parameters 4 and 5 share a rule,
-        // so they are always saved together.
+        // All parameters, the `motor` directory, or a single parameter. Parameters 4 and 5 share a
+        // rule, so they are always saved together.
         let ordinals = match random.below(4) {
             0 | 1 => 0..u16::MAX,
             2 => 2..6,
@@ -314,7 +314,7 @@ fn damaged_bytes_are_not_loaded_as_values() {
     for _ in 0..300 {
         let mut flash = Flash::<3, 256, 4>::new();
         start();
-        // All values that each parameter has had so far.
+        // Every value that each parameter has had so far.
         let mut known: Vec<Vec<String>> = values().into_iter().map(|value| vec![value]).collect();
         for _ in 0..random.below(12) {
             change(&mut random);
@@ -326,7 +326,7 @@ fn damaged_bytes_are_not_loaded_as_values() {
             flash.bytes[at] ^= 1 << random.below(8);
         }
         start();
-        // The loaded values of `low` and `high` may violate the rule, because they may be from
+        // The loaded values of `low` and `high` may violate the rule, because they may come from
         // different saves.
         block_on(store(&mut flash).load(&mut |_| ())).unwrap();
         for (known, value) in known.iter().zip(values()) {

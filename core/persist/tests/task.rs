@@ -1,4 +1,4 @@
-//! Tests of the task of a store, with a clock that the tests control.
+//! Tests of a store's task, with a clock that the tests control.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -33,7 +33,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|error| error.into_inner())
 }
 
-/// The time of the clock, in milliseconds.
+/// The clock's time, in milliseconds.
 #[derive(Default)]
 struct Clock(Cell<u64>);
 
@@ -221,7 +221,7 @@ fn dropped_save_stores_all_values_or_none() {
         let old = (A.get(), B.get());
         A.set(round);
         B.set(round);
-        // Drop the future after it has waited several times.
+        // Drop the future after it has been pending several times.
         let mut dropped = true;
         {
             let mut save = pin!(store.save(0..2));

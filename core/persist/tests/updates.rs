@@ -1,4 +1,4 @@
-//! Tests of loading values that another version of the firmware has stored.
+//! Tests of loading values that a different firmware version stored.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -17,9 +17,9 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 /// A file that runs the commands written to it. A command is complete when a write ends with a
 /// newline, when the file is read, or when the fid is clunked.
 ///
-/// The reply has at most `N` bytes. A read of the whole reply removes the reply. The reply can be
-/// read through the fid that wrote the command or through a fid opened later. If a command fails,
-/// the request that completed the command returns the error, and the previous reply is kept.
+/// The reply has at most `N` bytes, and is removed once it has been read completely. It can be read
+/// through the fid that wrote the command or through a fid opened later. If a command fails, the
+/// request that completed the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -65,8 +65,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The read must start either at offset 0 or where the last read
-    /// or write of this open file ended.
+    /// Reads the remainder of the reply. The read must start either at offset 0 or where the last
+    /// read or write of this open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

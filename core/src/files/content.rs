@@ -1,4 +1,4 @@
-//! Files with arbitrary content, which is kept in RAM or accessed through functions.
+//! Files with arbitrary content that is kept in RAM or accessed through functions.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -96,13 +96,13 @@ impl<const N: usize> File for Bytes<N> {
     }
 }
 
-/// A file of at most `N` bytes whose content is read by one function and written by another. Both
-/// functions always transfer the entire content. The content can be, for example, a setting in
+/// A file of at most `N` bytes that uses one function to read its content and another to write it.
+/// Both functions always transfer the entire content. The content can be, for example, a setting in
 /// flash, a register or a row in a store.
 ///
-/// The file itself stores only the pieces of a value that is not complete. The [module
-/// documentation](super) describes when a value that is written in pieces is complete. A value is
-/// also complete when the open file's buffer is full.
+/// The file itself stores only the pieces of an incomplete value. The [module documentation](super)
+/// describes when a value written in pieces is complete. A value is also complete when the open
+/// file's buffer is full.
 ///
 /// If no value exists, the read function must return [`Error::NotFound`]. If a client writes to the
 /// file, the write function must create the value.

@@ -1,8 +1,8 @@
-//! Directories of parameters that are declared as the fields of a struct.
+//! Parameter directories that are declared as the fields of a struct.
 //!
-//! `#[derive(Params)]` of the `datakit-derive` crate implements the traits of this module. A struct
-//! of [`Value`](super::Value)s is a directory, so its fields need neither a table nor separate
-//! statics.
+//! `#[derive(Params)]` from the `datakit-derive` crate implements the traits in this module. A
+//! struct of [`Value`](super::Value)s is a directory, so its fields need neither a table nor
+//! separate statics.
 
 mod array;
 pub mod derive_support;
@@ -15,7 +15,7 @@ pub use names::Names;
 
 use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};
 
-/// A plain struct of settings for which `#[derive(Params)]` has generated a struct of parameters.
+/// A plain settings struct for which `#[derive(Params)]` has generated a parameter struct.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a value nor a struct of parameters",
     note = "add `#[param]` to the field if the field is a value",
@@ -30,7 +30,7 @@ impl<P: Params, const N: usize> Params for [P; N] {
     type Params = [P::Params; N];
 }
 
-/// A struct of parameters, which is a directory. Each field is a file or a subdirectory.
+/// A parameter struct, which is a directory. Each field is a file or a subdirectory.
 ///
 /// The struct implements [`EntryTable`], so [`table`] or [`params`] can add it to a
 /// [`Dir`](crate::vfs::Dir).
@@ -42,7 +42,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// field.
     type Changed;
 
-    /// The struct with all parameters at their defaults.
+    /// The struct in which all parameters have their defaults.
     const NEW: Self;
 
     /// The number of levels, including this directory.
@@ -67,7 +67,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// [`notify`](Fields::notify) afterwards, outside a critical section.
     fn replace(&self, new: &Self::Plain) -> Self::Changed;
 
-    /// Reports each changed field to the tasks and observers that wait for changes.
+    /// Reports each changed field to the tasks and observers that are waiting for changes.
     fn notify(&self, changed: &Self::Changed);
 
     /// Returns the number of times that fields have been set, modulo 2^32.
@@ -95,7 +95,7 @@ pub async fn changed<F: Fields>(fields: &F, seen: u32) -> u32 {
     super::param::wait_for_change(|| fields.version(), seen).await
 }
 
-/// Creates an entry for a directory of parameters.
+/// Creates an entry for a parameter directory.
 #[must_use]
 pub const fn params<F: Fields>(name: &'static str, fields: &'static F) -> Entry {
     table(name, fields, F::DEPTH)
@@ -127,7 +127,7 @@ impl<F: Fields> EntryTable for F {
 
 impl<F: Fields> FileTable for F {
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
-        // Every index in a `Fields` is less than 256.
+        // Every index into a `Fields` is less than 256.
         Fields::with_file(self, index as u8, with);
     }
 }

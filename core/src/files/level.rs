@@ -34,7 +34,7 @@ impl Level {
     pub const ALL: [Level; 6] =
         [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
-    /// Returns the name of this level, which a `level` file contains.
+    /// Returns the name of this level, as it appears in a `level` file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -153,9 +153,9 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Does nothing for a truncation to length 0, because shells truncate a file before writing to
-    /// it. For any other length, truncates the level's name or pads it with zeros, and then parses
-    /// the result as the new level.
+    /// Ignores a truncation to length 0, because shells truncate a file before writing to it. For
+    /// any other length, truncates the level's name or pads it with zeros, and then parses the
+    /// result as the new level.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

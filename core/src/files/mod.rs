@@ -1,4 +1,4 @@
-//! Types of files from which trees can be built.
+//! File types from which trees can be built.
 //!
 //! | file | a read returns | a write |
 //! |---|---|---|
@@ -14,9 +14,9 @@
 //! | [`Command`] | the reply to the last command | is a command |
 //! | [`Live`] | the latest value; the next read waits for the next value | is refused |
 //! | [`Queue`] | every value published since the file was opened; further reads wait | is refused |
-//! | [`TaskFile`] | the reply of a task | is passed to a task as a whole |
+//! | [`TaskFile`] | the reply of a task | is passed to a task as one unit |
 //!
-//! The value of a parameter can have one of these types:
+//! A parameter's value can have one of these types:
 //!
 //! | type | a read returns, for example | a write also accepts |
 //! |---|---|---|

@@ -1,9 +1,9 @@
 //! Parameters are values that clients can read and set. A [`Value`] stores the value of a
-//! parameter, and a [`Param`] is the file with which clients read and set the value. The type of
-//! the value implements [`ParamType`].
+//! parameter, and a [`Param`] is the file through which clients read and set it. The type of the
+//! value implements [`ParamType`].
 //!
-//! To add a type of parameter, implement [`ParamType`] for the type of its value. To add a
-//! parameter, put a [`Param`] into a [`Dir`](crate::vfs::Dir).
+//! To add a parameter type, implement [`ParamType`] for the type of its value. To add a parameter,
+//! put a [`Param`] into a [`Dir`](crate::vfs::Dir).
 
 mod array;
 mod boolean;
@@ -49,13 +49,13 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 /// Reading the file returns the value as text, followed by a newline. Text written to the file is
 /// parsed and checked as a whole before the value is set. If the text is rejected, the error is
 /// returned by the request that completes the value, such as a write that ends with a newline. All
-/// parts of a parameter except the value are constant and stay in flash.
+/// parts of a parameter except its value are constant and stay in flash.
 ///
 /// With the `params` feature, a client can follow the value: if the file is opened only for reading
 /// and with the append flag (see [`OpenMode::follows`]), the first read returns the value, and each
-/// further read waits until the value is set again. A read of a file that is opened in any other
-/// mode never waits, because many clients read until a read returns no bytes. The server can
-/// distinguish such a read from a read that requests the next value only by the open mode.
+/// further read waits until the value is set again. If the file is opened in any other mode, a read
+/// never waits, because many clients read until a read returns no bytes. Only the open mode lets
+/// the server distinguish such a read from one that requests the next value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};

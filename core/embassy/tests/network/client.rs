@@ -8,7 +8,7 @@ use embedded_io_async::{Read, Write};
 
 use super::leak;
 
-/// A connection that sends and receives messages in 9P2000.u.
+/// A connection that sends and receives 9P2000.u messages.
 pub(crate) struct Client {
     socket: TcpSocket<'static>,
 }
@@ -104,7 +104,7 @@ impl Client {
         start.elapsed()
     }
 
-    /// Closes the connection, and waits until the server has also closed the connection.
+    /// Closes the connection and waits until the server has closed it too.
     pub(crate) async fn close(mut self) {
         self.socket.close();
         self.closed().await;

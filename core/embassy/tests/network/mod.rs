@@ -18,7 +18,7 @@ use embassy_net_driver_channel as channel;
 use embassy_net_driver_channel::driver::{HardwareAddress, LinkState};
 use embassy_time::{Duration, MockDriver};
 
-/// The number of client slots of the tested server.
+/// The number of client slots in the tested server.
 pub(crate) const CLIENTS: usize = 2;
 
 pub(crate) type Tree = StaticTree<8, 96>;
@@ -30,7 +30,7 @@ const MTU: usize = 1514;
 /// The longest time, in milliseconds, that a script may take.
 const LONGEST_MS: u32 = 600_000;
 
-/// The functions of the network that a script can call.
+/// The network functions that a script can call.
 pub(crate) struct Network {
     clients: Stack<'static>,
     wire: Cell<bool>,
@@ -89,7 +89,7 @@ pub(crate) fn simulate_in(
     config: &'static Config,
     script: impl AsyncFnOnce(&Network),
 ) {
-    // All tests of a program share one clock.
+    // All tests in a test binary share one clock.
     static CLOCK: Mutex<()> = Mutex::new(());
     let _clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let (stack, mut server_runner, server_wire) = start_stack(SERVER);

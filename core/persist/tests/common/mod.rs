@@ -4,7 +4,7 @@
 use embedded_storage::nor_flash as blocking;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
-/// A small generator of random numbers (xorshift).
+/// A small random number generator (xorshift).
 #[derive(Debug, Clone)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -25,9 +25,9 @@ impl Random {
 /// The content of the flash after a power cut interrupts an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
-    /// An interrupted erase has erased the first bytes of the page. No word is written in part.
+    /// An interrupted erase has erased the first bytes of the page. No word is partly written.
     Prefix,
-    /// An interrupted erase has erased the last bytes of the page. No word is written in part.
+    /// An interrupted erase has erased the last bytes of the page. No word is partly written.
     Suffix,
     /// An interrupted erase has erased some of the bits, and an interrupted write has written some of
     /// the bits of one word.
@@ -42,8 +42,8 @@ impl Damage {
         [Damage::Prefix, Damage::Suffix, Damage::Bits, Damage::Random];
 }
 
-/// A NOR flash of `PAGES` pages of `PAGE` bytes each. Each word of `WORD` bytes can be written once
-/// after an erase.
+/// A NOR flash with `PAGES` pages of `PAGE` bytes each. Each word of `WORD` bytes can be written
+/// once after an erase.
 #[derive(Debug, Clone)]
 pub(crate) struct Flash<const PAGES: usize, const PAGE: usize, const WORD: usize> {
     pub(crate) bytes: Vec<u8>,
@@ -143,7 +143,7 @@ impl<const PAGES: usize, const PAGE: usize, const WORD: usize> Flash<PAGES, PAGE
                     .for_each(|(to, from)| *to &= from | self.random.next() as u8),
                 Damage::Random => to.iter_mut().for_each(|to| *to = self.random.next() as u8),
             }
-            // A word that was barely written can read as erased.
+            // A word whose write was interrupted early can read as erased.
             self.written[at / WORD] = !cut || to.iter().any(|byte| *byte != 0xff);
             if cut {
                 return Err(NorFlashErrorKind::Other);

@@ -1,11 +1,11 @@
-//! A directory of parameters that also contains other files.
+//! A parameter directory that also contains other files.
 
 use core::fmt;
 
 use super::{Fields, Names};
 use crate::vfs::{Dir, Entry, EntryTable, Key, Node, Result, table};
 
-/// A directory with the entries of a table, followed by the fields of a struct of parameters.
+/// A directory with the entries of a table, followed by the fields of a parameter struct.
 ///
 /// ```
 /// # #[allow(unused_imports)]
@@ -62,13 +62,13 @@ impl<F: Fields> ParamsDir<F> {
         table(name, self, self.depth)
     }
 
-    /// Returns the struct of parameters.
+    /// Returns the parameter struct.
     #[must_use]
     pub const fn fields(&self) -> &'static F {
         self.fields
     }
 
-    /// Converts the index of an entry to an index into the table or an index into the struct.
+    /// Converts an entry index to an index into either the table or the struct.
     fn split(&self, index: u8) -> core::result::Result<u8, u8> {
         // The table has at most 255 entries, so the cast does not truncate the number.
         match index.checked_sub(self.dir.entries().len() as u8) {

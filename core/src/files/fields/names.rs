@@ -1,4 +1,4 @@
-//! The names of the entries in a directory of parameters.
+//! The names of the entries in a parameter directory.
 
 use core::fmt;
 
@@ -6,10 +6,10 @@ use crate::Decimal;
 use crate::files::ParamType;
 use crate::vfs::Key;
 
-/// The names of the entries of a directory.
+/// The names of the entries in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// A list of at most 255 names, in order.
+    /// An ordered list of at most 255 names.
     List(&'static [&'static str]),
     /// The numbers from 0 up to, but not including, this number.
     Numbers(u8),

@@ -6,7 +6,7 @@ use super::ParamType;
 use crate::files::pieces::is_prefix_of_any;
 use crate::files::util::{Json, Plain};
 
-/// An enum whose variants have names. A parameter of such a type shows the name of the variant.
+/// An enum whose variants have names. A parameter of such a type is shown as the variant's name.
 ///
 /// ```
 /// use datakit_core::files::{Choice, Param, Value};
@@ -27,8 +27,8 @@ pub trait Choice: Copy + Default + PartialEq + Send + 'static {
     /// All variants of the enum, which must have at least one variant.
     const ALL: &'static [Self];
 
-    /// The names of the variants, in the order of [`ALL`](Choice::ALL). A name contains no white
-    /// space.
+    /// The names of the variants, in the order of [`ALL`](Choice::ALL). A name must not contain
+    /// whitespace.
     const NAMES: &'static [&'static str];
 }
 

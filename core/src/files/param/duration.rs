@@ -23,7 +23,7 @@ pub struct Micros(pub u64);
 macro_rules! duration {
     ($($type:ident $integer:ident $power:literal $unit:literal $constructor:ident $examples:literal)*) => {$(
         impl $type {
-            /// Converts a duration. This function is intended for constants.
+            /// Converts a duration. This function is intended for use in constants.
             ///
             /// # Panics
             /// Panics if the duration is too long or is not a whole multiple of the unit of this

@@ -1,14 +1,14 @@
-//! A value together with the constant part of its parameter.
+//! A value and its parameter's constant part.
 
 use core::fmt::{self, Write};
 
 use super::parameter::Refusal;
 use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
-/// A value and the constant part of its parameter. [`ParamFile`](super::ParamFile) is the file with
+/// A value and its parameter's constant part. [`ParamFile`](super::ParamFile) is the file through
 /// which clients read and set the value.
 ///
-/// [`Param`](super::Param) is a file with the same behaviour that can be stored in a table.
+/// [`Param`](super::Param) is a file that behaves the same way and can be stored in a table.
 pub struct Field<'a, T: ParamType> {
     value: &'a Value<T>,
     info: &'a ParamInfo<T>,
@@ -16,14 +16,14 @@ pub struct Field<'a, T: ParamType> {
 }
 
 impl<'a, T: ParamType> Field<'a, T> {
-    /// Creates the parameter with the value `value`.
+    /// Creates a parameter with the given value.
     #[must_use]
     pub const fn new(value: &'a Value<T>, info: &'a ParamInfo<T>) -> Field<'a, T> {
         Field { value, info, rule: None }
     }
 
-    /// Checks `rule` before a written value is set, in addition to the check of the `info`. All
-    /// parameters that the rule reads should have this rule.
+    /// Checks `rule` before a written value is set, in addition to the check function in `info`.
+    /// All parameters that the rule reads should have this rule.
     #[must_use]
     pub const fn rule(self, rule: &'a dyn Rule) -> Field<'a, T> {
         Field { rule: Some(rule), ..self }

@@ -31,8 +31,8 @@ impl ParamFile<'_> {
         Writer { parameter: self.0, client }
     }
 
-    /// Returns whether reads of the open file deliver each new value, like reads of a stream. The
-    /// value of a write-only parameter is never delivered.
+    /// Returns whether reads of the open file return each new value, like reads of a stream. The
+    /// value of a write-only parameter is never returned.
     #[cfg(feature = "params")]
     fn is_followed(&self, open: &OpenFile<'_>) -> bool {
         open.follows && !self.0.flags().contains(Flags::WRITE_ONLY)
@@ -65,8 +65,7 @@ impl File for ParamFile<'_> {
         open.state.partial = mode.truncate;
         #[cfg(feature = "params")]
         if self.is_followed(open) {
-            // Store a version other than the current one, so that the first read delivers the
-            // value.
+            // Store a version other than the current one, so that the first read returns the value.
             open.state.next = self.0.version().wrapping_sub(1);
             return Ok(());
         }
@@ -143,7 +142,7 @@ impl crate::files::stream::StreamSource for ParamFile<'_> {
     }
 }
 
-/// A parameter together with the client that sets the parameter.
+/// A parameter and the client that sets it.
 struct Writer<'a> {
     parameter: &'a dyn Parameter,
     client: Client,

@@ -8,7 +8,7 @@ use crate::Decimal;
 use crate::float::write_scaled;
 
 /// A decimal number with at most `DECIMALS` digits after the decimal point. The field contains the
-/// number multiplied by 10^`DECIMALS`, so that a program can calculate with integers on a processor
+/// number multiplied by 10^`DECIMALS`, so a program can use integer arithmetic on processors
 /// without a floating-point unit. Clients read and write decimal numbers such as `-12.5`. A number
 /// with more decimal places is rejected. `DECIMALS` is at most 9.
 ///
@@ -22,8 +22,8 @@ use crate::float::write_scaled;
 pub struct Fixed<const DECIMALS: u8>(pub i32);
 
 impl<const DECIMALS: u8> Fixed<DECIMALS> {
-    /// Returns the number `digits` / 10^`decimals`. For example, `new(125, 1)` is 12.5. This function
-    /// is intended for constants.
+    /// Returns the number `digits` / 10^`decimals`. For example, `new(125, 1)` is 12.5. This
+    /// function is intended for use in constants.
     ///
     /// # Panics
     /// Panics if the number is too large or has more than `DECIMALS` decimal places.

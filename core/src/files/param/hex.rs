@@ -9,8 +9,8 @@ use super::number::is_numeric;
 use crate::Decimal;
 
 /// A byte string of at most `N` bytes. Clients read the byte string as two hexadecimal digits per
-/// byte, such as `0aff`. Clients may also write capital letters, and may separate the bytes by `:`,
-/// `-`, `_` or a space.
+/// byte, such as `0aff`. Clients may also use uppercase letters, and may separate the bytes with
+/// `:`, `-`, `_` or a space.
 impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();
@@ -42,7 +42,7 @@ impl<const N: usize> ParamType for Vec<u8, N> {
 }
 
 /// Parses two hexadecimal digits per byte into `bytes` and returns the number of bytes written.
-/// Returns `None` if `text` contains an invalid character or does not fit into `bytes`.
+/// Returns `None` if `text` contains an invalid character or does not fit in `bytes`.
 pub(super) fn parse_pairs(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let (mut rest, mut count) = (text, 0);
     while let [high, low, tail @ ..] = rest {

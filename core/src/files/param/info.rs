@@ -65,7 +65,7 @@ impl Description {
 }
 
 impl<T: ParamType> ParamInfo<T> {
-    /// Creates the description of a parameter that has no default and accepts every value of the
+    /// Creates the description of a parameter that has no default and accepts any value of its
     /// type.
     #[must_use]
     pub const fn new() -> ParamInfo<T> {
@@ -77,8 +77,8 @@ impl<T: ParamType> ParamInfo<T> {
         }
     }
 
-    /// Sets the default, which is the value after a reset of the parameter. The default should be
-    /// the initial value of the parameter's [`Value`](super::Value).
+    /// Sets the default, which is the parameter's value after a reset. The default should be the
+    /// initial value of the parameter's [`Value`](super::Value).
     #[must_use]
     pub const fn default(self, default: T) -> ParamInfo<T> {
         ParamInfo { default: ManuallyDrop::new(default), ..self.with_flag(Flags::HAS_DEFAULT) }
@@ -86,7 +86,7 @@ impl<T: ParamType> ParamInfo<T> {
 
     /// Sets the unit. The unit appears only in descriptions and error messages. The text that
     /// clients read and write does not contain the unit. The argument is a reference to a string,
-    /// such as `&"ms"`, because the reference takes up less flash than the string slice.
+    /// such as `&"ms"`, because a reference takes up less flash than a string slice.
     #[must_use]
     pub const fn unit(self, unit: &'static &'static str) -> ParamInfo<T> {
         ParamInfo { description: Description { unit, ..self.description }, ..self }
@@ -98,7 +98,7 @@ impl<T: ParamType> ParamInfo<T> {
         ParamInfo { description: Description { doc, ..self.description }, ..self }
     }
 
-    /// Calls `check` before a written value is set. The check can reject the value.
+    /// Calls `check` before a written value is set, so that `check` can reject it.
     #[must_use]
     pub const fn check(self, check: Check<T>) -> ParamInfo<T> {
         ParamInfo { check: Some(check), ..self }
@@ -116,7 +116,7 @@ impl<T: ParamType> ParamInfo<T> {
         self.with_flag(Flags::WRITE_ONLY)
     }
 
-    /// States in the schema that a new value takes effect only after a restart.
+    /// Marks the parameter in the schema as one whose new value takes effect only after a restart.
     #[must_use]
     pub const fn needs_restart(self) -> ParamInfo<T> {
         self.with_flag(Flags::RESTART)
@@ -168,7 +168,7 @@ impl<T: ParamType> fmt::Debug for ParamInfo<T> {
     }
 }
 
-/// The properties that a parameter either has or does not have.
+/// The boolean properties of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Flags(u8);
@@ -185,7 +185,7 @@ impl Flags {
     /// The parameter has a default.
     pub const HAS_DEFAULT: Flags = Flags(16);
 
-    /// Returns these flags and `flag`.
+    /// Returns these flags with `flag` added.
     #[must_use]
     pub const fn with(self, flag: Flags) -> Flags {
         Flags(self.0 | flag.0)

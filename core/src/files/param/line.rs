@@ -24,7 +24,7 @@ pub struct Line<const N: usize> {
 }
 
 impl<const N: usize> Line<N> {
-    /// Creates a line. This function is intended for constants.
+    /// Creates a line. This function is intended for use in constants.
     ///
     /// # Panics
     /// Panics if `text` has more than `N` bytes or contains an ASCII control character.
@@ -155,7 +155,7 @@ fn parse(text: &[u8], max: usize) -> Option<&str> {
 }
 
 fn may_continue(text: &[u8], max: usize) -> bool {
-    // Do not check for valid UTF-8, because a piece may end in the middle of a character.
+    // Do not check for valid UTF-8 here, because a piece may end in the middle of a character.
     text.len() <= max && !text.iter().any(u8::is_ascii_control)
 }
 

@@ -7,7 +7,7 @@ use super::hex::{parse_pairs, write_pairs};
 use super::number::is_numeric;
 
 /// An Ethernet (MAC) address. Clients read the address as `02:00:00:12:ab:ff`. Clients may also
-/// write the address with hyphens, with capital letters or without separators.
+/// write the address with hyphens, in uppercase, or without separators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Mac(pub [u8; 6]);

@@ -131,7 +131,7 @@ fn schema(
     write!(out, "\",\"min\":{low},\"max\":{high}")
 }
 
-/// Returns whether a decimal number is a multiple of a step. The decimal digits are compared,
+/// Returns whether a decimal number is a multiple of a step. The comparison uses decimal digits,
 /// because most decimal fractions have no exact binary representation.
 fn is_decimal_multiple(text: &[u8], step: Step) -> bool {
     let digits = scan(text).and_then(|(number, _)| {
@@ -176,14 +176,14 @@ pub(super) fn write_trimmed(
     write_scaled(digits, exponent, out)
 }
 
-/// Returns whether `text` contains only characters that can occur in a number or an address. A
-/// check of the characters is sufficient, because numbers are short and rarely split across writes.
+/// Returns whether `text` contains only characters that can occur in a number or an address.
+/// Checking the characters is sufficient, because numbers are short and rarely split across writes.
 pub(super) fn is_numeric(text: &[u8]) -> bool {
     // `| 0x20` converts letters to lower case and `_` to 0x7f.
     text.iter().all(|byte| matches!(byte | 0x20, b' '..=b':' | b'a'..=b'f' | b'x' | 0x7f))
 }
 
-/// Parses an unsigned integer of any width. This function is compiled once, whereas the parsers in
+/// Parses an unsigned integer of any width. This function is compiled only once. The parsers in
 /// `core` would be compiled separately for each width.
 fn unsigned(text: &[u8]) -> Option<u64> {
     magnitude(text.strip_prefix(b"+").unwrap_or(text))

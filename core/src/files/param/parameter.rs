@@ -9,12 +9,12 @@ use crate::vfs::{Client, Error, Result};
 
 /// A parameter whose type is not known at compile time. All values are passed as text, without a
 /// newline. [`Field`](super::Field) implements this trait for every type. Code that uses `dyn
-/// Parameter` is compiled only once for all types.
+/// Parameter` is compiled only once, not once for each type.
 pub trait Parameter {
     /// Returns the address of the parameter's value, which identifies the parameter.
     fn address(&self) -> usize;
 
-    /// Returns the part of the parameter's description that does not depend on its type.
+    /// Returns the type-independent part of the parameter's description.
     fn description(&self) -> &Description;
 
     /// Writes the value.
@@ -37,7 +37,7 @@ pub trait Parameter {
     /// [check function](super::Check) and [rule](super::Rule). If `store` is set, sets the value.
     ///
     /// # Errors
-    /// Returns the reason why the value is rejected.
+    /// Returns the reason that the value is rejected.
     #[doc(hidden)]
     fn accept(
         &self,
@@ -62,12 +62,12 @@ pub trait Parameter {
     fn is_default(&self) -> bool;
 
     /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule).
-    /// Both receive the value `text`, or the current value if `text` is `None`, and the `proposed`
-    /// values of the other parameters. Does nothing if `text` is not a value of the parameter's
-    /// type.
+    /// Both receive the value in `text` (or the current value if `text` is `None`) and the
+    /// `proposed` values of the other parameters. Does nothing if `text` is not a value of the
+    /// parameter's type.
     ///
     /// # Errors
-    /// Returns the message of the function or of the rule.
+    /// Returns the message from the function or the rule.
     #[cfg(feature = "params")]
     fn check_rules(
         &self,
@@ -92,7 +92,7 @@ pub trait Parameter {
     fn is_json(&self) -> bool;
 }
 
-/// The reason why a value is rejected.
+/// The reason that a value is rejected.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -127,8 +127,8 @@ impl dyn Parameter + '_ {
         self.description().step()
     }
 
-    /// Checks whether the parameter accepts `text` as its value, if the other parameters have the
-    /// `proposed` values.
+    /// Checks whether the parameter would accept `text` as its value if the other parameters had
+    /// the `proposed` values.
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
@@ -145,11 +145,11 @@ impl dyn Parameter + '_ {
         self.apply(text, None, false)
     }
 
-    /// Checks whether the check function and the rule of the parameter accept the current value, if
-    /// the other parameters have the `proposed` values.
+    /// Checks whether the parameter's check function and rule would accept the current value if the
+    /// other parameters had the `proposed` values.
     ///
     /// # Errors
-    /// Returns [`Error::Invalid`] with the message of the function or of the rule.
+    /// Returns [`Error::Invalid`] with the message from the function or the rule.
     #[cfg(feature = "params")]
     pub fn check_current(&self, proposed: &Proposed<'_>) -> Result<()> {
         let refused = |reason| Error::Invalid.with_message(Plain(reason));
@@ -163,8 +163,8 @@ impl dyn Parameter + '_ {
         self.accept(text, None, true).is_ok()
     }
 
-    /// Wakes the tasks that wait for a change of the value, and reports to the observers that
-    /// `client` set the value.
+    /// Wakes the tasks waiting for the value to change, and tells the observers that `client` set
+    /// it.
     pub fn notify(&self, client: Client) {
         notify(self.address(), client);
     }

@@ -16,13 +16,14 @@ pub struct Proposed<'a> {
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {
-    /// The proposed values of a change that sets no parameter, which are the current values.
+    /// The proposed values of a change that sets no parameters, which are the current values.
     pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
 }
 
 impl<'a> Proposed<'a> {
-    /// Creates the values of a change. `with_text` receives the address of a value and a function.
-    /// If the change sets this value, `with_text` must call the function once, passing the new text.
+    /// Creates the proposed values of a change. `with_text` receives the address of a value and a
+    /// function. If the change sets this value, `with_text` must call the function once, passing
+    /// the new text.
     pub(crate) fn new(with_text: &'a WithText<'a>) -> Proposed<'a> {
         Proposed { with_text }
     }
@@ -35,7 +36,7 @@ impl<'a> Proposed<'a> {
     }
 }
 
-/// A rule that several parameters of one struct must satisfy together.
+/// A rule that several parameters in one struct must satisfy together.
 /// [`Field::rule`](super::Field::rule) adds the rule to a parameter.
 pub trait Rule {
     /// Checks the values that the parameters will have if a change is accepted.

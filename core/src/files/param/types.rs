@@ -1,4 +1,4 @@
-//! The interface to a type that the value of a parameter can have.
+//! The trait for types of parameter values.
 
 use core::fmt;
 
@@ -13,7 +13,7 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// Limits that allow every value of the type.
     const ANY: Self::Limits;
 
-    /// A value of the type that can be a constant, such as 0 or an empty string.
+    /// A value of the type for use in constants, such as 0 or an empty string.
     const ZERO: Self;
 
     /// Whether the text of every value is also a JSON value, for example a number. The schema
@@ -55,8 +55,8 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     fn schema(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
-/// The distance between adjacent values of a parameter, which is `digits` / 10^`decimals`. A step
-/// with 0 digits allows every value.
+/// The distance between adjacent values of a parameter: `digits` / 10^`decimals`. A step with 0
+/// digits allows every value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Step {

@@ -1,4 +1,4 @@
-//! Values that are shared by the program and its files.
+//! Values shared by the program and its files.
 
 use core::cell::Cell;
 use core::fmt;
@@ -9,15 +9,15 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Client, Waiter, Waiters};
 
-/// A value that is shared by the program and its files. A value can be set from an interrupt
-/// handler. The value is the only part of a [`Param`](super::Param) that takes up RAM.
+/// A value shared by the program and its files. It can be set from an interrupt handler. The value
+/// is the only part of a [`Param`](super::Param) that takes up RAM.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
 
-/// The tasks that wait for a value to change. One list serves all values, because a separate list
-/// for each value would triple the RAM that a parameter needs. If another value changes, a waiting
-/// task is woken, compares two version numbers and waits again.
+/// The tasks that are waiting for a value to change. One list serves all values, because a separate
+/// list for each value would triple the RAM that a parameter needs. If a different value changes, a
+/// waiting task wakes up, compares two version numbers, and waits again.
 static WAITERS: Waiters<8> = Waiters::new();
 
 /// Registers a waker that is woken when any value changes.
