@@ -6,7 +6,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 #![warn(missing_debug_implementations)]
-// Without a dialect, no request is answered.
+// Without any dialect, no request is answered.
 #![cfg_attr(not(any(feature = "classic", feature = "linux")), allow(dead_code, unused_variables))]
 // Callers use static dispatch, so they neither name the returned futures nor require them to be
 // `Send`.

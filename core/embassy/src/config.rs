@@ -88,8 +88,8 @@ impl Config {
     }
 
     /// Sets whether the server sends TCP keep-alive probes, four per idle timeout. If the peer
-    /// sends no packet for the duration of the idle timeout, the server closes the connection. The
-    /// default is `true`. If this setting is `false`, a client that vanishes while it waits for an
+    /// sends no packets for the duration of the idle timeout, the server closes the connection. The
+    /// default is `true`. If this setting is `false`, a client that disappears while waiting for an
     /// event keeps its slot forever.
     #[must_use]
     pub const fn keep_alive(mut self, enabled: bool) -> Config {

@@ -1,12 +1,12 @@
 //! Values that a client may write in several pieces.
 //!
-//! A value can be split at any position, because of a small iounit or because the client buffers
-//! its output. For example, writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A
-//! value is complete when a write ends with a newline, when the file is read, or when the fid is
-//! clunked. A pending value is also complete when a write starts at any offset other than the end
-//! of the previous write. A value that cannot be the beginning of a longer value is complete
-//! immediately. A value is set only once it is complete. If setting a value fails, the request that
-//! completed it returns the error. If the connection is lost, the pending value is not set.
+//! A small iounit or output buffering in the client can split a value at any position. For example,
+//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
+//! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
+//! also complete when a write starts at any offset other than the end of the previous write. A
+//! value that cannot be the beginning of a longer value is complete immediately. A value is set
+//! only once it is complete. If setting a value fails, the request that completed it returns the
+//! error. If the connection is lost, the pending value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -42,7 +42,7 @@ pub(crate) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // Ignore the newline if the value that the newline terminates has already been set.
+        // Ignore the newline if the value that it terminates has already been set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }
@@ -89,7 +89,7 @@ pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, tex
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))
 }
 
-/// Returns whether the text is a value that is not complete.
+/// Returns whether the text is an incomplete value.
 pub(super) fn is_pending(open: &OpenFile<'_>) -> bool {
     open.state.partial && !open.text.bytes().is_empty()
 }

@@ -1,4 +1,4 @@
-//! Read-only files with constant or rendered content.
+//! Read-only files whose content is constant or rendered on demand.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -9,7 +9,7 @@ use crate::vfs::{
     read_at, visit_files,
 };
 
-/// A file with constant content of any length, which is read from flash.
+/// A file whose content is constant, has any length, and is read from flash.
 #[derive(Debug, Clone, Copy)]
 pub struct Blob {
     bytes: &'static [u8],
@@ -63,8 +63,8 @@ impl File for Blob {
     }
 }
 
-/// A file whose text is rendered by a function each time the file is opened. Opening the file fails
-/// if the text does not fit into the buffer that the tree provides for each open file.
+/// A file whose text is rendered by a function each time it is opened. Opening the file fails if
+/// the text does not fit into the buffer that the tree provides for each open file.
 pub struct Status<F> {
     render: F,
 }
@@ -142,7 +142,7 @@ impl File for Doc {
 
 /// A file that lists the files in a directory and its subdirectories. Each line contains the path
 /// and the [description](File::describe) of one file. The length of the text is not limited,
-/// because each read renders the text again and stores only the requested part.
+/// because each read renders the text again and keeps only the requested part.
 #[derive(Clone, Copy)]
 pub struct Help(&'static (dyn EntryTable + Sync));
 
@@ -195,7 +195,7 @@ fn list(dir: &'static dyn EntryTable, out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// Reads a part of the text that `write` renders, like [`read_at`]. The text is rendered again for
+/// Reads part of the text that `write` renders, like [`read_at`]. The text is rendered again for
 /// each read, so no buffer for the whole text is needed.
 #[inline(never)]
 pub(crate) fn read_window(
@@ -205,7 +205,7 @@ pub(crate) fn read_window(
 ) -> Result<usize> {
     check_offset(offset)?;
     let mut window = Window::new(offset, buf);
-    // The window stops the rendering with an error when the buffer is full.
+    // When the buffer is full, the window returns an error to stop the rendering.
     let _ = write(&mut window);
     match window.missing() {
         0 => Ok(window.filled()),

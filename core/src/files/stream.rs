@@ -14,12 +14,12 @@ use crate::vfs::{
     Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, mark_follows,
 };
 
-/// A stream that delivers the latest value. The first read of an open file delivers the current
-/// value. A later value is delivered only if its text differs from the previously delivered text.
-/// If several values are published between two reads, only the last of them is delivered.
+/// A stream that returns the latest value. The first read of an open file returns the current
+/// value. A later value is returned only if its text differs from the text returned last. If
+/// several values are published between two reads, only the last one is returned.
 ///
 /// Up to `WAITERS` waiting readers are woken at the same time. Additional readers are woken one
-/// after the other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
+/// after another (see [`Waiters`]). For a stream that returns every value, see [`Queue`].
 pub struct Live<T, const WAITERS: usize = 4> {
     value: Value<T>,
     waiters: Waiters<WAITERS>,
@@ -58,7 +58,7 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
 }
 
 impl<T: Clone + Default, const WAITERS: usize> StreamSource for Live<T, WAITERS> {
-    /// Renders the current value and returns whether it differs from the previously delivered text.
+    /// Renders the current value and returns whether it differs from the text returned last.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         if open.state.next == self.value.version() {
             return Ok(false);
@@ -115,12 +115,12 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
     }
 }
 
-/// A stream that delivers each value published since the file was opened, exactly once and in
-/// order. With [`from_oldest`](Queue::from_oldest), the stream starts with the stored values, which
-/// were published before the file was opened. The stream keeps the last `N` values. If a reader is
-/// too slow, it reads a line such as `lost 3` in place of the values that were dropped.
+/// A stream that returns each value published since the file was opened, exactly once and in order.
+/// With [`from_oldest`](Queue::from_oldest), the stream starts with the stored values, which were
+/// published before the file was opened. The stream keeps the last `N` values. If a reader is too
+/// slow, it reads a line such as `lost 3` in place of the values that were dropped.
 ///
-/// For a stream that delivers only the latest value, see [`Live`].
+/// For a stream that returns only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     ring: CriticalSectionMutex<RefCell<Ring<T, N>>>,
     waiters: Waiters<WAITERS>,
@@ -128,10 +128,10 @@ pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     starts_with_kept: bool,
 }
 
-/// The last `N` values of a stream that delivers every value.
+/// The last `N` values of a stream that returns every value.
 pub(crate) struct Ring<T, const N: usize> {
     pub(crate) values: Deque<T, N>,
-    /// The sequence number of the next value. After the largest number, the next number is 0.
+    /// The sequence number of the next value. It wraps around to 0 after the largest number.
     pub(crate) next: u32,
     pub(crate) overruns: u32,
 }
@@ -151,7 +151,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         Queue { ring, waiters: Waiters::new(), format, starts_with_kept: false }
     }
 
-    /// After a file is opened, delivers the stored values first and then the values that are
+    /// Makes each newly opened file return the stored values first, followed by the values
     /// published later.
     #[must_use]
     pub const fn from_oldest(mut self) -> Self {
@@ -160,7 +160,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     /// Appends a value and wakes the readers. If the stream already holds `N` values, the oldest
-    /// value is dropped. This method can be called from an interrupt handler.
+    /// one is dropped. This method can be called from an interrupt handler.
     pub fn publish(&self, value: T) {
         drop(self.with_ring(|ring| ring.push(value)));
         self.waiters.wake();
@@ -179,7 +179,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
 }
 
 impl<T: Clone, const N: usize, const WAITERS: usize> StreamSource for Queue<T, N, WAITERS> {
-    /// Renders the next item. Returns `false` if there is nothing to deliver.
+    /// Renders the next item. Returns `false` if there is nothing to return.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
             let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
@@ -285,22 +285,22 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 }
 
-/// A stream whose text [`poll_stream`] delivers.
+/// A stream whose text is read with [`poll_stream`].
 pub(crate) trait StreamSource {
-    /// Replaces the text of the open file with the next text to deliver and sets `taken` to 0.
-    /// Returns `false` if there is nothing to deliver.
+    /// Replaces the text of the open file with the next text to return and sets `taken` to 0.
+    /// Returns `false` if there is nothing to return.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool>;
 
-    /// Registers a waker that is woken when there may be something to deliver.
+    /// Registers a waker that is woken when there may be something to return.
     fn register(&self, waiter: &mut Waiter, waker: &Waker);
 }
 
-/// Delivers the pending text of an open stream. If no text is pending, the call waits until
+/// Reads the pending text of an open stream. If no text is pending, the call waits until
 /// [`refill`](StreamSource::refill) returns `true`. A call that returns `Pending` consumes nothing.
 ///
-/// The offset must be the number of bytes delivered so far. After the whole text has been
-/// delivered, the next read may return 0 bytes to [mark](mark_follows) the end of the text.
-// All streams share this function, because a copy for each type of stream would take up flash.
+/// The offset must be the number of bytes returned so far. After the whole text has been returned,
+/// the next read may return 0 bytes to [mark](mark_follows) the end of the text.
+// All streams share this function, because a copy for each stream type would take up flash.
 #[inline(never)]
 pub(crate) fn poll_stream(
     source: &dyn StreamSource,
@@ -322,7 +322,7 @@ pub(crate) fn poll_stream(
     }
 }
 
-/// Returns whether there is text to deliver. If there is none, registers the waker.
+/// Returns whether there is text to return. If there is none, registers the waker.
 ///
 /// # Errors
 /// Returns [`Error::TextTooLong`] if the text has more than 65535 bytes.
@@ -341,7 +341,7 @@ fn has_text(
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
         // The `taken` counter cannot count all bytes of this text. Drop the text so that the next
-        // read delivers the next value.
+        // read returns the next value.
         open.text.clear();
         return Err(Error::TextTooLong);
     }
@@ -361,7 +361,7 @@ fn deliver(open: &mut OpenFile<'_>, buf: &mut [u8]) -> usize {
     count
 }
 
-/// Returns the part of the text that has not been delivered yet.
+/// Returns the part of the text that has not been returned yet.
 fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
     open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default()
 }

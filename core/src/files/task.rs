@@ -1,4 +1,4 @@
-//! Files whose reads and writes are carried out by a task of the program.
+//! Files whose reads and writes are performed by a task in the program.
 
 mod request;
 mod requests;
@@ -19,20 +19,20 @@ use crate::vfs::{
     Result, Text, Transfer, read_at,
 };
 
-/// A file whose reads and writes a task carries out, for example because a read or a write must
-/// wait for a bus, a flash memory or a motor. [`FileRequests::file`] creates the file, and
+/// A file whose reads and writes are performed by a task, for example because they must wait for a
+/// bus, a flash memory, or a motor. [`FileRequests::file`] creates the file, and
 /// [`FileRequests::next`] passes the requests to the task.
 ///
-/// A read at offset 0 requests the text of the file from the task. The open file stores the text,
-/// so a read at another offset makes no request. A value may be written in pieces, as the [module
-/// documentation](super) describes. The task gets the whole value. The request that completes the
-/// value waits until the task has replied, and returns the error of the task.
+/// A read at offset 0 requests the file's text from the task. The open file stores the text, so a
+/// read at any other offset makes no request. A value may be written in pieces, as the [module
+/// documentation](super) describes. The task receives the whole value. The request that completes
+/// the value waits until the task has replied, and returns any error from the task.
 ///
-/// If the client cancels its request, closes the file or disconnects, the request is cancelled. A
-/// request that the task has not started yet is then dropped. A request that the task has started
-/// may still take effect.
+/// If the client cancels its request, closes the file or disconnects, the request is cancelled. If
+/// the task has not started the request yet, the request is dropped. If the task has started it,
+/// the request may still take effect.
 ///
-/// The file must be served by a [`StaticTree`](crate::vfs::StaticTree) of the kind
+/// The file must be served by a [`StaticTree`](crate::vfs::StaticTree) of kind
 /// [`AsyncTree`](crate::vfs::AsyncTree) or by a desktop server. In any other tree, reads and writes
 /// fail with [`Error::NotSupported`].
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,8 @@ pub struct TaskFile<const CAPACITY: usize, const TEXT: usize> {
 }
 
 impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
-    /// Creates a file whose requests are passed to the task. `number` tells the task which file is
-    /// read or written, for example by the address of a register.
+    /// Creates a file whose requests are passed to the task. `number`, such as a register address,
+    /// tells the task which file is being read or written.
     #[must_use]
     pub const fn file(&'static self, number: u16) -> TaskFile<CAPACITY, TEXT> {
         TaskFile { requests: self, number, is_read_only: false, doc: "" }
@@ -71,8 +71,8 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         if self.is_read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
     }
 
-    /// Completes a transfer that needs no request. If the transfer needs a request, starts the
-    /// request and returns `None`.
+    /// Completes a transfer that needs no request. If the transfer needs a request, starts it and
+    /// returns `None`.
     fn start(
         &'static self,
         open: &mut OpenFile<'_>,
@@ -229,7 +229,7 @@ fn needs_async_tree() -> Error {
 struct Submission<const CAPACITY: usize, const TEXT: usize> {
     file: &'static TaskFile<CAPACITY, TEXT>,
     client: Client,
-    /// The number of the request.
+    /// The request's number.
     request: Cell<Option<u8>>,
 }
 

@@ -1,5 +1,5 @@
-//! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call the
-//! functions of a tree in the same way as a session.
+//! Tests for the cases V1 to V16, which are listed in `tests/README.md`. The tests call a tree's
+//! functions in the same way as a session does.
 
 #[cfg(feature = "params")]
 mod follow;
@@ -304,7 +304,7 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
     assert_eq!(read(&tree, b, 4, 1), None);
-    // Only the last of the values published between two reads is delivered.
+    // Of the values published between two reads, only the last one is returned.
     (2..9).for_each(|value| LIVE.publish(value));
     assert_eq!(read(&tree, b, 4, 9), text("8\n"));
 }

@@ -1,5 +1,5 @@
-//! Functions shared by several kinds of files. The functions apply writes to byte strings, check
-//! arguments, and measure, compare or quote text.
+//! Functions shared by several file types. They apply writes to byte strings, check arguments, and
+//! measure, compare, or quote text.
 
 use core::fmt::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::vfs::{Error, FileStat, Result, Text, check_offset, check_write_offset
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2` if `offset` is negative
-/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit into
+/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit in
 /// `new`.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     check_write_offset(offset)?;
@@ -25,7 +25,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -1` if `length` is negative
-/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit into
+/// when interpreted as a signed number. Returns [`Error::TooLarge`] if the result does not fit in
 /// `new`.
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     check_offset(length)?;
@@ -55,7 +55,7 @@ pub(crate) fn trimmed(data: &[u8]) -> Result<&str> {
 }
 
 /// Displays bytes from a client in an error message. The bytes are quoted, escaped, and truncated
-/// to leave room for the rest of the message.
+/// so that the rest of the message fits.
 pub(crate) struct Quoted<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -75,8 +75,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Text that is displayed without padding. The padding code in `str`'s `Display` implementation
-/// would take up more flash than the longest of the displayed strings.
+/// Text that is displayed without padding. The padding code in the `Display` implementation of
+/// `str` would take up more flash than the longest string that is displayed.
 pub(crate) struct Plain<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -93,7 +93,7 @@ pub(crate) fn write_hex(byte: u8, out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// A writer that escapes text for the inside of a JSON string.
+/// A writer that escapes text for use inside a JSON string.
 pub(crate) struct Json<'a>(pub(crate) &'a mut dyn Write);
 
 impl fmt::Write for Json<'_> {

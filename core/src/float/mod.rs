@@ -19,7 +19,7 @@ pub(crate) use print::write_scaled;
 /// A binary floating-point format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Format {
-    /// The number of bits in the significand, including the leading bit, which is not stored.
+    /// The number of bits in the significand, including the implicit leading bit.
     precision: u32,
     /// The base-2 exponent of the smallest positive number, which is a power of two.
     min_exponent: i32,

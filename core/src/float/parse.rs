@@ -12,10 +12,10 @@ const MAX_DIGITS: u32 = 38;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scanned {
     pub(crate) negative: bool,
-    /// The significant digits, of which there are at most [`MAX_DIGITS`].
+    /// The significant digits, at most [`MAX_DIGITS`] of them.
     pub(crate) digits: u128,
     pub(crate) exponent: i32,
-    /// Whether any digit that was not kept is nonzero.
+    /// Whether any of the digits that were not kept is nonzero.
     pub(crate) truncated: bool,
 }
 
@@ -78,8 +78,8 @@ fn round(scaled: &Scaled, format: &Format) -> u64 {
     ((exponent << (format.precision - 1)) + kept + u64::from(up)).min(format.infinity)
 }
 
-/// Splits `text` into the decimal number at its start and the rest. Returns `None` if `text` does
-/// not start with a number.
+/// Splits `text` into the decimal number at its start and the remaining text. Returns `None` if
+/// `text` does not start with a number.
 pub(crate) fn scan(text: &[u8]) -> Option<(Scanned, &[u8])> {
     let mut number =
         Scanned { negative: is_negative(text), digits: 0, exponent: 0, truncated: false };

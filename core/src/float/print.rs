@@ -7,7 +7,7 @@ use super::{F32, F64, Format};
 use crate::Decimal;
 
 /// A floating-point number that is displayed with the fewest digits that distinguish it from its
-/// neighbours. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) convert the text
+/// neighbors. [`parse_f32`](crate::parse_f32) and [`parse_f64`](crate::parse_f64) convert the text
 /// back to the same number. An exponent is displayed if the absolute value is at least 10^16, or
 /// less than 0.0001 but not zero. Formatting options such as width, sign and precision are ignored.
 /// The code for this type takes up much less flash than the `Display` implementations of `f32` and
@@ -104,12 +104,12 @@ fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     let significand = if field == 0 { fraction } else { fraction | 1 << stored };
     // The exponent field has at most 11 bits, so the cast does not truncate it.
     let exponent = format.min_exponent + field.saturating_sub(1) as i32;
-    // If the significand is the smallest one for its exponent, the lower neighbour is only half as
-    // far away as the upper neighbour.
+    // If the significand is the smallest one for its exponent, the lower neighbor is only half as
+    // far away as the upper one.
     let below = if fraction == 0 && field > 1 { 1 } else { 2 };
 
     // The greatest power of ten that does not exceed 2^top is about 10^(top * log10(2)). The factor
-    // is log10(2) * 2^20. Keep 18 digits to distinguish any two numbers in either format.
+    // is log10(2) * 2^20. Eighteen digits distinguish any two numbers in either format.
     let top = exponent + 63 - significand.leading_zeros().cast_signed();
     let power = ((top * 315_653) >> 20) - 17;
     let in_decimal = |quarters: u64| floor(&scale(quarters.into(), -power), exponent - 2);

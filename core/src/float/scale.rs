@@ -1,4 +1,4 @@
-//! Multiplies an integer by a power of ten and reports whether the result is exact.
+//! Multiplies an integer by a power of ten and determines whether the result is exact.
 
 /// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. Such an integer is the
 /// product of 5^341 and a 56-bit integer from [`print`](super::print), or of 5^310 and a 127-bit

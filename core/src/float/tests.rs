@@ -30,8 +30,8 @@ fn expected<T: std::fmt::Debug + std::fmt::LowerExp>(number: T) -> String {
     text.strip_suffix(".0").unwrap_or(&text).to_string()
 }
 
-/// Checks that the number is displayed as the core library displays it, and that parsing the text
-/// returns the same bits.
+/// Checks that the number is displayed in the same way as by the core library, and that parsing the
+/// text returns the same bits.
 fn check_f32(bits: u32) {
     let number = f32::from_bits(bits);
     let text = Float::from(number).to_string();
@@ -58,7 +58,8 @@ fn check_text(text: &str) {
     assert_eq!(parse_f64(bytes).map(f64::to_bits), double.map(f64::to_bits), "{text}");
 }
 
-/// Checks `count` random `f32` values and decimal strings, and a tenth as many of both for `f64`.
+/// Checks `count` random `f32` values and `count` random decimal strings, and a tenth as many of
+/// each for `f64`.
 fn check_random(seed: u64, count: u32) {
     let mut random = Random(seed);
     for round in 0..count {

@@ -1,4 +1,4 @@
-//! A counter that shows whether any value has changed since an earlier time.
+//! A counter that shows whether any value has changed since a given time.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

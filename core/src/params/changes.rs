@@ -13,11 +13,10 @@ use crate::files::{Delivery, Flags, Ring, StreamSource, poll_stream, render, ren
 use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, Window};
 
 /// A stream with a line `SEQ WHO PATH VALUE` for each change of a parameter, for example `17
-/// 10.0.2.2:4711 blink/period 500`. The stream delivers every change that is made after the file is
-/// opened.
+/// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
 ///
-/// - `SEQ` is the number of the change, modulo 2^32. The first change after the start of the
-///   program has the number 0.
+/// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts has
+///   the number 0.
 /// - `WHO` is the [name](ParamSet::client_name) of the client, or `program`.
 /// - `PATH` is the path of the parameter.
 /// - `VALUE` is the value. A value of more than `VALUE` bytes is truncated and ends with `...`. The
@@ -47,8 +46,8 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
     memory: &'static ChangeMemory<N, VALUE>,
 }
 
-/// The memory of [`Changes`], with room for `N` changes with values of at most `VALUE` bytes. The
-/// memory is separate, so that it takes up no flash: it initially contains only zeros.
+/// The memory for [`Changes`], with room for `N` changes with values of at most `VALUE` bytes. It
+/// is a separate item that initially contains only zeros, so it takes up no flash.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
     ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
     waiters: Waiters<4>,
@@ -81,8 +80,8 @@ impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
 struct Change<const VALUE: usize> {
     ordinal: u16,
     client: Client,
-    /// Whether the connection of the client has ended. The client's number may then belong to
-    /// another connection, so the client is shown without its name.
+    /// Whether the client's connection has ended. The client's number may then belong to another
+    /// connection, so the client is shown without its name.
     left: bool,
     /// The number of bytes in `value`.
     len: u8,
@@ -90,7 +89,8 @@ struct Change<const VALUE: usize> {
 }
 
 impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
-    /// Creates a stream of the changes of the parameters in `set`. The changes are kept in `memory`.
+    /// Creates a stream of the changes to the parameters in `set`. The changes are kept in
+    /// `memory`.
     #[must_use]
     pub const fn new(
         set: &'static ParamSet,
@@ -159,7 +159,7 @@ fn cut(text: &mut [u8]) -> usize {
     len.saturating_add(MARK.len())
 }
 
-/// Renders the line of a change. `who` is the client that made the change, or its number if its
+/// Renders the line for a change. `who` is the client that made the change, or its number if its
 /// connection has ended.
 #[inline(never)]
 fn render_line(
@@ -435,7 +435,7 @@ mod tests {
         for (number, line) in lines.iter().enumerate() {
             assert!(line.starts_with(&std::format!("{number} program ")), "{number}: {line}");
         }
-        // The last line of each parameter shows its final value.
+        // The last line for each parameter shows its final value.
         for (path, value) in [(" a ", VALUES[0].get()), (" b ", VALUES[1].get())] {
             let last = lines.iter().rfind(|line| line.contains(path)).unwrap();
             assert!(last.ends_with(&std::format!("{path}{value}\n")), "{last}");

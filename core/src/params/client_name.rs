@@ -1,4 +1,4 @@
-//! The names that files show for clients.
+//! The names by which files show clients.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use crate::vfs::Client;
 
 /// A function that writes the name of a client, such as the client's network address. The name must
 /// not contain white space. If the function writes nothing, the name is `client-N`, where N is the
-/// number of the client.
+/// client's number.
 pub type NameClient = fn(Client, &mut dyn fmt::Write) -> fmt::Result;
 
 /// Writes nothing, so the name of each client is `client-N`.

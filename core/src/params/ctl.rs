@@ -1,4 +1,4 @@
-//! The file that runs commands on all parameters of a set.
+//! The file that runs commands on all parameters in a set.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -14,15 +14,15 @@ use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
 ///
 /// | command | effect |
 /// |---|---|
-/// | `reset PATH` | sets a parameter, or all parameters in a directory, to the default |
+/// | `reset PATH` | resets a parameter or all parameters in a directory to the default |
 /// | `save` | stores the values of all parameters |
-/// | `save PATH` | stores the value of a parameter, or of all parameters in a directory |
+/// | `save PATH` | stores the value of a parameter or of all parameters in a directory |
 /// | `load` | sets all parameters to their stored values |
 /// | `erase` | erases all stored values |
 ///
 /// The path `/` selects all parameters. A command is complete when a write ends with a newline,
-/// when the file is read, or when the fid is clunked. A read returns the reply to the last command
-/// of the same client, or the text of the last refusal that this client got from any file of the
+/// when the file is read, or when the fid is clunked. A read returns the reply to the same client's
+/// last command, or the text of the last refusal that this client received from any file in the
 /// tree. A read after `save`, `load` or `erase` waits until the store has finished the request.
 ///
 /// ```
@@ -46,7 +46,7 @@ pub struct Ctl<const CLIENTS: usize> {
 }
 
 impl<const CLIENTS: usize> Ctl<CLIENTS> {
-    /// Creates a file that runs commands on the parameters of `set`. The replies are kept in
+    /// Creates a file that runs commands on the parameters in `set`. The replies are kept in
     /// `replies`.
     #[must_use]
     pub const fn new(set: &'static ParamSet, replies: &'static Replies<CLIENTS>) -> Ctl<CLIENTS> {
@@ -99,7 +99,7 @@ impl<const CLIENTS: usize> PieceTarget for Commands<'_, CLIENTS> {
 }
 
 impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
-    /// The length of the reply depends on the client, so the file has the length 0.
+    /// The length of the reply depends on the client, so the file reports a length of 0.
     fn stat(&self) -> FileStat {
         FileStat::new(0)
     }
@@ -108,8 +108,9 @@ impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
         true
     }
 
-    /// Reads the rest of the reply. The read must start either at offset 0 or where the last read
-    /// or write of this open file ended. A read at offset 0 starts at the beginning of the reply.
+    /// Reads the remainder of the reply. The read must start either at offset 0 or where the last
+    /// read or write of this open file ended. A read at offset 0 starts at the beginning of the
+    /// reply.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -221,7 +222,7 @@ mod tests {
         file("fixed", &Param::new(&FIXED).default(1).read_only()),
     ]);
 
-    /// A single test covers all commands, because the tests of a process run in parallel and would
+    /// A single test covers all commands, because tests in one process run in parallel and would
     /// share the values.
     #[test]
     fn values_are_reset_and_refusals_can_be_read() {
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(full.to_string(), "the store has 2 requests");
         STORE.next().finish(Ok(&"saved 2 values"));
         assert_eq!(read_all_as(&tree, C, "ctl", 64), "saved 2 values\n");
-        // The next client with the same number does not get the outcome.
+        // The next client with the same number does not receive the outcome.
         client_left(D);
         drop(STORE.next());
         assert_eq!(read_all_as(&tree, D, "ctl", 64), "");

@@ -1,8 +1,8 @@
-//! All parameters of a program, as one set.
+//! All of a program's parameters, as one set.
 //!
 //! A [`Param`](crate::files::Param) is the file of one parameter. A [`ParamSet`] finds all parameters
 //! in a directory through the [`Parameter`] trait. The following files show and change the
-//! parameters of a set:
+//! parameters in a set:
 //!
 //! | file | a read returns | a write |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | [`Changes`] | every change since the file was opened; further reads wait | is refused |
 //! | [`Ctl`] | the reply to the client's last command | resets or stores parameters |
 //!
-//! [`Transactions`] change several parameters at once. An [`Observer`] receives the changes of all
-//! parameters.
+//! [`Transactions`] change several parameters at once. An [`Observer`] is notified of changes to
+//! all parameters.
 
 mod change_count;
 mod changes;

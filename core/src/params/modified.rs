@@ -13,13 +13,13 @@ use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_o
 /// every line can be applied to another device with the same schema.
 ///
 /// The length of the list is not limited, because the open file stores only the line that is being
-/// read. A line never shows parts of two values. If a value changes while the list is being read,
-/// the list contains either the old or the new value.
+/// read. A line never shows a mixture of two values. If a value changes while the list is being
+/// read, the list contains either the old or the new value.
 #[derive(Debug, Clone, Copy)]
 pub struct Modified(&'static ParamSet);
 
 impl Modified {
-    /// Creates a file that lists the modified parameters of `set`.
+    /// Creates a file that lists the modified parameters in `set`.
     #[must_use]
     pub const fn new(set: &'static ParamSet) -> Modified {
         Modified(set)
@@ -65,9 +65,9 @@ fn write_line(path: &FilePath<'_>, parameter: &dyn Parameter, out: &mut dyn Writ
     out.write_str("\n")
 }
 
-/// Reads the list from `offset`. The state of the open file stores the ordinal of the next parameter
-/// in `next`, the current line in `text`, and the number of bytes of this line that have been
-/// delivered in `taken`.
+/// Reads the list from `offset`. In the state of the open file, `next` is the ordinal of the next
+/// parameter, `text` is the current line, and `taken` is the number of bytes of this line that have
+/// been returned.
 fn read_lines(
     set: &ParamSet,
     open: &mut OpenFile<'_>,
@@ -113,7 +113,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Delivers the rest of the current line. Returns `true` if the buffer is full.
+    /// Copies the remainder of the current line. Returns `true` if the buffer is full.
     fn deliver(&mut self, open: &mut OpenFile<'_>) -> bool {
         let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
         let skipped = self.offset.saturating_sub(open.state.delivered).min(rest.len() as u64);

@@ -1,4 +1,4 @@
-//! Observers, which receive the changes of parameters and the refusals of requests.
+//! Observers, which are notified of parameter changes and refused requests.
 
 use core::cell::Cell;
 use core::fmt;
@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Client, Error};
 
-/// Receives the changes of all parameters, the refusals of requests and the end of connections.
+/// Is notified of changes to all parameters, of refused requests, and of closed connections.
 pub trait Observer: Sync {
     /// Called when a value has changed. `address` is the [address](super::Parameter::address) of
     /// the value that `client` has set. This method may be called from an interrupt handler.
@@ -15,20 +15,20 @@ pub trait Observer: Sync {
         let _ = (address, client);
     }
 
-    /// Called when a file has refused a request of `client`.
+    /// Called when a file has refused a request from `client`.
     fn refused(&self, client: Client, error: &Error) {
         let _ = (client, error);
     }
 
-    /// Called when the connection of `client` has ended. The number of the client may now be
-    /// assigned to another connection.
+    /// Called when the connection of `client` has ended. The client's number may now be assigned to
+    /// another connection.
     fn left(&self, client: Client) {
         let _ = client;
     }
 }
 
-/// An entry for one observer in the list of observers. The list needs no allocator, because each
-/// observer provides its own entry.
+/// An observer's entry in the list of observers. The list needs no allocator, because each observer
+/// provides its own entry.
 pub struct ObserverEntry {
     observer: &'static dyn Observer,
     next: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>>,
@@ -48,7 +48,7 @@ impl fmt::Debug for ObserverEntry {
     }
 }
 
-/// The entry that was added last.
+/// The most recently added entry.
 static LAST: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>> =
     CriticalSectionMutex::new(Cell::new(None));
 
@@ -67,19 +67,19 @@ pub fn observe(entry: &'static ObserverEntry) {
     });
 }
 
-/// Reports to all observers that `client` set the value with this address.
+/// Tells all observers that `client` set the value at this address.
 pub(crate) fn notify_observers(address: usize, client: Client) {
     for_each_observer(&mut |observer| observer.changed(address, client));
 }
 
-/// Reports to all observers that a request of `client` was refused. The tree calls this function for
+/// Tells all observers that a request from `client` was refused. The tree calls this function for
 /// its files.
 pub fn notify_refusal(client: Client, error: &Error) {
     for_each_observer(&mut |observer| observer.refused(client, error));
 }
 
-/// Reports to all observers that the connection of `client` has ended. The program must call this
-/// function before it assigns the number of the client to another connection.
+/// Tells all observers that the connection of `client` has ended. The program must call this
+/// function before it assigns the client's number to another connection.
 pub fn client_left(client: Client) {
     for_each_observer(&mut |observer| observer.left(client));
 }

@@ -1,4 +1,4 @@
-//! The last reply to a command of each client, or the last refusal of a request.
+//! The last reply to each client's commands, or the last refusal of a request.
 
 use core::cell::RefCell;
 use core::fmt::{self, Write};
@@ -11,9 +11,9 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 
 /// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
 ///
-/// If any file of the tree refuses a request of the client, the error message replaces the reply.
-/// Error replies in 9P2000.L contain only a number, so a client of that dialect reads the text of a
-/// refusal from `Ctl`.
+/// If any file in the tree refuses a request from the client, the error message replaces the reply.
+/// Error replies in 9P2000.L contain only a number, so a client that uses this dialect reads the
+/// text of a refusal from `Ctl`.
 ///
 /// The table has room for the replies to `CLIENTS` clients, including the program. A reply is
 /// removed when the client's connection [ends](super::client_left). If the table is full, a new
@@ -28,7 +28,7 @@ pub struct Replies<const CLIENTS: usize> {
 
 struct Entries<const CLIENTS: usize> {
     replies: [Reply; CLIENTS],
-    /// The index of the entry that was replaced last because the table was full.
+    /// The index of the entry that was most recently replaced because the table was full.
     next: usize,
 }
 
@@ -58,14 +58,14 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         self.with_entry(client, |reply| reply.set(text));
     }
 
-    /// Counts a request of `client` to the store. Reads wait until the request is finished.
+    /// Counts a request from `client` to the store. Reads wait until the request is finished.
     pub(super) fn expect_outcome(&self, client: Client) {
         self.with_entry(client, |reply| reply.pending = reply.pending.saturating_add(1));
     }
 
-    /// Reads the rest of the reply of the client that opened `open`. The state of the open file
-    /// stores the number of bytes that have been read in `taken`. Waits if the reply depends on a
-    /// request that is not finished.
+    /// Reads the remainder of the reply to the client that opened `open`. In the state of the open
+    /// file, `taken` is the number of bytes already read. Waits if the reply depends on a request
+    /// that is not finished.
     pub(super) fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -91,17 +91,17 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
             open.state.taken += *read.as_ref().unwrap_or(&0) as u16;
             Some(read)
         });
-        // A client without a reply reads an empty file.
+        // For a client without a reply, the file is empty.
         read.unwrap_or(Some(Ok(0)))
     }
 
-    /// If there is a reply to `client`, calls `with` with this reply.
+    /// Calls `with` with the reply to `client`, if there is one.
     fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
         self.with_entries(|entries| entries.find(Some(client)).map(with))
     }
 
-    /// Calls `with` with the entry of `client`. If the client has no entry, assigns a free entry or
-    /// the entry of another client to it.
+    /// Calls `with` with the entry of `client`. If the client has no entry, assigns it a free entry
+    /// or another client's entry.
     fn with_entry(&self, client: Client, with: impl FnOnce(&mut Reply)) {
         self.with_entries(|entries| {
             if let Some(reply) = entries.entry(client) {
@@ -169,8 +169,8 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
 impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
         self.with_reply(client, |reply| {
-            // If the client's connection has ended since the request, no request is pending, and
-            // nobody waits for the outcome.
+            // If the client's connection has ended since the request, no request is pending and no
+            // one is waiting for the outcome.
             if reply.pending == 0 {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Sets parameters to their defaults.
+//! Resets parameters to their defaults.
 
 use core::fmt;
 use core::ops::Range;
@@ -13,13 +13,13 @@ const DEFAULT_MAX: usize = 64;
 /// The maximum number of parameters that are reset at the same time.
 const TOGETHER_MAX: u16 = 256;
 
-/// Sets the parameters that `path` selects to their defaults, on behalf of `client`, and returns
+/// Resets the parameters selected by `path` to their defaults on behalf of `client`, and returns
 /// the number of values that have changed. Parameters without a default and read-only parameters
 /// keep their values. The parameters are reset in groups of at most 256. All parameters in a group
-/// are reset at the same time. If one of them does not accept its new value, none of them is reset.
+/// are reset at the same time. If any of them rejects its new value, none of them are reset.
 ///
 /// # Errors
-/// - Returns [`Error::NotFound`] if the path selects no parameter.
+/// - Returns [`Error::NotFound`] if the path selects no parameters.
 /// - Returns [`Error::Invalid`] with a message that names the reason if the path is empty, if none
 ///   of the parameters can be reset, or if a parameter does not accept the new values.
 pub(super) fn reset(set: &ParamSet, path: &str, client: Client) -> Result<u16> {

@@ -1,4 +1,4 @@
-//! The files that contain a machine-readable description of all parameters of a set, and its hash.
+//! The files that contain a machine-readable description of all parameters in a set, and its hash.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -7,16 +7,16 @@ use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, Json, Plain, read_window, write_hex};
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
 
-/// A file that contains the description of all parameters of a set as a JSON document with one
-/// parameter per line. The length of the text is not limited, because each read renders the text
-/// again and stores only the requested part.
+/// A file that describes all parameters in a set as a JSON document with one parameter per line.
+/// The length of the text is not limited, because each read renders the text again and keeps only
+/// the requested part.
 ///
 /// The `core/docs/params.schema.json` file in the repository is a JSON Schema for the document.
 #[derive(Debug, Clone, Copy)]
 pub struct Schema(&'static ParamSet);
 
 impl Schema {
-    /// Creates a file that describes the parameters of `set`.
+    /// Creates a file that describes the parameters in `set`.
     #[must_use]
     pub const fn new(set: &'static ParamSet) -> Schema {
         Schema(set)
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(read_all(&tree, "schema-id", 64), std::format!("{hash:08x}\n"));
         assert_eq!(schema_id(&SET), hash);
         assert_ne!(schema_id(&UNSAVED), hash);
-        // The authors of the hash function published this test vector.
+        // This test vector was published by the authors of the hash function.
         let mut known = Hash(0x811c_9dc5);
         known.write_str("foobar").unwrap();
         assert_eq!(known.0, 0xbf9c_f968);

@@ -9,10 +9,10 @@ use crate::files::Flags;
 use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
 
 /// All parameters in a directory and its subdirectories. The files in this module show and change
-/// the parameters of a set. A set is constant and stays in flash.
+/// the parameters in a set. A set is constant and stays in flash.
 ///
-/// The set identifies a parameter by its ordinal, which is the position of the parameter in the
-/// directory. Positions are counted from 0 in the order of the tables.
+/// A parameter is identified by its ordinal, which is its position in the directory, counted from 0
+/// in the order of the tables.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -46,7 +46,7 @@ impl ParamSet {
         self.dir
     }
 
-    /// Sets the function that writes the names of clients.
+    /// Sets the function that writes client names.
     #[must_use]
     pub const fn name_clients(self, name_client: NameClient) -> ParamSet {
         ParamSet { name_client, ..self }
@@ -134,13 +134,13 @@ impl ParamSet {
         });
     }
 
-    /// Returns the ordinals of the parameters that a path selects. A path selects a parameter, or
-    /// all parameters in a directory. The path `/` selects all parameters. A slash at the start or at
-    /// the end of the path has no effect.
+    /// Returns the ordinals of the parameters that a path selects. A path selects either a single
+    /// parameter or all parameters in a directory. The path `/` selects all parameters. A leading
+    /// or trailing slash has no effect.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] with a message that names the path if the path selects no
-    /// parameter.
+    /// parameters.
     pub fn select(&self, path: &str) -> Result<Range<u16>> {
         let path = path.trim_matches('/');
         let mut selected: Option<Range<u16>> = None;

@@ -7,8 +7,8 @@ use crate::vfs::{Client, Error, Result};
 
 /// Nonvolatile storage for the values of parameters.
 ///
-/// Because writing to flash takes time, a store only queues requests. A task carries out the
-/// requests and calls [`StoreRequest::finish`] for each of them.
+/// Because writing to flash takes time, a store only queues requests. A task performs the requests
+/// and calls [`StoreRequest::finish`] for each of them.
 pub trait ParamStore: Sync {
     /// Passes a request to the task that accesses the storage. This method does not wait.
     ///
@@ -47,12 +47,12 @@ pub struct StoreRequest {
 }
 
 impl StoreRequest {
-    /// Creates a request of the program itself. Its outcome is not reported.
+    /// Creates a request from the program itself. Its outcome is not reported.
     pub const fn new(action: StoreAction) -> StoreRequest {
         StoreRequest { action, client: Client::PROGRAM, outcomes: None }
     }
 
-    /// Creates a request of `client`. The outcome is reported to `outcomes`.
+    /// Creates a request from `client`. The outcome is reported to `outcomes`.
     pub const fn by_client(
         action: StoreAction,
         client: Client,

@@ -1,7 +1,7 @@
 //! Transactions, which let a client change several parameters at once.
 //!
-//! A transaction is a directory that contains a second file for each parameter of a set. A value
-//! that is written to such a file is checked and staged, but the parameter keeps its value. The
+//! A transaction is a directory that contains a second file for each parameter in a set. A value
+//! written to such a file is checked and staged, but the parameter itself does not change. The
 //! `commit` command checks all staged values together and then sets all of them or none of them.
 
 mod commit;
@@ -26,18 +26,19 @@ use staged_file::StagedFile;
 /// transaction can change at most `VALUES` parameters. The text of each new value can have at most
 /// `TEXT` bytes.
 ///
-/// The directory contains the subdirectories `0`, `1`, and so on. Each subdirectory contains a file
-/// `ctl` and mirrors the directory of the set. The mirror shows the parameters and the directories
+/// The directory contains the subdirectories `0`, `1`, and so on. Each subdirectory contains a
+/// `ctl` file and mirrors the set's directory. The mirror shows the parameters and the directories
 /// that contain them, but no other files.
 ///
-/// - A client begins a transaction when it opens `ctl`. The transaction ends when the fid of `ctl`
-///   is clunked or the connection is lost. Until then, `ctl` cannot be opened again.
-/// - A value that is written to a parameter in the directory is checked against the type and the
-///   limits of the parameter immediately, and is staged. The check functions of parameters are
-///   called by `commit`. Only the client that began the transaction can write.
-/// - A read of a parameter returns the staged value, or the current value if no value is staged.
+/// - A client begins a transaction when it opens `ctl`. The transaction ends when the `ctl` fid is
+///   clunked or the connection is lost. Until then, `ctl` cannot be opened again.
+/// - A value written to a parameter in the directory is immediately checked against the parameter's
+///   type and limits, and then staged. The parameters' check functions are not called until
+///   `commit`. Only the client that began the transaction can write.
+/// - A read of a parameter returns the staged value if there is one, and the current value
+///   otherwise.
 /// - The `commit` command sets all parameters to the staged values, or fails and sets none of them.
-///   The command fails if a check function of any parameter rejects the values that the parameters
+///   The command fails if any parameter's check function rejects the values that the parameters
 ///   would have, or if a parameter has changed since its value was staged. `commit force` ignores
 ///   such changes. `abort` discards the staged values. After these commands, the client can stage
 ///   other values.
@@ -46,7 +47,7 @@ use staged_file::StagedFile;
 ///
 /// The transactions are constant and stay in flash, except for their [memory](TransactionMemory).
 /// If an [`ObserverEntry`](super::ObserverEntry) of the transactions has been passed to
-/// [`observe`](super::observe), the error of a failed `commit` names the client that changed a
+/// [`observe`](super::observe), the error from a failed `commit` names the client that changed a
 /// parameter.
 ///
 /// ```
@@ -151,8 +152,8 @@ struct Slot<const VALUES: usize, const TEXT: usize> {
     number: u8,
 }
 
-/// The index of the `ctl` file in the table of files. The other files have the ordinals of their
-/// parameters as indexes.
+/// The index of the `ctl` file in the table of files. The index of every other file is the ordinal
+/// of its parameter.
 const CTL: u16 = u16::MAX;
 
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
@@ -162,7 +163,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         self.memory.lock(|transaction| with(&mut transaction.borrow_mut()))
     }
 
-    /// Begins a transaction of `client`.
+    /// Begins a transaction for `client`.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] with a message that names the client that holds the transaction.
@@ -185,7 +186,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         }
     }
 
-    /// Records the result of a request of `client`. If the result is an error, a read of `ctl`
+    /// Records the result of a request from `client`. If the result is an error, a read of `ctl`
     /// returns its message.
     fn record(&self, client: Client, result: Result<()>) -> Result<()> {
         self.with_transaction(|transaction| transaction.record(client, &result));

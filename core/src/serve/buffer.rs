@@ -1,5 +1,5 @@
-//! The buffers between the transport and the workers. The buffers contain bytes that have been read
-//! but not yet consumed, and replies that have been encoded but not yet written.
+//! The buffers between the transport and the workers. They hold bytes that have been read but not
+//! yet consumed, and replies that have been encoded but not yet written.
 
 // The functions return `impl Future`, because the future of an `async fn` contains the arguments
 // twice.
@@ -105,7 +105,7 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a received request, and how much of the request is in the buffer.
+/// The size of a received request, and how much of it is in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     /// The number of message bytes in the buffer.
@@ -114,7 +114,7 @@ pub(super) struct Frame {
     pub(super) size: usize,
 }
 
-/// The value of a size field that is less than 7 or greater than msize.
+/// An invalid size field, which is less than 7 or greater than msize.
 pub(super) struct InvalidSize(u32);
 
 impl<R, W> From<InvalidSize> for Disconnect<R, W> {
@@ -214,8 +214,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
             if large > 0 {
                 copy(buf.get(..had).unwrap_or_default(), own.reserve(large, 0));
             }
-            // The slices are looked up again for each read, because slices that are held across an
-            // await are stored in the future.
+            // The slices are looked up again for each read, because slices held across an await
+            // would be stored in the `Future`.
             loop {
                 let (buf, frame) = (self.buf.reserve(0, had), own.reserve(0, had));
                 let end = large.min(frame.len());

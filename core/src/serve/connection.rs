@@ -58,8 +58,8 @@ pub struct Connection<
     rx: Handoff<&'a mut Requests<R, I>>,
     tx: Handoff<&'a mut Replies<W, O>>,
     slots: Slots<'a, L>,
-    /// Whether the reader is waiting for the transport. While the reader waits, a worker that
-    /// completes a reply must flush the reply.
+    /// Whether the reader is waiting for the transport. While the reader is waiting, a worker that
+    /// completes a reply must flush it.
     reader_parked: Cell<bool>,
 }
 
@@ -114,8 +114,8 @@ where
     /// Runs one worker, using the slot at `index`, until the connection is closed.
     ///
     /// All workers of a connection must be polled by one task with one waker. If one worker is
-    /// dropped, drop all of them, because the dropped worker may have been processing a request or
-    /// sending a reply.
+    /// dropped, all of them must be dropped, because the dropped worker may have been processing a
+    /// request or sending a reply.
     ///
     /// # Errors
     /// Always returns an error. The error is the reason for closing the connection, or
@@ -135,8 +135,8 @@ where
                     Some(request) if B::GROWS => self.session.buffer_size(request),
                     _ => held,
                 };
-                // The slices of `buf` are looked up again after each wait, because slices that are
-                // held across an await are stored in the future.
+                // The slices of `buf` are looked up again after each wait, because slices held
+                // across an await would be stored in the `Future`.
                 let request = buf.reserve(size, held);
                 let answered = match refusal(frame, fresh, request) {
                     None => {
@@ -388,7 +388,7 @@ impl<T> Handoff<T> {
         self.waker.wake();
     }
 
-    /// Calls `f` with the value, unless a worker holds the value.
+    /// Calls `f` with the value, unless a worker holds it.
     fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
         let mut value = self.value.take();
         let result = value.as_mut().map(f);

@@ -85,7 +85,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     waiting: Cell<usize>,
     /// Whether requests that need to wait are refused.
     full: Cell<bool>,
-    /// The waker of the worker that waits in [`abort`](Slots::abort).
+    /// The waker of the worker that is waiting in [`abort`](Slots::abort).
     aborter: WakerCell,
 }
 

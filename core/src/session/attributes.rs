@@ -1,4 +1,4 @@
-//! The handler for the Twstat request of 9P2000 and 9P2000.u.
+//! The handler for the Twstat request in 9P2000 and 9P2000.u.
 
 use super::dispatch::{Call, check_end, fields};
 use super::stat_records::kind_bits;
@@ -97,7 +97,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 /// # Errors
 /// Returns [`Error::NotSupported`] if the mode requests an append-only, exclusive-use or temporary
 /// file, because no tree supports these types. Ignoring the type would break clients that rely on
-/// its behaviour.
+/// its behavior.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);

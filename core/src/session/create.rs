@@ -1,5 +1,5 @@
-//! Handlers for the requests of 9P2000 and 9P2000.u that carry an open mode: Tcreate, and the decoding
-//! of Topen.
+//! Handlers for the requests in 9P2000 and 9P2000.u that carry an open mode: Tcreate, and the
+//! decoding of Topen.
 
 use super::attributes::permissions;
 use super::dispatch::{Call, check_end, fields};
@@ -53,7 +53,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => {}
         }
         let parent = self.vfs.stat(&dir).await?;
-        // According to open(5), a new file gets the permissions `perm & (~0666 | (dir.perm &
+        // According to open(5), a new file has the permissions `perm & (~0666 | (dir.perm &
         // 0666))`.
         let most = if new == CreateKind::Dir { 0o777 } else { 0o666 };
         let bits = bits & (!most | parent.mode & most);

@@ -250,7 +250,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.reader(call.frame())
     }
 
-    /// Decodes a request that has the `KIND` type. Returns `None` if the request is malformed.
+    /// Decodes a request of type `KIND`. Returns `None` if the request is malformed.
     pub(super) fn decode<'f, const KIND: u8>(&self, frame: &'f [u8]) -> Option<T<'f>> {
         let mut reader = self.reader(frame);
         let message = T::take::<KIND>(&mut reader);

@@ -27,7 +27,7 @@ pub(super) fn register(waiter: &mut Waiter, waker: &core::task::Waker) {
 }
 
 impl<T> Value<T> {
-    /// Creates a value that is initially set to `initial`.
+    /// Creates a value with the given initial value.
     #[must_use]
     pub const fn new(initial: T) -> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
@@ -41,7 +41,7 @@ impl<T> Value<T> {
         self.notify(Client::PROGRAM);
     }
 
-    /// Replaces the value without waking any task, and returns the old value. The caller must call
+    /// Replaces the value without waking any tasks, and returns the old value. The caller must call
     /// [`notify`](Value::notify) afterwards.
     pub(crate) fn replace(&self, value: T) -> T {
         self.inner.lock(|(cell, version)| {
@@ -52,13 +52,13 @@ impl<T> Value<T> {
         })
     }
 
-    /// Wakes the tasks that are waiting for a change, and reports to the observers that `client` set
-    /// the value.
+    /// Wakes the tasks that are waiting for a change, and tells the observers that `client` set the
+    /// value.
     pub(crate) fn notify(&self, client: Client) {
         notify(self.address(), client);
     }
 
-    /// Returns the address of the value, which identifies the value.
+    /// Returns the address of the value, which identifies it.
     pub(crate) fn address(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }
@@ -78,8 +78,8 @@ impl<T> Value<T> {
     }
 }
 
-/// Wakes the tasks that are waiting for a change of any value, and reports to the observers that
-/// `client` set the value with this address.
+/// Wakes the tasks that are waiting for any value to change, and tells the observers that `client`
+/// set the value at this address.
 pub(super) fn notify(address: usize, client: Client) {
     #[cfg(feature = "params")]
     crate::params::notify_observers(address, client);

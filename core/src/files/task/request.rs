@@ -1,4 +1,4 @@
-//! A request that a task carries out.
+//! A request that a task performs.
 
 use core::fmt;
 use core::mem;
@@ -20,7 +20,7 @@ pub enum Operation<'a> {
 /// A request that a task has taken from [`FileRequests`]. The client waits until the task calls
 /// [`reply`](FileRequest::reply) or [`finish`](FileRequest::finish).
 ///
-/// If the task drops the request without a reply, the client gets [`Error::Io`].
+/// If the task drops the request without replying, the client receives [`Error::Io`].
 pub struct FileRequest<'a, const CAPACITY: usize, const TEXT: usize> {
     requests: &'a FileRequests<CAPACITY, TEXT>,
     number: u8,
@@ -57,7 +57,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
     pub fn operation(&self) -> Operation<'_> {
         match &self.value {
             None => Operation::Read,
-            // The value was checked when the request was started.
+            // The value was checked when the request was made.
             Some(value) => {
                 Operation::Write(core::str::from_utf8(value.bytes()).unwrap_or_default())
             }
@@ -71,8 +71,8 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
         self.requests.is_cancelled(self.number)
     }
 
-    /// Waits until the client cancels the request. The client cancels the request by a Tflush, by
-    /// closing the file or by closing its connection.
+    /// Waits until the client cancels the request. The client cancels the request by sending a
+    /// Tflush, closing the file, or closing its connection.
     ///
     /// # Cancel safety
     /// The future can be dropped at any time.
@@ -80,15 +80,15 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
         self.requests.cancelled(self.number).await;
     }
 
-    /// Answers a read with the text that `render` writes. If the text does not fit into the `TEXT`
-    /// bytes of the request, the client gets [`Error::TextTooLong`].
+    /// Answers a read with the text that `render` writes. If the text does not fit in the request's
+    /// `TEXT` bytes, the client receives [`Error::TextTooLong`].
     pub fn reply(self, render: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) {
         let mut text = FixedText::new();
         let result = render(&mut text).map_err(|_| Error::TextTooLong);
         self.complete(result, text);
     }
 
-    /// Answers a write, or reports the error of a read.
+    /// Answers a write, or reports an error in a read.
     pub fn finish(self, result: Result<()>) {
         self.complete(result, FixedText::new());
     }

@@ -1,4 +1,4 @@
-//! The requests that clients pass to a task.
+//! The requests that clients make to a task.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -16,8 +16,8 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 /// room for `CAPACITY` requests, each with at most `TEXT` bytes of text. The text is the value that
 /// a client writes, or the reply to a read.
 ///
-/// The task calls [`next`](FileRequests::next) in a loop. Requests are carried out in the order of
-/// their arrival. Several tasks may take requests from the same channel.
+/// The task calls [`next`](FileRequests::next) in a loop. Requests are performed in the order in
+/// which they arrive. Several tasks may take requests from the same channel.
 ///
 /// ```
 /// use datakit_core::files::{FileRequests, Operation};
@@ -59,13 +59,13 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 /// ```
 ///
 /// # Capacity
-/// If all entries of the channel are in use, another request fails with [`Error::TooManyWaiting`]
-/// and a message that names the capacity. An entry is in use until the client has received the
-/// reply and the task has dropped its [`FileRequest`]. Therefore, a cancelled request also uses an
-/// entry until the task has dropped the request.
+/// If all entries in the channel are in use, a new request fails with [`Error::TooManyWaiting`] and
+/// a message that states the capacity. An entry is in use until the client has received the reply
+/// and the task has dropped its [`FileRequest`]. Therefore, even a cancelled request uses an entry
+/// until the task has dropped it.
 pub struct FileRequests<const CAPACITY: usize, const TEXT: usize> {
     table: CriticalSectionMutex<RefCell<Table<CAPACITY, TEXT>>>,
-    /// The tasks that wait for a request or for the cancellation of a request.
+    /// The tasks that are waiting for a request or for the cancellation of a request.
     tasks: Waiters<1>,
     reserved: u8,
 }
@@ -87,7 +87,7 @@ struct Request<const TEXT: usize> {
     order: u16,
     /// The result, if the state is [`State::Done`].
     result: Result<()>,
-    /// The waker of the client.
+    /// The client's waker.
     client_waker: Option<Waker>,
     text: FixedText<TEXT>,
 }
@@ -95,13 +95,13 @@ struct Request<const TEXT: usize> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Free,
-    /// The client waits, and the task has not started the request.
+    /// The client is waiting, and the task has not started the request.
     Queued,
-    /// The client waits, and the task works on the request.
+    /// The client is waiting, and the task is working on the request.
     Started,
-    /// The task works on the request, but no client waits for the reply.
+    /// The task is working on the request, but no client is waiting for the reply.
     Cancelled,
-    /// The task has replied, but the client has not got the reply.
+    /// The task has replied, but the client has not received the reply.
     Done,
 }
 
@@ -118,9 +118,9 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         }
     }
 
-    /// Reserves `count` entries of the channel for clients that have no request. A client that has
-    /// a request can start another request only if more than `count` entries are free. If `count`
-    /// is one less than the number of clients, every client can always have one request.
+    /// Reserves `count` entries in the channel for clients that have no request. A client that
+    /// already has a request can start another only if more than `count` entries are free. If
+    /// `count` is one less than the number of clients, every client can always have one request.
     /// Connections without a [number](Client::PROGRAM) are exempt.
     #[must_use]
     pub const fn reserve(mut self, count: u8) -> Self {
@@ -135,7 +135,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     pub async fn next(&self) -> FileRequest<'_, CAPACITY, TEXT> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            // Register the waker first, in case a request arrives between the two steps.
+            // Register the waker first, in case a request arrives between registering and checking.
             self.tasks.register(&mut waiter, cx.waker());
             self.take_next().map_or(Poll::Pending, Poll::Ready)
         })
@@ -187,7 +187,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         })
     }
 
-    /// Returns the reply to a request and frees the request, or registers the waker of the client.
+    /// Returns the reply to a request and frees the request, or registers the client's waker.
     pub(super) fn poll_reply(&self, number: u8, waker: &Waker) -> Poll<Result<FixedText<TEXT>>> {
         let (reply, old) = self.with_request(number, |request| {
             if request.state == State::Done {
@@ -204,7 +204,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         reply
     }
 
-    /// Cancels a request whose client no longer waits for the reply.
+    /// Cancels a request whose client is no longer waiting for the reply.
     pub(super) fn cancel(&self, number: u8) {
         let (is_started, waker) = self.with_request(number, |request| {
             let is_started = request.state == State::Started;
@@ -217,7 +217,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         }
     }
 
-    /// Stores the reply of the task, or frees the request if it was cancelled.
+    /// Stores the task's reply, or frees the request if it was cancelled.
     pub(super) fn complete(&self, number: u8, result: Result<()>, text: FixedText<TEXT>) {
         let waker = self.with_request(number, |request| {
             if request.state == State::Cancelled {
@@ -291,7 +291,7 @@ impl<const CAPACITY: usize, const TEXT: usize> Table<CAPACITY, TEXT> {
 }
 
 impl<const TEXT: usize> Request<TEXT> {
-    /// The value of `result` while there is no result. All bytes of this error are zeros.
+    /// The value of `result` while there is no result. All bytes of this error are zero.
     const NO_RESULT: Result<()> = Err(Error::NotPermitted);
 
     const fn new() -> Request<TEXT> {

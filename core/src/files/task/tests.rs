@@ -12,8 +12,8 @@ type Tree = StaticTree<8, 16, AsyncTree>;
 type Requests = FileRequests<3, 12>;
 type Transferred<'t> = Pin<Box<dyn Future<Output = Result<String>> + 't>>;
 
-/// A tree with the `limit` file, which has the number 2, and the read-only file `value`, which has
-/// the number 5.
+/// A tree with a `limit` file, which has the number 2, and a read-only `value` file, which has the
+/// number 5.
 macro_rules! tree {
     ($requests:ident) => {{
         static $requests: Requests = Requests::new();
@@ -229,7 +229,7 @@ fn cancelled_request_stays_in_use_until_the_task_is_done() {
     assert!(poll(&mut cancelled).is_ready());
     drop(cancelled);
     assert!(request.is_cancelled());
-    // Each of the other clients gets the reply to its own request.
+    // Each of the other clients receives the reply to its request.
     let mut others = [read(&tree, open, 0), read(&tree, open, 0)];
     for other in &mut others {
         assert!(poll(other).is_pending());

@@ -28,7 +28,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: &i8, _: &Proposed<'_>) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// This table also tests, at compile time, that every kind of parameter file can be a constant.
+// This table also tests, at compile time, that every type of parameter file can be a constant.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit(&"dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE)),
@@ -214,7 +214,7 @@ fn complete_word_is_set_without_a_newline() {
         (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
         (Ok(1), Ok(3), Shape::Sine)
     );
-    // A newline is ignored if the value that the newline terminates has already been set.
+    // A newline is ignored if the value that it terminates has already been set.
     assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Shape::Sine));
     assert_eq!(error_text(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
     assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Shape::Sine));

@@ -41,7 +41,7 @@ impl<'a, T> Task<'a, T> {
 /// result of each completed task.
 ///
 /// # Panics
-/// Panics after 10,000 polls, on the assumption that the tasks are waking each other forever.
+/// Panics after 10,000 polls, because the tasks are probably waking each other forever.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {

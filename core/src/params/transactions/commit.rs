@@ -1,4 +1,4 @@
-//! Sets all parameters of a transaction at once.
+//! Sets all parameters in a transaction at once.
 
 use core::fmt;
 
@@ -15,7 +15,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// returned, no parameter has been set.
     ///
     /// # Errors
-    /// - Returns the error of a parameter's check function, with the path of the parameter.
+    /// - Returns the error from a parameter's check function, with the parameter's path.
     /// - Returns [`Error::Stale`] with a message that names the parameter if a parameter has
     ///   changed since its value was staged and `force` is `false`.
     pub(super) fn commit(&self, client: Client, force: bool) -> Result<()> {
@@ -23,7 +23,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         let before = change_count();
         self.check_all(force, &mut nodes)?;
         critical_section::with(|_| {
-            // The checks are made outside the critical section, because they take a long time. They
+            // The checks run outside the critical section, because they may take a long time. They
             // are repeated only if an interrupt handler or another thread has changed a value in
             // the meantime.
             if change_count() != before {
@@ -90,7 +90,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 
     /// Returns a copy of a staged value. The parameter is checked without holding the lock, because
-    /// a check function may call any code.
+    /// a check function may call arbitrary code.
     fn staged(&self, address: usize) -> Option<StagedValue<TEXT>> {
         self.with_transaction(|transaction| transaction.find(address).cloned())
     }

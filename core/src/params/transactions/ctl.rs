@@ -34,7 +34,7 @@ impl<const VALUES: usize, const TEXT: usize> TransactionCtl<'_, VALUES, TEXT> {
 }
 
 impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES, TEXT> {
-    /// The length of the text changes with every request, so the file has the length 0.
+    /// The length of the text changes with every request, so the file reports a length of 0.
     fn stat(&self) -> FileStat {
         FileStat::new(0)
     }
@@ -43,9 +43,9 @@ impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES,
         self.slot.begin(open.client)
     }
 
-    /// Reads the rest of the text that describes the transaction. The read must start either at
-    /// offset 0 or where the last read or write of this open file ended. A read at offset 0 starts
-    /// at the beginning of the text.
+    /// Reads the remainder of the text that describes the transaction. The read must start either
+    /// at offset 0 or where the last read or write of this open file ended. A read at offset 0
+    /// starts at the beginning of the text.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -60,7 +60,7 @@ impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES,
             return Poll::Ready(Err(Error::Seek));
         }
         let mut window = Window::new(open.state.taken.into(), buf);
-        // The window stops the rendering with an error when the buffer is full.
+        // When the buffer is full, the window returns an error to stop the rendering.
         let _ = self.slot.with_transaction(|transaction| transaction.render(&mut window));
         let count = window.filled();
         // The text has at most `ERROR_MESSAGE_MAX` bytes and a newline.

@@ -10,8 +10,8 @@ use crate::Decimal;
 use crate::params::count_change;
 use crate::vfs::{Client, Error, Result};
 
-/// The memory of `SLOTS` transactions with at most `VALUES` staged values each. The text of a value
-/// has at most `TEXT` bytes.
+/// The memory for `SLOTS` transactions with at most `VALUES` staged values each. The text of a
+/// value has at most `TEXT` bytes.
 ///
 /// The memory is separate from the [`Transactions`](super::Transactions), because memory that
 /// initially contains only zeros takes up no flash.
@@ -19,7 +19,7 @@ pub struct TransactionMemory<const SLOTS: usize, const VALUES: usize, const TEXT
     pub(super) slots: [SlotMemory<VALUES, TEXT>; SLOTS],
 }
 
-/// The memory of one transaction.
+/// The memory for one transaction.
 pub(super) type SlotMemory<const VALUES: usize, const TEXT: usize> =
     CriticalSectionMutex<RefCell<Transaction<VALUES, TEXT>>>;
 
@@ -67,7 +67,7 @@ pub(super) struct StagedValue<const TEXT: usize> {
     pub(super) address: usize,
     /// The version of the parameter's value when this value was staged.
     pub(super) version: u32,
-    /// The last client that has changed the parameter since this value was staged, if known.
+    /// The last client that changed the parameter since this value was staged, if known.
     pub(super) changed_by: Option<Client>,
     pub(super) text: Vec<u8, TEXT, u8>,
 }
@@ -82,8 +82,8 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.holder
     }
 
-    /// Begins a transaction of `client`. If the previous transaction has not ended, does nothing
-    /// and returns the client that began the previous transaction.
+    /// Begins a transaction for `client`. If the previous transaction has not ended, does nothing
+    /// and returns the client that began it.
     pub(super) fn begin(&mut self, client: Client) -> Option<Client> {
         if self.holder.is_none() {
             self.holder = Some(client);
@@ -110,7 +110,7 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.staged.iter().find(|staged| staged.address == address)
     }
 
-    /// Stages a value, which replaces the staged value of the same parameter. Returns `false` if
+    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if
     /// `VALUES` other values are already staged.
     pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> bool {
         count_change();
@@ -131,14 +131,14 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         }
     }
 
-    /// Records the result of a request of `client`, if the client holds the transaction.
+    /// Records the result of a request from `client`, if the client holds the transaction.
     pub(super) fn record(&mut self, client: Client, result: &Result<()>) {
         if self.holder == Some(client) {
             self.refusal = result.clone().err();
         }
     }
 
-    /// Writes the number of changes or the last refusal, and a newline.
+    /// Writes the number of changes or the last refusal, followed by a newline.
     pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
         if let Some(refusal) = &self.refusal {
             refusal.read_message(|text| out.write_str(text))?;

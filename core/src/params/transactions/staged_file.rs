@@ -19,7 +19,7 @@ pub(super) struct StagedFile<'a, const VALUES: usize, const TEXT: usize> {
 }
 
 impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
-    /// Writes the staged value, or the current value if no value is staged, and a newline.
+    /// Writes the staged value (or the current value if none is staged), followed by a newline.
     fn render_line(&self, out: &mut dyn Text) -> fmt::Result {
         if self.parameter.flags().contains(Flags::WRITE_ONLY) {
             return Ok(());
@@ -113,7 +113,7 @@ impl<const VALUES: usize, const TEXT: usize> File for StagedFile<'_, VALUES, TEX
     }
 }
 
-/// A file together with the client that writes to the file.
+/// A file and the client that writes to it.
 struct Writer<'a, const VALUES: usize, const TEXT: usize> {
     file: &'a StagedFile<'a, VALUES, TEXT>,
     client: Client,

@@ -24,7 +24,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let (client, slot) = (0..CLIENTS, 0..SLOTS);
     let who = (client.clone(), slot);
     let parameter = 0..NAMES.len();
-    // The values above 9 are out of range.
+    // Values above 9 are out of range.
     let value = 0..12u8;
     prop_oneof![
         2 => who.clone().prop_map(|(client, slot)| Operation::Begin { client, slot }),
@@ -177,8 +177,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// Applies an operation. Returns `None` if the client cannot perform the operation, because the
-    /// client does not hold the transaction.
+    /// Applies an operation. Returns `None` if the client cannot perform the operation because it
+    /// does not hold the transaction.
     fn apply(&mut self, operation: &Operation) -> Option<u16> {
         let held = |client, slot: usize| {
             self.ctl[slot].filter(|(holder, _)| *holder == client).map(|(_, ctl)| ctl)

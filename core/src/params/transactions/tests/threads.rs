@@ -7,8 +7,8 @@ use super::*;
 
 const PAIRS: u32 = 1000;
 
-/// Two clients set the same two parameters. Each client sets both parameters to one value, because
-/// the rule rejects different values.
+/// Two clients set the same two parameters. Each client sets both parameters to the same value,
+/// because the rule rejects unequal values.
 #[test]
 fn commits_on_two_threads_are_not_mixed() {
     static LEFT: Value<u32> = Value::new(0);
