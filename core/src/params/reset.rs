@@ -70,8 +70,8 @@ fn bit(part: &Range<u16>, ordinal: u16) -> (usize, u32) {
     (usize::from(index / 32), 1 << (index % 32))
 }
 
-/// Checks whether all parameters accept the defaults of the parameters in `part`. Returns `false`
-/// if there are no parameters to reset.
+/// Checks whether all parameters would remain valid if the parameters in `part` were reset. Returns
+/// `false` if there are no parameters to reset.
 fn check(set: &ParamSet, part: &Range<u16>) -> Result<bool> {
     let proposed = |address, with: &mut dyn FnMut(&[u8])| {
         set.with_address(address, &mut |ordinal, parameter| {

@@ -41,8 +41,9 @@ macro_rules! fields {
 }
 pub(super) use fields;
 
-/// Selects the handler for a request of type `$kind`. The result is `$handle!` of the handler's name,
-/// `$boxed!` if the handler needs a lot of memory, or `$other` if the tree does not serve the request.
+/// Selects the handler for a request of type `$kind`. Expands to `$handle!(name)` for the handler
+/// with that name, to `$boxed!(name)` if the handler needs a lot of memory, or to `$other` if the
+/// tree does not serve the request.
 macro_rules! handlers {
     ($kind:ident, $handle:ident, $boxed:ident, $other:expr) => {
         match $kind {

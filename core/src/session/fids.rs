@@ -18,7 +18,7 @@ pub struct FidEntry<V: Vfs> {
 
 /// The type of the record that a session stores with each fid of the tree `V`.
 pub(super) type Record<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
-/// The type of the cookies for positions in the directories of the tree `V`.
+/// The type of cookie that identifies a position in a directory of the tree `V`.
 pub(super) type Cookie<V> = <<V as Vfs>::TreeKind as TreeKind>::Cookie;
 /// The type of the state that a session stores for each fid of the tree `V`.
 pub(super) type State<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
@@ -70,7 +70,7 @@ impl Access {
     /// The bit that is set if a read has blocked and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// Returns the access that is requested by opening a file in this mode.
+    /// Returns the access that opening a file in this mode requests.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -152,8 +152,8 @@ pub trait FidTable<V: Vfs> {
     }
 }
 
-/// A borrowed table. Sessions that follow each other can use one table, because a session that is
-/// dropped or closed leaves its table empty.
+/// A borrowed table. Successive sessions can share one table, because a session leaves its table
+/// empty when it is dropped or closed.
 impl<V: Vfs, F: FidTable<V> + ?Sized> FidTable<V> for &mut F {
     fn get(&self, number: u32) -> Option<&FidEntry<V>> {
         (**self).get(number)
@@ -237,7 +237,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
     }
 
-    /// Calls `look` with the entry of a fid, or returns an error if the fid is not in use.
+    /// Calls `look` with a fid's entry, or returns an error if the fid is not in use.
     pub(super) fn with_fid<X>(
         &self,
         fid: wire::Fid,
@@ -304,7 +304,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: State<V>,
     ) -> core::result::Result<State<V>, State<V>> {
-        // The fid also gets a new serial number, so that requests that still wait on the old state
+        // The fid also gets a new serial number, so that requests still waiting on the old state
         // fail.
         let fresh = self.next_serial();
         match self.fids.borrow_mut().get_mut(fid.0) {
@@ -421,8 +421,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Some(fid)
     }
 
-    /// Requests another poll of the pending reads if some of them may be using the released
-    /// `state`.
+    /// Requests another poll of the pending reads if any of them may be using the released `state`.
     fn repoll_readers(&self, state: &State<V>) {
         // In an immutable tree, request another poll after every close, because tracking whether a
         // read has blocked would take up more flash.

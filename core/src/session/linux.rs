@@ -116,8 +116,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) async fn setattr(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, set) = fields!(self, call, TSETATTR, Setattr { fid, set });
         let inode = self.inode(fid)?;
-        // A request with only the CTIME bit is also a change, although the request contains no time
-        // for CTIME.
+        // A request with only the CTIME bit is also a change, although it contains no time for
+        // CTIME.
         if set.valid & SetAttr::CHANGES != 0 {
             let mut wanted = wanted::<V>(&set);
             if !V::TreeKind::IMMUTABLE {
@@ -363,8 +363,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode::<{ wire::TXATTRCREATE }>(call, R::Xattrcreate)
     }
 
-    /// Answers a Tgetlock. The reply is built in the buffer behind the request, because the reply
-    /// may borrow the name of a client from the request.
+    /// Answers a Tgetlock. The reply is built after the request in the buffer, because it may
+    /// borrow a client name from the request.
     pub(super) async fn getlock(&self, call: &mut Call<'_>) -> Result<()> {
         let Call { buf, len, tag } = call;
         let (len, tag) = (*len, *tag);

@@ -14,10 +14,10 @@
 //! | `fids.rs` | fid table and fid bookkeeping |
 //! | `namespace.rs` | version, attach, walk, remove |
 //! | `open_files.rs` | open, read, write, clunk |
-//! | `create.rs` | the create request of 9P2000 and 9P2000.u, and its open modes |
-//! | `stat_records.rs` | the stat request and the directory reads of 9P2000 and 9P2000.u |
-//! | `attributes.rs` | the wstat request of 9P2000 and 9P2000.u |
-//! | `linux.rs` | the messages that only 9P2000.L has |
+//! | `create.rs` | the create request in 9P2000 and 9P2000.u, and its open modes |
+//! | `stat_records.rs` | the stat request and directory reads in 9P2000 and 9P2000.u |
+//! | `attributes.rs` | the wstat request in 9P2000 and 9P2000.u |
+//! | `linux.rs` | the messages specific to 9P2000.L |
 //!
 //! A Tread is answered by one of two methods:
 //!
@@ -63,15 +63,14 @@ use crate::wire::{self, Dialect, Tag};
 pub const MIN_MSIZE: u32 = 256;
 
 /// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
-/// Files that may block deliver little data at a time, and many reads of these files may be pending
-/// simultaneously.
+/// Such files return little data at a time, and many reads of them may be pending simultaneously.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The maximum message size, in bytes. A Linux mount needs at least 4096 bytes.
+    /// The maximum message size, in bytes. A Linux mount requires at least 4096 bytes.
     pub msize: u32,
     /// The maximum number of bytes of data in one read or write. If this value is 0, the message
     /// size is the only limit.
@@ -218,7 +217,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
                     break 'reply Err(error);
                 }
                 // Use `let ... else` instead of `match`, because the scrutinee of a `match` would
-                // be stored in the future.
+                // be stored in the `Future`.
                 let Some(FileRead { fid, serial, open, offset, count }) = self.file_read(&call)
                 else {
                     if V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK) {
@@ -256,7 +255,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns whether a fid that may have had pending reads has been released since the last call
-    /// to this method. Pending reads of a released fid fail when they are polled again.
+    /// to this method. A pending read of a released fid fails when it is polled again.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

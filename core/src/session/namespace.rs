@@ -89,7 +89,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks from `dir` to the file called `name`. An empty name refers to the directory itself, as
+    /// Walks from `dir` to the file named `name`. An empty name refers to the directory itself, as
     /// some clients expect.
     fn step<'s>(
         &'s self,

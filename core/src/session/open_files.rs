@@ -94,7 +94,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
                 // Check first that there is room for the reply, because a write that has been
-                // carried out must be answered.
+                // performed must be answered.
                 let out = out.get_mut(..MIN_MSIZE as usize)?;
                 self.notify_start();
                 let n = if data.0.is_empty() {

@@ -161,7 +161,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Stores a qid of a walk after the request, where [`encode_walk`](Session::encode_walk) expects
+/// Stores a qid from a walk after the request, where [`encode_walk`](Session::encode_walk) expects
 /// it.
 pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);

@@ -1,4 +1,4 @@
-//! Handlers that send the stat records of 9P2000 and 9P2000.u: Tstat, and Tread of a directory.
+//! Handlers that send 9P2000 and 9P2000.u stat records: Tstat, and Tread of a directory.
 
 use core::fmt::Write;
 use core::ops::ControlFlow;
@@ -26,7 +26,7 @@ const DEVICE_MAX: usize = 24;
 
 /// The result of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written. The value is the length of the record in bytes.
+    /// The record was written. The record was added. The value is its length in bytes.
     Written(usize),
     /// The record does not fit into the buffer.
     TooLarge,
@@ -36,7 +36,7 @@ pub(super) enum ListedRecord {
 
 /// Fills in the `extension` field of a record if the file is a symbolic link or a device. An
 /// immutable tree contains no symbolic links and no devices. This code is a macro rather than a
-/// function, so that the future for an immutable tree does not include the code that awaits a
+/// function, so that the `Future` for an immutable tree does not include the code that awaits a
 /// link's target.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {

@@ -37,16 +37,16 @@ impl Transfer<'_> {
     }
 }
 
-/// A file whose reads, writes and flushes may all wait, for example because another task carries
-/// them out.
+/// A file whose reads, writes and flushes may all wait, for example because another task performs
+/// them.
 ///
-/// A [`StaticTree`](super::StaticTree) of the kind [`AsyncTree`](super::AsyncTree) calls
+/// A [`StaticTree`](super::StaticTree) of kind [`AsyncTree`](super::AsyncTree) calls
 /// [`poll_transfer`](AsyncFile::poll_transfer) instead of [`poll_read`](File::poll_read),
-/// [`write`](File::write) and [`flush`](File::flush). A tree of another kind cannot wait for a
-/// write. In such a tree, the three methods of [`File`] should return an error.
+/// [`write`](File::write) and [`flush`](File::flush). Other kinds of trees cannot wait for a write.
+/// In those trees, the three methods of [`File`] should return an error.
 ///
-/// The file must also be a [`FileTable`] whose method [`async_file`](FileTable::async_file) returns
-/// the file.
+/// The file must also be a [`FileTable`] whose [`async_file`](FileTable::async_file) method returns
+/// it.
 pub trait AsyncFile: File + FileTable + Sync {
     /// Starts a transfer, or continues it if `pending` refers to a request that an earlier call
     /// started for the same transfer. Returns the number of bytes transferred, which is 0 for a
@@ -85,14 +85,14 @@ impl PendingRequest {
         PendingRequest(None)
     }
 
-    /// Stores the number of a request that has been started. `is_last` states whether the transfer
-    /// is complete when the request is complete.
+    /// Stores the number of a request that has been started. `is_last` indicates whether completing
+    /// the request also completes the transfer.
     pub fn start(&mut self, file: &'static dyn AsyncFile, request: u8, is_last: bool) {
         self.cancel();
         self.0 = Some(Started { file, request, is_last });
     }
 
-    /// Returns the number of the request and whether it is the last request of the transfer.
+    /// Returns the request's number and whether it is the last request of the transfer.
     #[must_use]
     pub fn get(&self) -> Option<(u8, bool)> {
         self.0.as_ref().map(|started| (started.request, started.is_last))

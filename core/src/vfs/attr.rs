@@ -162,7 +162,7 @@ pub struct OpenMode {
     /// streams and parameters, ignore this flag.
     pub truncate: bool,
     /// Whether to write at the end of the file, regardless of the offset. If the file is opened only
-    /// for reading, the reader [follows](OpenMode::follows) the value of the file.
+    /// for reading, the reader [follows](OpenMode::follows) the file's value.
     pub append: bool,
     /// Whether to clear the set-user-id and set-group-id bits when the file is written or
     /// truncated. The flag is set for every user except root (`write(2)`).
@@ -177,9 +177,9 @@ impl OpenMode {
     /// The mode for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
 
-    /// Returns whether the reader follows the value of the file, which is the case if the file is
-    /// opened only for reading and with the append flag. Programs do not combine these two by
-    /// accident, because the append flag has no other effect on reads.
+    /// Returns whether the reader follows the file's value, which is the case if the file is opened
+    /// only for reading and with the append flag. Programs do not use this combination by accident,
+    /// because the append flag has no other effect on reads.
     #[must_use]
     pub const fn follows(&self) -> bool {
         self.read && self.append && !self.write

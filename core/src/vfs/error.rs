@@ -150,7 +150,7 @@ errors! {
 impl Error {
     /// Replaces the message and keeps the error number. The message should name the invalid value
     /// and the valid values. The message is truncated to [`ERROR_MESSAGE_MAX`] bytes. Without the
-    /// `reasons` feature, the error keeps its own message.
+    /// `reasons` feature, the error keeps its original message.
     ///
     /// ```
     /// use datakit_core::vfs::Error;

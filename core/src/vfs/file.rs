@@ -36,12 +36,12 @@ impl FileStat {
 /// The state of one open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenState {
-    /// For a stream, the number of bytes delivered so far. For a command or a value, the offset at
+    /// For a stream, the number of bytes returned so far. For a command or a value, the offset at
     /// which the last read or write ended.
     pub delivered: u64,
     /// For a stream, the sequence number of the next value.
     pub next: u32,
-    /// For a stream, the number of bytes delivered from the pending text.
+    /// For a stream, the number of bytes of the pending text returned so far.
     pub taken: u16,
     /// For a stream, whether the next read returns 0 bytes to mark the end of a value. For a
     /// [`TaskFile`](crate::files::TaskFile), whether the text is the reply to a read.
@@ -64,7 +64,7 @@ pub struct OpenFile<'a> {
     pub waiter: &'a mut Waiter,
     /// The number of the client that opened the file.
     pub client: Client,
-    /// Whether the client follows the value of the file, as described for [`OpenMode::follows`].
+    /// Whether the client follows the file's value, as described for [`OpenMode::follows`].
     pub follows: bool,
 }
 
@@ -93,8 +93,7 @@ impl fmt::Debug for OpenFile<'_> {
 }
 
 /// Returns whether a stream must mark the end of a value's text by returning 0 bytes from the next
-/// read. The previous read delivered the last `count` bytes of the text into a buffer of `room`
-/// bytes.
+/// read. The previous read returned the last `count` bytes of the text in a buffer of `room` bytes.
 ///
 /// After a short read, a kernel requests more data. The mark tells the kernel to stop and return
 /// the data to the reading program. No mark follows a small read that filled its buffer. A shell,
@@ -105,7 +104,7 @@ pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
 }
 
-/// A file in a tree. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
+/// A file in a tree. This trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
 /// When a file with a value is opened, the value is rendered into [`OpenFile::text`]. Reads are
 /// served from this text, so a client never reads a mixture of two values. A stream waits in
@@ -158,8 +157,8 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Permits or refuses the removal of the file from its directory. The tree calls this method
-    /// before it removes the file.
+    /// Permits or refuses removal of the file from its directory. The tree calls this method before
+    /// it removes the file.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }
@@ -185,7 +184,7 @@ pub trait File {
         let _ = with;
     }
 
-    /// Writes a one-line description for human readers, without a newline. The description contains
+    /// Writes a one-line human-readable description, without a newline. The description contains
     /// the type, range, unit and purpose.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let _ = out;

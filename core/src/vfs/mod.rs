@@ -1,11 +1,11 @@
 //! The interface between a session and a tree of files.
 //!
 //! Inodes have attributes, and directories map names to inodes. The module is independent of 9P: a
-//! tree can be served over 9P, and code in the same process can walk the tree directly.
+//! tree can be served over 9P or walked directly by code in the same process.
 //!
-//! [`Vfs`] is the trait for whole trees. This crate implements [`Vfs`] for [`StaticTree`], and the
-//! server crate implements [`Vfs`] for the dynamic tree and the scratch tree. [`File`] is the trait
-//! for single files. Most programs implement only [`File`], because both [`StaticTree`] and the
+//! [`Vfs`] is the trait for whole trees. This crate implements it for [`StaticTree`], and the
+//! server crate implements it for the dynamic tree and the scratch tree. [`File`] is the trait for
+//! single files. Most programs implement only this trait, because both [`StaticTree`] and the
 //! dynamic tree can serve any [`File`].
 
 mod async_file;
@@ -71,8 +71,8 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 ///
 /// The `async` methods may wait. **A request is cancelled by dropping its future**, at any await
 /// point. A cancelled read consumes no data, and a cancelled write writes no more data. A change to
-/// the tree is complete when the future of the method that makes the change returns `Ready`. If the
-/// future is dropped during a change, the tree must be in either its old state or its new state.
+/// the tree is complete when the future of the method that makes the change returns `Ready`. If
+/// that future is dropped earlier, the tree must be in either its old state or its new state.
 ///
 /// The default implementations of optional methods return [`Error::NotSupported`] or the error for
 /// a read-only tree.
@@ -108,9 +108,9 @@ pub trait Vfs {
     /// Calls `with` exactly once, passing the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Returns whether a walk must fail unless every name is found. According to `walk(5)`, a walk
-    /// succeeds partially if its first name is found but a later name is not. However, DataKit
-    /// clients treat every successful reply as a complete walk.
+    /// Returns whether a walk must fail unless all of its names are found. According to `walk(5)`,
+    /// a walk succeeds partially if its first name is found but a later name is not. However,
+    /// DataKit clients treat every successful reply as a complete walk.
     fn strict_walk(&self) -> bool {
         false
     }
@@ -226,14 +226,14 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Moves `inode` to `name` in `dir`, replacing any object that already has that name
+    /// Moves `inode` to `name` in `dir`, replacing any existing object with that name
     /// (`rename(2)`).
     async fn rename(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Creates an entry called `name` in `dir` that is a hard link to `inode` (`link(2)`).
+    /// Creates an entry named `name` in `dir` that is a hard link to `inode` (`link(2)`).
     async fn link(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::NotSupported)
@@ -260,8 +260,8 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes written data to stable storage if the tree uses stable storage. If `data_only` is
-    /// `true`, attributes are not flushed (`fdatasync(2)`).
+    /// Flushes written data to stable storage, if the tree has any. If `data_only` is `true`,
+    /// attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
@@ -298,14 +298,14 @@ pub trait Vfs {
     }
 
     /// Acquires or releases a lock and returns whether the lock was granted. This method never
-    /// waits for a lock. If the lock is not granted, the client must try again.
+    /// waits for a lock. If the lock is not granted, the client must retry.
     async fn lock(&self, open: &Self::Open, lock: Lock<'_>) -> Result<bool> {
         let _ = (open, lock);
         Err(Error::NotSupported)
     }
 
-    /// Calls `with`, passing an existing lock that conflicts with `lock`, or `None` if `lock` would
-    /// be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
+    /// Calls `with` with an existing lock that conflicts with `lock`, or with `None` if `lock`
+    /// would be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
     async fn get_lock<R>(
         &self,
         open: &Self::Open,

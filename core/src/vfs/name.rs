@@ -11,7 +11,7 @@ pub const NAME_MAX: usize = 255;
 /// nor NUL, and is neither `.` nor `..`.
 ///
 /// Names are usually UTF-8 but can contain other bytes. For example, Linux clients can create names
-/// that are not valid UTF-8, and Git repositories can contain such names.
+/// that are not valid UTF-8, and Git repositories can contain them.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -40,7 +40,7 @@ impl<'a> Name<'a> {
 
     /// Checks that `bytes` is a valid name for a tree that [allows
     /// slashes](super::Vfs::allows_slash). The name must not start or end with a slash, and must
-    /// not contain two slashes in a row.
+    /// not contain consecutive slashes.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the name is empty or if one of its slash-separated parts is

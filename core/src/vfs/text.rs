@@ -6,7 +6,8 @@ use super::{Error, Result};
 use crate::Decimal;
 
 /// The buffer into which an open file renders its text. The tree keeps this buffer while the file
-/// is open. The buffer has a fixed size on an embedded board and grows as needed on a desktop.
+/// is open. On an embedded board, the buffer has a fixed size. On a desktop, it grows with the
+/// text.
 pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
@@ -54,7 +55,7 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Copies bytes of `content`, starting at `offset`, into `buf` and returns the number of bytes
+/// Copies bytes from `content`, starting at `offset`, into `buf` and returns the number of bytes
 /// copied. A read at the end of the content returns 0, and a read beyond the end returns an error.
 ///
 /// # Errors
@@ -82,7 +83,7 @@ pub fn beyond_end(offset: u64, length: u64) -> Error {
 }
 
 /// Checks that an offset or a length is not negative when interpreted as a signed number. File
-/// systems use signed offsets, whereas 9P uses unsigned offsets.
+/// systems use signed offsets, but 9P uses unsigned ones.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2`.
@@ -108,10 +109,10 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// A writer that discards the first bytes of its input and stores the following bytes. A write that
-/// does not fit into the buffer stores as much as fits and returns an error, so that the rest of the
-/// text need not be rendered. With this writer, part of a file's text can be read without a buffer
-/// for the whole text.
+/// A writer that discards the first bytes of its input and stores the bytes that follow. A write
+/// that does not fit in the buffer stores as much as possible and returns an error, so that the
+/// remaining text need not be rendered. This makes it possible to read part of a file's text
+/// without a buffer for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,

@@ -4,7 +4,7 @@
 //! In this tree, an inode **is** the path of a file or directory, packed into a `u64`. The path has
 //! one byte for each level, with the first level in the lowest byte. Each byte is the index of an
 //! entry plus 1. Entries in a [`DynamicDir`] are an exception, because their keys take up four
-//! bytes. An inode is therefore `Copy`, borrows nothing and reveals no addresses. A file keeps its
+//! bytes. An inode is therefore `Copy`, borrows nothing, and reveals no addresses. A file keeps its
 //! inode number across restarts.
 
 mod dynamic_dir;
@@ -48,8 +48,8 @@ const DIR_MODE: u32 = 0o775;
 /// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 ///
-/// The kind `K` is [`ImmutableTree`] or [`AsyncTree`]. A tree with an [`AsyncFile`](super::AsyncFile)
-/// needs the kind [`AsyncTree`].
+/// The kind `K` is [`ImmutableTree`] or [`AsyncTree`]. A tree that contains an
+/// [`AsyncFile`](super::AsyncFile) must have the kind [`AsyncTree`].
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128, K = ImmutableTree> {
     root: &'static Dir,
     open_files: OpenFiles<OPENS, TEXT>,
@@ -123,12 +123,12 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
         self
     }
 
-    /// Opens a file or a directory on behalf of `client`. The file finds the number of the client in
+    /// Opens a file or a directory on behalf of `client`. The file finds the client's number in
     /// [`OpenFile::client`](super::OpenFile::client).
     ///
     /// # Errors
     /// Returns [`Error::TooManyOpen`] if `OPENS` files are open, [`Error::Stale`] if the inode was
-    /// removed, and any error of the file's [`open`](super::File::open).
+    /// removed, and any error from the file's [`open`](super::File::open).
     pub fn open_as(&self, client: Client, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
         let node = self.node(*inode)?;
         match node.entries() {
@@ -217,12 +217,11 @@ impl Resolved {
 #[inline(always)]
 fn id(path: PackedPath, dir: bool) -> Id {
     let kind = if dir { FileType::Dir } else { FileType::File };
-    // Inode numbers start at 1, because some tools treat an entry with the inode number 0 as
-    // deleted.
+    // Inode numbers start at 1, because some tools treat an entry with inode number 0 as deleted.
     Id { ino: path.bits().wrapping_add(1), kind, version: 0 }
 }
 
-/// Reports to the observers of all parameters that a file refused a request of `client`.
+/// Tells the observers of all parameters that a file refused a request from `client`.
 fn report<T>(client: Client, result: Result<T>) -> Result<T> {
     #[cfg(feature = "params")]
     if let Err(error) = &result {

@@ -22,15 +22,15 @@ pub trait TreeKind {
     /// The data that a session stores with each fid, in addition to its inode and state.
     type FidRecord: FidRecord;
 
-    /// The cookie of a position in a directory, which a session stores with the fid. An immutable
-    /// tree must use cookies below 65,536.
+    /// The cookie for a directory position, which a session stores with the fid. An immutable tree
+    /// must use cookies below 65,536.
     type Cookie: Copy + Default + Into<u64> + TryFrom<u64>;
 
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts to handle a request. A tree of one kind calls `now`, and a tree of the other kind
-    /// calls `later`. Only one of the two functions is compiled.
+    /// Starts to handle a request. Depending on the kind of the tree, this function calls either
+    /// `now` or `later`, so only one of the two is compiled.
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
         call: A,
         now: impl FnOnce(A) -> Result<T>,
@@ -38,10 +38,10 @@ pub trait TreeKind {
     ) -> Self::Handler<T, F>;
 
     /// Starts to handle a request in a separate stack frame. Inlining all thirty handlers into one
-    /// function would make that function's stack frame 5 KiB large on an embedded board.
+    /// function would increase that function's stack frame to 5 KiB on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
-    /// Whether writes and clunks may wait although the tree is immutable.
+    /// Whether writes and clunks may wait even though the tree is immutable.
     const WRITES_WAIT: bool;
 
     /// The future for a write or a clunk that may wait.
@@ -90,8 +90,8 @@ pub trait FidRecord: Copy {
     /// Returns the serial number.
     fn serial(&self) -> u32;
 
-    /// Returns the number of the user who attached. The files that are created through the fid
-    /// belong to this user.
+    /// Returns the number of the user who attached. Files created through the fid belong to this
+    /// user.
     fn user(&self) -> u32;
 
     /// Makes the current inode, which has the inode number `ino`, the attach point. Walking `..`
@@ -101,14 +101,14 @@ pub trait FidRecord: Copy {
     /// Returns whether the current inode, which has the inode number `ino`, is the attach point.
     fn is_attach_point(&self, ino: u64) -> bool;
 
-    /// Records a walk from the current inode to an entry of it.
+    /// Records a walk from the current inode to one of its entries.
     fn enter(&mut self);
 
     /// Records a walk from the current inode to its parent.
     fn leave(&mut self);
 }
 
-/// The [`FidRecord`] of a [`MutableTree`].
+/// The [`FidRecord`] for a [`MutableTree`].
 #[derive(Debug, Clone, Copy)]
 pub struct MutableRecord {
     serial: u32,
@@ -148,8 +148,9 @@ impl FidRecord for MutableRecord {
     fn leave(&mut self) {}
 }
 
-/// The [`FidRecord`] of an [`ImmutableTree`] or an [`AsyncTree`]. A request that waits detects that
-/// its file was closed, so no serial number is needed. The tree has no owners, and its files never move.
+/// The [`FidRecord`] for an [`ImmutableTree`] or an [`AsyncTree`]. A waiting request detects that
+/// its file was closed, so no serial number is needed. The tree has no owners, and its files never
+/// move.
 #[derive(Debug, Clone, Copy)]
 pub struct ImmutableRecord {
     /// The number of levels below the attach point.
@@ -190,12 +191,12 @@ impl FidRecord for ImmutableRecord {
     }
 }
 
-/// The kind of a tree that has no restrictions. Any method of the tree may wait, and any file may
+/// The kind of a tree without restrictions. Any method of the tree may wait, and any file may
 /// change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// The kind of a tree that has a fixed structure. Of the tree's methods, only
+/// The kind of a tree with a fixed structure. Of the tree's methods, only
 /// [`read`](super::Vfs::read) may wait.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
@@ -203,11 +204,11 @@ pub enum MutableTree {}
 /// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), whose default implementations
 /// refuse the operation. Immutable trees save flash, because the handlers for unsupported requests
 /// are not monomorphized. Immutable trees also save RAM, because requests that never wait need no
-/// state in a future.
+/// state in a `Future`.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
-/// The kind of a tree that has a fixed structure and contains files whose writes may wait. Of the
+/// The kind of a tree with a fixed structure that contains files whose writes may wait. Of the
 /// tree's methods, only [`read`](super::Vfs::read), [`write`](super::Vfs::write) and
 /// [`flush`](super::Vfs::flush) may wait. In all other respects, the tree is like an
 /// [`ImmutableTree`].

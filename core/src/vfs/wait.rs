@@ -1,10 +1,10 @@
-//! Lists of tasks that wait for an event. Any number of tasks can wait without polling.
+//! Lists of tasks that are waiting for an event. Any number of tasks can wait without polling.
 //!
 //! A list has room for the wakers of a few tasks. Additional tasks form a chain. The list holds the
 //! waker of the last task, and each task **holds the waker of the previous task in its own
 //! future**. When a chained task is woken or its future is dropped, the previous task is also
-//! woken. The list is therefore small and needs no allocator, but serves any number of tasks. The
-//! tasks in a long chain are woken one after the other.
+//! woken. The list is therefore small and needs no allocator, yet serves any number of tasks. The
+//! tasks in a long chain are woken one after another.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -15,15 +15,15 @@ use heapless::{Vec, VecView};
 
 /// A counter that is incremented whenever the tasks in a list are woken or a chain is broken. After
 /// a change, the tasks that registered earlier must register again. All lists share one counter,
-/// because superfluous registrations are harmless.
+/// because unnecessary registrations are harmless.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// A list of tasks that wait for one event. The list holds the wakers of `N` tasks. Each additional
-/// task holds the waker of the previous task.
+/// A list of tasks that are waiting for one event. The list holds the wakers of `N` tasks, and each
+/// additional task holds the waker of the previous task.
 ///
 /// Each file whose reads can wait has a `Waiters` list. The file's
 /// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
@@ -54,7 +54,7 @@ impl Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker this registration holds, so that the task registers again.
+    /// Wakes the task whose waker this registration holds, so that it registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             // Incrementing the counter makes every later task in the chain register again.
@@ -113,7 +113,7 @@ impl<const N: usize> Waiters<N> {
     }
 }
 
-/// Adds a waker to a list. This function and [`wake_all`] are compiled once for lists of all
+/// Adds a waker to a list. This function and [`wake_all`] are compiled only once, for lists of all
 /// lengths.
 #[inline(never)]
 fn add(tasks: &mut VecView<Waker>, last: &mut Option<Waker>, waiter: &mut Waiter, waker: &Waker) {

@@ -1,4 +1,4 @@
-//! The structures specific to 9P2000.L: attributes, attribute changes, directory entries and file
+//! Structures specific to 9P2000.L: attributes, attribute changes, directory entries, and file
 //! system statistics.
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
@@ -53,8 +53,8 @@ record! {
 }
 
 impl Attr {
-    /// The bit for `mode`. In Tgetattr, a bit is set if its field is requested. In Rgetattr, a bit
-    /// is set if its field is valid.
+    /// The bit for `mode`. A bit is set in Tgetattr if its field is requested, and in Rgetattr if
+    /// its field is valid.
     pub const MODE: u64 = 0x1;
     /// The bit for `nlink`.
     pub const NLINK: u64 = 0x2;
@@ -117,7 +117,7 @@ impl SetAttr {
     pub const UID: u32 = 0x2;
     /// The bit that requests a change of the group.
     pub const GID: u32 = 0x4;
-    /// The bit that requests a change of the size, which truncates or extends the file.
+    /// The bit that requests a change of size, which truncates or extends the file.
     pub const SIZE: u32 = 0x8;
     /// The bit that requests a change of the time of the last read. The server's time is used
     /// unless [`ATIME_SET`](SetAttr::ATIME_SET) is set.

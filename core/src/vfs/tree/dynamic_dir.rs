@@ -12,12 +12,12 @@ use crate::vfs::{Error, Name, Result};
 /// The maximum number of levels below an entry of a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
-/// The number of bytes of a path that are reserved for a dynamic directory. A [`Key`] uses four
-/// bytes, and each level below the entry uses one.
+/// The number of path bytes reserved for a dynamic directory. A [`Key`] uses four bytes, and each
+/// level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
 /// The number of entries that a slot can hold over its lifetime. The generation number of an entry
-/// takes up three bytes of a path.
+/// takes up three bytes of the path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -49,7 +49,7 @@ impl Key {
 /// A directory in a [`StaticTree`](super::StaticTree). A directory is a table of at most 255
 /// entries. [`Dir`](super::Dir) and [`DynamicDir`] implement this trait.
 pub trait EntryTable {
-    /// Returns the key of the entry called `name`.
+    /// Returns the key of the entry named `name`.
     fn find(&self, name: &[u8]) -> Option<Key>;
 
     /// Returns the key of the first entry at or after slot `from`.
@@ -69,8 +69,8 @@ pub trait EntryTable {
     fn remove(&self, key: Key) -> Result<()>;
 }
 
-/// A directory with entries that are added and removed at run time. The directory has room for `N`
-/// entries with names of at most `NAME` bytes.
+/// A directory whose entries are added and removed at run time. It has room for `N` entries with
+/// names of at most `NAME` bytes.
 ///
 /// A slot is retired after it has held 2^24 entries, so inode numbers are never reused.
 pub struct DynamicDir<const N: usize, const NAME: usize = 32> {

@@ -16,15 +16,15 @@ pub trait Mirror: EntryTable {
     /// show `node`. If `node` is a directory, the result must be `node` or `None`.
     fn show(&'static self, node: Node) -> Option<Node>;
 
-    /// Writes a one-line description for human readers, without a newline.
+    /// Writes a one-line human-readable description, without a newline.
     ///
     /// # Errors
     /// Returns an error if writing to `out` fails.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
-/// The mirror that contains the file or directory with a path, if there is one. Without the
-/// `params` feature, this type is zero-sized and its methods compile to no code.
+/// The mirror, if any, that contains the file or directory at a path. Without the `params` feature,
+/// this type is zero-sized and its methods compile to no code.
 #[derive(Clone, Copy, Default)]
 pub(super) struct PathMirror {
     #[cfg(feature = "params")]
@@ -32,7 +32,7 @@ pub(super) struct PathMirror {
 }
 
 impl PathMirror {
-    /// Returns the mirror that contains the entries of the `dir` directory.
+    /// Returns the mirror that contains the entries of `dir`.
     #[inline(always)]
     pub(super) fn below(self, dir: Option<Node>) -> PathMirror {
         match dir {

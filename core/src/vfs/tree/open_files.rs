@@ -38,8 +38,8 @@ impl Handle {
         }
     }
 
-    /// Returns whether the handle refers to an open file rather than to an open directory. Only
-    /// open files occupy a slot.
+    /// Returns whether the handle refers to an open file rather than an open directory. Only open
+    /// files occupy a slot.
     #[must_use]
     pub const fn is_file(&self) -> bool {
         matches!(self.kind(), HandleKind::File { .. })
@@ -61,7 +61,7 @@ pub struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     opened: Cell<u32>,
 }
 
-/// A slot in the pool, with room for one open file. A free slot is all zeros, so a tree in a
+/// A slot in the pool, which has room for one open file. A free slot is all zeros, so a tree in a
 /// `static` needs no flash for its initial value.
 struct OpenSlot<const TEXT: usize> {
     /// The open file. The slot stores a node instead of a path, because an open file stays usable

@@ -1,4 +1,4 @@
-//! Directories stored as constant tables, which are checked at compile time.
+//! Directories stored as constant tables that are checked at compile time.
 
 use core::fmt;
 
@@ -41,12 +41,12 @@ pub struct Entry {
     pub(crate) node: Node,
 }
 
-/// Several files that one object represents. Each file has an index.
+/// A set of files represented by one object. Each file has an index.
 pub trait FileTable {
     /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
 
-    /// Returns the file with this index if writes to the file may wait. A tree whose kind is
+    /// Returns the file with this index if writes to it may wait. A tree whose kind is
     /// [`AsyncTree`](crate::vfs::AsyncTree) calls this method before each transfer.
     fn async_file(&'static self, index: u16) -> Option<&'static dyn AsyncFile> {
         let _ = index;
@@ -63,13 +63,13 @@ pub enum Node {
     File(&'static (dyn File + Sync)),
     /// The file with this index in a table of files.
     Indexed(&'static (dyn FileTable + Sync), u16),
-    /// A directory whose entries never change but are not stored in a [`Dir`]. The number is the
-    /// number of levels below the parent directory, including this directory.
+    /// A directory whose entries never change but are not stored in a [`Dir`]. The number gives the
+    /// levels below the parent directory, including this directory.
     Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
     /// A directory that shows the same subdirectories as another directory but replaces the files.
-    /// The number is the number of levels below the parent directory, including this directory.
+    /// The number gives the levels below the parent directory, including this directory.
     #[cfg(feature = "params")]
     Mirror(&'static (dyn super::Mirror + Sync), u8),
 }
@@ -86,8 +86,8 @@ pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry
     Entry { name, node: Node::File(file) }
 }
 
-/// Creates an entry for a file whose writes may wait. Serve the file in a
-/// [`StaticTree`](crate::vfs::StaticTree) of the kind [`AsyncTree`](crate::vfs::AsyncTree).
+/// Creates an entry for a file whose writes may wait. Serve it in a
+/// [`StaticTree`](crate::vfs::StaticTree) of kind [`AsyncTree`](crate::vfs::AsyncTree).
 #[must_use]
 pub const fn async_file<F: AsyncFile>(name: &'static str, file: &'static F) -> Entry {
     Entry { name, node: Node::Indexed(file, 0) }
@@ -267,7 +267,7 @@ impl Node {
 
 #[cfg(feature = "params")]
 impl Node {
-    /// If the file represents a parameter, calls `with` with the parameter.
+    /// If the file is a parameter, calls `with` with that parameter.
     #[inline(never)]
     pub(crate) fn with_parameter(self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
         match self {

@@ -125,7 +125,7 @@ fn dynamic_entries_are_added_and_removed() {
         "a listing shows `c`, which stayed, but not `d`, which took an earlier slot"
     );
 
-    // After the removal, the open file stays usable, the removed inodes are stale, and their
+    // After the removal, the open file stays usable, and the removed inodes return ESTALE and their
     // numbers are not reused.
     assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(2));
     assert_eq!(block_on(tree.stat(&state)), Err(Error::Stale));

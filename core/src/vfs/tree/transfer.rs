@@ -122,7 +122,7 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
-/// The event or request for which a transfer waits: an event of a file, or a request of an
+/// What a transfer is waiting for: an event from a file, or a request made by an
 /// [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
 struct Waiting {

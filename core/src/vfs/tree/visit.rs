@@ -1,4 +1,4 @@
-//! Visits all files in a directory of a static tree and in its subdirectories.
+//! Visits all files in a directory of a static tree, including its subdirectories.
 
 use core::fmt::{self, Write};
 
@@ -28,7 +28,7 @@ impl FilePath<'_> {
         path.is_empty()
     }
 
-    /// Calls `each` for each name in the path. The name of the file is the last one.
+    /// Calls `each` for each name in the path. The file's own name comes last.
     pub fn visit_names(&self, each: &mut dyn FnMut(&[u8])) {
         if let Some(parent) = self.parent {
             parent.visit_names(each);
@@ -36,7 +36,7 @@ impl FilePath<'_> {
         each(self.name);
     }
 
-    /// Removes this path from the start of `path` and returns the rest.
+    /// Removes this path from the start of `path` and returns the remainder.
     fn strip_from<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let rest = match self.parent {
             Some(parent) => parent.strip_from(path)?.strip_prefix(b"/")?,
@@ -56,7 +56,7 @@ impl fmt::Display for FilePath<'_> {
     }
 }
 
-/// Writes a name, which must be UTF-8. The UTF-8 check of the Rust core library would take up 620
+/// Writes a name, which must be UTF-8. The UTF-8 check in the Rust core library would take up 620
 /// bytes of flash.
 fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (mut code, mut missing) = (0, 0_i32);
@@ -77,7 +77,7 @@ fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
 /// `each` returns an error. For a mirror or a directory that changes at run time, calls `each` for
-/// the directory itself and not for its files.
+/// the directory itself instead of for its files.
 ///
 /// # Errors
 /// Returns the error that `each` returns.
