@@ -21,8 +21,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the current commit, followed by `-dirty` if files have been changed since this commit.
-/// Returns `unknown` outside a git repository.
+/// Returns the current commit, followed by `-dirty` if files have changed since then. Returns
+/// `unknown` outside a git repository.
 fn build_id() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;

@@ -125,7 +125,7 @@ static LOG: Dir = Dir::new(&[
     file("tail", &LOG_TAIL),
 ]);
 
-/// The stream that delivers the last lines of the log and then each new line.
+/// A stream of the last log lines, followed by each new line.
 static LOG_TAIL: Queue<LogLine, 8> = Queue::new(|line: &LogLine, out| {
     let LogLine { at_ms, level, text, number } = line;
     write!(out, "{} {level} {text}", Seconds(*at_ms))?;
@@ -134,7 +134,7 @@ static LOG_TAIL: Queue<LogLine, 8> = Queue::new(|line: &LogLine, out| {
 })
 .from_oldest();
 
-/// A line of the log.
+/// A log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LogLine {
     at_ms: u64,
@@ -148,8 +148,8 @@ pub fn log_line(level: &'static str, text: &'static str, number: Option<u32>) {
     LOG_TAIL.publish(LogLine { at_ms: uptime_ms(), level, text, number });
 }
 
-/// Writes one line for each probe. The line contains the number of the probe and the latest sample,
-/// scaled and shifted by the settings of the probe.
+/// Writes one line for each probe. The line contains the probe's number and its latest sample,
+/// scaled and shifted according to the probe's settings.
 fn probes(out: &mut dyn Write) -> fmt::Result {
     let sample = TICKS.get().sample;
     CONFIG.probes.iter().enumerate().try_for_each(|(number, probe)| {
@@ -157,11 +157,11 @@ fn probes(out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// The stream that delivers events. Each event is delivered once, in order.
+/// A stream of events, each of which is returned once, in order.
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
-/// The stream that delivers the latest step of the simulation.
+/// A stream that returns the latest step of the simulation.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
@@ -186,7 +186,7 @@ pub enum EventKind {
     /// The sample moved to a different zone.
     Entered(Zone, i32),
     /// The stored value of the parameter with this ordinal was not loaded, because the parameter
-    /// refuses it.
+    /// rejects it.
     NotLoaded(u16),
 }
 

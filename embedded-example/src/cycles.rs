@@ -4,9 +4,9 @@
 /// The highest value of the counter.
 pub const TOP: u32 = 0x00ff_ffff;
 
-/// Returns the number of cycles since boot, given the number of `rounds` that the counter has
-/// completed and the current count `left`. The result is never less than `before`, which must be
-/// the previous result.
+/// Returns the number of cycles since boot, given the number of completed `rounds` of the counter
+/// and its current count `left`. The result is never less than `before`, which must be the previous
+/// result.
 ///
 /// A round is one pass through all values of the counter. Each round, including the first, starts
 /// with a count of 0, which raises the interrupt. The counter then counts down from the highest

@@ -32,8 +32,8 @@ pub fn exit() -> ! {
 /// otherwise.
 static SKIPS_BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
 
-/// Runs `call`, a function that uses semihosting. Each semihosting operation returns -1 if neither
-/// QEMU nor a debugger handles it.
+/// Calls `call`, which uses semihosting. Each semihosting operation returns -1 if neither QEMU nor
+/// a debugger handles it.
 pub fn try_semihosting<R>(call: impl FnOnce() -> R) -> R {
     // Interrupts are disabled, because a fault in a handler must not be skipped.
     cortex_m::interrupt::free(|_| {
@@ -69,9 +69,9 @@ global_asm!(
     handler = sym hard_fault,
 );
 
-/// Handles accesses to unmapped memory, invalid instructions and stack overflows. This function
-/// shares only the log with the interrupted code, and the log never starts a line within another
-/// line.
+/// Handles accesses to unmapped memory, invalid instructions and stack overflows. The only thing
+/// this function shares with the interrupted code is the log, which never starts a line inside
+/// another line.
 #[expect(clippy::panic, reason = "the interrupted code cannot continue")]
 extern "C" fn hard_fault(frame: &ExceptionFrame) -> ! {
     reset_if_exiting();

@@ -1,8 +1,8 @@
 //! A NOR flash whose content is a file on the host. The board accesses the file through semihosting,
-//! because QEMU does not emulate a flash that programs can write.
+//! because QEMU does not emulate writable flash.
 //!
-//! The flash is the `flash.bin` file in the directory where QEMU was started. If there is no such
-//! file, or if neither QEMU nor a debugger handles semihosting calls, every access fails.
+//! The flash is the `flash.bin` file in the directory where QEMU was started. If the file does not
+//! exist, or if neither QEMU nor a debugger handles semihosting calls, every access fails.
 
 use datakit_persist::{Blocking, Region};
 use embedded_storage::nor_flash::{
@@ -50,8 +50,7 @@ impl ReadNorFlash for FileFlash {
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
         let file = self.at(offset)?;
-        // The bytes beyond the end of the file are read as erased, so an empty file is an erased
-        // flash.
+        // Bytes beyond the end of the file read as erased, so an empty file is an erased flash.
         bytes.fill(0xff);
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -1,9 +1,8 @@
 //! The `i2c/` directory: a simulated temperature sensor on an I2C bus.
 //!
-//! A transfer on the bus takes [`TRANSFER_MS`] milliseconds. The files therefore pass their
-//! requests to [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A
-//! register holds a temperature in steps of half a degree, and the files show it in thousandths of
-//! a degree.
+//! A bus transfer takes [`TRANSFER_MS`] milliseconds, so the files pass their requests to
+//! [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A register
+//! holds a temperature in steps of half a degree, and the files show it in thousandths of a degree.
 
 use core::future::poll_fn;
 use core::pin::pin;
@@ -12,16 +11,17 @@ use core::task::Poll;
 use datakit_core::files::{FileRequest, FileRequests, Operation};
 use datakit_core::vfs::{Dir, Error, Result, async_file, dir};
 
-/// The duration of a transfer on the bus, in milliseconds.
+/// The duration of a bus transfer, in milliseconds.
 pub const TRANSFER_MS: u32 = 20;
 
-/// The maximum number of requests to the sensor. Each of the three clients can always have one.
+/// The maximum number of requests to the sensor. Each of the three clients can always have one
+/// request.
 const CAPACITY: usize = 4;
 
 /// The size, in bytes, of the longest value, including its newline.
 const TEXT: usize = 12;
 
-/// The values that a limit can have, in thousandths of a degree.
+/// The range of a limit, in thousandths of a degree.
 const LOWEST: i32 = -55_000;
 const HIGHEST: i32 = 125_000;
 const STEP: i32 = 500;
@@ -38,10 +38,10 @@ static REGISTERS: Dir = Dir::new(&[
     async_file("high", &SENSOR.file(3).doc("start of the alarm in mdegC")),
 ]);
 
-/// Carries out the requests to the sensor, one after the other. `delay` waits for a number of
+/// Performs the requests to the sensor, one after another. `delay` waits for the given number of
 /// milliseconds.
 pub async fn serve_sensor(delay: impl AsyncFn(u32)) -> ! {
-    // The temperature, the configuration and the two limits, as after a reset of an LM75.
+    // The temperature, the configuration, and the two limits, with an LM75's reset values.
     let mut registers = [43, 0, 150, 160];
     loop {
         let request = SENSOR.next().await;

@@ -1,6 +1,6 @@
-//! Stores the reason why a run of the firmware ended, so that the next run can show the reason. The
-//! reason is stored in RAM that the startup code does not initialize. After a power failure, the
-//! content of this RAM is random. A checksum detects this case.
+//! Stores the reason that a run of the firmware ended, so that the next run can show it. The reason
+//! is stored in RAM that the startup code does not initialize. After a power failure, the content
+//! of this RAM is random, which a checksum detects.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
@@ -14,7 +14,7 @@ use datakit_firmware::state::{LAST_PANIC, PANIC_MAX, RESET_CAUSE};
 use crate::reg::registers;
 
 registers! {
-    /// The reset cause register. Each bit stands for one cause of a reset. Writing 0 clears the
+    /// The reset cause register. Each bit represents one reset cause. Writing 0 clears the
     /// register.
     RESC = 0x400F_E05C;
 }
@@ -23,7 +23,7 @@ registers! {
 const CAUSES: [&str; 6] =
     ["external reset", "power-on", "brown-out", "watchdog", "software", "low voltage of the core"];
 
-/// The reason why a run ended.
+/// The reason that a run ended.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Record {
@@ -48,13 +48,13 @@ unsafe impl Sync for Shared {}
 #[unsafe(link_section = ".uninit.LAST_RUN")]
 static LAST_RUN: Shared = Shared(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// Publishes the reason why the last run ended, and erases the stored reason, so that only one run
+/// Publishes the reason that the last run ended, and erases the stored copy so that only one run
 /// shows it.
 pub fn read() {
     cortex_m::interrupt::free(|_| {
         let record = LAST_RUN.0.get().cast::<Record>();
         // SAFETY: every bit pattern is a valid record. A volatile read returns what the memory
-        // contains, although this run has not written to it.
+        // contains, even though this run has not written to it.
         let last = unsafe { record.read_volatile() };
         // SAFETY: interrupts are disabled, so there is no other access.
         unsafe { record.write_volatile(Record { checksum: 0, ..last }) };

@@ -1,6 +1,7 @@
 //! The hardware-independent part of the firmware: the board's file tree and its implementation.
 //!
-//! The library depends on no driver, so the same tree can be served and tested on the host.
+//! The library does not depend on any drivers, so the same tree can be served and tested on the
+//! host.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! The log. Each line is appended to the `log/tail` file. With the `log` feature, it is also written
 //! to UART0 as one defmt frame.
 
-/// Logs a line, which may end with one number, at the `debug`, `info`, `warn` or `error` level if the `log/level` file enables that
-/// level.
+/// Logs a line at the `debug`, `info`, `warn`, or `error` level if the `log/level` file enables
+/// that level. The line may end with one number.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
         if datakit_firmware::state::LEVEL.get() >= $crate::log::level::$level {
@@ -94,8 +94,7 @@ mod uart {
             // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
             if IN_FRAME.swap(true, Ordering::Relaxed) {
-                // A fault or panic that occurs while a line is being logged cannot itself be
-                // logged.
+                // A fault or panic that occurs while a line is being logged cannot be logged.
                 crate::fault::exit();
             }
             // SAFETY: interrupts are disabled. No other reference exists, because every method

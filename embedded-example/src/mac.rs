@@ -23,7 +23,7 @@ const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// The register that contains the raised interrupts. Writing a 1 to a bit acknowledges the
+    /// The register that contains the pending interrupts. Writing a 1 to a bit acknowledges the
     /// corresponding interrupt.
     RIS = 0x4004_8000;
     /// The register that contains the enabled interrupts.
@@ -57,7 +57,7 @@ impl Buffers {
     }
 }
 
-/// The Ethernet MAC after it has been started.
+/// The running Ethernet MAC.
 pub struct Mac {
     buffers: &'static mut Buffers,
     /// The factory-assigned Ethernet address.
@@ -88,7 +88,7 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If the FIFO is empty, arranges for the task of
+/// Returns whether there is a frame in the FIFO. If the FIFO is empty, arranges for the waker of
 /// `cx` to be woken when a frame arrives.
 ///
 /// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
@@ -115,7 +115,7 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
         word.copy_from_slice(&first);
     }
     // The number of words read must match the frame's length. Reading one word too many or too few
-    // would misalign all later frames.
+    // would misalign all subsequent frames.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {
@@ -187,7 +187,7 @@ impl embassy_net_driver::TxToken for TxBuffer<'_> {
         let (head, frame) = self.0.split_at_mut(2);
         let (frame, _) = frame.split_at_mut(length);
         let result = f(frame);
-        // The MAC expects the length of the payload, without the 14-byte header.
+        // The MAC expects the payload length, excluding the 14-byte header.
         let payload = u16::try_from(length.saturating_sub(14)).unwrap_or(0);
         head.copy_from_slice(&payload.to_le_bytes());
         for word in self.0.chunks_exact(4).take((2 + length).div_ceil(4)) {

@@ -10,8 +10,8 @@
 //! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!
-//! This file contains the executor, the interrupt handlers and the tasks. The tree is defined in
-//! the library.
+//! This file contains the executor, the interrupt handlers and the tasks. The library defines the
+//! tree.
 #![no_std]
 #![no_main]
 #![expect(
@@ -77,8 +77,8 @@ fn main() -> ! {
         // SAFETY: this is the only call to `poll`, so `poll` is never called recursively.
         unsafe { executor.poll() };
         // WFI returns if an interrupt is pending, even if interrupts are disabled. An interrupt
-        // that is raised between the check and the sleep is therefore not missed. In QEMU, the
-        // instruction WFE would not sleep.
+        // that is raised between the check and the sleep is therefore not missed. In QEMU, the WFE
+        // instruction would not sleep.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -122,7 +122,7 @@ fn load() -> &'static mut BoardStore {
     store
 }
 
-/// Saves, loads and erases the parameters at the request of clients.
+/// Saves, loads, and erases the parameters at the request of clients.
 #[embassy_executor::task]
 async fn save(store: &'static mut BoardStore) -> ! {
     let interval = saving::save_interval_ms;
@@ -141,7 +141,7 @@ async fn blink() -> ! {
     }
 }
 
-/// Carries out the requests to the sensor on the I2C bus.
+/// Performs the requests to the sensor on the I2C bus.
 #[embassy_executor::task]
 async fn sensor() -> ! {
     i2c::serve_sensor(async |ms| Timer::after_millis(ms.into()).await).await

@@ -6,8 +6,8 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// The number of TCP sockets. There is one more socket than there are clients, so one socket is
-/// always listening.
+/// The number of TCP sockets. There is one more socket than there are clients, so that one socket
+/// is always listening.
 pub const SOCKETS: usize = state::CLIENTS + 1;
 
 /// The address of the host in QEMU's user network.

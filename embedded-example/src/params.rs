@@ -3,7 +3,7 @@
 //! The [`Config`] struct declares the parameters, and its fields become files and directories. To
 //! add a parameter, add a field to one of the structs and use the value, for example in
 //! [`settings`]. An additional parameter costs at most 64 bytes of flash plus the length of its
-//! strings, and the first parameter of another type about 1 KiB.
+//! strings, and the first parameter of a new type about 1 KiB more.
 
 use core::fmt::{self, Write};
 
@@ -40,7 +40,7 @@ pub static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(name_client).stor
 
 static CHANGE_MEMORY: ChangeMemory<16> = ChangeMemory::new();
 static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);
-/// There is one entry for each client and one entry for the program.
+/// There is one entry for each client and one for the program.
 static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 
 static TRANSACTION_MEMORY: TransactionMemory<2, 8, 24> = TransactionMemory::new();
@@ -57,7 +57,7 @@ pub fn start() {
     observe(&TRANSACTIONS_OBSERVER);
 }
 
-/// Writes the address of a client.
+/// Writes a client's address.
 fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
     let mut clients = (0..CLIENTS).filter_map(|index| CONNECTIONS.get(index));
     clients
@@ -75,18 +75,18 @@ pub struct Config {
     pub blink: Blink,
     /// The sensor.
     pub wave: Wave,
-    /// The limits of the samples. A sample that crosses a limit causes an event.
+    /// The limits for the samples. A sample that crosses a limit causes an event.
     pub limits: Limits,
     /// The network.
     pub net: Net,
-    /// The probes, which convert the samples of the sensor.
+    /// The probes, which convert the sensor's samples.
     pub probes: [Probe; PROBES],
 }
 
 /// The number of probes.
 pub const PROBES: usize = 4;
 
-/// The settings of the light.
+/// The light's settings.
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct Blink {
     /// whether the light blinks; sampling continues
@@ -100,7 +100,7 @@ pub struct Blink {
     pub duty: u32,
 }
 
-/// The settings of the sensor.
+/// The sensor's settings.
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct Wave {
     /// shape of the signal
@@ -120,7 +120,7 @@ pub struct Wave {
     pub smoothing: u32,
 }
 
-/// The limits of the samples. A sample that crosses a limit causes an event.
+/// The limits for the samples. A sample that crosses a limit causes an event.
 #[derive(Debug, Clone, PartialEq, Params)]
 #[params(check = in_order)]
 pub struct Limits {
@@ -140,7 +140,7 @@ fn in_order(limits: &Limits) -> Result<(), &'static str> {
     }
 }
 
-/// The settings of the network.
+/// The network settings.
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct Net {
     /// idle and vanished clients are disconnected after this time; for new connections
@@ -150,7 +150,7 @@ pub struct Net {
     pub nagle: bool,
 }
 
-/// The settings of a probe.
+/// A probe's settings.
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct Probe {
     /// factor by which the probe multiplies a sample
@@ -162,8 +162,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Converts a sample of the sensor. A result outside the range of the type is clamped to the
-    /// range.
+    /// Converts a sensor sample. A result outside the range of the type is clamped to that range.
     #[must_use]
     pub fn convert(&self, sample: i32) -> Fixed<2> {
         let scaled = i64::from(sample) * i64::from(self.scale.0) + i64::from(self.offset) * 100;

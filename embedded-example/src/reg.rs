@@ -5,7 +5,7 @@
 pub struct Reg(*mut u32);
 
 // SAFETY: a register is not memory and has the same address in every context. Accesses cannot tear,
-// because the chip has a single core. Each driver is responsible for the order of its own accesses.
+// because the chip has a single core. Each driver is responsible for ordering its accesses.
 unsafe impl Sync for Reg {}
 
 impl Reg {
@@ -21,15 +21,15 @@ impl Reg {
     /// Reads the register. Reading some registers, such as the data register of a FIFO, has side
     /// effects.
     pub fn read(&self) -> u32 {
-        // SAFETY: the caller of `new` guarantees that the address is the address of a register.
-        // Every register is aligned and readable.
+        // SAFETY: the caller of `new` guarantees that this is the address of a register. Every
+        // register is aligned and readable.
         unsafe { self.0.read_volatile() }
     }
 
     /// Writes the register.
     pub fn write(&self, value: u32) {
-        // SAFETY: the caller of `new` guarantees that the address is the address of a register and
-        // that writing to the register does not change memory.
+        // SAFETY: the caller of `new` guarantees that this is the address of a register and that
+        // writing to the register does not change memory.
         unsafe { self.0.write_volatile(value) }
     }
 

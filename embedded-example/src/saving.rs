@@ -8,10 +8,10 @@ use datakit_persist::{Rejected, Requests};
 use crate::board::{self, EventKind};
 use crate::params::SET;
 
-/// The requests of clients to save, load or erase the parameters.
+/// Client requests to save, load, or erase the parameters.
 pub static REQUESTS: Requests = Requests::new();
 
-/// The number of blocks of flash for the parameters.
+/// The number of flash blocks for the parameters.
 pub const BLOCKS: u32 = 4;
 
 static SAVE_RATE: Value<u32> = Value::new(2000);
@@ -23,7 +23,7 @@ pub static SAVE_RATE_FILE: Param<u32> = Param::new(&SAVE_RATE)
     .unit(&"ms")
     .doc("shortest time between two saves, which limits the wear of the flash");
 
-/// Returns the shortest time between two saves in milliseconds.
+/// Returns the minimum time between two saves, in milliseconds.
 pub fn save_interval_ms() -> u32 {
     SAVE_RATE.get()
 }

@@ -1,4 +1,4 @@
-//! The settings and the tasks of the 9P server.
+//! The settings and tasks of the 9P server.
 
 use datakit_core::params::client_left;
 use datakit_core::serve::Disconnect;
@@ -23,7 +23,7 @@ type Tree = StaticTree<24, 96, AsyncTree>;
 const WORKERS: usize = 4;
 /// The maximum length, in bytes, of a message. The negotiated msize is larger, because Linux
 /// requires an msize of at least one page. Reads and writes stay within the maximum length, because
-/// clients respect the iounit. Any other request that exceeds the maximum length is refused.
+/// clients respect the iounit. Any other request longer than this is refused.
 const FRAME: usize = 1024;
 /// The maximum number of fids per client.
 const FIDS: usize = 24;
@@ -37,8 +37,8 @@ static CONFIG: Config = Config::new()
     .connected(connected)
     .disconnected(disconnected);
 
-/// Starts the tasks of the server. If this function were inlined, the values that it moves into
-/// statics would stay on the stack of `main`.
+/// Starts the server's tasks. If this function were inlined, the values that it moves into statics
+/// would stay on the stack of `main`.
 #[inline(never)]
 pub fn start(spawner: Spawner, stack: Stack<'static>) {
     static TREE: StaticCell<Tree> = StaticCell::new();

@@ -1,11 +1,11 @@
-//! Measures the usage of the board's RAM.
+//! Measures the board's RAM usage.
 
 use core::ptr;
 
 use datakit_firmware::state::{MemoryUsage, StackUsage};
 
 unsafe extern "C" {
-    /// The word above the stack, which grows downwards.
+    /// The word above the stack, which grows downward.
     static _stack_start: u32;
     /// The lowest word of the stack.
     static _stack_end: u32;
@@ -17,7 +17,7 @@ unsafe extern "C" {
     static __sheap: u32;
 }
 
-/// Returns the sizes of the parts of the RAM.
+/// Returns the sizes of the RAM regions.
 pub fn memory() -> MemoryUsage {
     let [start, end, used] =
         [ptr::addr_of!(_ram_start), ptr::addr_of!(_ram_end), ptr::addr_of!(__sheap)]
@@ -29,7 +29,7 @@ pub fn memory() -> MemoryUsage {
     }
 }
 
-/// The pattern that the startup code fills the stack with.
+/// The pattern with which the startup code fills the stack.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
 /// Returns the peak stack usage, measured down to the lowest overwritten word.

@@ -1,5 +1,5 @@
-//! State that the drivers write and that clients read through the files in the tree. On the host,
-//! there are no drivers, so the state keeps its initial values.
+//! State that is written by the drivers and that clients read through files in the tree. On the
+//! host, there are no drivers, so the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,10 +46,10 @@ pub static UPTIME: Value<Probe<u64>> = Value::new(None);
 /// The function that measures the peak stack usage.
 pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
 
-/// The function that returns the sizes of the parts of the RAM.
+/// The function that returns the sizes of the RAM regions.
 pub static MEMORY: Value<Probe<MemoryUsage>> = Value::new(None);
 
-/// The sizes of the parts of the RAM, in bytes.
+/// The sizes of the RAM regions, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryUsage {
     /// The size of all statics. The firmware has no heap.

@@ -1,8 +1,7 @@
 //! The tickless time driver for `embassy-time`.
 //!
 //! `now` reads SysTick, which is free-running. A 1 kHz tick interrupt would lose time whenever the
-//! host is busy. The alarm is a timer block in one-shot mode that fires at the next expiration
-//! time.
+//! host is busy. The alarm is a one-shot timer block that fires at the next expiration time.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +52,7 @@ pub fn start(core: &mut Peripherals) {
     IMR.write(1);
 }
 
-/// Handles the alarm by waking the expired timers and setting the next alarm.
+/// Handles the alarm: wakes the expired timers and sets the next alarm.
 pub fn on_alarm() {
     ICR.write(1);
     critical_section::with(|cs| CLOCK.arm(cs));

@@ -7,7 +7,7 @@ use core::fmt;
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason why a frame is not a valid message.
+/// The reason that a frame is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ impl core::error::Error for Full {}
 
 /// A cursor that decodes the fields of a message body in order. The reader records the first error,
 /// which [`finish`](Reader::finish) reports. After an error, the reader discards the remaining
-/// bytes and decodes every further field as empty or 0.
+/// bytes and decodes every remaining field as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],

@@ -54,11 +54,10 @@ impl Dialect {
 pub(super) enum Rows {
     /// All three dialects use the section.
     All,
-    /// The dialects 9P2000 and 9P2000.u use the section. The 9P2000.L dialect uses its own messages
-    /// instead.
+    /// Only 9P2000 and 9P2000.u use the section. 9P2000.L uses different messages instead.
     #[cfg(feature = "classic")]
     Classic,
-    /// Only the dialect 9P2000.L uses the section.
+    /// Only 9P2000.L uses the section.
     #[cfg(feature = "linux")]
     Linux,
 }

@@ -15,7 +15,7 @@ pub trait Field<'a>: Sized {
     /// reports it in [`finish`](Writer::finish).
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// Formats the value briefly, for a single line of a trace.
+    /// Formats the value concisely for a one-line trace.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -183,7 +183,7 @@ impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
     }
 }
 
-/// Compares the values, regardless of whether they are stored in encoded or decoded form.
+/// Compares the values, whether they are encoded or decoded.
 impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())

@@ -183,7 +183,7 @@ messages! {
     }
 }
 
-/// Writes the name of a message type, which consists of `letter` and `name` in lower case. For
+/// Writes the name of a message type, which consists of `letter` and `name` in lowercase. For
 /// example, the letter `T` and the name `Walk` form the message type `Twalk`.
 fn write_name(letter: char, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char(letter)?;

@@ -72,7 +72,7 @@ pub struct Qid {
 impl Qid {
     /// The encoded size, in bytes.
     pub const SIZE: usize = 13;
-    /// The kind of a plain file, in which no bit is set.
+    /// The kind of a plain file, which has no bits set.
     pub const FILE: u8 = 0;
     /// A directory.
     pub const DIR: u8 = 0x80;

@@ -192,7 +192,7 @@ macro_rules! messages {
             }
         }
 
-        /// Formats the request as one line of a trace, for example `Twalk fid 1 newfid 2 wnames [a
+        /// Formats the request as one line for a trace, for example `Twalk fid 1 newfid 2 wnames [a
         /// b]`.
         impl core::fmt::Display for Tmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -212,7 +212,7 @@ macro_rules! messages {
             }
         }
 
-        /// Formats the reply as one line of a trace, for example `Rread data 512 bytes`.
+        /// Formats the reply as one line for a trace, for example `Rread data 512 bytes`.
         impl core::fmt::Display for Rmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {

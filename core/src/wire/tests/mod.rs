@@ -316,8 +316,8 @@ fn refuses_malformed_frames() {
     assert_eq!(decode("0c000000 78 0100 02000000"), Err(Malformed::Short));
     assert_eq!(decode("0a000000 78 0100 02000000"), Err(Malformed::Trailing));
     assert_eq!(decode("0c000000 78 0100 02000000 00"), Err(Malformed::Trailing));
-    // These three frames are malformed, because they contain a NUL in a name, a name count that
-    // exceeds the frame, and a data count that exceeds the frame.
+    // These frames are malformed. They contain a NUL in a name, a name count that exceeds the
+    // frame, and a data count that exceeds the frame, respectively.
     assert_eq!(decode("15000000 6e 0300 01000000 02000000 0100 0200 'a' 00"), Err(Malformed::Text));
     assert_eq!(decode("14000000 6e 0300 01000000 02000000 ffff 0100 'a'"), Err(Malformed::Short));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Property tests: every message of every dialect survives a round trip, and random bytes are
+//! Property tests: every message in every dialect survives a round trip, and random bytes are
 //! either decoded or rejected.
 
 use std::string::ToString;
