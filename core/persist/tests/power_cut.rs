@@ -49,7 +49,7 @@ static MOTOR: Dir = Dir::new(&[
     ),
 ]);
 
-/// The tests share the parameters, so they run one after the other.
+/// The tests share the parameters, so they run one after another.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {

@@ -55,7 +55,7 @@ fn store<'f>(flash: &'f mut Pages, set: &'static ParamSet) -> Small<'f> {
     Store::new(flash, Region::new::<Pages>(0..384, 128), set)
 }
 
-/// The tests share the parameters, so they run one after the other.
+/// The tests share the parameters, so they run one after another.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(|error| error.into_inner())

@@ -7,10 +7,10 @@ pub(crate) use datakit_server::io_reason;
 /// The result of a command.
 pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
-/// The reason for a command's failure.
+/// The reason that a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CliError {
-    /// The reader of standard output closed the pipe.
+    /// The process reading standard output closed the pipe.
     BrokenPipe,
     /// One or more errors have already been printed to standard error.
     Reported,

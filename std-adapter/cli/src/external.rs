@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use crate::error::{CliError, CliResult, at, io_reason};
 
-/// The words of each external command, and the program that implements the command.
+/// The words of each external command, and the program that implements it.
 const PROGRAMS: [(&[&str], &str); 2] = [
     (&["bridge", "local"], "datakit-bridge-local-git"),
     (&["bridge", "github"], "datakit-bridge-github"),
@@ -41,7 +41,7 @@ pub(crate) enum BridgeCommand {
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Arguments {
-    /// The arguments of the program; `--help` lists them
+    /// The program's arguments; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -51,8 +51,8 @@ pub(crate) fn is_external(command: &str) -> bool {
     PROGRAMS.iter().any(|(words, _)| words.first() == Some(&command))
 }
 
-/// Replaces this process with the program of an external command. `command` contains the words of
-/// the command line after this program's name.
+/// Replaces this process with the program that implements an external command. `command` contains
+/// the words of the command line after this program's name.
 ///
 /// # Errors
 /// Returns an error if the program is not installed or cannot be run.

@@ -8,8 +8,8 @@ use crate::args::Program;
 use crate::error::{CliResult, at, io_reason};
 use crate::stdio;
 
-/// Prints the completion script for `shell`. In bash, fish and zsh, the script completes the paths of
-/// parameters, which it reads from the server.
+/// Prints the completion script for `shell`. In bash, fish and zsh, the script completes parameter
+/// paths, which it reads from the server.
 pub(crate) fn completions(shell: Shell) -> CliResult {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Program::full_command(), "datakit", &mut script);
@@ -26,8 +26,8 @@ fn with_parameters(shell: Shell, script: String) -> String {
     }
 }
 
-/// Adds functions for the completion of parameters before the last command, which calls or registers
-/// the completion function.
+/// Adds the parameter completion functions before the last command, which calls or registers the
+/// completion function.
 fn with_zsh_parameters(script: &str) -> String {
     let (functions, last) = script.rsplit_once("\nif [").unwrap_or((script, ""));
     let functions: String = functions.lines().map(|line| zsh_line(line) + "\n").collect();

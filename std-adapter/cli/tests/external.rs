@@ -24,7 +24,7 @@ fn script(path: &Path, text: &str) {
     assert!(std::fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0);
 }
 
-/// Runs the program with `dir` at the start of the PATH.
+/// Runs the program with `dir` at the start of `PATH`.
 fn datakit(program: &Path, dir: &Path, arguments: &[&str]) -> Output {
     command(program, dir).args(arguments).output().unwrap()
 }

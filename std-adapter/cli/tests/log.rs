@@ -19,7 +19,7 @@ fn next(log: &Receiver<String>) -> String {
     log.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// Stops the server and returns the rest of its log.
+/// Stops the server and returns the remainder of its log.
 fn end_log(mut server: Server, log: &Receiver<String>) -> Vec<String> {
     assert!(server.end("TERM").success());
     log.iter().collect()

@@ -23,7 +23,7 @@ struct Settings {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Serves the settings and sets them to their defaults.
+/// Serves the settings and resets them to their defaults.
 fn settings() -> Settings {
     static TURN: Mutex<()> = Mutex::new(());
     static ADDRESS: OnceLock<String> = OnceLock::new();
@@ -58,7 +58,7 @@ impl Settings {
     }
 }
 
-/// Runs `datakit params` with these words as arguments.
+/// Runs `datakit params` with the given arguments.
 fn run(client: &Client<'_>, arguments: &str) -> String {
     client.run(&words(arguments))
 }
@@ -341,8 +341,7 @@ fn watch_prints_the_client_and_the_value() {
     let first = parse(&first_json.unwrap());
     assert_eq!(first["path"], "pool/most");
     assert!(first["value"].as_u64().is_some() && first["sequence"].is_number(), "{first}");
-    // All other changes are changes of the same parameter, because the watch shows only one
-    // directory.
+    // All other changes are to the same parameter, because the watch shows only one directory.
     run(&client, "set pool/timeout=0.5s");
     let rest = std::iter::from_fn(|| text_lines.recv_timeout(TIMEOUT).ok());
     let last = rest.map(|line| line.split_once(' ').unwrap().1.to_owned());

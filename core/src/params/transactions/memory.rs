@@ -56,7 +56,7 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
     holder: Option<Client>,
     staged: Vec<StagedValue<TEXT>, VALUES>,
-    /// The reason why the last request was refused.
+    /// The reason that the last request was refused.
     refusal: Option<Error>,
 }
 

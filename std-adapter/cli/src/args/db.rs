@@ -119,8 +119,8 @@ pub(crate) enum DbCommand {
     },
     /// Merge a commit into a branch and print the hash of the branch's new head
     ///
-    /// If there are conflicts, the command lists the conflicts, commits nothing, and exits with
-    /// status 1. If the branch INTO has no commits, the command sets its head to the commit FROM.
+    /// If there are conflicts, the command lists them, commits nothing, and exits with status 1. If
+    /// branch INTO has no commits, the command sets its head to commit FROM.
     Merge {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]

@@ -45,7 +45,7 @@ pub(crate) enum ClientCommand {
     },
     /// Print the metadata of files
     Stat {
-        /// Print a JSON object, or an array if there are several files
+        /// Print a JSON object, or an array if there are multiple files
         #[arg(long)]
         json: bool,
         /// The files
@@ -98,8 +98,8 @@ pub(crate) enum ClientCommand {
     },
     /// Write text to a file, creating the file if needed
     ///
-    /// TEXT replaces the file's content. The command adds no newline to TEXT. If TEXT is '', the
-    /// file becomes empty.
+    /// TEXT replaces the file's content. No newline is added. If TEXT is '', the file becomes
+    /// empty.
     Write {
         /// The file
         path: ServerPath,
@@ -109,8 +109,8 @@ pub(crate) enum ClientCommand {
     },
     /// Append text to a file, creating the file if needed
     ///
-    /// The command adds no newline to TEXT. 9P has no atomic append, so concurrent writers can
-    /// overwrite each other's text.
+    /// No newline is added. 9P has no atomic append, so concurrent writers can overwrite each
+    /// other's text.
     Append {
         /// The file
         path: ServerPath,
@@ -168,9 +168,9 @@ pub(crate) enum ClientCommand {
     },
     /// Print a stream, or the changes to a file, until interrupted
     ///
-    /// The text that a stream delivers is printed as it arrives, until the stream ends. A file that
-    /// is not a stream is printed and then checked for changes every second. If text was appended,
-    /// only the new text is printed; otherwise, the whole file is printed.
+    /// Text from a stream is printed as it arrives, until the stream ends. A file that is not a
+    /// stream is printed and then checked for changes every second. If text was appended, only the
+    /// new text is printed; otherwise, the whole file is printed.
     Watch {
         /// The path of the stream or file
         path: ServerPath,

@@ -107,7 +107,7 @@ impl Program {
         Ok(program)
     }
 
-    /// Returns the arguments of the process in a form that the command-line definition accepts.
+    /// Returns the process's arguments in a form that the command-line definition accepts.
     pub(crate) fn arguments() -> Vec<OsString> {
         conventional(std::env::args_os())
     }
@@ -168,7 +168,7 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
 }
 
 /// Rewrites arguments that follow the conventions of other programs. Inserts `serve` if there is no
-/// command, turns `help COMMAND` into `COMMAND --help`, and adds a second dash to options of `find`
+/// command, turns `help COMMAND` into `COMMAND --help`, and adds a second dash to `find` options
 /// that begin with a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
@@ -279,7 +279,7 @@ pub(crate) enum Command {
     /// Work with the branches and commits of a database
     #[command(subcommand, after_help = db::EXAMPLES)]
     Db(DbCommand),
-    /// Read and set the parameters of a device or a program
+    /// Read and set the parameters of a device or program
     #[command(after_help = params::EXAMPLES)]
     Params(ParamsArgs),
     #[command(flatten)]

@@ -19,7 +19,7 @@ PATH is the path of a parameter in the directory DIR, or of a directory that con
 /// The option and the subcommand of `datakit params`.
 #[derive(Args, Debug)]
 pub(crate) struct ParamsArgs {
-    /// The directory of the parameters on the server
+    /// The parameter directory on the server
     #[arg(long, global = true, default_value = "/params")]
     pub(crate) dir: String,
     #[command(subcommand)]
@@ -58,8 +58,8 @@ pub(crate) enum ParamsCommand {
     },
     /// Set one or more parameters
     ///
-    /// The command checks all values against the schema before it sends the first value. Several
-    /// values are set in one transaction. If the transaction fails, none of the parameters is set.
+    /// The command checks all values against the schema before it sends the first one. Multiple
+    /// values are set in one transaction. If the transaction fails, none of the parameters are set.
     /// The transaction fails if another client changes one of the parameters at the same time.
     Set {
         #[command(flatten)]
@@ -101,13 +101,13 @@ pub(crate) enum ParamsCommand {
     ///
     /// The file contains lines of the form `PATH VALUE`, as `export` writes them. Empty lines and
     /// lines that start with # are ignored. The command prints the differences, asks for
-    /// confirmation, and then sets all values in one transaction. Parameters that the file does not
-    /// contain are not changed.
+    /// confirmation, and then sets all values in one transaction. Parameters that are not in the
+    /// file are left unchanged.
     Import {
         /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Set all parameters that the file does not contain to their defaults
+        /// Reset all parameters that are not in the file to their defaults
         #[arg(long)]
         exact: bool,
         #[command(flatten)]
@@ -116,13 +116,13 @@ pub(crate) enum ParamsCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Set parameters to their defaults
+    /// Reset parameters to their defaults
     Reset {
         /// The parameters or directories; / for all parameters
         #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]
         paths: Vec<String>,
     },
-    /// Save the values of parameters to nonvolatile storage
+    /// Save parameter values to nonvolatile storage
     Save {
         /// The parameters or directories [default: all parameters]
         #[arg(value_name = "PATH", value_hint = PARAMETER)]
@@ -138,11 +138,11 @@ pub(crate) enum ParamsCommand {
         #[arg(long)]
         id: bool,
     },
-    /// Print each change of a parameter until interrupted
+    /// Print each parameter change until interrupted
     ///
-    /// Each line has the form `SEQUENCE CLIENT PATH VALUE`. The client is `program` if the program
-    /// of the device set the parameter. If the device drops N changes because the client reads too
-    /// slowly, the line `lost N` is printed in their place.
+    /// Each line has the form `SEQUENCE CLIENT PATH VALUE`. The client is `program` if the device's
+    /// own program set the parameter. If the device drops N changes because the client reads too
+    /// slowly, a `lost N` line is printed in their place.
     Watch {
         /// Print each change as a JSON object on one line
         #[arg(long)]
@@ -153,8 +153,8 @@ pub(crate) enum ParamsCommand {
     },
 }
 
-/// Marks arguments that are paths of parameters. The completion scripts request these paths from
-/// the server.
+/// Marks arguments that are parameter paths. The completion scripts request these paths from the
+/// server.
 pub(crate) const PARAMETER: ValueHint = ValueHint::Other;
 
 /// The options of `set` and `import`.
@@ -165,8 +165,7 @@ pub(crate) struct SetOptions {
     pub(crate) force: bool,
     /// Set each parameter with a separate request, for example if the device has no transactions
     ///
-    /// If the device refuses a value, the preceding parameters are set and the following parameters
-    /// are not.
+    /// If the device refuses a value, the parameters before it are set and those after it are not.
     #[arg(long)]
     pub(crate) one_by_one: bool,
 }

@@ -14,12 +14,12 @@ enum Listed {
     Dir(Listing),
 }
 
-/// Lists the operands that are files, followed by the contents of each operand that is a directory.
+/// Lists the file operands, followed by the contents of each directory operand.
 pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) -> CliResult {
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // If there are several operands, show full paths to distinguish files with the same
+            // If there are multiple operands, show full paths to distinguish files with the same
             // name.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {

@@ -41,7 +41,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     }
 }
 
-/// The last chunk that a stream delivered and the total number of chunks.
+/// The last chunk received from a stream, and the total number of chunks.
 struct Printed {
     texts: u64,
     last: Vec<u8>,
@@ -79,7 +79,7 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
 }
 
 /// The version, length and modification time of a file. The file is considered unchanged if none of
-/// these values has changed.
+/// these values have changed.
 type FileState = (u32, u64, SystemTime);
 
 /// Reads a file if it has changed. A file with version 0 is always read.

@@ -6,7 +6,7 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::parallel::MaybeExhausted;
 
-/// The reason why a file could not be copied.
+/// The reason that a file could not be copied.
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,

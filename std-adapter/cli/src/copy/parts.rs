@@ -50,7 +50,7 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard that tracks no file.
+    /// Returns a guard that does not track a file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }

@@ -48,7 +48,7 @@ impl PushSummary {
     }
 }
 
-/// All metrics of a process.
+/// All of a process's metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -56,7 +56,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters and starts measuring the durations of requests to the server.
+    /// Registers the counters and starts measuring the duration of requests to the server.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
         // The first call to `durations` starts measuring.

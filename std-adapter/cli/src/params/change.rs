@@ -127,7 +127,7 @@ fn ask(count: usize) -> CliResult<bool> {
     Ok(answer.trim().to_ascii_lowercase().starts_with('y'))
 }
 
-/// Sets parameters to their defaults.
+/// Resets parameters to their defaults.
 pub(super) async fn reset(session: &Session, typed: &[String]) -> CliResult {
     for path in typed {
         let path = session.relative(path);
@@ -143,7 +143,7 @@ pub(super) async fn reset(session: &Session, typed: &[String]) -> CliResult {
     Ok(())
 }
 
-/// Sets parameters to the defaults in the schema, for a server without the `ctl` file.
+/// Resets parameters to the defaults in the schema, for servers without a `ctl` file.
 async fn set_to_defaults(session: &Session, paths: &[String]) -> CliResult {
     let to_setting = |path: &String| {
         let parameter = session.parameter(path).filter(|parameter| !parameter.read_only)?;
@@ -154,7 +154,7 @@ async fn set_to_defaults(session: &Session, paths: &[String]) -> CliResult {
     set(session, &settings, &options).await
 }
 
-/// Stores the values of parameters.
+/// Stores parameter values.
 pub(super) async fn save(session: &Session, typed: &[String]) -> CliResult {
     if typed.is_empty() {
         return command(session, "save").await;

@@ -1,4 +1,4 @@
-//! Compares the values of parameters with their defaults or with the values in a file.
+//! Compares parameter values with their defaults or with the values in a file.
 
 use std::path::Path;
 

@@ -97,15 +97,15 @@ impl Session {
         self.schema.as_ref()?.find(path).ok()
     }
 
-    /// Converts a typed path to a path relative to the directory of the parameters. The typed path
-    /// can also be an absolute path on the server, such as `/params/blink/period`.
+    /// Converts a typed path to a path relative to the parameter directory. The typed path can also
+    /// be an absolute path on the server, such as `/params/blink/period`.
     fn relative<'p>(&self, typed: &'p str) -> &'p str {
         let is_end = |rest: &&str| rest.is_empty() || rest.starts_with('/');
         let below = typed.strip_prefix(&self.dir).filter(is_end);
         below.filter(|_| typed.starts_with('/')).unwrap_or(typed).trim_matches('/')
     }
 
-    /// Returns the paths of all parameters that the paths in `typed` select, without duplicates.
+    /// Returns the paths of all parameters selected by the paths in `typed`, without duplicates.
     async fn select(&self, typed: &[String]) -> CliResult<Vec<String>> {
         let all = [String::new()];
         let typed = if typed.is_empty() { &all } else { typed };

@@ -1,4 +1,4 @@
-//! Formats the values of parameters as text and as JSON.
+//! Formats parameter values as text and JSON.
 
 use datakit_client::params::{Kind, Parameter, Setting};
 use serde_json::{Map, Value};

@@ -8,9 +8,9 @@ use crate::connect::CLOSE_TIMEOUT;
 use crate::error::{CliError, CliResult};
 use crate::stdio;
 
-/// Prints the changes of the selected parameters until SIGINT arrives.
+/// Prints changes to the selected parameters until SIGINT arrives.
 pub(super) async fn watch(session: &Session, typed: &[String], json: bool) -> CliResult {
-    // A path that selects no parameter is an error, because no change would ever be printed.
+    // A path that selects no parameters is an error, because no change would ever be printed.
     session.select(typed).await?;
     let selected: Vec<&str> = typed.iter().map(|path| session.relative(path)).collect();
     let mut changes = session.params.changes().await?;
