@@ -170,9 +170,9 @@ impl Branch {
     ///
     /// # Errors
     /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) if the branch's name
-    /// conflicts with the name of another branch. Returns [`Error::Refused`](crate::Error::Refused)
-    /// if Git would refuse the move for another reason. Returns [`Error::Io`](crate::Error::Io) if
-    /// a system call fails, or [`Error::Store`](crate::Error::Store) if the store fails for another
+    /// conflicts with that of another branch. Returns [`Error::Refused`](crate::Error::Refused) if
+    /// Git would refuse the move for another reason. Returns [`Error::Io`](crate::Error::Io) if a
+    /// system call fails, or [`Error::Store`](crate::Error::Store) if the store fails for another
     /// reason.
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
         let lock = self.lock();
@@ -180,7 +180,7 @@ impl Branch {
     }
 
     /// Like [`advance`](Branch::advance), but for callers that already hold the lock. Before moving
-    /// the branch, the store writes `objects`, which the commit `to` needs.
+    /// the branch, the store writes `objects`, which commit `to` requires.
     ///
     /// # Errors
     /// Returns the same errors as [`advance`](Branch::advance).

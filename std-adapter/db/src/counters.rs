@@ -17,7 +17,7 @@ pub struct DbCounters {
     pub retries: Counter,
     /// The number of open streams that watch branches, paths and remotes.
     pub watches: Gauge,
-    /// The total number of remotes that exist on all connections.
+    /// The total number of remotes across all connections.
     pub remotes: Gauge,
 }
 

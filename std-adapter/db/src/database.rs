@@ -22,7 +22,7 @@ pub struct Database(Arc<DatabaseState>);
 
 struct DatabaseState {
     objects: ObjectCache,
-    /// Limits the total memory used by uncommitted changes.
+    /// Limits the total memory that uncommitted changes can use.
     memory: Arc<Budget>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
@@ -191,8 +191,8 @@ impl Database {
     }
 
     /// Subscribes to branch updates. The receiver yields the name of each updated branch, in the
-    /// order of the updates. The receiver yields `None` if another program may have updated any of
-    /// the branches, and `RecvError::Lagged` if the receiver falls too far behind.
+    /// order of the updates. It yields `None` if another program may have updated any of the
+    /// branches, and `RecvError::Lagged` if it falls too far behind.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
@@ -202,9 +202,9 @@ impl Database {
     ///
     /// # Errors
     /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] if
-    /// the new name conflicts with the name of another branch. Returns [`Error::Refused`] if Git
-    /// would refuse the new name for another reason. Returns [`Error::Io`] if a system call fails,
-    /// or [`Error::Store`] if the store fails for another reason.
+    /// the new name conflicts with that of another branch. Returns [`Error::Refused`] if Git would
+    /// refuse the new name for another reason. Returns [`Error::Io`] if a system call fails, or
+    /// [`Error::Store`] if the store fails for another reason.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {

@@ -15,10 +15,9 @@ use datakit_server::tree::CommandError;
 /// The result of a database operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The reason why an operation failed.
+/// The reason that an operation failed.
 ///
-/// The error texts are sent to clients of the file tree, and some clients compare the texts
-/// literally.
+/// The error texts are sent to clients of the file tree, and some clients compare them literally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -125,7 +124,7 @@ pub enum Error {
     Io {
         /// The operation that the store attempted.
         context: String,
-        /// The reason why the call failed.
+        /// The reason that the call failed.
         source: IoError,
     },
     /// The store failed for a reason other than a failed system call.
@@ -133,7 +132,7 @@ pub enum Error {
     Store(StoreError),
 }
 
-/// The reason why an object is broken.
+/// The reason that an object is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

@@ -28,11 +28,11 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
-/// Returns the new head. The rest of `new` consists of objects that the commit needs and that are
+/// Returns the new head. The other objects in `new` are those that the commit needs and that are
 /// not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
-/// Concurrent commits to a branch are serialized by the lock on the branch. Another commit
-/// therefore cannot make a merge obsolete while the merge is being computed.
+/// Concurrent commits to a branch are serialized by the lock on the branch. A merge therefore
+/// cannot be made obsolete by another commit while it is being computed.
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge
@@ -55,9 +55,9 @@ pub(crate) fn integrate(
     }
 }
 
-/// Moves the branch from `start` to `commit` with a compare-and-swap operation. The commit must
-/// descend from `start` and differ from it. If several transactions began at `start`, only one
-/// succeeds, even if their commits are identical.
+/// Moves the branch from `start` to `commit` with a compare-and-swap. The commit must descend from
+/// `start` and differ from it. If several transactions started from `start`, only one succeeds,
+/// even if their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -94,7 +94,7 @@ fn moved_too_often(branch: &Branch) -> Error {
     ))
 }
 
-/// Checks that the branch has not moved since a transaction began at `start`.
+/// Checks that the branch has not moved since a transaction started from `start`.
 ///
 /// # Errors
 /// Returns [`Error::NotFastForward`] if the branch has moved.
@@ -130,7 +130,7 @@ fn integrate_merged(
     if let Some(head) = integrate_uncontended(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
-    // Write the objects before taking the lock, so that other commits do not have to wait for the
+    // Write the objects before taking the lock so that other commits do not have to wait for the
     // write.
     database.objects().store().write(new)?;
     let lock = branch.lock();
@@ -217,8 +217,8 @@ fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
 }
 
 /// Returns a commit whose history contains both `head` and `commit`. The result is one of these two
-/// commits or a new merge commit. If the result is a new merge commit, also returns the new objects
-/// that the merge commit needs.
+/// commits or a new merge commit. For a new merge commit, also returns the new objects that it
+/// needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,

@@ -38,7 +38,7 @@ pub mod object {
     pub use crate::model::tree_text::{TreeEntries, encode_tree};
 }
 
-/// Internal functions that the fuzz targets call. The items in this module are not part of the
+/// Internal functions called by the fuzz targets. The items in this module are not part of the
 /// public interface and may change at any time.
 #[doc(hidden)]
 pub mod fuzz {

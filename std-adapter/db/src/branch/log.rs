@@ -1,4 +1,4 @@
-//! Keeps a branch's recent moves, which are the changes of its head, for readers of its reflog.
+//! Keeps a branch's recent moves (changes of its head) for readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

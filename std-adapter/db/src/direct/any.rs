@@ -73,7 +73,7 @@ pub enum AnyTree {
     Direct(DirectTree),
 }
 
-/// Evaluates `$call` with `$inner` bound to the value of the variant.
+/// Evaluates `$call` with `$inner` bound to the variant's value.
 macro_rules! either {
     ($this:expr, $inner:ident => $call:expr) => {
         match $this {

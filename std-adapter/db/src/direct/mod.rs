@@ -53,8 +53,8 @@ use crate::{BranchName, Database, Id};
 ///
 /// - A watch immediately reports changes made by this process. Changes made by other programs are
 ///   reported after a short delay.
-/// - Only one process at a time can open a repository with [`DirectDb::open`] or serve the
-///   repository. Programs such as `git` can use the repository at the same time.
+/// - Only one process at a time can open a repository with [`DirectDb::open`] or serve it. Programs
+///   such as `git` can use the repository at the same time.
 /// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
 ///   transaction work in memory but may read directories from the disk.
 /// - A commit may still complete after its future is dropped. [`db::Database::close`] waits for

@@ -94,7 +94,8 @@ impl DirectTransaction {
         Ok(DirectCommit::new(self.database(), committed.head.ok_or(Error::NotFound)?))
     }
 
-    /// Loads a stored file into memory, so that later changes to the file do not wait for the disk.
+    /// Loads a stored file into memory, so that later changes to the file do not have to wait for
+    /// the disk.
     async fn load(&self, transaction: &Transaction, path: &[u8]) -> Result<()> {
         let FileContent::Stored(id) = transaction.file(FileAt::Path(path))?.content else {
             return Ok(());
@@ -264,8 +265,8 @@ impl TransactionOps for DirectTransaction {
 }
 
 impl Drop for DirectTransaction {
-    /// Closes the transaction explicitly if trees still refer to the transaction. Otherwise, the
-    /// transaction would be closed only after the last of these trees is dropped.
+    /// Closes the transaction explicitly if trees still refer to it. Otherwise, it would not be
+    /// closed until the last of these trees is dropped.
     fn drop(&mut self) {
         if Arc::strong_count(&self.transaction) > 1 {
             self.transaction.close();

@@ -12,7 +12,7 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// A stream of the heads of a branch. Skips each head that is replaced before it is read.
+/// A stream of the heads of a branch. Heads that are replaced before they are read are skipped.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,
@@ -33,7 +33,7 @@ impl Heads {
         }
     }
 
-    /// Waits for a head that differs from the last head returned. The first call returns
+    /// Waits for a head that differs from the last one returned. The first call returns
     /// immediately.
     async fn next(&mut self) -> Option<Option<Id>> {
         loop {

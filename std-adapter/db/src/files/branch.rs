@@ -27,7 +27,7 @@ pub(super) fn dir(handle: &Arc<BranchHandle>) -> Entry {
     })
 }
 
-/// The directory of a branch. The entries of the directory are created on first use.
+/// The directory of a branch. Its entries are created on first use.
 struct BranchDir {
     handle: Arc<BranchHandle>,
     entries: OnceLock<Box<[Entry; 9]>>,

@@ -21,7 +21,7 @@ pub(super) struct BranchHandle {
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The directory of the branch, if any fid uses the directory.
+    /// The branch's directory, if any fid uses it.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -55,7 +55,7 @@ impl BranchHandle {
         self.database.objects().store().head(&self.name())
     }
 
-    /// Returns the tree of the head, or the empty tree if the branch has no commit.
+    /// Returns the tree of the head, or the empty tree if the branch has no commits.
     pub(super) fn tree(&self) -> crate::Result<Tree> {
         Tree::of_commit(self.database.objects(), self.head()?)
     }
@@ -78,7 +78,7 @@ impl BranchHandle {
         })
     }
 
-    /// Returns the reason why the last `fast-forward` failed, or `None` if it succeeded.
+    /// Returns the reason that the last `fast-forward` failed, or `None` if it succeeded.
     pub(super) fn refusal(&self) -> Option<String> {
         self.table.upgrade()?.refusal(self.number)
     }

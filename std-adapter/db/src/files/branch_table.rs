@@ -1,4 +1,4 @@
-//! The branches that a connection uses, including newly created branches that have no commit yet.
+//! The branches that a connection uses, including newly created branches that have no commits yet.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,7 +12,7 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
-/// The maximum number of branches without a commit that a connection can create.
+/// The maximum number of branches without commits that a connection can create.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
 /// The maximum number of `fast-forward` failures that a connection remembers.
@@ -32,11 +32,11 @@ pub(super) struct BranchTable {
 struct State {
     /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
-    /// The branches that are visible even if they have no commit.
+    /// The branches that are visible even if they have no commits.
     made: BTreeSet<BranchName>,
-    /// Inode numbers for the names of renamed or removed branches. These numbers ensure that a new
-    /// branch does not get the inode number of an old branch with the same name. All other inode
-    /// numbers are derived from the branch name and `origin`.
+    /// Inode numbers for the names of renamed or removed branches. They ensure that a new branch
+    /// does not get the inode number of an old branch with the same name. All other inode numbers
+    /// are derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions, keyed by the inode number of their branch. A transaction is kept even
@@ -110,7 +110,7 @@ impl BranchTable {
         self.state.lock().number(name)
     }
 
-    /// Makes a branch visible even if it has no commit.
+    /// Makes a branch visible even if it has no commits.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
@@ -172,13 +172,13 @@ impl BranchTable {
         }
     }
 
-    /// Returns the reason why the last `fast-forward` of a branch failed.
+    /// Returns the reason that the last `fast-forward` of a branch failed.
     pub(super) fn refusal(&self, number: u64) -> Option<String> {
         let state = self.state.lock();
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// Records the reason why a `fast-forward` failed, or removes the recorded reason if `text` is
+    /// Records the reason that a `fast-forward` failed, or removes the recorded reason if `text` is
     /// `None`.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
@@ -194,7 +194,7 @@ impl BranchTable {
         self.state.lock().transactions.get(&number).cloned()
     }
 
-    /// Keeps the open transactions of a branch, even if no fid refers to the branch.
+    /// Keeps the open transactions of a branch, even if no fid refers to it.
     pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
@@ -202,7 +202,7 @@ impl BranchTable {
     /// Drops the table's reference to the transactions of a branch.
     pub(super) fn drop_transactions(&self, number: u64) {
         // Drop the transactions after releasing the lock, because dropping a transaction can drop a
-        // branch handle, and dropping the handle acquires the same lock.
+        // branch handle, which acquires the same lock.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }

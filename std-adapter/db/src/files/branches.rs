@@ -92,7 +92,7 @@ impl Directory for Branches {
         })())
     }
 
-    /// Succeeds even if the branch already exists. Clients rely on this behaviour.
+    /// Succeeds even if the branch already exists. Clients rely on this behavior.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.kind != CreateKind::Dir {

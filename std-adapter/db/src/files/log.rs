@@ -75,8 +75,8 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// The minimum number of bytes to generate at a time. Generating more bytes than a client has
-/// requested speeds up a sequence of very short reads.
+/// The minimum number of bytes to generate at a time. Generating more bytes than a client requests
+/// speeds up a sequence of very short reads.
 const READ_AHEAD: usize = 16 << 10;
 
 /// The reader of an open `log` file.

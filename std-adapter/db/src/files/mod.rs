@@ -1,9 +1,9 @@
 //! The file tree that gives clients access to the database. The top-level directories are `branch`,
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
-//! Each connection has its own tree. A connection cannot see the transactions and remotes of other
-//! connections. A connection also cannot see branches that other connections have created but not
-//! yet committed to. The rest of the crate does not depend on this module.
+//! Each connection has its own tree. A connection cannot see the transactions or remotes of other
+//! connections, or branches that they have created but not yet committed to. The rest of the crate
+//! does not depend on this module.
 
 mod author;
 mod branch;

@@ -18,7 +18,7 @@ pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 #[derive(Default)]
 pub(super) struct OpenTransactions(pub(super) Mutex<TransactionMap>);
 
-/// An open transaction, together with its permit from the connection's quota.
+/// An open transaction and its permit from the connection's quota.
 pub(super) struct OpenTransaction {
     pub(super) entry: Entry,
     pub(super) transaction: Arc<Transaction>,

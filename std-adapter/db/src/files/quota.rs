@@ -58,7 +58,8 @@ impl Limit {
     /// Acquires a permit. Dropping the permit releases it.
     ///
     /// # Errors
-    /// Returns [`Error::NoSpace`] if the limit has been reached. The error message names the limit.
+    /// Returns [`Error::NoSpace`] if the limit has been reached. The error message states the
+    /// limit.
     pub(super) fn acquire(&self) -> Result<Permit> {
         let more = |acquired: usize| (acquired < self.limit).then_some(acquired.saturating_add(1));
         let Ok(_) = self.acquired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {

@@ -96,10 +96,10 @@ impl RoTree {
     }
 }
 
-/// A directory of a read-only tree.
+/// A directory in a read-only tree.
 struct RoDir(Arc<DirRef>);
 
-/// The location of a directory, which is shared by the entries of the directory.
+/// The location of a directory, shared by the directory's entries.
 struct DirRef {
     database: Database,
     lookup: Lookup,
@@ -161,8 +161,8 @@ impl DirRef {
     }
 
     /// Returns the entry for a node. Reads no objects below the node. A missing object therefore
-    /// affects only clients that read the object. Returns `None` for a submodule and for a name
-    /// that exceeds the maximum length of a file name.
+    /// affects only clients that read it. Returns `None` for a submodule and for a name that
+    /// exceeds the maximum file name length.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -331,7 +331,7 @@ pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
 
 /// Returns the qid version of a blob. Equal versions mean equal content, so clients may cache the
 /// content and read ahead. The version is never 0, because version 0 means that the content may
-/// change while the version stays the same.
+/// change without a change of version.
 fn version(id: &Id) -> u32 {
     let [a, b, c, d, ..] = *id.as_bytes();
     u32::from_be_bytes([a, b, c, d]) | 1

@@ -149,8 +149,8 @@ impl Directory for Commits {
     }
 }
 
-/// The `/trees` directory, which contains all trees and blobs. The names of the entries have the
-/// same form as the lines of a `tree.live` file.
+/// The `/trees` directory, which contains all trees and blobs. The entry names have the same form
+/// as the lines in a `tree.live` file.
 pub(super) struct Trees(Database);
 
 impl Trees {

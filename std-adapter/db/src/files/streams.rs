@@ -14,7 +14,7 @@ use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
 /// The resources that an open stream holds: a subscription to the branch, a permit, and a guard
-/// that keeps the stream in the count of open streams.
+/// that counts the stream as open.
 struct StreamGuards {
     branch: BranchWatch,
     _counted: GaugeGuard,
@@ -40,7 +40,7 @@ fn unknown_length() -> BoxFuture<'static, FileStat> {
 }
 
 /// The `head.live` file: a stream of the branch's heads, beginning with the current head. If the
-/// head changes several times between two reads, only the latest head is reported.
+/// head changes multiple times between two reads, only the latest head is reported.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {

@@ -33,11 +33,11 @@ pub(super) struct TransactionDir {
     merged: [Entry; 3],
 }
 
-/// The state that is shared by the files of a transaction.
+/// The state shared by a transaction's files.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// The table of open transactions, which contains this transaction while the transaction is
-    /// open. The reference is weak, because the table owns the files of the transaction.
+    /// The table of open transactions, which contains this transaction while it is open. The
+    /// reference is weak, because the table owns the transaction's files.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,

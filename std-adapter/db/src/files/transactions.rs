@@ -11,7 +11,7 @@ use super::transaction::TransactionDir;
 use crate::transaction::Transaction;
 use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
 
-/// The directory of the open transactions on one branch.
+/// The directory of open transactions on one branch.
 pub(super) struct Transactions {
     handle: Arc<BranchHandle>,
     transactions: Arc<OpenTransactions>,

@@ -11,7 +11,7 @@ use crate::model::tree::{TreeNode, join};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The directory for one path in a branch. The path does not have to exist.
+/// The directory for one path in a branch. The path need not exist.
 pub(super) struct WatchDir {
     handle: Arc<BranchHandle>,
     path: Vec<u8>,
@@ -49,7 +49,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // Omit names that would exceed the maximum length with the suffix appended.
+        // Omit names that would exceed the maximum length once the suffix is appended.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

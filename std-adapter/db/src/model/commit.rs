@@ -51,7 +51,7 @@ impl Commit {
         parse(data)
     }
 
-    /// Returns the author date in RFC 3339 format, in the time zone of the author. Returns an empty
+    /// Returns the author date in RFC 3339 format, in the author's time zone. Returns an empty
     /// string if the commit has no author date.
     #[must_use]
     pub fn date(&self) -> String {
@@ -59,8 +59,8 @@ impl Commit {
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
-    /// Encodes a commit whose author and committer are the default identity. `time` is the date of
-    /// the commit in seconds since the Unix epoch. The time zone is UTC.
+    /// Encodes a commit whose author and committer are the default identity. `time` is the commit
+    /// date in seconds since the Unix epoch. The time zone is UTC.
     ///
     /// # Errors
     /// Returns [`Error::InvalidMessage`] if the message contains a NUL byte.
@@ -134,7 +134,7 @@ fn parse(data: &[u8]) -> Result<Commit> {
         }
         _ => 0,
     };
-    // If a header occurs several times, use the last occurrence, as `git log --format` does.
+    // If a header occurs more than once, use the last occurrence, as `git log --format` does.
     let last = |header: &[u8]| rest.iter().rev().find_map(|line| line.strip_prefix(header));
     let encoding = last(b"encoding ");
     let author = last(b"author ").map(Person::of).unwrap_or_default();
@@ -225,8 +225,8 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and the last second, in Unix time, that RFC 3339 can express in every time zone. Years
-/// outside the range 0 to 9999 cannot be expressed.
+/// The first and the last second, in Unix time, that RFC 3339 can represent in every time zone.
+/// Years outside the range 0 to 9999 cannot be represented.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
@@ -245,12 +245,12 @@ fn parse_offset(zone: &str) -> Option<i32> {
 }
 
 /// Converts text to UTF-8. Returns the text unchanged if the encoding is unknown or if the text is
-/// not valid in the encoding.
+/// not valid in that encoding.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
     };
-    // Git uses Latin-1 for these labels, whereas the `encoding_rs` crate, like a browser, uses
+    // Git uses Latin-1 for these labels, but the `encoding_rs` crate, like browsers, uses
     // windows-1252.
     const LATIN_1: [&[u8]; 6] =
         [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
@@ -273,8 +273,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns `true` if the encoding uses two bytes for each ASCII character. The headers of a commit
-/// are ASCII even if the message uses such an encoding.
+/// Returns `true` if the encoding uses two bytes for each ASCII character. A commit's headers are
+/// ASCII even if its message uses such an encoding.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
         assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
         assert_eq!(text("UTF-16", b"plain").message, b"plain");
-        // The text is unchanged if it is not valid in its encoding or if the encoding is unknown.
+        // The text is unchanged if its encoding is unknown or if it is not valid in that encoding.
         assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
         assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
     }

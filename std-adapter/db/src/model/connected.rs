@@ -2,10 +2,10 @@
 //! The `git rev-list --objects COMMIT --not --all` command lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref, but may prune any other object at any time.
-//! For example, Git may prune an object of a removed branch, an object written by a merge, or an
-//! old object that a transaction reuses. The search therefore skips objects that are reachable from
-//! a ref, and looks up all other objects in the store rather than in a cache. Objects that are
-//! written again appear to be new, so `git gc` does not prune them.
+//! For example, Git may prune an object that belonged to a removed branch, was written by a merge,
+//! or is old and being reused by a transaction. The search therefore skips objects that are
+//! reachable from a ref, and looks up all other objects in the store rather than in a cache.
+//! Objects that are written again appear to be new, so `git gc` does not prune them.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -129,8 +129,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of `tree` that are not in any of the trees in `others`. All objects of the
-    /// trees in `others` must be in the store.
+    /// Finds the objects in `tree` that are not in any of the trees in `others`. All objects in
+    /// those other trees must be in the store.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
@@ -173,8 +173,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // The entries of a tree are sorted, so a single pass is enough. If a tree is
-                // damaged and not sorted, more entries than necessary are looked up in the store.
+                // The entries of a tree are sorted, so a single pass is enough. If a damaged tree
+                // is not sorted, more entries than necessary are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -253,7 +253,7 @@ impl Search<'_> {
                 Some(Ok(None)) | None => Err(broken(Fault::Missing)),
             }
         };
-        // Reverse the order, so that each object comes after the objects that it refers to.
+        // Reverse the order so that each object comes after the objects that it refers to.
         self.found.iter().rev().map(object).collect()
     }
 }

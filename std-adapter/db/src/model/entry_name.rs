@@ -1,18 +1,18 @@
 //! Rejects tree entry names that Git does not allow because some file systems treat them as the
 //! names of Git's own files.
 //!
-//! The rules of all platforms apply on every platform, because a repository can be moved between
-//! platforms. Git applies the same rules in its `verify_path` function and in `git fsck --strict`.
-//! HFS+ ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and
-//! treats a backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and
-//! stream names, as in `.git::$INDEX_ALLOCATION`.
+//! Every platform's rules apply on all platforms, because a repository can be moved between them.
+//! Git applies the same rules in its `verify_path` function and in `git fsck --strict`. HFS+
+//! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
+//! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
+//! names, as in `.git::$INDEX_ALLOCATION`.
 
 use gix::bstr::ByteSlice;
 
 use crate::model::tree_entry::EntryMode;
 use crate::{Error, Result};
 
-/// A file whose content Git interprets, such as `.gitmodules`.
+/// A special file whose content Git interprets, such as `.gitmodules`.
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
@@ -237,7 +237,7 @@ mod tests {
                 cases.push((name.clone(), mode, id, top));
             }
         }
-        // Do not sync the objects, because syncing would make the test slow.
+        // Do not sync the objects, because that would make the test slow.
         store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();

@@ -8,7 +8,7 @@ use gix::date::Time;
 
 use crate::{Error, Result};
 
-/// The name and email address that are used for commits by default.
+/// The default name and email address for commits.
 pub(crate) const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
 /// The maximum length, in bytes, of an `author` file.
@@ -33,7 +33,7 @@ pub struct Identity {
 }
 
 impl Default for Identity {
-    /// Returns the identity that is used for commits by default.
+    /// Returns the default identity for commits.
     fn default() -> Identity {
         let (name, mail) = AUTHOR;
         Identity { name: name.to_owned(), mail: mail.to_owned() }
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Looks up the name of the user with this number in `/etc/passwd`.
+/// Looks up the name for a user number in `/etc/passwd`.
 fn local_name(number: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -130,7 +130,7 @@ fn parse_date(date: &str) -> Option<Time> {
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
-/// The policy that determines which identity is used for a commit.
+/// The policy for choosing the identity of a commit.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
     /// The identity to use for every user, unless the transaction sets an author.

@@ -9,7 +9,7 @@ use datakit_client::db::escape;
 use crate::Id;
 use crate::model::commit::Commit;
 
-/// Appends a commit's line to the buffer `to`.
+/// Appends a commit's line to `to`.
 pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.extend_from_slice(id.to_string().as_bytes());
     for (number, parent) in commit.parents.iter().enumerate() {

@@ -39,7 +39,7 @@ struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
     /// The two most recently read trees that are too large for the cache. When a client lists a
-    /// large directory, every file is looked up in the same tree, so reading the tree again for
+    /// large directory, every file is looked up in the same tree, and reading the tree again for
     /// each file would be slow.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
@@ -52,7 +52,7 @@ struct CacheState {
 /// A tree and its hash.
 type NamedTree = (Id, Arc<TreeEntries>);
 
-/// A weighter that estimates how many bytes a cached value takes up in memory.
+/// A weighter that estimates how much memory a cached value takes up, in bytes.
 #[derive(Clone)]
 struct Weight;
 
@@ -198,7 +198,7 @@ impl ObjectCache {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
-            // As in Git, the empty tree exists even if it was never written.
+            // As in Git, the empty tree exists even if it has never been written.
             return Ok(Arc::default());
         }
         let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)

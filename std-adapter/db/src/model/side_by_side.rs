@@ -8,7 +8,7 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 use crate::model::tree_entry::TreeEntry;
 use crate::model::tree_text::TreeEntries;
 
-/// A name, and the node with this name in each directory.
+/// A name and the node with that name in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
 /// Compares the last two directories in `dirs`. Returns each name that has different nodes in these

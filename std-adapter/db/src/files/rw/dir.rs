@@ -35,7 +35,7 @@ impl RwDir {
             .dir(objects, &path)?
             .list(objects)
             .map_err(|error| error.at(&path))?;
-        // Hide names that exceed the maximum length of a file name.
+        // Hide names that exceed the maximum file name length.
         let can_be_shown = |name: &[u8], node: &TreeNode| {
             name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
         };
@@ -120,7 +120,7 @@ impl RwDir {
     }
 }
 
-/// Returns the inode of an entry if the entry belongs to a transaction's tree.
+/// Returns an entry's inode if the entry belongs to a transaction's tree.
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))

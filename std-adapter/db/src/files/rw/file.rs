@@ -149,7 +149,7 @@ impl Leaf for RwFile {
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
-    /// The blob that was read most recently.
+    /// The most recently read blob.
     blob: Mutex<Option<(Id, Arc<[u8]>)>>,
 }
 

@@ -14,7 +14,7 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components in a path. The number is limited because the inode table is
+/// The maximum number of components in a path. The limit is needed because the inode table is
 /// traversed recursively.
 const MAX_DEPTH: usize = 1024;
 
@@ -39,8 +39,8 @@ pub(super) struct InodeTable {
 /// An inode table entry, which records the state of one name in a directory.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number, if a node was created with this name or moved to this name. Otherwise, the
-    /// inode number is derived from the name.
+    /// The inode number, if a node was created with or moved to this name. Otherwise, the inode
+    /// number is derived from the name.
     number: Option<u64>,
     /// The modification time, if the node has changed.
     changed: Option<Time>,
@@ -49,14 +49,14 @@ struct NameEntry {
 }
 
 /// A file or directory that is in use. An inode keeps its identity even if its name is removed,
-/// changed or reused.
+/// changed, or reused.
 pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
     /// The location in the tree, which changes only while the [`InodeTable`] is locked.
     location: Mutex<Location>,
-    /// The file-tree entry that represents the inode, if such an entry is in use.
+    /// The file-tree entry that represents the inode, if one is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
@@ -185,9 +185,9 @@ impl InodeTable {
         self.touch_parent(to, now);
     }
 
-    /// Records that another tree has replaced the transaction's tree. Keeps the path of each inode
-    /// for which `stays` returns `true`, and returns all other inodes. `stays` receives the path of
-    /// an inode and a flag that is `true` if the inode is a directory.
+    /// Records that the transaction's tree has been replaced by another tree. Keeps the path of
+    /// each inode for which `stays` returns `true`, and returns all other inodes. `stays` receives
+    /// the path of an inode and a flag that is `true` if the inode is a directory.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -326,8 +326,8 @@ impl Inode {
         }
     }
 
-    /// Returns the entry that represents the inode in the file tree. Calls `make` to create the
-    /// entry if it does not exist.
+    /// Returns the entry that represents the inode in the file tree, calling `make` to create it if
+    /// it does not exist.
     pub(super) fn entry(&self, make: impl FnOnce() -> Entry) -> Entry {
         let mut kept = self.entry.lock();
         kept.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {

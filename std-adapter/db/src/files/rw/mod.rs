@@ -2,8 +2,8 @@
 //!
 //! An open file refers to an inode, not to a name. A file that was removed or replaced continues to
 //! exist without a name while a client has it open. A new file with the same name is a different
-//! file. When a reset or a merge replaces the tree, existing files get the content that they have
-//! in the new tree. A file that does not exist in the new tree is removed.
+//! file. When a reset or a merge replaces the tree, existing files take on their content in the new
+//! tree. A file that does not exist in the new tree is removed.
 
 mod dir;
 mod file;
@@ -26,7 +26,7 @@ use crate::{Database, Id};
 use datakit_server::clock::now;
 use datakit_server::tree::Entry;
 
-/// The tree of a transaction, together with its inodes.
+/// The tree of a transaction and its inodes.
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
@@ -36,7 +36,7 @@ pub(super) struct RwTree {
 }
 
 impl RwTree {
-    /// Creates the tree of a transaction that starts from the commit `head`.
+    /// Creates the tree of a transaction that starts from commit `head`.
     pub(super) fn new(
         database: &Database,
         transaction: Arc<Transaction>,
@@ -181,7 +181,7 @@ fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // Remove only the entries of the root directory, not the directory itself.
+    // Remove only the entries in the root directory, not the directory itself.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;

@@ -20,7 +20,7 @@ use crate::{Id, Result};
 /// read. In a shallow repository, the parents of shallow commits may be missing.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // Handle the most common cases without a walk, because a walk could take a long time if a
+    // Handle the most common cases without a walk, because a walk could take a long time if any
     // commit time is wrong.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
@@ -49,7 +49,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns `true` if the commit `of` is `ancestor` itself or a descendant of `ancestor`.
+/// Returns `true` if commit `of` is `ancestor` itself or one of its descendants.
 ///
 /// # Errors
 /// Returns [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be
@@ -113,9 +113,9 @@ struct Walk<'o> {
 }
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
-/// was queued. The newest commit is taken from the queue first. If commits have the same time, the
-/// commit with the most marks is taken first, so that stale commits are recognized early. If the
-/// numbers of marks are also the same, the commit that was queued first is taken first, so that the
+/// was queued. The newest commit is taken from the queue first. Among commits with the same time,
+/// the one with the most marks is taken first, so that stale commits are recognized early. If these
+/// also have the same number of marks, the one that was queued first is taken first, so that the
 /// walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);
 

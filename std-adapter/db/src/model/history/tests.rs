@@ -85,7 +85,7 @@ fn near_merge_bases_need_few_reads() {
     }
 }
 
-/// A store that counts the objects that are read from it.
+/// A store that counts how many objects are read from it.
 #[derive(Default)]
 struct Counting {
     memory: MemoryStore,

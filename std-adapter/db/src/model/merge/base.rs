@@ -28,14 +28,14 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// The results of earlier merges, which are reused because criss-cross merges can lead to the
+    /// The results of earlier merges, which are cached because criss-cross merges can lead to the
     /// same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
 impl Bases<'_> {
-    /// Merges the trees of several commits. No commit may be an ancestor of another commit in the
-    /// list.
+    /// Merges the trees of several commits. None of the commits may be an ancestor of another one
+    /// in the list.
     fn merged(&mut self, bases: Vec<Id>) -> Result<Option<Tree>> {
         let Some((first, others)) = bases.split_first() else { return Ok(None) };
         if let Some(tree) = self.done.get(&bases) {

@@ -25,8 +25,8 @@ pub struct Merged {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Merges `ours` and `theirs`, which are both derived from `base`. Does not read directories that
-/// are identical on both sides. Removes directories that become empty.
+/// Merges `ours` and `theirs`, both of which are derived from `base`. Does not read directories
+/// that are identical on both sides. Removes directories that become empty.
 ///
 /// # Errors
 /// Returns [`Error::Broken`] if a tree is missing or cannot be read. Returns [`Error::InvalidName`]
@@ -104,8 +104,7 @@ impl Merge<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
-        // Read each directory only once, because a very large directory does not fit into the
-        // cache.
+        // Read each directory only once, because a very large directory does not fit in the cache.
         for (name, [base, ours, theirs]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {
