@@ -387,8 +387,8 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
 
     fn change(&self, inode: PackedPath, set: SetAttr) -> Result<()> {
         let node = self.node(inode)?;
-        // Owners and times are not stored. A request to set the owner or a time succeeds without any
-        // effect, because `cp -p` and `touch` would otherwise fail.
+        // Owners and times are not stored. A request to set the owner or a time succeeds without
+        // having any effect, because `cp -p` and `touch` would otherwise fail.
         if set.mode.is_none() && set.size.is_none() {
             return Ok(());
         }

@@ -236,7 +236,7 @@ impl Node {
         !matches!(self, Node::File(_) | Node::Indexed(..))
     }
 
-    /// Returns the file if writes to the file may wait.
+    /// Returns the file if writes to it may wait.
     pub(crate) fn async_file(self) -> Option<&'static dyn AsyncFile> {
         match self {
             Node::Indexed(table, index) => table.async_file(index),

@@ -57,7 +57,7 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The `reflog` file: a stream of all heads that the branch moves to after the file is opened. The
+/// The `reflog` file: a stream of all heads to which the branch moves after the file is opened. The
 /// stream ends if the reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 

@@ -167,7 +167,7 @@ impl InodeTable {
     }
 
     /// Records that `inode` and everything below it were moved to `name` in the `dir` directory.
-    /// The caller must have removed any existing node at the path `to`.
+    /// The caller must have removed any existing node at `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
