@@ -99,7 +99,7 @@ Examples:
 pub(crate) struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// Returns the URL as text.
+    /// Returns the URL as a string.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
 //! The main loop of the bridge, which waits for changes and then synchronizes the branch with
-//! GitHub. One such synchronization is called a round.
+//! GitHub. Each such synchronization is called a round.
 
 mod branch;
 mod memory;
@@ -30,7 +30,7 @@ const MAX_RETRY: Duration = Duration::from_secs(300);
 /// The settings from the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The name of the branch.
+    /// The branch name.
     pub(crate) branch: String,
     /// The repositories to monitor from the start.
     pub(crate) repos: Vec<Repo>,
@@ -42,8 +42,8 @@ pub(crate) struct Settings {
     pub(crate) resync: Option<Duration>,
 }
 
-/// A bridge between GitHub and a branch. The bridge keeps its state if the connection to the
-/// database is lost.
+/// A bridge between GitHub and a database branch. The bridge keeps its state when the connection to
+/// the database is lost.
 #[derive(Debug)]
 pub(crate) struct Bridge<A, D: Database> {
     api: A,
@@ -79,11 +79,10 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Runs rounds until the database fails.
+    /// Runs synchronization rounds until the database fails.
     ///
     /// # Errors
-    /// Returns the error if the database fails. The caller should then reconnect and call `run`
-    /// again.
+    /// Returns the database error. The caller should then reconnect and call `run` again.
     pub(crate) async fn run(&mut self, db: &D) -> Result<Infallible> {
         let branch = ensure_branch(db, &self.settings.branch).await?;
         branch::monitor(&branch, &self.settings.repos).await?;
@@ -146,7 +145,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         Ok(self.schedule())
     }
 
-    /// Imports the next repository. Returns the repository if it was imported for the first time.
+    /// Imports the next repository. Returns the repository if this was its first import.
     async fn import(&mut self, datakit: &Snapshot) -> BTreeSet<Repo> {
         let Some(repo) = self.memory.next_repo() else { return BTreeSet::new() };
         let mirror = Mirror(&self.settings.capabilities);
@@ -166,10 +165,10 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads the statuses of some commits from GitHub. These commits are no longer heads, but the
-    /// capabilities give precedence to their statuses in the branch. The bridge may have sent these
-    /// statuses to GitHub before it was restarted. The bridge must now send only the statuses that
-    /// GitHub does not have.
+    /// Reads the statuses of the given commits from GitHub. These commits are no longer heads, but
+    /// the capabilities give precedence to the statuses that the branch contains for them. The
+    /// bridge may have sent these statuses to GitHub before it was restarted. It must now send only
+    /// the statuses that GitHub does not have.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);
@@ -192,7 +191,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         self.settings.hook.is_some() && !self.memory.hooks_due().is_empty()
     }
 
-    /// Registers the webhooks that are missing or whose registration must be retried.
+    /// Registers webhooks that are missing or whose registration must be retried.
     async fn register(&mut self) {
         let Some(hook) = &self.settings.hook else { return };
         if !self.settings.capabilities.allow_webhook(Op::Write) {

@@ -1,4 +1,4 @@
-//! The `debug` directory, which shows the state of the bridge as files.
+//! The `debug` directory, which presents the bridge's state as files.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub(crate) fn tree(sources: &LogSources, counters: &Counters) -> Tree {
     Tree::new(ReadOnly(root))
 }
 
-/// Formats the state of GitHub's rate limit, with the wait in seconds.
+/// Formats the state of GitHub's rate limit, including the wait in seconds.
 fn budget(counters: &Counters) -> String {
     let state = counters.api.rate.state();
     let wait = state

@@ -1,4 +1,4 @@
-//! Converts webhook events to marks, which identify what to read from GitHub again.
+//! Converts webhook events to marks, which identify what must be read from GitHub again.
 //!
 //! The bridge never relies on the content of an event, because events may be late, duplicated or
 //! reordered. An event only marks the pull request, ref or commit that may have changed.
@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// individual pull requests, refs and commits.
 const MAX_MARKS: usize = 10_000;
 
-/// A repository, pull request, ref or commit that may have changed on GitHub.
+/// A mark: a repository, pull request, ref or commit that may have changed on GitHub.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
     /// Everything in a repository.
@@ -21,7 +21,7 @@ pub(crate) enum Mark {
     Pr(PrId),
     /// A branch or tag.
     Ref(RefId),
-    /// The statuses of a commit.
+    /// A commit whose statuses may have changed.
     Statuses(Commit),
 }
 
@@ -47,7 +47,7 @@ impl From<DirtyId> for Mark {
     }
 }
 
-/// A set of marks whose size is limited.
+/// A set of marks with a limited size.
 #[derive(Debug, Default)]
 pub(crate) struct Marks(BTreeSet<Mark>);
 

@@ -1,4 +1,4 @@
-//! Collects marks from webhooks until the next round.
+//! Collects marks from webhooks until the next synchronization round.
 
 use std::collections::BTreeSet;
 

@@ -14,12 +14,12 @@ use prometheus_client::registry::Registry;
 
 use crate::github::Rate;
 
-/// Counters of calls to GitHub. Clones share the counters.
+/// Counters for calls to GitHub. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiCounters {
     /// The number of requests, by method.
     pub(crate) calls: Family<[(&'static str, String); 1], Counter>,
-    /// The number of requests without a response.
+    /// The number of requests that received no response.
     pub(crate) failures: Counter,
     /// The number of calls that GitHub refused because of a rate limit.
     pub(crate) limited: Counter,
@@ -30,11 +30,11 @@ pub(crate) struct ApiCounters {
 /// Counters of webhook events. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EventCounters {
-    /// The number of events, by kind.
+    /// The number of webhook events, by kind.
     pub(crate) events: Family<[(&'static str, String); 1], Counter>,
-    /// The number of duplicate deliveries.
+    /// The number of duplicate webhook deliveries.
     pub(crate) repeated: Counter,
-    /// The number of refused requests.
+    /// The number of rejected webhook requests.
     pub(crate) refused: Counter,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct RoundCounters {
     pub(crate) failed: Gauge<i64, AtomicI64>,
 }
 
-/// All counters of the program. Clones share the counters.
+/// All of the program's counters. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
     /// Calls to GitHub.

@@ -22,14 +22,14 @@ use crate::secret::Secret;
 use crate::tokens;
 use crate::webhook::WebhookServer;
 
-/// The sources of log messages. Other libraries are excluded, because their events could reveal
+/// The sources of log messages. Other libraries are excluded because their events could reveal
 /// headers.
 static SOURCES: [Source; 2] = [
     Source { name: "bridge", target: "datakit_bridge_github", doc: "rounds, calls and events" },
     Source { name: "client", target: "datakit", doc: "the connection to the database" },
 ];
 
-/// The initial and the maximum delay between attempts to connect to the database.
+/// The initial and maximum delays between attempts to connect to the database.
 const MIN_RECONNECT: Duration = Duration::from_millis(250);
 const MAX_RECONNECT: Duration = Duration::from_secs(10);
 
@@ -127,7 +127,7 @@ fn bridge(
     Ok(Bridge::new(api, settings, inbox, counters.rounds.clone()))
 }
 
-/// Runs the bridge, and reconnects each time the database fails.
+/// Runs the bridge, reconnecting whenever the database fails.
 async fn keep_running(mut bridge: Bridge<OctocrabApi, AnyDb>, datakit: &DatabaseUrl) -> Infallible {
     let mut delay = MIN_RECONNECT;
     loop {

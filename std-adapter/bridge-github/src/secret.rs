@@ -1,8 +1,8 @@
-//! A type for secret text.
+//! A type for secret strings.
 
 use std::fmt;
 
-/// A token, a key or a password. The `Debug` output does not reveal the text.
+/// A token, a key or a password. The `Debug` output does not reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Box<str>);
 

@@ -1,4 +1,4 @@
-//! Finds the credentials in options, environment variables and files.
+//! Finds the credentials in command-line options, environment variables and files.
 
 use std::env;
 use std::fs::File;
@@ -77,7 +77,7 @@ fn token_of(file: &Path) -> Result<Secret, String> {
     let text = read(file)?;
     let token = if text.expose().starts_with('{') {
         let cookie = serde_json::from_str::<Cookie>(text.expose());
-        // Drop the cause, because its message could quote the file.
+        // Drop the cause because its message could quote the file.
         let invalid = |_| format!("{}: the JSON object has no text `token`", file.display());
         Secret::new(&cookie.map_err(invalid)?.token)
     } else {

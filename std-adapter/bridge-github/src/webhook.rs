@@ -32,7 +32,8 @@ const MAX_BODY: u32 = 25 << 20;
 /// The maximum total size of the payloads that are being received.
 const MAX_BODIES: u32 = 2 * MAX_BODY;
 
-/// The maximum number of connections. Further connections wait until an existing connection closes.
+/// The maximum number of connections. Further connections wait until one of the existing
+/// connections closes.
 const MAX_CONNECTIONS: usize = 32;
 
 /// The maximum time for a request and its response. GitHub closes the connection after ten seconds.
@@ -54,7 +55,7 @@ struct Shared {
     bodies: Semaphore,
 }
 
-/// The status and message with which a request is refused.
+/// The status and message with which a request is rejected.
 type Refusal = (StatusCode, &'static str);
 
 impl WebhookServer {

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) log: LogArgs,
 }
 
-/// The error returned if an argument does not have the form `USER/REPO:PATH`.
+/// The error returned when an argument does not have the form `USER/REPO:PATH`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidRepository {
     #[error("{0}: missing path (format should be user/project:path)")]

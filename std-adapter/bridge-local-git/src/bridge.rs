@@ -16,8 +16,8 @@ use crate::plan::{Plan, Published};
 use crate::source::{Reading, Source};
 use crate::wakes::Wakes;
 
-/// The time to wait for further changes before the repositories are read. It is short, because each
-/// change should be published within a second.
+/// How long to wait for further changes before reading the repositories. This is short, because
+/// each change should be published within a second.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// The maximum time to wait for the reply to a small request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,7 +120,7 @@ impl Bridge {
         tracing::info!(commit = %committed.id(), changes = count, "published");
         self.counters.commits.inc();
         self.counters.changes.inc_by(count as u64);
-        // A merge may contain changes made by other clients, so read the refs again.
+        // A merge may include changes made by other clients, so read the refs again.
         if committed.parents().await?.as_slice() == std::slice::from_ref(head) {
             published.apply(&diff);
             published.commit = Some(committed);
@@ -146,7 +146,8 @@ impl Bridge {
         reading
     }
 
-    /// Returns the URL from which the repository can be cloned, unless the URL is in the database.
+    /// Returns the URL from which the repository can be cloned, unless the database already
+    /// contains it.
     async fn new_clone_url<C: CommitOps>(
         &self,
         head: &C,
@@ -157,7 +158,7 @@ impl Bridge {
         Ok((found.as_ref() != Some(&url)).then(|| (source.repo.clone(), url)))
     }
 
-    /// Refuses a repository that contains the branch to which the bridge publishes.
+    /// Rejects a repository that contains the branch to which the bridge publishes.
     async fn check_loop<D: Database>(
         &self,
         db: &D,
@@ -180,13 +181,13 @@ impl Bridge {
     }
 }
 
-/// The refs in the database at a particular commit.
+/// The refs stored in the database as of a particular commit.
 #[derive(Debug)]
 struct State<C> {
     /// The commit that contains `refs`, or `None` if the refs must be read again.
     commit: Option<C>,
     refs: BTreeMap<Repo, Published>,
-    /// The repositories whose clone URLs have been written or need not be written.
+    /// The repositories whose clone URLs have been written or do not need to be written.
     clone_urls: BTreeSet<Repo>,
 }
 
@@ -198,7 +199,7 @@ impl<C> Default for State<C> {
 
 impl<C: CommitOps> State<C> {
     /// Reads the refs that changed between the last known commit and `head`. Returns the
-    /// repositories whose refs changed.
+    /// repositories whose refs have changed.
     async fn refresh(&mut self, head: &C, repos: &BTreeSet<Repo>) -> Result<BTreeSet<Repo>, Error> {
         let changed: BTreeSet<Repo> = match &self.commit {
             Some(commit) if commit == head => return Ok(BTreeSet::new()),

@@ -1,11 +1,11 @@
-//! The errors that stop the bridge or a read of a repository.
+//! Errors that stop the bridge or the reading of a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use datakit_github::Repo;
 
-/// The reason why the branches of a repository cannot be read.
+/// The reason why a repository's branches cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error("{}: not a Git repository: it is neither bare nor contains `.git`", .0.display())]
@@ -25,8 +25,8 @@ pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |source| SourceError::Io { path: path.to_owned(), source }
 }
 
-/// The reason why the bridge stops publishing. Some errors are permanent; others end when the
-/// bridge reconnects.
+/// The reason why the bridge stops publishing. Some errors are permanent, while others are resolved
+/// by reconnecting.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BridgeError {
     #[error(transparent)]

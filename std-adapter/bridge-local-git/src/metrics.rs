@@ -20,7 +20,7 @@ pub(crate) struct Counters {
     pub(crate) changes: Counter,
     /// The number of reads, by repository and result.
     pub(crate) reads: Family<[(&'static str, String); 2], Counter>,
-    /// The number of branches at the last successful read, by repository.
+    /// The number of branches found by the last successful read, by repository.
     pub(crate) branches: Family<[(&'static str, String); 1], Gauge>,
 }
 

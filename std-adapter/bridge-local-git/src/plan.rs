@@ -7,10 +7,10 @@ use datakit_github::{Diff, Element, ElementId, Hash, Ref, RefId, RefKind, RefNam
 
 use crate::source::Reading;
 
-/// The published refs of a repository.
+/// A repository's published refs.
 pub(crate) type Published = BTreeMap<RefName, Hash>;
 
-/// The maximum length of a commit message, in bytes. The server's limit is 64 KiB.
+/// The maximum length of a commit message in bytes. The server's limit is 64 KiB.
 const MAX_MESSAGE: usize = 32 << 10;
 
 /// The changes to one or more repositories.
@@ -47,13 +47,13 @@ impl Plan {
         }
     }
 
-    /// Returns the changes, and a commit message with one line for each change.
+    /// Returns the changes and a commit message with one line per change.
     pub(crate) fn finish(self) -> (Diff, String) {
         let count = self.lines.len();
         let mut message = String::new();
         for (index, line) in self.lines.iter().enumerate() {
             if message.len().saturating_add(line.len()) > MAX_MESSAGE {
-                // Ignore the result, because writing to a string cannot fail.
+                // Ignore the result because writing to a string cannot fail.
                 let _ = writeln!(message, "... and {} more", count.saturating_sub(index));
                 break;
             }

@@ -1,4 +1,4 @@
-//! Reads the branches of a repository without locking or changing the repository.
+//! Reads the branches of a repository without locking or modifying it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(crate) struct Branches {
 }
 
 impl Branches {
-    /// Returns whether the branch may exist although [`Branches::heads`] does not contain it.
+    /// Returns whether the branch may exist even though [`Branches::heads`] does not contain it.
     pub(crate) fn may_have(&self, name: &RefName) -> bool {
         self.unreadable.iter().any(|unreadable| {
             unreadable.is_empty()
@@ -37,7 +37,7 @@ impl Branches {
 
 /// The prefix of every branch's full name.
 const HEADS: &[u8] = b"refs/heads/";
-/// The maximum length of a ref's file, in bytes.
+/// The maximum length of a ref file in bytes.
 const MAX_FILE: u64 = 4096;
 /// The maximum length of a chain of symbolic refs. Git has the same limit.
 const MAX_SYMBOLIC: usize = 5;
@@ -81,8 +81,8 @@ impl Stamp {
     }
 }
 
-/// Reads `packed-refs`, whose lines contain a hash and the full name of a ref. Returns all refs,
-/// because a symbolic branch may point to any ref.
+/// Reads `packed-refs`, in which each line contains a hash and the full name of a ref. Returns all
+/// refs, because a symbolic branch may point to any ref.
 fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -91,8 +91,8 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     };
     let mut refs = BTreeMap::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        // A line that starts with `#` is a header. A line that starts with `^` contains the commit
-        // to which the tag on the previous line points.
+        // Lines that start with `#` are headers. A line that starts with `^` contains the commit to
+        // which the tag on the previous line points.
         if matches!(line, [] | [b'#' | b'^', ..]) {
             continue;
         }
@@ -109,7 +109,7 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
     Ok(refs)
 }
 
-/// The content of a ref's file.
+/// The content of a ref file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Hash(Hash),
@@ -117,7 +117,7 @@ enum Target {
     Symbolic(Vec<u8>),
 }
 
-/// Parses the content of a ref's file. Returns `None` if the content is invalid, for example if the
+/// Parses the content of a ref file. Returns `None` if the content is invalid, for example if the
 /// file is empty after a crash.
 fn parse_target(text: &[u8]) -> Option<Target> {
     let text = text.trim_ascii_end();
@@ -135,7 +135,7 @@ struct Loose {
 }
 
 impl Loose {
-    /// Reads the branches in the directory at the path `prefix` below `refs/heads`. Directories
+    /// Reads the branches in the directory whose path below `refs/heads` is `prefix`. Directories
     /// that cannot be read are added to `unreadable`.
     fn read_dir(&mut self, dir: &Path, prefix: &[u8]) -> Result<(), SourceError> {
         let entries = match fs::read_dir(dir) {
@@ -194,8 +194,8 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads the start of a regular file. Returns no bytes if `path` refers to any other kind of file,
-/// because opening a FIFO, for example, would block.
+/// Reads the beginning of a regular file. Returns no bytes if `path` refers to any other kind of
+/// file, because opening a FIFO, for example, would block.
 fn read_start_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
     if fs::metadata(path)?.is_file() { read_start(path) } else { Ok(Vec::new()) }
 }
@@ -221,8 +221,8 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branch
             }
         }
     }
-    // If the file of a branch cannot be read, omit the branch, because its value in `packed-refs`
-    // is outdated.
+    // If a branch's file cannot be read, omit the branch, because its value in `packed-refs` is
+    // outdated.
     let Branches { heads, unreadable } = &mut branches;
     heads.retain(|name, _| !unreadable.iter().any(|unreadable| **unreadable == *name.short()));
     branches
@@ -257,9 +257,9 @@ fn resolve(
     None
 }
 
-/// Reads the file of a ref that is not a branch, for example `refs/remotes/origin/master`.
+/// Reads the file of a ref that is not a branch, such as `refs/remotes/origin/master`.
 fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
-    // The rules for ref names ensure that the path stays inside the repository.
+    // The rules for ref names ensure that the path remains inside the repository.
     let short = name.strip_prefix(b"refs/")?;
     RefName::new(RefKind::Heads, short).ok()?;
     let path = common.join(std::ffi::OsStr::from_bytes(name));
@@ -267,12 +267,12 @@ fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
 }
 
 /// Lists the branches of a repository in the reftable format by running `git`, because this program
-/// cannot read the format.
+/// cannot read that format.
 fn list_with_git(common: &Path) -> Result<Branches, SourceError> {
     let failed = |reason: String| SourceError::Git { path: common.to_owned(), reason };
     let output = Command::new("git")
-        // Allow repositories owned by other users. Listing refs is safe, because it does not run
-        // any program configured in the repository.
+        // Allow repositories owned by other users. Listing refs is safe because it does not run any
+        // program configured in the repository.
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--git-dir"])
         .arg(common)
         .args(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"])

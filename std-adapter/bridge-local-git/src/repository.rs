@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use crate::error::{SourceError, at};
 
-/// Returns the directory that contains the refs of a repository. `path` may be a bare repository, a
-/// main work tree, a linked work tree, or a submodule.
+/// Returns the directory that contains a repository's refs. `path` may be a bare repository, a main
+/// work tree, a linked work tree, or a submodule.
 pub(crate) fn find(path: &Path) -> Result<PathBuf, SourceError> {
     let git_dir = git_dir(path)?;
     // A linked work tree shares the refs of its main repository.
@@ -43,7 +43,7 @@ fn git_dir(path: &Path) -> Result<PathBuf, SourceError> {
     }
 }
 
-/// Returns whether a directory looks like a Git directory according to Git's own rules.
+/// Returns whether a directory looks like a Git directory by Git's own rules.
 fn is_git_dir(dir: &Path) -> Result<bool, SourceError> {
     for name in ["HEAD", "objects", "refs"] {
         match fs::symlink_metadata(dir.join(name)) {
@@ -65,7 +65,8 @@ fn path_of(text: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(text.trim_ascii_end()))
 }
 
-/// Distinguishes a repository from any other repository created later at the same path.
+/// The identity of a repository, which distinguishes it from any other repository created later at
+/// the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity([(u64, u64, Option<SystemTime>); 2]);
 

@@ -25,12 +25,12 @@ const LOG_SOURCES: [LogSource; 2] = [
 /// to `MAX_DELAY`.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// The maximum duration of an attempt to connect.
+/// The maximum duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the bridge until a signal stops it.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    // Use two threads, so that one can serve the connection while the other reads a repository.
+    // Use two threads so that one can serve the connection while the other reads a repository.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let status = runtime.block_on(async { tokio::spawn(serve(args)).await });
@@ -49,7 +49,7 @@ async fn serve(args: Args) -> Result<ExitCode, String> {
     let counters = Counters::default();
     if let Some(address) = &args.listen_prometheus {
         let endpoint = Endpoint::bind(address).await.map_err(|error| error.to_string())?;
-        // Ignore errors, because standard output may be closed.
+        // Ignore errors because standard output may be closed.
         let _ = writeln!(std::io::stdout(), "metrics on {endpoint}");
         let registry = metrics::registry(&counters, &logs);
         tokio::spawn(endpoint.serve(move || metrics_text(&registry)));

@@ -15,14 +15,14 @@ use crate::wakes::Wakes;
 /// that cannot be watched is read every `UNWATCHED_INTERVAL`.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
-/// The delay before a repository is read again after a change. Changes in a new directory may not
-/// be reported, because the watch on the directory does not start immediately.
+/// How long to wait before reading a repository again after a change. Changes in a new directory
+/// may not be reported, because the watch on the directory does not take effect immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
-/// The minimum delay before the next read, as a multiple of the duration of the last read. The
-/// delay limits the share of processor time that is spent on reading.
+/// The minimum delay before the next read, as a multiple of the duration of the last one. The delay
+/// limits the share of CPU time spent on reading.
 const DUTY: u32 = 20;
 
-/// A repository whose branches are published, and the watch on the repository.
+/// A repository whose branches are published, and the watch on it.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) repo: Repo,
@@ -31,9 +31,9 @@ pub(crate) struct Source {
     /// The identity of the repository at the last read, or `None` if the last read failed.
     identity: Option<Identity>,
     watch: Option<(Identity, RecommendedWatcher)>,
-    /// The text of the last failure. Consecutive failures with the same text are logged only once.
+    /// The text of the last error. Consecutive errors with the same text are logged only once.
     failure: Option<String>,
-    /// The time at which the repository is next read, even if no change is reported.
+    /// When the repository is read next, even if no change is reported.
     pub(crate) next_read: Instant,
 }
 
@@ -57,8 +57,8 @@ impl Source {
         Ok(Source { repo, path, index, identity: None, watch: None, failure: None, next_read })
     }
 
-    /// Returns the `file:` URL of the repository, or `None` if the path is not UTF-8 or contains a
-    /// character that a URL would have to escape.
+    /// Returns the repository's `file:` URL, or `None` if the path is not UTF-8 or contains a
+    /// character that would have to be escaped in a URL.
     pub(crate) fn clone_url(&self) -> Option<String> {
         let path = std::fs::canonicalize(&self.path).ok()?;
         let text = path.to_str()?;
@@ -66,8 +66,8 @@ impl Source {
         text.bytes().all(plain).then(|| format!("file://{text}"))
     }
 
-    /// Reads the branches and watches the repository for changes. Blocks the thread while reading.
-    /// If reading fails, logs the error and returns `None`.
+    /// Reads the branches and watches the repository for changes. Blocks the current thread while
+    /// reading. If reading fails, logs the error and returns `None`.
     pub(crate) fn read(&mut self, wakes: &Wakes) -> Option<Reading> {
         let start = Instant::now();
         let is_due = self.next_read <= start;
@@ -101,7 +101,7 @@ impl Source {
     fn try_read(&mut self, wakes: &Wakes) -> Result<Reading, SourceError> {
         let common = repository::find(&self.path)?;
         let identity = Identity::of(&common)?;
-        // Start the watch before reading, so that no change is missed.
+        // Start the watch before reading so that no change is missed.
         if self.watch.as_ref().is_none_or(|(watched, _)| *watched != identity) {
             self.watch = self.watch(&common, wakes).map(|watch| (identity.clone(), watch));
         }

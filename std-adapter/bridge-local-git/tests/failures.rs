@@ -1,4 +1,4 @@
-//! Tests that no change is lost if the repository, the database or the bridge fails.
+//! Tests that no change is lost when the repository, the database or the bridge fails.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ use common::{
 };
 use datakit_client::db::Branch;
 
-/// Starts the bridge. Returns the process and the lines of its log.
+/// Starts the bridge. Returns the process and its log lines.
 fn logging(mut command: Command) -> (Process, std::sync::mpsc::Receiver<String>) {
     let mut process = Process::start({
         command.stderr(std::process::Stdio::piped());
@@ -66,8 +66,8 @@ async fn a_repository_may_disappear_and_return() {
     wait_for_line(&log, "the published branches are kept");
     std::fs::rename(&aside, source.path().join(".git")).unwrap();
     wait_for(&branch, &heads).await;
-    // The bridge publishes the deletion of all branches if it knows that the repository has not
-    // been replaced.
+    // The bridge publishes the deletion of all branches only if it knows that the repository has
+    // not been replaced.
     source.git(&["update-ref", "-d", "refs/heads/topic"]);
     source.git(&["update-ref", "-d", "refs/heads/master"]);
     wait_for(&branch, &Heads::new()).await;
@@ -121,7 +121,7 @@ async fn the_database_may_restart() {
 #[tokio::test]
 async fn the_bridge_may_start_before_the_database() {
     let source = Repository::new(&[]);
-    // Start and kill a server in order to find a free port.
+    // Start and kill a server to find a free port.
     let address = Server::in_memory().kill();
     let (_bridge, log) = logging(bridge(&address, source.path()));
     wait_for_line(&log, "connecting again");
@@ -138,7 +138,7 @@ async fn the_bridge_may_be_killed_at_any_moment() {
         for number in 0..5 {
             source.commit(format!("b{}/x", (round + number) % 7), &format!("{round} {number}"));
         }
-        // Kill the bridge at different times between its start and its first commits.
+        // Kill the bridge at various times between its start and its first commits.
         tokio::time::sleep(Duration::from_millis(round * 13)).await;
         process.kill();
     }

@@ -22,7 +22,7 @@ async fn changes_of_branches_are_followed() {
     // the repository as monitored.
     assert_eq!(commits(&head).await, 2);
     assert!(!head.tree().exists(&"me/x/.monitor".parse().unwrap()).await.unwrap());
-    // The CI clones the repository from this URL.
+    // CI clones the repository from this URL.
     let url = head.tree().read_file(&"me/x/.clone-url".parse().unwrap()).await.unwrap();
     let url = String::from_utf8(url).unwrap();
     let path = url.trim_end().strip_prefix("file://").expect("a file URL");
@@ -46,7 +46,7 @@ async fn changes_of_branches_are_followed() {
     let head = wait_for(&branch, &source.heads()).await;
     assert_eq!(head.message().await.unwrap().trim(), "Removing deleted branch me/x heads/c++");
 
-    // Create a branch whose name was previously a directory of branches.
+    // Create a branch whose name was previously used by a directory of branches.
     source.git(&["update-ref", "-d", "refs/heads/a/b/c/d"]);
     source.commit("a/b", "fourth");
     let head = wait_for(&branch, &source.heads()).await;
@@ -68,7 +68,7 @@ async fn every_form_of_repository_is_read() {
     let main = Repository::new(&[]);
     main.commit("topic/x", "second");
     main.git(&["pack-refs", "--all"]);
-    // The `master` branch is now both in a file and in `packed-refs`.
+    // The `master` branch is now stored both in a file and in `packed-refs`.
     main.commit("master", "third");
     let work_tree = tempfile::TempDir::new().unwrap();
     let path = work_tree.path().join("work");
@@ -117,7 +117,7 @@ async fn symbolic_branches_are_followed() {
         ("dangling", "refs/heads/missing"),
         ("circle", "refs/heads/circle"),
     ] {
-        // Write the files directly, because `git` refuses to create some of these refs.
+        // Write the files directly because `git` refuses to create some of these refs.
         let file = source.path().join(".git/refs/heads").join(name);
         std::fs::write(file, format!("ref: {target}\n")).unwrap();
     }
@@ -126,8 +126,8 @@ async fn symbolic_branches_are_followed() {
     std::os::unix::fs::symlink("master", link).unwrap();
     let heads = source.heads();
     assert_eq!(heads.len(), 6);
-    // A FIFO is not a branch. `git` would block on this FIFO, so create it after listing the
-    // branches.
+    // A FIFO is not a branch. `git` would block on this FIFO, so create it after `git` has listed
+    // the branches.
     let fifo = source.path().join(".git/refs/heads/fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let _bridge = source.bridge(&server.address);
@@ -176,7 +176,7 @@ async fn random_changes_converge() {
     let (server, source) = (Server::in_memory(), Repository::new(&[]));
     let _bridge = source.bridge(&server.address);
     let branch = server.branch().await;
-    // This linear congruential generator returns the same numbers in every run.
+    // This linear congruential generator returns the same numbers on every run.
     let mut state = 1u32;
     let mut random = |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -200,7 +200,7 @@ async fn repositories_may_be_on_a_read_only_mount() {
     let (server, source) = (Server::in_memory(), Repository::new(&[]));
     let mount = tempfile::TempDir::new().unwrap();
     let bridge = bridge(&server.address, mount.path());
-    // When the bridge exits, the kernel removes its mount namespace and the mount.
+    // When the bridge exits, the kernel removes its mount namespace and the mount inside it.
     let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" || exit 77
         ! touch \"$2/file\" 2>/dev/null || exit 78
         echo mounted; shift 2; exec \"$@\"";
@@ -231,7 +231,7 @@ async fn metrics_show_the_branches() {
     let address = url.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
     wait_for(&server.branch().await, &source.heads()).await;
     let end = std::time::Instant::now() + TIMEOUT;
-    // Poll, because the counters are updated shortly after the commit.
+    // Poll because the counters are updated shortly after the commit.
     loop {
         let mut socket = std::net::TcpStream::connect(address).unwrap();
         socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

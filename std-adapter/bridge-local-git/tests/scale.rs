@@ -11,8 +11,8 @@ use common::{Repository, Server, wait_for};
 /// The number of branches. The number is smaller in debug builds, which are an order of magnitude
 /// slower.
 const BRANCHES: u32 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
-/// The maximum time until all branches are published. `CHANGE` is the maximum time until a later
-/// change is published.
+/// The time limit for publishing all branches. `CHANGE` is the time limit for publishing a later
+/// change.
 const FIRST: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,7 @@ async fn many_branches_are_published_quickly() {
 
     let start = Instant::now();
     let _bridge = source.bridge(&server.address);
-    // All branches are published in one commit, which follows the initial commit.
+    // All branches are published in a single commit, which follows the initial commit.
     let mut watch = branch.watch_head().await.unwrap();
     let path = "me/x/ref/heads/topic/0/head".parse().unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! Writes a file, reads it back and lists the root directory of a 9P server.
+//! Writes a file to a 9P server, reads it back and lists the server's root directory.
 //!
 //! ```sh
 //! datakit serve --scratch &
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns the file's text, followed by a line for each file in the root directory.
+/// Returns the file's text, followed by one line for each file in the root directory.
 pub(crate) async fn run(url: &Url) -> Result<Vec<String>, Box<dyn Error>> {
     let client = Client::connect(url, Options::default()).await?;
     let mut file = client.create("/greeting", 0o644, OpenMode::READ_WRITE).await?;

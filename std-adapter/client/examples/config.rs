@@ -1,9 +1,9 @@
-//! Prints the configuration of a program and every later change.
+//! Prints a program's configuration and every subsequent change.
 //!
 //! The program writes the default values to the `defaults` branch. Each field is looked up first in
-//! the `master` branch and then in `defaults`. The program writes the effective values to the
-//! `state` branch. The program can be started before the server, and it reconnects when the server
-//! restarts:
+//! the `master` branch and then in the `defaults` branch. The program writes the effective values
+//! to the `state` branch. The program can be started before the server, and it reconnects when the
+//! server restarts:
 //!
 //! ```sh
 //! cargo run -p datakit-client --example config -- tcp://127.0.0.1:5640 &

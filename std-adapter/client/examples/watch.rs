@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&url.parse()?, branch, path, usize::MAX, &mut std::io::stdout()).await
 }
 
-/// Prints a line for each of the next `count` values.
+/// Prints one line for each of the next `count` values.
 pub(crate) async fn run(
     url: &Url,
     branch: &str,

@@ -66,7 +66,7 @@ impl PartialEq<&str> for ByteString {
     }
 }
 
-/// Displays invalid UTF-8 as U+FFFD.
+/// Displays invalid UTF-8 sequences as U+FFFD.
 impl Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))

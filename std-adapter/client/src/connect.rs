@@ -38,10 +38,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order. A message can
-    /// contain 128 KiB of data. The time limit for connecting is 10 seconds. The client attaches
-    /// with the user id and group id of this process if the standard library can determine these
-    /// ids.
+    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in that order. A message can
+    /// contain 128 KiB of data. The connection timeout is 10 seconds. The client attaches with the
+    /// user id and group id of this process if the standard library can determine them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -68,7 +67,7 @@ impl Options {
         self
     }
 
-    /// Offers this dialect first, but still accepts the others.
+    /// Offers this dialect first but still accepts the others.
     ///
     /// By default, 9P2000.u is offered first, because its error replies contain text. In 9P2000.L,
     /// error replies contain only numbers, but a rename can move a file to another directory and
@@ -102,24 +101,24 @@ impl Options {
         self
     }
 
-    /// Sets the numeric user id that is sent in 9P2000.u and 9P2000.L. If the id is `u32::MAX`, the
-    /// server uses the name instead.
+    /// Sets the numeric user id, which is sent in 9P2000.u and 9P2000.L. If the id is `u32::MAX`,
+    /// the server uses the name instead.
     #[must_use]
     pub fn n_uname(mut self, number: u32) -> Options {
         self.n_uname = number;
         self
     }
 
-    /// Sets the numeric group id for new files. The id is sent only in 9P2000.L.
+    /// Sets the numeric group id for new files, which is sent only in 9P2000.L.
     #[must_use]
     pub fn gid(mut self, number: u32) -> Options {
         self.gid = number;
         self
     }
 
-    /// Sets the time limit for connecting, from the address lookup to the completed attach. Later
-    /// requests have no time limit. For example, a read from a stream waits until the server
-    /// replies.
+    /// Sets the connection timeout, which covers everything from the address lookup to the
+    /// completed attach. Subsequent requests have no timeout. For example, a read from a stream
+    /// waits until the server replies.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Options {
         self.timeout = limit;
@@ -131,7 +130,7 @@ impl Options {
     }
 }
 
-/// Returns the user id and the group id of this process if the standard library can determine them.
+/// Returns the user id and group id of this process if the standard library can determine them.
 fn ids() -> Option<(u32, u32)> {
     #[cfg(target_os = "linux")]
     {
@@ -142,7 +141,7 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The minimum msize, in bytes. This size is large enough for Tversion and for most error replies.
+/// The minimum msize in bytes. This is large enough for Tversion and for most error replies.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and negotiates the protocol version.
@@ -177,7 +176,7 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
     }
 }
 
-/// Negotiates the dialect and the msize and starts the connection. Offers the next dialect if the
+/// Negotiates the dialect and the msize, and starts the connection. Offers the next dialect if the
 /// server replies with `unknown`. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,

@@ -1,4 +1,4 @@
-//! A connection, which assigns tags and fids to requests and passes each reply to its caller.
+//! A connection, which assigns tags and fids to requests and delivers each reply to its caller.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket
@@ -23,20 +23,20 @@ use super::error::{Error, ProtocolError, Result};
 use super::metadata::{FileType, Metadata, lossy, unchanged_stat};
 use super::tags::OnReply;
 
-/// The state shared by all handles for a connection. Dropping the last handle closes the connection
-/// after all queued requests have been written.
+/// The state shared by all handles to a connection. Dropping the last handle closes the connection
+/// once all queued requests have been written.
 pub(crate) struct Connection {
     driver: Arc<Driver>,
     pub(crate) dialect: Dialect,
-    /// The maximum length of a message, in bytes.
+    /// The maximum message length in bytes.
     pub(crate) msize: u32,
     /// The group id for new files in 9P2000.L.
     pub(crate) gid: u32,
 }
 
 impl Connection {
-    /// Starts using a connection after the version negotiation. Takes ownership of both halves of
-    /// the connection and spawns two tasks on the current runtime.
+    /// Starts using a connection after version negotiation. Takes ownership of both halves of the
+    /// connection and spawns two tasks on the current runtime.
     pub(crate) fn start<R, W>(
         reader: R,
         writer: W,
@@ -55,13 +55,14 @@ impl Connection {
     /// Sends a request and waits for the reply, which may be an error reply. Waits before sending
     /// if too many bytes are queued for writing.
     ///
-    /// Dropping the future cancels the request with Tflush. The tag can be reused after Rflush.
+    /// Dropping the future cancels the request with Tflush. The tag can be reused after Rflush
+    /// arrives.
     pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
         self.reserve().await;
         self.submit(message)?.await
     }
 
-    /// Renames the file that `fid` refers to within its directory.
+    /// Renames the file referred to by `fid` within its directory.
     pub(crate) async fn set_name(self: &Arc<Self>, fid: FidNumber, name: &[u8]) -> Result<()> {
         if self.dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));
@@ -111,7 +112,7 @@ impl Connection {
         self.decode(&frame).map(drop)
     }
 
-    /// Returns a token that is cancelled when the connection is closed.
+    /// Returns a token that is cancelled when the connection closes.
     pub(crate) fn ended(&self) -> CancellationToken {
         self.driver.ended()
     }
@@ -125,7 +126,7 @@ impl Connection {
         self.driver.poll_reserve(cx)
     }
 
-    /// Sends a request without waiting. The caller must first reserve space in the queue.
+    /// Sends a request without waiting. The caller must have reserved space in the queue.
     pub(crate) fn submit(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Call> {
         self.submit_with(message, OnReply::Nothing)
     }
@@ -214,11 +215,11 @@ impl Drop for OwnedFid {
     }
 }
 
-/// A pending request, which owns its tag until the reply has been received.
+/// A pending request. It owns its tag until the reply has been received.
 pub(crate) struct Call {
     connection: Arc<Connection>,
     tag: Tag,
-    /// The type byte of the request.
+    /// The request's type byte.
     request: u8,
     pending: bool,
 }
@@ -227,9 +228,9 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // The waker must be dropped after the lock is released. If the waker is the last reference
-        // to a task, dropping the waker also drops the task's calls, and dropping a call acquires
-        // the lock.
+        // The waker must not be dropped until the lock has been released. If the waker is the last
+        // reference to a task, dropping it also drops the task's calls, and dropping a call
+        // acquires the lock.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();
@@ -252,8 +253,8 @@ impl Future for Call {
     }
 }
 
-/// Checks that the type of a reply matches the type of the request. If the types do not match, the
-/// state of the request's fid is unknown, so the fid number is not reused.
+/// Checks that the type of a reply matches the type of the request. If they do not match, the state
+/// of the request's fid is unknown, so the fid number is not reused.
 fn check_type(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
         RLERROR | RERROR => Ok(()),
@@ -272,7 +273,7 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // If the reply has already arrived, handle it as a reply that arrives after the call was
+        // If the reply has already arrived, process it like a reply that arrives after the call was
         // dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));

@@ -1,4 +1,4 @@
-//! Lists the entries of directories.
+//! Lists directory entries.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::{self, Debug};
@@ -13,16 +13,16 @@ use super::error::{Error, ProtocolError, Result};
 use super::metadata::DirEntry;
 use super::open_file::OpenFile;
 
-/// The maximum number of names in a listing.
+/// The maximum number of names in a directory listing.
 const MAX_NAMES: usize = 1 << 20;
-/// The maximum encoded size of a listing, in bytes.
+/// The maximum encoded size of a directory listing in bytes.
 const MAX_LISTING: usize = 1 << 28;
 
 /// A [`Stream`] of a directory's entries, except `.` and `..`, in the order sent by the server.
 ///
 /// The stream ends after the first error. The stream yields [`Error::TooLong`] if the listing
-/// exceeds a million names or 256 MiB. The stream yields [`Error::Protocol`] if the listing returns
-/// to an earlier offset. Dropping the stream clunks the directory's fid in the background.
+/// exceeds a million names or 256 MiB. It yields [`Error::Protocol`] if the listing returns to an
+/// earlier offset. Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,
@@ -62,7 +62,7 @@ impl Debug for Entries {
     }
 }
 
-/// Reads an open directory to its end.
+/// Reads an open directory to the end.
 #[derive(Default)]
 pub(crate) struct DirReader {
     /// The offset of the next read.
@@ -144,13 +144,13 @@ fn check_dir(file: &OpenFile) -> Result<()> {
     if file.qid.kind & Qid::DIR == 0 { Err(Error::from_errno(20)) } else { Ok(()) }
 }
 
-/// The entries returned by one read of a directory.
+/// The entries returned by a single read of a directory.
 struct Page {
     entries: Vec<DirEntry>,
     /// The offset of the next read.
     next: u64,
     bytes: usize,
-    /// The number of names on the page, including `.` and `..`, which are not in `entries`.
+    /// The number of names on the page, including `.` and `..`, which `entries` does not contain.
     names: usize,
 }
 

@@ -1,5 +1,4 @@
-//! The reader task and the writer task of a connection, and the state that these tasks share with
-//! the callers.
+//! A connection's reader and writer tasks, and the state that they share with callers.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,11 +24,11 @@ const USUAL_SIZE: usize = 1024;
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// The time limit for the server to close its half of the connection. The limit also applies to a
-/// write that stalls after the last handle has been dropped.
+/// How long to wait for the server to close its half of the connection. This limit also applies to
+/// a write that stalls after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The state shared by the callers and both tasks of a connection.
+/// The state shared by a connection's callers and its two tasks.
 pub(super) struct Driver {
     state: Mutex<DriverState>,
     /// A notification that wakes the writer task.
@@ -38,7 +37,7 @@ pub(super) struct Driver {
     unused: CancellationToken,
     /// A token that is cancelled when the connection is lost.
     lost: CancellationToken,
-    /// A token that is cancelled when the connection is closed and both tasks have finished.
+    /// A token that is cancelled when the connection has closed and both tasks have finished.
     ended: CancellationToken,
     /// The tracing span, which records the peer and the dialect.
     span: Span,
@@ -48,9 +47,9 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) tags: TagPool,
     pub(super) fids: FidPool,
-    /// Encoded requests that the writer task has not started to write yet.
+    /// Encoded requests that the writer task has not yet started to write.
     out: Vec<u8>,
-    /// The wakers of callers waiting for room in `out`. Each key consists of the addresses of the
+    /// The wakers of callers waiting for room in `out`. Each key consists of the addresses of a
     /// waker's data and vtable.
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
@@ -60,7 +59,7 @@ pub(super) struct DriverState {
     lost: Option<Disconnect>,
 }
 
-/// The fid numbers of a connection. Freed numbers are reused before new ones are allocated.
+/// A connection's fid numbers. Freed numbers are reused before new ones are allocated.
 pub(super) struct FidPool {
     free: Vec<FidNumber>,
     next: u32,
@@ -138,7 +137,7 @@ impl Driver {
         self.wake_writer();
     }
 
-    /// Returns a token that is cancelled when the connection is closed.
+    /// Returns a token that is cancelled when the connection closes.
     pub(super) fn ended(&self) -> CancellationToken {
         self.ended.clone()
     }
@@ -215,7 +214,7 @@ impl DriverState {
             .map(|(tag, _)| self.tags.detach(tag));
     }
 
-    /// Flushes a request that the caller has dropped.
+    /// Flushes a request that was dropped by its caller.
     pub(super) fn flush(&mut self, oldtag: Tag) {
         match self.send(&Tmessage::Flush { oldtag }, OnReply::FreesTag(oldtag)) {
             Ok((tag, _)) => {
@@ -227,8 +226,8 @@ impl DriverState {
         }
     }
 
-    /// Applies the effect of a reply to a request that the caller has dropped. `frame` is `None` if
-    /// the request was flushed before a reply arrived.
+    /// Applies the effect of a reply to a request that was dropped by its caller. `frame` is `None`
+    /// if the request was flushed before a reply arrived.
     pub(super) fn apply(&mut self, on_reply: OnReply, frame: Option<&[u8]>) {
         match on_reply {
             OnReply::Nothing => {}
@@ -284,10 +283,10 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
     driver.disconnect(reason);
 }
 
-/// Passes each complete frame in `buffer` to the caller that is waiting for it.
+/// Passes each complete frame in `buffer` to the caller waiting for it.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
     // Call the wakers only after releasing the lock. A waker can drop the last reference to a task.
-    // The task then drops its calls, and dropping a call takes the lock.
+    // The task then drops its calls, and dropping a call acquires the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -350,7 +349,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. A time limit applies only after the last handle has been dropped.
+/// Writes and flushes `batch`. A timeout applies only after the last handle has been dropped.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

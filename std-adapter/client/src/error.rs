@@ -1,4 +1,4 @@
-//! The error types of the client.
+//! The client's error types.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,16 +15,16 @@ use datakit_server::io_reason;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error returned by the client. Errors are cheap to clone, because many calls may return the
-/// same error after a connection is lost.
+/// same error after the connection is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The server refused the request.
     Server {
-        /// The Linux error number, or 0 if the number is unknown. Error replies in 9P2000 contain
-        /// no number, so the client derives the number from the text.
+        /// The Linux error number, or 0 if the number is unknown. 9P2000 error replies contain no
+        /// number, so the client derives the number from the text.
         errno: u32,
-        /// The error message. Error replies in 9P2000.L contain no text, so the client derives the
+        /// The error message. 9P2000.L error replies contain no text, so the client derives the
         /// message from the number.
         text: String,
     },
@@ -35,8 +35,8 @@ pub enum Error {
     Protocol(ProtocolError),
     /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
-        /// The kind of data that exceeded the limit: a file, a directory, or one delivery of a
-        /// stream file.
+        /// The kind of data that exceeded the limit: a file, a directory, or a single delivery from
+        /// a stream file.
         what: &'static str,
         /// The limit in bytes, or the maximum number of names in a directory.
         limit: usize,
@@ -54,7 +54,7 @@ pub enum Disconnect {
     Io(Arc<io::Error>),
     /// The server closed the connection.
     Closed,
-    /// The server closed the connection before answering Tversion. The server may not support 9P.
+    /// The server closed the connection before replying to Tversion. The server may not support 9P.
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
@@ -71,27 +71,27 @@ pub enum Disconnect {
 pub enum ProtocolError {
     /// A reply or a directory entry could not be decoded.
     Malformed(Malformed),
-    /// The type of the reply does not match the request.
+    /// The type of the reply does not match that of the request.
     UnexpectedReply {
         /// The type byte of the request.
         request: u8,
         /// The type byte of the reply.
         reply: u8,
     },
-    /// No pending request has the tag of the reply.
+    /// No pending request has the reply's tag.
     UnknownTag(u16),
-    /// A reply is shorter than a message header or longer than the msize.
+    /// The reply is shorter than a message header or longer than the msize.
     FrameSize {
-        /// The size given in the reply's header, in bytes.
+        /// The size in bytes given in the reply's header.
         size: usize,
-        /// The negotiated limit, in bytes.
+        /// The negotiated limit in bytes.
         msize: usize,
     },
     /// The reply is well-formed, but its content is invalid.
     Invalid(Cow<'static, str>),
 }
 
-/// Error messages sent by other servers. In 9P2000, which sends no error numbers, the client
+/// Error messages sent by other servers. In 9P2000, which does not send error numbers, the client
 /// derives the numbers from these messages.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
@@ -134,7 +134,7 @@ impl Error {
         Error::Server { errno, text: text_of(errno) }
     }
 
-    /// Returns the error for an error reply. The number or the text may be missing from the reply.
+    /// Returns the error for an error reply. The reply may lack the number or the text.
     pub(crate) fn from_reply(errno: u32, text: String) -> Error {
         match (errno, text.is_empty()) {
             (0, _) => Error::Server { errno: errno_of(&text), text },
@@ -147,8 +147,8 @@ impl Error {
         Error::Protocol(ProtocolError::Invalid(reason.into()))
     }
 
-    /// Returns the Linux error number of an error sent by the server. Returns `None` if the server
-    /// did not send the error or its number is unknown.
+    /// Returns the Linux error number of an error sent by the server. Returns `None` if the error
+    /// did not come from the server or its number is unknown.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -269,7 +269,7 @@ impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Omit the number, because the protocol uses Linux error numbers, which differ from
-            // those of other platforms.
+            // those on other platforms.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {

@@ -1,4 +1,4 @@
-//! An unopened fid, which refers to a file on the server.
+//! A fid that refers to a file on the server but has not been opened.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::metadata::{Metadata, unchanged_stat, wire_bits};
 /// The maximum number of names in one Twalk (MAXWELEM).
 const MAX_WALK_NAMES: usize = 16;
 
-/// The mode in which a file is opened.
+/// The mode in which to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpenMode {
     access: u8,
@@ -40,9 +40,9 @@ impl OpenMode {
         OpenMode { truncate: true, ..self }
     }
 
-    /// Also sets the append flag. If the file is opened for writing, the server writes at the end of
-    /// the file. If the file is a parameter that is opened only for reading, reads follow its value:
-    /// each read waits until the value is set again.
+    /// Also sets the append flag. If the file is opened for writing, the server writes at the end
+    /// of the file. If the file is a parameter that is opened only for reading, reads follow its
+    /// value: each read waits until the value is set again.
     #[must_use]
     pub fn append(self) -> OpenMode {
         OpenMode { append: true, ..self }
@@ -68,7 +68,7 @@ impl OpenMode {
 /// background.
 pub struct Fid {
     owned: OwnedFid,
-    /// The qid that the walk returned.
+    /// The qid returned by the walk.
     qid: Qid,
 }
 
@@ -319,8 +319,8 @@ impl Fid {
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
     }
 
-    /// Sets the permission bits, at most `0o7777`. Only the lower nine bits are supported in
-    /// 9P2000.
+    /// Sets the permission bits, which must not exceed `0o7777`. 9P2000 supports only the lower
+    /// nine bits.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request.

@@ -29,7 +29,7 @@ const MAX_FILE: usize = 1 << 30;
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
-///   write, flush, shutdown, seek or close returns the error. All further writes fail until the
+///   write, flush, shutdown, seek or close returns the error. All subsequent writes fail until the
 ///   next seek.
 /// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
@@ -37,7 +37,7 @@ const MAX_FILE: usize = 1 << 30;
 /// data may be lost. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// The cursor, which is allocated on first use to keep [`File`] small.
+    /// The cursor. To keep [`File`] small, it is allocated on first use.
     cursor: Option<Box<Cursor>>,
 }
 
@@ -52,17 +52,17 @@ impl File {
         self.open.qid
     }
 
-    /// Returns the maximum number of bytes that one request can read or write.
+    /// Returns the maximum number of bytes that a single request can read or write.
     #[must_use]
     pub fn unit(&self) -> usize {
         self.open.unit as usize
     }
 
     /// Reads at most [`File::unit`] bytes into `buf`, starting at a byte offset, and returns the
-    /// number of bytes read. Returns 0 at the end of the file, or at the end of a delivery of a
+    /// number of bytes read. Returns 0 at the end of the file, or at the end of a delivery from a
     /// stream file (see [`Watch`](super::Watch)).
     ///
-    /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
+    /// Waits until the server replies. Dropping the future cancels the request, but bytes that the
     /// server has already taken from a stream may be lost.
     ///
     /// # Errors
@@ -77,8 +77,8 @@ impl File {
         Ok(data.len())
     }
 
-    /// Reads the file from the start until a read returns no data. The result is a whole file, the
-    /// current value of a parameter, or the first delivery of a stream file (see
+    /// Reads the file from the beginning until a read returns no data. The result is an entire
+    /// file, the current value of a parameter, or the first delivery from a stream file (see
     /// [`Watch`](super::Watch)).
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl File {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Works like [`File::read_all`], but reads files of at most `limit` bytes.
+    /// Like [`File::read_all`], but reads files of at most `limit` bytes.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request, or [`Error::TooLong`] if the
@@ -104,15 +104,15 @@ impl File {
         Ok(all)
     }
 
-    /// Returns the content in chunks, beginning at the start of the file. The chunks share the
-    /// memory of the received replies, so no data is copied. Several reads are in flight
-    /// concurrently if the file has a known length.
+    /// Returns the content in chunks, starting at the beginning of the file. The chunks share
+    /// memory with the received replies, so no data is copied. Multiple reads are in flight at the
+    /// same time if the file has a known length.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(&self.open)
     }
 
-    /// Writes at most the first [`File::unit`] bytes of `data` at a byte offset, in a single
+    /// Writes at most the first [`File::unit`] bytes of `data` at a byte offset with a single
     /// request. Returns the number of bytes that the server has written.
     ///
     /// # Errors
@@ -122,12 +122,12 @@ impl File {
         self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
 
-    /// Writes all of `data` at a byte offset, in as few requests as possible. Sends nothing if
+    /// Writes all of `data` at a byte offset, in as few requests as possible. Sends no request if
     /// `data` is empty.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request. All data before the refused
-    /// part has been written.
+    /// Returns [`Error::Server`] if the server refuses the request. If this happens, all data
+    /// before the refused part has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -136,8 +136,8 @@ impl File {
         writes.finish().await
     }
 
-    /// Starts a sequence of writes at a byte offset. Several writes are in flight concurrently once
-    /// the file's length indicates that the server stores the data.
+    /// Starts a sequence of writes at a byte offset. Multiple writes are in flight at the same time
+    /// once the file's length indicates that the server stores the data.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)
@@ -165,11 +165,11 @@ impl File {
         Entries::new(self.open)
     }
 
-    /// Reads the page that starts at `offset` in an open directory. Returns the entries on the page
-    /// and the offset of the next page, or `None` at the end of the directory.
+    /// Reads the page that starts at `offset` in an open directory. Returns the page's entries and
+    /// the offset of the next page, or `None` at the end of the directory.
     ///
-    /// A listing begins at offset 0 and continues where the last read ended. In 9P2000.L, a listing
-    /// can also continue after any [`DirEntry`], at the offset in its `next` field.
+    /// A listing begins at offset 0 and continues from where the last read ended. In 9P2000.L, a
+    /// listing can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns the
@@ -193,7 +193,7 @@ impl File {
         Watch::new(self.open)
     }
 
-    /// Renames the file within its directory, as [`Fid::set_name`](super::Fid::set_name) does.
+    /// Renames the file within its directory, like [`Fid::set_name`](super::Fid::set_name).
     ///
     /// # Errors
     /// Returns the same errors as [`Fid::set_name`](super::Fid::set_name).
@@ -206,7 +206,7 @@ impl File {
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refused a pending write or the clunk. The file is
-    /// closed even if an error is returned.
+    /// closed even if this method returns an error.
     pub async fn close(mut self) -> Result<()> {
         let flushed = match &mut self.cursor {
             Some(cursor) => std::future::poll_fn(|cx| cursor.poll_flush(&self.open, cx)).await,
@@ -230,8 +230,8 @@ impl Debug for File {
     }
 }
 
-/// The position in a file, and the pipelined transfer that starts at this position. At most one of
-/// `reads` and `writes` is `Some`.
+/// The position in a file and the pipelined transfer that starts there. At most one of `reads` and
+/// `writes` is `Some`.
 #[derive(Default)]
 struct Cursor {
     position: u64,
@@ -260,7 +260,7 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // A later read may return more data, because a file can grow and a stream file
+                // A later read may return more data, because a file can grow, and a stream file
                 // continues after an empty read.
                 None => self.reads = None,
             }
@@ -325,8 +325,8 @@ impl Cursor {
     }
 }
 
-/// Reads ahead of the position if the file has a known length. An empty read indicates the end of
-/// the file, or the end of a delivery of a stream file. The next read sends a new request.
+/// If the file has a known length, reads ahead of the position. An empty read indicates the end of
+/// the file, or the end of a delivery from a stream file. The next read sends a new request.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,

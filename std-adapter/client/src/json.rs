@@ -76,7 +76,8 @@ impl Parser<'_> {
         Some(members)
     }
 
-    /// Parses a number. Numbers that JSON forbids, such as `01`, are accepted if Rust can parse them.
+    /// Parses a number. Numbers that JSON forbids, such as `01`, are accepted if Rust can parse
+    /// them.
     fn number(&mut self) -> Option<JsonValue> {
         let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
@@ -157,8 +158,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of a Unicode escape, which follow `\u`. If the escape is the first half of a
-    /// surrogate pair, also parses the escape of the second half, which must follow.
+    /// Parses the digits that follow `\u` in a Unicode escape. If the escape is the first half of a
+    /// surrogate pair, also parses the escape for the second half, which must follow.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

@@ -43,7 +43,7 @@ pub use watch::Watch;
 
 use self::connection::Connection;
 
-/// The maximum number of attribute requests that one listing keeps in flight.
+/// The maximum number of attribute requests that a single listing keeps in flight.
 const CONCURRENCY: usize = 32;
 
 /// A connection with an attached root directory. Clones share the connection and the root
@@ -108,9 +108,9 @@ impl Client {
         Ok(Client { root: Arc::new(root), connection: Arc::clone(&self.connection) })
     }
 
-    /// Drops this handle and waits until the connection is closed. The connection closes once all
+    /// Drops this handle and waits until the connection has closed. The connection closes once all
     /// other handles have been dropped and all pending requests have been written. The server then
-    /// has one second to close its side.
+    /// has one second to close its side of the connection.
     pub async fn close(self) {
         let ended = self.connection.ended();
         drop(self);
@@ -123,13 +123,13 @@ impl Client {
         self.connection.dialect
     }
 
-    /// Returns the maximum length, in bytes, of a message including its header.
+    /// Returns the maximum length of a message in bytes, including its header.
     #[must_use]
     pub fn msize(&self) -> u32 {
         self.connection.msize
     }
 
-    /// Walks to `path`. The returned fid can be used for several operations on the same file.
+    /// Walks to `path`. The returned fid can be used for multiple operations on the same file.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOENT` (2) if the file does not exist, or with `ENOTDIR`
@@ -179,7 +179,7 @@ impl Client {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
-    /// Walks to a file. Fails if the path is a directory. The client itself rejects directories,
+    /// Walks to a file. Fails if the path is a directory. The client itself rejects directories
     /// because some servers allow directories to be opened in any mode.
     async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         let fid = self.walk(path).await?;
@@ -197,8 +197,8 @@ impl Client {
         file.close().await
     }
 
-    /// Opens a file for writing and truncates it, or creates it if it does not exist. Opens the
-    /// file without truncation if the server refuses to truncate it.
+    /// Opens a file for writing and truncates it, creating the file if it does not exist. If the
+    /// server refuses to truncate the file, opens it without truncation.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
@@ -241,7 +241,7 @@ impl Client {
     }
 
     /// Returns the entries of a directory as a stream. Use this method if the directory is long or
-    /// if only some of its entries are needed.
+    /// only some of its entries are needed.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
@@ -250,15 +250,15 @@ impl Client {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. Fails without opening the file if it is not a directory, because opening
+    /// Opens a directory. If the file is not a directory, fails without opening it, because opening
     /// a file may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
     }
 
-    /// Reads the attributes of all files in a directory. Sends several pipelined requests per file
-    /// in 9P2000.L. Files that are removed while the directory is being listed are omitted.
+    /// Reads the attributes of all files in a directory. In 9P2000.L, sends multiple pipelined
+    /// requests per file. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory. Returns the
@@ -269,9 +269,9 @@ impl Client {
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// Works like [`Client::list`], but does not fail if the server refuses to return a file's
-    /// attributes. Instead of the attributes, the listing then contains the file's type and the
-    /// error.
+    /// Like [`Client::list`], but does not fail if the server refuses to return a file's
+    /// attributes. In that case, the listing contains the file's type and the error instead of the
+    /// attributes.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the path is not a directory. Returns
@@ -365,7 +365,7 @@ impl Client {
 
     /// Opens a stream file or a parameter and returns a [`Watch`], which is a stream of its
     /// deliveries. The deliveries of a parameter are its current value and each value that is set
-    /// later.
+    /// afterwards.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.

@@ -10,7 +10,7 @@ use datakit_core::wire::{
 use super::byte_string::ByteString;
 use super::error::Error;
 
-/// The type of a file.
+/// A file type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileType {
@@ -24,36 +24,36 @@ pub enum FileType {
     Special,
 }
 
-/// The attributes of a file.
+/// File attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The final component of the path. The name is empty in 9P2000.L, which does not send names
+    /// The final component of the path. It is empty in 9P2000.L, which does not send names along
     /// with attributes.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
-    /// The permission bits, at most `0o7777`.
+    /// The permission bits, which do not exceed `0o7777`.
     pub mode: u32,
     /// The length in bytes, which is 0 for directories and usually 0 for streams.
     pub len: u64,
     /// The server's identifier for the file. Two qids with the same path denote the same file. The
-    /// version changes when the content changes. Version 0 means that the content must not be
+    /// version changes whenever the content changes. Version 0 means that the content must not be
     /// cached.
     pub qid: Qid,
     /// The owner's name, or a decimal number in 9P2000.L.
     pub owner: String,
     /// The group's name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of hard links. The number is always 1 in 9P2000 and 9P2000.u, which do not send
-    /// link counts.
+    /// The number of hard links. It is always 1 in 9P2000 and 9P2000.u, which do not send link
+    /// counts.
     pub links: u64,
-    /// The time of the last access. Only 9P2000.L sends fractions of a second.
+    /// The time of last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
-    /// The time of the last modification. Only 9P2000.L sends fractions of a second.
+    /// The time of last modification. Only 9P2000.L sends fractions of a second.
     pub modified: SystemTime,
-    /// The target of a symbolic link. The target is always `None` in 9P2000, which does not send
-    /// link targets.
+    /// The target of a symbolic link. It is always `None` in 9P2000, which does not send link
+    /// targets.
     pub target: Option<ByteString>,
 }
 
@@ -63,27 +63,27 @@ pub struct Metadata {
 pub struct DirEntry {
     /// The name.
     pub name: ByteString,
-    /// The type of the file.
+    /// The file's type.
     pub kind: FileType,
     /// The server's identifier for the file.
     pub qid: Qid,
-    /// The file's attributes, which 9P2000 and 9P2000.u send together with the name. The value is
-    /// always `None` in 9P2000.L.
+    /// The file's attributes, which 9P2000 and 9P2000.u send along with the name. They are always
+    /// `None` in 9P2000.L.
     pub metadata: Option<Metadata>,
-    /// The offset at which a listing continues after this entry. The offset is `None` in 9P2000 and
+    /// The offset at which a listing can continue after this entry. It is `None` in 9P2000 and
     /// 9P2000.u, where a listing can continue only after the last entry returned by a read.
     pub next: Option<u64>,
 }
 
-/// The files in a directory, together with their attributes.
+/// The files in a directory and their attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
     /// All files. If a file is listed in `failed`, its permissions and length are zero, and its
     /// owner is empty.
     pub files: Vec<Metadata>,
-    /// The names of the files whose attributes the server refused to return, with the server's
-    /// errors.
+    /// The names of the files whose attributes the server refused to return, along with the
+    /// server's errors.
     pub failed: Vec<(ByteString, Error)>,
 }
 
@@ -101,8 +101,8 @@ impl Metadata {
 
     pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
         let kind = type_of_stat(stat);
-        // In 9P2000.u, the extension field holds a symlink's target. The field is empty if the
-        // server cannot read the link.
+        // In 9P2000.u, the extension field holds a symlink's target. It is empty if the server
+        // cannot read the link.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);
@@ -138,8 +138,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if all fields except the name appear to be unset. Some servers leave all
-    /// other fields of a directory entry empty.
+    /// Returns `true` if all fields except the name appear to be unset. Some servers set only the
+    /// name in a directory entry.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }
@@ -214,7 +214,7 @@ fn type_of_qid(qid: Qid) -> FileType {
     }
 }
 
-/// The set-id and sticky bits of 9P2000.u, each paired with its Linux equivalent.
+/// The 9P2000.u set-id and sticky bits, each paired with its Linux equivalent.
 const SPECIAL_BITS: [(u32, u32); 3] = [(DMSETUID, 0o4000), (DMSETGID, 0o2000), (DMSETVTX, 0o1000)];
 
 /// Converts the special bits of a 9P2000.u mode to Linux mode bits.

@@ -21,7 +21,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
 pub(crate) struct OpenFile {
     owned: OwnedFid,
     pub(crate) qid: Qid,
-    /// The maximum number of data bytes in one request.
+    /// The maximum number of data bytes in a single request.
     pub(crate) unit: u32,
 }
 
@@ -107,7 +107,7 @@ impl OpenFile {
         }
     }
 
-    /// Returns a future that reads the attributes and does not borrow `self`.
+    /// Returns a future that reads the attributes without borrowing `self`.
     pub(crate) fn stat(&self) -> BoxFuture<Result<Metadata>> {
         let (connection, fid) = (Arc::clone(self.connection()), self.number());
         Box::pin(async move { connection.stat(fid).await })
@@ -124,7 +124,7 @@ impl OpenFile {
 }
 
 /// Returns the offset up to which reads or writes of a file may be pipelined. Returns 0 if the file
-/// has no version, that is, if the server generates the content on each read.
+/// has no version, which means that the server generates the content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -1,5 +1,5 @@
 //! The tags of a connection. A tag identifies one request until the caller takes the reply or the
-//! server answers a flush of the request.
+//! server replies to a flush of the request.
 
 use std::task::Waker;
 
@@ -31,13 +31,13 @@ enum TagState {
     /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),
     /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush
-    /// arrives. The value is `None` if the reply arrived before Rflush.
+    /// arrives. This is `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
     /// The request is a clunk or a flush. No caller is waiting for the reply.
     Background(OnReply),
 }
 
-/// The action to take when a reply arrives.
+/// What to do when a reply arrives.
 pub(crate) enum ReplyAction {
     /// Wake the caller after releasing the lock.
     Wake(Waker),
@@ -103,7 +103,7 @@ impl TagPool {
     /// Takes the reply to a request, if it has arrived, and frees the tag.
     ///
     /// If no reply has arrived, exchanges `waker` with the previously stored waker. The caller must
-    /// release the lock before it drops `waker`.
+    /// release the lock before dropping `waker`.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {
             TagState::Waiting(_, known) => std::mem::swap(known, waker),

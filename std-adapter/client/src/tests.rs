@@ -1,4 +1,4 @@
-//! Tests the client against a peer that sends replies chosen by each test.
+//! Tests the client against a peer whose replies are chosen by each test.
 
 mod hostile;
 mod io;
@@ -27,7 +27,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives the next request other than a Tclunk. Answers and records every Tclunk that arrives
+    /// Receives the next request other than a Tclunk. Answers and records each Tclunk that arrives
     /// first.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
@@ -74,7 +74,7 @@ impl Peer {
         self.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
     }
 
-    /// Answers a Tread at the offset `at`.
+    /// Answers a Tread at offset `at`.
     async fn answer_read(&mut self, at: u64, text: &str) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Read { offset, .. } if offset == at), "{message:?}");
@@ -224,7 +224,7 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // When the first walk returns, the client has already read Rflush. The other walks stay
+        // When the first walk returns, the client has already read Rflush. The other walks remain
         // pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;

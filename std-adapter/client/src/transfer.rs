@@ -1,8 +1,7 @@
-//! Pipelined transfers, which keep several reads or writes of one file in flight.
+//! Pipelined transfers, which keep multiple reads or writes of one file in flight.
 //!
-//! Transfers are pipelined only for files that have a version and report the length of their
-//! content. For stream files, command files and parameter files, each request waits for the
-//! previous reply.
+//! Transfers are pipelined only for files that have a version and report their length. For stream
+//! files, command files and parameter files, each request waits for the reply to the previous one.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -18,12 +17,12 @@ use super::error::{Error, Result};
 use super::metadata::Metadata;
 use super::open_file::{BoxFuture, OpenFile, reliable_length};
 
-/// The maximum number of requests that one transfer keeps in flight.
+/// The maximum number of requests that a single transfer keeps in flight.
 const CONCURRENCY: usize = 8;
 
 type StatFuture = BoxFuture<Result<Metadata>>;
 
-/// Reads a file sequentially, with several reads in flight.
+/// Reads a file sequentially with multiple reads in flight.
 pub(crate) struct ReadAhead {
     /// The reads in flight, ordered by offset and without gaps.
     pending: VecDeque<PendingRead>,
@@ -31,7 +30,7 @@ pub(crate) struct ReadAhead {
     next: u64,
     /// The offset up to which reads may be pipelined.
     length: u64,
-    /// The offset and size of the part missing from the last reply, if any. The missing part is
+    /// The offset and size of the part that was missing from the last reply, if any. This part is
     /// requested before any new data.
     missing: Option<(u64, u32)>,
     /// The pending request for the file's length, if any.
@@ -68,7 +67,7 @@ impl ReadAhead {
     }
 
     /// Returns the next piece of data, or `None` at the end of the file. After an error, the next
-    /// call reads at the same offset again.
+    /// call retries the read at the same offset.
     pub(crate) fn poll_next(
         &mut self,
         file: &OpenFile,
@@ -139,7 +138,7 @@ impl ReadAhead {
     }
 }
 
-/// Writes a file sequentially, with several writes in flight.
+/// Writes a file sequentially with multiple writes in flight.
 pub(crate) struct WriteBehind {
     pending: VecDeque<PendingWrite>,
     /// The offset of the next write.
@@ -147,7 +146,8 @@ pub(crate) struct WriteBehind {
     /// The maximum number of writes in flight, or `None` until the limit is known.
     concurrency: Option<usize>,
     /// The pending request for the file's length, and the end offset of the data that was written
-    /// before the request was sent. Writes are pipelined if the length is at least this offset.
+    /// before the request was sent. Writes are pipelined if the file's length is at least this
+    /// offset.
     stat: Option<(StatFuture, u64)>,
     /// The first error, after which no more data is written.
     failed: Option<Error>,
@@ -208,7 +208,7 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// Waits until the server has answered all writes.
+    /// Waits until the server has replied to all writes.
     pub(crate) fn poll_flush(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.check_failed()?;
         while !self.pending.is_empty() {
@@ -252,14 +252,14 @@ impl WriteBehind {
         Poll::Ready(Ok(end))
     }
 
-    /// Stores the error and cancels all later writes.
+    /// Stores the error and cancels all subsequent writes.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.pending.clear();
     }
 }
 
-/// The content of a file in chunks, beginning at the start of the file. Read the chunks as a
+/// The content of a file in chunks, starting at the beginning of the file. Read the chunks as a
 /// [`Stream`] or with [`Chunks::next`].
 ///
 /// Dropping this value cancels the reads in flight.
@@ -274,10 +274,10 @@ impl<'f> Chunks<'f> {
     }
 
     /// Returns the next chunk of at most [`File::unit`](super::File::unit) bytes. Returns `None` at
-    /// the end of the file, or at the end of a delivery of a stream file.
+    /// the end of the file, or at the end of a delivery from a stream file.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the reads stay in flight and no data is lost.
+    /// If the future is dropped, the reads remain in flight and no data is lost.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses a read. The next call retries the read.
@@ -313,13 +313,14 @@ impl<'f> Writes<'f> {
         Writes { file, writes: WriteBehind::new(offset) }
     }
 
-    /// Writes `data` after the data from previous calls. Returns before the server has answered.
+    /// Writes `data` after the data from previous calls. Returns before the server has replied.
     ///
     /// # Cancel safety
-    /// If the future is dropped, part of `data` may have been sent. Earlier writes stay in flight.
+    /// If the future is dropped, part of `data` may have been sent. Earlier writes remain in
+    /// flight.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refused this write or an earlier one. All later
+    /// Returns [`Error::Server`] if the server refused this write or an earlier one. All subsequent
     /// calls return the same error. Other writes in flight may or may not have been executed.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
         self.writes.check_failed()?;

@@ -10,7 +10,7 @@ use super::connection::Call;
 use super::error::{Error, Result};
 use super::open_file::OpenFile;
 
-/// The maximum length of a delivery, in bytes.
+/// The maximum length of a delivery in bytes.
 const MAX_DELIVERY: usize = 1 << 24;
 
 /// The deliveries of a stream file. Read the deliveries as a [`Stream`] or with [`Watch::next`].
@@ -44,8 +44,7 @@ impl Watch {
     /// Waits for the next delivery. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the read stays in flight, and the next call waits for the same
-    /// read.
+    /// If the future is dropped, the read remains in flight and the next call waits for it.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the read. The next call retries the read.

@@ -1,4 +1,4 @@
-//! Tests for following a configuration while the server restarts.
+//! Tests that a configuration can be followed while the server restarts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, future).await.unwrap()
 }
 
-/// A database and its server. The server can be stopped and replaced with a new server.
+/// A database and its server. The server can be stopped and replaced with a new one.
 struct Served {
     database: Opened,
     url: Url,
@@ -38,7 +38,7 @@ impl Served {
         served
     }
 
-    /// Starts a server, reusing the address of the previous server.
+    /// Starts a server at the previous server's address.
     async fn serve(&mut self) {
         let server =
             Server::bind(std::slice::from_ref(&self.url), Limits::default()).await.unwrap();
@@ -98,8 +98,8 @@ async fn watched_values_survive_a_restart_of_the_server() {
 
     write(&master, "slirp/mtu", " 9000\n").await;
     assert_eq!(within(mtu.changed()).await, 9000);
-    // Only the last of these writes changes the value. The key contains invalid text after the last
-    // write, so the value is the default.
+    // Only the last of these writes changes the value. After the last write, the key contains
+    // invalid text, so the field has its default value.
     write(&master, "slirp/mtu", "9000").await;
     write(&master, "elsewhere", "x").await;
     write(&master, "slirp/mtu", "large").await;

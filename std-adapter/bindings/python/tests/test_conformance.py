@@ -58,7 +58,7 @@ def comparable(result: Any) -> Any:
 
 
 class Runner:
-    """Executes the steps of one case on one connection."""
+    """Executes the steps of one test case on one connection."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -77,7 +77,7 @@ class Runner:
         return value
 
     async def step(self, step: dict[str, Any]) -> None:
-        """Executes a step and compares its result."""
+        """Executes a step and compares its result with the expected result."""
         arguments = {key: self.resolve(value) for key, value in step.items()}
         kind: Optional[str] = None
         result: Any = None
@@ -290,7 +290,7 @@ class Runner:
 
 
 async def run_case(case: dict[str, Any], dialect: Dialect) -> None:
-    """Runs a case against a new server."""
+    """Runs a test case against a new server."""
     with Server() as server:
         async with await Client.connect(server.address, dialect=dialect) as client:
             assert client.dialect is dialect

@@ -1,4 +1,4 @@
-"""Tests transactions, watches, fetches and names beyond the conformance table."""
+"""Tests transactions, watches, fetches and names beyond what the conformance table covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests the file system for fsspec, with fsspec's own tests and with pandas."""
+"""Tests the file system for fsspec with fsspec's own tests and with pandas."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from server import Server
 
 @pytest.fixture(scope="class")
 def class_fs(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Starts a server for all tests of a class.
+    """Starts a server for all tests in a class.
 
-    The `target` attribute of the class selects the directory to which the tests write.
+    The class's `target` attribute selects the directory to which the tests write.
     """
     target = request.cls.target
     with Server(*(["--scratch"] if target == "scratch" else [])) as server:
@@ -133,7 +133,7 @@ def fs(server: Server) -> Iterator[DatakitFileSystem]:
 
 
 def messages(fs: DatakitFileSystem, branch: str) -> list[str]:
-    """Returns the subjects of all commits of a branch, newest first."""
+    """Returns the subjects of all commits on a branch, newest first."""
     log = fs.cat_file(f"/branch/{branch}/log").decode()
     return [line.split("\t")[4] for line in log.splitlines()]
 

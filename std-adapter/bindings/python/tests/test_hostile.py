@@ -37,7 +37,7 @@ def well_behaved(kind: int, tag: int, body: bytes) -> bytes:
 
 
 async def with_server(answer: Answer, test: Callable[[str], Awaitable[None]]) -> None:
-    """Runs a server that replies to each request with the result of `answer`."""
+    """Runs a server that replies to each request with the result of calling `answer`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,7 +60,7 @@ async def with_server(answer: Answer, test: Callable[[str], Awaitable[None]]) ->
 
 class Hostile(unittest.TestCase):
     def read_with(self, answer: Answer, error: type[Exception], pattern: str) -> None:
-        """Reads a file from a server, and checks that the read raises an error."""
+        """Reads a file from a server and checks that the read raises an error."""
 
         async def test(address: str) -> None:
             async with await Client.connect(address) as client:

@@ -1,4 +1,4 @@
-//! Reads and writes the branch.
+//! Reads and writes the database branch.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use datakit_github::{
 use super::memory::Memory;
 use crate::round::{Mirror, changed_ids};
 
-/// The maximum number of attempts to commit if other clients keep moving the branch.
+/// The maximum number of attempts to commit while other clients keep moving the branch.
 const COMMIT_ATTEMPTS: u32 = 5;
 
-/// The maximum number of ancestors that are searched for the last known commit.
+/// The maximum number of ancestors to search for the last known commit.
 const MAX_SEARCHED: usize = 200;
 
 /// Adds missing `.monitor` files.
@@ -47,9 +47,9 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Looks up the last commit on a new connection. Returns `false` if the database does not
-    /// contain the last commit. In that case, a file that is missing from the branch was not
-    /// necessarily removed by a user.
+    /// Looks up the last known commit on a new connection. Returns `false` if the database does not
+    /// contain it. In that case, a file that is missing from the branch was not necessarily removed
+    /// by a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
         match db.commit(commit.id().to_string()).await {
@@ -83,8 +83,8 @@ impl<D: Database> BranchState<D> {
     }
 
     /// Updates the pull requests, statuses and refs in the branch that differ from those on GitHub.
-    /// `datakit` is the content of the branch at the start of the round. If one of them has changed
-    /// in the branch since then, the next round updates it. Returns `true` if a commit was made.
+    /// `datakit` is the content of the branch at the start of the round. If any of them has changed
+    /// in the branch since then, the next round updates it. Returns `true` if it made a commit.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,
@@ -114,7 +114,7 @@ impl<D: Database> BranchState<D> {
         let transaction = branch.transaction().await?;
         let parents = transaction.parents().await?;
         let Some(base) = parents.first() else { return Err(Error::NotFound) };
-        // The next round processes new `.dirty` files.
+        // New `.dirty` files are left for the next round.
         let Some((now, dirty)) = self.read(base).await? else { return Ok(false) };
         self.dirty.extend(dirty);
         let moved = changed_ids(&now, datakit);

@@ -1,4 +1,4 @@
-//! Keeps the state of the bridge between rounds.
+//! Keeps the state of the bridge between synchronization rounds.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,11 @@ use datakit_github::{DirtyId, Element, ElementId, PrState, Repo, Snapshot, Statu
 use crate::events::Mark;
 use crate::round::{Import, Push, write_back};
 
-/// The state that the bridge keeps between rounds. See [`crate::round`] for the snapshots.
+/// The state that the bridge keeps between synchronization rounds. See [`crate::round`] for the
+/// snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// The last known content of GitHub.
+    /// The last known state of GitHub.
     pub(super) github: Snapshot,
     /// The content of the branch when it was last synchronized with GitHub.
     pub(super) synced: Snapshot,
@@ -46,7 +47,7 @@ impl Memory {
         let gone: Vec<Repo> = self.github.repos().difference(datakit.repos()).cloned().collect();
         gone.iter().for_each(|repo| self.forget_repo(repo));
         for repo in datakit.repos().difference(&self.github.repos().clone()) {
-            // Until the repository is read, assume that GitHub and the branch have the same
+            // Until the repository has been read, assume that GitHub and the branch have the same
             // content.
             self.github.extend(datakit.of_repo(repo));
             self.synced.extend(datakit.of_repo(repo));
@@ -86,7 +87,7 @@ impl Memory {
         })
     }
 
-    /// Returns `true` if a round has any work to do.
+    /// Returns `true` if there is any work for a round to do.
     pub(super) fn has_work(&self, datakit: &Snapshot) -> bool {
         !self.marks.is_empty()
             || !self.dirty.is_empty()
@@ -112,8 +113,8 @@ impl Memory {
         Some(repo)
     }
 
-    /// Removes and returns the marks for single pull requests, refs and commits. Keeps the marks
-    /// for whole repositories.
+    /// Removes and returns the marks for individual pull requests, refs and commits. Marks for
+    /// whole repositories are kept.
     pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
         let (repos, others) = std::mem::take(&mut self.marks)
             .into_iter()
@@ -122,7 +123,7 @@ impl Memory {
         others
     }
 
-    /// Returns `true` if the whole repository has been read before.
+    /// Returns `true` if the entire repository has been read before.
     pub(super) fn is_known(&self, repo: &Repo) -> bool {
         self.known.contains(repo)
     }
@@ -133,13 +134,13 @@ impl Memory {
         known.of_repo(repo)
     }
 
-    /// Returns the repositories in which a webhook must be registered now.
+    /// Returns the repositories for which a webhook must be registered now.
     pub(super) fn hooks_due(&self) -> Vec<Repo> {
         let due = self.known.difference(&self.hooked);
         due.filter(|repo| !self.unhooked.contains(repo)).cloned().collect()
     }
 
-    /// Records whether the webhook of a repository was registered successfully.
+    /// Records whether a repository's webhook was registered successfully.
     pub(super) fn hooked(&mut self, repo: Repo, done: bool) {
         if done {
             self.hooked.insert(repo)
@@ -169,7 +170,7 @@ impl Memory {
         }
     }
 
-    /// Records that `statuses`, which are in the branch, could not be compared with the statuses on
+    /// Records that `statuses`, which are in the branch, could not be compared with those on
     /// GitHub. The branch keeps these statuses until the repository is read again.
     pub(super) fn unread<'s>(&mut self, repo: &Repo, statuses: impl Iterator<Item = &'s Status>) {
         for status in statuses {
@@ -189,7 +190,7 @@ impl Memory {
         }
     }
 
-    /// Returns the pushes that the current round must make.
+    /// Returns the changes that the current round must send to GitHub.
     pub(super) fn due(&mut self, pushes: Vec<Push>) -> Vec<Push> {
         let ids: BTreeSet<ElementId> = pushes.iter().map(Push::id).collect();
         self.unsent.retain(|id| ids.contains(id));
@@ -197,7 +198,7 @@ impl Memory {
         pushes.into_iter().filter(|push| !self.must_wait(&push.id())).collect()
     }
 
-    /// Returns `true` if an earlier attempt to send the element to GitHub failed but may still have
+    /// Returns `true` if an earlier attempt to send the change to GitHub failed but may still have
     /// taken effect.
     fn must_wait(&self, id: &ElementId) -> bool {
         let is_unread = match id {
@@ -211,7 +212,7 @@ impl Memory {
     }
 
     /// Records the state of a pull request, status or ref on GitHub after a push. If the push moved
-    /// a branch, marks the pull requests that may have moved with it.
+    /// a branch, marks all pull requests that may have moved with it.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
         if let (ElementId::Ref(id), Some(Element::Ref(new))) = (id, &element)
@@ -228,13 +229,13 @@ impl Memory {
         }
     }
 
-    /// Records that GitHub refused a push, so the change is reverted in the branch.
+    /// Records that GitHub refused a push. The change is then reverted in the branch.
     pub(super) fn refused(&mut self, push: &Push) {
         self.unsent.remove(&push.id());
     }
 
-    /// Records that a push failed. GitHub may have received a status despite the failure, so the
-    /// status is read before it is sent again. Other pushes are idempotent.
+    /// Records that a push failed. GitHub may have received a status even though the call failed,
+    /// so the status is read before it is sent again. Other pushes are idempotent.
     pub(super) fn unknown(&mut self, push: &Push) {
         if let Push::Status(status) = push {
             self.failed.insert(Mark::Statuses(status.id.commit.clone()));
@@ -255,7 +256,7 @@ impl Memory {
         self.unhooked.clear();
     }
 
-    /// Returns the changes to write to the branch and the `.dirty` files to remove. `moved`
+    /// Returns the changes to write to the branch, and the `.dirty` files to remove. `moved`
     /// contains the pull requests, statuses and refs that changed in the branch during the round.
     pub(super) fn writes(
         &self,
@@ -274,7 +275,7 @@ impl Memory {
         (diff, self.dirty.iter().filter(is_done).cloned().collect())
     }
 
-    /// Records that the round has written the branch and that the branch contains `now`.
+    /// Records that the round has written to the branch and that the branch now contains `now`.
     pub(super) fn written(
         &mut self,
         now: &Snapshot,
@@ -283,15 +284,15 @@ impl Memory {
         cleaned: &BTreeSet<DirtyId>,
     ) {
         let old = std::mem::replace(&mut self.synced, now.clone());
-        // Restore the old values of pull requests, statuses and refs that could not be sent, so the
-        // next round detects the changes again.
+        // Restore the old values of pull requests, statuses and refs that could not be sent, so
+        // that the next round detects the changes again.
         restore(&mut self.synced, &old, &self.unsent);
         restore(&mut self.synced, datakit, moved);
         self.dirty.retain(|id| !cleaned.contains(id));
     }
 }
 
-/// Sets the elements `ids` of a snapshot to their values in `from`.
+/// Sets the pull requests, statuses and refs in `ids` to their values in `from`.
 fn restore(snapshot: &mut Snapshot, from: &Snapshot, ids: &BTreeSet<ElementId>) {
     snapshot.remove(ids);
     for element in ids.iter().filter_map(|id| from.get(id)) {

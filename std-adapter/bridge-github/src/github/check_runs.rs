@@ -10,17 +10,18 @@ use super::{ApiError, Result};
 /// The maximum number of check runs whose ids are remembered.
 const MAX_RUNS: usize = 100_000;
 
-/// The maximum number of pages to read when listing a commit's check runs.
+/// The maximum number of pages read when listing a commit's check runs.
 const MAX_PAGES: usize = 100;
 
 impl OctocrabApi {
-    /// Returns the app's id if statuses of this commit are written as check runs.
+    /// Returns the app's id if this commit's statuses are written as check runs.
     async fn checks_app(&self, commit: &Commit) -> Result<Option<u64>> {
         let app = self.gate.checks_app(commit.repo.user()).await;
         app.map_err(|error| ApiError::failed(format!("token for {}", commit.repo), error))
     }
 
-    /// Reads this app's check runs. Returns an empty list if the app may not write check runs.
+    /// Reads the check runs created by this app. Returns an empty list if the app does not have
+    /// permission to write check runs.
     pub(super) async fn check_runs(&self, commit: &Commit) -> Result<Vec<Status>> {
         let Some(app) = self.checks_app(commit).await? else { return Ok(Vec::new()) };
         let mut statuses = Vec::new();
@@ -45,7 +46,8 @@ impl OctocrabApi {
         Ok(statuses)
     }
 
-    /// Writes a status as a check run. Returns `false` if the app may not write check runs.
+    /// Writes a status as a check run. Returns `false` if the app does not have permission to write
+    /// check runs.
     pub(super) async fn set_check_run(&self, status: &Status) -> Result<bool> {
         let commit = &status.id.commit;
         if self.checks_app(commit).await?.is_none() {
@@ -95,9 +97,9 @@ fn body(status: &Status) -> Value {
     ])
 }
 
-/// Returns a mark for each optional field that the status does not have. GitHub fills these fields
-/// of the check run with defaults or keeps their old values. When the bridge reads the check run,
-/// the marks show which fields to ignore.
+/// Returns a mark for each optional field that the status lacks. In these fields of the check run,
+/// GitHub inserts defaults or keeps the old values. When the bridge reads the check run, the marks
+/// show which fields to ignore.
 fn marks(status: &Status) -> String {
     let url = status.target_url.is_none().then_some(CheckRun::NO_URL);
     let description = status.description.is_none().then_some(CheckRun::NO_DESCRIPTION);

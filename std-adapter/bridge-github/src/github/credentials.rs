@@ -21,8 +21,7 @@ const APP_TOKEN_LIFE: u64 = 540;
 /// The number of seconds by which this machine's clock may be ahead of GitHub's clock.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// The time for which an installation token is used. GitHub accepts an installation token for an
-/// hour.
+/// How long an installation token is used. GitHub accepts an installation token for one hour.
 const INSTALLATION_TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
 
 /// The credentials with which the bridge authenticates to GitHub.
@@ -34,14 +33,14 @@ pub(crate) enum Credentials {
     App(Box<App>),
 }
 
-/// A GitHub App with its installation tokens, which are keyed by lower-case account name.
+/// A GitHub App and its installation tokens, keyed by lower-case account name.
 #[derive(Debug)]
 pub(crate) struct App {
     key: AppKey,
     tokens: Mutex<HashMap<String, InstallationToken>>,
 }
 
-/// The token of an installation.
+/// An installation token.
 #[derive(Debug, Clone)]
 pub(crate) struct InstallationToken {
     /// The token.
@@ -52,14 +51,14 @@ pub(crate) struct InstallationToken {
 }
 
 impl InstallationToken {
-    /// Creates a token, and records the current time as the time at which the token was obtained.
+    /// Creates a token and records the current time as the time at which it was obtained.
     pub(crate) fn new(token: &str, writes_checks: bool) -> InstallationToken {
         InstallationToken { token: Secret::new(token), writes_checks, obtained: Instant::now() }
     }
 }
 
 impl App {
-    /// Creates an app that has no tokens yet.
+    /// Creates an app that does not have any tokens yet.
     pub(crate) fn new(key: AppKey) -> App {
         App { key, tokens: Mutex::default() }
     }
@@ -69,8 +68,7 @@ impl App {
         &self.key
     }
 
-    /// Returns the token for the repositories of an account, or `None` if a new token must be
-    /// obtained.
+    /// Returns the token for an account's repositories, or `None` if a new token must be obtained.
     pub(crate) fn token(&self, account: &str) -> Option<InstallationToken> {
         let tokens = self.tokens.lock();
         let found = tokens.get(&account.to_ascii_lowercase());
@@ -82,13 +80,13 @@ impl App {
         self.tokens.lock().insert(account.to_ascii_lowercase(), token);
     }
 
-    /// Removes a token that GitHub refused.
+    /// Removes a token that GitHub rejected.
     pub(crate) fn forget_token(&self, account: &str) {
         self.tokens.lock().remove(&account.to_ascii_lowercase());
     }
 }
 
-/// The id and the private key of a GitHub App.
+/// The id and private key of a GitHub App.
 pub(crate) struct AppKey {
     id: u64,
     key: RsaKeyPair,
@@ -104,8 +102,7 @@ impl AppKey {
     /// Parses a private key in PEM format, as provided by GitHub.
     ///
     /// # Errors
-    /// Returns an error message if the text is not an RSA key. The message does not contain the
-    /// text.
+    /// Returns an error message if the text is not an RSA key. The message does not quote the text.
     pub(crate) fn parse(id: u64, pem: &[u8]) -> Result<AppKey, String> {
         let key = PrivateKeyDer::from_pem_slice(pem)
             .map_err(|_| "there is no private key in PEM format".to_owned())?;
@@ -144,7 +141,7 @@ impl AppKey {
     }
 }
 
-/// Returns the value of the `Authorization` header.
+/// Returns the value for the `Authorization` header.
 ///
 /// # Errors
 /// Returns an error message if the token contains characters that are not allowed in a header.

@@ -14,7 +14,7 @@ pub(crate) enum ApiError {
         /// The method and the path.
         call: String,
     },
-    /// GitHub refused the request, and a retry would not succeed. For example, the commit does not
+    /// GitHub refused the request, and a retry would not succeed. For example, the commit may not
     /// exist.
     Refused {
         /// The method and the path.

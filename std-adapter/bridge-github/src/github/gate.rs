@@ -1,7 +1,7 @@
-//! The HTTP service that makes all calls to GitHub.
+//! The HTTP service through which all calls to GitHub are made.
 //!
 //! The service makes one call at a time. It waits when a rate limit requires it, adds the
-//! credentials, follows redirects, retries failed reads, and reads each body completely.
+//! credentials, follows redirects, retries failed reads, and reads each response body completely.
 
 mod tokens;
 
@@ -37,13 +37,13 @@ const ATTEMPTS: u32 = 3;
 /// The maximum number of attempts for a call that GitHub refuses because of a rate limit.
 const LIMITED_ATTEMPTS: u32 = 10;
 
-/// The maximum number of redirects followed by one call.
+/// The maximum number of redirects that a call follows.
 const MAX_REDIRECTS: u32 = 3;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The account that owns the repository to which a call applies. The account is stored as an
-/// extension of the request.
+/// The account that owns the repository to which a call applies. It is stored as an extension of
+/// the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Account(pub(crate) Arc<str>);
 
@@ -54,9 +54,9 @@ pub(crate) enum GateError {
     TimedOut(Duration),
     /// GitHub refused the call too many times because of a rate limit.
     Limited,
-    /// The response body was too long or was truncated.
+    /// The response body was too long or truncated.
     Body(BoxError),
-    /// The URL is on another host. The token may be sent only to GitHub's server.
+    /// The URL points to another host. The token must be sent only to GitHub's server.
     ForeignHost(String),
     /// There is no usable token.
     Credentials(String),
@@ -101,11 +101,11 @@ struct Shared {
     timeout: Duration,
     rate: Arc<Rate>,
     counters: ApiCounters,
-    /// Each call holds the lock on the cache until it is complete, so calls do not overlap.
+    /// Each call holds the cache lock until it completes, so calls do not overlap.
     cache: tokio::sync::Mutex<HttpCache>,
 }
 
-/// A request to GitHub with its complete body.
+/// A request to GitHub, including its complete body.
 #[derive(Debug, Clone)]
 struct Call {
     method: Method,
@@ -140,7 +140,7 @@ impl Gate {
         Ok(Gate(Arc::new(Shared { http, base, credentials, timeout, rate, counters, cache })))
     }
 
-    /// Returns the app's id if the app may write check runs in the repositories of an account.
+    /// Returns the app's id if the app may write check runs in an account's repositories.
     ///
     /// # Errors
     /// Returns an error if the installation token cannot be obtained.
@@ -215,8 +215,8 @@ impl Shared {
                     }
                     Duration::ZERO
                 }
-                // Do not retry the call, because the error would occur again or the caller has
-                // already waited for the timeout.
+                // Do not retry the call, because the error would recur or the caller has already
+                // waited for the timeout.
                 Err(
                     error @ (GateError::ForeignHost(_)
                     | GateError::Credentials(_)
@@ -248,7 +248,7 @@ impl Shared {
         }
     }
 
-    /// Makes a call and follows redirects for renamed repositories.
+    /// Makes a call, following redirects for renamed repositories.
     async fn follow(
         &self,
         call: &Call,

@@ -1,9 +1,8 @@
 //! A cache for responses. If a response has not changed, GitHub replies with status 304 instead of
-//! sending it again.
+//! sending the response again.
 //!
-//! GitHub does not count a reply with status 304 against the rate limit. octocrab's own cache is
-//! unsuitable: it stores truncated bodies, and it panics if an entry is evicted before the response
-//! arrives.
+//! GitHub does not count a 304 reply against the rate limit. octocrab's own cache is unsuitable: it
+//! stores truncated bodies, and it panics if an entry is evicted before the response arrives.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,7 +16,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// The maximum size of a cached body.
 const MAX_ENTRY: usize = 8 << 20;
 
-/// A response with its entity tag.
+/// A response and its entity tag.
 #[derive(Debug, Clone)]
 pub(crate) struct Cached {
     /// The entity tag.

@@ -56,8 +56,8 @@ impl Pull {
         self.comments.map_or(self.created_at != self.updated_at, |comments| comments > 0)
     }
 
-    /// Returns the pull request with its description and comments, or `None` if the hash of its
-    /// head is invalid.
+    /// Returns the pull request with its description and comments, or `None` if its head hash is
+    /// invalid.
     pub(super) fn to_pr(&self, repo: &Repo, comments: Vec<IssueComment>) -> Option<Pr> {
         let owner = login(self.user.as_ref());
         let description =
@@ -179,11 +179,11 @@ struct CheckOutput {
 }
 
 impl CheckRun {
-    /// The mark for check runs that the bridge created without a URL. For these check runs, GitHub
-    /// shows the app's own URL.
+    /// Marks a check run that the bridge created without a URL. For such a check run, GitHub shows
+    /// the app's own URL.
     pub(super) const NO_URL: &str = "no-url";
-    /// The mark for check runs that the bridge created without a description. GitHub requires a
-    /// title even for these check runs.
+    /// Marks a check run that the bridge created without a description. GitHub requires a title
+    /// even for such a check run.
     pub(super) const NO_DESCRIPTION: &str = "no-description";
 
     /// Returns the check run as a status, or `None` if its name is not a valid context.

@@ -1,4 +1,4 @@
-//! The interface to GitHub's API.
+//! An interface to GitHub's API.
 
 mod check_runs;
 mod credentials;
@@ -35,7 +35,7 @@ pub(crate) struct PrChange {
 /// A list that GitHub sends in pages.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    /// All items. If a list has several pages, some items may be missing even though they existed
+    /// All items. If a list has multiple pages, some items may be missing even though they existed
     /// throughout the read: removing an item during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
     /// The number of pages that were read.
@@ -51,15 +51,15 @@ pub(crate) struct Hook {
     pub(crate) secret: Secret,
 }
 
-/// The calls that the bridge makes.
+/// The calls that the bridge makes to GitHub.
 ///
 /// A method that reads a list returns an error if any page of the list cannot be read.
 #[allow(async_fn_in_trait, reason = "the bridge is one task")]
 pub(crate) trait Api {
     /// Reads all open pull requests with their comments.
     async fn open_prs(&self, repo: &Repo) -> Result<List<Pr>>;
-    /// Reads one pull request, whether open or closed. Returns `None` if the repository is visible
-    /// but the pull request does not exist.
+    /// Reads a single pull request, whether open or closed. Returns `None` if the repository is
+    /// visible but the pull request does not exist.
     async fn pr(&self, id: &PrId) -> Result<Option<Pr>>;
     /// Reads all branches and tags, except refs that point to files or directories.
     async fn refs(&self, repo: &Repo) -> Result<List<Ref>>;

@@ -1,4 +1,4 @@
-//! Implements the bridge's calls with octocrab.
+//! Implements the bridge's GitHub calls with octocrab.
 
 mod calls;
 
@@ -22,27 +22,28 @@ use super::{ApiError, List, Result};
 /// The ids of this app's check runs.
 type RunIds = Mutex<BTreeMap<StatusId, u64>>;
 
-/// The number of items on a page, which is the maximum that GitHub allows.
+/// The number of items per page, which is the maximum that GitHub allows.
 pub(super) const PER_PAGE: usize = 100;
 
-/// The maximum number of pages in a list. Reading a longer list fails.
+/// The maximum number of pages in a list. Reading a longer list returns an error.
 const MAX_PAGES: usize = 10_000;
 
-/// The maximum length of a chain of tags in which each tag points to the next.
+/// The maximum length of a chain of tags that point to other tags.
 const MAX_TAG_DEPTH: usize = 8;
 
 /// The maximum number of annotated tags whose commits are remembered.
 const MAX_TAGS: usize = 100_000;
 
-/// The API of GitHub or of an Enterprise server.
+/// The API of GitHub or a GitHub Enterprise server.
 #[derive(Debug)]
 pub(crate) struct OctocrabApi {
     octocrab: Octocrab,
     pub(super) gate: Gate,
     /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits that annotated tags point to, keyed by the hash of the tag. An annotated tag
-    /// never changes. The value is `None` for a tag that does not point to a commit.
+    /// The commits to which annotated tags point, keyed by the tag's hash. Entries stay valid
+    /// because an annotated tag never changes. The value is `None` for a tag that does not point to
+    /// a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
     pub(super) runs: RunIds,
 }
@@ -81,7 +82,7 @@ impl OctocrabApi {
         octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
     }
 
-    /// Makes a call that applies to a repository. `path` is relative to the repository's API path.
+    /// Makes a call for a repository. `path` is relative to the repository's API path.
     pub(super) async fn call<T: FromResponse>(
         &self,
         method: Method,
@@ -165,7 +166,7 @@ impl OctocrabApi {
         Ok(pull.to_pr(repo, comments))
     }
 
-    /// Returns the ref, or `None` if it is neither a branch nor a tag that points to a commit.
+    /// Returns the ref, or `None` if it is not a branch or tag that points to a commit.
     async fn to_ref(&self, repo: &Repo, found: &GitRef) -> Result<Option<Ref>> {
         let short = found.name.strip_prefix("refs/").unwrap_or(&found.name);
         if !short.starts_with("heads/") && !short.starts_with("tags/") {
@@ -179,7 +180,7 @@ impl OctocrabApi {
         Ok(self.commit_of(repo, &found.object).await?.map(|head| Ref { id, head }))
     }
 
-    /// Returns the commit that a ref or an annotated tag points to, or `None` if it points to
+    /// Returns the commit to which a ref or an annotated tag points, or `None` if it points to
     /// another kind of object.
     async fn commit_of(&self, repo: &Repo, object: &GitObject) -> Result<Option<Hash>> {
         if let Some(known) = self.tags.lock().get(&object.sha) {
@@ -210,7 +211,7 @@ impl OctocrabApi {
     }
 
     /// Reads all branches and tags, with a single call if all refs fit on one page. Otherwise,
-    /// reads branches and tags separately, because most refs of a large repository belong to pull
+    /// reads branches and tags separately, because most refs in a large repository belong to pull
     /// requests.
     async fn all_refs(&self, repo: &Repo) -> Result<List<GitRef>> {
         let path = format!("/git/matching-refs/?per_page={PER_PAGE}");
@@ -252,7 +253,7 @@ fn classify(call: String, error: octocrab::Error) -> ApiError {
     }
 }
 
-/// Shortens an error message to one line. A proxy may send a whole HTML page.
+/// Shortens an error message to one line. A proxy may send an entire HTML page.
 fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     line.chars().take(200).collect()

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 /// The maximum wait for a rate limit. GitHub's longest window is one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// The wait if GitHub refuses a call because of a rate limit but does not say how long to wait.
+/// How long to wait if GitHub refuses a call because of a rate limit but does not specify a wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// The percentage of the primary rate limit at which calls slow down. At `STOP_PERCENT`, calls stop
-/// until the window ends. The remaining calls are left for other programs that use the same token.
+/// until the window ends. The remaining calls are left to other programs that use the same token.
 const SLOW_DOWN_PERCENT: u64 = 60;
 const STOP_PERCENT: u64 = 80;
 
@@ -20,12 +20,12 @@ const STOP_PERCENT: u64 = 80;
 #[derive(Debug, Default)]
 pub(crate) struct Rate(Mutex<RateState>);
 
-/// The rate limits at the time of the latest response.
+/// The rate limits as of the latest response.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RateState {
     /// The number of calls allowed in a window, or 0 if unknown.
     pub(crate) limit: u64,
-    /// The number of calls that remain in this window.
+    /// The number of calls remaining in this window.
     pub(crate) remaining: u64,
     /// The end of the window, as a Unix timestamp in seconds.
     pub(crate) reset: u64,
@@ -58,8 +58,8 @@ impl Rate {
         }
     }
 
-    /// If a rate limit caused GitHub to refuse a call, records the refusal and returns the time to
-    /// wait. Otherwise, returns `None`.
+    /// If GitHub refused a call because of a rate limit, records the refusal and returns how long
+    /// to wait. Otherwise, returns `None`.
     pub(crate) fn refused(
         &self,
         status: u16,
@@ -88,7 +88,7 @@ impl Rate {
         Some(wait)
     }
 
-    /// Returns the time to wait before the next call.
+    /// Returns how long to wait before the next call.
     pub(crate) fn wait(&self) -> Duration {
         self.state().wait(Instant::now(), SystemTime::now())
     }

@@ -22,8 +22,8 @@ pub(crate) struct Import {
     pub(crate) found_any: bool,
 }
 
-/// Reads a whole repository. `old` is the last known content of the repository on GitHub, or its
-/// content in the branch if the repository has not been read yet.
+/// Reads a whole repository. `old` is the repository's last known content on GitHub, or its content
+/// in the branch if the repository has not been read yet.
 pub(crate) async fn import(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -52,7 +52,7 @@ pub(crate) async fn import(
     Import { part, complete, found_any: has_prs || has_refs }
 }
 
-/// Returns the id of an arbitrary ref. The same capabilities apply to all refs of a repository.
+/// Returns the id of an arbitrary ref. The same capabilities apply to all refs in a repository.
 fn any_ref(repo: &Repo) -> ElementId {
     let name = datakit_github::RefName::new(datakit_github::RefKind::Heads, "x");
     match name {
@@ -78,10 +78,9 @@ fn or_old<T>(
     }
 }
 
-/// Reads the open pull requests. If a pull request is closed while the pages of a list are read,
-/// another pull request may move from an unread page to a page that was already read. Therefore, if
-/// the list has several pages, known pull requests that are missing from the list are read
-/// individually.
+/// Reads the open pull requests. If a pull request is closed while a multi-page list is being read,
+/// another pull request may move from an unread page to one that was already read. Therefore, if
+/// the list has multiple pages, known pull requests that are missing from it are read individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
     let List { mut items, pages } = api.open_prs(repo).await?;
     if pages > 1 {
@@ -94,7 +93,7 @@ async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>
 }
 
 /// Reads the branches and tags. As in [`open_prs`], missing refs are read individually if the list
-/// has several pages.
+/// has multiple pages.
 async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     let List { mut items, pages } = api.refs(repo).await?;
     if pages > 1 {
@@ -127,7 +126,7 @@ async fn read_statuses(
     complete
 }
 
-/// Reads the pull request, ref or commit that the mark identifies into `github`. Returns `false` if
+/// Reads into `github` the pull request, ref or commit that the mark identifies. Returns `false` if
 /// it must be read again later.
 pub(crate) async fn reread(
     api: &impl Api,
@@ -167,7 +166,7 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces a pull request or ref with the version on GitHub. If the head is new, also reads the
+/// Replaces a pull request or ref with the version from GitHub. If its head is new, also reads the
 /// head's statuses.
 async fn replace(
     api: &impl Api,

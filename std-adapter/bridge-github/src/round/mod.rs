@@ -1,5 +1,5 @@
-//! Implements a round, which is one synchronization of the branch with GitHub. A round compares
-//! three snapshots to find the changes to make on each side:
+//! Implements a round, which synchronizes the branch with GitHub once. A round compares three
+//! snapshots to find the changes to make on each side:
 //!
 //! | snapshot | content |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `synced` | the content of the branch when it was last synchronized with GitHub |
 //!
 //! A difference between `datakit` and `synced` is a change that was committed to the branch, so it
-//! is sent to GitHub. Then each remaining difference between `github` and `datakit` is written to
-//! the branch.
+//! is sent to GitHub. After that, each remaining difference between `github` and `datakit` is
+//! written to the branch.
 
 mod import;
 mod push;

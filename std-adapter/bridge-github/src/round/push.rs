@@ -34,22 +34,22 @@ impl Push {
     }
 }
 
-/// The result of a push.
+/// The result of sending a change to GitHub.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. The value is the state that GitHub now has, or `None` if the pull
-    /// request, status or ref does not exist on GitHub. If another user has moved the ref, the
-    /// value differs from the requested state.
+    /// The call succeeded. Contains the state that GitHub now has, or `None` if the pull request,
+    /// status or ref does not exist on GitHub. The state differs from the requested one if another
+    /// user has moved the ref.
     Now(Option<Element>),
-    /// GitHub refused the change, so the change must be reverted in the branch.
+    /// GitHub refused the change, so it must be reverted in the branch.
     Refused(ApiError),
     /// The call failed. GitHub may still have made the change.
     Unknown(ApiError),
 }
 
-/// Returns the changes in the branch that must be sent to GitHub. Deletions come first.
+/// Returns the branch changes that must be sent to GitHub. Deletions come first.
 ///
-/// `fresh` contains the repositories that have just been read for the first time. In these
+/// `fresh` contains the repositories that have just been read for the first time. For these
 /// repositories, GitHub takes precedence unless the capabilities give precedence to the branch.
 pub(crate) fn pushes(
     datakit: &Snapshot,
@@ -125,7 +125,7 @@ fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push
     }
     let others = [base, github];
     let state = changed(|pr| &pr.state, wanted, others);
-    // A pull request that is not in `github` is not open, so it need not be closed.
+    // A pull request that is not in `github` is not open, so it does not need to be closed.
     let state = state.filter(|state| github.is_some() || *state == PrState::Open);
     let change = PrChange {
         id: wanted.id.clone(),
@@ -139,7 +139,7 @@ fn pr_change(wanted: &Pr, base: Option<&Pr>, github: Option<&Pr>) -> Option<Push
 
 /// Makes a change on GitHub.
 ///
-/// GitHub's API moves refs unconditionally. Therefore, a ref is read first and changed only if no
+/// GitHub's API moves refs unconditionally. Therefore, the ref is read first and changed only if no
 /// other user has changed it.
 pub(crate) async fn apply(api: &impl Api, push: &Push) -> Outcome {
     let result = match push {

@@ -45,7 +45,7 @@ impl Mirror<'_> {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// Replaces what the bridge may not read from GitHub with the values in `datakit`.
+    /// Replaces whatever the bridge may not read from GitHub with the values from `datakit`.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {
             matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_))

@@ -1,14 +1,14 @@
-//! The identifiers of received deliveries.
+//! The identifiers of received webhook deliveries.
 
 use std::collections::{HashSet, VecDeque};
 
-/// The maximum number of identifiers that are remembered.
+/// The maximum number of identifiers to remember.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// The maximum length of an identifier in characters. GitHub's identifiers have 36 characters.
+/// The maximum length of an identifier in characters. GitHub's identifiers are 36 characters long.
 const MAX_LEN: usize = 128;
 
-/// The identifiers of the latest deliveries.
+/// The identifiers of the most recent deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     known: HashSet<Box<str>>,
@@ -16,7 +16,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Adds an identifier. Returns `false` if the identifier is already known.
+    /// Adds an identifier. Returns `false` if the identifier was already known.
     pub(super) fn insert(&mut self, id: &str) -> bool {
         let id: Box<str> = id.chars().take(MAX_LEN).collect();
         if !self.known.insert(id.clone()) {

@@ -4,12 +4,12 @@ use ring::hmac;
 
 use crate::secret::Secret;
 
-/// The key that GitHub and the bridge share.
+/// The key shared by GitHub and the bridge.
 #[derive(Debug)]
 pub(super) struct Key(hmac::Key);
 
 impl Key {
-    /// Creates the key from the secret of the webhook.
+    /// Creates the key from the webhook secret.
     pub(super) fn new(secret: &Secret) -> Key {
         Key(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
     }

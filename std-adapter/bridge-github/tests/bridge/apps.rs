@@ -53,7 +53,7 @@ async fn an_app_writes_check_runs() {
     assert_eq!((run().name, run().conclusion.as_deref()), ("ci/build".to_owned(), Some("success")));
     assert_eq!(repo.state().runs.len(), 1, "the run was changed");
     assert_eq!(repo.statuses(&head).len(), 0);
-    // After a restart, the bridge reads the same status, so it sends nothing.
+    // After a restart, the bridge reads the same status from the branch, so it sends nothing.
     drop(bridge);
     setup.fake.forget_calls();
     let key = setup.secret("key.pem", setup.fake.app_key());
@@ -88,7 +88,7 @@ async fn a_token_that_is_refused_is_renewed() {
     let (repo, first) = (setup.fake.create("alice/hello"), setup.fake.install(app, "alice", None));
     let (repo, bridge) =
         start_installed(&setup, repo, app, &["--resync-interval", "1", "-vv"]).await;
-    // The app is installed again, so the token of the first installation becomes invalid.
+    // The app is installed again, so the token from the first installation becomes invalid.
     setup.fake.uninstall(first);
     setup.fake.install(app, "alice", None);
     repo.push("topic", "After the end of the token");

@@ -1,4 +1,4 @@
-//! Tests that the bridge never removes data or sends anything twice if GitHub or the database
+//! Tests that the bridge never removes data or sends anything twice when GitHub or the database
 //! fails.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ async fn a_status_without_an_answer_is_not_sent_twice() {
         )
         .await;
         setup.until("the status arrives", |_| repo.statuses(&head).len() == 2).await;
-        // After the bridge has read the status, it processes other changes.
+        // Once the bridge has read the status, it processes other changes.
         commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
         until(&branch, "the bridge is done", |files| !files.contains_key("alice/hello/.dirty"))
             .await;

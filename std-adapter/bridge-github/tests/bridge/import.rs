@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::expected;
 use crate::setup::{Setup, commit, eventually, files, until};
 
-/// Creates a repository with pull requests, statuses and all kinds of refs.
+/// Creates a repository that contains pull requests, statuses and all kinds of refs.
 fn full_repository(setup: &Setup, name: &str) -> Repository {
     let repo = setup.fake.create(name);
     let head = repo.push("topic/c++#1@home", "Add a greeting");
@@ -69,7 +69,7 @@ async fn a_repository_without_a_server_is_written() {
     .await;
 }
 
-/// Returns the number of calls for each route. The routes omit the repository.
+/// Returns the number of calls for each route. The routes do not include the repository.
 fn calls(setup: &Setup) -> Vec<(String, u64)> {
     let short = |route: &String| route.replace("/repos/{owner}/{repo}", "");
     setup.fake.counts().iter().map(|(route, count)| (short(route), *count)).collect()
@@ -79,7 +79,7 @@ fn calls(setup: &Setup) -> Vec<(String, u64)> {
 async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
     let setup = Setup::new();
     let repo = setup.fake.create("alice/hello");
-    // There are only two heads, because the pull request and its branch have the same head.
+    // There are only two heads, because the pull request and its branch share one.
     repo.push("topic", "Add a greeting");
     repo.open_pull("bob", "Say hello", "topic", "master");
     let branch = setup.branch().await;
@@ -92,8 +92,8 @@ async fn a_first_round_and_a_restart_cost_the_same_and_quiet_rounds_nothing() {
         setup.until("all heads are read", |_| calls(&setup) == cost).await;
         until(&branch, "the repository is read", |files| *files == expected).await;
         let head = branch.head().await.unwrap();
-        // A commit that does not concern the repository triggers a synchronization that makes no
-        // calls.
+        // A commit that does not affect the repository triggers a synchronization, but the
+        // synchronization makes no calls.
         commit(&branch, &[("unrelated", Some("text"))]).await;
         commit(&branch, &[("unrelated", None)]).await;
         // The last commit to the branch must be the test's own commit.
@@ -170,8 +170,8 @@ async fn changes_are_found_by_reading_everything_again() {
     until(&branch, "the changes are found", |files| *files == after).await;
     let number = setup.fake.calls().len();
     setup.until("everything is read once more", |fake| fake.calls().len() > number + 8).await;
-    // Unchanged responses do not count against the limit. The lists changed once, and there is one
-    // new head.
+    // Unchanged responses do not count against the limit. The lists have changed once, and there is
+    // one new head.
     assert!(setup.fake.used() <= used + 8, "{} calls", setup.fake.used() - used);
     assert_eq!(expected::writes(&setup.fake), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Tests for GitHub's rate limits.
+//! Tests that the bridge respects GitHub's rate limits.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ async fn calls_wait_for_the_time_that_github_asks_for() {
         let expected = expected::files(&repo);
         until(&setup.branch().await, "the repository is read", |files| *files == expected).await;
         assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
-        // The bridge made no calls during the wait, and then repeated only the refused call.
+        // The bridge made no calls while waiting, and then repeated only the refused call.
         assert_eq!(setup.fake.calls().len(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests the program with a fake GitHub and a real database.
+//! Tests the bridge with a fake GitHub and a real database.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 

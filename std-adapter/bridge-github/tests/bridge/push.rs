@@ -46,7 +46,7 @@ async fn a_status_is_sent_once() {
 
     commit(&branch, &[(&file("state"), Some("success"))]).await;
     setup.until("the change arrives", |_| repo.statuses(&head).len() == 2).await;
-    // Neither another commit nor a restart causes the bridge to send the status again.
+    // Neither another commit nor a restart makes the bridge send the status again.
     commit(&branch, &[("unrelated", Some("text"))]).await;
     bridge.kill();
     let _bridge = setup.bridge(&["-c", "*:x", "--resync-interval", "1"]);
@@ -83,7 +83,8 @@ async fn a_pull_request_is_edited_and_closed() {
         !files.keys().any(|path| path.starts_with("alice/hello/pr/"))
     })
     .await;
-    // The bridge cannot remove a pull request, or create one by adding a directory.
+    // Removing the directory of a pull request does not remove the pull request, and adding a
+    // directory does not create one.
     repo.reopen_pull(1);
     commit(&branch, &[("alice/hello/.dirty", Some(""))]).await;
     until_file(&branch, "alice/hello/pr/1/title", "Another title\n").await;

@@ -11,12 +11,12 @@ use datakit_tests::random::Random;
 use crate::expected;
 use crate::setup::{Bridge, Setup, TIMEOUT, commit, files};
 
-/// Returns the number of bridges to kill. The number is larger with `RELIABILITY=full`.
+/// Returns how many bridges to kill. The number is larger if `RELIABILITY=full` is set.
 fn kills() -> usize {
     if std::env::var("RELIABILITY").is_ok_and(|value| value == "full") { 100 } else { 8 }
 }
 
-/// Users who change a repository on GitHub and in the branch.
+/// The users who change a repository on GitHub and in the branch.
 struct Users<'s> {
     setup: &'s Setup,
     repo: Repository,
@@ -62,8 +62,8 @@ impl Users<'_> {
             }
             (4, Some(pull)) => self.repo.close_pull(pull),
             (5, Some(pull)) => {
-                // The bridge does not detect a comment that is made in the same second in which its
-                // pull request is opened.
+                // The bridge does not detect a comment that is made within the same second in which
+                // its pull request is opened.
                 self.setup.fake.advance(Duration::from_secs(1));
                 self.repo.comment(pull, "eve", "A comment");
             }
@@ -121,7 +121,7 @@ impl Users<'_> {
         }
     }
 
-    /// Makes random calls or deliveries fail.
+    /// Makes random calls and webhook deliveries fail.
     fn add_fault(&mut self) {
         let call = self.pick(&[
             "GET *pulls*",
@@ -155,7 +155,8 @@ impl Users<'_> {
         let repo = &self.repo;
         let branch = &self.branch;
         let normal = |mut files: BTreeMap<String, String>| {
-            // Compare trimmed values, because the bridge keeps the white space that users wrote.
+            // Compare trimmed values, because the bridge preserves the white space that users
+            // wrote.
             files.values_mut().for_each(|value| *value = value.trim().to_owned());
             files
         };

@@ -1,11 +1,11 @@
-//! Replays the transcript in the README of the bridge.
+//! Replays the transcript in the bridge's README.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::setup::{Setup, until};
 
-/// Returns the commands in the transcript that follows `heading`, with their output.
+/// Returns the commands in the transcript below `heading`, along with their output.
 fn transcript(readme: &str, heading: &str) -> Vec<(String, String)> {
     let section = readme.split_once(heading).expect("the heading").1;
     let block = section.split_once("```text\n").unwrap().1.split_once("```").unwrap().0;

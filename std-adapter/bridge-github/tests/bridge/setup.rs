@@ -19,7 +19,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// The branch that the tests use.
 pub(crate) const BRANCH: &str = "github-metadata";
 
-/// A fake GitHub and a database.
+/// A fake GitHub server and a database.
 pub(crate) struct Setup {
     pub(crate) fake: Fake,
     pub(crate) database: TestDb,
@@ -34,7 +34,7 @@ impl Setup {
         Setup { database: TestDb::memory(), token, fake, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Creates a file that only its owner may read. Returns the file's path.
+    /// Creates a file that only its owner can read. Returns the file's path.
     pub(crate) fn secret(&self, name: &str, content: &str) -> String {
         let path = self.dir.path().join(name);
         let mut options = std::fs::OpenOptions::new();
@@ -95,7 +95,7 @@ impl Bridge {
         Bridge { child, output, log }
     }
 
-    /// Waits for a line of output that starts with `start`. Returns the rest of the line.
+    /// Waits for a line of output that starts with `start`, and returns the rest of the line.
     pub(crate) async fn printed(&self, start: &str) -> String {
         let find =
             || self.output.lock().lines().find_map(|l| Some(l.strip_prefix(start)?.to_owned()));
@@ -138,7 +138,7 @@ impl Drop for Bridge {
     }
 }
 
-/// Returns the files of the branch by path, except `README.md`.
+/// Returns the files in the branch by path, except for `README.md`.
 pub(crate) async fn files(branch: &Branch) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let Some(head) = branch.head().await.unwrap() else { return files };
@@ -158,7 +158,7 @@ pub(crate) async fn files(branch: &Branch) -> BTreeMap<String, String> {
     files
 }
 
-/// Waits until the files of the branch meet a condition.
+/// Waits until the files in the branch meet a condition.
 pub(crate) async fn until(
     branch: &Branch,
     what: &str,
@@ -188,8 +188,7 @@ pub(crate) async fn until_file(branch: &Branch, path: &str, content: &str) {
     .await;
 }
 
-/// Polls a condition until it holds. Use this function if no event signals that the condition
-/// holds.
+/// Polls a condition until it holds. Use this function only if there is no event to wait for.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
@@ -199,7 +198,7 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
     assert!(tokio::time::timeout(TIMEOUT, wait).await.is_ok(), "not within {TIMEOUT:?}: {what}");
 }
 
-/// Commits files. Removes each file whose content is `None`.
+/// Commits files. Files whose content is `None` are removed.
 pub(crate) async fn commit(branch: &Branch, files: &[(&str, Option<&str>)]) {
     branch
         .with_transaction(async |transaction| {
@@ -208,7 +207,7 @@ pub(crate) async fn commit(branch: &Branch, files: &[(&str, Option<&str>)]) {
                 match content {
                     Some(content) => {
                         // Add the newline that the bridge would write, because the bridge keeps
-                        // values as users wrote them.
+                        // values exactly as users wrote them.
                         let is_line = !content.is_empty() && !path.to_string().ends_with("/body");
                         let line = format!("{}\n", content.trim_end());
                         let content = if is_line { &line } else { *content };

@@ -1,7 +1,7 @@
-//! Support code that runs a server and the bridge as separate processes, with a temporary
+//! Support code that runs a server and the bridge as separate processes and creates a temporary
 //! repository.
-// Each test file uses only part of this module. The Clippy configuration allows panics in tests,
-// but not in other functions.
+// Each test file uses only part of this module. The Clippy configuration allows panics in test
+// functions but not in other functions.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use datakit_github::{RefName, read_refs};
 use tempfile::TempDir;
 
 pub(crate) const BRIDGE: &str = env!("CARGO_BIN_EXE_datakit-bridge-local-git");
-/// The maximum time that any step may take, even on a busy machine.
+/// The maximum duration of any step, even on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BRANCH: &str = "github-metadata";
 pub(crate) const REPO: &str = "me/x";
@@ -132,13 +132,13 @@ impl Server {
     }
 }
 
-/// A directory for a repository. The repository need not exist yet.
+/// A directory for a repository. The repository does not have to exist yet.
 pub(crate) struct Repository {
     pub(crate) dir: TempDir,
 }
 
 impl Repository {
-    /// Creates a repository whose branch `master` has a commit.
+    /// Creates a repository whose `master` branch has one commit.
     pub(crate) fn new(options: &[&str]) -> Repository {
         let repository = Repository { dir: TempDir::new().unwrap() };
         repository.init(options);
@@ -200,7 +200,7 @@ impl Repository {
     }
 }
 
-/// The names of branches and the hashes of their commits.
+/// Branch names and the hashes of their commits.
 pub(crate) type Heads = BTreeMap<RefName, String>;
 
 pub(crate) fn bridge(address: &str, path: &Path) -> Command {
@@ -216,7 +216,7 @@ pub(crate) async fn published(commit: &Commit) -> Heads {
     refs.into_iter().map(|reference| (reference.id.name, reference.head.to_string())).collect()
 }
 
-/// Waits until the refs in the database are `expected` and returns the commit.
+/// Waits until the refs in the database equal `expected`, and returns the commit.
 pub(crate) async fn wait_for(branch: &Branch, expected: &Heads) -> Commit {
     let mut last = None;
     let waiting = branch.wait_for_head(async |head| {

@@ -10,12 +10,12 @@ use crate::db::Path;
 /// A type that configuration values can have: a string, an integer, a floating-point number,
 /// `bool`, or an `Option` of one of these types.
 pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
-    /// Parses a value from text without surrounding white space. Returns `None` if the text is not
-    /// a value of this type.
+    /// Parses a value from text that has no surrounding white space. Returns `None` if the text is
+    /// not a valid value of this type.
     fn parse(text: &str) -> Option<Self>;
 
-    /// Formats the value as text. Returns `None` if the value is represented by the absence of the
-    /// key.
+    /// Formats the value as a string. Returns `None` if the value is represented by the absence of
+    /// the key.
     fn format(&self) -> Option<String>;
 
     /// Returns the value to use if the key does not exist.
@@ -51,8 +51,8 @@ macro_rules! parsed {
 
 parsed!(String bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
 
-/// The value of an optional key. The value is `None` if the key does not exist, even if the default
-/// is `Some`.
+/// The value of an optional key. It is `None` if the key does not exist, even if the default is
+/// `Some`.
 impl<T: FieldType> FieldType for Option<T> {
     fn parse(text: &str) -> Option<Option<T>> {
         T::parse(text).map(Some)
@@ -79,7 +79,7 @@ impl<T> Clone for Field<T> {
 
 #[derive(Debug)]
 struct FieldState<T> {
-    /// The path of the field's key in every branch.
+    /// The path of the field's key, which is the same in every branch.
     path: Path,
     default: T,
     current: Mutex<Current<T>>,
@@ -132,11 +132,11 @@ pub struct Assignment {
     pub(super) text: Option<String>,
 }
 
-/// A field with a value of any type.
+/// A field with any type of value.
 pub(super) trait AnyField: Send + Sync {
     fn path(&self) -> &Path;
 
-    /// Returns an assignment of the default.
+    /// Returns an assignment of the default value.
     fn default(&self) -> Assignment;
 
     /// Returns an assignment of the current value.

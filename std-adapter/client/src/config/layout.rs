@@ -14,7 +14,7 @@ pub struct Layout {
 impl Layout {
     /// Returns the default layout. Values are looked up first in the `master` branch and then in
     /// the `defaults` branch. Defaults are written to `defaults`, and the effective values are
-    /// written to `state`. In every branch, the keys are paths below the `dir` directory.
+    /// written to `state`. In every branch, keys are paths below the `dir` directory.
     #[must_use]
     pub fn new(dir: Path) -> Layout {
         let [master, defaults, state] = ["master", "defaults", "state"].map(str::to_owned);

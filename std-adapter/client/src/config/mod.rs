@@ -1,8 +1,8 @@
 //! Reads, changes and follows a program's configuration in a database.
 //!
-//! A [`ConfigReader`] follows values in one branch. A [`Record`] can also change values. A record
+//! A [`ConfigReader`] follows values in a single branch. A [`Record`] can also change values. It
 //! also stores defaults, which users can see and override, and publishes the effective values in a
-//! separate branch. Both types reconnect after losing the connection to a server.
+//! separate branch. Both types reconnect if they lose the connection to a server.
 //!
 //! ```no_run
 //! use datakit_client::Url;
@@ -35,7 +35,7 @@ pub use record::Record;
 use crate::Url;
 use crate::db::{Database, Db, Result};
 
-/// The delay between attempts to connect.
+/// The delay between connection attempts.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Provides a connected database.
@@ -43,7 +43,7 @@ pub const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// A [`Url`] connects to a server and reconnects if the connection is lost. A [`Database`] is
 /// already connected and cannot reconnect.
 pub trait Connect: Send + Sync + 'static {
-    /// The type of the database.
+    /// The database type.
     type Database: Database;
 
     /// Whether [`connect`](Connect::connect) can reconnect after the connection is lost.

@@ -17,11 +17,11 @@ use crate::db::{BranchName, Error, InvalidBranchName, Path, PathValue, Result};
 ///
 /// A background task connects to the database, retrying every [`RETRY_INTERVAL`] until it succeeds.
 /// The task reads all keys whenever the branch changes. If the connection is lost, the task
-/// reconnects, and the values stay unchanged in the meantime. The task stops when the reader and
-/// all of its values have been dropped.
+/// reconnects, and in the meantime the values do not change. The task stops when the reader and all
+/// of its values have been dropped.
 ///
-/// The branch need not exist. The default is used if the key does not exist, is not a file, or
-/// contains text that is not a valid value.
+/// The branch does not have to exist. The default is used if the key does not exist, is not a file,
+/// or contains text that is not a valid value.
 #[derive(Debug, Clone)]
 pub struct ConfigReader(Arc<Following>);
 
@@ -52,7 +52,7 @@ impl Debug for Keys {
     }
 }
 
-/// A key whose value can have any type.
+/// A key with any type of value.
 trait AnyKey: Send + Sync {
     fn path(&self) -> &Path;
 
@@ -93,10 +93,10 @@ pub struct WatchedValue<T> {
 }
 
 impl ConfigReader {
-    /// Starts following a branch. This function must be called within a tokio runtime.
+    /// Starts following a branch. This function must be called from within a tokio runtime.
     ///
     /// # Errors
-    /// Returns [`InvalidBranchName`] if the name is not valid for a Git branch.
+    /// Returns [`InvalidBranchName`] if the name is not a valid Git branch name.
     pub fn follow<C: Connect>(
         connector: C,
         branch: impl AsRef<[u8]>,
@@ -120,7 +120,7 @@ impl ConfigReader {
 
     /// Waits until the branch has been read for the first time.
     pub async fn ready(&self) {
-        // Waiting cannot fail, because the task holds the sender until this reader is dropped.
+        // Waiting cannot fail because the task holds the sender until this reader is dropped.
         let _ = self.0.read.clone().wait_for(|read| *read).await;
     }
 }
@@ -132,15 +132,15 @@ impl<T: FieldType> WatchedValue<T> {
         self.value.borrow().clone()
     }
 
-    /// Waits for the value to change, and returns the new value. The first call waits until the
-    /// value differs from the default. Each later call waits until the value differs from the last
-    /// value returned.
+    /// Waits for the value to change and returns the new value. The first call waits until the
+    /// value differs from the default. Each subsequent call waits until the value differs from the
+    /// last value returned.
     ///
     /// # Cancel safety
     /// Dropping the future does not lose a change.
     pub async fn changed(&mut self) -> T {
         if self.value.changed().await.is_err() {
-            // The runtime is shutting down, so the value will not change any more.
+            // The runtime is shutting down, so the value will not change anymore.
             std::future::pending::<()>().await;
         }
         self.value.borrow_and_update().clone()

@@ -1,4 +1,4 @@
-//! A typed configuration with defaults, stored in several branches.
+//! A typed configuration with defaults, stored in multiple branches.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::session::{Session, fill_in, write};
 use super::{Connect, RETRY_INTERVAL};
 use crate::db::{BackendError, Error, Path, Result};
 
-/// The configuration of a program, which consists of typed fields. A record has a list of lookup
+/// A program's configuration, which consists of typed fields. A record has a list of lookup
 /// branches, and each field takes its value from the first of these branches that contains the
 /// field's key. Clones refer to the same record.
 ///
-/// The program declares the fields and their defaults. The defaults are written to a branch so that
-/// users can see all keys. Both users and the program can override the defaults in the first lookup
+/// A program declares fields and their defaults. The defaults are written to a branch so that users
+/// can see all keys. Both users and the program can override the defaults in the first lookup
 /// branch. Whenever the record is read, the effective values are written to a third branch.
 ///
 /// ```no_run
@@ -43,7 +43,7 @@ use crate::db::{BackendError, Error, Path, Result};
 ///
 /// If the connection is lost, [`wait`](Record::wait) reconnects, provided that the record was
 /// opened with a [connector](Connect) that can reconnect. Any other call returns an error if the
-/// connection is lost, and the next call reconnects.
+/// connection is lost. The next call reconnects.
 pub struct Record<C: Connect>(Arc<RecordState<C>>);
 
 struct RecordState<C: Connect> {
@@ -51,16 +51,16 @@ struct RecordState<C: Connect> {
     layout: Layout,
     schema_version: Field<i64>,
     fields: Mutex<Vec<Arc<dyn AnyField>>>,
-    /// The record's version, which is the number of times that the record has been read.
+    /// The record's version, which is how many times the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
-    /// A lock that is held while the record is read, so that all values with the same version come
-    /// from the same read.
+    /// A lock held while the record is being read, so all values with the same version come from
+    /// the same read.
     reading: tokio::sync::Mutex<()>,
 }
 
 impl<C: Connect> Record<C> {
-    /// Opens a record and creates any missing branches. Declares the `schema-version` field, whose
+    /// Opens a record, creating any missing branches. Declares the `schema-version` field, whose
     /// default is 1.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl<C: Connect> Record<C> {
         self.set_multiple(description, [field.assign(value)]).await
     }
 
-    /// Writes new values for several fields to the first lookup branch in one commit.
+    /// Writes new values for multiple fields to the first lookup branch in one commit.
     ///
     /// # Errors
     /// Returns an error if the values cannot be written.
@@ -163,15 +163,15 @@ impl<C: Connect> Record<C> {
         Ok(self.finish(&session, read).await?.0)
     }
 
-    /// Waits until the record's directory changes in a lookup branch, reads all fields, and writes
-    /// their values to the state branch. Returns the new version.
+    /// Waits until the record's directory changes in a lookup branch, then reads all fields and
+    /// writes their values to the state branch. Returns the new version.
     ///
     /// If the connection is lost, tries to reconnect every [`RETRY_INTERVAL`]. Returns immediately
     /// after reconnecting if a field has changed in the meantime.
     ///
     /// # Cancel safety
-    /// If the future is dropped while it is reading a change, the next call may not report the
-    /// change. The fields keep the values that have already been read.
+    /// If the future is dropped while it is reading a change, the next call may not report that
+    /// change. The fields keep any values that have already been read.
     ///
     /// # Errors
     /// Returns an error if the connection is lost and the connector cannot reconnect, or if any
@@ -212,7 +212,7 @@ impl<C: Connect> Record<C> {
     /// Upgrades the record if `version` is greater than the value of the `schema-version` field. An
     /// upgrade writes `version` and the defaults of all fields to the defaults branch in one
     /// commit, and then reads all fields. Returns whether an upgrade was needed. The first lookup
-    /// branch is not changed, so users keep their settings.
+    /// branch is left unchanged, so users keep their settings.
     ///
     /// # Errors
     /// Returns an error if the database cannot be used.
@@ -262,7 +262,7 @@ impl<C: Connect> Record<C> {
         }
         let db = self.0.connector.connect().await?;
         let opened = Arc::new(Session::open(&db, &self.0.layout).await?);
-        // Write the defaults again, because the new database may be empty.
+        // Write the defaults again because the new database may be empty.
         let defaults: Vec<_> = self.0.fields.lock().iter().map(|field| field.default()).collect();
         fill_in(&opened.defaults, &defaults).await?;
         Ok(Arc::clone(session.insert(opened)))

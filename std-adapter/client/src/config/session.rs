@@ -1,4 +1,4 @@
-//! A record's open branches and watches on a connected database.
+//! A record's open branches and watches in a connected database.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -16,19 +16,19 @@ use crate::db::{Error, Path, PathValue, Result, Watch};
 /// A watch on a directory. Each value is a tree of type `T`.
 type DirWatch<T> = Watch<Option<PathValue<T>>>;
 
-/// The branches of a connected database that a record uses.
+/// The branches that a record uses in a connected database.
 pub(super) struct Session<D: Database> {
     pub(super) lookup: Vec<D::Branch>,
     pub(super) defaults: D::Branch,
     pub(super) state: D::Branch,
-    /// The watches on the record's directory, one for each lookup branch.
+    /// The watches on the record's directory, one per lookup branch.
     watches: Mutex<Vec<DirWatch<D::Tree>>>,
     /// `true` until the record has been read for the first time in this session.
     pub(super) is_unread: AtomicBool,
 }
 
 impl<D: Database> Session<D> {
-    /// Opens the branches. Creates an initial commit in each branch that has no commits.
+    /// Opens the branches. Creates an initial commit in each branch that does not have any commits.
     pub(super) async fn open(db: &D, layout: &Layout) -> Result<Session<D>> {
         let (mut lookup, mut watches) = (Vec::new(), Vec::new());
         for name in &layout.lookup {
@@ -62,7 +62,7 @@ impl<D: Database> Session<D> {
         .await
     }
 
-    /// Reads the files at `paths`, each from the first lookup branch that contains the file.
+    /// Reads the files at `paths`, each from the first lookup branch that contains it.
     pub(super) async fn read(&self, paths: &[Path]) -> Result<Vec<Option<String>>> {
         let mut trees = Vec::new();
         for branch in &self.lookup {
@@ -136,8 +136,8 @@ pub(super) async fn write<B: BranchOps>(
     branch.update(message, write).await.map(drop)
 }
 
-/// Commits the defaults of the keys that the branch does not contain. If a default is `None`,
-/// removes the key.
+/// Commits the defaults for keys that the branch does not contain. If a default is `None`, removes
+/// the key.
 pub(super) async fn fill_in<B: BranchOps>(branch: &B, defaults: &[Assignment]) -> Result<()> {
     let Some(tree) = &tree_of(branch).await? else { return Ok(()) };
     let mut missing = Vec::new();

@@ -13,7 +13,7 @@ use super::transaction::Transaction;
 use super::watch::{PathValue, Watch, watch_lines};
 use crate::{ByteString, Client};
 
-/// A branch, which need not have any commits yet.
+/// A branch, which may not have any commits yet.
 #[derive(Clone)]
 pub struct Branch {
     dir: RemotePath,
@@ -44,7 +44,7 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. The branch's commits remain available if they are reachable from another
+    /// Removes the branch. Its commits remain available as long as they are reachable from another
     /// branch.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Branch {
         self.dir.join("fast-forward").command(&to.id().to_string()).await
     }
 
-    /// Starts a transaction. The server aborts the transaction when the connection is closed.
+    /// Starts a transaction. The server aborts the transaction when the connection closes.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
@@ -99,7 +99,7 @@ impl Branch {
         BranchExt::with_transaction(self, f).await
     }
 
-    /// Watches the head. The watch returns the current head immediately, and then each new head. A
+    /// Watches the head. The watch returns the current head immediately and then each new head. A
     /// head is `None` if the branch has no commits. Intermediate heads are skipped while the watch
     /// is not being read.
     ///
@@ -110,9 +110,9 @@ impl Branch {
         self.watch_commits("head.live").await
     }
 
-    /// Watches all later changes to the head, in order and without gaps. A head is `None` if the
-    /// branch was removed. The server ends the stream if the client reads too slowly. The original
-    /// server skips intermediate heads, as it does for [`Branch::watch_head`].
+    /// Watches all subsequent changes to the head, in order and without gaps. A head is `None` if
+    /// the branch was removed. The server ends the stream if the client reads too slowly. The
+    /// original server skips intermediate heads, as it does for [`Branch::watch_head`].
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed, or [`Error::Client`] if another error
@@ -126,7 +126,7 @@ impl Branch {
             .await
     }
 
-    /// Watches the value at a path in the branch. The watch returns the current value immediately,
+    /// Watches the value at a path in the branch. The watch returns the current value immediately
     /// and then each new value. A value is `None` if nothing exists at the path. Intermediate
     /// values are skipped while the watch is not being read.
     ///
@@ -140,7 +140,7 @@ impl Branch {
             .await
     }
 
-    /// Calls `f` with the current head and with each new head until `f` returns
+    /// Calls `f` with the current head and then with each new head until `f` returns
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Branch {
         wait(self.watch_head().await?, f).await
     }
 
-    /// Calls `f` with the current value at a path and with each new value until `f` returns
+    /// Calls `f` with the current value at a path and then with each new value until `f` returns
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors

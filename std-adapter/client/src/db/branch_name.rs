@@ -15,12 +15,12 @@ pub struct BranchName(Arc<[u8]>);
 pub struct InvalidBranchName {
     /// The name.
     pub name: String,
-    /// The rule that the name breaks.
+    /// The rule that the name violates.
     pub reason: String,
 }
 
 impl InvalidBranchName {
-    /// Creates an error for `name`, which breaks the rule `reason`.
+    /// Creates an error for `name`, which violates the rule `reason`.
     #[must_use]
     pub fn new(name: String, reason: String) -> InvalidBranchName {
         InvalidBranchName { name, reason }
@@ -36,10 +36,10 @@ impl fmt::Display for InvalidBranchName {
 impl std::error::Error for InvalidBranchName {}
 
 impl BranchName {
-    /// Creates a branch name that follows the rules of `git check-ref-format --branch`.
+    /// Creates a branch name, which must follow the rules of `git check-ref-format --branch`.
     ///
     /// # Errors
-    /// Returns [`InvalidBranchName`] if the name breaks one of the rules.
+    /// Returns [`InvalidBranchName`] if the name violates one of the rules.
     pub fn new(name: impl AsRef<[u8]>) -> Result<BranchName, InvalidBranchName> {
         let name = name.as_ref();
         match broken_rule(name) {
@@ -82,16 +82,16 @@ impl BranchName {
     }
 
     /// Creates a branch name from the name of the directory that represents the branch. Slashes in
-    /// `name` may be escaped but need not be.
+    /// `name` may be escaped but do not have to be.
     ///
     /// # Errors
-    /// Returns [`InvalidBranchName`] if the branch name breaks one of the rules.
+    /// Returns [`InvalidBranchName`] if the branch name violates one of the rules.
     pub fn from_file_name(name: &[u8]) -> Result<BranchName, InvalidBranchName> {
         BranchName::new(unescape(name))
     }
 }
 
-/// Decodes the escapes in a file name. The result need not be a valid branch name.
+/// Decodes the escape sequences in a file name. The result may not be a valid branch name.
 pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     let mut rest = name;
     let mut plain = Vec::with_capacity(name.len());
@@ -107,7 +107,8 @@ pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Returns the first rule of git-check-ref-format(1) or `git branch` that the name breaks, if any.
+/// Returns the first rule of git-check-ref-format(1) or `git branch` that the name violates, if
+/// any.
 fn broken_rule(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());
     if name.starts_with(b"-") {

@@ -10,7 +10,7 @@ use super::tree::Tree;
 use crate::Client;
 use crate::json::parse_object;
 
-/// An immutable commit. Creating a handle for a commit sends no request.
+/// An immutable commit. Creating a handle to a commit does not send a request.
 #[derive(Clone)]
 pub struct Commit {
     client: Client,
@@ -23,21 +23,21 @@ pub struct Commit {
 pub struct Details<C = Commit> {
     /// The hash.
     pub id: Id,
-    /// The parents, in the order stored in the commit.
+    /// The parents in the order in which the commit stores them.
     pub parents: Vec<C>,
-    /// The author in the form `NAME <EMAIL>`. The string is empty if the commit comes from the
-    /// original server, which does not send the author.
+    /// The author in the form `NAME <EMAIL>`. It is empty if the commit comes from the original
+    /// server, which does not send the author.
     pub author: String,
-    /// The time of the commit in RFC 3339 format. The string is empty if the commit comes from the
-    /// original server, which does not send the time.
+    /// The commit time in RFC 3339 format. It is empty if the commit comes from the original
+    /// server, which does not send the time.
     pub date: String,
     /// The unmodified commit message.
     pub message: String,
 }
 
 impl<C> Details<C> {
-    /// Creates the details of a commit with the given id and with all other fields empty. The back
-    /// end then sets the other fields.
+    /// Creates the details of a commit with the given id, leaving all other fields empty. The back
+    /// end then sets those fields.
     #[must_use]
     pub fn new(id: Id) -> Details<C> {
         let (author, date, message) = Default::default();
@@ -59,7 +59,7 @@ pub enum Change {
     Added(Path),
     /// The file was removed.
     Removed(Path),
-    /// The content or the mode of the file differs.
+    /// The file's content or mode differs.
     Updated(Path),
 }
 
@@ -96,7 +96,8 @@ impl Commit {
         self.remote_path().join("msg").read_text().await
     }
 
-    /// Reads the parents, in the order stored in the commit. The original server sorts the parents.
+    /// Reads the parents in the order in which the commit stores them. The original server sorts
+    /// the parents.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the commit no longer exists.
@@ -107,14 +108,14 @@ impl Commit {
     /// Reads the changes from `old` to this commit, sorted by path.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if one of the commits no longer exists.
+    /// Returns [`Error::NotFound`] if either commit no longer exists.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
         let path = self.remote_path().join_all(["diff", &old.id.to_string()]);
         parse_changes(&path.read().await?)
     }
 
     /// Reads all fields from a single JSON file. If the client is connected to the original server,
-    /// sends several requests, because that server's JSON file lacks most fields.
+    /// sends multiple requests, because that server's JSON file lacks most fields.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the commit no longer exists.

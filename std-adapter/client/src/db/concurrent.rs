@@ -1,4 +1,4 @@
-//! Runs futures concurrently, so that their requests are pipelined.
+//! Runs futures concurrently so that their requests are pipelined.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -8,9 +8,8 @@ use super::error::Result;
 /// The maximum number of futures that run concurrently.
 const CONCURRENCY: usize = 32;
 
-/// Runs the futures, at most [`CONCURRENCY`] at a time, and returns their results in the order of
-/// the futures. The remaining futures are dropped if one of them fails or if the returned future is
-/// dropped.
+/// Runs the futures, at most [`CONCURRENCY`] at a time, and returns their results in order. If one
+/// of the futures fails or the returned future is dropped, the remaining futures are dropped.
 pub(crate) async fn try_join_all<T, F>(futures: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>>,
@@ -29,7 +28,7 @@ where
             return Ok(results.into_iter().flatten().collect());
         }
         let (index, result) = std::future::poll_fn(|cx| {
-            // Poll all running futures after each wake-up, which is cheap because there are at most
+            // Poll all running futures after each wake-up. This is cheap because there are at most
             // `CONCURRENCY` of them.
             for position in 0..running.len() {
                 if let Some((index, future)) = running.get_mut(position)

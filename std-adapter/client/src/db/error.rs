@@ -1,4 +1,4 @@
-//! The error type of database operations.
+//! The error type for database operations.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::branch_name::InvalidBranchName;
 use super::id::InvalidId;
 
-/// The result type of database operations.
+/// The result type for database operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error returned by a database. The client identifies a server's error by its number, or by its
+/// An error returned by a database. The client identifies a server error by its number, or by its
 /// text if the number is ambiguous or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,20 +21,20 @@ pub enum Error {
     NotFound,
     /// The path is a directory.
     IsDirectory,
-    /// The path, or a component other than the last, is not a directory.
+    /// The path, or a component of it other than the last, is not a directory.
     NotDirectory,
     /// The path is a directory or a symbolic link, not a file.
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
-    /// The branch and the transaction changed the same file. The message contains the file's name.
-    /// The transaction is still open.
+    /// The branch and the transaction both changed the same file. The message contains the name of
+    /// that file. The transaction is still open.
     Conflict(String),
-    /// A merge left conflicts that have not been resolved yet. The transaction is still open.
+    /// A merge left conflicts that have not been resolved. The transaction is still open.
     OpenConflicts,
-    /// The head of the branch is not an ancestor of the commit.
+    /// The branch's head is not an ancestor of the commit.
     NotFastForward,
-    /// The text is not the hash of a commit.
+    /// The text is not a valid commit hash.
     InvalidHash(InvalidId),
     /// The text is not a valid Git branch name.
     InvalidBranch(InvalidBranchName),
@@ -42,15 +42,15 @@ pub enum Error {
     InvalidPath {
         /// The invalid text.
         path: String,
-        /// The rule that the path breaks.
+        /// The rule that the path violates.
         reason: &'static str,
     },
-    /// The transaction was already committed or aborted.
+    /// The transaction has already been committed or aborted.
     TransactionEnded,
     /// The closure passed to [`Branch::with_transaction`](super::Branch::with_transaction) returned
     /// without committing or aborting the transaction.
     TransactionOpen,
-    /// The server ended the stream, for example because the client read from the stream too slowly.
+    /// The server ended the stream, for example because the client read from it too slowly.
     StreamEnded,
     /// Any other error from the client or the server.
     Client(crate::Error),
@@ -59,14 +59,14 @@ pub enum Error {
 }
 
 /// An error from a [`Database`](super::Database) that does not use a server, such as a failed write
-/// to the disk.
+/// to disk.
 ///
 /// Two errors of this type are equal if their messages are equal.
 #[derive(Debug, Clone)]
 pub struct BackendError(Arc<dyn StdError + Send + Sync>);
 
 impl BackendError {
-    /// Creates an error from its cause. The text of the cause becomes the text of the error.
+    /// Creates an error from its cause. The text of the cause becomes the text of the new error.
     pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> BackendError {
         BackendError(cause.into().into())
     }
@@ -162,7 +162,7 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Returns the error that the text describes, or `None` if the text is not recognized.
+/// Returns the error described by the text, or `None` if the text is not recognized.
 fn from_text(text: &str) -> Option<Error> {
     if let Some(reason) = text.strip_prefix("Merge conflict: ") {
         return Some(Error::Conflict(reason.to_owned()));
@@ -178,8 +178,8 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server returns this error for a request to create a file at a path whose parent is a
-        // file.
+        // The server returns this error when a client tries to create a file at a path whose parent
+        // is a file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }
@@ -211,7 +211,7 @@ impl Error {
         matches!(self, Error::NotFound | Error::NotDirectory)
     }
 
-    /// Returns the error for text from the server that cannot be parsed.
+    /// Returns the error for server text that cannot be parsed.
     pub(super) fn unreadable(reason: impl Display) -> Error {
         Error::Client(crate::Error::invalid_reply(reason.to_string()))
     }

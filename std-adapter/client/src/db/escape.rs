@@ -1,4 +1,4 @@
-//! Encodes multi-line text as a single log line, using escape sequences.
+//! Encodes multi-line text as a single log line by using escape sequences.
 
 /// Appends `text` to `to`, escaping line breaks and other control characters. A backslash becomes
 /// `\\`, a newline becomes `\n`, a tab becomes `\t`, and any other control character becomes

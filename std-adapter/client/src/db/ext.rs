@@ -13,8 +13,8 @@ use super::path::Path;
 use super::tree::Content;
 use super::watch::{PathValue, Watch};
 
-/// A boxed future. Unlike the future of an `async fn`, a boxed future is known to be `Send` in
-/// generic functions.
+/// A boxed future. In a generic function, the compiler knows that a boxed future is `Send`, which
+/// it does not know of an `async fn`'s future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The maximum number of transactions started by one call to [`BranchExt::update`].
@@ -34,20 +34,20 @@ pub trait BranchExt: BranchOps {
         f: impl AsyncFnOnce(&Self::Transaction) -> std::result::Result<T, E>,
     ) -> impl Future<Output = std::result::Result<T, E>>;
 
-    /// Runs `f` with a new transaction and commits the transaction to the branch. If another commit
-    /// conflicts with the changes, the transaction is aborted, and `f` runs again with a new
+    /// Runs `f` with a new transaction and then commits the transaction to the branch. If another
+    /// commit conflicts with the changes, the transaction is aborted and `f` runs again with a new
     /// transaction that starts from the new head. If `f` aborts the transaction, nothing is
     /// committed and the current head is returned.
     ///
-    /// A concurrent commit that changes other files or makes the same change does not conflict and
-    /// is merged. If `f` reads files that must not change before the commit, use
+    /// A concurrent commit that changes other files, or makes the same change, does not conflict
+    /// and is merged. If `f` reads files that must not change before the commit, use
     /// [`TransactionOps::commit_fast_forward`].
     ///
     /// Returns the new head. Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// Returns any error from `f` or from the commit. Returns [`Error::Conflict`] only after 100
-    /// conflicts.
+    /// Returns any error from `f` or from the commit. Gives up after 100 conflicts and returns
+    /// [`Error::Conflict`].
     ///
     /// ```no_run
     /// # use datakit_client::db::{Result, prelude::*};
@@ -71,7 +71,7 @@ pub trait BranchExt: BranchOps {
     where
         F: Future<Output = Result<()>> + Send + 'a;
 
-    /// Calls `f` with the current head and with each new head until `f` returns
+    /// Calls `f` with the current head and then with each new head until `f` returns
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ pub trait BranchExt: BranchOps {
     where
         F: Future<Output = Result<ControlFlow<T>>> + Send + 'a;
 
-    /// Calls `f` with the current value at a path and with each new value until `f` returns
+    /// Calls `f` with the current value at a path and then with each new value until `f` returns
     /// [`ControlFlow::Break`] with a result. Dropping the future stops the watch.
     ///
     /// # Errors
@@ -176,11 +176,11 @@ where
 
 /// Additional methods for every tree type.
 pub trait TreeExt: TreeOps {
-    /// Reads a file, which may be executable. Returns `None` if the path does not exist or is not a
-    /// file.
+    /// Reads a file. The file may be executable. Returns `None` if the path does not exist or is
+    /// not a file.
     ///
     /// # Errors
-    /// Returns an error if the tree cannot be read or if it belongs to a transaction that has
+    /// Returns an error if the tree cannot be read, or if it belongs to a transaction that has
     /// ended.
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
@@ -189,8 +189,8 @@ pub trait TreeExt: TreeOps {
     /// of the tree.
     ///
     /// Up to 32 entries are read concurrently. Directories are omitted, and the result does not
-    /// indicate which files are executable. Use this method only for small subtrees, because the
-    /// whole result is held in memory.
+    /// indicate which files are executable. Use this method only for small subtrees, because it
+    /// holds the entire result in memory.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the path does not exist.
@@ -248,18 +248,18 @@ pub trait TransactionExt: TransactionOps {
     ///
     /// # Errors
     /// Returns [`Error::NotDirectory`] if a parent exists and is not a directory. Returns
-    /// [`Error::IsDirectory`] if a file would replace a directory. If an error is returned, some of
-    /// the entries may already have been written.
+    /// [`Error::IsDirectory`] if a file would replace a directory. After an error, some of the
+    /// entries may already have been written.
     fn write_files<'a>(&'a self, files: &'a BTreeMap<Path, Content>) -> BoxFuture<'a, Result<()>>;
 
-    /// Works like [`write_files`](TransactionExt::write_files), but writes a single file.
+    /// Like [`write_files`](TransactionExt::write_files), but writes a single file.
     ///
     /// # Errors
     /// Returns the same errors as [`write_files`](TransactionExt::write_files).
     fn write_file<'a>(&'a self, path: &'a Path, content: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
-    /// Removes an entry. If the entry is a directory, its contents are removed as well. Returns
-    /// `false` if the entry does not exist.
+    /// Removes an entry. If it is a directory, its contents are removed as well. Returns `false` if
+    /// the entry does not exist.
     ///
     /// # Errors
     /// Returns [`Error::TransactionEnded`] if the transaction has ended.

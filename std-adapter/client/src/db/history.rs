@@ -17,7 +17,7 @@ pub struct History {
     offset: u64,
 }
 
-/// The maximum length of a line, in bytes.
+/// The maximum length of a line in bytes.
 const MAX_LINE: usize = 64 << 20;
 
 impl Commit {

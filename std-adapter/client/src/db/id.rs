@@ -1,4 +1,4 @@
-//! Object ids, which are hashes of the contents of objects.
+//! Object ids, which are hashes of objects' contents.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 20]);
 
-/// The error returned for text that is not an [`Id`].
+/// The error returned for text that is not a valid [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidId {

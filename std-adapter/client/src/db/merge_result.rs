@@ -3,8 +3,8 @@
 use super::path::Path;
 use super::tree::Tree;
 
-/// The result of a merge into a transaction. The trees can be read until the transaction merges
-/// again or ends. `T` is the tree type of the back end.
+/// The result of a merge into a transaction. The trees can be read until the transaction performs
+/// another merge or ends. `T` is the back end's tree type.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MergeResult<T = Tree> {
@@ -12,15 +12,15 @@ pub struct MergeResult<T = Tree> {
     pub ours: T,
     /// The tree of the merged commit.
     pub theirs: T,
-    /// The tree of the common ancestor, or an empty tree if there is no common ancestor.
+    /// The tree of the common ancestor, or an empty tree if there is none.
     pub base: T,
-    /// The paths of the files that are in conflict. Each of these files contains a description of
-    /// its conflict and must be replaced or removed before the commit.
+    /// The paths of the conflicting files. Each of these files contains a description of its
+    /// conflict and must be replaced or removed before committing.
     pub conflicts: Vec<Path>,
 }
 
 impl<T> MergeResult<T> {
-    /// Creates the result of a merge. Only back ends need this function.
+    /// Creates the result of a merge. Only back ends need to call this function.
     #[must_use]
     pub fn new(ours: T, theirs: T, base: T, conflicts: Vec<Path>) -> MergeResult<T> {
         MergeResult { ours, theirs, base, conflicts }

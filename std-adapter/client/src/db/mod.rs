@@ -1,4 +1,4 @@
-//! A client for the Datakit database. The client accesses branches, commits, transactions and
+//! A client for the DataKit database. The client accesses branches, commits, transactions and
 //! watches over 9P.
 //!
 //! ```
@@ -46,16 +46,16 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection. Several tasks can use the handles concurrently, and requests
-//!   are pipelined.
+//! - All handles share one connection. Multiple tasks can use the handles concurrently, and
+//!   requests are pipelined.
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] stops it.
 //! - If the connection is lost, all calls fail with [`Error::Client`]. To recover, connect again.
 //! - Programs that are generic over the [`Database`] trait also run without a server, directly on a
 //!   Git repository or in memory. See the `datakit-db` crate.
 //! - The client also works with the original server, which is written in OCaml. If a method behaves
-//!   differently on the original server, the documentation of the method describes the difference.
-//!   Branches whose names contain a slash cannot be listed or accessed on the original server.
+//!   differently on the original server, its documentation describes the difference. Branches with
+//!   a slash in their name cannot be listed or accessed on the original server.
 
 mod branch;
 mod branch_name;
@@ -117,8 +117,8 @@ impl Db {
     /// Connects with the default [`Options`].
     ///
     /// # Errors
-    /// Returns [`Error::Client`] if the connection cannot be established or the server refuses the
-    /// attach.
+    /// Returns [`Error::Client`] if the connection cannot be established or if the server refuses
+    /// the attach.
     pub async fn connect(url: &Url) -> Result<Db> {
         Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
@@ -126,8 +126,8 @@ impl Db {
     /// Creates a handle from an existing connection. The root of the connection must be the root of
     /// a database.
     ///
-    /// The recommended dialect is 9P2000.u. Error replies contain no text in 9P2000.L, so
-    /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
+    /// The recommended dialect is 9P2000.u. 9P2000.L error replies contain no text, so in this
+    /// dialect [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
     /// [`Error::InvalidHash`] are reported as [`Error::Client`]. Symbolic links cannot be created
     /// in 9P2000.
     #[must_use]
@@ -150,7 +150,7 @@ impl Db {
         RemotePath::root(&self.client).join(name)
     }
 
-    /// Returns the names of all branches, sorted. A branch without commits is included only if this
+    /// Returns the sorted names of all branches. A branch without commits is included only if this
     /// connection has created a handle for it.
     ///
     /// # Errors
@@ -165,8 +165,8 @@ impl Db {
         Ok(names)
     }
 
-    /// Returns a handle for a branch, which need not exist yet. Other clients do not see a new
-    /// branch before its first commit.
+    /// Returns a handle to a branch, which does not have to exist yet. Other clients do not see a
+    /// new branch until it has a commit.
     ///
     /// # Errors
     /// Returns [`Error::InvalidBranch`] if the name is not a valid Git branch name.
@@ -197,28 +197,28 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns a handle for the commit with the given id. This method sends no request, so if the
-    /// commit does not exist, an error is returned only when the handle is used.
+    /// Returns a handle to the commit with the given id. This method does not send a request. If
+    /// the commit does not exist, an error is returned only when the handle is used.
     #[must_use]
     pub fn commit_with_id(&self, id: Id) -> Commit {
         Commit::new(&self.client, id)
     }
 
-    /// Returns the tree with the given id. The id of a directory consists of `D-` followed by the
-    /// hash of a tree, as in the `tree.live` file. If the id starts with `F-`, `X-` or `L-`, the
-    /// root of the returned tree is a file. This method sends no request, so if the id is invalid,
-    /// an error is returned only when the tree is read.
+    /// Returns the tree with the given id. The id of a directory is `D-` followed by the hash of a
+    /// tree, as in the `tree.live` file. If the id starts with `F-`, `X-` or `L-`, the root of the
+    /// returned tree is a file. This method does not send a request. If the id is invalid, an error
+    /// is returned only when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Fetches a branch from another repository to the server. The fetch does not change any branch
-    /// of this database.
+    /// Makes the server fetch a branch from another repository. The fetch does not change any
+    /// branch of this database.
     ///
-    /// Waits until the server has finished fetching. To keep the fetched commits, point a branch at
-    /// the returned commit soon after this method returns, because the server then no longer
-    /// protects them from garbage collection.
+    /// Waits until the server has finished fetching. To keep the fetched commits, point a branch to
+    /// the returned commit soon after this method returns, because the server no longer protects
+    /// the commits from garbage collection.
     ///
     /// # Errors
     /// Returns [`Error::Client`] with the server's error, for example if the branch does not exist.

@@ -13,8 +13,8 @@ use crate::ByteString;
 
 /// A Datakit database. Clones share the same database.
 ///
-/// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements the
-/// trait for Git repositories and in-memory databases, which need no server. The crate also
+/// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements it for
+/// Git repositories and in-memory databases, which do not need a server. That crate also
 /// provides a database that is opened by URL and may be remote or local. A program that is generic
 /// over `Database` works with all of these types. The [`prelude`](super::prelude) module exports
 /// all traits.
@@ -42,8 +42,8 @@ use crate::ByteString;
 /// }
 /// ```
 ///
-/// All methods return futures that are `Send`, so the futures of generic functions such as the one
-/// above are `Send` as well. Dropping a future cancels its operation.
+/// All methods return `Send` futures, so the futures of generic functions such as the one above are
+/// also `Send`. Dropping a future cancels its operation.
 pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// A branch.
     type Branch: BranchOps<Commit = Self::Commit, Transaction = Self::Transaction, Tree = Self::Tree>;
@@ -51,23 +51,23 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// The type of the trees that can be read.
+    /// The type of tree that can be read.
     type Tree: TreeOps;
 
-    /// Returns the names of all branches, sorted. A branch without commits is included only if this
-    /// handle or one of its clones has created a handle for the branch.
+    /// Returns the sorted names of all branches. A branch without commits is included only if this
+    /// handle or one of its clones has created a handle to it.
     ///
     /// # Errors
     /// Returns an error if the database cannot be read.
     fn branches(&self) -> impl Future<Output = Result<Vec<ByteString>>> + Send;
 
-    /// Returns a handle for a branch, which need not exist yet. Other clients do not see a new
-    /// branch before its first commit.
+    /// Returns a handle to a branch, which does not have to exist yet. Other clients do not see a
+    /// new branch until it has a commit.
     ///
     /// # Errors
     /// Returns [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git
     /// branch name. Returns [`Error::Exists`](super::Error::Exists) if the name conflicts with an
-    /// existing branch, as `a/b` conflicts with `a`.
+    /// existing branch, in the way that `a/b` conflicts with `a`.
     fn branch(
         &self,
         name: impl AsRef<[u8]> + Send,
@@ -94,39 +94,39 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
         hash: impl AsRef<[u8]> + Send,
     ) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Returns a handle for the commit with the given id, without checking that the commit exists.
+    /// Returns a handle to the commit with the given id, without checking that the commit exists.
     fn commit_with_id(&self, id: Id) -> Self::Commit;
 
     /// Returns the tree with the given id. The id of a directory is `D-` followed by the
     /// directory's hash. If the id is `F-`, `X-` or `L-` followed by the hash of a file or link,
-    /// the root of the tree is that file or link. If no object has the id, reading the tree returns
-    /// an error.
+    /// the root of the tree is that file or link. If no object has this id, reading the tree
+    /// returns an error.
     fn tree(&self, id: impl AsRef<[u8]>) -> Self::Tree;
 
-    /// Fetches a branch of another repository. The fetch does not change any branch of this
+    /// Fetches a branch from another repository. The fetch does not change any branch of this
     /// database.
     ///
-    /// To keep the fetched commits, point a branch at the returned commit soon after this method
-    /// returns, because the commits are then no longer protected from garbage collection.
+    /// To keep the fetched commits, point a branch to the returned commit soon after this method
+    /// returns, because the commits are no longer protected from garbage collection.
     ///
     /// # Errors
     /// Returns an error that explains why the branch could not be fetched.
     fn fetch(&self, url: &str, branch: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Drops this handle and waits until the database is closed. A connection to a server is closed
-    /// once all other handles have been dropped, including the handles for branches, commits,
-    /// trees, transactions and watches. For a database without a server, this method waits until
-    /// the commits in progress have finished.
+    /// Drops this handle and waits until the database is closed. A connection to a server closes
+    /// once all other handles have been dropped, including handles to branches, commits, trees,
+    /// transactions and watches. For a database without a server, this method waits for the commits
+    /// in progress to finish.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// A branch, which need not have any commits yet. See also [`BranchExt`](super::BranchExt).
+/// A branch, which may not have any commits yet. See also [`BranchExt`](super::BranchExt).
 pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// The type of the trees that can be read.
+    /// The type of tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the name.
@@ -138,7 +138,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
-    /// Removes the branch. The branch's commits remain available if they are reachable from another
+    /// Removes the branch. Its commits remain available as long as they are reachable from another
     /// branch.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn transaction(&self) -> impl Future<Output = Result<Self::Transaction>> + Send;
 
-    /// Watches the head. The watch returns the current head immediately, and then each new head.
+    /// Watches the head. The watch returns the current head immediately and then each new head.
     /// `None` means that the branch has no commits. Intermediate heads are skipped while the watch
     /// is not being read.
     ///
@@ -168,7 +168,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn watch_head(&self) -> impl Future<Output = Result<Watch<Option<Self::Commit>>>> + Send;
 
-    /// Watches the value at a path in the branch. The watch returns the current value immediately,
+    /// Watches the value at a path in the branch. The watch returns the current value immediately
     /// and then each new value. `None` means that nothing exists at the path. Intermediate values
     /// are skipped while the watch is not being read.
     ///
@@ -179,7 +179,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
         path: &Path,
     ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
 
-    /// Watches all later changes to the head, in order and without gaps. `None` means that the
+    /// Watches all subsequent changes to the head, in order and without gaps. `None` means that the
     /// branch was removed. The stream ends if the reader falls behind by thousands of changes.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
 
 /// An immutable commit. Handles for the same commit are equal.
 pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
-    /// The type of the trees that can be read.
+    /// The type of tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the hash.
@@ -204,7 +204,7 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
     fn message(&self) -> impl Future<Output = Result<String>> + Send;
 
-    /// Reads the parents, in the order stored in the commit.
+    /// Reads the parents in the order in which the commit stores them.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the commit no longer exists.
@@ -213,7 +213,7 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
     /// Reads the changes from `old` to this commit, sorted by path.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`](super::Error::NotFound) if one of the commits no longer exists.
+    /// Returns [`Error::NotFound`](super::Error::NotFound) if either commit no longer exists.
     fn diff(&self, old: &Self) -> impl Future<Output = Result<Vec<Change>>> + Send;
 
     /// Reads all fields of the commit.
@@ -228,22 +228,22 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. Methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Methods that read an
-/// entry fail with [`Error::NotDirectory`](super::Error::NotDirectory) if a component other than
-/// the last is not a directory. The methods `stat`, `exists`, `exists_file` and `exists_dir` return
-/// neither `NotFound` nor `NotDirectory`.
+/// [`Error::NotFound`](super::Error::NotFound) if it does not exist. They fail with
+/// [`Error::NotDirectory`](super::Error::NotDirectory) if a component of the path other than the
+/// last is not a directory. The `stat`, `exists`, `exists_file` and `exists_dir` methods return
+/// neither of these errors.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
 
-    /// Reads a file, which may be executable.
+    /// Reads a file. The file may be executable.
     ///
     /// # Errors
     /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
     fn read_file(&self, path: &Path) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
-    /// Reads at most `length` bytes of a file, starting at a byte offset. The result is shorter only
-    /// at the end of the file. A server sends only these bytes.
+    /// Reads at most `length` bytes of a file, starting at a byte offset. Fewer bytes are returned
+    /// only at the end of the file. If the file is on a server, the server sends only these bytes.
     ///
     /// # Errors
     /// Returns [`Error::NotFile`](super::Error::NotFile) if the path is a directory or a link.
@@ -266,8 +266,8 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotSymlink`](super::Error::NotSymlink) if the path is not a link.
     fn read_link(&self, path: &Path) -> impl Future<Output = Result<ByteString>> + Send;
 
-    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or if
-    /// a component other than the last is a file.
+    /// Reads the type and length of an entry. Returns `None` if the entry does not exist or if a
+    /// component other than the last is a file.
     fn stat(&self, path: &Path) -> impl Future<Output = Result<Option<Stat>>> + Send;
 
     /// Returns `true` if the entry exists.
@@ -289,9 +289,9 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// A set of changes to a branch that are committed together or not at all. See also
 /// [`TransactionExt`](super::TransactionExt).
 ///
-/// A transaction starts from the head of the branch. The commit merges the transaction with any
-/// later changes to the branch. Dropping the transaction aborts it. After a commit or an abort, all
-/// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
+/// A transaction starts from the head of the branch. Committing it merges it with any later changes
+/// to the branch. Dropping the transaction aborts it. After a commit or an abort, all methods fail
+/// with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
 /// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods return
@@ -301,27 +301,27 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
-    /// The type of the trees that can be read.
+    /// The type of tree that can be read.
     type Tree: TreeOps;
 
-    /// Returns the current tree, which also reflects later changes to the transaction.
+    /// Returns the current tree, which also reflects subsequent changes to the transaction.
     fn tree(&self) -> Self::Tree;
 
-    /// Creates a directory. Git does not store empty directories, so the directory is committed
-    /// only if it contains a file.
+    /// Creates a directory. Git does not store empty directories, so a directory is committed only
+    /// if it contains a file.
     ///
     /// # Errors
     /// Returns [`Error::Exists`](super::Error::Exists) if the path already exists.
     fn create_dir(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a directory and its missing parents.
+    /// Creates a directory and any missing parents.
     ///
     /// # Errors
     /// Returns [`Error::NotDirectory`](super::Error::NotDirectory) if the path or one of its
     /// parents exists and is not a directory.
     fn make_dirs(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a file, or replaces an existing file or link.
+    /// Creates a file, replacing any existing file or link.
     fn create_file(
         &self,
         path: &Path,
@@ -329,7 +329,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
         executable: bool,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a symbolic link, or replaces an existing file or link. The target may be any byte
+    /// Creates a symbolic link, replacing any existing file or link. The target may be any byte
     /// string.
     fn create_symlink(
         &self,
@@ -359,20 +359,20 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// Removes a file, a link, or a directory and everything in it.
     fn remove(&self, path: &Path) -> impl Future<Output = Result<()>> + Send;
 
-    /// Truncates a file to `length` bytes, or extends the file with zeros.
+    /// Truncates a file to `length` bytes or extends it with zeros.
     fn truncate(&self, path: &Path, length: u64) -> impl Future<Output = Result<()>> + Send;
 
-    /// Reads the parents of the new commit. By default, the parents are the commit from which the
-    /// transaction started, followed by the merged commits.
+    /// Reads the parents that the new commit will have. By default, the parents are the commit from
+    /// which the transaction started, followed by the merged commits.
     fn parents(&self) -> impl Future<Output = Result<Vec<Self::Commit>>> + Send;
 
-    /// Sets the parents of the new commit. The files and the branch do not change.
+    /// Sets the parents that the new commit will have. Neither the files nor the branch change.
     fn set_parents(&self, parents: &[Self::Commit]) -> impl Future<Output = Result<()>> + Send;
 
     /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.
     ///
     /// # Errors
-    /// Returns an error if the text has a different format.
+    /// Returns an error if the author has a different format.
     fn set_author(&self, author: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// Returns the changes between `old` and the current tree, sorted by path.
@@ -385,7 +385,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// commit. Conflicts are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the last
+    /// Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if conflicts from the previous
     /// merge have not been resolved. Returns [`Error::NotFound`](super::Error::NotFound) if the
     /// commit does not exist.
     fn merge(
@@ -397,28 +397,29 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// resolves its conflict.
     fn conflicts(&self) -> impl Future<Output = Result<Vec<Path>>> + Send;
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
-    /// is a merge commit if the branch has changed since the transaction started.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. This is a
+    /// merge commit if the branch has changed since the transaction started.
     ///
     /// If the future is dropped, the changes may or may not have been committed.
     ///
     /// # Errors
-    /// Returns [`Error::Conflict`](super::Error::Conflict) if the branch and the transaction
+    /// Returns [`Error::Conflict`](super::Error::Conflict) if the branch and the transaction both
     /// changed the same file. Returns [`Error::OpenConflicts`](super::Error::OpenConflicts) if a
-    /// merge left unresolved conflicts. Returns [`Error::NotFound`](super::Error::NotFound) if one
-    /// of the parents does not exist. A failed commit leaves the transaction open.
+    /// merge left conflicts that have not been resolved. Returns
+    /// [`Error::NotFound`](super::Error::NotFound) if one of the parents does not exist. If the
+    /// commit fails, the transaction remains open.
     fn commit(&self, message: &str) -> impl Future<Output = Result<Self::Commit>> + Send;
 
-    /// Works like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
-    /// transaction started. If several transactions start at the same commit, only one of them
-    /// succeeds. Use this method for counters and locks. `commit` would merge two transactions that
-    /// make the same change, because identical changes do not conflict.
+    /// Like [`commit`](TransactionOps::commit), but fails if the branch has moved since the
+    /// transaction started. If multiple transactions start from the same commit, only one of them
+    /// succeeds. Use this method to implement counters and locks. In contrast, `commit` would merge
+    /// two transactions that make the same change, because identical changes do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation. In particular, the original server does not support this operation. The other
-    /// errors are those of [`commit`](TransactionOps::commit).
+    /// operation. In particular, the original server does not support it. May also return any other
+    /// error that [`commit`](TransactionOps::commit) returns.
     fn commit_fast_forward(
         &self,
         message: &str,

@@ -30,8 +30,8 @@ impl Path {
     /// Parses a path whose components are separated by single slashes.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidPath`] if a component is not allowed. An empty string and a leading
-    /// or trailing slash are also errors.
+    /// Returns [`Error::InvalidPath`] if a component is not allowed. An empty string is an error,
+    /// as is a leading or trailing slash.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
@@ -107,7 +107,7 @@ impl Path {
         self.0.is_empty()
     }
 
-    /// Works like [`Path::split_last`], but fails for the root.
+    /// Like [`Path::split_last`], but fails for the root.
     ///
     /// # Errors
     /// Returns [`Error::InvalidPath`] for the root.
@@ -116,7 +116,7 @@ impl Path {
     }
 }
 
-/// Returns the rule that a component violates, or `None` if the component is allowed.
+/// Returns the rule that a component violates, or `None` if the component is valid.
 fn broken_rule(name: &[u8]) -> Option<&'static str> {
     match name {
         b"" => Some("a name must not be empty"),
@@ -139,7 +139,7 @@ impl FromStr for Path {
     }
 }
 
-/// Formats the components, separated by slashes, or `/` for the root.
+/// Formats the components separated by slashes, or formats the root as `/`.
 impl Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {

@@ -1,11 +1,11 @@
-//! The rules for names of Git refs.
+//! The rules for Git ref names.
 
-/// The maximum length of a component, in bytes. A component must still be a valid file name after
-/// `.lock` is appended to it.
+/// The maximum length of a component in bytes. A component must still be a valid file name once
+/// `.lock` has been appended to it.
 const COMPONENT_MAX: usize = 250;
 
-/// Returns the first rule of git-check-ref-format(1) that the name of a ref violates, or `None` if
-/// the name is valid. The name does not include `refs/heads/` or `refs/tags/`.
+/// Returns the first rule of git-check-ref-format(1) that a ref name violates, or `None` if the
+/// name is valid. The name does not include `refs/heads/` or `refs/tags/`.
 #[must_use]
 pub fn ref_name_fault(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());

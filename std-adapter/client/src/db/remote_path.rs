@@ -1,4 +1,4 @@
-//! A path on the server, with the file operations that the database client needs.
+//! A path on the server, and the file operations that the database client needs.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -9,8 +9,8 @@ use crate::{ByteString, Client, Fid, OpenMode};
 /// list.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server. The path need not refer to an existing file. Every operation walks to the
-/// path and clunks the resulting fid afterwards.
+/// A path on the server. There may be no file at this path. Every operation walks to the path and
+/// then clunks the resulting fid.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -49,7 +49,7 @@ impl RemotePath {
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
     }
 
-    /// Reads a whole file, or the first value of a stream.
+    /// Reads an entire file, or the first value of a stream.
     pub(super) async fn read(&self) -> Result<Vec<u8>> {
         Ok(self.walk().await?.open(OpenMode::READ).await?.read_all().await?)
     }
@@ -88,7 +88,7 @@ impl RemotePath {
     }
 
     /// Replaces the content of an existing file. Truncates the file with a separate request,
-    /// because the original server ignores the truncation flag of Topen.
+    /// because the original server ignores Topen's truncation flag.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let fid = self.walk_to_file().await?;
         fid.set_len(0).await?;
@@ -98,8 +98,8 @@ impl RemotePath {
     }
 }
 
-/// Returns a name that is very unlikely to be used by any other task on the connection. The name is
-/// a random 63-bit number in decimal.
+/// Returns a name that is very unlikely to be used by any other task on this connection. The name
+/// is a random 63-bit number in decimal.
 pub(super) fn unique_name() -> String {
     (RandomState::new().build_hasher().finish() >> 1).to_string()
 }

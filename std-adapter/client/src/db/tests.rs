@@ -15,7 +15,7 @@ use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Server, Stats};
 
-/// The time limit for each step of a test.
+/// The timeout for each step of a test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server that serves an empty database and stops when the test ends.

@@ -1,4 +1,4 @@
-//! Transactions, which collect changes to a branch and commit them.
+//! Transactions, which collect changes to a branch and commit them together.
 
 use std::fmt::{self, Debug};
 
@@ -16,16 +16,16 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
 /// the changes before the commit.
 ///
-/// A transaction starts from the head of the branch. The commit merges the transaction with any
-/// later changes to the branch and fails if there are conflicts.
+/// A transaction starts from the head of the branch. Committing it merges it with any later changes
+/// to the branch, and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
-/// aborts the transaction when the connection is closed. After a commit or an abort, all calls fail
-/// with [`Error::TransactionEnded`] and send no request.
+/// aborts the transaction when the connection closes. After a commit or an abort, all calls fail
+/// with [`Error::TransactionEnded`] without sending a request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
 /// Dropping the future of a method that changes the transaction cancels the request. The server may
-/// already have made the change or written part of a file before it receives the cancellation.
+/// already have made the change, or written part of a file, before it receives the cancellation.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -51,8 +51,8 @@ impl Transaction {
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // Mark the transaction as ended, so that dropping it sends no abort request.
-                    // The directory was not created, or another task created it.
+                    // Mark the transaction as ended so that dropping it sends no abort request.
+                    // Either the directory was not created, or another task created it.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -92,8 +92,8 @@ impl Transaction {
         Tree::of_transaction(self.dir.join(name), self.state.clone())
     }
 
-    /// Creates a directory. Git does not store empty directories, so the directory is committed
-    /// only if it contains a file.
+    /// Creates a directory. Git does not store empty directories, so a directory is committed only
+    /// if it contains a file.
     ///
     /// # Errors
     /// Returns [`Error::Exists`] if the path already exists, or [`Error::NotFound`] if the parent
@@ -103,7 +103,7 @@ impl Transaction {
         dir.mkdir(name).await
     }
 
-    /// Creates a directory and its missing parents.
+    /// Creates a directory and any missing parents.
     ///
     /// # Errors
     /// Returns [`Error::NotDirectory`] if the path or one of its parents exists and is not a
@@ -133,8 +133,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes an existing file or link if the dialect is 9P2000.L. In 9P2000.L, creating a file
-    /// does not replace an existing file.
+    /// Removes an existing file or link if the dialect is 9P2000.L. In this dialect, creating a
+    /// file does not replace an existing file.
     async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
@@ -146,7 +146,7 @@ impl Transaction {
         }
     }
 
-    /// Creates a file, or replaces an existing file or link.
+    /// Creates a file, replacing any existing file or link.
     ///
     /// # Errors
     /// Returns [`Error::IsDirectory`] if the path is a directory, or [`Error::NotFound`] if the
@@ -160,7 +160,7 @@ impl Transaction {
         Ok(file.close().await?)
     }
 
-    /// Creates a symbolic link, or replaces an existing file or link. The target may be any byte
+    /// Creates a symbolic link, replacing any existing file or link. The target may be any byte
     /// string.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Transaction {
         self.remote_path(path)?.remove().await
     }
 
-    /// Truncates a file to `length` bytes, or extends the file with zeros.
+    /// Truncates a file to `length` bytes or extends it with zeros.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the file does not exist, or [`Error::IsDirectory`] if the
@@ -226,8 +226,8 @@ impl Transaction {
         Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// Reads the parents of the new commit. By default, the parents are the commit from which the
-    /// transaction started, followed by the merged commits.
+    /// Reads the parents that the new commit will have. By default, the parents are the commit from
+    /// which the transaction started, followed by the merged commits.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the transaction's `parents` file contains anything other than
@@ -236,7 +236,7 @@ impl Transaction {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Sets the parents of the new commit. The files and the branch do not change.
+    /// Sets the parents that the new commit will have. Neither the files nor the branch change.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -257,8 +257,8 @@ impl Transaction {
     /// commit. Conflicts are not reported as errors but are listed in [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// Returns [`Error::OpenConflicts`] if conflicts from the last merge have not been resolved, or
-    /// [`Error::NotFound`] if the commit does not exist.
+    /// Returns [`Error::OpenConflicts`] if conflicts from the previous merge have not been
+    /// resolved, or [`Error::NotFound`] if the commit does not exist.
     pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
         self.control_file("merge")?.command(&theirs.id().to_string()).await?;
         let conflicts = self.conflicts().await?;
@@ -277,7 +277,7 @@ impl Transaction {
     /// Returns [`Error::Client`] if the server refuses the request.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
         let text = match self.control_file("conflicts")?.read().await {
-            // The `conflicts` file does not exist before the first merge.
+            // The `conflicts` file does not exist until the first merge.
             Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
@@ -293,18 +293,18 @@ impl Transaction {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
-    /// is a merge commit if the branch has changed since the transaction started.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. This is a
+    /// merge commit if the branch has changed since the transaction started.
     ///
     /// If the future is dropped, the changes may or may not have been committed. The original
     /// server does not report the new commit, so the returned commit may be a later head of the
     /// branch.
     ///
     /// # Errors
-    /// Returns [`Error::Conflict`] if the branch and the transaction changed the same file. Returns
-    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts. Returns [`Error::NotFound`]
-    /// if one of the parents does not exist. The transaction stays open after [`Error::Conflict`]
-    /// and [`Error::OpenConflicts`].
+    /// Returns [`Error::Conflict`] if the branch and the transaction both changed the same file.
+    /// Returns [`Error::OpenConflicts`] if a merge left conflicts that have not been resolved.
+    /// Returns [`Error::NotFound`] if one of the parents does not exist. The transaction remains
+    /// open after [`Error::Conflict`] and [`Error::OpenConflicts`].
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         match self.end_with("commit id", message).await {
             Err(error) if error.is_unknown_command() => {
@@ -316,15 +316,15 @@ impl Transaction {
         }
     }
 
-    /// Works like [`Transaction::commit`], but fails if the branch has moved since the transaction
-    /// started. If several transactions start at the same commit, only one of them succeeds. Use
-    /// this method for counters and locks. [`Transaction::commit`] would merge two transactions
-    /// that make the same change, because identical changes do not conflict.
+    /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
+    /// started. If multiple transactions start from the same commit, only one of them succeeds. Use
+    /// this method to implement counters and locks. In contrast, [`Transaction::commit`] would
+    /// merge two transactions that make the same change, because identical changes do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
     /// server does not support the operation. In particular, the original server does not support
-    /// this operation. The other errors are those of [`Transaction::commit`].
+    /// it. May also return any other error that [`Transaction::commit`] returns.
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }
@@ -360,7 +360,7 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // If the runtime has stopped, the connection is also closed, so the server aborts the
+        // If the runtime has stopped, the connection is closed as well, so the server aborts the
         // transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");

@@ -12,8 +12,8 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 /// A read-only tree, such as the tree of a commit, the current tree of a transaction, or a tree
 /// returned by a watch.
 ///
-/// Every call sends a request to the server, and dropping the future cancels the request. Calls on
-/// a transaction's tree fail with [`Error::TransactionEnded`] once the transaction has ended.
+/// Every call sends a request to the server. Dropping the future cancels the request. Calls on a
+/// transaction's tree fail with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
     root: RemotePath,
@@ -66,7 +66,7 @@ pub struct Stat {
 /// The content of a tree entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// The bytes of a file, which may be executable.
+    /// The bytes of a file. The file may be executable.
     File(Vec<u8>),
     /// The sorted names in a directory.
     Dir(Vec<ByteString>),
@@ -103,7 +103,7 @@ impl Tree {
         })
     }
 
-    /// Reads a file, which may be executable.
+    /// Reads a file. The file may be executable.
     ///
     /// # Errors
     /// Returns [`Error::NotFile`] if the path is a directory or a link. Returns [`Error::NotFound`]
@@ -117,8 +117,8 @@ impl Tree {
         }
     }
 
-    /// Reads at most `length` bytes of a file, starting at a byte offset. The result is shorter only
-    /// at the end of the file.
+    /// Reads at most `length` bytes of a file, starting at a byte offset. Fewer bytes are returned
+    /// only at the end of the file.
     ///
     /// # Errors
     /// Returns the same errors as [`Tree::read_file`].
@@ -132,7 +132,7 @@ impl Tree {
         if !matches!(kind, EntryKind::File | EntryKind::Exec) {
             return Err(Error::NotFile);
         }
-        // The server refuses an offset beyond the end of the file.
+        // In addition, the server refuses an offset beyond the end of the file.
         if offset > metadata.len {
             return Ok(Vec::new());
         }
@@ -176,8 +176,8 @@ impl Tree {
         }
     }
 
-    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or if
-    /// a component other than the last is a file.
+    /// Reads the type and length of an entry. Returns `None` if the entry does not exist or if a
+    /// component other than the last is a file.
     ///
     /// # Errors
     /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
@@ -244,8 +244,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. In 9P2000, which has no request for link targets, reads the link as
-/// a file.
+/// Reads the target of a link. 9P2000 has no request for link targets, so in this dialect the link
+/// is read as a file.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

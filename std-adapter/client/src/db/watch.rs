@@ -16,7 +16,7 @@ use crate::{ByteString, Client, OpenMode};
 /// or with [`Watch::next`].
 ///
 /// The stream ends after the first error. A watch does not reconnect after a lost connection.
-/// Dropping the watch cancels it on the server as well.
+/// Dropping the watch also cancels it on the server.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -35,9 +35,10 @@ pub struct Watch<T> {
 }
 
 impl<T: Send + 'static> Watch<T> {
-    /// Creates a watch whose values `next` computes. The `next` function takes the current state
-    /// and returns the next value and the new state, or `None` at the end of the stream. Back ends
-    /// of the [`Database`](super::Database) trait create their watches with this function.
+    /// Creates a watch whose values are computed by `next`. The `next` function takes the current
+    /// state and returns the next value and the new state, or `None` at the end of the stream. Back
+    /// ends that implement the [`Database`](super::Database) trait use this function to create
+    /// their watches.
     #[must_use]
     pub fn unfold<S, F, N>(state: S, next: F) -> Watch<T>
     where
@@ -61,7 +62,7 @@ impl<T: Send + 'static> Watch<T> {
     /// Waits for the next value. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// If the future is dropped, no value is lost. The next call continues to wait for the same
+    /// No value is lost if the future is dropped: the next call continues to wait for the same
     /// value.
     ///
     /// # Errors
@@ -90,7 +91,7 @@ impl<T> Debug for Watch<T> {
     }
 }
 
-/// The stream inside a watch that [`Watch::unfold`] creates.
+/// The stream inside a watch created by [`Watch::unfold`].
 struct Unfold<S, F, N> {
     /// The current state, or `None` while a value is being computed and after the end of the
     /// stream.
@@ -99,7 +100,7 @@ struct Unfold<S, F, N> {
     pending: Option<Pin<Box<N>>>,
 }
 
-/// Implementing `Unpin` is sound, because neither the state nor the function is ever pinned.
+/// Implementing `Unpin` is sound because neither the state nor the function is ever pinned.
 impl<S, F, N> Unpin for Unfold<S, F, N> {}
 
 impl<T, S, F, N> Stream for Unfold<S, F, N>
@@ -128,7 +129,7 @@ where
 struct Lines {
     client: Client,
     deliveries: crate::Watch,
-    /// Lines that have been delivered but not yet returned.
+    /// Lines that the server has delivered but that have not been returned yet.
     lines: VecDeque<String>,
 }
 
@@ -166,7 +167,7 @@ where
     }))
 }
 
-/// The value at a path in a branch. `T` is the tree type of the back end.
+/// The value at a path in a branch. `T` is the back end's tree type.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PathValue<T = Tree> {
@@ -176,12 +177,12 @@ pub enum PathValue<T = Tree> {
     Exec(Vec<u8>),
     /// The target of a symbolic link.
     Link(ByteString),
-    /// The tree of a directory at the time of the change.
+    /// The tree of a directory as it was at the time of the change.
     Dir(T),
 }
 
 impl<T> PathValue<T> {
-    /// Converts the tree with `f` if the value is a directory.
+    /// If the value is a directory, converts the tree with `f`.
     #[must_use]
     pub fn map_tree<U>(self, f: impl FnOnce(T) -> U) -> PathValue<U> {
         match self {
@@ -192,7 +193,7 @@ impl<T> PathValue<T> {
         }
     }
 
-    /// Returns the bytes of a file, which may be executable. Returns `None` for a link or a
+    /// Returns the bytes of a file, whether executable or not. Returns `None` for a link or a
     /// directory.
     #[must_use]
     pub fn into_file(self) -> Option<Vec<u8>> {
@@ -204,7 +205,7 @@ impl<T> PathValue<T> {
 }
 
 impl PathValue {
-    /// Reads the object that a line in the `tree.live` file identifies.
+    /// Reads the object identified by a line in the `tree.live` file.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);

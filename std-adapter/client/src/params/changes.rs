@@ -1,4 +1,4 @@
-//! The stream of changes of parameters.
+//! The stream of parameter changes.
 
 use std::collections::VecDeque;
 
@@ -11,31 +11,31 @@ use crate::Watch;
 pub enum Event {
     /// A parameter was set.
     Change(Change),
-    /// This number of changes was lost, because the client read too slowly.
+    /// This many changes were lost because the client read too slowly.
     Lost(u64),
 }
 
-/// A change of a parameter.
+/// A change to a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The number of the change. Consecutive changes have consecutive numbers.
+    /// The sequence number of the change. Consecutive changes have consecutive numbers.
     pub sequence: u64,
-    /// The name of the client that set the parameter, or `program` for the program itself.
+    /// The name of the client that set the parameter, or `program` if the program itself set it.
     pub client: String,
-    /// The path of the parameter, relative to the directory of the parameters.
+    /// The path of the parameter, relative to the parameter directory.
     pub path: String,
     /// The new value, or `*` if the value is secret.
     pub value: String,
 }
 
-/// The changes of all parameters, beginning with the first change after the stream was opened.
+/// Changes to all parameters, beginning with the first change made after the stream was opened.
 #[derive(Debug)]
 pub struct Changes {
     path: String,
     watch: Watch,
     events: VecDeque<Event>,
-    /// The start of a line that has not been received completely.
+    /// The beginning of a line that has not been received completely.
     partial: Vec<u8>,
 }
 
@@ -47,10 +47,10 @@ impl Changes {
     /// Waits for the next event. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// No event is lost if the future is dropped.
+    /// Dropping the future does not lose an event.
     ///
     /// # Errors
-    /// Returns [`Error::Client`] if the connection is lost, and [`Error::Refused`] if the server
+    /// Returns [`Error::Client`] if the connection is lost, or [`Error::Refused`] if the server
     /// sends a line that is not an event.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {

@@ -1,4 +1,4 @@
-//! Checks values against the schema. The error messages are the same as those of the server.
+//! Checks values against the parameter schema. The error messages are the same as the server's.
 
 use std::fmt::{self, Display};
 
@@ -7,7 +7,7 @@ use datakit_core::files::{Ipv4, Mac, Micros, ParamType, Step};
 use super::error::{Error, Result};
 use super::schema::{Kind, Parameter};
 
-/// The smallest and the largest value, as text.
+/// The smallest and largest allowed values, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Range {
@@ -22,7 +22,7 @@ impl Parameter {
     /// because it may have rules that the schema does not describe.
     ///
     /// # Errors
-    /// Returns [`Error::Refused`] with a reason that names the allowed values.
+    /// Returns [`Error::Refused`] with a reason that describes the allowed values.
     pub fn check(&self, value: &str) -> Result<()> {
         let refused = |reason| Err(Error::Refused { path: self.path.clone(), reason });
         if self.read_only {
@@ -73,7 +73,7 @@ impl Parameter {
                     && value <= scaled(&range.max)
             }
             // The schema does not contain the resolution of a duration, so only the server can
-            // refuse a duration with too many decimals.
+            // refuse a duration with too many decimal places.
             Kind::Duration(range) => accepts::<Micros>(text, range, None),
             Kind::Text { max_bytes } => {
                 text.len() <= *max_bytes && !text.contains(char::is_control)
@@ -85,7 +85,7 @@ impl Parameter {
         }
     }
 
-    /// Writes the allowed values of the type, without the unit and the step.
+    /// Formats the allowed values of the type, without the unit and step.
     fn allowed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from_to = |f: &mut fmt::Formatter<'_>, what: &str, range: &Range| {
             write!(f, "{what} from {} to {}", range.min, range.max)
@@ -129,7 +129,7 @@ impl Display for Parameter {
     }
 }
 
-/// Parses a value in the same way as the server. A bound that is not a value of the type is
+/// Parses a value in the same way as the server. A bound that is not a valid value of the type is
 /// ignored, because the server also checks the value.
 fn accepts<T: ParamType<Limits = (T, T)>>(text: &str, range: &Range, step: Option<Step>) -> bool {
     let (low, high) = T::ANY;
@@ -148,7 +148,7 @@ fn parse_step(text: &str) -> Option<Step> {
 }
 
 /// Returns a decimal number multiplied by 10^`decimals`, or `None` if the text is not a number or
-/// has more decimals.
+/// has more decimal places.
 pub(super) fn scaled(text: &str, decimals: u32) -> Option<i128> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
@@ -177,7 +177,7 @@ pub(super) fn scaled(text: &str, decimals: u32) -> Option<i128> {
     Some(sign * value)
 }
 
-/// Returns the length, in bytes, of a byte string in hexadecimal.
+/// Returns the length in bytes of a hexadecimal byte string.
 fn hex_bytes(text: &str) -> Option<usize> {
     let (mut rest, mut count) = (text.as_bytes(), 0);
     while let [high, low, tail @ ..] = rest {
@@ -201,8 +201,8 @@ mod tests {
         Schema::parse(&text).unwrap().parameters()[0].clone()
     }
 
-    /// Checks that each value in `accepted` is accepted, and that each value in `refused` is
-    /// refused with a message that contains `allowed`.
+    /// Checks that each value in `accepted` is accepted and that each value in `refused` is refused
+    /// with a message that contains `allowed`.
     fn check(members: &str, accepted: &[&str], refused: &[&str], allowed: &str) {
         let parameter = parameter(members);
         for value in accepted {

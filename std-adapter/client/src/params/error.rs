@@ -1,12 +1,12 @@
-//! The error type of operations on parameters.
+//! The error type for operations on parameters.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
 
-/// The result type of operations on parameters.
+/// The result type for operations on parameters.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of an operation on parameters.
+/// An error from an operation on parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,36 +14,36 @@ pub enum Error {
     UnknownParameter {
         /// The path.
         path: String,
-        /// The most similar path of a parameter, if there is a similar path.
+        /// The most similar parameter path, if any.
         similar: Option<String>,
     },
-    /// The value or the command was refused, either by this client or by the server.
+    /// A value or command was refused, either by this client or by the server.
     Refused {
-        /// The path of the parameter or of another file.
+        /// The path of the parameter, or of another file.
         path: String,
-        /// The reason, which names the allowed values.
+        /// The reason, which describes the allowed values.
         reason: String,
     },
-    /// The server does not have the file that the operation needs.
+    /// The server does not have a file that the operation requires.
     Missing {
         /// The path of the file.
         path: String,
-        /// The operation that needs the file.
+        /// The operation that requires the file.
         needed: &'static str,
     },
-    /// The server refused to commit the transaction, so no parameter has changed. The text states
+    /// The server refused to commit the transaction, so no parameter has changed. The text gives
     /// the reason, for example that another client has set one of the parameters.
     Commit(String),
-    /// All transactions of the server are in use.
+    /// All of the server's transactions are in use.
     NoFreeTransaction {
-        /// The path of each transaction, and the reason why the server refused to begin it.
+        /// The path of each transaction and the reason why the server refused to begin it.
         used: Vec<(String, String)>,
     },
-    /// The server's file `schema` is not a valid schema. The text states the reason.
+    /// The server's `schema` file is not a valid schema. The text gives the reason.
     InvalidSchema(String),
-    /// A line is not of the form `PATH VALUE`.
+    /// A line does not have the form `PATH VALUE`.
     InvalidLine {
-        /// The number of the line, counted from 1.
+        /// The line number, starting from 1.
         number: usize,
         /// The line.
         line: String,

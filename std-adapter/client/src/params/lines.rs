@@ -1,13 +1,13 @@
-//! Values as lines of the form `PATH VALUE`, which is the format of the `modified` file.
+//! Parameter values as lines of the form `PATH VALUE`, which is the format of the `modified` file.
 
 use super::error::{Error, Result};
 
-/// A parameter and its value.
+/// A parameter path and the parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The path of the parameter, relative to the directory of the parameters.
+    /// The path of the parameter, relative to the parameter directory.
     pub path: String,
-    /// The value as text, without a newline.
+    /// The value as a string without a newline.
     pub value: String,
 }
 
@@ -22,7 +22,7 @@ impl Setting {
 /// value is empty if there is no text after the path.
 ///
 /// # Errors
-/// Returns [`Error::InvalidLine`] for a line that starts with a space, and [`Error::Refused`] if two
+/// Returns [`Error::InvalidLine`] for a line that starts with a space, or [`Error::Refused`] if two
 /// lines set the same parameter.
 pub fn parse_settings(text: &str) -> Result<Vec<Setting>> {
     let mut settings: Vec<Setting> = Vec::new();
@@ -43,7 +43,7 @@ pub fn parse_settings(text: &str) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// Writes a line `PATH VALUE` for each setting.
+/// Writes a `PATH VALUE` line for each setting.
 #[must_use]
 pub fn format_settings(settings: &[Setting]) -> String {
     settings.iter().map(|setting| format!("{} {}\n", setting.path, setting.value)).collect()

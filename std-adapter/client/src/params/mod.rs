@@ -1,9 +1,8 @@
-//! The parameters of a device or of a program. A server provides the parameters as files in a
-//! directory.
+//! The parameters of a device or program. A server provides the parameters as files in a directory.
 //!
 //! The `schema` file in this directory describes all parameters. A client can check values against
-//! this description, set several parameters at once, and follow the changes that other clients
-//! make. The document `core/docs/parameters.md` in the repository describes the files.
+//! this description, set multiple parameters at once, and follow changes made by other clients. The
+//! files are described in `core/docs/parameters.md` in the repository.
 //!
 //! ```no_run
 //! use datakit_client::params::{Params, Setting};
@@ -25,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! Every path is relative to the directory of the parameters, and has no slash at its start.
+//! Every path is relative to the parameter directory and has no leading slash.
 
 mod changes;
 mod check;
@@ -42,11 +41,11 @@ pub use self::schema::{Kind, Parameter, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 
-/// The names in the directory of the parameters that do not belong to parameters.
+/// Names in the parameter directory that do not belong to parameters.
 const RESERVED: [&str; 7] =
     ["schema", "schema-id", "changes", "modified", "ctl", "transactions", "help"];
 
-/// A handle for the parameters of a server. Clones share the connection.
+/// A handle to a server's parameters. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Params {
     client: Client,
@@ -54,14 +53,14 @@ pub struct Params {
 }
 
 impl Params {
-    /// Creates a handle for the parameters in the `dir` directory of the server, for example
-    /// `/params`. This function sends no request.
+    /// Creates a handle to the parameters in the server's `dir` directory, for example `/params`.
+    /// This function does not send a request.
     pub fn new(client: Client, dir: impl Into<String>) -> Params {
         let dir = dir.into();
         Params { client, dir: dir.trim_end_matches('/').to_owned() }
     }
 
-    /// Converts the path of a file in the directory of the parameters to a path on the server.
+    /// Converts the path of a file in the parameter directory to a path on the server.
     #[must_use]
     pub fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.dir)
@@ -70,8 +69,8 @@ impl Params {
     /// Reads the description of all parameters.
     ///
     /// # Errors
-    /// Returns [`Error::Missing`] if the server has no schema, and [`Error::InvalidSchema`] if the
-    /// file is not a schema.
+    /// Returns [`Error::Missing`] if the server has no schema, or [`Error::InvalidSchema`] if the
+    /// file is not a valid schema.
     pub async fn schema(&self) -> Result<Schema> {
         Schema::parse(&self.schema_text().await?)
     }
@@ -85,7 +84,7 @@ impl Params {
     }
 
     /// Reads the hash of the schema. A program that has stored the schema can compare this hash
-    /// with the hash of the stored schema instead of reading the schema again.
+    /// with the hash of its copy instead of reading the schema again.
     ///
     /// # Errors
     /// Returns [`Error::Missing`] if the server has no schema.
@@ -93,8 +92,8 @@ impl Params {
         Ok(self.read_needed("schema-id", "identify the schema").await?.trim_end().to_owned())
     }
 
-    /// Returns the paths of all files in the directory that may be parameters. Use this method if the
-    /// server has no schema.
+    /// Returns the paths of all files in the parameter directory that may be parameters. Use this
+    /// method if the server has no schema.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses to list a directory.
@@ -123,7 +122,7 @@ impl Params {
     /// Reads the value of a parameter, without the newline.
     ///
     /// # Errors
-    /// Returns [`Error::UnknownParameter`] if there is no such file, and [`Error::Client`] if the
+    /// Returns [`Error::UnknownParameter`] if there is no such file, or [`Error::Client`] if the
     /// server refuses the request.
     pub async fn get(&self, path: &str) -> Result<String> {
         match self.read(&self.file(path)).await {
@@ -137,7 +136,7 @@ impl Params {
     /// Sets a parameter.
     ///
     /// # Errors
-    /// Returns [`Error::UnknownParameter`] if there is no such file, and [`Error::Refused`] with the
+    /// Returns [`Error::UnknownParameter`] if there is no such file, or [`Error::Refused`] with the
     /// server's reason if the server refuses the value.
     pub async fn set(&self, path: &str, value: &str) -> Result<()> {
         match self.write(&self.file(path), value).await {
@@ -149,12 +148,12 @@ impl Params {
         }
     }
 
-    /// Sets several parameters at once: either all of them are set or none. If there is only one
-    /// setting, no transaction is used.
+    /// Sets multiple parameters at once: either all of them are set or none. A single setting does
+    /// not require a transaction.
     ///
     /// # Errors
-    /// Returns the errors of [`begin`](Params::begin), [`Transaction::set`] and
-    /// [`Transaction::commit`], or of [`set`](Params::set) if there is only one setting.
+    /// Returns the errors from [`begin`](Params::begin), [`Transaction::set`] and
+    /// [`Transaction::commit`], or from [`set`](Params::set) if there is only one setting.
     pub async fn set_all(&self, settings: &[Setting]) -> Result<()> {
         match settings {
             [] => Ok(()),
@@ -169,11 +168,11 @@ impl Params {
         }
     }
 
-    /// Begins a transaction that changes several parameters.
+    /// Begins a transaction that changes multiple parameters.
     ///
     /// # Errors
-    /// Returns [`Error::Missing`] if the server has no transactions, and
-    /// [`Error::NoFreeTransaction`] if other clients use all of them.
+    /// Returns [`Error::Missing`] if the server has no transactions, or
+    /// [`Error::NoFreeTransaction`] if other clients are using all of them.
     pub async fn begin(&self) -> Result<Transaction> {
         Transaction::begin(self).await
     }
@@ -186,7 +185,7 @@ impl Params {
         parse_settings(&self.read_needed("modified", "list the modified parameters").await?)
     }
 
-    /// Returns a stream of the changes of all parameters, beginning with the next change.
+    /// Returns a stream of changes to all parameters, beginning with the next change.
     ///
     /// # Errors
     /// Returns [`Error::Missing`] if the server does not report changes.
@@ -201,7 +200,7 @@ impl Params {
     /// `reset blink/period`.
     ///
     /// # Errors
-    /// Returns [`Error::Missing`] if the server has no such file, and [`Error::Refused`] with the
+    /// Returns [`Error::Missing`] if the server has no such file, or [`Error::Refused`] with the
     /// server's reason if the server refuses the command.
     pub async fn command(&self, command: &str) -> Result<String> {
         let path = self.file("ctl");
@@ -221,7 +220,7 @@ impl Params {
         reply.and_then(|reply| closed.map(|()| reply))
     }
 
-    /// Reads a file of the server and removes the newline.
+    /// Reads a file on the server and removes the trailing newline.
     async fn read(&self, path: &str) -> Result<String> {
         let text = self.client.read(path).await;
         let text = text.map_err(|error| Error::Client { path: path.to_owned(), error })?;
@@ -251,9 +250,9 @@ impl Params {
         }
     }
 
-    /// Returns the error for a refused request. Error replies in 9P2000.L contain no text, so the
-    /// reason is read from the `ctl` file of the transaction, or from the `ctl` file of the
-    /// parameters if there is no transaction.
+    /// Returns the error for a refused request. 9P2000.L error replies contain no text, so the
+    /// reason is read from the transaction's `ctl` file, or from the `ctl` file in the parameter
+    /// directory if there is no transaction.
     async fn refused(&self, path: &str, error: crate::Error, ctl: Option<&File>) -> Error {
         let path = path.to_owned();
         if !matches!(error, crate::Error::Server { .. }) {
@@ -273,7 +272,7 @@ impl Params {
     }
 }
 
-/// Returns the text without the newline at its end.
+/// Returns the text without its trailing newline.
 fn without_newline(text: &[u8]) -> String {
     String::from_utf8_lossy(text.strip_suffix(b"\n").unwrap_or(text)).into_owned()
 }

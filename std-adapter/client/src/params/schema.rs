@@ -6,7 +6,7 @@ use super::check::{Range, scaled};
 use super::error::{Error, Result};
 use crate::json::{JsonValue, parse_object};
 
-/// The description of all parameters of a server, which is the content of the `schema` file.
+/// The description of all of a server's parameters, which is the content of the `schema` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     parameters: Vec<Parameter>,
@@ -16,24 +16,24 @@ pub struct Schema {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parameter {
-    /// The path, relative to the directory of the parameters, for example `blink/period`.
+    /// The path relative to the parameter directory, for example `blink/period`.
     pub path: String,
-    /// The type and the limits of the value, or of each value if there are several.
+    /// The type and limits of the value, or of each value if there are multiple values.
     pub kind: Kind,
     /// The number of values if the parameter is an array, or `None` if the parameter has a single
     /// value.
     pub count: Option<usize>,
     /// Whether the value may be absent, which is written as `none`.
     pub optional: bool,
-    /// The distance between adjacent values, as a decimal number.
+    /// The difference between adjacent values, as a decimal number.
     pub step: Option<String>,
     /// The unit, or an empty string.
     pub unit: String,
     /// The description, or an empty string.
     pub doc: String,
-    /// The text of the default.
+    /// The default value as text.
     pub default: Option<String>,
-    /// Whether the server refuses writes.
+    /// Whether the server refuses writes to the parameter.
     pub read_only: bool,
     /// Whether the server hides the value.
     pub write_only: bool,
@@ -45,13 +45,13 @@ pub struct Parameter {
     pub saved: bool,
 }
 
-/// The type of a value, with its limits.
+/// The type of a value, including its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
     /// `on` or `off`.
     Bool,
-    /// One of a list of names.
+    /// One of a fixed list of names.
     Choice(Vec<String>),
     /// An integer or a floating-point number.
     Number {
@@ -60,7 +60,7 @@ pub enum Kind {
         /// The range.
         range: Range,
     },
-    /// A decimal number with a fixed number of decimals.
+    /// A decimal number with a fixed number of decimal places.
     Decimal {
         /// The maximum number of digits after the decimal point.
         decimals: u32,
@@ -83,7 +83,8 @@ pub enum Kind {
     Ipv4,
     /// An Ethernet address.
     Mac,
-    /// A type that this version of the client does not know. Only the server checks its values.
+    /// A type that is unknown to this version of the client. Only the server checks values of this
+    /// type.
     Other(String),
 }
 
@@ -91,7 +92,8 @@ impl Schema {
     /// Parses the content of the `schema` file.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidSchema`] with the reason if the text is not a schema of version 1.
+    /// Returns [`Error::InvalidSchema`] with the reason if the text is not a valid version 1
+    /// schema.
     pub fn parse(text: &str) -> Result<Schema> {
         let invalid = |reason: &str| Error::InvalidSchema(reason.to_owned());
         let mut members = parse_object(text).ok_or_else(|| invalid("it is not a JSON object"))?;
@@ -126,17 +128,18 @@ impl Schema {
         &self.parameters
     }
 
-    /// Returns the parameter with this path.
+    /// Returns the parameter with the given path.
     ///
     /// # Errors
-    /// Returns [`Error::UnknownParameter`] with the most similar path if there is no such parameter.
+    /// Returns [`Error::UnknownParameter`] with the most similar path if there is no such
+    /// parameter.
     pub fn find(&self, path: &str) -> Result<&Parameter> {
         let found = self.parameters.iter().find(|parameter| parameter.path == path);
         found.ok_or_else(|| self.unknown(path))
     }
 
-    /// Returns the parameters that a path selects: a parameter, or all parameters in a directory. An
-    /// empty path selects all parameters.
+    /// Returns the parameters that a path selects: a single parameter, or all parameters in a
+    /// directory. An empty path selects all parameters.
     ///
     /// # Errors
     /// Returns [`Error::UnknownParameter`] with the most similar path if the path selects nothing.
@@ -162,8 +165,7 @@ pub(super) fn is_within(path: &str, dir: &str) -> bool {
     dir.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns the number of characters that have to be inserted, removed or replaced to turn `a` into
-/// `b`.
+/// Returns how many characters must be inserted, removed or replaced to turn `a` into `b`.
 fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {
@@ -243,7 +245,7 @@ fn text(members: &mut Members, name: &str) -> Option<String> {
     members.remove(name)?.into_text()
 }
 
-/// Returns the text of a string or of a number.
+/// Returns the text of a string or a number.
 fn scalar(members: &mut Members, name: &str) -> Option<String> {
     match members.remove(name)? {
         JsonValue::Text(text) | JsonValue::Number(text) => Some(text),

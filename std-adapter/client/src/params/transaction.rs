@@ -1,12 +1,12 @@
-//! Changes of several parameters at once.
+//! Transactions that change multiple parameters at once.
 
 use super::error::{Error, Result};
 use super::{Params, without_newline};
 use crate::{File, OpenMode};
 
-/// A transaction that sets either all of several parameters or none of them. The transaction uses
-/// one of the slots in the server's directory `transactions`. The transaction ends without effect
-/// when it is dropped or when the connection is lost.
+/// A transaction that sets either all of its parameters or none of them. The transaction uses one
+/// of the slots in the server's `transactions` directory. If the transaction is dropped or the
+/// connection is lost, the transaction ends without effect.
 #[derive(Debug)]
 pub struct Transaction {
     params: Params,
@@ -35,8 +35,8 @@ impl Transaction {
         Err(Error::NoFreeTransaction { used })
     }
 
-    /// Sets a parameter in this transaction. The value of the parameter is unchanged until the
-    /// transaction is committed.
+    /// Sets a parameter in this transaction. The parameter keeps its value until the transaction is
+    /// committed.
     ///
     /// # Errors
     /// Returns [`Error::Refused`] if the server refuses the value, or if the transaction already
@@ -57,22 +57,21 @@ impl Transaction {
         self.params.read(&format!("{}/{path}", self.path)).await
     }
 
-    /// Sets all parameters of this transaction at once.
+    /// Sets all parameters in this transaction at once.
     ///
     /// # Errors
-    /// Returns [`Error::Commit`] if a rule refuses the values, or if another client has set one of
-    /// the parameters since this transaction set it. If an error is returned, no parameter has
-    /// changed.
+    /// Returns [`Error::Commit`] if the values violate a rule, or if another client has set one of
+    /// the parameters since this transaction set it. After an error, no parameter has changed.
     pub async fn commit(self) -> Result<()> {
         self.finish("commit").await
     }
 
-    /// Sets all parameters of this transaction at once, even if another client has set one of them in
-    /// the meantime.
+    /// Sets all parameters in this transaction at once, even if another client has set one of them
+    /// in the meantime.
     ///
     /// # Errors
-    /// Returns [`Error::Commit`] if a rule refuses the values. If an error is returned, no
-    /// parameter has changed.
+    /// Returns [`Error::Commit`] if the values violate a rule. After an error, no parameter has
+    /// changed.
     pub async fn commit_force(self) -> Result<()> {
         self.finish("commit force").await
     }
@@ -100,8 +99,8 @@ impl Transaction {
         result.and(closed)
     }
 
-    /// Returns the state of the transaction or the reason of the last refusal, for example
-    /// `3 changes`.
+    /// Returns the state of the transaction (for example `3 changes`) or the reason for the last
+    /// refusal.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -112,5 +111,5 @@ impl Transaction {
     }
 }
 
-/// The operation that needs transactions, as error messages describe it.
+/// The operation that requires transactions, as described in error messages.
 const SEVERAL: &str = "set several parameters at once";

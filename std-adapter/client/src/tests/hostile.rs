@@ -95,7 +95,7 @@ async fn random_replies_cause_errors_only() {
 }
 
 /// Answers each Tread and Treaddir with the bytes that `data` returns for the requested offset and
-/// count. Answers requests of all other types with a success reply.
+/// count. Replies to all other requests with success.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {

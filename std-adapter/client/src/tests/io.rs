@@ -32,7 +32,7 @@ async fn a_long_file_is_written_and_read_by_traits() {
     file.read_to_end(&mut read).await.unwrap();
     assert!(read == content);
 
-    // Reads and writes share one position.
+    // Reads and writes share a single position.
     assert_eq!(file.seek(SeekFrom::End(-4)).await.unwrap(), 2_999_996);
     file.write_all(b"end of it").await.unwrap();
     assert_eq!(file.seek(SeekFrom::Current(-9)).await.unwrap(), 2_999_996);

@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 
-/// A subscriber that writes all fields to a string, with one line for each span and event.
+/// A subscriber that writes all fields to a string, using one line for each span and event.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<String>>);
 

@@ -1,4 +1,4 @@
-//! Obtains the tokens for calls.
+//! Obtains the tokens needed for calls.
 
 use std::collections::HashMap;
 use std::time::SystemTime;

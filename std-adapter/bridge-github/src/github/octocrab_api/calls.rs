@@ -11,7 +11,7 @@ use crate::github::{Api, ApiError, Hook, List, PrChange, Result};
 /// The events that a webhook delivers.
 const EVENTS: [&str; 6] = ["create", "delete", "issue_comment", "pull_request", "push", "status"];
 
-/// Percent-encodes the name of a ref for use in a URL path.
+/// Percent-encodes a ref name for use in a URL path.
 fn encode(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name {
@@ -145,7 +145,7 @@ impl Api for OctocrabApi {
         });
         let is_ours = |found: &&HookJson| found.config.url.as_deref() == Some(&*hook.url);
         match hooks.items.iter().find(is_ours) {
-            // GitHub does not reveal the current secret, so set the secret on every update.
+            // GitHub does not reveal the current secret, so it is set on every update.
             Some(found) => {
                 let path = format!("/hooks/{}", found.id);
                 self.act(Method::PATCH, repo, &path, Some(&body)).await

@@ -1,5 +1,5 @@
-//! Tests for the cases C2 to C7, which are listed in `tests/README.md`. The tests for C1 are in the
-//! module that defines `Path`.
+//! Tests for the cases C2 to C7 listed in `tests/README.md`. The tests for C1 are in the module
+//! that defines `Path`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -80,7 +80,7 @@ async fn c3_dropping_a_transaction_aborts_it() {
     tx.create_file(&path("f"), b"", false).await.unwrap();
     drop(tx);
     within("the abort", || served.transactions() == 0).await;
-    // Dropping the future that starts a transaction must abort the transaction as well.
+    // Dropping the future that starts a transaction must also abort the transaction.
     let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
     within("the abort", || served.transactions() == 0).await;
 }
@@ -136,7 +136,7 @@ async fn c5_dropping_a_blocked_wait_ends_it() {
         served.only_the_root() && served.database.counters().watches.value() == 0
     })
     .await;
-    // The wait also stops if the closure returns an error.
+    // The wait also ends if the closure returns an error.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
     within("the clunk", || {

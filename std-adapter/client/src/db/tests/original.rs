@@ -1,5 +1,5 @@
 //! Tests against a mock server that imitates a few of the original server's files. The dialect is
-//! 9P2000, which sends no error numbers.
+//! 9P2000, which does not send error numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const HASH: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 type Make = dyn Fn(&[u8]) -> Entry + Send + Sync;
 
-/// A directory that accepts new files with any name, but does not allow files to be removed.
+/// A directory in which files with any name can be created, but no file can be removed.
 struct Making(Dir, Box<Make>);
 
 impl Making {
@@ -153,7 +153,7 @@ async fn works_with_the_original_server() {
     assert_eq!(tree.read_file(&path("none")).await, Err(Error::NotFound));
     assert_eq!(tree.exists(&path("file/none")).await, Ok(false));
 
-    // The fetch succeeds although the original server does not allow the remote to be removed.
+    // The fetch succeeds even though the original server does not allow the remote to be removed.
     assert_eq!(db.fetch("somewhere", "master").await, Ok(head));
 
     drop(master.transaction().await.unwrap());
