@@ -24,12 +24,14 @@ const OUTPUT_MAX: usize = 1 << 20;
 /// The value of `PATH` in images that do not set it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Unpacks the image `$1` into the directory `$2`. No container is left behind, even if the download
-/// or the disk fails.
-const UNPACK: &str = "id=$(podman create \"$1\" /bin/sh)
-trap 'podman rm --force \"$id\" >/dev/null' EXIT
-mkdir -p \"$2\"
-podman export \"$id\" | tar -x -C \"$2\" --no-same-owner --exclude='dev/*'";
+/// Unpacks the image `$2` into the directory `$3` with the program `$1`. No container is left
+/// behind, even if the disk is full. The archive is a file first, because a shell reports only the
+/// failure of the last program of a pipe.
+const UNPACK: &str = "id=$(\"$1\" create \"$2\" /bin/sh)
+trap '\"$1\" rm --force \"$id\" >/dev/null; rm -f \"$3.tar\"' EXIT
+mkdir \"$3\"
+\"$1\" export \"$id\" >\"$3.tar\"
+tar -x -f \"$3.tar\" -C \"$3\" --no-same-owner --exclude='./dev/*' --exclude='dev/*'";
 
 impl Root {
     /// Returns the root directory of an image. Downloads the image if necessary.
@@ -43,28 +45,34 @@ impl Root {
                 let dir = fs::canonicalize(dir).map_err(|source| io_error(dir, source))?;
                 Ok(Root { dir, path: PATH.into() })
             }
-            Image::Podman { name, cache } => unpacked(name, cache, log).await,
+            Image::Podman { name, cache } => {
+                let podman = find_program("podman");
+                let missing = CommandError::NoSandbox { program: "podman", package: "podman" };
+                unpacked(&podman.ok_or(missing)?, name, cache, log).await
+            }
         }
     }
 }
 
 /// Returns the directory of an unpacked image.
-async fn unpacked(name: &str, cache: &Path, log: &BuildLog) -> Result<Root, CommandError> {
+pub(super) async fn unpacked(
+    podman: &Path,
+    name: &str,
+    cache: &Path,
+    log: &BuildLog,
+) -> Result<Root, CommandError> {
     if name.is_empty() || name.starts_with('-') {
         let source =
             std::io::Error::other("the name of an image cannot be empty or start with '-'");
         return Err(io_error(Path::new(name), source));
     }
-    if find_program("podman").is_none() {
-        return Err(CommandError::NoSandbox { program: "podman", package: "podman" });
-    }
     let inspect =
         ["image", "inspect", "--format", "{{.Id}} {{range .Config.Env}}{{.}} {{end}}", name];
-    let found = match podman(&inspect, None).await {
+    let found = match run_podman(podman, &inspect, None).await {
         Err(CommandError::Failed { .. }) => {
             log.line(&format!("$ podman pull {name}"));
-            podman(&["pull", "--quiet", name], Some(log)).await?;
-            podman(&inspect, Some(log)).await?
+            run_podman(podman, &["pull", "--quiet", name], Some(log)).await?;
+            run_podman(podman, &inspect, Some(log)).await?
         }
         found => found?,
     };
@@ -77,19 +85,25 @@ async fn unpacked(name: &str, cache: &Path, log: &BuildLog) -> Result<Root, Comm
         fields.find_map(|field| field.strip_prefix("PATH=")).unwrap_or(PATH).into();
     let dir = cache.join(&id);
     if !dir.exists() {
-        unpack(name, cache, &id, log).await?;
+        unpack(podman, name, cache, &id, log).await?;
     }
     Ok(Root { dir, path })
 }
 
 /// Unpacks an image into a new directory and moves the directory to its place.
-async fn unpack(name: &str, cache: &Path, id: &str, log: &BuildLog) -> Result<(), CommandError> {
+async fn unpack(
+    podman: &Path,
+    name: &str,
+    cache: &Path,
+    id: &str,
+    log: &BuildLog,
+) -> Result<(), CommandError> {
     log.line(&format!("Unpacking {name}"));
     fs::create_dir_all(cache).map_err(|source| io_error(cache, source))?;
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let new = RemoveOnDrop(cache.join(format!("new-{}-{number}", std::process::id())));
     let mut command = Command::new("sh");
-    command.args(["-ec", UNPACK, "sh", name]).arg(&new.0);
+    command.args(["-ec", UNPACK, "sh"]).arg(podman).arg(name).arg(&new.0);
     run(&mut command, Some(log)).await?;
     match fs::rename(&new.0, cache.join(id)) {
         // Another job has unpacked the same image.
@@ -109,8 +123,12 @@ impl Drop for RemoveOnDrop {
     }
 }
 
-async fn podman(args: &[&str], log: Option<&BuildLog>) -> Result<String, CommandError> {
-    let mut command = Command::new("podman");
+async fn run_podman(
+    podman: &Path,
+    args: &[&str],
+    log: Option<&BuildLog>,
+) -> Result<String, CommandError> {
+    let mut command = Command::new(podman);
     run(command.args(args), log).await
 }
 

@@ -11,6 +11,8 @@ mod bubblewrap;
 mod cgroup;
 mod disk;
 mod image;
+#[cfg(test)]
+mod isolation_tests;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 mod launch;
