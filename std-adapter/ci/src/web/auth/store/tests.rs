@@ -64,3 +64,145 @@ fn invalid_backends_are_refused() {
     let secret: SessionsBackend = "redis://:p@ss@host:1".parse().unwrap();
     assert_eq!(format!("{secret:?}"), "SessionsBackend(redis://:***@host:1)");
 }
+
+/// A Redis server on a Unix socket.
+struct RedisServer {
+    process: std::process::Child,
+    dir: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts the server. Returns `None` and prints a message if it is not installed.
+    async fn start(options: &[&str]) -> Option<RedisServer> {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("redis.sock");
+        let mut command = std::process::Command::new("redis-server");
+        command.args(["--port", "0", "--save", "", "--loglevel", "warning", "--unixsocket"]);
+        command.arg(&socket).arg("--dir").arg(dir.path()).args(options);
+        command.stdout(std::process::Stdio::null());
+        let process = match command.spawn() {
+            Ok(process) => process,
+            Err(error) => {
+                println!(
+                    "SKIPPED: redis-server cannot be started ({error}), see the Debian package"
+                );
+                return None;
+            }
+        };
+        let server = RedisServer { process, dir };
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            assert!(std::time::Instant::now() < deadline, "redis-server does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Some(server)
+    }
+
+    fn backend(&self) -> SessionsBackend {
+        format!("redis+unix://{}/redis.sock", self.dir.path().display()).parse().unwrap()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn sessions_in_redis() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    behaves(&Sessions::new(&server.backend())).await;
+    // Another process, or the same one after a restart, sees the sessions.
+    let id = SessionId::random().unwrap();
+    Sessions::new(&server.backend()).insert(&id, data("alice", 0)).await.unwrap();
+    let sessions = Sessions::new(&server.backend());
+    assert!(sessions.get(&id).await.unwrap().is_some());
+    // The server knows only a hash of the cookie, and forgets the session by itself.
+    let socket = server.dir.path().join("redis.sock");
+    let ask = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("redis-cli");
+        let output = command.arg("-s").arg(&socket).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let key = format!("datakit-ci:session:{}", id.key());
+    assert_eq!(ask(&["EXISTS", &key]), "1");
+    assert!(!ask(&["KEYS", "*"]).contains(id.expose()));
+    let seconds: u64 = ask(&["TTL", &key]).parse().unwrap();
+    assert!((IDLE.as_secs() - 60..=IDLE.as_secs()).contains(&seconds), "{seconds}");
+    // A value that this version cannot read is no session.
+    ask(&["SET", &key, "{}"]);
+    assert_eq!(sessions.get(&id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_closed_connection_to_redis_is_opened_again() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    let sessions = Sessions::new(&server.backend());
+    let id = SessionId::random().unwrap();
+    sessions.insert(&id, data("alice", 0)).await.unwrap();
+    let socket = server.dir.path().join("redis.sock");
+    let killed = std::process::Command::new("redis-cli")
+        .arg("-s")
+        .arg(&socket)
+        .args(["CLIENT", "KILL", "TYPE", "normal"])
+        .output()
+        .unwrap();
+    assert!(killed.status.success());
+    assert!(sessions.get(&id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_error_of_redis_is_reported_with_the_address() {
+    let Some(server) = RedisServer::start(&["--requirepass", "secret"]).await else { return };
+    let sessions = Sessions::new(&server.backend());
+    let error = sessions.get(&SessionId::random().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("redis.sock: Redis: NOAUTH"), "{error}");
+    let gone: SessionsBackend = "redis+unix:///nonexistent/redis.sock".parse().unwrap();
+    let error = Sessions::new(&gone).insert(&SessionId::random().unwrap(), data("a", 0)).await;
+    assert!(error.unwrap_err().to_string().starts_with("redis+unix:///nonexistent/redis.sock: "));
+}
+
+#[tokio::test]
+async fn a_password_and_a_database_are_sent_over_tcp() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut words = Vec::new();
+        // Each command has a line with the number of its parts and two lines for each part.
+        for (reply, parts) in [("+OK\r\n", 2), ("+OK\r\n", 2), (":1\r\n", 2)] {
+            for number in 0..=2 * parts {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                if number > 0 && number % 2 == 0 {
+                    words.push(line.trim().to_owned());
+                }
+            }
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        }
+        words
+    };
+    let backend: SessionsBackend = format!("redis://:p@ss@{address}/3").parse().unwrap();
+    let (sessions, id) = (Sessions::new(&backend), SessionId::random().unwrap());
+    let (removed, words) = tokio::join!(sessions.remove(&id), server);
+    removed.unwrap();
+    assert_eq!(words[..5], ["AUTH", "p@ss", "SELECT", "3", "DEL"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_does_not_answer_is_an_error_within_seconds() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let sessions = Sessions::new(&backend);
+    let ids = [SessionId::random().unwrap(), SessionId::random().unwrap()];
+    let start = tokio::time::Instant::now();
+    let (one, two) = tokio::join!(sessions.get(&ids[0]), sessions.get(&ids[1]));
+    for result in [one, two] {
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+    assert!(start.elapsed() < Duration::from_secs(4));
+}

@@ -74,3 +74,23 @@ async fn a_router_without_the_session_layer_refuses_everything() {
     let mut browser = Browser { router, cookie: None, address: "192.0.2.1:1".parse().unwrap() };
     assert_eq!(browser.get("/").await.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
+
+#[tokio::test]
+async fn without_the_session_store_only_public_pages_work() {
+    let gone = "redis+unix:///nonexistent/redis.sock";
+    for (can_read, status) in [("everyone", 200), ("user:alice", 503)] {
+        let site = Site::with(|options| {
+            options.sessions = gone.parse().unwrap();
+            options.can_read = can_read.parse().unwrap();
+        });
+        let mut browser = site.browser();
+        browser.get("/auth/login").await;
+        assert!(browser.cookie.is_some());
+        assert_eq!(browser.get("/").await.status.as_u16(), status);
+        let hash = site.auth.0.hasher.hash(PASSWORD.into()).await.unwrap();
+        let alice = super::super::User::local("alice").unwrap();
+        site.auth.0.passwords.set(&alice, hash, true).unwrap();
+        let answer = browser.log_in("alice", PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}
