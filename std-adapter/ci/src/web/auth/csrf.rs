@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Limited};
 use super::Auth;
 use super::session::Session;
 use super::session_id::is_same_secret;
+use crate::web::server::is_too_large;
 
 /// The name of the form field that contains the token.
 pub const CSRF_FIELD: &str = "csrf";
@@ -89,11 +90,11 @@ pub(super) async fn check(request: Request, session: &Session) -> Result<Request
 async fn read_form(body: Body) -> Result<Bytes, Response> {
     match Limited::new(body, MAX_FORM).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(_) => Err((
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The form is incomplete or larger than {MAX_FORM} bytes.\n"),
-        )
-            .into_response()),
+        Err(error) if is_too_large(&*error) => {
+            let text = format!("The form is larger than {MAX_FORM} bytes.\n");
+            Err((StatusCode::PAYLOAD_TOO_LARGE, text).into_response())
+        }
+        Err(_) => Err((StatusCode::BAD_REQUEST, "The form is incomplete.\n").into_response()),
     }
 }
 

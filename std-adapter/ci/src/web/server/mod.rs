@@ -1,0 +1,160 @@
+//! The web server: connections, their limits and the shutdown.
+
+mod body;
+mod limits;
+mod stall;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response};
+use datakit_server::PeerLimiter;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::tls::Tls;
+use body::LimitedBody;
+use stall::StallTimeout;
+
+pub(super) use body::is_too_large;
+pub use limits::Limits;
+
+/// Serves a router over HTTP/1.1 until `shutdown` is ready. With `tls`, clients must use TLS.
+///
+/// Handlers find the address of the client in [`ConnectInfo`]. After the shutdown, the function
+/// waits until running requests have ended, but at most for [`Limits::drain`].
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopped) = watch::channel(false);
+    let server = Arc::new(Server { router, tls, stopped, limits });
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    tokio::select! {
+        () = &mut shutdown => {}
+        () = server.accept(&listener, &mut connections) => {}
+    }
+    drop(listener);
+    // All connections stop after their current request.
+    stop.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(server.limits.drain, all).await.is_err() {
+        // Streams of events do not end by themselves.
+        debug!(connections = connections.len(), "closing the remaining connections");
+        connections.shutdown().await;
+    }
+}
+
+struct Server {
+    router: Router,
+    tls: Option<Tls>,
+    stopped: watch::Receiver<bool>,
+    limits: Limits,
+}
+
+impl Server {
+    /// Accepts connections. Does not return.
+    async fn accept(self: &Arc<Server>, listener: &TcpListener, connections: &mut JoinSet<()>) {
+        let permits = Arc::new(Semaphore::new(self.limits.connections_with_descriptors()));
+        let peers = Arc::<PeerLimiter>::default();
+        // Acquiring a permit cannot fail, because the semaphore is never closed.
+        while let Ok(permit) = permits.clone().acquire_owned().await {
+            while connections.try_join_next().is_some() {}
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let limit = self.limits.connections_per_peer;
+                    let Some(slot) = peers.try_acquire(Some(peer.ip()), limit) else {
+                        debug!(%peer, limit, "too many connections from this address");
+                        continue;
+                    };
+                    let server = self.clone();
+                    connections.spawn(async move {
+                        if let Err(error) = server.serve_connection(stream, peer).await {
+                            debug!(%peer, %error, "the connection failed");
+                        }
+                        drop((permit, slot));
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    // If the process has run out of file descriptors, `accept` fails until a
+                    // descriptor is closed.
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve_connection(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let stream = StallTimeout::new(stream, self.limits.write_time);
+        match &self.tls {
+            None => self.serve_http(stream, peer).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                let stream = timeout(self.limits.handshake_time, handshake).await??;
+                self.serve_http(stream, peer).await
+            }
+        }
+    }
+
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: SocketAddr,
+    ) -> io::Result<()> {
+        let limits = &self.limits;
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // The time starts when the connection is idle, so it also limits the idle time.
+            .header_read_timeout(limits.header_time)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.header_bytes);
+        let service = service_fn(|request| self.answer(request, peer));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stopped = self.stopped.clone();
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            // The call fails if the sender was dropped, which happens only after the shutdown.
+            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        result.map_err(io::Error::other)
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
+        let (bytes, time) = (self.limits.body_bytes, self.limits.body_time);
+        let mut request = request.map(|body| Body::new(LimitedBody::new(body, bytes, time)));
+        request.extensions_mut().insert(ConnectInfo(peer));
+        TowerToHyperService::new(self.router.clone()).call(request).await
+    }
+}
