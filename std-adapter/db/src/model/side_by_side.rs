@@ -11,8 +11,8 @@ use crate::model::tree_text::TreeEntries;
 /// A name and the node with that name in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. Returns each name that has different nodes in these
-/// two directories, along with the node of that name in every directory in `dirs`.
+/// Compares the last two directories in `dirs`. Returns each name whose nodes differ between them,
+/// along with the node with that name in every directory in `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],

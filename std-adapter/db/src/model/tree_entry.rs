@@ -1,4 +1,4 @@
-//! The entries of a tree and their order.
+//! Tree entries and their order.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl EntryMode {
     }
 }
 
-/// An entry of a tree.
+/// A tree entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     /// The name, which can contain any bytes except `/` and NUL.
@@ -58,12 +58,12 @@ pub struct TreeEntry {
     pub id: Id,
 }
 
-/// Compares two entries in Git's order. A directory is sorted as if its name ended with a slash.
+/// Compares two entries in Git's order. A directory sorts as if its name ended with a slash.
 pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
-/// Finds the entry called `name` in a list that is sorted in Git's order.
+/// Finds the entry named `name` in a list sorted in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {

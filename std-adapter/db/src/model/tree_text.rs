@@ -41,7 +41,7 @@ impl TreeEntries {
     /// Returns [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
         // Assume that an entry takes up 40 bytes on average. The minimum is 24 bytes, but most
-        // names have several characters.
+        // names are several characters long.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -115,8 +115,7 @@ impl TreeEntries {
         sorted
     }
 
-    /// Returns an error if an entry is hidden, because a changed copy of the tree would lose the
-    /// entry.
+    /// Returns an error if an entry is hidden, because a changed copy of the tree would lose it.
     ///
     /// # Errors
     /// Returns [`Error::Unchangeable`] if an entry is hidden.
@@ -128,7 +127,7 @@ impl TreeEntries {
     }
 }
 
-/// An entry of an encoded tree.
+/// An entry in an encoded tree.
 pub(crate) struct RawEntry<'t> {
     pub(crate) name: &'t [u8],
     pub(crate) mode: EntryMode,
@@ -149,7 +148,7 @@ pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'
     })
 }
 
-/// Returns the first entry and the rest of `data`.
+/// Returns the first entry and the remainder of `data`.
 fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     let cut = || Error::store("malformed tree: an entry is truncated");
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
@@ -183,7 +182,7 @@ fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
 
-/// Encodes a tree that consists of `entries`, which may be in any order.
+/// Encodes a tree with the given entries, which may be in any order.
 ///
 /// # Errors
 /// Returns [`Error::Store`] if a name is not valid in a tree.
@@ -336,7 +335,7 @@ mod tests {
         .unwrap();
         let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
-        // The `b` directory is sorted as if its name were `b/`.
+        // The `b` directory sorts as if its name were `b/`.
         let expected: [(&[u8], EntryMode); 4] = [
             (b"a", EntryMode::Link),
             (b"b-", EntryMode::Submodule),

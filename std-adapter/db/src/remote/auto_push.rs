@@ -16,13 +16,13 @@ use crate::{BranchName, Database, Id, Result};
 /// the delay are included in the same push.
 pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// The maximum time between two attempts to push a branch.
+/// The maximum delay between attempts to push a branch.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
 /// Changes that occur within `debounce` of the first change are pushed together. Whenever at least
-/// one branch has been pushed, `on_push` is called with the time that the pushes took. Failures are
+/// one branch has been pushed, `on_push` is called with the duration of the pushes. Failures are
 /// logged. Each branch has its own exponential backoff for retries, so a branch that the remote
 /// rejects does not delay the others.
 ///
@@ -90,7 +90,7 @@ struct RemoteBranch {
     retry: Option<Retry>,
 }
 
-/// The next attempt to push a branch whose last push failed.
+/// The next retry for a branch whose last push failed.
 struct Retry {
     at: Instant,
     /// The delay before the next attempt. The delay is doubled after every failure.
@@ -172,7 +172,7 @@ impl Pusher {
         );
     }
 
-    /// Schedules another attempt to push a branch and returns the delay before the attempt.
+    /// Schedules another attempt to push a branch and returns the delay before it.
     fn schedule_retry(&mut self, name: &BranchName) -> Duration {
         let debounce = self.debounce;
         let branch = self.branches.entry(name.clone()).or_default();

@@ -118,8 +118,8 @@ impl CancelFlag {
     }
 }
 
-/// A guard that cancels the fetch when it is dropped. The guard is dropped when the request is
-/// flushed or when the future that waits for the fetch is dropped.
+/// A guard that cancels the fetch when it is dropped. This happens when the request is flushed or
+/// when the future that waits for the fetch is dropped.
 pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
 
 impl Drop for CancelOnDrop {
@@ -129,7 +129,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// Fetches `branch` from the repository at `url` into the branch with the same name in the
-/// repository at `dir`. Uses the transport settings of the repository `served`.
+/// repository at `dir`. Uses the transport settings of the `served` repository.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,
@@ -156,7 +156,7 @@ pub(crate) fn fetch(
         return Ok(());
     }
     // Check the size again. The last check may have been too early to detect that `git` exceeded
-    // its limit on the size of a file.
+    // its file size limit.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));
@@ -250,7 +250,7 @@ fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns whether a shell command runs a program called `ssh`.
+/// Returns whether a shell command runs a program named `ssh`.
 fn is_openssh(command: &str) -> bool {
     let program =
         command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();

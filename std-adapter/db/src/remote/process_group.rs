@@ -1,4 +1,4 @@
-//! Subprocesses that are killed along with all of the processes that they have started.
+//! Subprocesses that are killed along with all the processes that they have started.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -53,7 +53,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // Ignore the error that the call returns if the group is empty.
+            // Ignore the error returned if the group is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::subprocess::{self, GitError, TIMEOUT};
 use crate::{BranchName, Id};
 
-/// The maximum number of branches per `git push` command. The number is limited because Linux
-/// limits the length of a command line.
+/// The maximum number of branches per `git push` command. The limit is needed because Linux limits
+/// the length of a command line.
 const MAX_BRANCHES_PER_PUSH: usize = 250;
 
 /// The time between SIGTERM and SIGKILL when a push has timed out.
@@ -18,9 +18,9 @@ const REJECTED: &str = "rejected]";
 
 /// A type that can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Force-pushes each branch to the repository at `url`, so that the head of the branch becomes
-    /// the given commit. If the commit is `None`, removes the branch from that repository. Blocks
-    /// on network access.
+    /// Force-pushes each branch to the repository at `url`, so that its head becomes the given
+    /// commit. If the commit is `None`, removes the branch from that repository. Blocks on network
+    /// access.
     ///
     /// # Errors
     /// Returns a [`PushError`] if a branch cannot be pushed. Other branches may have been pushed
@@ -127,7 +127,7 @@ mod tests {
             PushSource { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
         }
 
-        /// Makes `git` run a script instead of `ssh`. The working directory of the script is the
+        /// Makes `git` run a script instead of `ssh`. The script's working directory is the
         /// repository.
         fn use_ssh_script(&self, script: &str) {
             let dir = self.dir.path();

@@ -16,8 +16,8 @@ use crate::io_error::IoError;
 /// seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Environment variables that select another repository or configuration. Git sets these variables
-/// when it runs hooks and aliases, and a hook or alias may have started the server.
+/// Environment variables that select a different repository or configuration. Git sets these
+/// variables when it runs hooks and aliases, and a hook or alias may have started the server.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -45,7 +45,7 @@ pub enum GitError {
     /// The named program, which is either `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// The subprocess could not be started, or waiting for it failed.
+    /// The subprocess could not be started or waited for.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this amount of time.

@@ -20,7 +20,7 @@ pub enum Scheme {
     File,
 }
 
-/// The reason for rejecting the URL of a remote.
+/// The reason that a remote's URL is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {

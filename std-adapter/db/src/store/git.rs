@@ -59,7 +59,7 @@ const MAX_PACKS: u16 = 4096;
 ///
 /// Only one `GitStore` can have a repository open at a time. [`GitStore::open`] fails while another
 /// `GitStore` for the same repository exists in this or another process. Opening a repository
-/// removes the branch locks that a killed server has left behind.
+/// removes branch locks left behind by a killed server.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -80,7 +80,7 @@ impl fmt::Debug for GitStore {
 impl GitStore {
     /// Opens the repository at `path`, creating it if it does not exist. The repository is in
     /// `path/.git`, in the directory that the `path/.git` file points to, or in `path` itself. If
-    /// `path` is a linked work tree, opens the repository that the work tree belongs to.
+    /// `path` is a linked work tree, opens the repository to which the work tree belongs.
     ///
     /// Removing abandoned branch locks can take up to one second.
     ///
@@ -143,7 +143,7 @@ impl GitStore {
             || packs.is_ok_and(|mut packs| packs.any(is_promisor))
     }
 
-    /// Removes remotes and incomplete objects that were left behind by killed servers.
+    /// Removes remotes and incomplete objects left behind by killed servers.
     fn remove_stale(&self) -> Result<()> {
         let handle = self.handles.get();
         self.refs(&handle).forget_stale_remotes()?;
@@ -171,8 +171,8 @@ impl GitStore {
         GitStore { identity, ..self }
     }
 
-    /// Returns the values of `user.name` and `user.email` from the Git configuration of the
-    /// repository and the user.
+    /// Returns the values of `user.name` and `user.email` from the repository's and the user's Git
+    /// configuration.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);
@@ -205,8 +205,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options for opening a repository without the settings of the user and the system, so
-/// that the server behaves the same for all users and on all machines.
+/// Returns options for opening a repository without the user's and the system's settings, so that
+/// the server behaves the same for all users and on all machines.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.

@@ -10,14 +10,14 @@ use crate::model::tree_entry::find;
 use crate::model::tree_entry::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
-/// The maximum number of components in the path of a changed node. The number is limited because
+/// The maximum number of components in the path of a changed node. The limit is needed because
 /// changed directories are written and dropped recursively.
 pub const MAX_DEPTH: usize = 512;
 
 /// The name of a directory entry, which can contain any bytes except `/` and NUL.
 pub type Name = Arc<[u8]>;
 
-/// A node of a tree, which is a directory, a file or a submodule.
+/// A node in a tree: a directory, a file, or a submodule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeNode {
     /// A directory.
@@ -49,7 +49,7 @@ pub struct TreeFile {
 }
 
 impl TreeNode {
-    /// Converts an entry of a stored tree to a node.
+    /// Converts an entry in a stored tree to a node.
     #[must_use]
     pub fn of(entry: &TreeEntry) -> TreeNode {
         match entry.mode {
@@ -83,7 +83,7 @@ impl TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// Returns the node called `name`, or `None` if there is no such node.
+    /// Returns the node named `name`, or `None` if there is no such node.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -107,7 +107,7 @@ impl TreeDir {
         Ok(list)
     }
 
-    /// Calls `see` with each entry. The entries are sorted by the bytes of their names.
+    /// Calls `see` with each entry, in the byte order of the names.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -154,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns the approximate number of bytes of memory used by uncommitted names, and the total
-    /// length of uncommitted files. Both numbers include all subdirectories.
+    /// Returns approximately how many bytes of memory uncommitted names use, and the total length
+    /// of uncommitted files. Both numbers include all subdirectories.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];

@@ -1,7 +1,7 @@
 //! Changed directories. The changes are kept separate from the stored entries.
 //!
 //! Changing an entry is fast even in a very large directory. Writing a directory is the only
-//! operation that takes time proportional to the size of the directory.
+//! operation that takes time proportional to the directory's size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl EditedDir {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// Calls `see` with each entry. The entries are sorted by the bytes of their names.
+    /// Calls `see` with each entry, in the byte order of the names.
     pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =

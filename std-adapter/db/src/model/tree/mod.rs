@@ -17,8 +17,8 @@ use crate::model::object::NewObjects;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// A directory tree. Cloning a tree takes little time. When a node is changed, only its parent
-/// directories are copied. Directories are read on demand.
+/// A directory tree. Cloning a tree is cheap. When a node is changed, only its parent directories
+/// are copied. Directories are read on demand.
 ///
 /// A path consists of components joined by `/`, without a leading `/`. The empty path refers to the
 /// root directory.
@@ -251,8 +251,8 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // The list contains no empty directories. The list is sorted by the bytes of the names, so
-        // `a` comes before `a.c`. In Git's order, the `a` directory would come after `a.c`.
+        // The list contains no empty directories and is sorted by the bytes of the names, so `a`
+        // comes before `a.c`. In Git's order, the `a` directory would come after `a.c`.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]

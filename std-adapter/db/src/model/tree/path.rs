@@ -19,8 +19,7 @@ pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     }
 }
 
-/// Splits a path into the path of the parent and the final component. Returns `None` for the root
-/// directory.
+/// Splits a path into its parent and its final component. Returns `None` for the root directory.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {

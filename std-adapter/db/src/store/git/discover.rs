@@ -23,7 +23,7 @@ const VERSION_1_EXTENSIONS: [&str; 5] =
 pub(super) struct Discovered {
     /// The common Git directory, which contains the branches of all work trees.
     pub(super) dir: PathBuf,
-    /// The main work tree, if the repository was found through the work tree's `.git` file.
+    /// The main work tree, if the repository was found through that work tree's `.git` file.
     linked_from: Option<PathBuf>,
 }
 
@@ -117,7 +117,7 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
 }
 
 /// Checks the format version and extensions of a repository. A repository with an unsupported
-/// format must not be used, because a change could damage the repository.
+/// format must not be used, because a change could damage it.
 ///
 /// # Errors
 /// Returns [`Error::Store`] if the format is not supported.
@@ -154,8 +154,7 @@ pub(super) fn check_format(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason for rejecting a repository extension, or `None` if the extension is
-/// supported.
+/// Returns the reason for rejecting a repository extension, or `None` if it is supported.
 fn unsupported(version: u64, name: &str, value: &str) -> Option<String> {
     if version == 0 {
         let needs_1 = VERSION_1_EXTENSIONS.contains(&name);

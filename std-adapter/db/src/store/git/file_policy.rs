@@ -1,4 +1,4 @@
-//! Determines the durability, ownership and permissions of new files in a repository.
+//! Determines the durability, ownership, and permissions of new files in a repository.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// A durability level, which determines what data is guaranteed to be on disk when a commit is
 /// acknowledged.
 ///
-/// At every level, all data survives if the process is killed, because the kernel already has the
-/// data. The levels differ in what data a power failure can destroy.
+/// At every level, all data survives if the process is killed, because the kernel already has it.
+/// The levels differ in what data a power failure can destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
     /// Syncs files and directories. No acknowledged commit is lost in a power failure.
@@ -112,7 +112,7 @@ impl FilePolicy {
     }
 
     /// Returns the user and group for subprocesses that access the repository. Returns `None` if
-    /// subprocesses should inherit the user and group of this process.
+    /// subprocesses should inherit this process's user and group.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.owner
     }
@@ -180,8 +180,8 @@ impl Sharing {
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode to set on a new file. `mode` is the mode of the file after the umask has
-    /// been applied.
+    /// Returns the mode to set on a new file. `mode` is the file's mode after the umask has been
+    /// applied.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
@@ -191,7 +191,7 @@ impl Sharing {
 }
 
 /// Adds search permission to a directory for everyone who has read permission. If the group has
-/// access, also adds the setgid bit, so that new files inherit the group of the directory.
+/// access, also adds the setgid bit, so that new files inherit the directory's group.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

@@ -27,7 +27,7 @@ struct IdleHandle {
     loose: LooseWriter,
 }
 
-/// A handle that one thread has taken from the pool. Dropping the handle returns it to the pool.
+/// A handle that a thread has taken from the pool. Dropping it returns it to the pool.
 pub(super) struct PooledHandle<'p> {
     pool: &'p HandlePool,
     inner: Option<IdleHandle>,

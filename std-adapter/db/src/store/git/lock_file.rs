@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::file_policy::FilePolicy;
 
-/// The maximum pause between two attempts to acquire a lock.
+/// The maximum delay between attempts to acquire a lock.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// A lock file that this process holds. Dropping the `LockFile` removes the lock file and any
 /// parent directories that are empty.
 #[derive(Debug)]
 pub(super) struct LockFile {
-    /// The path of the file that is locked.
+    /// The path of the locked file.
     target: PathBuf,
     path: PathBuf,
     /// The directory below which empty parent directories are removed.
@@ -36,7 +36,7 @@ pub(super) enum LockError {
     Io(io::Error),
 }
 
-/// A series of retries with increasing pauses until a deadline.
+/// A series of retries with increasing delays until a deadline.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,
@@ -135,7 +135,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // The lock file still exists, because only the holder of a lock removes the lock file.
+            // The lock file still exists, because only the lock's holder removes it.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }
@@ -173,7 +173,7 @@ pub(super) fn remove_empty_dirs(dir: &Path) {
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // Ignore the error that this call returns if the directory is not empty.
+    // Ignore the error returned if the directory is not empty.
     let _ = fs::remove_dir(dir);
 }
 
