@@ -22,7 +22,7 @@ pub(crate) enum Leaf {
 }
 
 impl Leaf {
-    /// Recognises a type by the last segment of its path.
+    /// Recognizes a type by the last segment of its path.
     fn of(ty: &Type) -> Leaf {
         match last_segment(ty).as_deref() {
             Some("bool") => Leaf::Bool,

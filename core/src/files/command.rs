@@ -11,7 +11,7 @@ use super::util::{check_plain_mode, describe_with, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
 /// A function that runs a command and writes the reply. The command is passed without leading or
-/// trailing white space.
+/// trailing whitespace.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
 /// A file that runs the commands written to it. A command is complete when a write ends with a

@@ -82,8 +82,8 @@ pub(crate) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<(
     result
 }
 
-/// Returns whether `text` is a proper prefix of at least one of `words`, ignoring leading white
-/// space.
+/// Returns whether `text` is a proper prefix of at least one of `words`, ignoring leading
+/// whitespace.
 pub(super) fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     words.into_iter().any(|word| word.len() > text.len() && word.as_bytes().starts_with(text))

@@ -46,7 +46,7 @@ pub(crate) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
 
-/// Returns the written bytes as text, without leading or trailing white space.
+/// Returns the written bytes as text, without leading or trailing whitespace.
 ///
 /// # Errors
 /// Returns [`Error::NotUtf8`] if `data` is not UTF-8.

@@ -6,7 +6,7 @@ use crate::Decimal;
 use crate::vfs::Client;
 
 /// A function that writes the name of a client, such as the client's network address. The name must
-/// not contain white space. If the function writes nothing, the name is `client-N`, where N is the
+/// not contain whitespace. If the function writes nothing, the name is `client-N`, where N is the
 /// client's number.
 pub type NameClient = fn(Client, &mut dyn fmt::Write) -> fmt::Result;
 

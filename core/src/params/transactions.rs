@@ -2,7 +2,7 @@
 //!
 //! A transaction is a directory that contains a second file for each parameter in a set. A value
 //! written to such a file is checked and staged, but the parameter itself does not change. The
-//! `commit` command checks all staged values together and then sets all of them or none of them.
+//! `commit` command checks all staged values together and then sets either all of them or none.
 
 mod commit;
 mod ctl;

@@ -304,8 +304,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: State<V>,
     ) -> core::result::Result<State<V>, State<V>> {
-        // The fid also gets a new serial number, so that requests still waiting on the old state
-        // fail.
+        // The fid also receives a new serial number, so that requests still waiting on the old
+        // state fail.
         let fresh = self.next_serial();
         match self.fids.borrow_mut().get_mut(fid.0) {
             Some(found) if found.has_serial(record.serial()) => {

@@ -130,7 +130,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: usize,
     ) -> Result<()> {
         let qids = count.saturating_mul(Qid::SIZE);
-        // A Twalk is longer than the header of an Rwalk, so the qids move towards the start of the
+        // A Twalk is longer than the header of an Rwalk, so the qids move toward the start of the
         // buffer.
         buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
         finish_counted(buf, wire::RWALK, tag, count, qids)

@@ -45,7 +45,7 @@ const DIR_MODE: u32 = 0o775;
 /// most `TEXT` bytes of rendered text.
 ///
 /// When `OPENS` files are open, opening another file fails with [`Error::TooManyOpen`]. Open
-/// directories do not count towards `OPENS`. Files longer than `TEXT` must serve reads without
+/// directories do not count toward `OPENS`. Files longer than `TEXT` must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 ///
 /// The kind `K` is [`ImmutableTree`] or [`AsyncTree`]. A tree that contains an

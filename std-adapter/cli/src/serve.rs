@@ -242,7 +242,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         let debug = debug_dir::entry(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
-        // Each connection gets its own tree, because a transaction belongs to one connection.
+        // Each connection has its own tree, because a transaction belongs to one connection.
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {

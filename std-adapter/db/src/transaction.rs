@@ -24,7 +24,7 @@ use crate::{Database, Error, Id, Result};
 use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
 
-/// The default commit message, which is used if the client does not set one.
+/// The commit message used if the client does not set one.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
 /// A transaction on one branch. The transaction ends when it is committed,
@@ -32,7 +32,7 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 /// can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
-    /// The budget for the memory that uncommitted changes use.
+    /// The budget for memory used by uncommitted changes.
     space: Arc<Budget>,
     state: Mutex<State>,
 }
@@ -56,7 +56,7 @@ impl Drop for Transaction {
     }
 }
 
-/// A guard that marks the transaction as busy until the guard is dropped.
+/// A guard that marks the transaction as busy until dropped.
 struct BusyGuard<'t>(&'t Transaction);
 
 impl Drop for BusyGuard<'_> {
@@ -130,7 +130,7 @@ impl CommitOptions {
 }
 
 impl Transaction {
-    /// Begins a transaction. The transaction starts with the tree of the commit `head`, or with the
+    /// Begins a transaction. The transaction starts with the tree of commit `head`, or with the
     /// empty tree if `head` is `None`.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// Locks the state of the transaction for modification.
+    /// Locks the transaction's state for modification.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }
@@ -264,8 +264,8 @@ impl Transaction {
         }
     }
 
-    /// Keeps a removed file while a client still has the file open. The file is identified by
-    /// `number`, is not visible, and is never committed. The file is kept until it is
+    /// Keeps a removed file while a client still has it open. The file is identified by `number`,
+    /// is not visible, and is never committed. The file is kept until it is
     /// [forgotten](Transaction::forget) or until the transaction ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
@@ -280,10 +280,10 @@ impl Transaction {
         drop(file);
     }
 
-    /// Replaces the transaction's tree with the tree of the commit `to`.
+    /// Replaces the transaction's tree with the tree of commit `to`.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if the commit `to` does not exist or the transaction has ended.
+    /// Returns [`Error::NotFound`] if commit `to` does not exist or the transaction has ended.
     /// Returns [`Error::Busy`] if a commit or merge is in progress.
     pub fn reset(&self, to: Id) -> Result<()> {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
@@ -320,22 +320,22 @@ impl Transaction {
         Ok(self.open()?.merged.clone())
     }
 
-    /// Merges the commit `theirs` into the transaction's tree. The merge treats the transaction as
-    /// a commit with the given `parents` and `message`. When the transaction is committed, the
-    /// caller must add `theirs` to the parents. Conflicts are marked in the tree and must be
-    /// resolved before the transaction is committed.
+    /// Merges commit `theirs` into the transaction's tree. The merge treats the transaction as a
+    /// commit with the given `parents` and `message`. When the transaction is committed, the caller
+    /// must add `theirs` to the parents. Conflicts are marked in the tree and must be resolved
+    /// before the transaction is committed.
     ///
     /// # Errors
     /// If the merge fails, the transaction is unchanged. Returns [`Error::OpenConflicts`] if
     /// conflicts from an earlier merge are unresolved. Returns [`Error::Busy`] if a commit or merge
-    /// is in progress. Returns [`Error::NotFound`] if the commit `theirs` does not exist or the
+    /// is in progress. Returns [`Error::NotFound`] if commit `theirs` does not exist or the
     /// transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
     /// Computes the result of a [`merge`](Transaction::merge) without changing the tree. To change
-    /// the tree, call [`apply`](Prepared::apply) on the result, which takes little time.
+    /// the tree, call [`apply`](Prepared::apply) on the result, which is fast.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).
@@ -447,9 +447,9 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files. The copies are needed for hashing
-    /// and writing. The reservation is not charged to the connection's budget, because a client
-    /// must be able to commit everything that it has written.
+    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
+    /// writing. The reservation is not charged to the connection's budget, because a client must be
+    /// able to commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;

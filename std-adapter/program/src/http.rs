@@ -26,8 +26,8 @@ const PATH: &str = "/metrics";
 /// The content type, which the original server also uses. The text is ASCII, so no charset is
 /// specified.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// The maximum number of concurrent connections. Further connections wait until an open connection
-/// is closed.
+/// The maximum number of concurrent connections. Additional connections wait until an open
+/// connection is closed.
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
@@ -129,7 +129,7 @@ pub struct HttpAddress {
     /// A host name, an IPv4 address, or an IPv6 address without brackets. `None` means all
     /// interfaces.
     host: Option<String>,
-    /// The port, or 0 to let the system pick a free one.
+    /// The port, or 0 to let the system choose a free one.
     port: u16,
 }
 

@@ -1,4 +1,4 @@
-//! The standard metrics of a process.
+//! Standard process metrics.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Collects the standard metrics of a process.
+/// Collects standard process metrics.
 #[derive(Debug)]
 pub struct ProcessCollector {
     /// The start time of the process, measured from the Unix epoch.

@@ -1,4 +1,4 @@
-//! The text format of Prometheus.
+//! The Prometheus text format.
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;

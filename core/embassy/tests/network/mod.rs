@@ -78,7 +78,7 @@ pub(crate) fn simulate(
     simulate_in(Tasks::Many, root, connections, config, script);
 }
 
-/// Serves `root` in one or several tasks, and runs `script` until it ends.
+/// Serves `root` in one or more tasks, and runs `script` until it ends.
 ///
 /// # Panics
 /// Panics if the script does not end within ten minutes of simulated time.

@@ -7,7 +7,7 @@ use super::{Number, ParamType, Proposed, Step};
 
 /// A function that checks a new value of a parameter before the parameter is set. The second
 /// argument provides the values that other parameters will have if the change is accepted. The
-/// error message should name the valid values. The function may be called several times for one
+/// error message should name the valid values. The function may be called more than once for one
 /// change, so it must have no side effects.
 pub type Check<T> = fn(&T, &Proposed<'_>) -> Result<(), &'static str>;
 

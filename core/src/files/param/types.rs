@@ -20,11 +20,11 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// quotes the text of all other types.
     const JSON: bool = false;
 
-    /// Whether the text of a value may contain white space. Such values cannot be elements of an
-    /// array, because white space separates the elements.
+    /// Whether the text of a value may contain whitespace. Such values cannot be elements of an
+    /// array, because whitespace separates the elements.
     const SPACES: bool = false;
 
-    /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
+    /// Parses `text`, which has no leading or trailing whitespace. Returns `None` if `text` is not
     /// a valid value or is outside the limits. `text` is a byte slice because most types need no
     /// UTF-8 check.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;

@@ -12,7 +12,7 @@ use crate::vfs::{Client, Error, FixedText, Result, Text};
 pub enum Operation<'a> {
     /// A read of the file. Answer it with [`FileRequest::reply`].
     Read,
-    /// A write of this value, without leading or trailing white space. Answer it with
+    /// A write of this value, without leading or trailing whitespace. Answer it with
     /// [`FileRequest::finish`].
     Write(&'a str),
 }

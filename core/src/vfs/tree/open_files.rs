@@ -164,7 +164,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         let HandleKind::File { index, generation } = open.kind() else {
             return Err(Error::IsDirectory);
         };
-        // The borrow fails only if a file calls into its own tree.
+        // The borrow fails only if a file calls into the tree that contains it.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         RefMut::filter_map(slots, |slots| {
             let slot = slots.get_mut(usize::from(index))?;

@@ -14,7 +14,7 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, sho
 /// The first nine bytes of a 200-byte Twrite message.
 const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
-/// A client whose connection is closed partway through a message when `cut` is signalled.
+/// A client whose connection is closed partway through a message when `cut` is signaled.
 struct DyingClient {
     db: Db,
     cut: oneshot::Sender<()>,

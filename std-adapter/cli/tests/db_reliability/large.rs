@@ -47,7 +47,7 @@ fn flat_repository() -> TempRepository {
     repository
 }
 
-/// Commits a file several times. Returns the median duration of a commit and the number of objects
+/// Commits a file repeatedly. Returns the median duration of a commit and the number of objects
 /// created by the last commit.
 async fn measure_commit(repository: &TempRepository, db: &Db) -> (Duration, usize) {
     let mut times = Vec::new();

@@ -35,7 +35,7 @@ struct State {
     /// The branches that are visible even if they have no commits.
     made: BTreeSet<BranchName>,
     /// Inode numbers for the names of renamed or removed branches. They ensure that a new branch
-    /// does not get the inode number of an old branch with the same name. All other inode numbers
+    /// does not reuse the inode number of an old branch with the same name. All other inode numbers
     /// are derived from the branch name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
@@ -154,7 +154,7 @@ impl BranchTable {
         state.set_number(new, handle.number);
     }
 
-    /// Records that a branch was removed. A later branch with the same name gets a different inode
+    /// Records that a branch was removed. A later branch with the same name has a different inode
     /// number.
     pub(super) fn removed(&self, name: &BranchName) {
         let state = &mut *self.state.lock();
@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // The name never gets its old inode number again, no matter how many other branches are
-        // removed.
+        // The name is never assigned its old inode number again, no matter how many other branches
+        // are removed.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

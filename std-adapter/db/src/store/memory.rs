@@ -11,7 +11,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// The number of shards, each of which has its own lock. With this number of shards, threads rarely
+/// The number of shards, each of which has a separate lock. With this many shards, threads rarely
 /// contend for the same lock.
 const SHARDS: usize = 64;
 
@@ -58,8 +58,8 @@ impl Default for MemoryStore {
     }
 }
 
-/// A hasher that returns the first bytes of an id. Ids need not be hashed again, because they are
-/// hashes themselves.
+/// A hasher that returns the first bytes of an id. Ids need not be hashed, because they are hashes
+/// already.
 #[derive(Debug, Default)]
 struct PrefixHasher(u64);
 
@@ -192,10 +192,10 @@ fn check_no_conflict(
     })
 }
 
-/// The name prefix of the temporary repositories that fetches use.
+/// The name prefix of the temporary repositories used by fetches.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
-/// Returns [`FETCH_PREFIX`], followed by the id of this process.
+/// Returns [`FETCH_PREFIX`], followed by this process's id.
 fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }
@@ -256,7 +256,7 @@ mod tests {
         std::fs::write(dir.join("d/f"), "far").unwrap();
         git(dir, &["add", "d"]);
         let second = commit("second");
-        // Pack the objects, so that the next fetch reads the objects from a pack.
+        // Pack the objects so that the next fetch reads them from a pack.
         git(dir, &["gc", "-q"]);
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));

@@ -27,8 +27,8 @@ pub trait CommitGraph: Send + Sync {
 /// A store can be used by many threads at the same time. If [`may_block`](Store::may_block) returns
 /// `true`, async tasks must call the store's methods on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether the methods of the store can block on disk access. Even if the result is
-    /// `false`, [`fetch`](Store::fetch) can block on network access.
+    /// Returns whether the store's methods can block on disk access. Even if the result is `false`,
+    /// [`fetch`](Store::fetch) can block on network access.
     fn may_block(&self) -> bool;
 
     /// Reads an object. Returns `None` if the object does not exist or if the database does not
@@ -49,8 +49,8 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Returns whether an object currently exists. Checks again on every call, because another
-    /// program may have removed the object since an earlier call.
+    /// Returns whether an object currently exists. The check is repeated on every call, because
+    /// another program may have removed the object since an earlier call.
     ///
     /// # Errors
     /// Returns [`Error::Store`](crate::Error::Store) if the object cannot be looked up.
@@ -80,7 +80,7 @@ pub trait Store: Send + Sync + 'static {
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes objects again if another program has removed them since the call to
-    /// [`write`](Store::write). Does nothing if no other program can remove objects.
+    /// [`write`](Store::write). Does nothing if no other programs can remove objects.
     ///
     /// # Errors
     /// Returns the same errors as [`write`](Store::write).
@@ -105,15 +105,14 @@ pub trait Store: Send + Sync + 'static {
     /// or none of them. Returns `false` and leaves all branches unchanged if any branch is not at
     /// its expected commit. Even if no branch is updated, the objects may have been written.
     ///
-    /// Combining both steps in one call reduces the time that the store spends waiting for the
-    /// disk.
+    /// Combining both steps in one call reduces the time spent waiting for the disk.
     ///
     /// # Errors
     /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) if the name of a new branch
-    /// conflicts with an existing branch. Returns [`Error::Refused`](crate::Error::Refused) if the
-    /// store does not allow the update. Returns [`Error::Io`](crate::Error::Io) if a system call
-    /// fails. Returns [`Error::Store`](crate::Error::Store) if the update fails for another reason.
-    /// If an error is returned, each branch is at either its old head or its new head.
+    /// conflicts with that of an existing branch. Returns [`Error::Refused`](crate::Error::Refused)
+    /// if the store does not allow the update. Returns [`Error::Io`](crate::Error::Io) if a system
+    /// call fails. Returns [`Error::Store`](crate::Error::Store) if the update fails for another
+    /// reason. If an error is returned, each branch is at either its old head or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns an existing branch that prevents the creation of `branch`. For example, a branch `a`
@@ -166,7 +165,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Fetches a branch from the repository at `url` and returns its head. The fetched objects are
     /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. The
-    /// branches of the store do not change.
+    /// store's branches do not change.
     ///
     /// Blocks until the fetch is complete, is cancelled with `cancel`, or times out because it
     /// makes no progress.
@@ -194,7 +193,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Allows the removal of the objects that were fetched with the name `remote`.
+    /// Allows the removal of objects that were fetched with the name `remote`.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).
@@ -239,5 +238,5 @@ impl RefChanges {
     }
 }
 
-/// A guard that is returned by [`Store::watch`]. Dropping the guard stops the watch.
+/// A guard returned by [`Store::watch`]. Dropping it stops the watch.
 pub trait WatchGuard: Send + Sync {}

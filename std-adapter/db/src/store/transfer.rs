@@ -11,12 +11,12 @@ use crate::{Error, Id, Result};
 enum WalkStep {
     /// Visit an object, unless the target store already contains it.
     Visit(Id),
-    /// Write an object after all objects that it refers to have been written.
+    /// Write an object once all objects that it refers to have been written.
     Write(Id, Object),
 }
 
-/// Copies an object and all objects that are reachable from it. If an object already exists in
-/// `to`, skips the object and all objects that are reachable from it.
+/// Copies an object and all objects that are reachable from it. Skips objects that already exist in
+/// `to`, along with all objects reachable from them.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
     // Use an explicit stack instead of recursion, because a history can be arbitrarily long.
     let mut stack = vec![WalkStep::Visit(top)];
@@ -54,7 +54,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // Leave out the empty tree, which exists in every store even if it was never written.
+    // Leave out the empty tree, which exists in every store even if it has never been written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

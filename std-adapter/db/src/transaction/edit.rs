@@ -1,4 +1,4 @@
-//! Methods that change the tree of a transaction.
+//! Methods that change a transaction's tree.
 
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
@@ -38,7 +38,7 @@ impl Transaction {
     }
 
     /// Creates a directory. If the directory is still empty when the transaction is committed, the
-    /// commit does not contain the directory.
+    /// commit does not contain it.
     ///
     /// # Errors
     /// - Returns [`Error::Exists`] if `path` exists.
@@ -158,8 +158,8 @@ impl Transaction {
     /// budget.
     ///
     /// # Errors
-    /// Returns any error that `change` returns. Returns [`Error::NotFound`] if there is no such
-    /// file. Returns [`Error::IsDirectory`] if the node is a directory.
+    /// Returns any error from `change`. Returns [`Error::NotFound`] if there is no such file.
+    /// Returns [`Error::IsDirectory`] if the node is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -203,8 +203,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sets the mode of a file. If a symbolic link is changed to a regular file, the target of the
-    /// link becomes the content of the file.
+    /// Sets the mode of a file. If a symbolic link is changed to a regular file, the link's target
+    /// becomes the file's content.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the

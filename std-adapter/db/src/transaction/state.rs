@@ -13,7 +13,7 @@ use datakit_server::budget::Reservation;
 
 pub(super) struct State {
     pub(super) rw: Tree,
-    /// The memory that is reserved for names.
+    /// The memory reserved for names.
     pub(super) names: Reservation,
     /// The head of the branch at the beginning of the transaction, or the commit to which the
     /// transaction was last reset.
@@ -27,14 +27,13 @@ pub(super) struct State {
     /// a conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that merges have written but that are not reachable from any branch yet. Other
-    /// programs may prune these objects before the transaction is committed.
+    /// Objects written by merges that are not reachable from any branch yet. Other programs may
+    /// prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
     /// Whether a commit or merge is in progress. The tree must not change during such an operation,
-    /// because the operation uses a copy of the tree.
+    /// which uses a copy of it.
     pub(super) busy: bool,
-    /// A guard that keeps the transaction in the count of open transactions until the transaction
-    /// ends.
+    /// A guard that counts the transaction as open until it ends.
     pub(super) counted: Option<GaugeGuard>,
 }
 
@@ -45,7 +44,7 @@ impl State {
         self.names.resize(self.names.bytes().saturating_add(growth)).map_err(no_space)
     }
 
-    /// Releases memory that is reserved for names.
+    /// Releases memory reserved for names.
     pub(super) fn release(&mut self, bytes: u64) {
         // Ignore the result, because shrinking a reservation always succeeds.
         let _ = self.names.resize(self.names.bytes().saturating_sub(bytes));

@@ -1,4 +1,4 @@
-//! Runs the cases in the conformance table, which the clients in all languages share.
+//! Runs the cases in the conformance table, which is shared by the clients in all languages.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::suite::{self, Fixture, TIMEOUT, names};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/conformance.json");
 
-/// Runs each case on a new database. Skips the cases that need `missing`, a feature that the
+/// Runs each case on a new database. Skips cases that require `missing`, a feature that the
 /// database lacks.
 async fn run_all<D: Database>(missing: &str, open: impl AsyncFn() -> Fixture<D>) {
     let table: Value = serde_json::from_slice(&std::fs::read(TABLE).unwrap()).unwrap();

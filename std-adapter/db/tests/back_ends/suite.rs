@@ -77,7 +77,7 @@ pub(crate) async fn any_repository() -> Fixture<AnyDb> {
     Fixture { db: AnyDb::connect(&url).await.unwrap(), url: None, dir: Some(dir) }
 }
 
-/// Defines tests that run generic functions on every kind of database.
+/// Defines tests that run generic functions against every kind of database.
 macro_rules! on_every_database {
     ($module:ident: $($case:ident),* $(,)?) => {
         on_every_database!(@ server $module $($case)*);

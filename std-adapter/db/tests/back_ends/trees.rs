@@ -55,7 +55,8 @@ async fn check_kinds<T: TreeOps>(tree: &T) {
 
 pub(crate) async fn trees_are_found_by_their_id<D: Database>(db: D) {
     put(&db.branch("master").await.unwrap(), "f", "hello\n").await;
-    // The hashes of the blob `hello` and of the tree that contains this blob under the name `f`.
+    // The hashes of a blob that contains the line `hello` and of a tree that contains this blob as
+    // `f`.
     let blob = "ce013625030ba8dba906f756967f9e9ca394464a";
     let tree = db.tree("D-63f4b7f6d8a1e3d6a6a2a9f4a4f0e5b1c6f0d0a1");
     assert_eq!(tree.read_dir(&Path::ROOT).await, Err(Error::NotFound));

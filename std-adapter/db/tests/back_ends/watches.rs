@@ -53,7 +53,7 @@ pub(crate) async fn values_at_a_path_are_watched<D: Database>(db: D) {
     put(&master, "d/f", "1").await;
     assert_eq!(show(next(&mut values).await).await, "Some(File(\"1\"))");
     assert_eq!(show(next(&mut root).await).await, "[\"d\"]");
-    // A change at another path is not reported.
+    // A change at a different path is not reported.
     put(&master, "elsewhere", "1").await;
     assert_eq!(show(next(&mut root).await).await, "[\"d\", \"elsewhere\"]");
     let change = |change: usize| {

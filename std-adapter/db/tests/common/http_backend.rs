@@ -17,8 +17,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// Serves the repositories below `root` and returns the address of the server. If `public` is
-/// `false`, the server responds to every request with 401 Unauthorized.
+/// Serves the repositories below `root` and returns the server's address. If `public` is `false`,
+/// the server responds to every request with 401 Unauthorized.
 pub(crate) fn serve(root: &Path, public: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -22,7 +22,7 @@ use crate::LogCounters;
 const QUEUE_LENGTH: usize = 1024;
 /// The maximum length of a line, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 4096;
-/// The minimum interval between two errors or warnings from the same call site.
+/// The minimum interval between errors or warnings from the same call site.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum time that the program waits for the queue to drain before exiting.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
 /// An item in the queue.
 enum Item {
     Line(Vec<u8>),
-    /// A notice that a line was suppressed. A summary of suppressed lines is written after
+    /// A notice that a line was suppressed. A summary of the suppressed lines is written after
     /// [`INTERVAL`].
     Suppressed,
     /// A request to send a notification after all earlier items have been written.
@@ -54,7 +54,7 @@ pub(super) struct Lines {
 struct Callsite {
     last_written: Instant,
     suppressed: u64,
-    /// The message of the last line that was written.
+    /// The message of the last line written.
     message: String,
 }
 
@@ -72,7 +72,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Returns whether an event should be logged. Clients can provoke errors and warnings, so each
+    /// Returns whether an event should be logged. Clients can trigger errors and warnings, so each
     /// call site may log only one error or warning per [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
@@ -164,7 +164,7 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits at most one second until the lines in the queue have been written.
+/// Waits up to one second for the lines in the queue to be written.
 pub fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()

@@ -48,7 +48,7 @@ pub struct LogArgs {
     quiet: bool,
     /// The log level, which overrides -v [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
     ///
-    /// Each level includes the preceding levels. Write to a file debug/src/*/level to change the
+    /// Each level includes the preceding levels. Write to a debug/src/*/level file to change the
     /// level of a source while the server is running. RUST_LOG accepts the same levels, for all
     /// sources or for one: `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
@@ -59,7 +59,7 @@ pub struct LogArgs {
     /// The clock for the destination `timestamp`
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// Whether to use colours in the log; `auto` uses colours if standard error is a terminal and
+    /// Whether to use colors in the log; `auto` uses colors if standard error is a terminal and
     /// NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -136,7 +136,7 @@ impl LogArgs {
         let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
         let counted = CountLayer(of, logs)
             .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
-        // If a test has already installed a subscriber, that subscriber remains in use.
+        // If a test has already installed a subscriber, it remains in use.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
     }

@@ -24,7 +24,7 @@ pub enum FileContent {
 pub struct Pending(pub(super) Arc<SparseBytes>);
 
 impl FileContent {
-    /// Creates uncommitted content that does not count towards any memory limit.
+    /// Creates uncommitted content that does not count toward any memory limit.
     pub(super) fn of(bytes: &[u8]) -> FileContent {
         // The budget is unlimited, so the copy fails only if the process is out of memory.
         let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))

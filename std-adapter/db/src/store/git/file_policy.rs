@@ -82,9 +82,9 @@ enum Sharing {
     /// New files have the default permissions, which depend only on the umask.
     #[default]
     Umask,
-    /// New files get these permission bits in addition to the bits that the umask allows.
+    /// New files have these permission bits in addition to the bits that the umask allows.
     Add(u32),
-    /// New files get exactly these permission bits.
+    /// New files have exactly these permission bits.
     Exactly(u32),
 }
 

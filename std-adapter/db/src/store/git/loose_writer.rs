@@ -34,7 +34,7 @@ pub(super) struct LooseWriter {
     staging: Store,
 }
 
-/// A file in the staging directory. Dropping the `StagedFile` removes the file unless the file was
+/// A file in the staging directory. Dropping the `StagedFile` removes the file unless it has been
 /// published.
 struct StagedFile {
     path: PathBuf,
@@ -93,9 +93,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Calls `write`, and tries again if `write` fails because a directory is missing. The staging
-    /// directory may not have been created yet, or `git gc` may have removed the staging directory
-    /// or an empty object directory.
+    /// Calls `write`, and tries again if it fails because a directory is missing. The staging
+    /// directory may not have been created yet, or `git gc` may have removed it or an empty object
+    /// directory.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -141,8 +141,8 @@ impl LooseWriter {
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. The name of the file is a number, because names
-    /// derived from hashes would spread the files over 256 directories.
+    /// Writes an object to the staging directory. The file name is a number, because names derived
+    /// from hashes would spread the files over 256 directories.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -183,8 +183,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // Ignore errors. The directory may never have been created, and `git gc` later removes any
-        // remaining files.
+        // Ignore errors. The directory may never have been created, and `git gc` eventually removes
+        // any remaining files.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -197,7 +197,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Removes the staging directories that killed servers have left behind.
+/// Removes staging directories left behind by killed servers.
 pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     for entry in fs::read_dir(objects)? {
         let entry = entry?;
@@ -208,8 +208,8 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the I/O error that is the cause of a gix error. If the cause is not an I/O error,
-/// returns an I/O error with the same text as the gix error.
+/// Returns the I/O error that caused a gix error. If the cause is not an I/O error, returns one
+/// with the same text as the gix error.
 fn io_cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
@@ -217,8 +217,8 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens the loose file of an object and sets the file's modification time to the current time, so
-/// that `git gc` does not remove the object before anything refers to it.
+/// Opens an object's loose file and updates its modification time, so that `git gc` does not remove
+/// the object before anything refers to it.
 ///
 /// Objects in packs are ignored, because `git repack -d` can remove a pack at any time.
 fn open_and_touch(path: &Path) -> Option<File> {

@@ -4,10 +4,10 @@
 //! two kinds of errors:
 //!
 //! - If a repack moves an object during a lookup, gix may not find the object at all. If gix fails
-//!   to open an index, it never tries to open that index again. Therefore, after an unsuccessful
-//!   lookup, [`retry_while_repacking`] tries again with a new store until the list of packs stays
-//!   the same during a lookup. The name of a pack is a hash of its content, so the list changes
-//!   whenever an object is moved to another pack.
+//!   to open an index, it never tries to open it again. Therefore, after an unsuccessful lookup,
+//!   [`retry_while_repacking`] tries again with a new store until the list of packs stays the same
+//!   during a lookup. The name of a pack is a hash of its content, so the list changes whenever an
+//!   object is moved to another pack.
 //! - gix continues to read from a pack after `git gc` has removed the pack. Therefore,
 //!   [`ExistenceCache`] opens a new store whenever a pack directory or a list of alternates has
 //!   changed.
@@ -28,13 +28,13 @@ use super::loose_writer::LooseWriter;
 use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
-/// The maximum number of attempts to find an object while the packs change. A repack takes at least
-/// tens of milliseconds, which is enough time for several attempts.
+/// The maximum number of attempts to find an object while the packs are changing. A repack takes at
+/// least tens of milliseconds, which is enough time for several attempts.
 const MAX_LOOKUPS: u32 = 64;
 
 /// The minimum age at which a modification time is reliable enough to detect changes. A more recent
-/// modification time is unreliable, because the file system's clock ticks only every few
-/// milliseconds, and a second change within the same tick leaves the modification time unchanged.
+/// one is unreliable, because the file system's clock ticks only every few milliseconds and a
+/// second change within the same tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
 /// Calls `lookup` with a new store for the `objects` directory. Repeats the call if `lookup` finds
@@ -82,7 +82,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the path `objects` and the paths of the alternate object directories.
+/// Returns `objects` and the paths of the alternate object directories.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());

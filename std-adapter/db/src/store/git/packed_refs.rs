@@ -17,15 +17,14 @@ use super::file_policy::{FilePolicy, sync_dir};
 use super::lock_file::{LockError, LockFile, with_suffix};
 use crate::Id;
 
-/// A cache for the content of `packed-refs`. The file is read again whenever another file has
-/// replaced it.
+/// A cache for the content of `packed-refs`. The file is read again whenever it has been replaced.
 #[derive(Default)]
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
     /// The file, which is kept open so that its inode number is not reused for another file. The
     /// modification time alone does not identify a file, because two files can be written within
-    /// one tick of the clock.
+    /// one clock tick.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
@@ -91,7 +90,7 @@ impl<'p> PackedRefsLock<'p> {
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes and sets refs atomically. Does not rewrite the file if no ref changes.
+    /// Removes and sets refs atomically. Does not rewrite the file if no refs change.
     pub(super) fn change(
         &self,
         remove: &BTreeSet<&[u8]>,
@@ -118,8 +117,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // Remove any existing temporary file. This process holds the lock, so the temporary file
-        // was left behind by a program that was killed.
+        // Remove any existing temporary file. This process holds the lock, so a program that was
+        // killed must have left the file behind.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;

@@ -35,11 +35,11 @@ struct LockedRef {
 }
 
 impl Refs<'_> {
-    /// Applies either all of the updates or none of them. Returns `false` if a branch is not at its
-    /// expected commit.
+    /// Applies either all of the updates or none of them. Returns `false` if any branch is not at
+    /// its expected commit.
     ///
     /// The `write` function must store the objects and sync the files that it receives. These files
-    /// are the lock files with the new values of the refs. If a branch is not at its expected
+    /// are the lock files with the new values of the refs. If any branch is not at its expected
     /// commit, `write` is not called.
     pub(super) fn update(
         &self,
@@ -158,9 +158,9 @@ impl Refs<'_> {
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
-        // Pack the branch and remove its loose file, so that the branch can be renamed with a
-        // single change to `packed-refs`. The loose file must also be removed because the new name
-        // may require a directory at the same path.
+        // Pack the branch and remove its loose file, so that it can be renamed with a single change
+        // to `packed-refs`. The loose file must also be removed because the new name may require a
+        // directory at the same path.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -214,7 +214,7 @@ impl Refs<'_> {
         }
     }
 
-    /// Renames or removes the section `[branch "NAME"]` in the configuration, as `git branch` does.
+    /// Renames or removes the `[branch "NAME"]` section in the configuration, as `git branch` does.
     /// Errors are logged but not returned.
     fn move_settings(&self, old: &[u8], new: Option<&[u8]>) {
         let config = self.common().join("config");
@@ -238,7 +238,7 @@ impl Refs<'_> {
     }
 
     /// Removes refs and their reflogs. The caller must hold the locks on the refs, unless nothing
-    /// else uses the refs.
+    /// else uses them.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -269,8 +269,8 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // Ignore the error if the ref has no loose file, because the ref may be packed. There
-            // can even be a directory at the path of a packed ref.
+            // Ignore the error if the ref has no loose file, because it may be packed. There can
+            // even be a directory at the path of a packed ref.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
@@ -302,8 +302,8 @@ impl Refs<'_> {
     }
 }
 
-/// Updates work trees and then calls `update_refs`. Reverts the updates to the work trees if either
-/// step fails.
+/// Updates work trees and then calls `update_refs`. Reverts the work tree updates if either step
+/// fails.
 fn with_work_trees(
     updates: &[WorkTreeUpdate],
     update_refs: impl FnOnce() -> Result<()>,

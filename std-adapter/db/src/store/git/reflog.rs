@@ -1,5 +1,5 @@
-//! Writes reflogs. Each entry of a reflog records who changed a branch, the old and new commits,
-//! and the reason for the change.
+//! Writes reflogs. Each reflog entry records who changed a branch, the old and new commits, and the
+//! reason for the change.
 //!
 //! As in Git, an entry is always added if the reflog already exists. A new reflog is created only
 //! if `core.logAllRefUpdates` is enabled. By default, this setting is enabled in repositories that
@@ -29,8 +29,8 @@ pub(super) struct ReflogReason<'a> {
 }
 
 impl ReflogReason<'_> {
-    /// Returns the author and the message to record in the reflog when a branch is set to the
-    /// commit `to`.
+    /// Returns the author and the message to record in the reflog when a branch is set to commit
+    /// `to`.
     fn describe(&self, to: Id) -> (Signature, BString) {
         let commits =
             self.objects.iter().rev().filter(|(_, object)| object.kind == ObjectKind::Commit);
@@ -62,7 +62,7 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
 }
 
 impl Refs<'_> {
-    /// Adds an entry to the reflog of the ref `name`, which is about to change.
+    /// Adds an entry to the reflog of ref `name`, which is about to change.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -116,8 +116,8 @@ impl Refs<'_> {
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
-    /// Opens the reflog of a ref, or creates the reflog if the configuration requires one. Returns
-    /// `None` if there is no reflog.
+    /// Opens the reflog of a ref, or creates it if the configuration requires one. Returns `None`
+    /// if there is no reflog.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
         let create = match self.repository.refs.write_reflog {
             WriteReflog::Disable => false,

@@ -25,7 +25,7 @@ pub(super) const HEADS: &[u8] = b"refs/heads/";
 /// The maximum length of a chain of symbolic refs. `git` has the same limit.
 const MAX_SYMREF_DEPTH: usize = 5;
 
-/// The refs of a repository.
+/// The refs in a repository.
 pub(super) struct Refs<'g> {
     pub(super) repository: &'g Repository,
     pub(super) policy: &'g FilePolicy,
@@ -196,7 +196,7 @@ impl Refs<'_> {
     }
 
     /// Returns the name of the ref that prevents the creation of `name`. For example, `a` and `a/b`
-    /// prevent each other's creation. Ignores the ref `except`, which is about to be removed.
+    /// prevent each other's creation. Ignores ref `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -250,13 +250,13 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. Such an error occurs if the file
-/// is missing, if a parent directory is a file, or if the path of the ref is a directory.
+/// Returns whether an error indicates that a loose ref does not exist. This is the case if the file
+/// is missing, a parent directory is a file, or the ref's path is a directory.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }
 
-/// Removes the prefix `refs/heads/` from the full name of a branch.
+/// Removes the `refs/heads/` prefix from the full name of a branch.
 pub(super) fn short_name(name: &[u8]) -> String {
     name.strip_prefix(HEADS).unwrap_or(name).as_bstr().to_string()
 }

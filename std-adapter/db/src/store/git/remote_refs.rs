@@ -1,4 +1,4 @@
-//! Manages the refs `refs/remotes/REMOTE/BRANCH`, which protect fetched objects from garbage
+//! Manages the `refs/remotes/REMOTE/BRANCH` refs, which protect fetched objects from garbage
 //! collection.
 
 use std::io::{self, Write};
@@ -48,8 +48,8 @@ impl Refs<'_> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of remotes that killed servers have left behind. The name of such a remote
-    /// has the form `datakit-PID-NUMBER`.
+    /// Removes the refs of remotes left behind by killed servers. The names of such remotes have
+    /// the form `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -61,8 +61,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of every remote whose name is accepted by `matches`. The refs need not be
-    /// locked, because no other program updates them.
+    /// Removes the refs of every remote whose name `matches` accepts. The refs need not be locked,
+    /// because no other program updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

@@ -1,5 +1,5 @@
-//! Gives a server exclusive use of a repository and removes lock files that a killed server has
-//! left behind.
+//! Gives a server exclusive use of a repository and removes lock files left behind by a killed
+//! server.
 //!
 //! A branch is locked while the `BRANCH.lock` file exists. If a server is killed or the power
 //! fails, the lock file remains and prevents all later changes to the branch. A lock file does not
@@ -8,9 +8,9 @@
 //! a server has acquired the flock, no other server can be running, so old lock files can be
 //! removed. The `datakit.lock` file itself is never removed.
 //!
-//! `git` does not use `datakit.lock`, but it locks a branch only for a very short time. A lock file
-//! that has not changed for [`GRACE`] is therefore considered abandoned. `git` waits for
-//! `packed-refs.lock` for the same length of time.
+//! `git` does not use `datakit.lock`, but it locks branches only very briefly. A lock file that has
+//! not changed for [`GRACE`] is therefore considered abandoned. `git` waits just as long for
+//! `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
 use std::io;

@@ -11,14 +11,14 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// The time for which file events are collected before the affected branches are read. A single
-/// change to a branch causes several events.
+/// How long file events are collected before the affected branches are read. A single change to a
+/// branch causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// The minimum time between two polls. A poll detects changes that the system has not reported.
+/// The minimum time between polls. A poll detects changes that the system has not reported.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between two polls of all branches if the system reports changes to files.
+/// The time between polls of all branches if the system reports file changes.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The watcher spends at most 1/`POLL_SHARE` of its time polling, so polls are less frequent if
@@ -36,7 +36,7 @@ impl WatchGuard for Watcher {}
 
 impl Watcher {
     /// Starts a thread that calls `changed` when branches may have changed. If the system cannot
-    /// report changes to files, the thread polls the branches.
+    /// report file changes, the thread polls the branches.
     pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&RefChanges) + Send + Sync>) -> Watcher {
         let (sender, events) = channel();
         let notifier = start_notifier(dir, sender.clone());
@@ -72,7 +72,7 @@ struct RefPaths {
 }
 
 impl RefPaths {
-    /// Returns the branches that an event may affect, or `None` if the event affects no branch.
+    /// Returns the branches that an event may affect, or `None` if it does not affect any branches.
     fn changes(&self, event: notify::Result<Event>) -> Option<RefChanges> {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
@@ -81,7 +81,7 @@ impl RefPaths {
             // itself in an endless loop.
             EventKind::Access(_) => return None,
             // Report a possible change to every branch, because files may have been created in a
-            // new directory before the directory was watched.
+            // new directory before it was watched.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
             }
@@ -107,7 +107,7 @@ impl RefPaths {
 /// A poller that calls `changed` after events and at regular intervals.
 struct Poller {
     changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
-    /// The time between two polls of all branches.
+    /// The time between polls of all branches.
     full_interval: Duration,
 }
 

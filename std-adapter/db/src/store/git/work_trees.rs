@@ -1,10 +1,10 @@
 //! Updates the work trees in which a branch is checked out, as `git` does with
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
-//! Updating only the branch would leave the index stale, and the next `git commit` in the work tree
-//! would revert the update. Therefore, the index and the files of the work tree are updated along
-//! with the branch. If local changes would be overwritten, the branch is not updated. The index and
-//! the files are updated by the `git` program, which is started only if the branch is checked out.
+//! Updating only the branch would leave the index out of date, and the next `git commit` in the
+//! work tree would revert the update. Therefore, the index and the files of the work tree are
+//! updated along with the branch. If local changes would be overwritten, the branch is not updated.
+//! The `git` program performs these updates and is started only if the branch is checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,11 +30,11 @@ pub(super) struct WorkTree {
     /// The directory that contains the work tree's `HEAD` and `index`.
     git_dir: PathBuf,
     /// The directory that contains the work tree's files, or `None` if the repository does not
-    /// record this directory.
+    /// record it.
     dir: Option<PathBuf>,
 }
 
-/// A way in which a work tree uses a branch.
+/// How a work tree uses a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BranchUse {
     /// `HEAD` points to the branch.
@@ -71,14 +71,14 @@ impl Refs<'_> {
         let linked = entries.filter_map(|entry| {
             let git_dir = entry.path();
             let text = fs::read(git_dir.join("gitdir")).ok()?;
-            // The path can be relative to the Git directory of the work tree.
+            // The path can be relative to the work tree's Git directory.
             let dot_git = git_dir.join(OsStr::from_bytes(text.trim_ascii()));
             Some(WorkTree { dir: Some(dot_git.parent()?.to_owned()), git_dir })
         });
         main.into_iter().chain(linked).collect()
     }
 
-    /// Returns how `tree` uses a branch, or `None` if the work tree does not use the branch.
+    /// Returns how `tree` uses a branch, or `None` if it does not use the branch.
     fn branch_use(&self, tree: &WorkTree, name: &[u8]) -> Option<BranchUse> {
         if self.head_chain(tree).iter().any(|link| link == name) {
             return Some(BranchUse::CheckedOut);
@@ -97,8 +97,8 @@ impl Refs<'_> {
         (bisected && tree.git_dir.join("BISECT_LOG").exists()).then_some(BranchUse::Bisected)
     }
 
-    /// Returns the branch to which the `HEAD` of a work tree points. If the branch is symbolic,
-    /// also returns the branches to which it points. The result is empty if `HEAD` is detached.
+    /// Returns the branch to which a work tree's `HEAD` points. If the branch is symbolic, also
+    /// returns the branches to which it points. If `HEAD` is detached, the result is empty.
     fn head_chain(&self, tree: &WorkTree) -> Vec<Vec<u8>> {
         let text = fs::read(tree.git_dir.join("HEAD")).unwrap_or_default();
         let mut chain: Vec<Vec<u8>> = Vec::new();

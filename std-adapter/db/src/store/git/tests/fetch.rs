@@ -99,7 +99,7 @@ fn a_refused_connection_fails_at_once() {
 }
 
 /// A pair of repositories. In the first repository, `git` runs a script instead of `ssh`. In the
-/// second repository, the `master` branch is at the commit `far`.
+/// second repository, the `master` branch is at commit `far`.
 struct SshPair {
     here: TempRepository,
     there: TempRepository,
@@ -143,7 +143,7 @@ impl SshPair {
         fifo
     }
 
-    /// Checks that a failed fetch has left no refs, objects or files behind.
+    /// Checks that a failed fetch has left no refs, objects, or files behind.
     fn assert_clean(&self) {
         assert_eq!(self.here.git(&["for-each-ref"]), "");
         assert_eq!(self.here.git(&["count-objects"]), "0 objects, 0 kilobytes");
@@ -270,7 +270,7 @@ fn a_slow_server_does_not_time_out() {
     assert!(start.elapsed() > timeout, "{:?}", start.elapsed());
 }
 
-/// A script that is run instead of `ssh`. The script makes the remote run `$here/hook` to create
+/// A script that runs instead of `ssh`. The script makes the remote run `$here/hook` to create
 /// packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 

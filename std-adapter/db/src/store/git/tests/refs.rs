@@ -54,15 +54,15 @@ fn branch_names_are_valid_if_git_accepts_them() {
         let theirs = git(&repository, &["check-ref-format", "--branch", &odd]).status.success();
         assert_eq!(BranchName::new(&odd).is_ok(), theirs, "{odd:?}");
     }
-    // If a component were longer, the name of the lock file would exceed the maximum length of a
-    // file name.
+    // If a component were longer, the name of the lock file would exceed the maximum file name
+    // length.
     BranchName::new("x".repeat(250)).unwrap();
     assert!(BranchName::new(format!("a/{}", "x".repeat(251))).is_err());
 }
 
 const PAIRS: [&str; 7] = ["a", "a/b", "a/b/c", "a-b", "ab", "a/c", "b"];
 
-/// The way in which the first branch is stored when the second branch is created.
+/// How the first branch is stored when the second one is created.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Loose,
@@ -252,7 +252,7 @@ fn create_fails_if_the_branch_exists() {
         let make = |from| {
             store.update(&[], &[RefUpdate { branch: &name("b"), from, to: Some(id) }]).unwrap()
         };
-        // A branch that exists cannot be created, even with the same commit.
+        // An existing branch cannot be created again, even with the same commit.
         assert_eq!(
             [make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))],
             [true, false, false, true]
