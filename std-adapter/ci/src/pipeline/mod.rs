@@ -1,21 +1,50 @@
 //! Pipelines: the steps that a file in the repository under test describes.
 //!
-//! The file `.datakit-ci.toml` is read at the commit under test. `docs/pipelines.md` describes the
-//! format, and `pipeline.schema.json` is a JSON Schema for editors.
+//! The file `.datakit-ci.toml` is read at the commit under test. The file `docs/pipelines.md` of this
+//! crate describes the format, and `pipeline.schema.json` is a JSON Schema for editors.
+//!
+//! [`Pipelines`] runs the pipelines of all targets of a repository, and [`local`] runs the pipeline of
+//! a work tree.
+//!
+//! | branch of the database | content |
+//! |---|---|
+//! | `pipeline-USER-REPO-of-HASH` | the pipeline file of a commit; with `-into-BRANCH` for a pull request |
+//! | `step-USER-REPO-STEP-of-HASH` | the result of a step; with `-for-TARGET` and `-untrusted` if they apply |
 
+mod artifacts;
+mod caches;
+mod definition;
 mod error;
+mod execute;
+mod files;
+pub mod local;
 mod model;
+mod names;
 mod pattern;
 mod plan;
 mod read;
+mod settings;
+mod source;
+mod steps;
 mod template;
+mod terms;
+#[cfg(test)]
+mod tests;
 mod trust;
 
+pub use artifacts::ARTIFACT_LIMITS;
+pub use caches::Caches;
+pub use definition::{Definition, DefinitionBuilder, DefinitionKey};
 pub use error::{PipelineError, PipelineErrors, Position};
+pub use files::FileLimits;
 pub use model::{CacheSpec, Combination, Matrix, Pipeline, Step, When};
 pub use pattern::{Pattern, selects};
 pub use plan::{Plan, Skipped, Task, Trigger, UnknownStep};
 pub use read::{FILE_MAX, STEPS_MAX};
+pub use settings::{DEFAULT_POOL, Settings};
+pub use source::{GitCheckout, Request, Source};
+pub use steps::{StepBuilder, StepKey, StepResult};
+pub use terms::Pipelines;
 pub use trust::Trust;
 
 /// The name of the pipeline file.

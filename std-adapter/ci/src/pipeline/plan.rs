@@ -207,13 +207,13 @@ fn skip_reason(when: &When, trigger: &Trigger) -> Option<String> {
     let refused = |what: &str, name: &[u8], patterns: &Option<Vec<Pattern>>| match patterns {
         _ if when.is_any_target() => None,
         Some(patterns) if selects(patterns, name) => None,
-        _ => Some(format!("`when` does not select the {what} `{}`", name.escape_ascii())),
+        _ => Some(format!("`when` does not select {what} `{}`", name.escape_ascii())),
     };
     let reason = match target {
         Target::Ref(id) if id.name.kind() == RefKind::Tags => {
-            refused("tag", id.name.short(), &when.tags)
+            refused("the tag", id.name.short(), &when.tags)
         }
-        Target::Ref(id) => refused("branch", id.name.short(), &when.branches),
+        Target::Ref(id) => refused("the branch", id.name.short(), &when.branches),
         Target::Pr(_) => {
             let base = trigger.base.as_deref().unwrap_or_default();
             refused("pull requests into", base.as_bytes(), &when.prs)

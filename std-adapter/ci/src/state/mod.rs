@@ -16,4 +16,5 @@ mod output;
 pub(crate) use history::first_line;
 pub use history::{History, Record};
 pub use names::{INDEX_BRANCH, history_branch, index_path};
+pub(crate) use names::{escape, target_suffix};
 pub use output::{InvalidOutput, JobResult, JobStatus};

@@ -21,7 +21,12 @@ pub const INDEX_BRANCH: &str = "commit-index";
 #[must_use]
 pub fn history_branch(target: &Target) -> String {
     let (user, name) = (target.repo().user(), target.repo().name());
-    format!("status-{}-{}-{}", escape(user.as_bytes()), escape(name.as_bytes()), suffix(target))
+    format!(
+        "status-{}-{}-{}",
+        escape(user.as_bytes()),
+        escape(name.as_bytes()),
+        target_suffix(target)
+    )
 }
 
 /// Returns a path in [`INDEX_BRANCH`]. The file at this path contains the hash of the history
@@ -32,12 +37,12 @@ pub fn history_branch(target: &Target) -> String {
 pub fn index_path(commit: &Commit, target: &Target) -> Result<Path> {
     let (user, name) = (commit.repo.user(), commit.repo.name());
     let hash = commit.hash.to_string();
-    let file = suffix(target);
+    let file = target_suffix(target);
     Path::from_names([user, name, "commit", &hash, &file])
 }
 
 /// Returns `pr-N` or `ref-KIND-NAME`.
-fn suffix(target: &Target) -> String {
+pub(crate) fn target_suffix(target: &Target) -> String {
     match target {
         Target::Pr(id) => format!("pr-{}", id.number),
         Target::Ref(id) => {
@@ -48,7 +53,7 @@ fn suffix(target: &Target) -> String {
 }
 
 /// Replaces every byte other than letters, digits and `.` with `_` and two hexadecimal digits.
-fn escape(name: &[u8]) -> String {
+pub(crate) fn escape(name: &[u8]) -> String {
     let mut escaped = String::new();
     for byte in name {
         match byte {

@@ -65,7 +65,7 @@ impl Retry {
         Retry { attempts: 1, pause: Duration::ZERO, pause_max: Duration::ZERO };
 
     /// Returns the pause after `attempt` failed attempts.
-    fn pause_after(&self, attempt: u32) -> Duration {
+    pub(crate) fn pause_after(&self, attempt: u32) -> Duration {
         let factor = 2u32.checked_pow(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         self.pause.saturating_mul(factor).min(self.pause_max)
     }

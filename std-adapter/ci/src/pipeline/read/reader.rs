@@ -225,8 +225,9 @@ pub(super) fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
         return None;
     }
     let near = names.iter().map(|known| (distance(name, known), *known)).min()?;
-    let limit = (name.chars().count() / 3).clamp(1, 3);
-    (near.0 <= limit).then_some(near.1)
+    let length = name.chars().count();
+    let limit = (length / 3).clamp(1, 3);
+    (near.0 <= limit && near.0 < length).then_some(near.1)
 }
 
 /// Returns the number of insertions, removals, replacements and exchanges of neighbours between two

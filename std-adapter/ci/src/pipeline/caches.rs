@@ -1,0 +1,231 @@
+//! The caches of steps: directories that later builds use again.
+//!
+//! A cache is a directory on the disk of the CI, not a branch of the database, because caches are
+//! large and can be lost. Its name contains a hash of everything that its key consists of. A cache is
+//! never changed after it has been written.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use datakit_github::Repo;
+use sha2::{Digest, Sha256};
+
+use super::files::{self, FileLimits};
+use super::model::CacheSpec;
+use super::names::{hex, part};
+use super::plan::Task;
+use super::trust::Trust;
+
+/// The maximum size of a file whose content is part of a key.
+const KEY_FILE_MAX: u64 = 16 << 20;
+
+/// The directory of caches that steps with secrets have written. Steps of commits that are not
+/// trusted do not read these caches, because they may contain a secret.
+const PRIVATE: &str = "private";
+const PUBLIC: &str = "public";
+/// The prefix of a cache that is being written.
+const TEMPORARY: &str = ".tmp-";
+
+/// The caches of a CI.
+#[derive(Debug, Clone)]
+pub struct Caches {
+    dir: PathBuf,
+    limits: FileLimits,
+}
+
+impl Caches {
+    /// Uses the caches in a directory, which is created if it does not exist. Removes what a crashed
+    /// process has left.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system.
+    pub fn open(dir: impl Into<PathBuf>) -> io::Result<Caches> {
+        let caches =
+            Caches { dir: dir.into(), limits: FileLimits { count: 500_000, bytes: 4 << 30 } };
+        for kind in [PRIVATE, PUBLIC] {
+            fs::create_dir_all(caches.dir.join(kind))?;
+        }
+        for entry in caches.entries()? {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(TEMPORARY) {
+                fs::remove_dir_all(&entry)?;
+            }
+        }
+        Ok(caches)
+    }
+
+    /// Sets the limits of one cache. The default limits are 500,000 files and 4 GiB.
+    #[must_use]
+    pub fn with_limits(mut self, limits: FileLimits) -> Caches {
+        self.limits = limits;
+        self
+    }
+
+    /// Removes the caches that have not been used for the longest time until the sizes of all caches
+    /// add up to at most `bytes`. Returns the number of removed caches.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system.
+    pub fn prune(&self, bytes: u64) -> io::Result<usize> {
+        let mut entries = Vec::new();
+        for entry in self.entries()? {
+            let used = entry.metadata()?.modified()?;
+            entries.push((used, size(&entry)?, entry));
+        }
+        entries.sort();
+        let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
+        let mut removed = 0;
+        for (_, size, entry) in entries {
+            if total <= bytes {
+                break;
+            }
+            // No step sees a cache that is partly removed.
+            let hidden = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(&entry))?;
+            fs::rename(&entry, hidden.path().join("removed"))?;
+            (total, removed) = (total.saturating_sub(size), removed + 1);
+        }
+        Ok(removed)
+    }
+
+    /// Returns the directories of all caches.
+    fn entries(&self) -> io::Result<Vec<PathBuf>> {
+        let mut level = vec![self.dir.join(PRIVATE), self.dir.join(PUBLIC)];
+        // The kinds contain the repositories, and these contain the caches.
+        for _ in 0..2 {
+            let mut next = Vec::new();
+            for dir in level {
+                for entry in fs::read_dir(dir)? {
+                    next.push(entry?.path());
+                }
+            }
+            level = next;
+        }
+        Ok(level)
+    }
+
+    /// Copies the caches of a task to a new work tree. Returns the caches that do not exist yet.
+    ///
+    /// # Errors
+    /// Returns a message if a cache cannot be copied.
+    pub(super) fn restore(
+        &self,
+        task: &Task,
+        repo: &Repo,
+        trust: Trust,
+        dir: &Path,
+        mut report: impl FnMut(String),
+    ) -> Result<Vec<(CacheSpec, PathBuf)>, String> {
+        let mut missing = Vec::new();
+        for cache in &task.caches {
+            let Some(digest) = key(cache, task, dir) else {
+                report(format!(
+                    "The cache {} is not used: a file of its key is missing",
+                    cache.name
+                ));
+                continue;
+            };
+            let name = format!("{}-{digest}", part(cache.name.as_bytes()));
+            let entry = |kind: &str| self.dir.join(kind).join(repo_dir(repo)).join(&name);
+            let kinds = match trust {
+                Trust::Trusted => &[PUBLIC, PRIVATE][..],
+                Trust::Untrusted => &[PUBLIC],
+            };
+            let found = kinds.iter().map(|kind| entry(kind)).find(|entry| entry.is_dir());
+            if let Some(found) = found {
+                report(format!("Restoring the cache {}", cache.name));
+                self.copy_in(cache, &found, dir)
+                    .map_err(|error| format!("the cache {}: {error}", cache.name))?;
+            } else if trust == Trust::Trusted {
+                let kind = if task.step.secrets.is_empty() { PUBLIC } else { PRIVATE };
+                missing.push((cache.clone(), entry(kind)));
+            }
+        }
+        Ok(missing)
+    }
+
+    fn copy_in(&self, cache: &CacheSpec, entry: &Path, dir: &Path) -> io::Result<()> {
+        let mut limits = self.limits;
+        for (index, path) in cache.paths.iter().enumerate() {
+            let from = entry.join(index.to_string());
+            let to = files::inside_or_create(dir, path)?;
+            // The repository may contain the path.
+            if exists(&from) && !exists(&to) {
+                files::copy(&from, &to, &mut limits)?;
+            }
+        }
+        fs::File::open(entry)?.set_modified(std::time::SystemTime::now())
+    }
+
+    /// Stores a cache that does not exist yet. The caller has checked that the commit is trusted.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system, or an error if the limits are exceeded.
+    pub(super) fn save(&self, cache: &CacheSpec, entry: &Path, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(parent(entry))?;
+        let new = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(entry))?;
+        let mut limits = self.limits;
+        let content = new.path().join("content");
+        fs::create_dir(&content)?;
+        for (index, path) in cache.paths.iter().enumerate() {
+            let from = match files::inside(dir, path) {
+                Ok(from) if exists(&from) => from,
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            files::copy(&from, &content.join(index.to_string()), &mut limits)?;
+        }
+        match fs::rename(&content, entry) {
+            // Another task has written the same cache.
+            Err(_) if entry.is_dir() => Ok(()),
+            renamed => renamed,
+        }
+    }
+}
+
+/// Returns the hash of everything that distinguishes a cache from others with the same name.
+fn key(cache: &CacheSpec, task: &Task, dir: &Path) -> Option<String> {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(cache.key.as_bytes());
+    add(task.image.as_deref().unwrap_or_default().as_bytes());
+    cache.paths.iter().for_each(|path| add(path.as_bytes()));
+    for path in &cache.files {
+        let content = files::inside(dir, path).and_then(|path| files::read(&path, KEY_FILE_MAX));
+        add(path.as_bytes());
+        add(&content.ok()?);
+    }
+    Some(hex(&hash.finalize(), 32))
+}
+
+fn repo_dir(repo: &Repo) -> String {
+    format!("{}-{}", part(repo.user().as_bytes()), part(repo.name().as_bytes()))
+}
+
+fn parent(entry: &Path) -> &Path {
+    entry.parent().unwrap_or(entry)
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Returns the size of all files in a directory.
+fn size(dir: &Path) -> io::Result<u64> {
+    let (mut waiting, mut total) = (vec![dir.to_owned()], 0u64);
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            if found.is_dir() {
+                waiting.push(entry.path());
+            }
+            total = total.saturating_add(found.len());
+        }
+    }
+    Ok(total)
+}

@@ -1,0 +1,151 @@
+//! Reads the pipeline of a commit and stores it in the database.
+
+use std::sync::Arc;
+
+use datakit_client::db::{self, Path, TransactionExt, TransactionOps, TreeExt, TreeOps};
+use datakit_github::Commit;
+
+use super::error::PipelineErrors;
+use super::model::Pipeline;
+use super::names::pipeline_branch;
+use super::plan::{Plan, Trigger};
+use super::read::FILE_MAX;
+use super::source::{Request, Source};
+use super::{FILE, error::ERRORS_MAX};
+use crate::Target;
+use crate::build::{Build, Builder};
+
+/// The maximum number of changed paths. If more paths have changed, all steps run.
+const CHANGED_MAX: usize = 3000;
+
+/// A commit whose pipeline is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionKey {
+    /// A target whose head is the commit.
+    pub target: Target,
+    /// The commit.
+    pub commit: Commit,
+    /// The branch into which a pull request is to be merged, and its head.
+    pub base: Option<(String, Option<Commit>)>,
+}
+
+/// The pipeline file of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The content of the file.
+    pub text: Arc<str>,
+    /// The paths that a pull request changes, if they are known.
+    pub changed: Option<Vec<String>>,
+}
+
+impl Definition {
+    /// Plans the pipeline.
+    ///
+    /// # Errors
+    /// Returns the errors in the file.
+    pub fn plan(&self, key: &DefinitionKey) -> Result<Plan, PipelineErrors> {
+        let pipeline = Pipeline::parse(FILE, &self.text)?;
+        let trigger = Trigger {
+            target: key.target.clone(),
+            base: key.base.as_ref().map(|(branch, _)| branch.clone()),
+            changed: self.changed.clone(),
+        };
+        Ok(Plan::new(&pipeline, &trigger))
+    }
+}
+
+/// Reads pipelines. The value is the directory `value` with the file `pipeline`, which is a copy of
+/// the pipeline file, and the file `changed`, which is a JSON list of paths.
+#[derive(Debug)]
+pub struct DefinitionBuilder<S> {
+    source: Arc<S>,
+}
+
+impl<S: Source> DefinitionBuilder<S> {
+    /// Creates a builder.
+    pub fn new(source: Arc<S>) -> DefinitionBuilder<S> {
+        DefinitionBuilder { source }
+    }
+
+    async fn read(&self, request: &Request<'_>, key: &DefinitionKey) -> Result<Definition, String> {
+        let content = self.source.read_file(request, FILE, FILE_MAX).await?;
+        let content = content.ok_or_else(|| format!("the commit has no file {FILE}"))?;
+        let text = String::from_utf8(content).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
+        })?;
+        let changed = match &key.base {
+            Some((branch, Some(base))) => {
+                self.source.changed_paths(request, branch, base, CHANGED_MAX).await?
+            }
+            _ => None,
+        };
+        Ok(Definition { text: text.into(), changed })
+    }
+}
+
+fn value(name: &str) -> db::Result<Path> {
+    Path::from_names(["value", name])
+}
+
+/// Returns the text for a status, which shows only one line.
+fn summary(errors: &PipelineErrors) -> String {
+    let text = errors.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match errors.errors.len() + errors.more {
+        0 | 1 => first.to_owned(),
+        count if count > ERRORS_MAX => format!("more than {ERRORS_MAX} errors; the first: {first}"),
+        count => format!("{count} errors; the first: {first}"),
+    }
+}
+
+impl<S: Source> Builder for DefinitionBuilder<S> {
+    type Key = DefinitionKey;
+    type Value = Definition;
+
+    fn name(&self) -> &str {
+        "pipeline"
+    }
+
+    fn title(&self, key: &DefinitionKey) -> String {
+        format!("Pipeline of {}", key.target)
+    }
+
+    fn branch(&self, key: &DefinitionKey) -> String {
+        pipeline_branch(&key.commit, key.base.as_ref().map(|(branch, _)| &**branch))
+    }
+
+    async fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &DefinitionKey,
+    ) -> Result<Definition, String> {
+        let request = Request { target: &key.target, commit: &key.commit, job: FILE, build };
+        let definition = self.read(&request, key).await?;
+        let plan = definition.plan(key).map_err(|errors| {
+            build.log().write(&format!("{errors}\n"));
+            summary(&errors)
+        })?;
+        build.log().write(&plan.to_string());
+        let written = async {
+            transaction.write_file(&value("pipeline")?, definition.text.as_bytes()).await?;
+            if let Some(changed) = &definition.changed {
+                let json = serde_json::to_vec(changed).unwrap_or_default();
+                transaction.write_file(&value("changed")?, &json).await?;
+            }
+            Ok::<_, db::Error>(())
+        };
+        written.await.map_err(|error| format!("the pipeline cannot be stored: {error}"))?;
+        Ok(definition)
+    }
+
+    async fn load<T: TreeOps>(&self, tree: &T, _: &DefinitionKey) -> db::Result<Definition> {
+        let text = tree.read_file(&value("pipeline")?).await?;
+        let changed = tree.read_file_if_present(&value("changed")?).await?;
+        Ok(Definition {
+            text: String::from_utf8_lossy(&text).into(),
+            changed: changed.and_then(|json| serde_json::from_slice(&json).ok()),
+        })
+    }
+}

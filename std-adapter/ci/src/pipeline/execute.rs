@@ -1,0 +1,191 @@
+//! Runs the commands of a task in a directory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datakit_github::Repo;
+
+use super::model::CacheSpec;
+use super::plan::Task;
+use super::settings::Settings;
+use super::trust::Trust;
+use crate::Target;
+use crate::build::BuildLog;
+use crate::command::{Command, CommandError, Network, Sandbox};
+
+/// A task for a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) task: Arc<Task>,
+    pub(super) repo: Repo,
+    /// The hash of the commit.
+    pub(super) commit: String,
+    /// The target, if the result belongs to the target.
+    pub(super) target: Option<Target>,
+    pub(super) trust: Trust,
+    pub(super) settings: Arc<Settings>,
+}
+
+/// The reason why a task did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TaskError {
+    /// The task cannot run on this machine.
+    Setup(String),
+    /// A command failed.
+    Failed(String),
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Setup(text) | TaskError::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A cache that is stored if the task succeeds, and its directory.
+type Unsaved = Vec<(CacheSpec, PathBuf)>;
+
+impl Job {
+    /// Restores the caches, runs the commands, and stores new caches.
+    ///
+    /// If the future is dropped, all processes are killed.
+    ///
+    /// # Errors
+    /// Returns the reason why the task did not succeed.
+    pub(super) async fn run(&self, dir: &Path, log: &BuildLog) -> Result<(), TaskError> {
+        let sandbox = self.sandbox().map_err(TaskError::Setup)?;
+        let secrets = self.settings.secrets_of(&self.task, self.trust).map_err(TaskError::Setup)?;
+        if self.trust == Trust::Untrusted && !self.task.step.secrets.is_empty() {
+            log.line("The secrets are not set, because the commit is not trusted");
+        }
+        let unsaved = self.restore(dir, log).await.map_err(TaskError::Setup)?;
+        let began = Instant::now();
+        let count = self.task.step.run.len();
+        for (index, script) in self.task.step.run.iter().enumerate() {
+            let left = self.task.step.timeout.saturating_sub(began.elapsed());
+            let command = self.command(script, dir, &secrets, sandbox.clone(), left);
+            let number = (count > 1).then_some((index + 1, count));
+            command.run(log).await.map_err(|error| self.problem(&error, number))?;
+        }
+        self.save(unsaved, dir, log).await;
+        Ok(())
+    }
+
+    fn command(
+        &self,
+        script: &str,
+        dir: &Path,
+        secrets: &[(String, String)],
+        sandbox: Sandbox,
+        timeout: Duration,
+    ) -> Command {
+        // The file under test chooses these variables. `env` sets them inside the sandbox, because
+        // some names, such as LD_PRELOAD, would change the program that creates the sandbox.
+        let mut args: Vec<OsString> = vec!["env".into()];
+        args.extend(self.env().iter().map(|(name, value)| format!("{name}={value}").into()));
+        args.extend(["sh", "-e", "-c", script].map(OsString::from));
+        let command = Command::new(args, dir).sandbox(sandbox).limits(self.task.step.limits);
+        let command = command.timeout(timeout).shown_as(script.trim_end());
+        // Other users of the machine can read the arguments of a process, but not its environment.
+        secrets.iter().fold(command, |command, (name, value)| command.env(name, value))
+    }
+
+    /// Returns the environment variables other than secrets.
+    fn env(&self) -> BTreeMap<String, String> {
+        let mut env = self.settings.env.clone();
+        env.extend(self.task.env.clone());
+        let target = self.target.as_ref().map(Target::to_string);
+        let trusted = (self.trust == Trust::Trusted).to_string();
+        for (name, value) in [
+            ("CI", Some("true".to_owned())),
+            ("DATAKIT_CI", Some("true".to_owned())),
+            ("DATAKIT_CI_COMMIT", Some(self.commit.clone())),
+            ("DATAKIT_CI_REPO", Some(self.repo.to_string())),
+            ("DATAKIT_CI_STEP", Some(self.task.name.to_string())),
+            ("DATAKIT_CI_TARGET", target),
+            ("DATAKIT_CI_TRUSTED", Some(trusted)),
+        ] {
+            env.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        env
+    }
+
+    fn sandbox(&self) -> Result<Sandbox, String> {
+        let network = self.network()?;
+        let root = match &self.task.image {
+            None => PathBuf::from("/"),
+            Some(image) => self.settings.images.get(image).cloned().ok_or_else(|| {
+                let known: Vec<&str> = self.settings.images.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                format!("this machine does not have the image `{image}`; its images: {known}")
+            })?,
+        };
+        match self.settings.sandbox {
+            true => Ok(Sandbox::Bubblewrap { root, network }),
+            false if self.task.image.is_some() => {
+                Err("an image cannot be used without a sandbox".to_owned())
+            }
+            false => Ok(Sandbox::None),
+        }
+    }
+
+    fn network(&self) -> Result<Network, String> {
+        match (self.task.step.network, self.trust) {
+            (false, _) => Ok(Network::None),
+            (true, Trust::Untrusted) if !self.settings.untrusted_network => {
+                Err("the step uses the network, which is not allowed for commits that are not \
+                     trusted"
+                    .to_owned())
+            }
+            (true, _) => Ok(Network::Host),
+        }
+    }
+
+    fn problem(&self, error: &CommandError, number: Option<(usize, usize)>) -> TaskError {
+        let text = match error {
+            CommandError::Timeout { .. } => format!("timed out after {:?}", self.task.step.timeout),
+            error => error.to_string(),
+        };
+        let text = match number {
+            Some((index, count)) => format!("command {index} of {count}: {text}"),
+            None => text,
+        };
+        match error {
+            CommandError::Failed { .. } | CommandError::Timeout { .. } => TaskError::Failed(text),
+            _ => TaskError::Setup(text),
+        }
+    }
+
+    async fn restore(&self, dir: &Path, log: &BuildLog) -> Result<Unsaved, String> {
+        let Some(caches) = self.settings.caches.clone().filter(|_| !self.task.caches.is_empty())
+        else {
+            return Ok(Vec::new());
+        };
+        let (job, dir, log) = (self.clone(), dir.to_owned(), log.clone());
+        let restore =
+            move || caches.restore(&job.task, &job.repo, job.trust, &dir, |text| log.line(&text));
+        tokio::task::spawn_blocking(restore).await.map_err(|error| error.to_string())?
+    }
+
+    /// Stores new caches. A cache that cannot be stored is not a failure of the task.
+    async fn save(&self, unsaved: Unsaved, dir: &Path, log: &BuildLog) {
+        // `restore` returns no caches if the commit is not trusted. This is the second check.
+        let caches = self.settings.caches.clone().filter(|_| self.trust == Trust::Trusted);
+        let Some(caches) = caches else { return };
+        for (cache, entry) in unsaved {
+            let (caches, dir, name) = (caches.clone(), dir.to_owned(), cache.name.clone());
+            let save = move || caches.save(&cache, &entry, &dir);
+            let saved = tokio::task::spawn_blocking(save).await;
+            match saved.map_err(|error| error.to_string()) {
+                Ok(Ok(())) => log.line(&format!("Stored the cache {name}")),
+                Ok(Err(error)) => log.line(&format!("The cache {name} is not stored: {error}")),
+                Err(error) => log.line(&format!("The cache {name} is not stored: {error}")),
+            }
+        }
+    }
+}

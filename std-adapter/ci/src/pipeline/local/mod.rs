@@ -1,0 +1,309 @@
+//! Runs a pipeline on a work tree, without a server and without a database.
+
+mod copy;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use datakit_github::{RefId, RefKind, RefName, Repo};
+
+use super::artifacts::{self, ARTIFACT_LIMITS};
+use super::execute::{Job, TaskError};
+use super::plan::Task;
+use super::read::FILE_MAX;
+use super::{FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
+use crate::Target;
+use crate::build::BuildLog;
+use output::Printer;
+
+/// The result of a local run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All steps passed.
+    Passed,
+    /// A step failed.
+    Failed,
+    /// The pipeline could not be run, for example because its file has errors.
+    Error,
+}
+
+impl ExitStatus {
+    /// Returns the exit status of the process: 0, 1 or 2.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            ExitStatus::Passed => 0,
+            ExitStatus::Failed => 1,
+            ExitStatus::Error => 2,
+        }
+    }
+}
+
+/// The options of a local run.
+#[derive(Debug, Clone, Default)]
+pub struct LocalOptions {
+    /// The names of the steps to run. The steps that they need run too, and `when` has no effect. If
+    /// the list is empty, all steps that `when` selects for the target run.
+    pub steps: Vec<String>,
+    /// The target. The default is the current branch of the repository `local/DIRECTORY`.
+    pub target: Option<Target>,
+    /// The branch into which the target is to be merged, if the target is a pull request.
+    pub base: Option<String>,
+    /// What the steps may use. Commits are trusted, so all steps may use the secrets.
+    pub settings: Settings,
+}
+
+/// The error returned if a pipeline cannot be read or planned.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The file cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file has errors.
+    Invalid(PipelineErrors),
+    /// The file has no step with the requested name.
+    UnknownStep(UnknownStep),
+    /// The name of the directory or of the branch cannot be part of a target.
+    NoTarget {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+impl fmt::Display for LocalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocalError::Read { path, .. } => write!(f, "{} cannot be read", path.display()),
+            LocalError::Invalid(errors) => errors.fmt(f),
+            LocalError::UnknownStep(error) => error.fmt(f),
+            LocalError::NoTarget { dir } => write!(
+                f,
+                "{} does not give a target; set the target, for example `me/app/heads/master`",
+                dir.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LocalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LocalError::Read { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a pipeline file. If `path` is a directory, reads [`FILE`] in this directory.
+///
+/// # Errors
+/// Returns [`LocalError::Read`] or [`LocalError::Invalid`].
+pub fn lint(path: &Path) -> Result<Pipeline, LocalError> {
+    let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+    let read = |source| LocalError::Read { path: file.clone(), source };
+    let content = read_limited(&file).map_err(read)?;
+    let text = String::from_utf8(content);
+    let text = text.map_err(|error| read(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
+    Pipeline::parse(&name, &text).map_err(LocalError::Invalid)
+}
+
+/// Reads at most one byte more than a pipeline file may have.
+fn read_limited(file: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut content = Vec::new();
+    std::fs::File::open(file)?.take(FILE_MAX as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Returns a text that lists the steps that run for a target, and the reasons why others do not run.
+/// `base` is the branch into which a pull request is to be merged.
+///
+/// # Errors
+/// Returns the errors of [`lint`].
+pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<String, LocalError> {
+    let trigger = Trigger { target: target.clone(), base: base.map(str::to_owned), changed: None };
+    Ok(Plan::new(&lint(path)?, &trigger).to_string())
+}
+
+/// Runs the pipeline of the work tree in `dir`, one step after the other. Each step runs in a copy of
+/// the work tree with the tracked files and the untracked files that are not ignored.
+///
+/// Every line of `output` begins with the name of the step. If `output` returns an error, the run
+/// stops.
+///
+/// If the future is dropped, all processes are killed.
+pub async fn run(
+    dir: &Path,
+    options: &LocalOptions,
+    output: &mut (dyn Write + Send),
+) -> ExitStatus {
+    let (plan, target) = match plan(dir, options) {
+        Ok(planned) => planned,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            // There is no other way to report the error.
+            let _ = writeln!(output, "{error}{}", cause.unwrap_or_default());
+            return ExitStatus::Error;
+        }
+    };
+    let run = Run { dir, target, settings: Arc::new(options.settings.clone()) };
+    run.all(&plan, output).await.unwrap_or(ExitStatus::Error)
+}
+
+fn plan(dir: &Path, options: &LocalOptions) -> Result<(Plan, Target), LocalError> {
+    let pipeline = lint(dir)?;
+    let target = options.target.clone().or_else(|| local_target(dir));
+    let target = target.ok_or_else(|| LocalError::NoTarget { dir: dir.to_owned() })?;
+    let plan = if options.steps.is_empty() {
+        let (target, base) = (target.clone(), options.base.clone());
+        Plan::new(&pipeline, &Trigger { target, base, changed: None })
+    } else {
+        Plan::all(&pipeline).only(&options.steps).map_err(LocalError::UnknownStep)?
+    };
+    Ok((plan, target))
+}
+
+/// Returns the current branch in the repository `local/DIRECTORY`.
+fn local_target(dir: &Path) -> Option<Target> {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let directory = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let repo = Repo::new("local", &directory).ok()?;
+    let branch = copy::git(&dir, &["symbolic-ref", "--short", "HEAD"]);
+    let branch = branch.unwrap_or_else(|| b"none".to_vec());
+    let name = RefName::new(RefKind::Heads, branch.trim_ascii_end()).ok()?;
+    Some(Target::Ref(RefId { repo, name }))
+}
+
+/// A local run.
+struct Run<'a> {
+    dir: &'a Path,
+    target: Target,
+    settings: Arc<Settings>,
+}
+
+impl Run<'_> {
+    async fn all(&self, plan: &Plan, output: &mut (dyn Write + Send)) -> io::Result<ExitStatus> {
+        let mut status = ExitStatus::Passed;
+        let mut passed: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut summary = Vec::new();
+        for task in &plan.tasks {
+            let failed = task.needs.iter().find(|need| passed.get(&***need) != Some(&true));
+            let (ok, text) = match failed {
+                Some(need) => (false, format!("not run, because {need} did not pass")),
+                None => {
+                    let began = Instant::now();
+                    match self.task(task, output).await? {
+                        Ok(()) => {
+                            (true, format!("passed in {:.1} s", began.elapsed().as_secs_f64()))
+                        }
+                        Err(error) => {
+                            if matches!(error, TaskError::Setup(_)) {
+                                status = ExitStatus::Error;
+                            }
+                            (false, format!("failed: {error}"))
+                        }
+                    }
+                }
+            };
+            if !ok && status == ExitStatus::Passed {
+                status = ExitStatus::Failed;
+            }
+            passed.insert(&task.name, ok);
+            summary.push(format!("{}: {text}", task.name));
+        }
+        let skipped =
+            plan.skipped.iter().map(|step| format!("{}: not run: {}", step.step, step.reason));
+        summary.extend(skipped);
+        if plan.tasks.is_empty() {
+            summary.push(format!("no step runs for {}", self.target));
+        }
+        summary.iter().try_for_each(|line| writeln!(output, "{line}"))?;
+        output.flush()?;
+        Ok(status)
+    }
+
+    /// Runs a task. The outer error is an error of `output`.
+    async fn task(
+        &self,
+        task: &Arc<Task>,
+        output: &mut (dyn Write + Send),
+    ) -> io::Result<Result<(), TaskError>> {
+        let title = format!("Step {}", task.name);
+        let log = BuildLog::new(&title, self.settings.masked(), self.settings.log);
+        let (mut reader, mut printer) = (log.reader(), Printer::new(&task.name));
+        let mut attempts = std::pin::pin!(async {
+            let ended = self.attempts(task, &log).await;
+            log.finish();
+            ended
+        });
+        let mut ended = None;
+        loop {
+            tokio::select! {
+                result = &mut attempts, if ended.is_none() => ended = Some(result),
+                part = reader.next() => match (part, ended.take()) {
+                    (Some(part), result) => {
+                        ended = result;
+                        printer.print(&part, output)?;
+                    }
+                    (None, Some(result)) => {
+                        printer.finish(output)?;
+                        return Ok(result);
+                    }
+                    // The log is finished only when the attempts have ended.
+                    (None, None) => ended = Some((&mut attempts).await),
+                },
+            }
+        }
+    }
+
+    async fn attempts(&self, task: &Arc<Task>, log: &BuildLog) -> Result<(), TaskError> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(task, log).await {
+                Err(TaskError::Failed(error)) if attempt < task.step.retry.attempts => error,
+                ended => return ended,
+            };
+            let pause = task.step.retry.pause_after(attempt);
+            log.line(&format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, task: &Arc<Task>, log: &BuildLog) -> Result<(), TaskError> {
+        let setup = |error: String| TaskError::Setup(error);
+        let from = self.dir.to_owned();
+        let copy = move || copy::work_tree(&from);
+        let copied = tokio::task::spawn_blocking(copy).await.map_err(|e| setup(e.to_string()))?;
+        let copied = copied.map_err(|error| setup(format!("copy of the work tree: {error}")))?;
+        let head = copy::git(self.dir, &["rev-parse", "--verify", "--quiet", "HEAD"]);
+        let head = String::from_utf8_lossy(head.as_deref().unwrap_or_default()).trim().to_owned();
+        let job = Job {
+            task: task.clone(),
+            repo: self.target.repo().clone(),
+            commit: head,
+            target: task.step.per_target.then(|| self.target.clone()),
+            trust: Trust::Trusted,
+            settings: self.settings.clone(),
+        };
+        job.run(copied.path(), log).await?;
+        let artifacts = artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
+        for (path, content) in artifacts.map_err(TaskError::Failed)? {
+            log.line(&format!("Artifact {}: {} bytes", path.escape_ascii(), content.len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The files of the commit under test.
+
+use std::future::Future;
+use std::path::Path;
+
+use datakit_github::{Commit, RefId, RefKind, RefName};
+
+use crate::Target;
+use crate::build::Build;
+use crate::git::{GitError, Repository, Worktree};
+use crate::pool::Holder;
+
+/// The commit that a job tests.
+#[derive(Debug, Clone)]
+pub struct Request<'b> {
+    /// The target, whose head is the commit.
+    pub target: &'b Target,
+    /// The commit.
+    pub commit: &'b Commit,
+    /// The name of the job.
+    pub job: &'b str,
+    /// The build.
+    pub build: &'b Build,
+}
+
+/// Provides the files of commits.
+pub trait Source: Send + Sync + 'static {
+    /// A directory with the files of a commit. Dropping the value removes the directory.
+    type Checkout: AsRef<Path> + Send + Sync;
+
+    /// Reads a file of the commit. Returns `None` if the commit has no entry with this path.
+    ///
+    /// # Errors
+    /// Returns a message if the commit cannot be read, if the entry is not a file, or if the file has
+    /// more than `max` bytes.
+    fn read_file(
+        &self,
+        request: &Request<'_>,
+        path: &str,
+        max: usize,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, String>> + Send;
+
+    /// Returns the paths that differ between the commit and its merge base with `base`, which is the
+    /// head of the branch with the name `branch`. Returns `None` if the paths are not known, or if
+    /// there are more than `max`.
+    ///
+    /// # Errors
+    /// Returns a message if one of the commits cannot be read.
+    fn changed_paths(
+        &self,
+        request: &Request<'_>,
+        branch: &str,
+        base: &Commit,
+        max: usize,
+    ) -> impl Future<Output = Result<Option<Vec<String>>, String>> + Send;
+
+    /// Writes the files of the commit to a new directory.
+    ///
+    /// # Errors
+    /// Returns a message if the commit cannot be read or the files cannot be written.
+    fn checkout(
+        &self,
+        request: &Request<'_>,
+    ) -> impl Future<Output = Result<Self::Checkout, String>> + Send;
+}
+
+/// A clone provides the files of the commits that it fetches.
+impl Source for Repository {
+    type Checkout = GitCheckout;
+
+    async fn read_file(
+        &self,
+        request: &Request<'_>,
+        path: &str,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, String> {
+        fetch(self, request).await?;
+        Repository::read_file(self, request.commit, path, max).await.map_err(text)
+    }
+
+    async fn changed_paths(
+        &self,
+        request: &Request<'_>,
+        branch: &str,
+        base: &Commit,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, String> {
+        fetch(self, request).await?;
+        let name = RefName::new(RefKind::Heads, branch).map_err(|error| error.to_string())?;
+        let target = Target::Ref(RefId { repo: base.repo.clone(), name });
+        fetch(self, &Request { target: &target, commit: base, ..request.clone() }).await?;
+        let Some(base) = self.merge_base(base, request.commit).await.map_err(text)? else {
+            return Ok(None);
+        };
+        let changed = Repository::changed_paths(self, &base, request.commit, max).await;
+        let changed = changed.map_err(text)?;
+        Ok((!changed.truncated).then_some(changed.paths))
+    }
+
+    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, String> {
+        fetch(self, request).await?;
+        let holder = Holder::new(request.commit.repo.to_string(), request.job);
+        let progress = request.build.progress();
+        let worktree = self.worktree(request.commit, &holder, progress).await;
+        worktree.map(GitCheckout).map_err(text)
+    }
+}
+
+async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), String> {
+    let Request { target, commit, build, .. } = request;
+    repository.fetch(target, commit, build.progress(), build.log()).await.map_err(text)
+}
+
+fn text(error: GitError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// A worktree of a clone.
+#[derive(Debug)]
+pub struct GitCheckout(Worktree);
+
+impl AsRef<Path> for GitCheckout {
+    fn as_ref(&self) -> &Path {
+        self.0.path()
+    }
+}

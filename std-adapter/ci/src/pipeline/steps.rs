@@ -1,0 +1,228 @@
+//! Builds tasks and stores their results.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datakit_client::db::{self, Content, Path, TransactionExt, TransactionOps, TreeOps};
+use datakit_github::Commit;
+use serde::{Deserialize, Serialize};
+
+use super::artifacts::{self, ARTIFACT_LIMITS};
+use super::execute::{Job, TaskError};
+use super::names::task_branch;
+use super::plan::Task;
+use super::settings::{DEFAULT_POOL, Settings};
+use super::source::{Request, Source};
+use super::trust::Trust;
+use crate::Target;
+use crate::build::{Build, Builder, LogLimits};
+use crate::pool::{Holder, PoolGuard};
+
+/// A task for a commit.
+#[derive(Debug, Clone)]
+pub struct StepKey {
+    /// The task.
+    pub task: Arc<Task>,
+    /// The commit.
+    pub commit: Commit,
+    /// A target whose head is the commit.
+    pub target: Target,
+    /// Whether the commit is trusted.
+    pub trust: Trust,
+}
+
+/// The result of a successful task. The file `value/result` contains it as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// The time from the first attempt to the end of the last attempt, in milliseconds.
+    pub milliseconds: u64,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The paths and sizes of the artifacts. The artifacts are in the directory `value/artifacts`.
+    pub artifacts: BTreeMap<String, u64>,
+}
+
+impl StepResult {
+    /// Returns the text of the status, for example `Passed in 12 s`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let seconds = self.milliseconds / 1000;
+        let time = match (seconds / 60, seconds % 60) {
+            (0, 0) => format!("{} ms", self.milliseconds),
+            (0, seconds) => format!("{seconds} s"),
+            (minutes, seconds) => format!("{minutes} min {seconds} s"),
+        };
+        match self.attempts {
+            1 => format!("Passed in {time}"),
+            attempts => format!("Passed in {time}, at attempt {attempts}"),
+        }
+    }
+}
+
+/// Builds tasks.
+#[derive(Debug)]
+pub struct StepBuilder<S> {
+    source: Arc<S>,
+    settings: Arc<Settings>,
+}
+
+impl<S: Source> StepBuilder<S> {
+    /// Creates a builder.
+    pub fn new(source: Arc<S>, settings: Arc<Settings>) -> StepBuilder<S> {
+        StepBuilder { source, settings }
+    }
+
+    /// Waits for a place in the pool of a task.
+    async fn place(&self, key: &StepKey, build: &Build) -> Result<PoolGuard, String> {
+        let name = key.task.pool.as_deref().unwrap_or(DEFAULT_POOL);
+        let Some(pool) = self.settings.pools.get(name) else {
+            let pools = self.settings.pools.status();
+            let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+            return Err(format!("there is no pool `{name}`; the pools: {}", known.join(", ")));
+        };
+        let job = format!("{}:{}", key.target, key.task.name);
+        let holder = Holder::new(key.commit.repo.to_string(), job);
+        pool.acquire(&holder, build.progress()).await.map_err(|error| error.to_string())
+    }
+
+    /// Runs the task in a new work tree, and writes the artifacts to the transaction.
+    async fn attempt<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &StepKey,
+    ) -> Result<BTreeMap<String, u64>, TaskError> {
+        let request =
+            Request { target: &key.target, commit: &key.commit, job: &key.task.name, build };
+        // Remove the artifacts of an earlier attempt.
+        let cleared = match Path::from_names(["value"]) {
+            Ok(value) => transaction.remove_if_present(&value).await,
+            Err(error) => Err(error),
+        };
+        cleared.map_err(|error| TaskError::Setup(format!("database: {error}")))?;
+        build.progress().text(format!("Checking out {}", key.commit));
+        let checkout = self.source.checkout(&request).await.map_err(TaskError::Failed)?;
+        let job = Job {
+            task: key.task.clone(),
+            repo: key.commit.repo.clone(),
+            commit: key.commit.hash.to_string(),
+            target: key.task.step.per_target.then(|| key.target.clone()),
+            trust: key.trust,
+            settings: self.settings.clone(),
+        };
+        build.progress().text(format!("Running {}", key.task.name));
+        let ended = job.run(checkout.as_ref(), build.log()).await;
+        let stored = store_artifacts(transaction, &key.task, checkout.as_ref()).await;
+        match (ended, stored) {
+            (Ok(()), stored) => stored.map_err(TaskError::Failed),
+            (Err(error), Ok(_)) => Err(error),
+            (Err(error), Err(missing)) => {
+                // The task may have failed before it has written the artifacts.
+                build.log().line(&missing);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes.
+async fn store_artifacts<T: TransactionOps>(
+    transaction: &T,
+    task: &Arc<Task>,
+    dir: &std::path::Path,
+) -> Result<BTreeMap<String, u64>, String> {
+    if task.step.artifacts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (task, dir) = (task.clone(), dir.to_owned());
+    let read = move || artifacts::read(&dir, &task.step.artifacts, ARTIFACT_LIMITS);
+    let found = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+    let (mut files, mut sizes) = (BTreeMap::new(), BTreeMap::new());
+    for (path, content) in found {
+        sizes.insert(String::from_utf8_lossy(&path).into_owned(), content.len() as u64);
+        let names = [&b"value"[..], b"artifacts"].into_iter().chain(path.split(|b| *b == b'/'));
+        let path = Path::from_names(names).map_err(|error| error.to_string())?;
+        files.insert(path, Content::File(content));
+    }
+    let written = transaction.write_files(&files).await;
+    written.map_err(|error| format!("the artifacts cannot be stored: {error}"))?;
+    Ok(sizes)
+}
+
+fn result_file() -> db::Result<Path> {
+    Path::from_names(["value", "result"])
+}
+
+impl<S: Source> Builder for StepBuilder<S> {
+    type Key = StepKey;
+    type Value = StepResult;
+
+    fn name(&self) -> &str {
+        "step"
+    }
+
+    fn title(&self, key: &StepKey) -> String {
+        format!("Step {}", key.task.name)
+    }
+
+    fn branch(&self, key: &StepKey) -> String {
+        let target = key.task.step.per_target.then_some(&key.target);
+        task_branch(&key.task.name, &key.commit, target, key.trust)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.settings.masked()
+    }
+
+    fn log_limits(&self) -> LogLimits {
+        self.settings.log
+    }
+
+    async fn generate<T: TransactionOps>(
+        &self,
+        transaction: &T,
+        build: &Build,
+        key: &StepKey,
+    ) -> Result<StepResult, String> {
+        let retry = key.task.step.retry;
+        let (mut began, mut attempt) = (None, 1);
+        let artifacts = loop {
+            let place = self.place(key, build).await?;
+            began = began.or_else(|| Some(Instant::now()));
+            let ended = self.attempt(transaction, build, key).await;
+            drop(place);
+            let error = match ended {
+                Ok(artifacts) => break artifacts,
+                Err(TaskError::Failed(error)) if attempt < retry.attempts => error,
+                Err(error) => return Err(error.to_string()),
+            };
+            let pause = retry.pause_after(attempt);
+            let text = format!("Attempt {attempt} failed: {error}; next in {pause:?}");
+            build.log().line(&text);
+            build.progress().text(text);
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        };
+        let milliseconds = began.map_or(0, |began| began.elapsed().as_millis());
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
+        let result = StepResult { milliseconds, attempts: attempt, artifacts };
+        let json = serde_json::to_vec(&result).map_err(|error| error.to_string())?;
+        let written = match result_file() {
+            Ok(path) => transaction.write_file(&path, &json).await,
+            Err(error) => Err(error),
+        };
+        written.map_err(|error| format!("the result cannot be stored: {error}"))?;
+        Ok(result)
+    }
+
+    async fn load<T: TreeOps>(&self, tree: &T, _: &StepKey) -> db::Result<StepResult> {
+        let json = tree.read_file(&result_file()?).await?;
+        // A result that another version has written still counts as a success.
+        Ok(serde_json::from_slice(&json).unwrap_or(StepResult {
+            milliseconds: 0,
+            attempts: 1,
+            artifacts: BTreeMap::new(),
+        }))
+    }
+}

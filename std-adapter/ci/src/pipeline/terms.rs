@@ -1,0 +1,156 @@
+//! Terms for the pipelines of all targets of a repository.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use datakit_client::db::Database;
+use datakit_github::{Commit, Element, RefId, RefKind, RefName, Snapshot};
+
+use super::definition::{Definition, DefinitionBuilder, DefinitionKey};
+use super::plan::{Plan, Task};
+use super::settings::Settings;
+use super::source::Source;
+use super::steps::{StepBuilder, StepKey};
+use super::trust::Trust;
+use crate::build::{Builds, Cache, LiveLogs};
+use crate::term::{Outcome, Term, wait_for_all};
+use crate::{Metadata, Target, TestInput, Tests};
+
+/// The pipelines of a repository. All clones share the results.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use datakit_ci::build::{Builds, LiveLogs};
+/// # use datakit_ci::{Project, git::Repository, pipeline::{Pipelines, Settings}};
+/// # async fn example(db: datakit_client::db::Db) -> Result<(), Box<dyn std::error::Error>> {
+/// let repository = Repository::open_or_clone("https://example.org/me/app.git", "clone").await?;
+/// let pipelines = Pipelines::new(db, repository, Settings::default(), LiveLogs::new());
+/// let builds = Builds::new();
+/// pipelines.add_to(&builds);
+/// let project = Project::dynamic("me/app".parse()?, move |input| pipelines.tests(input));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pipelines<D: Database, S: Source> {
+    definitions: Cache<D, DefinitionBuilder<S>>,
+    steps: Cache<D, StepBuilder<S>>,
+}
+
+impl<D: Database, S: Source> Pipelines<D, S> {
+    /// Creates the caches of the results. Call this function only once for each repository.
+    pub fn new(db: D, source: S, settings: Settings, logs: LiveLogs) -> Pipelines<D, S> {
+        let (source, settings) = (Arc::new(source), Arc::new(settings));
+        let definitions = DefinitionBuilder::new(source.clone());
+        Pipelines {
+            definitions: Cache::new(db.clone(), definitions, logs.clone()),
+            steps: Cache::new(db, StepBuilder::new(source, settings), logs),
+        }
+    }
+
+    /// Adds the caches to the builds that users can repeat and cancel.
+    pub fn add_to(&self, builds: &Builds) {
+        builds.add(&self.definitions);
+        builds.add(&self.steps);
+    }
+
+    /// Returns a term for the tests of a target. There is one test for each task of the pipeline at
+    /// the head of the target. The term fails if the head has no valid pipeline file.
+    #[must_use]
+    pub fn tests(&self, input: &TestInput) -> Term<Arc<Tests>> {
+        let (target, metadata) = (input.target.clone(), input.metadata.clone());
+        let pipelines = self.clone();
+        head(input).bind(move |(commit, base)| {
+            pipelines.tests_of_commit(&target, &commit, base, &metadata)
+        })
+    }
+
+    fn tests_of_commit(
+        &self,
+        target: &Target,
+        commit: &Commit,
+        base: Option<String>,
+        metadata: &Metadata,
+    ) -> Term<Arc<Tests>> {
+        let snapshot = metadata.snapshot();
+        let trust = Trust::of(target, &commit.hash, &snapshot);
+        let base = base.map(|branch| {
+            let head = head_of(&snapshot, target, &branch);
+            (branch, head)
+        });
+        let key = DefinitionKey { target: target.clone(), commit: commit.clone(), base };
+        let steps = self.steps.clone();
+        self.definitions.find(&key).bind(move |definition: Definition| {
+            // The file was valid when it was stored, but another version may have stored it.
+            match definition.plan(&key) {
+                Ok(plan) => Term::success(Arc::new(tests(&steps, &plan, &key, trust))),
+                Err(errors) => Term::failure(errors.to_string()),
+            }
+        })
+    }
+}
+
+/// Returns the tests of a plan.
+fn tests<D: Database, S: Source>(
+    steps: &Cache<D, StepBuilder<S>>,
+    plan: &Plan,
+    key: &DefinitionKey,
+    trust: Trust,
+) -> Tests {
+    let mut terms: BTreeMap<Arc<str>, Term<String>> = BTreeMap::new();
+    for task in &plan.tasks {
+        let (commit, target) = (key.commit.clone(), key.target.clone());
+        let key = StepKey { task: task.clone(), commit, target, trust };
+        let passed = steps.find(&key).map(|result| result.text());
+        let term = after_needs(task, &terms, passed).label(task.name.clone());
+        terms.insert(task.name.clone(), term);
+    }
+    let name = |task: &Arc<Task>| Some((task.name.to_string(), terms.get(&task.name)?.clone()));
+    plan.tasks.iter().filter_map(name).collect()
+}
+
+/// Returns a term that starts a task after the tasks that it needs.
+fn after_needs(
+    task: &Task,
+    terms: &BTreeMap<Arc<str>, Term<String>>,
+    passed: Term<String>,
+) -> Term<String> {
+    if task.needs.is_empty() {
+        return passed;
+    }
+    // The logs of the needed tasks belong to the jobs of these tasks.
+    let need = |name: &Arc<str>| Some((name.clone(), terms.get(name)?.without_logs().unit()));
+    wait_for_all(task.needs.iter().filter_map(need)).bind(move |()| passed.clone())
+}
+
+/// Returns a term for the head of a target, and for the branch into which a pull request is to be
+/// merged.
+fn head(input: &TestInput) -> Term<(Commit, Option<String>)> {
+    let missing = format!("Target {} does not exist", input.target);
+    let outcome =
+        input.metadata.element(input.target.element()).map(move |element| match element {
+            Some(Element::Pr(pr)) => Outcome::Success((pr.commit(), Some(pr.base.to_string()))),
+            Some(Element::Ref(reference)) => Outcome::Success((reference.commit(), None)),
+            _ => Outcome::failure(missing.clone()),
+        });
+    outcome.of_state()
+}
+
+/// Returns the head of a branch in the repository of a target.
+fn head_of(snapshot: &Snapshot, target: &Target, branch: &str) -> Option<Commit> {
+    let name = RefName::new(RefKind::Heads, branch).ok()?;
+    let id = RefId { repo: target.repo().clone(), name };
+    Some(snapshot.refs().get(&id)?.commit())
+}
+
+impl<D: Database, S: Source> Clone for Pipelines<D, S> {
+    fn clone(&self) -> Pipelines<D, S> {
+        Pipelines { definitions: self.definitions.clone(), steps: self.steps.clone() }
+    }
+}
+
+impl<D: Database, S: Source> fmt::Debug for Pipelines<D, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipelines").field("steps", &self.steps).finish_non_exhaustive()
+    }
+}

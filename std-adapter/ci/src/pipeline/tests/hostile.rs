@@ -1,0 +1,91 @@
+//! Tests with hostile files and unusual names.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
+    let mut source = Commits::default().with(2, &"#".repeat(FILE_MAX + 1)).with(3, "[step.a]\n\0");
+    source.files.insert(1, Files::new());
+    let ci = Ci::new(source, Settings::default());
+    for (commit, expected) in [
+        (1, "the commit has no file .datakit-ci.toml"),
+        (2, ".datakit-ci.toml has more than 65536 bytes"),
+        (3, "2 errors; the first: .datakit-ci.toml:2:1: this is not valid TOML"),
+        (9, "there is no commit 9"),
+    ] {
+        ci.set([branch("master", commit)]);
+        let error = ci.results("me/app/heads/master").await.unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_step_ends_at_its_time_limit() -> Done {
+    let file = "[step.a]\nrun='trap \"\" TERM; while :; do sleep 0.1; done'\ntimeout='1s'\n\
+                [step.b]\nrun='true'\nneeds='a'\n";
+    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    ci.set([branch("master", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    assert_eq!(results["a"], Outcome::failure("timed out after 1s"));
+    assert_eq!(results["b"], Outcome::failure("a failed"));
+    Ok(())
+}
+
+/// Branch names with every character that Git allows reach the log, and the results have valid names.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_every_legal_character_are_tested() -> Done {
+    let printable: String = ('!'..='~').filter(|c| !"~^:?*[\\/.".contains(*c)).collect();
+    let names = [
+        format!("a{printable}"),
+        "fix/$(touch hacked)`id`;&|<>".replace(' ', "_"),
+        "--upload-pack=x".to_owned(),
+        "\u{fc}\u{1f980}/\u{202e}x".to_owned(),
+        "a'b\"c".to_owned(),
+        "refs/heads/x.y.z".to_owned(),
+    ];
+    let file = "[step.a]\nrun='echo \"for $DATAKIT_CI_TARGET\"; ls'\nper-target=true\n";
+    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    for name in &names {
+        ci.set([branch(name, 1)]);
+        let target = format!("me/app/heads/{name}");
+        assert_eq!(ci.results(&target).await?["a"], passed(), "{name}");
+    }
+    let branches = ci.branches().await;
+    let logs = branches.iter().filter(|branch| branch.starts_with("step-")).collect::<Vec<_>>();
+    assert_eq!(logs.len(), names.len());
+    for branch in logs {
+        let log = ci.read(branch, "log").await.unwrap();
+        assert!(!log.lines().any(|line| line == "hacked"), "{log}");
+        let name = names.iter().find(|name| log.contains(&format!("\nfor me/app/heads/{name}\n")));
+        assert!(name.is_some(), "{branch}: {log}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_axes_do_not_change_commands() -> Done {
+    let file = "[step.a]\nrun='echo \"$MATRIX_V\" ${matrix.v} || echo \"v is $MATRIX_V\"'\n\
+                matrix={v=['1.88','+x:y']}\n";
+    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    ci.set([branch("master", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    // The shell refuses `${matrix.v}`, because the CI does not replace it in commands.
+    let names: Vec<&String> = results.keys().collect();
+    assert_eq!(names, ["a:v=+x:y", "a:v=1.88"]);
+    assert!(results.values().all(|outcome| matches!(outcome, Outcome::Failure(_))));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_chain_of_steps_runs_to_its_end() -> Done {
+    let chain: String =
+        (1..100).map(|n| format!("[step.s{n}]\nrun='true'\nneeds='s{}'\n", n - 1)).collect();
+    let file = format!("{chain}[step.s0]\nrun='true'\n");
+    let ci = Ci::new(Commits::default().with(1, &file), Settings::default());
+    ci.set([branch("master", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    assert_eq!(results.len(), 100);
+    assert!(results.values().all(|outcome| *outcome == passed()), "{results:?}");
+    Ok(())
+}

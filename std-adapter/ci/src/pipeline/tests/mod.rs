@@ -1,0 +1,329 @@
+//! Tests of the pipelines of targets, with a database in memory and without a sandbox.
+
+mod hostile;
+mod repository;
+mod trust;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datakit_client::db::{BranchOps, CommitOps, Database as _, TreeExt};
+use datakit_db::store::MemoryStore;
+use datakit_db::{Database, DirectDb};
+use datakit_github::{
+    Commit, Element, Hash, Pr, PrId, PrState, Ref, RefId, RefName, Repo, Snapshot, Text,
+};
+
+use super::*;
+use crate::build::LiveLogs;
+use crate::term::{Outcome, Term, Watcher};
+use crate::{Metadata, Target, TestInput, Tests};
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+/// The time limit of every wait in these tests.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The files of a commit.
+type Files = BTreeMap<&'static str, String>;
+
+/// A source whose commits are in memory.
+#[derive(Default)]
+struct Commits {
+    files: BTreeMap<usize, Files>,
+    changed: Option<Vec<String>>,
+    checkouts: Arc<AtomicUsize>,
+}
+
+impl Commits {
+    /// Adds a commit that contains only a pipeline.
+    fn with(mut self, number: usize, pipeline: &str) -> Commits {
+        self.files.entry(number).or_default().insert(FILE, pipeline.to_owned());
+        self
+    }
+
+    fn files(&self, commit: &Commit) -> Result<&Files, String> {
+        let number = usize::from_str_radix(&commit.hash.to_string(), 16).unwrap();
+        self.files.get(&number).ok_or_else(|| format!("there is no commit {number}"))
+    }
+}
+
+struct Dir(tempfile::TempDir);
+
+impl AsRef<std::path::Path> for Dir {
+    fn as_ref(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Source for Commits {
+    type Checkout = Dir;
+
+    async fn read_file(
+        &self,
+        request: &Request<'_>,
+        path: &str,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, String> {
+        match self.files(request.commit)?.get(path) {
+            Some(text) if text.len() > max => Err(format!("{path} has more than {max} bytes")),
+            text => Ok(text.map(|text| text.as_bytes().to_vec())),
+        }
+    }
+
+    async fn changed_paths(
+        &self,
+        _: &Request<'_>,
+        _: &str,
+        _: &Commit,
+        _: usize,
+    ) -> Result<Option<Vec<String>>, String> {
+        Ok(self.changed.clone())
+    }
+
+    async fn checkout(&self, request: &Request<'_>) -> Result<Dir, String> {
+        self.checkouts.fetch_add(1, Ordering::Relaxed);
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        for (path, text) in self.files(request.commit)? {
+            fs::write(dir.path().join(path), text).map_err(|error| error.to_string())?;
+        }
+        Ok(Dir(dir))
+    }
+}
+
+fn repo() -> Repo {
+    "me/app".parse().unwrap()
+}
+
+fn hash(number: usize) -> Hash {
+    Hash::parse(format!("{number:040x}")).unwrap()
+}
+
+fn branch(name: &str, head: usize) -> Element {
+    let id = RefId { repo: repo(), name: RefName::parse(format!("heads/{name}")).unwrap() };
+    Ref { id, head: hash(head) }.into()
+}
+
+fn pr(number: u64, head: usize) -> Element {
+    let text = |text: &str| Text::from(text);
+    Pr {
+        id: PrId { repo: repo(), number },
+        head: hash(head),
+        state: PrState::Open,
+        title: text("title"),
+        owner: text("stranger"),
+        base: text("master"),
+        comments: Vec::new(),
+    }
+    .into()
+}
+
+/// The pipelines of a repository, and everything that they need.
+struct Ci {
+    db: DirectDb,
+    metadata: Arc<Metadata>,
+    pipelines: Pipelines<DirectDb, Commits>,
+}
+
+impl Ci {
+    fn new(source: Commits, settings: Settings) -> Ci {
+        let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap());
+        Ci::with_db(db, source, settings)
+    }
+
+    fn with_db(db: DirectDb, source: Commits, settings: Settings) -> Ci {
+        let settings = Settings { sandbox: false, ..settings };
+        let pipelines = Pipelines::new(db.clone(), source, settings, LiveLogs::new());
+        Ci { db, metadata: Arc::new(Metadata::new()), pipelines }
+    }
+
+    fn set(&self, elements: impl IntoIterator<Item = Element>) {
+        let mut snapshot = Snapshot::new();
+        elements.into_iter().for_each(|element| snapshot.insert(element));
+        self.metadata.update(snapshot);
+    }
+
+    fn term(&self, target: &str) -> Term<Arc<Tests>> {
+        let target: Target = target.parse().unwrap();
+        self.pipelines.tests(&TestInput { target, metadata: self.metadata.clone() })
+    }
+
+    /// Returns the outcomes of all tests of a target, or the failure of the pipeline.
+    async fn results(&self, target: &str) -> Result<BTreeMap<String, Outcome<String>>, String> {
+        let tests = self.term(target);
+        let tests = match settle(&tests).await {
+            Outcome::Success(tests) => tests,
+            Outcome::Failure(text) => return Err(text.to_string()),
+            Outcome::Pending(pending) => panic!("{pending}"),
+        };
+        let mut results = BTreeMap::new();
+        for (name, term) in tests.iter() {
+            let outcome = settle(term).await.map(|text| text.split(' ').next().unwrap().to_owned());
+            results.insert(name.clone(), outcome);
+        }
+        Ok(results)
+    }
+
+    /// Returns a file of the head of a branch of the database.
+    async fn read(&self, branch: &str, path: &str) -> Option<String> {
+        let head = self.db.branch(branch).await.unwrap().head().await.unwrap()?;
+        let content = head.tree().read_file_if_present(&path.parse().unwrap()).await.unwrap();
+        content.map(|content| String::from_utf8_lossy(&content).into_owned())
+    }
+
+    async fn branches(&self) -> Vec<String> {
+        self.db.branches().await.unwrap().iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Evaluates a term until it is not pending.
+async fn settle<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
+    let watcher = Watcher::new(term);
+    let settled = async {
+        loop {
+            let outcome = term.evaluate().outcome;
+            if !matches!(outcome, Outcome::Pending(_)) {
+                return outcome;
+            }
+            watcher.changed().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, settled).await.unwrap()
+}
+
+fn passed() -> Outcome<String> {
+    Outcome::Success("Passed".to_owned())
+}
+
+const STEPS: &str = "
+[step.test]
+run = 'cat out; mkdir -p report/sub; echo fine >report/sub/a; echo >b'
+needs = 'build'
+artifacts = ['report', 'b']
+[step.build]
+run = 'echo building >out; env'
+[step.late]
+run = 'true'
+needs = 'bad'
+[step.bad]
+run = 'echo partly >b; exit 7'
+artifacts = 'b'
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_has_a_result_in_the_database() -> Done {
+    let source = Commits::default().with(1, &STEPS.replace("cat out", "test ! -e out"));
+    let checkouts = source.checkouts.clone();
+    let ci = Ci::new(source, Settings::default());
+    ci.set([branch("master", 1), branch("other", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    let expected = [
+        ("bad", Outcome::failure("exit status: 7")),
+        ("build", passed()),
+        ("late", Outcome::failure("bad failed")),
+        ("test", passed()),
+    ];
+    assert_eq!(results, expected.map(|(name, outcome)| (name.to_owned(), outcome)).into());
+    let name = |step: &str| format!("step-me-app-{step}-of-{}", hash(1));
+    assert_eq!(ci.read(&name("test"), "value/artifacts/report/sub/a").await.unwrap(), "fine\n");
+    let result = ci.read(&name("test"), "value/result").await.unwrap();
+    assert!(result.ends_with(r#""artifacts":{"b":1,"report/sub/a":5}}"#), "{result}");
+    // The artifacts of a failed step are kept.
+    assert_eq!(ci.read(&name("bad"), "value/artifacts/b").await.unwrap(), "partly\n");
+    assert_eq!(ci.read(&name("bad"), "failure").await.unwrap(), "exit status: 7\n");
+    let log = ci.read(&name("build"), "log").await.unwrap();
+    for line in ["CI=true", "DATAKIT_CI_STEP=build", "DATAKIT_CI_REPO=me/app"] {
+        assert!(log.lines().any(|found| found == line), "{log}");
+    }
+    assert!(log.contains(&format!("DATAKIT_CI_COMMIT={}\n", hash(1))));
+    // The result does not belong to a target, so the commands do not see the target.
+    assert!(!log.contains("DATAKIT_CI_TARGET"));
+    // Another target with the same commit, and another process, use the same results.
+    assert_eq!(ci.results("me/app/heads/other").await?.len(), 4);
+    let again = Ci::with_db(ci.db.clone(), Commits::default(), Settings::default());
+    again.set([branch("master", 1)]);
+    assert_eq!(again.results("me/app/heads/master").await?, results);
+    assert_eq!(checkouts.load(Ordering::Relaxed), 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_per_target_sees_the_target() -> Done {
+    let file = "[step.a]\nrun='echo \"for $DATAKIT_CI_TARGET\"'\nper-target=true\n";
+    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    ci.set([branch("fix/it", 1)]);
+    ci.results("me/app/heads/fix/it").await?;
+    let name = format!("step-me-app-a-of-{}-for-ref-heads-fix-it", hash(1));
+    assert!(ci.read(&name, "log").await.unwrap().contains("\nfor me/app/heads/fix/it\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_the_file_are_in_the_log() -> Done {
+    let source = Commits::default().with(1, "[step.a]\nrn='x'\n").with(2, STEPS);
+    let ci = Ci::new(source, Settings::default());
+    ci.set([branch("master", 1)]);
+    let error = ci.results("me/app/heads/master").await.unwrap_err();
+    assert_eq!(
+        error,
+        "2 errors; the first: .datakit-ci.toml:1:7: the step `a` has no commands; add `run = \"...\"`"
+    );
+    let log = ci.read(&format!("pipeline-me-app-of-{}", hash(1)), "log").await.unwrap();
+    assert!(log.contains("\n.datakit-ci.toml:2:1: unknown key `rn` in the step `a`"), "{log}");
+    // The next commit repairs the file.
+    ci.set([branch("master", 2)]);
+    assert_eq!(ci.results("me/app/heads/master").await?.len(), 4);
+    let log = ci.read(&format!("pipeline-me-app-of-{}", hash(2)), "log").await.unwrap();
+    assert!(log.contains("\ntest, after build\n"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_runs_the_steps_for_its_changes() -> Done {
+    let file = "[step.docs]\nrun='true'\nwhen={paths='docs/**'}\n\
+                [step.src]\nrun='true'\nwhen={paths='src/**'}\n";
+    let mut source = Commits::default().with(1, file).with(2, file);
+    source.changed = Some(vec!["src/main.rs".to_owned()]);
+    let ci = Ci::new(source, Settings::default());
+    ci.set([branch("master", 1), pr(7, 2)]);
+    let names: Vec<String> = ci.results("me/app/prs/7").await?.into_keys().collect();
+    assert_eq!(names, ["src"]);
+    assert_eq!(ci.results("me/app/heads/master").await?.len(), 2);
+    let stored = format!("pipeline-me-app-into-master-of-{}", hash(2));
+    assert_eq!(ci.read(&stored, "value/changed").await.unwrap(), r#"["src/main.rs"]"#);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_attempt_is_repeated_in_a_new_work_tree() -> Done {
+    let dir = tempfile::tempdir()?;
+    let marker = dir.path().join("marker");
+    let file = format!(
+        "[step.a]\nrun='test ! -e here; touch here; test -e {0} || {{ touch {0}; exit 1; }}'\n\
+         retry={{times=2,pause='1s'}}\n",
+        marker.display()
+    );
+    let ci = Ci::new(Commits::default().with(1, &file), Settings::default());
+    ci.set([branch("master", 1)]);
+    assert_eq!(ci.results("me/app/heads/master").await?["a"], passed());
+    let result = ci.read(&format!("step-me-app-a-of-{}", hash(1)), "value/result").await.unwrap();
+    assert!(result.contains(r#""attempts":2"#), "{result}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_or_image_that_does_not_exist_is_named() -> Done {
+    let file = "[step.a]\nrun='true'\npool='big'\n[step.b]\nrun='true'\nimage='none:1'\n";
+    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    ci.set([branch("master", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    assert_eq!(results["a"], Outcome::failure("there is no pool `big`; the pools: steps"));
+    assert_eq!(
+        results["b"],
+        Outcome::failure("this machine does not have the image `none:1`; its images: none")
+    );
+    Ok(())
+}
