@@ -55,6 +55,12 @@ impl Caches {
         Ok(caches)
     }
 
+    /// Returns the directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Sets the limits of one cache. The default limits are 500,000 files and 4 GiB.
     #[must_use]
     pub fn with_limits(mut self, limits: FileLimits) -> Caches {

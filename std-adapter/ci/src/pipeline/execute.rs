@@ -1,7 +1,6 @@
 //! Runs the commands of a task in a directory.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use datakit_github::Repo;
 
+use super::error::with_causes;
 use super::model::CacheSpec;
 use super::plan::Task;
 use super::settings::Settings;
 use super::trust::Trust;
 use crate::Target;
 use crate::build::BuildLog;
-use crate::command::{Command, CommandError, Network, Sandbox};
+use crate::command::{Command, CommandError, Image, Network, Sandbox};
 
 /// A task for a commit.
 #[derive(Debug, Clone)]
@@ -84,15 +84,13 @@ impl Job {
         sandbox: Sandbox,
         timeout: Duration,
     ) -> Command {
-        // The file under test chooses these variables. `env` sets them inside the sandbox, because
-        // some names, such as LD_PRELOAD, would change the program that creates the sandbox.
-        let mut args: Vec<OsString> = vec!["env".into()];
-        args.extend(self.env().iter().map(|(name, value)| format!("{name}={value}").into()));
-        args.extend(["sh", "-e", "-c", script].map(OsString::from));
-        let command = Command::new(args, dir).sandbox(sandbox).limits(self.task.step.limits);
-        let command = command.timeout(timeout).shown_as(script.trim_end());
-        // Other users of the machine can read the arguments of a process, but not its environment.
-        secrets.iter().fold(command, |command, (name, value)| command.env(name, value))
+        let command = Command::shell(script, dir)
+            .sandbox(sandbox)
+            .limits(self.task.step.limits)
+            .timeout(timeout)
+            .shown_as(script.trim_end());
+        let env = self.env().into_iter().chain(secrets.iter().cloned());
+        env.fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// Returns the environment variables other than secrets.
@@ -117,21 +115,35 @@ impl Job {
 
     fn sandbox(&self) -> Result<Sandbox, String> {
         let network = self.network()?;
-        let root = match &self.task.image {
-            None => PathBuf::from("/"),
-            Some(image) => self.settings.images.get(image).cloned().ok_or_else(|| {
-                let known: Vec<&str> = self.settings.images.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                format!("this machine does not have the image `{image}`; its images: {known}")
-            })?,
-        };
-        match self.settings.sandbox {
-            true => Ok(Sandbox::Bubblewrap { root, network }),
-            false if self.task.image.is_some() => {
+        match (self.settings.sandbox.clone(), &self.task.image) {
+            (Sandbox::Isolated(mut isolation), image) => {
+                if let Some(image) = image {
+                    isolation = isolation.image(self.image(image)?);
+                }
+                if let Some(caches) = &self.settings.caches {
+                    // The files of caches must only be read by steps that may use the cache.
+                    isolation = isolation.hide(caches.dir());
+                }
+                Ok(isolation.network(network).into())
+            }
+            (Sandbox::Unsandboxed, Some(_)) => {
                 Err("an image cannot be used without a sandbox".to_owned())
             }
-            false => Ok(Sandbox::None),
+            (Sandbox::Unsandboxed, None) => Ok(Sandbox::Unsandboxed),
         }
+    }
+
+    fn image(&self, name: &str) -> Result<Image, String> {
+        if let Some(image) = self.settings.images.get(name) {
+            return Ok(image.clone());
+        }
+        let podman = self.settings.podman.clone();
+        let image = podman.map(|cache| Image::Podman { name: name.to_owned(), cache });
+        image.ok_or_else(|| {
+            let known: Vec<&str> = self.settings.images.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            format!("this machine does not have the image `{name}`; its images: {known}")
+        })
     }
 
     fn network(&self) -> Result<Network, String> {
@@ -149,15 +161,18 @@ impl Job {
     fn problem(&self, error: &CommandError, number: Option<(usize, usize)>) -> TaskError {
         let text = match error {
             CommandError::Timeout { .. } => format!("timed out after {:?}", self.task.step.timeout),
-            error => error.to_string(),
+            error => with_causes(error),
         };
         let text = match number {
             Some((index, count)) => format!("command {index} of {count}: {text}"),
             None => text,
         };
         match error {
-            CommandError::Failed { .. } | CommandError::Timeout { .. } => TaskError::Failed(text),
-            _ => TaskError::Setup(text),
+            CommandError::NoSandbox { .. }
+            | CommandError::Sandbox { .. }
+            | CommandError::Directory { .. }
+            | CommandError::Start { .. } => TaskError::Setup(text),
+            _ => TaskError::Failed(text),
         }
     }
 

@@ -8,6 +8,7 @@ use super::caches::Caches;
 use super::plan::Task;
 use super::trust::Trust;
 use crate::build::LogLimits;
+use crate::command::{Image, Sandbox};
 use crate::pool::Pools;
 
 /// The capacity of the pool for steps that name no pool.
@@ -22,8 +23,10 @@ pub const DEFAULT_POOL: &str = "steps";
 pub struct Settings {
     /// The secrets by name. Only the steps of trusted commits receive them.
     pub secrets: BTreeMap<String, String>,
-    /// The root directories of images, by the names that pipelines use.
-    pub images: BTreeMap<String, PathBuf>,
+    /// The images by the names that pipelines use.
+    pub images: BTreeMap<String, Image>,
+    /// The directory for images that `podman` downloads. If it is set, pipelines may use any image.
+    pub podman: Option<PathBuf>,
     /// Additional environment variables of all steps, for example `RUSTUP_HOME`. A step may replace
     /// them.
     pub env: BTreeMap<String, String>,
@@ -31,9 +34,10 @@ pub struct Settings {
     pub caches: Option<Caches>,
     /// The pools. A step that names a pool which does not exist fails.
     pub pools: Pools,
-    /// Whether steps run in a sandbox. Without a sandbox, a step can read and change everything that
-    /// this process can, including the secrets.
-    pub sandbox: bool,
+    /// The sandbox of steps on the host. The image and the network are set for each step. Hide the
+    /// directories that steps must not read, for example those with secrets. Without a sandbox, a
+    /// step can read and change everything that this process can.
+    pub sandbox: Sandbox,
     /// Whether the steps of commits that are not trusted may use the network. The network is the
     /// network of the host, so they can then reach services that only the host can reach.
     pub untrusted_network: bool,
@@ -52,7 +56,8 @@ impl Default for Settings {
             env: BTreeMap::new(),
             caches: None,
             pools,
-            sandbox: true,
+            podman: None,
+            sandbox: Sandbox::default(),
             untrusted_network: false,
             log: LogLimits::default(),
         }

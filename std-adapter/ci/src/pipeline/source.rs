@@ -5,8 +5,10 @@ use std::path::Path;
 
 use datakit_github::{Commit, RefId, RefKind, RefName};
 
+use super::error::with_causes;
 use crate::Target;
 use crate::build::Build;
+use crate::command::Isolation;
 use crate::git::{GitError, Repository, Worktree};
 use crate::pool::Holder;
 
@@ -62,6 +64,12 @@ pub trait Source: Send + Sync + 'static {
         &self,
         request: &Request<'_>,
     ) -> impl Future<Output = Result<Self::Checkout, String>> + Send;
+
+    /// Changes the sandbox of a step, for example to hide the checkouts of other steps. The checkout
+    /// of the step is visible in any case.
+    fn isolate(&self, isolation: Isolation) -> Isolation {
+        isolation
+    }
 }
 
 /// A clone provides the files of the commits that it fetches.
@@ -104,6 +112,13 @@ impl Source for Repository {
         let worktree = self.worktree(request.commit, &holder, progress).await;
         worktree.map(GitCheckout).map_err(text)
     }
+
+    /// Hides the worktrees of other steps, and makes the history readable.
+    fn isolate(&self, isolation: Isolation) -> Isolation {
+        let git_dir = self.git_dir();
+        let dir = git_dir.parent().unwrap_or(&git_dir).to_owned();
+        isolation.hide(dir).read_only(git_dir)
+    }
 }
 
 async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), String> {
@@ -112,13 +127,7 @@ async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), Str
 }
 
 fn text(error: GitError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
+    with_causes(&error)
 }
 
 /// A worktree of a clone.

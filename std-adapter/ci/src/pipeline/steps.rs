@@ -17,6 +17,7 @@ use super::source::{Request, Source};
 use super::trust::Trust;
 use crate::Target;
 use crate::build::{Build, Builder, LogLimits};
+use crate::command::Sandbox;
 use crate::pool::{Holder, PoolGuard};
 
 /// A task for a commit.
@@ -69,8 +70,11 @@ pub struct StepBuilder<S> {
 
 impl<S: Source> StepBuilder<S> {
     /// Creates a builder.
-    pub fn new(source: Arc<S>, settings: Arc<Settings>) -> StepBuilder<S> {
-        StepBuilder { source, settings }
+    pub fn new(source: Arc<S>, mut settings: Settings) -> StepBuilder<S> {
+        if let Sandbox::Isolated(isolation) = settings.sandbox {
+            settings.sandbox = source.isolate(isolation).into();
+        }
+        StepBuilder { source, settings: Arc::new(settings) }
     }
 
     /// Waits for a place in the pool of a task.

@@ -40,7 +40,7 @@ pub struct Pipelines<D: Database, S: Source> {
 impl<D: Database, S: Source> Pipelines<D, S> {
     /// Creates the caches of the results. Call this function only once for each repository.
     pub fn new(db: D, source: S, settings: Settings, logs: LiveLogs) -> Pipelines<D, S> {
-        let (source, settings) = (Arc::new(source), Arc::new(settings));
+        let source = Arc::new(source);
         let definitions = DefinitionBuilder::new(source.clone());
         Pipelines {
             definitions: Cache::new(db.clone(), definitions, logs.clone()),

@@ -4,6 +4,7 @@ mod copy;
 mod output;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -141,6 +142,9 @@ pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<Strin
 /// Runs the pipeline of the work tree in `dir`, one step after the other. Each step runs in a copy of
 /// the work tree with the tracked files and the untracked files that are not ignored.
 ///
+/// In the sandbox, the directories of `PATH` and the toolchains of rustup are visible even if they are
+/// in the home directory, which is hidden otherwise.
+///
 /// Every line of `output` begins with the name of the step. If `output` returns an error, the run
 /// stops.
 ///
@@ -159,7 +163,8 @@ pub async fn run(
             return ExitStatus::Error;
         }
     };
-    let run = Run { dir, target, settings: Arc::new(options.settings.clone()) };
+    let settings = tools::share(options.settings.clone(), |name| std::env::var_os(name));
+    let run = Run { dir, target, settings: Arc::new(settings) };
     run.all(&plan, output).await.unwrap_or(ExitStatus::Error)
 }
 

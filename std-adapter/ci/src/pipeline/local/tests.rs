@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
-use crate::command::find_program;
+use crate::command::{Sandbox, find_program};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
@@ -28,6 +28,7 @@ fn work_tree(pipeline: &str) -> io::Result<tempfile::TempDir> {
 
 fn options(steps: &[&str], sandbox: bool) -> LocalOptions {
     let steps = steps.iter().map(|step| (*step).to_owned()).collect();
+    let sandbox = if sandbox { Sandbox::default() } else { Sandbox::Unsandboxed };
     let settings = Settings { sandbox, ..Settings::default() };
     LocalOptions { steps, settings, ..LocalOptions::default() }
 }

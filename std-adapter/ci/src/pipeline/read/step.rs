@@ -225,7 +225,7 @@ fn secrets(
     env: &BTreeMap<String, String>,
 ) -> Vec<String> {
     let Some(value) = table.value("secrets") else { return Vec::new() };
-    let secrets = reader.strings(value, "`secrets`", units::secret);
+    let secrets = reader.strings(value, "`secrets`", units::variable);
     for (name, span) in &secrets {
         if env.contains_key(name) {
             let message = format!("`{name}` is a secret and also in `env`; remove one of them");
@@ -291,7 +291,7 @@ fn limits(reader: &mut Reader<'_>, value: &Value<'_>) -> Limits {
         reader.parsed(value, &format!("`limits.{key}`"), units::size)
     };
     limits.memory = size(reader, "memory").or(limits.memory);
-    limits.file_size = size(reader, "disk").or(limits.file_size);
+    limits.disk = size(reader, "disk").or(limits.disk);
     let cpu = table.value("cpu");
     let cpu = cpu.and_then(|value| reader.parsed(value, "`limits.cpu`", units::duration));
     limits.cpu_seconds = cpu.map(|cpu| cpu.as_secs()).or(limits.cpu_seconds);

@@ -53,17 +53,6 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Parses the name of a secret. The name of a secret is the name of a variable that has no meaning
-/// for the programs that create the sandbox.
-pub(super) fn secret(text: &str) -> Result<String, String> {
-    let name = variable(text)?;
-    let reserved = ["LD_", "GLIBC_", "GCONV_", "MALLOC_"];
-    if reserved.iter().any(|prefix| name.starts_with(prefix)) || name == "PATH" {
-        return Err("this variable changes how programs are loaded; choose another name".to_owned());
-    }
-    Ok(name)
-}
-
 /// Parses a path in the work tree.
 pub(super) fn path(text: &str) -> Result<String, String> {
     if text.len() > PATH_MAX {
@@ -168,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn names_of_variables_do_not_reach_the_sandbox() {
-        assert!(secret("TOKEN").is_ok() && variable("LD_LIBRARY_PATH").is_ok());
-        for text in ["LD_PRELOAD", "PATH", "DATAKIT_CI_TARGET", "1A", "A-B", "", "A=B"] {
-            assert!(secret(text).is_err(), "{text}");
+    fn names_of_variables_are_checked() {
+        assert!(variable("TOKEN").is_ok() && variable("_a1").is_ok());
+        for text in ["DATAKIT_CI_TARGET", "1A", "A-B", "", "A=B", "\u{fc}"] {
+            assert!(variable(text).is_err(), "{text}");
         }
     }
 }

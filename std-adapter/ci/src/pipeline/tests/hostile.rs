@@ -6,7 +6,7 @@ use super::*;
 async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
     let mut source = Commits::default().with(2, &"#".repeat(FILE_MAX + 1)).with(3, "[step.a]\n\0");
     source.files.insert(1, Files::new());
-    let ci = Ci::new(source, Settings::default());
+    let ci = Ci::new(source, unsandboxed());
     for (commit, expected) in [
         (1, "the commit has no file .datakit-ci.toml"),
         (2, ".datakit-ci.toml has more than 65536 bytes"),
@@ -24,7 +24,7 @@ async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
 async fn an_endless_step_ends_at_its_time_limit() -> Done {
     let file = "[step.a]\nrun='trap \"\" TERM; while :; do sleep 0.1; done'\ntimeout='1s'\n\
                 [step.b]\nrun='true'\nneeds='a'\n";
-    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;
     assert_eq!(results["a"], Outcome::failure("timed out after 1s"));
@@ -45,7 +45,7 @@ async fn names_with_every_legal_character_are_tested() -> Done {
         "refs/heads/x.y.z".to_owned(),
     ];
     let file = "[step.a]\nrun='echo \"for $DATAKIT_CI_TARGET\"; ls'\nper-target=true\n";
-    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     for name in &names {
         ci.set([branch(name, 1)]);
         let target = format!("me/app/heads/{name}");
@@ -67,7 +67,7 @@ async fn names_with_every_legal_character_are_tested() -> Done {
 async fn values_of_axes_do_not_change_commands() -> Done {
     let file = "[step.a]\nrun='echo \"$MATRIX_V\" ${matrix.v} || echo \"v is $MATRIX_V\"'\n\
                 matrix={v=['1.88','+x:y']}\n";
-    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;
     // The shell refuses `${matrix.v}`, because the CI does not replace it in commands.
@@ -82,7 +82,7 @@ async fn a_long_chain_of_steps_runs_to_its_end() -> Done {
     let chain: String =
         (1..100).map(|n| format!("[step.s{n}]\nrun='true'\nneeds='s{}'\n", n - 1)).collect();
     let file = format!("{chain}[step.s0]\nrun='true'\n");
-    let ci = Ci::new(Commits::default().with(1, &file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, &file), unsandboxed());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;
     assert_eq!(results.len(), 100);

@@ -19,6 +19,7 @@ use datakit_github::{
 
 use super::*;
 use crate::build::LiveLogs;
+use crate::command::Sandbox;
 use crate::term::{Outcome, Term, Watcher};
 use crate::{Metadata, Target, TestInput, Tests};
 
@@ -121,6 +122,10 @@ fn pr(number: u64, head: usize) -> Element {
     .into()
 }
 
+fn unsandboxed() -> Settings {
+    Settings { sandbox: Sandbox::Unsandboxed, ..Settings::default() }
+}
+
 /// The pipelines of a repository, and everything that they need.
 struct Ci {
     db: DirectDb,
@@ -135,7 +140,6 @@ impl Ci {
     }
 
     fn with_db(db: DirectDb, source: Commits, settings: Settings) -> Ci {
-        let settings = Settings { sandbox: false, ..settings };
         let pipelines = Pipelines::new(db.clone(), source, settings, LiveLogs::new());
         Ci { db, metadata: Arc::new(Metadata::new()), pipelines }
     }
@@ -217,7 +221,7 @@ artifacts = 'b'
 async fn each_step_has_a_result_in_the_database() -> Done {
     let source = Commits::default().with(1, &STEPS.replace("cat out", "test ! -e out"));
     let checkouts = source.checkouts.clone();
-    let ci = Ci::new(source, Settings::default());
+    let ci = Ci::new(source, unsandboxed());
     ci.set([branch("master", 1), branch("other", 1)]);
     let results = ci.results("me/app/heads/master").await?;
     let expected = [
@@ -243,7 +247,7 @@ async fn each_step_has_a_result_in_the_database() -> Done {
     assert!(!log.contains("DATAKIT_CI_TARGET"));
     // Another target with the same commit, and another process, use the same results.
     assert_eq!(ci.results("me/app/heads/other").await?.len(), 4);
-    let again = Ci::with_db(ci.db.clone(), Commits::default(), Settings::default());
+    let again = Ci::with_db(ci.db.clone(), Commits::default(), unsandboxed());
     again.set([branch("master", 1)]);
     assert_eq!(again.results("me/app/heads/master").await?, results);
     assert_eq!(checkouts.load(Ordering::Relaxed), 3);
@@ -253,7 +257,7 @@ async fn each_step_has_a_result_in_the_database() -> Done {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_per_target_sees_the_target() -> Done {
     let file = "[step.a]\nrun='echo \"for $DATAKIT_CI_TARGET\"'\nper-target=true\n";
-    let ci = Ci::new(Commits::default().with(1, file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     ci.set([branch("fix/it", 1)]);
     ci.results("me/app/heads/fix/it").await?;
     let name = format!("step-me-app-a-of-{}-for-ref-heads-fix-it", hash(1));
@@ -264,7 +268,7 @@ async fn a_step_per_target_sees_the_target() -> Done {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_of_the_file_are_in_the_log() -> Done {
     let source = Commits::default().with(1, "[step.a]\nrn='x'\n").with(2, STEPS);
-    let ci = Ci::new(source, Settings::default());
+    let ci = Ci::new(source, unsandboxed());
     ci.set([branch("master", 1)]);
     let error = ci.results("me/app/heads/master").await.unwrap_err();
     assert_eq!(
@@ -287,7 +291,7 @@ async fn a_pull_request_runs_the_steps_for_its_changes() -> Done {
                 [step.src]\nrun='true'\nwhen={paths='src/**'}\n";
     let mut source = Commits::default().with(1, file).with(2, file);
     source.changed = Some(vec!["src/main.rs".to_owned()]);
-    let ci = Ci::new(source, Settings::default());
+    let ci = Ci::new(source, unsandboxed());
     ci.set([branch("master", 1), pr(7, 2)]);
     let names: Vec<String> = ci.results("me/app/prs/7").await?.into_keys().collect();
     assert_eq!(names, ["src"]);
@@ -306,7 +310,7 @@ async fn a_failed_attempt_is_repeated_in_a_new_work_tree() -> Done {
          retry={{times=2,pause='1s'}}\n",
         marker.display()
     );
-    let ci = Ci::new(Commits::default().with(1, &file), Settings::default());
+    let ci = Ci::new(Commits::default().with(1, &file), unsandboxed());
     ci.set([branch("master", 1)]);
     assert_eq!(ci.results("me/app/heads/master").await?["a"], passed());
     let result = ci.read(&format!("step-me-app-a-of-{}", hash(1)), "value/result").await.unwrap();
@@ -317,6 +321,7 @@ async fn a_failed_attempt_is_repeated_in_a_new_work_tree() -> Done {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_or_image_that_does_not_exist_is_named() -> Done {
     let file = "[step.a]\nrun='true'\npool='big'\n[step.b]\nrun='true'\nimage='none:1'\n";
+    // The sandbox is never started.
     let ci = Ci::new(Commits::default().with(1, file), Settings::default());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;

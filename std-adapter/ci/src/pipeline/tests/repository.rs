@@ -38,8 +38,7 @@ async fn the_pipeline_of_a_clone_runs_in_its_worktree() -> Done {
     let url = dir.display().to_string();
     let repository = Repository::open_or_clone(&url, clone.path()).await?;
     let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
-    let settings = Settings { sandbox: false, ..Settings::default() };
-    let pipelines = Pipelines::new(db, repository, settings, LiveLogs::new());
+    let pipelines = Pipelines::new(db, repository, unsandboxed(), LiveLogs::new());
     let metadata = Arc::new(Metadata::new());
     let mut snapshot = Snapshot::new();
     let Element::Pr(request) = pr(7, 0) else { unreachable!() };

@@ -32,7 +32,7 @@ cache.p = { paths = 'private', key = 'k' }
 ";
 
 fn settings(dir: &std::path::Path) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = unsandboxed();
     settings.secrets.insert("TOKEN".to_owned(), "hunter2".to_owned());
     settings.caches = Some(Caches::open(dir).unwrap());
     settings
@@ -135,6 +135,35 @@ async fn a_link_in_the_repository_does_not_lead_the_cache_out_of_the_work_tree()
     assert_eq!(ci.results("me/app/heads/master").await?["a"], passed());
     let text = log(&ci, "a", 1, "").await;
     assert!(text.contains("The cache c is not stored: `link` is not a directory"), "{text}");
+    Ok(())
+}
+
+/// The files of the host are visible in the sandbox, but not the caches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_in_the_sandbox_cannot_read_the_caches_directly() -> Done {
+    if crate::command::find_program("bwrap").is_none() {
+        println!("skipped: bubblewrap is not installed");
+        return Ok(());
+    }
+    // `/tmp` is private in the sandbox, so the caches are in another directory.
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
+    fs::create_dir_all(dir.path().join("private/me-app/p"))?;
+    fs::write(dir.path().join("private/me-app/p/key"), "hunter2")?;
+    let file = format!(
+        "[step.a]\nrun='test -d {0}; ! cat {0}/private/me-app/p/key; ! touch {0}/x; ls {1}'\n",
+        dir.path().display(),
+        env!("CARGO_MANIFEST_DIR")
+    );
+    // The repository may be in the home directory, which is hidden by default.
+    let mut isolation = crate::command::Isolation::default();
+    isolation.hidden.clear();
+    let settings = Settings { sandbox: isolation.into(), ..settings(dir.path()) };
+    let ci = Ci::new(Commits::default().with(1, &file), settings);
+    ci.set([branch("master", 1)]);
+    let results = ci.results("me/app/heads/master").await?;
+    let text = log(&ci, "a", 1, "").await;
+    assert_eq!(results["a"], passed(), "{text}");
+    assert!(text.contains("No such file") && text.contains("Cargo.toml"), "{text}");
     Ok(())
 }
 
