@@ -22,7 +22,7 @@ impl Printer {
         let text = std::mem::take(&mut self.partial);
         for line in text.split_inclusive('\n') {
             if line.ends_with('\n') || line.len() > LINE_MAX {
-                write!(output, "{}{}\n", self.prefix, line.trim_end_matches('\n'))?;
+                writeln!(output, "{}{}", self.prefix, line.trim_end_matches('\n'))?;
             } else {
                 self.partial = line.to_owned();
             }
