@@ -73,6 +73,27 @@ async fn command_cannot_gain_privileges_or_namespaces() -> Done {
     Ok(())
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[tokio::test]
+async fn filter_refuses_system_calls() -> Done {
+    if !sandbox_is_installed() || find_program("perl").is_none() {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let script = format!(
+        "grep Seccomp: /proc/self/status; perl -e 'syscall({}, 0, 0); print \"error \", $!+0, \"\\n\"'",
+        libc::SYS_io_uring_setup
+    );
+    for (seccomp, mode) in [(true, 2), (false, 0)] {
+        let isolation = Isolation { seccomp, ..Isolation::default() };
+        let (ended, log) = run(&script, dir.path(), isolation).await;
+        assert!(ended.is_ok() && log.contains(&format!("Seccomp:\t{mode}\n")), "{log}");
+        // 38 is ENOSYS. Without the filter, the kernel refuses the arguments.
+        assert_eq!(log.contains("error 38\n"), seccomp, "{log}");
+    }
+    Ok(())
+}
+
 /// Creates a directory that contains a shell, the libraries that it needs, and nothing else.
 fn image(dir: &Path) {
     let libraries = StdCommand::new("ldd").arg("/bin/sh").output().unwrap();

@@ -9,8 +9,9 @@ use super::cgroup::{Cgroup, Controller};
 use super::{CommandError, Isolation, Limits, Sandbox, find_program};
 
 /// Joins the control groups whose files precede `--`, and then runs the rest of the arguments. File
-/// descriptor 3 is the standard input of the script.
-const JOIN: &str = "exec 3<&0 </dev/null
+/// descriptor 3 is the standard input of the script. File descriptor 4 is the file `$0`, which
+/// contains the filter for system calls.
+const JOIN: &str = "exec 3<&0 4<\"$0\" </dev/null
 while [ \"$1\" != -- ]; do echo $$ >\"$1\" || exit 125; shift; done
 shift
 exec \"$@\"";
@@ -40,7 +41,12 @@ pub(super) fn launch(
     group: &Cgroup,
 ) -> Result<Launch, CommandError> {
     let mut line: Vec<OsString> = vec![need("sh", "dash")?.into(), "-c".into()];
-    line.extend([JOIN.into(), "sh".into()]);
+    let filter = match sandbox {
+        Sandbox::Isolated(isolation) if isolation.seccomp => seccomp_file(),
+        _ => None,
+    };
+    let has_filter = filter.is_some();
+    line.extend([JOIN.into(), filter.unwrap_or_else(|| "/dev/null".into()).into_os_string()]);
     line.extend(group.join_files().map(PathBuf::into_os_string));
     line.push("--".into());
     if let (Sandbox::Unsandboxed, Some(setpriv)) = (sandbox, find_program("setpriv")) {
@@ -57,6 +63,9 @@ pub(super) fn launch(
         Sandbox::Unsandboxed => None,
         Sandbox::Isolated(isolation) => {
             line.extend([need("bwrap", "bubblewrap")?.into(), "--args".into(), "3".into()]);
+            if has_filter {
+                line.extend(["--seccomp".into(), "4".into()]);
+            }
             line.push("--".into());
             line.extend(inside(isolation, root, dir, limits, group));
             let options = bubblewrap::options(isolation, root, dir, env);
@@ -79,6 +88,16 @@ pub(super) fn launch(
     }
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     Ok(Launch { command, input, not_enforced: not_enforced(sandbox, limits, group) })
+}
+
+#[cfg(target_os = "linux")]
+fn seccomp_file() -> Option<PathBuf> {
+    super::seccomp::file()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn seccomp_file() -> Option<PathBuf> {
+    None
 }
 
 /// Returns the programs that start the command inside of the sandbox.

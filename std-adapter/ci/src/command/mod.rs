@@ -2,23 +2,38 @@
 //!
 //! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates. In the sandbox, the
 //! files of the host are read-only, `/tmp` is private, and there is no network. The sandbox and all
-//! processes in it end when the command ends, when the time limit is exceeded, or when the future
-//! of [`Command::run`] is dropped.
+//! processes in it end when the command ends, when it exceeds a limit, or when the future of
+//! [`Command::run`] is dropped.
+//!
+//! | what the command does | what ends it |
+//! |---|---|
+//! | It runs too long, or ignores SIGTERM. | [`Command::timeout`]: SIGTERM, then SIGKILL |
+//! | It starts processes without end. | [`Limits::processes`] |
+//! | It uses too much memory or processor time. | [`Limits::memory`], [`Limits::cpu_seconds`] |
+//! | It fills the disk. | [`Limits::disk`], [`Limits::file_size`], [`Isolation::tmp_size`] |
+//! | It writes output without end. | [`Limits::output`] |
+//!
+//! The sandbox does not hide files of the host that the user of the CI can read, except for the
+//! directories in [`Isolation::hidden`]. A CI that builds the changes of strangers should hide the
+//! directory with its own secrets, or use another [`Image`].
 
-#[cfg(test)]
-mod abuse_tests;
 mod bubblewrap;
 mod cgroup;
 mod disk;
 mod image;
-#[cfg(test)]
-mod isolation_tests;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 mod launch;
 mod limits;
 mod process;
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod seccomp;
+
+#[cfg(test)]
+mod abuse_tests;
+#[cfg(test)]
+mod isolation_tests;
 #[cfg(test)]
 mod tests;
 

@@ -52,6 +52,9 @@ pub struct Isolation {
     /// Whether the command may create user namespaces, which browsers and nested sandboxes need. The
     /// default is `false`, because namespaces make more code of the kernel reachable.
     pub user_namespaces: bool,
+    /// Whether system calls that builds do not need are refused, for example `bpf`, `keyctl` and
+    /// `io_uring_setup`. The default is `true`. The option has an effect on x86-64 and AArch64.
+    pub seccomp: bool,
     /// The program and the arguments that restrict the command with Landlock in addition to the
     /// mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and must be
     /// able to run in the image. By default, Landlock is not used.
@@ -70,6 +73,7 @@ impl Default for Isolation {
             hidden: home.into_iter().chain([PathBuf::from("/run")]).collect(),
             tmp_size: 1 << 30,
             user_namespaces: false,
+            seccomp: true,
             landlock: None,
         }
     }
