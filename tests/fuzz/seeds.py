@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a small corpus for each fuzz target: `seeds.py DIR`.
 
-The inputs pass the first checks of each decoder. Most inputs that a fuzzer finds are not kept in
-the repository. If an input reveals a bug, add the input here, with a comment about the bug.
+The inputs pass the initial checks in each decoder. Inputs found by a fuzzer are usually not kept in
+the repository. If an input reveals a bug, add the input here along with a comment about the bug.
 """
 
 import sys
@@ -46,7 +46,7 @@ def dirent(name, offset):
 
 
 def requests(dialect):
-    """Yields the requests of a client that creates files, uses them and removes them."""
+    """Yields the requests of a client that creates, uses and removes files."""
     walk = lambda fid, new, *names: (110, pack("<IIH", fid, new, len(names)) + b"".join(map(text, names)))
     clunk = lambda fid: (120, pack("<I", fid))
     read = lambda fid, offset=0, count=512: (116, pack("<IQI", fid, offset, count))
@@ -91,7 +91,8 @@ def requests(dialect):
 
 
 def control(dialect):
-    """Yields the requests of a client that uses a command, a status file and a stream of the dynamic tree."""
+    """Yields the requests of a client that uses a command, a status file and a stream in the
+    dynamic tree."""
     opened = lambda fid, mode: (12, pack("<II", fid, mode)) if dialect == 2 else (112, pack("<IB", fid, mode))
     for fid, (name, mode) in enumerate((("status", 0), ("ctl", 2)), 1):
         yield 110, pack("<IIH", 0, fid, 1) + text(name)
@@ -106,7 +107,7 @@ def control(dialect):
 
 
 def commits(dialect):
-    """Yields the requests of a client that commits a file to a branch of a database."""
+    """Yields the requests of a client that commits a file to a database branch."""
     numbers = iter(range(1, 60))
 
     def make(path, name):
@@ -143,7 +144,7 @@ def commits(dialect):
 
 
 def frames():
-    """Yields complete frames, which contain requests and replies."""
+    """Yields complete frames that contain requests and replies."""
     for dialect in range(3):
         for kind, body in requests(dialect):
             yield pack("<IBH", 7 + len(body), kind, 1) + body

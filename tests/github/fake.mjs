@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** Starts the program whose path is in the environment variable GITHUB_FAKE. */
+/** Starts the program whose path is in the GITHUB_FAKE environment variable. */
 export async function start() {
   const program = process.env.GITHUB_FAKE;
   if (!program) throw new Error("set GITHUB_FAKE to the path of the program github_fake");

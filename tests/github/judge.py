@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Tests the fake GitHub server with the client library gidgethub.
+#!/usr/bin/env python3 """Tests the fake GitHub server with the gidgethub client library.
 
 To run the tests: GITHUB_FAKE=target/debug/github_fake judge.py
 """
@@ -48,7 +47,7 @@ class Fake:
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Appends the headers and the body of each delivery to `received`."""
+    """Appends the headers and body of each delivery to `received`."""
 
     received: list[tuple[dict[str, str], bytes]] = []
 
@@ -160,7 +159,7 @@ class Judge(unittest.IsolatedAsyncioTestCase):
 
 
 if __name__ == "__main__":
-    # unittest enables asyncio's debug mode, which logs a warning for each task that blocks while it
-    # waits for the fake.
+    # unittest enables asyncio's debug mode, which logs a warning for each task that blocks while
+    # waiting for the fake.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     unittest.main()

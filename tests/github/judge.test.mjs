@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { events, operations, seen } from "./shapes.mjs";
 import { seenEvents } from "./webhooks.mjs";
 
-// The imported tests run before these tests, because they are declared first.
+// The imported tests run before these tests because they are declared first.
 test("every operation was answered with success", () => {
   assert.deepEqual(operations.filter((operation) => !seen.has(operation)), []);
 });

@@ -1,4 +1,4 @@
-// Tests pages, entity tags, limits and faults with the client library @octokit/rest.
+// Tests pagination, entity tags, limits and faults with the @octokit/rest client library.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -33,8 +33,8 @@ describe("pages, entity tags and limits", () => {
     const statuses = await octokit.paginate(octokit.repos.getCombinedStatusForRef, { ...repo, ref: sha }, (page) => page.data.statuses);
     assert.equal(statuses.length, 65);
     assert.equal((await octokit.git.listMatchingRefs({ ...repo, ref: "heads/" })).data.length, 66);
-    // The list contains all refs, including the refs of pull requests. The server divides the list
-    // into pages only if the request contains `per_page`.
+    // The list contains all refs, including those of pull requests. The server splits the list into
+    // pages only if the request contains `per_page`.
     const refs = await octokit.paginate("GET /repos/{owner}/{repo}/git/matching-refs/", { ...repo, per_page: 100 });
     assert.equal(refs.length, 66 + 65);
     assert.equal((await octokit.pulls.list({ ...repo, page: 9 })).data.length, 0);

@@ -5,7 +5,7 @@
 //   node reduce.mjs package/generated/api.github.com.json >schemas.json
 //
 // The result contains the schemas of request bodies and responses in the JSON Schema dialect that
-// `ajv` supports. The result contains no descriptions or examples.
+// `ajv` supports. It contains no descriptions or examples.
 
 import { readFileSync } from "node:fs";
 
@@ -50,7 +50,7 @@ const paths = {
 const webhooks = ["check-run-created", "check-run-completed", "check-run-rerequested", "create", "delete",
   "issue-comment-created", "ping", "pull-request-opened", "pull-request-closed", "pull-request-edited",
   "pull-request-reopened", "pull-request-synchronize", "push", "status"];
-// The keywords that constrain a value. `format` is not in the list, because some of GitHub's own
+// The keywords that constrain a value. `format` is not in the list because some of GitHub's own
 // responses violate it.
 const kept = ["type", "enum", "required", "additionalProperties", "maxLength", "minLength", "maxItems",
   "minItems", "maximum", "minimum", "pattern"];
@@ -101,7 +101,7 @@ for (const [path, methods] of Object.entries(paths)) {
     operations[`${method.toUpperCase()} ${path}`] = operation;
   }
 }
-// Replace the schema of this list, because it wrongly requires each account to be both a user and an
+// Replace the schema of this list because it wrongly requires each account to be both a user and an
 // enterprise.
 operations["GET /app/installations"].responses["200"] = { type: "array", items: { $ref: "#/schemas/installation" } };
 
@@ -111,7 +111,7 @@ for (const name of webhooks) {
   if (!source) throw new Error(`the description has no webhook ${name}`);
   events[name] = reduce(body(source.requestBody));
 }
-// Print one entry per line, so that an update of the description causes a readable diff.
+// Print one entry per line so that updating the description produces a readable diff.
 const lines = (map) => Object.entries(map).map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",\n");
 const parts = Object.entries({ operations, events, schemas }).map(([key, map]) => `"${key}":{\n${lines(map)}\n}`);
 process.stdout.write(`{${parts.join(",\n")}}\n`);

@@ -1,5 +1,5 @@
-// Tests the REST API with the client library @octokit/rest. The client compares every request and
-// response with GitHub's OpenAPI description.
+// Tests the REST API with the @octokit/rest client library. The client checks every request and
+// response against GitHub's OpenAPI description.
 
 import assert from "node:assert/strict";
 import { createSign } from "node:crypto";
@@ -14,7 +14,9 @@ export function client(baseUrl, auth) {
   return new Octokit({ auth, baseUrl, log: quiet, request: { fetch: checked(baseUrl) } });
 }
 
-/** Checks that `promise` fails with an error that has this status and contains this text. */
+/**
+ * Checks that `promise` fails with an error that has the given status and contains the given text.
+ */
 export async function refused(promise, status, text = "") {
   await assert.rejects(promise, (error) => {
     assert.equal(error.status, status, error.message);
@@ -23,7 +25,9 @@ export async function refused(promise, status, text = "") {
   });
 }
 
-/** Returns a token that authenticates an app. `claims` replaces some of the token's valid claims. */
+/**
+ * Returns a token that authenticates an app. `claims` overrides some of the token's valid claims.
+ */
 export function appToken(app, claims = {}, change = (token) => token) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);

@@ -1,4 +1,4 @@
-// Compares requests, responses and events with GitHub's OpenAPI description.
+// Checks requests, responses and events against GitHub's OpenAPI description.
 
 import { readFileSync } from "node:fs";
 import Ajv from "ajv";
@@ -10,7 +10,7 @@ const compiled = new Map();
 /** The names of all operations in the description, such as `GET /user`. */
 export const operations = Object.keys(description.operations);
 
-/** The operations to which the server has sent at least one successful response. */
+/** The operations for which the server has sent at least one successful response. */
 export const seen = new Set();
 
 function check(what, schema, value) {
@@ -21,7 +21,7 @@ function check(what, schema, value) {
   throw new Error(`${what} differs from the description:\n${errors.join("\n")}\n${JSON.stringify(value).slice(0, 600)}`);
 }
 
-// The `{ref}` parameter may contain slashes. If several operations match a path, the operation with the
+// The `{ref}` parameter may contain slashes. If multiple operations match a path, the one with the
 // most fixed characters is used.
 const patterns = operations
   .map((operation) => {
@@ -44,7 +44,7 @@ export function checkExchange(method, path, request, status, text) {
   if (status === 204 || status === 304) {
     if (text) throw new Error(`${what} has a body`);
   } else {
-    // The description does not list most errors. An error that is not listed has the usual form.
+    // Most errors are not listed in the description. An unlisted error has the usual form.
     const schema = responses[status] ?? (status >= 300 ? { $ref: "#/schemas/basic-error" } : undefined);
     if (!schema) throw new Error(`the description has no answer ${what}`);
     check(what, schema, JSON.parse(text));
@@ -71,7 +71,7 @@ export const events = Object.keys(description.events);
 /** Returns a `fetch` function that checks every request and response of the API at `root`. */
 export function checked(root) {
   return async (url, options = {}) => {
-    // Follow redirects manually, so that every response is checked.
+    // Follow redirects manually so that every response is checked.
     const response = await fetch(url, { ...options, redirect: "manual" });
     const text = await response.clone().text();
     const address = new URL(url);

@@ -18,7 +18,9 @@ describe("webhooks", () => {
   let fake, octokit, sha, receiver;
   let received = [];
 
-  /** Waits for all deliveries and returns the events received since the last call of this function. */
+  /**
+   * Waits for all deliveries and returns the events received since the last call to this function.
+   */
   async function settled() {
     assert.equal((await fake.run("settle")).lost, 0);
     return received.splice(0);

@@ -1,4 +1,4 @@
-//! Runs the firmware of `embedded-example/` in QEMU, with a separate board for each test.
+//! Runs the firmware in `embedded-example/` in QEMU, with a separate board for each test.
 //!
 //! The operating system chooses a port on the host. QEMU's user network forwards this port to port
 //! 564 on the board. A board resets connections while it boots or reopens a socket, so the methods
@@ -21,9 +21,9 @@ use crate::gdb;
 use crate::wire_client::WireClient;
 use crate::{TIMEOUT, within};
 
-/// The pause between attempts to connect.
+/// The delay between connection attempts.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The msize that [`Board::wire_client`] offers.
+/// The msize offered by [`Board::wire_client`].
 const MSIZE: u32 = 4096;
 
 /// All paths in the board's tree, in the order in which [`list_tree`] returns them.
@@ -109,7 +109,7 @@ pub const PATHS: &[&str] = &[
 ///
 /// # Panics
 /// Panics when dropped if QEMU has exited on its own, for example because the firmware panicked.
-/// Dropping a board does not panic if [`wait_for_exit`](Board::wait_for_exit) has returned.
+/// Dropping a board does not panic once [`wait_for_exit`](Board::wait_for_exit) has returned.
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -121,7 +121,7 @@ impl Board {
     /// Boots a board.
     ///
     /// # Panics
-    /// Panics if the firmware is not built or QEMU is not installed.
+    /// Panics if the firmware has not been built or QEMU is not installed.
     pub fn boot() -> Board {
         Board::start(&firmware(), "none".into(), true)
     }
@@ -134,7 +134,8 @@ impl Board {
         Board::start(&firmware().with_file_name(name), "none".into(), true)
     }
 
-    /// Boots a board whose flash is the `flash.bin` file in the `dir` directory, if the file exists.
+    /// Boots a board whose flash is the `flash.bin` file in the `dir` directory, if that file
+    /// exists.
     ///
     /// # Panics
     /// Panics under the same conditions as [`boot`](Board::boot).
@@ -196,8 +197,8 @@ impl Board {
             .monitor
             .query("info usernet", forwarded_port)
             .expect("QEMU lists the forwarded port");
-        // Wait until the board's network is up. QEMU drops data that arrives earlier, and
-        // retransmits it only after 6 seconds.
+        // Wait until the board's network is up. QEMU drops data that arrives earlier and does not
+        // retransmit it for 6 seconds.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < TIMEOUT, "the board did not start its network");
@@ -257,7 +258,7 @@ impl Board {
         self.resume_at(handler & !1);
     }
 
-    /// Raises a fault by making the processor continue at an address that contains no code.
+    /// Triggers a fault by making the processor continue at an address that contains no code.
     ///
     /// # Panics
     /// Panics if QEMU cannot start a gdb server or resume the processor.
@@ -276,7 +277,7 @@ impl Board {
         done.expect("QEMU resumes the processor");
     }
 
-    /// Returns the processor time that QEMU has used since it started.
+    /// Returns the CPU time that QEMU has used since it started.
     ///
     /// # Panics
     /// Panics on systems other than Linux.
@@ -322,13 +323,13 @@ impl Drop for Board {
     }
 }
 
-/// Returns the path of the firmware, an ELF file.
+/// Returns the path of the firmware's ELF file.
 pub fn firmware() -> PathBuf {
     let built = "../embedded-example/target/thumbv7m-none-eabi/release/datakit-firmware";
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
 }
 
-/// A connection to QEMU's monitor.
+/// A connection to the QEMU monitor.
 struct Monitor {
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -376,7 +377,7 @@ const FIRST_INTERRUPT: u32 = 0x40;
 const NO_CODE: u32 = 0x5000_0000;
 
 /// Returns all paths below a server's root. Each directory precedes its entries. The result does
-/// not contain the entries of the transactions, because they repeat the parameters.
+/// not include the entries of transactions, because they repeat the parameters.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

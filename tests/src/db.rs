@@ -1,4 +1,4 @@
-//! A database with a server, and a blocking client for its branches and transactions.
+//! A database with a server, and a blocking client for the database's branches and transactions.
 //!
 //! Any call that takes longer than [`TIMEOUT`] fails the test. The default dialect is 9P2000.u, in
 //! which error replies contain text.
@@ -25,15 +25,15 @@ pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{Served, TIMEOUT, serve};
 
-/// The time that a test waits before it concludes that a stream delivers nothing.
+/// How long a test waits before it concludes that a stream delivers nothing.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-/// A hash that matches no object.
+/// A hash that does not match any object.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
-/// Runs each case both on a database in memory and on a database in a Git repository. A case is a
+/// Runs each case on an in-memory database and on a database in a Git repository. A case is a
 /// function that takes a [`TestDb`].
 #[macro_export]
 macro_rules! on_both {
@@ -47,18 +47,18 @@ macro_rules! on_both {
     };
 }
 
-/// A database, its repository, and the server that exports the database.
+/// A database, its repository, and the server that exports it.
 pub struct TestDb {
     served: Served,
     /// The database. Tests can use this field to read the database's counters.
     pub database: Database,
-    /// The repository on disk, or `None` for a database in memory. The repository must be dropped
+    /// The repository on disk, or `None` for an in-memory database. The repository must be dropped
     /// last, so this field is declared last.
     repository: Option<Repository>,
 }
 
 impl TestDb {
-    /// Serves an empty database in memory.
+    /// Serves an empty in-memory database.
     #[must_use]
     pub fn memory() -> TestDb {
         TestDb::serve(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
@@ -76,7 +76,7 @@ impl TestDb {
         format!("tcp://{}", self.served.addr)
     }
 
-    /// Restarts the server on the same store, with a limit of `memory` bytes for uncommitted
+    /// Restarts the server on the same store with a limit of `memory` bytes for uncommitted
     /// changes.
     #[must_use]
     pub fn limited(self, memory: u64) -> TestDb {
@@ -173,7 +173,7 @@ impl Connection {
         Connection::speaking(url, Dialect::Unix)
     }
 
-    /// Connects to a server, using `dialect`.
+    /// Connects to a server using `dialect`.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
         Connection::with(url, Options::default().dialect(dialect))
@@ -217,7 +217,7 @@ impl Connection {
         })
     }
 
-    /// Opens a file for writing and writes `text` at the start of the file in one message.
+    /// Opens a file for writing and writes `text` at the beginning of the file in a single message.
     ///
     /// # Errors
     /// Returns any error returned by the server when opening, writing or closing the file.
@@ -352,7 +352,7 @@ impl DbFile<'_> {
         String::from_utf8(self.connection.wait(self.file.read_all()).unwrap()).unwrap()
     }
 
-    /// Writes `text` at `offset` in one message.
+    /// Writes `text` at `offset` in a single message.
     pub fn write(&self, offset: u64, text: &str) {
         let written = self.connection.wait(self.file.write_at(offset, text.as_bytes())).unwrap();
         assert_eq!(written, text.len());
@@ -390,7 +390,7 @@ impl Stream<'_> {
     }
 }
 
-/// A branch, accessed through a connection.
+/// A branch accessed through a connection.
 pub struct Branch<'c> {
     connection: &'c Connection,
     path: String,

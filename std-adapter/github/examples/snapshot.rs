@@ -1,5 +1,5 @@
-//! Prints the elements of the metadata branch (repositories, commits, pull requests, refs and
-//! statuses), one per line.
+//! Prints the repositories, commits, pull requests, refs and statuses in the metadata branch, one
+//! per line.
 //!
 //! ```sh
 //! datakit serve &
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns a line for each repository, commit, pull request, ref and status.
+/// Returns one line for each repository, commit, pull request, ref and status.
 pub(crate) async fn run(url: &Url) -> Result<Vec<String>, Box<dyn Error>> {
     let branch = Db::connect(url).await?.branch(DEFAULT_BRANCH).await?;
     let Some(head) = branch.head().await? else { return Ok(Vec::new()) };

@@ -95,7 +95,7 @@ pub enum Resource {
     Pr,
     /// Commits. Reading statuses requires permission to read commits.
     Commit,
-    /// Statuses whose context begins with the prefix.
+    /// Statuses whose context begins with the given prefix.
     Status(Prefix),
     /// Branches and tags.
     Ref,
@@ -167,9 +167,9 @@ impl fmt::Display for Resource {
 /// The text form is a list of `RESOURCE:OPS`, separated by commas. RESOURCE is `*` (the default),
 /// `repo`, `repo[USER/REPO]`, `pr`, `commit`, `status`, `status[CONTEXT]`, `ref` or `webhook`. OPS
 /// consists of any of the letters `r` (read from GitHub), `w` (write to GitHub) and `x` (the branch
-/// owns the resource; implies `r` and `w`), and may be empty. If several prefixes match, the
-/// longest prefix applies. Resources that are not listed have the default operations. If
-/// there is no default, no operations are allowed on resources that are not listed.
+/// owns the resource; implies `r` and `w`), and may be empty. If multiple prefixes match, the
+/// longest one applies. Resources that are not listed have the default operations. If there is no
+/// default, no operations are allowed on unlisted resources.
 ///
 /// ```
 /// # use datakit_github::Capabilities;
@@ -248,7 +248,7 @@ impl Capabilities {
         self.others.get(resource).copied().unwrap_or(self.default)
     }
 
-    /// Returns the operations of the matching resource with the longest prefix.
+    /// Returns the operations allowed for the matching resource with the longest prefix.
     fn longest<'c>(&'c self, matching: impl Fn(&'c Resource) -> Option<&'c Prefix>) -> Ops {
         let matches =
             self.others.iter().filter_map(|(resource, ops)| Some((matching(resource)?, ops)));
@@ -257,7 +257,7 @@ impl Capabilities {
     }
 }
 
-/// The error returned if text does not describe valid capabilities.
+/// The error returned when text does not describe valid capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidCapabilities {
@@ -304,7 +304,7 @@ impl FromStr for Capabilities {
     }
 }
 
-/// Splits a list at commas outside brackets and removes white space around the entries.
+/// Splits a list at commas outside brackets and trims white space around the entries.
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     let mut in_brackets = false;
     let entries = text.split(move |letter| {

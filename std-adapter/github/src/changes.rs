@@ -9,10 +9,10 @@ use datakit_client::db::Change;
 use crate::layout::{Location, locate};
 use crate::{ElementId, PrId, RefId, Repo};
 
-/// An object that the bridge must read again because the object has a `.dirty` file.
+/// An object that the bridge must read again because it has a `.dirty` file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirtyId {
-    /// Everything in a repository. The repository need not be monitored.
+    /// Everything in a repository. The repository does not have to be monitored.
     Repo(Repo),
     /// A pull request.
     Pr(PrId),
@@ -43,8 +43,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Finds the metadata elements to which the changed files belong. Files that belong to no
-    /// element are ignored.
+    /// Finds the metadata elements to which the changed files belong. Files that do not belong to
+    /// an element are ignored.
     ///
     /// ```
     /// # use datakit_client::db::Change;

@@ -12,7 +12,7 @@ const LENGTH_MAX: usize = 4096;
 /// is safe, because every client of the database can write the file.
 ///
 /// # Errors
-/// Returns any error that the database reports, except [`Error::NotFound`].
+/// Returns any error reported by the database, except [`Error::NotFound`].
 pub async fn read_clone_url<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Option<String>> {
     match tree.read_file(&layout::clone_url(repo)).await {
         Ok(bytes) if bytes.len() <= LENGTH_MAX => {
@@ -28,7 +28,7 @@ pub async fn read_clone_url<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Option<
 /// the URL.
 ///
 /// # Errors
-/// Returns any error that the database reports.
+/// Returns any error reported by the database.
 pub async fn write_clone_url<T: TransactionOps>(
     transaction: &T,
     repo: &Repo,

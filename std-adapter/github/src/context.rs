@@ -13,8 +13,8 @@ pub(crate) const STATUS_FILES: [&str; 3] = [STATE, "description", "target_url"];
 /// The name of the file that contains the state of a status.
 pub(crate) const STATE: &str = "state";
 
-/// The context of a status, for example `ci/datakit/build`. The statuses of a commit are
-/// distinguished by their contexts. Clones are cheap.
+/// The context of a status, such as `ci/datakit/build`. A context distinguishes a status from the
+/// other statuses of the same commit. Clones are cheap.
 ///
 /// ```
 /// # use datakit_github::Context;
@@ -28,8 +28,8 @@ pub(crate) const STATE: &str = "state";
 pub struct Context(Arc<str>);
 
 impl Context {
-    /// Creates a context from components separated by slashes. If the text is empty, returns the
-    /// context `default`.
+    /// Creates a context from components separated by slashes. Returns the context `default` if the
+    /// text is empty.
     ///
     /// # Errors
     /// Returns [`InvalidName`] if a component is empty, `.`, `..` or longer than 250 bytes, or

@@ -25,7 +25,7 @@ pub struct Diff {
 
 impl Diff {
     /// Returns the changes that turn `found` into `wanted`. If a metadata element has the same id
-    /// in both snapshots but different content, the diff contains an update but no removal.
+    /// in both snapshots but different contents, the diff contains an update but no removal.
     #[must_use]
     pub fn between(wanted: &Snapshot, found: &Snapshot) -> Diff {
         let updates = updates(wanted, found).map(|element| (element.id(), element)).collect();
@@ -61,7 +61,7 @@ impl Diff {
         self.updates.is_empty() && self.removals.is_empty()
     }
 
-    /// Keeps only the changes for which `keep` returns `true`. The second argument of `keep` is the
+    /// Keeps only the changes for which `keep` returns `true`. The second argument to `keep` is the
     /// element, or `None` for a removal.
     pub fn retain(&mut self, mut keep: impl FnMut(&ElementId, Option<&Element>) -> bool) {
         self.updates.retain(|id, element| keep(id, Some(element)));
@@ -74,7 +74,7 @@ impl Diff {
     /// For all `x` and `y`, `Diff::between(&x, &y).apply(y) == x`.
     #[must_use]
     pub fn apply(&self, mut to: Snapshot) -> Snapshot {
-        // Remove commits again at the end, because a commit stays in the snapshot while it is the
+        // Remove commits again at the end, because a commit remains in the snapshot while it is the
         // head of a ref.
         to.remove(self.removals.iter());
         self.updates.values().cloned().for_each(|element| to.insert(element));
@@ -85,7 +85,7 @@ impl Diff {
 }
 
 /// Returns the metadata elements of `wanted` that are missing from `found` or have different
-/// content in `found`. Clones only the returned elements.
+/// contents there. Clones only the returned elements.
 fn updates<'s>(wanted: &'s Snapshot, found: &'s Snapshot) -> impl Iterator<Item = Element> + 's {
     let repos = wanted.repos().difference(found.repos()).cloned().map(Element::Repo);
     let commits = wanted.commits().difference(found.commits()).cloned().map(Element::Commit);

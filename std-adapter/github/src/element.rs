@@ -55,18 +55,18 @@ pub struct Pr {
     pub owner: Text,
     /// The name of the branch into which the commits are to be merged.
     pub base: Text,
-    /// The comments. The description of the pull request is included as the comment with the id 0.
+    /// The comments. The description of the pull request is included as the comment with id 0.
     pub comments: Vec<Comment>,
 }
 
 /// A comment on a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// The id of the comment, or 0 for the description of the pull request.
+    /// The comment's id, or 0 for the description of the pull request.
     pub id: u64,
     /// The author.
     pub user: Text,
-    /// The text, which is stored unchanged.
+    /// The text, which is stored verbatim.
     pub body: String,
 }
 
@@ -79,16 +79,16 @@ pub struct Ref {
     pub head: Hash,
 }
 
-/// The result of checking a commit.
+/// The result of a check of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The commit and the context.
     pub id: StatusId,
     /// The state.
     pub state: StatusState,
-    /// A description that is shown to users.
+    /// A description to show to users.
     pub description: Option<Description>,
-    /// The URL of a page with details.
+    /// The URL of a page with more details.
     pub target_url: Option<Text>,
 }
 
@@ -156,7 +156,7 @@ impl StatusState {
 }
 
 impl Pr {
-    /// The base branch that is assumed if a pull request does not specify one.
+    /// The base branch assumed for a pull request that does not specify one.
     pub const DEFAULT_BASE: &str = "master";
 
     /// Returns the head commit as an [`Element`].

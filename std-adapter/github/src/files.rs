@@ -15,7 +15,7 @@ use crate::{
 /// The contents of files, keyed by path.
 pub type Files = BTreeMap<Path, Vec<u8>>;
 
-/// Returns the files of a snapshot. No file represents a commit that has no statuses.
+/// Returns the files of a snapshot. A commit without statuses is not represented by any file.
 #[must_use]
 pub fn print(snapshot: &Snapshot) -> Files {
     let elements: Vec<Element> = snapshot.elements().collect();
@@ -53,8 +53,8 @@ pub(crate) fn files_of(element: &Element) -> Vec<(Path, Option<Vec<u8>>)> {
     }
 }
 
-/// Returns the paths of the files that may represent a metadata element. Excludes the files that
-/// represent comments on a pull request.
+/// Returns the paths of the files that may represent a metadata element. The files that represent
+/// comments on a pull request are not included.
 pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     let file = |name: &&str| layout::dir(id).concat(&path([name]));
     match id {
@@ -66,7 +66,7 @@ pub(crate) fn paths_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Returns the directory that contains the comments of a pull request.
+/// Returns the directory that contains a pull request's comments.
 pub(crate) fn comments_dir(pr: &PrId) -> Path {
     layout::pr(pr).concat(&path(["comments"]))
 }
@@ -89,11 +89,11 @@ fn line(text: &str) -> Option<Vec<u8>> {
     Some(format!("{text}\n").into_bytes())
 }
 
-/// The objects that are represented by files in the branch.
+/// The objects represented by files in the branch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Parsed {
-    /// All elements, including elements of repositories that are not monitored.
+    /// All elements, including those of repositories that are not monitored.
     pub all: Snapshot,
     /// The repositories with a `.monitor` file.
     pub monitored: BTreeSet<Repo>,
@@ -102,8 +102,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Parses files. Ignores files that do not represent an object. Leaves out pull requests, refs
-    /// and statuses that lack a required file or have an invalid head.
+    /// Parses files. Ignores files that do not represent an object. Omits pull requests, refs and
+    /// statuses that lack a required file or have an invalid head.
     #[must_use]
     pub fn new(files: &Files) -> Parsed {
         let mut parsed = Parsed::default();
@@ -143,8 +143,8 @@ impl Parsed {
         parsed
     }
 
-    /// Removes everything that belongs to an unmonitored repository, except for the `.dirty` file
-    /// of the repository itself.
+    /// Removes everything that belongs to an unmonitored repository, except for the repository's
+    /// own `.dirty` file.
     #[must_use]
     pub fn into_state(self) -> State {
         let Parsed { all: mut snapshot, monitored, mut dirty } = self;
@@ -170,7 +170,7 @@ struct PrFiles<'f> {
 }
 
 impl<'f> PrFiles<'f> {
-    /// Adds the file at the path `names`, relative to the directory of the pull request.
+    /// Adds the file whose path relative to the pull request's directory is `names`.
     fn add(&mut self, names: &[ByteString], content: &'f [u8]) {
         match names {
             [file] => drop(self.own.insert(file.as_bytes().to_vec(), content)),
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(comments, [(0, "me", " verbatim\n\n"), (12, "you", "")]);
         let status = parsed.all.statuses().values().next().unwrap();
         assert_eq!((status.state, &status.description), (StatusState::Failure, &None));
-        // The state is empty, because the repository is not monitored.
+        // The state is empty because the repository is not monitored.
         assert_eq!(parsed.into_state(), State::default());
     }
 

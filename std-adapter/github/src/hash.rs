@@ -11,7 +11,7 @@ use crate::InvalidName;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash {
     bytes: [u8; 32],
-    /// The length in bytes, which is 20 or 32.
+    /// The length in bytes, which is either 20 or 32.
     len: u8,
 }
 

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `.monitor` | empty: the repository is monitored |
 //! | `.clone-url` | the URL from which the repository can be cloned, if a bridge knows it |
-//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: the bridge rereads the object |
+//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: asks the bridge to read the object
+//! again |
 //! | `pr/N/{head,state,title,owner,base}` | a pull request |
 //! | `pr/N/comments/I/{id,user,body}` | a comment |
 //! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |
@@ -24,7 +25,7 @@ use crate::{
 pub const MONITOR: &str = ".monitor";
 /// The name of the file that contains the URL from which a repository can be cloned.
 pub const CLONE_URL: &str = ".clone-url";
-/// The name of the file that tells the bridge to reread a repository, pull request or ref.
+/// The name of the file that asks the bridge to read a repository, pull request or ref again.
 pub const DIRTY: &str = ".dirty";
 /// The name of the file that contains the hash of a ref's head.
 pub(crate) const HEAD: &str = "head";
@@ -85,7 +86,8 @@ pub fn dir(id: &ElementId) -> Path {
     }
 }
 
-/// Returns the path of the file that tells the bridge to reread a repository, pull request or ref.
+/// Returns the path of the file that asks the bridge to read a repository, pull request or ref
+/// again.
 #[must_use]
 pub fn dirty(id: &DirtyId) -> Path {
     let dir = match id {
@@ -96,7 +98,7 @@ pub fn dirty(id: &DirtyId) -> Path {
     dir.concat(&path([DIRTY]))
 }
 
-/// Creates a path from its components. Every name comes from a type that accepts only valid path
+/// Creates a path from its components. Every name has a type that accepts only valid path
 /// components.
 pub(crate) fn path<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Path {
     Path::from_names(names).unwrap_or_default()
@@ -108,22 +110,22 @@ pub(crate) enum Location<'p> {
     /// The `.monitor` file, or a file at the path of the repository's directory.
     Repo(Repo),
     Dirty(DirtyId),
-    /// A file of a pull request, with its path relative to the directory of the pull request.
+    /// A pull request file, identified by its path relative to the pull request's directory.
     Pr(PrId, &'p [ByteString]),
-    /// A file in the directory of a ref, such as `head`.
+    /// A file in a ref's directory, such as `head`.
     Ref(RefId, &'p ByteString),
-    /// A file in the directory of a status.
+    /// A file in a status's directory.
     Status(StatusId, &'p ByteString),
-    /// A file that is in the directory of a commit but does not belong to a status.
+    /// A file that is in a commit's directory but does not belong to a status.
     Commit(Commit),
 }
 
-/// Returns the object to which the file at the path `names` belongs, or `None` if the file belongs
-/// to no object.
+/// Returns the object to which the file at the path `names` belongs, or `None` if there is no such
+/// object.
 pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {
     let [user, name, rest @ ..] = names else { return None };
     let repo = Repo::new(user.to_str()?, name.to_str()?).ok()?;
-    // The constructor strips white space, so reject any name that it changes. Otherwise, two
+    // The constructor strips white space, so reject any name that stripping changes. Otherwise, two
     // directories could represent the same repository.
     if repo.user() != user.to_str()? || repo.name() != name.to_str()? {
         return None;

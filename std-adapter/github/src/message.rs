@@ -7,7 +7,7 @@ use crate::Diff;
 /// The message for a commit that removes `.dirty` files.
 pub const CLEAN_MESSAGE: &str = "Cleaning up .dirty files";
 
-/// The maximum number of changed elements that a message lists, and the maximum length of the list
+/// The maximum number of changed elements that a message lists, and the maximum length of that list
 /// in bytes. The server refuses messages that are longer than 64 KiB.
 const MAX_LISTED: usize = 100;
 const MAX_LEN: usize = 32 << 10;
@@ -39,7 +39,7 @@ impl Diff {
         for (listed, (verb, id)) in updates.chain(removals).enumerate() {
             let line = format!("{verb} {id}\n");
             if listed == MAX_LISTED || message.len().saturating_add(line.len()) > MAX_LEN {
-                // Ignore the result, because writing to a string cannot fail.
+                // Ignore the result because writing to a string cannot fail.
                 let _ = writeln!(message, "... and {} more", count.saturating_sub(listed));
                 break;
             }

@@ -1,15 +1,15 @@
-//! The error for a name that cannot be stored in the metadata branch.
+//! The error returned for a name that cannot be stored in the metadata branch.
 
 use std::fmt;
 
-/// The maximum length of a path component, in bytes.
+/// The maximum length of a path component in bytes.
 pub(crate) const MAX_COMPONENT: usize = 250;
 
-/// The error returned if text is not a valid name, hash or context.
+/// The error returned when text is not a valid name, hash or context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidName {
-    /// The expected kind of name, for example `ref name`.
+    /// The kind of name that was expected, such as `ref name`.
     pub kind: &'static str,
     /// The invalid text. Invalid UTF-8 is replaced with U+FFFD.
     pub text: String,
@@ -36,7 +36,7 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// Returns the rule that a path component violates, or `None` if the component is allowed.
+/// Returns the rule that a path component violates, or `None` if the component is valid.
 pub(crate) fn broken_component_rule(component: &[u8]) -> Option<String> {
     let rule = match component {
         b"" => "a component is empty",

@@ -1,4 +1,4 @@
-//! Reads snapshots from a tree in the database.
+//! Reads snapshots from a database tree.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::layout::{self, DIRTY, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
 
-/// The number of files that are read or written concurrently. The limit equals the number of
-/// requests that a server processes concurrently per connection by default.
+/// The number of files that are read or written concurrently. By default, a server processes this
+/// many requests concurrently per connection.
 pub(crate) const CONCURRENCY: usize = 64;
 
 /// The state of the branch at one commit.
@@ -17,7 +17,7 @@ pub(crate) const CONCURRENCY: usize = 64;
 pub struct State {
     /// The commits, pull requests, refs and statuses of the monitored repositories.
     pub snapshot: Snapshot,
-    /// The `.dirty` files. Includes the `.dirty` file of a repository even if the repository is not
+    /// The `.dirty` files. Includes a repository's `.dirty` file even if the repository is not
     /// monitored.
     pub dirty: BTreeSet<DirtyId>,
 }
@@ -45,13 +45,13 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
     Ok(Parsed::new(&found).into_state())
 }
 
-/// Returns the directories that hold the contents of a repository.
+/// Returns the directories that contain a repository's data.
 fn contents(repo: &Repo) -> impl Iterator<Item = Path> {
     let dirs = [&["pr"][..], &["commit"], &["ref", "heads"], &["ref", "tags"]];
     dirs.into_iter().map(|names| layout::repo(repo).concat(&path(names)))
 }
 
-/// Reads the branches and tags of a repository. The repository need not be monitored.
+/// Reads the branches and tags of a repository. The repository does not have to be monitored.
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
@@ -65,7 +65,8 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
 /// was read. Returns the same result as [`read`], except that [`State::dirty`] contains only the
 /// `.dirty` files that were added since `old` was read.
 ///
-/// `changes` must contain the changes from the commit of `old` to the commit of `tree`.
+/// `changes` must contain the changes between the commit from which `old` was read and the commit
+/// to which `tree` belongs.
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.

@@ -27,14 +27,14 @@ impl RefKind {
         }
     }
 
-    /// Returns the kind called `name`, or `None` if no kind has this name.
+    /// Returns the kind with the given name, or `None` if there is none.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<RefKind> {
         [RefKind::Heads, RefKind::Tags].into_iter().find(|kind| kind.as_str().as_bytes() == name)
     }
 }
 
-/// The name of a branch or a tag without the prefix `refs/`, for example `heads/master`. Any name
+/// The name of a branch or tag without the `refs/` prefix, for example `heads/master`. Any name
 /// that Git allows is valid, even if it is not UTF-8, provided that no component is longer than 250
 /// bytes. Clones are cheap.
 ///
@@ -52,7 +52,7 @@ pub struct RefName {
 }
 
 impl RefName {
-    /// Creates the name of a ref from its kind and its short name, for example `master`.
+    /// Creates a ref name from its kind and its short name, such as `master`.
     ///
     /// # Errors
     /// Returns [`InvalidName`] if the name violates a rule of `git check-ref-format` or a component

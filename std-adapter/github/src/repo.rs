@@ -49,7 +49,7 @@ impl Repo {
         &self.user
     }
 
-    /// Returns the name, without the owner.
+    /// Returns the name without the owner.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -64,7 +64,7 @@ fn broken_rule(part: &str) -> Option<String> {
     part.chars().find(forbidden).map(|c| format!("it contains {c:?}"))
 }
 
-/// The error returned if text is not the full name of a repository.
+/// The error returned when text is not the full name of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidRepo {

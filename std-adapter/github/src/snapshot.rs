@@ -8,10 +8,11 @@ use crate::{
     Status, StatusId,
 };
 
-/// The repositories, commits, pull requests, refs and statuses that exist at one point in time.
+/// The repositories, commits, pull requests, refs and statuses that exist at a single point in
+/// time.
 ///
-/// A snapshot is complete. For each pull request, ref and status, it also contains the commit and
-/// the repository. Inserting a pull request, ref or status also inserts the commit and the
+/// A snapshot is complete. For each pull request, ref and status, the snapshot also contains its
+/// commit and repository. Inserting a pull request, ref or status also inserts its commit and
 /// repository if they are missing. Removing a repository or commit also removes the elements that
 /// depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -151,7 +152,7 @@ impl Snapshot {
 
     /// Removes elements. Removing a repository also removes its commits, pull requests, refs and
     /// statuses. Removing a commit also removes its statuses, but keeps the commit itself if it is
-    /// the head of a remaining pull request or ref. Ignores ids of elements that do not exist.
+    /// the head of a remaining pull request or ref. Ignores ids that do not exist in the snapshot.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
         let mut heads_needed = BTreeSet::new();
         for id in ids {
@@ -197,7 +198,7 @@ impl Snapshot {
     }
 
     /// Removes closed pull requests. Also removes each commit that is not the head of an open pull
-    /// request or a ref, together with the commit's statuses.
+    /// request or a ref, along with the commit's statuses.
     #[must_use]
     pub fn prune(mut self) -> Snapshot {
         self.prs.retain(|_, pr| pr.state == PrState::Open);
@@ -209,7 +210,7 @@ impl Snapshot {
     }
 
     /// Removes each of the repository's commits that has no statuses and is not the head of a pull
-    /// request or ref. The branch contains no file that represents such a commit.
+    /// request or ref. Such a commit is not represented by any file in the branch.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();
         let is_bare = |commit: &&Commit| {

@@ -1,5 +1,4 @@
-//! Random snapshots for property tests. Only a few names are used, so that random snapshots
-//! overlap.
+//! Random snapshots for property tests. Only a few names are used so that random snapshots overlap.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -56,7 +56,7 @@ async fn changes<C: CommitOps>(old: &C, new: &C) -> Changes {
     Changes::of(&new.diff(old).await.unwrap())
 }
 
-/// Replaces each snapshot with the next and reads the result with both `read` and `update`.
+/// Replaces each snapshot with the next one and reads the result with both `read` and `update`.
 async fn check_sequence<D: db::Database>(db: &D, number: usize, snapshots: Vec<Snapshot>) {
     let branch = ensure_branch(db, &format!("metadata-{number}")).await.unwrap();
     let mut head = branch.head().await.unwrap().unwrap();
@@ -213,7 +213,7 @@ async fn a_branch_may_replace_one_whose_name_is_its_prefix() {
     }
 }
 
-/// The number of refs. Debug builds use fewer refs, because they run an order of magnitude slower.
+/// The number of refs. Debug builds use fewer refs because they run an order of magnitude slower.
 const REFS: u32 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,6 +234,6 @@ async fn thousands_of_refs_are_written_and_read_quickly() {
     let read = start.elapsed().saturating_sub(written);
     println!("{REFS} refs: written in {written:?}, read in {read:?}");
     assert_eq!(found, wanted);
-    // The limit is generous, because the machine may be busy.
+    // The limit is generous because the machine may be busy.
     assert!(start.elapsed() < Duration::from_secs(30), "{written:?} + {read:?}");
 }

@@ -1,4 +1,4 @@
-//! Text that is stored as one line.
+//! Text that is stored as a single line.
 
 use std::fmt;
 use std::ops::Deref;

@@ -13,15 +13,15 @@ use crate::{Diff, DirtyId, Element, ElementId, Pr, Repo, StatusId, files, layout
 /// The default name of the metadata branch.
 pub const DEFAULT_BRANCH: &str = "github-metadata";
 
-/// The content of the `README.md` file in the first commit of the branch.
+/// The content of the `README.md` file in the branch's first commit.
 const README: &[u8] = b"### DataKit -- GitHub bridge\n";
 
-/// Returns a handle for the metadata branch. If the branch has no commits, creates a first commit
-/// with a `README.md` that describes the purpose of the branch.
+/// Returns a handle to the metadata branch. If the branch has no commits, creates a first commit
+/// with a `README.md` file that describes the purpose of the branch.
 ///
 /// # Errors
-/// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error that the database
-/// reports.
+/// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error reported by the
+/// database.
 pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {
@@ -40,7 +40,7 @@ pub async fn ensure_branch<D: Database>(db: &D, name: &str) -> Result<D::Branch>
 ///
 /// # Errors
 /// Returns the first error that the database reports. Abort the transaction after an error, because
-/// some of the files may have been written.
+/// some of the files may already have been written.
 pub async fn write<T: TransactionOps>(transaction: &T, diff: &Diff) -> Result<()> {
     remove_all(transaction, removed_paths(diff)).await?;
     // Collect the reads in a loop, because a future that contains a closure over these references
@@ -133,7 +133,7 @@ async fn remove_all<T: TransactionOps>(
     stream::iter(removals).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
-/// Writes files and creates missing directories.
+/// Writes files, creating missing directories.
 async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>)>) -> Result<()> {
     // All directories at one level are created before the directories at the next level.
     let mut levels: BTreeMap<usize, BTreeSet<Path>> = BTreeMap::new();
@@ -154,9 +154,9 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
     }
     let files = files.into_iter().map(|(path, content)| async move {
         match transaction.create_file(&path, &content, false).await {
-            // If there is a directory at this path, it belongs to a ref, status or pull request
-            // that no longer exists. For example, the directory of the ref `x/head` is at the same
-            // path as the head file of the ref `x`.
+            // A directory at this path belongs to a ref, status or pull request that no longer
+            // exists. For example, the directory of the ref `x/head` is at the same path as the
+            // head file of the ref `x`.
             Err(Error::IsDirectory) => {
                 transaction.remove(&path).await?;
                 transaction.create_file(&path, &content, false).await

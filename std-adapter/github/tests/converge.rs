@@ -19,8 +19,8 @@ struct Sides {
 }
 
 impl Sides {
-    /// Performs one round: pushes the changes that `capabilities` allow from the branch to the
-    /// source, and then updates the branch from the source.
+    /// Performs one synchronization round: pushes the changes allowed by `capabilities` from the
+    /// branch to the source, and then updates the branch from the source.
     fn round(&mut self, capabilities: &Capabilities) -> usize {
         let mut push = Diff::between(&self.branch, &self.source);
         // A push never creates or removes a repository.
@@ -91,7 +91,7 @@ proptest! {
         }
         sides.round(&capabilities);
         prop_assert_eq!(&sides.branch, &sides.source);
-        // After the sides have converged, another round changes nothing.
+        // After both sides have converged, another round changes nothing.
         let before = sides.clone();
         prop_assert_eq!(sides.round(&capabilities), 0);
         prop_assert_eq!(sides.branch, before.branch);

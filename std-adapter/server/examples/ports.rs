@@ -45,7 +45,7 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // The tasks that forward the data, or `None` after the last client has closed the `ctl` file.
+    // The tasks that forward the data, or `None` once the last client has closed the `ctl` file.
     // Dropping the set stops the tasks and closes their connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());

@@ -1,4 +1,4 @@
-//! Serves the settings of a program, which clients can read and set while the program runs.
+//! Serves a program's settings, which clients can read and set while the program is running.
 //!
 //! ```sh
 //! cargo run -p datakit-server --example settings -- localhost:5640
@@ -23,24 +23,24 @@ struct Settings {
     log: Log,
 }
 
-/// The pool of connections to a database.
+/// The database connection pool.
 #[derive(Debug, Params)]
 #[params(check = ordered)]
 struct Pool {
-    /// Number of connections that are kept open.
+    /// The number of connections to keep open.
     #[param(default = 2, range = 0..=100)]
     idle: u16,
     /// Maximum number of connections.
     #[param(default = 10, range = 1..=100)]
     most: u16,
-    /// Maximum time that a request waits for a connection.
+    /// The maximum time that a request waits for a connection.
     #[param(default = "30 s", range = "100 ms"..="10 min")]
     timeout: Millis,
 }
 
 #[derive(Debug, Params)]
 struct Log {
-    /// The least important messages that are logged.
+    /// The least important messages to log.
     #[param(default = Level::Warning)]
     level: Level,
 }
@@ -97,7 +97,7 @@ pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std
     let root = Dir::new();
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
     let tree = Tree::new(root);
-    // The files identify each client by the name of its connection.
+    // The files identify each client by its connection name.
     server.serve(move |peer| tree.for_client(&peer.name), stop).await
 }
 

@@ -7,10 +7,10 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The number of bytes that are charged for each inode, name or extended attribute in addition to
-/// its content. This number is an estimate of the space used by tables and headers.
+/// The number of bytes charged for each inode, name or extended attribute in addition to its
+/// content. This number is an estimate of the space used by tables and headers.
 const OVERHEAD: u64 = 512;
-/// The block size, in bytes, that [`Budget::statfs`] reports.
+/// The block size in bytes reported by [`Budget::statfs`].
 const BLOCK: u32 = 4096;
 
 /// A memory limit and the number of bytes in use.
@@ -76,8 +76,7 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the number of bytes that are charged for an item of `bytes` bytes, including
-    /// overhead.
+    /// Returns the number of bytes charged for an item of `bytes` bytes, including overhead.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }
@@ -102,7 +101,7 @@ impl Budget {
         self.inodes.load(Ordering::Relaxed)
     }
 
-    /// Returns the values that `statfs(2)` reports.
+    /// Returns the values to report from `statfs(2)`.
     pub(crate) fn statfs(&self) -> StatFs {
         let block = u64::from(BLOCK);
         let free = self.limit.saturating_sub(self.used());
@@ -133,8 +132,8 @@ impl Reservation {
     /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// Returns [`Error::NoSpace`] if the budget is exhausted. If an error is returned, the
-    /// reservation is unchanged.
+    /// Returns [`Error::NoSpace`] if the budget is exhausted. After an error, the reservation is
+    /// unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.reserve(more)?,

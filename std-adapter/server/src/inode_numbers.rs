@@ -18,12 +18,13 @@ pub fn next() -> u64 {
 /// Returns the inode number of `name` in a directory with the inode number `dir`. The number also
 /// depends on `kind`.
 ///
-/// This function is called for every entry in a directory listing. `hash_of_child` is faster than
-/// [`hash_of`], because it hashes the name with a single call to `write`.
+/// This function is called for every entry in a directory listing. It is faster than [`hash_of`],
+/// because it hashes the name with a single call to `write`.
 pub fn hash_of_child(dir: u64, kind: u8, name: &[u8]) -> u64 {
     let mut hasher = state().build_hasher();
     hasher.write(name);
-    // The hash of the name already depends on the secret, so `dir` and `kind` need not be hashed.
+    // The hash of the name already depends on the secret, so `dir` and `kind` do not need to be
+    // hashed.
     let mixed = hasher.finish() ^ dir.rotate_left(kind.into());
     (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }

@@ -3,10 +3,9 @@
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
 //! are freed. However, mimalloc returns pages only when the program allocates or frees memory. As a
 //! result, a server that becomes idle after a burst of requests would keep its freed memory.
-//! Therefore, code that frees a lot of memory calls [`report_freed`]. The future
-//! [`return_freed_memory`] then allocates and frees memory a few times, until the pages have been
-//! returned. If the program uses the C library's allocator instead, these functions are harmless
-//! but have no benefit.
+//! Therefore, code that frees a lot of memory calls [`report_freed`]. The [`return_freed_memory`]
+//! future then allocates and frees memory a few times until the pages have been returned. If the
+//! program uses the C library's allocator instead, these functions are harmless but have no effect.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -28,11 +27,10 @@ const PROD_INTERVAL: Duration = Duration::from_secs(1);
 /// enough, because pages in a thread's cache are returned later than other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes in each short-lived allocation. This number exceeds the size of a thread's
-/// cache.
+/// The number of bytes in each short-lived allocation. This is larger than a thread's cache.
 const PROD_BYTES: usize = 8 << 20;
 
-/// The estimated number of bytes that are freed when a connection is closed.
+/// The estimated number of bytes that closing a connection frees.
 pub(crate) const CONNECTION_BYTES: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);
@@ -49,7 +47,7 @@ pub fn report_freed(bytes: u64) {
 /// Returns freed memory to the system a few seconds after several mebibytes have been freed.
 ///
 /// The future never completes. A program should spawn this future once. Memory is returned on a
-/// thread of the blocking pool, so that other threads are not blocked.
+/// thread of the blocking pool so that other threads are not blocked.
 pub async fn return_freed_memory() {
     loop {
         THRESHOLD_REACHED.notified().await;

@@ -8,10 +8,10 @@ use datakit_core::vfs::{Error, Result};
 use crate::budget::{Budget, Reservation};
 use crate::memory;
 
-/// The size of a chunk, in bytes.
+/// The size of a chunk in bytes.
 const CHUNK: u64 = 64 * 1024;
-/// The maximum number of chunks that are freed immediately. If the number of chunks exceeds this
-/// limit, all chunks are freed in the background, because unmapping 1 MiB takes about 250 µs.
+/// The maximum number of chunks to free immediately. If there are more chunks, all of them are
+/// freed in the background, because unmapping 1 MiB takes about 250 µs.
 const FREE_IN_PLACE: usize = 16;
 /// The maximum size of a file, which is the largest signed 64-bit offset.
 const MAX_SIZE: u64 = i64::MAX as u64;
@@ -27,7 +27,7 @@ pub struct SparseBytes {
     budget: Arc<Budget>,
 }
 
-/// The content of a chunk, up to the last byte written. The rest of the chunk is a hole.
+/// The chunk's content, up to the last byte written. The rest of the chunk is a hole.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -40,7 +40,7 @@ impl SparseBytes {
         SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
 
-    /// Creates content from a copy of `bytes`.
+    /// Creates content by copying `bytes`.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
@@ -51,7 +51,7 @@ impl SparseBytes {
         if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
     }
 
-    /// Copies the content, and reserves the memory for the copy from `budget`.
+    /// Copies the content and reserves the memory for the copy from `budget`.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
@@ -120,9 +120,9 @@ impl SparseBytes {
     /// length of `data` only if memory runs out during the write.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if the data would end beyond 2⁶³ - 1. Returns [`Error::NoSpace`]
-    /// if the budget is exhausted, or [`Error::NoMemory`] if the allocation fails. On failure, no
-    /// bytes have been written.
+    /// Returns [`Error::TooLarge`] if the data would extend beyond 2⁶³ - 1. Returns
+    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
+    /// fails. On failure, no bytes have been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
@@ -150,7 +150,7 @@ impl SparseBytes {
         let mut chunk = match self.chunks.get_mut(&index) {
             Some(chunk) => match Arc::get_mut(chunk) {
                 Some(chunk) => return chunk.write(index, within, data),
-                // Another value shares the chunk, so copy the chunk first.
+                // The chunk is shared with another value, so copy it first.
                 None => chunk.copy_to(index, &self.budget)?,
             },
             None => Chunk { bytes: Vec::new(), reservation: self.budget.empty_reservation() },
@@ -160,7 +160,7 @@ impl SparseBytes {
         Ok(())
     }
 
-    /// Truncates the content, or extends it with a hole.
+    /// Truncates the content or extends it with a hole.
     ///
     /// # Errors
     /// Returns [`Error::TooLarge`] if `size` is greater than 2⁶³ - 1. If the last chunk is shared
@@ -172,8 +172,8 @@ impl SparseBytes {
         }
         if size < self.size {
             let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
-            // A shared chunk is copied before anything is changed, because copying is the only step
-            // that can fail.
+            // A shared chunk is copied before anything else is changed, because copying is the only
+            // step that can fail.
             match self.chunks.get_mut(&last) {
                 Some(chunk) if within > 0 => {
                     if Arc::get_mut(chunk).is_none() {
@@ -198,9 +198,8 @@ impl Drop for SparseBytes {
     }
 }
 
-/// Frees the chunks and releases their reservations. If the number of chunks exceeds
-/// [`FREE_IN_PLACE`], the chunks are freed in the background, but the reservations are released
-/// immediately.
+/// Frees the chunks and releases their reservations. If there are more than [`FREE_IN_PLACE`]
+/// chunks, they are freed in the background, but their reservations are released immediately.
 fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking a reservation always succeeds.
@@ -247,9 +246,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Allocates memory for the chunk up to the offset `end`. The first chunk of a file grows by
-    /// doubling, so that small files use little memory. All other chunks are allocated at full
-    /// size, because a file with several chunks is likely to grow.
+    /// Allocates memory for the chunk up to offset `end`. The first chunk of a file grows by
+    /// doubling so that small files use little memory. All other chunks are allocated at full size,
+    /// because a file with multiple chunks is likely to grow.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());
@@ -269,7 +268,7 @@ impl Chunk {
     }
 }
 
-/// Copies `from` to the start of `to`. `to` must be at least as long as `from`.
+/// Copies `from` to the beginning of `to`. `to` must be at least as long as `from`.
 fn copy_to_start(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {
         to.copy_from_slice(from);

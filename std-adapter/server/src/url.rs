@@ -1,4 +1,4 @@
-//! The endpoints that servers listen on and clients connect to.
+//! The endpoints on which servers listen and to which clients connect.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -46,14 +46,14 @@ pub enum Url {
     Fd(u32),
     /// The full name of a Windows named pipe, including `\\.\pipe\`.
     Pipe(String),
-    /// A Hyper-V socket that a client connects to.
+    /// A Hyper-V socket to which a client connects.
     HypervConnect(Hyperv),
-    /// A Hyper-V socket that a server listens on.
+    /// A Hyper-V socket on which a server listens.
     HypervAccept(Hyperv),
 }
 
 impl Url {
-    /// The port that is used if an address does not specify a port.
+    /// The port to use if an address does not specify one.
     pub const DEFAULT_PORT: u16 = 5640;
 }
 
@@ -67,19 +67,19 @@ pub struct Hyperv {
 }
 
 impl Hyperv {
-    /// The service that is used if a URL does not specify a service.
+    /// The service to use if a URL does not specify one.
     pub const DEFAULT_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 
     /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL does not
-    /// specify a service.
+    /// specify one.
     #[must_use]
     pub fn service(&self) -> &str {
         self.service.as_deref().unwrap_or(Hyperv::DEFAULT_SERVICE)
     }
 }
 
-/// The error for a string that is not a valid [`Url`]. The error message describes the mistake and
-/// shows the correct form.
+/// The error returned for a string that is not a valid [`Url`]. The error message describes the
+/// mistake and shows the correct form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {
     text: String,

@@ -3,7 +3,7 @@
 //!
 //! The input consists of a byte that selects the dialect, followed by the replies to the client's
 //! requests. Each reply has the form `length[2] mode[1] body[length]`. A mode below 128 means that
-//! the reply has the type that the request expects. A mode of 128 or more specifies the type of the
+//! the reply has the type expected by the request. A mode of 128 or above specifies the type of the
 //! reply. The server closes the connection after the last reply.
 #![no_main]
 
@@ -81,7 +81,7 @@ async fn database(client: Client) {
     }
 }
 
-/// Answers each request with the next reply from the input.
+/// Replies to each request with the next reply from the input.
 async fn answer(mut stream: DuplexStream, dialect: Dialect, replies: Vec<u8>) {
     let mut replies = &*replies;
     loop {

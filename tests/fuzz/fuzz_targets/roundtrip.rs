@@ -6,12 +6,12 @@ use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
 /// The maximum number of bytes by which an encoded message may exceed the original frame. The
-/// encoding may be longer than the frame, because older clients omit some fields.
+/// encoding may be longer than the frame because older clients omit some fields.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let mut frame = data.to_vec();
-    // Set the size field, because the fuzzer would rarely guess the correct size.
+    // Set the size field because the fuzzer would rarely guess the correct size.
     let size = (frame.len() as u32).to_le_bytes();
     let Some(field) = frame.first_chunk_mut::<4>() else { return };
     *field = size;
@@ -27,8 +27,8 @@ macro_rules! there_and_back {
             let Ok((tag, message)) = $message::decode(frame, dialect) else { return };
             let mut first = vec![0; frame.len() + SLACK];
             let Ok(n) = message.encode(tag, dialect, &mut first) else {
-                // Encoding adds missing fields to a 9P2000.u stat record. The record may then be
-                // too long for its size field.
+                // Encoding adds missing fields to a 9P2000.u stat record. As a result, the record
+                // may be too long for its size field.
                 assert!(dialect == Dialect::Unix, "no room for {message:?}");
                 return;
             };

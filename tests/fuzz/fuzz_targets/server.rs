@@ -2,10 +2,10 @@
 //! after the client does. The server serves a scratch tree, a dynamic tree or an in-memory
 //! database.
 //!
-//! The input consists of a byte that selects the tree and the dialect, followed by the bytes that
-//! the client sends. If the highest bit of the first byte is set, Tversion and Tattach are sent
-//! first, and each frame gets the correct size field. Otherwise, the fuzzer would rarely generate
-//! valid messages and sizes.
+//! The input consists of a byte that selects the tree and the dialect, followed by the bytes to be
+//! sent by the client. If the most significant bit of the first byte is set, Tversion and Tattach
+//! are sent first, and the size field of each frame is corrected. Otherwise, the fuzzer would
+//! rarely generate valid messages and sizes.
 #![no_main]
 
 use std::future::pending;
@@ -27,9 +27,9 @@ use datakit_core::wire::{Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 4096;
-/// The maximum time that the server may take for one input.
+/// The maximum time that the server may spend on one input.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The memory limit for each tree, in bytes. The limit is low so that fuzzer inputs can reach it.
+/// The memory limit for each tree in bytes. The limit is low so that fuzzer inputs can reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {
@@ -143,7 +143,7 @@ fn exchange(port: u16, input: &[u8]) -> Vec<u8> {
     let mut replies = Vec::new();
     thread::scope(|scope| {
         scope.spawn(move || {
-            // The server may close the connection before it has read the whole input.
+            // The server may close the connection before it has read the entire input.
             let _ = writer.write_all(input);
             let _ = writer.shutdown(Shutdown::Write);
         });

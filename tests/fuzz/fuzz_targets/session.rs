@@ -1,8 +1,8 @@
-//! Checks that a session on a scratch tree answers every frame, regardless of its contents, with a
+//! Checks that a session on a scratch tree answers every frame, regardless of its content, with a
 //! well-formed frame that has the same tag.
 //!
-//! The input consists of a byte that selects the dialect, followed by requests in the form
-//! `length[2] type[1] body[length]`. Tversion and Tattach are sent first, because the fuzzer would
+//! The input consists of a byte that selects the dialect, followed by requests of the form
+//! `length[2] type[1] body[length]`. Tversion and Tattach are sent first because the fuzzer would
 //! rarely generate them. The input may contain further Tversion and Tattach messages.
 #![no_main]
 
@@ -16,7 +16,7 @@ use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessa
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
-/// The memory limit for the tree, in bytes. The limit is low so that fuzzer inputs can reach it.
+/// The memory limit for the tree in bytes. The limit is low so that fuzzer inputs can reach it.
 const SPACE: u64 = 64 * 1024;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, 16>>;
@@ -67,7 +67,7 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
 }
 
 /// Submits a request as the server would. If the session cannot answer immediately, polls the
-/// answer's future once and then drops the future.
+/// answer's future once and then drops it.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {

@@ -1,9 +1,9 @@
-//! The parts of the firmware that all images share, such as the network driver, the clock and the
+//! The parts of the firmware shared by all images, such as the network driver, the clock and the
 //! executor. Each image adds the code to be measured.
 #![no_std]
 
-// The following modules are parts of the firmware and refer to their crate as `datakit_firmware`,
-// so this crate must also be available under that name.
+// The following modules are part of the firmware and refer to their crate as `datakit_firmware`, so
+// this crate must also be available under that name.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -32,11 +32,10 @@ use crate::mac::{Buffers, Mac};
 /// The number of sockets in every image.
 pub const SOCKETS: usize = 3;
 
-/// The size, in bytes, of each socket buffer. Each socket has a receive buffer and a transmit
-/// buffer.
+/// The size of each socket buffer in bytes. Each socket has a receive buffer and a transmit buffer.
 pub const SOCKET: usize = 1460;
 
-/// Runs the network and the tasks that `start` spawns, and never returns.
+/// Runs the network and the tasks spawned by `start`, and never returns.
 pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     if let Some(mut core) = cortex_m::Peripherals::take() {
@@ -63,7 +62,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     }
 }
 
-/// Spawns a task. Spawning does not fail, because the task pools of the images are large enough.
+/// Spawns a task. Spawning does not fail because the images' task pools are large enough.
 pub fn spawn<S, E: core::fmt::Debug>(spawner: Spawner, task: Result<SpawnToken<S>, E>) {
     if let Ok(task) = task {
         spawner.spawn(task);
@@ -98,7 +97,7 @@ fn pender(_: *mut ()) {
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: every `Irq` contains the number of an interrupt of the LM3S6965.
+// SAFETY: every `Irq` contains the number of an interrupt on the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0

@@ -1,4 +1,4 @@
-//! The 9P server in the `tree`, `params` and `waiting` images.
+//! The 9P server used by the `tree`, `params` and `waiting` images.
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Limits, Session};
@@ -14,14 +14,14 @@ const WORKERS: usize = 4;
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 
-/// The type of the tree that most images serve.
+/// The type of tree that most images serve.
 pub type Tree = StaticTree<16, 96>;
 
-/// The type of a tree with files whose writes may wait.
+/// The type of tree that contains files whose writes may wait.
 pub type TreeWithTasks = StaticTree<16, 96, AsyncTree>;
 
-/// Defines a function that serves a directory on all sockets. The task of a server cannot be generic, so
-/// each type of tree needs its own function and task.
+/// Defines a function that serves a directory on all sockets. The task of a server cannot be
+/// generic, so each type of tree needs its own function and task.
 macro_rules! server {
     ($(#[$doc:meta])* $start:ident, $serve_clients:ident, $tree:ty, $new:ident) => {
         $(#[$doc])*
@@ -68,9 +68,9 @@ server! {
 }
 
 /// Defines a directory of parameters that all have the same type, range, unit and description. If a
-/// type and an initial value are given, appends a parameter of that type. Entries after a semicolon are
-/// appended too. Every image contains the unit and the description exactly once, so these strings do
-/// not affect the difference in size between two images.
+/// type and an initial value are given, appends a parameter of that type. Also appends any entries
+/// after a semicolon. Every image contains the unit and the description exactly once, so these
+/// strings do not affect the size difference between two images.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)? $(; $($entry:expr),*)?) => {

@@ -1,7 +1,7 @@
 //! Runs the fake GitHub server: `github_fake [ADDRESS]`.
 //!
-//! Prints the root URLs of the API and of the control interface, one per line. Serves until
-//! standard input is closed.
+//! Prints the root URLs of the API and the control interface, one per line. Serves until standard
+//! input is closed.
 
 use std::io::Write;
 

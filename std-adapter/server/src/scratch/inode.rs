@@ -17,8 +17,8 @@ use crate::clock::now;
 use crate::inode_numbers;
 use crate::sparse_bytes::SparseBytes;
 
-/// A name in a [`Scratch`](super::Scratch) tree, together with the file that it refers to. Clones
-/// refer to the same name. A dentry stays valid after its name is removed.
+/// A name in a [`Scratch`](super::Scratch) tree and the file to which it refers. Clones refer to
+/// the same name. A dentry remains valid after its name is removed.
 #[derive(Debug, Clone)]
 pub struct Dentry(pub(super) Arc<DentryInner>);
 
@@ -34,15 +34,15 @@ pub(super) struct DentryInner {
 #[derive(Debug)]
 pub(super) struct Location {
     /// The parent directory. The pointer cannot be upgraded if the dentry is the root or its name
-    /// was removed.
+    /// has been removed.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
-    /// The memory that is reserved for the name.
+    /// The memory reserved for the name.
     pub(super) reservation: Reservation,
 }
 
 impl Dentry {
-    /// Creates a dentry that is not an entry of a directory yet.
+    /// Creates a dentry that is not yet an entry in a directory.
     pub(super) fn new(inode: Arc<Inode>, name: &[u8], reservation: Reservation) -> Dentry {
         let location = Mutex::new(Location { parent: Weak::new(), name: name.into(), reservation });
         Dentry(Arc::new(DentryInner { inode, location }))
@@ -56,7 +56,8 @@ impl Dentry {
         self.0.location.lock().name.clone()
     }
 
-    /// Returns the parent directory, or `None` if the dentry is the root or its name was removed.
+    /// Returns the parent directory, or `None` if the dentry is the root or its name has been
+    /// removed.
     pub(super) fn parent(&self) -> Option<Dentry> {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
@@ -68,8 +69,8 @@ impl Dentry {
     }
 }
 
-/// A file of any type, or a directory. No lock protects the fields `number`, `kind` and `version`,
-/// because walks and listings read these fields for every name.
+/// A file of any type, or a directory. The `number`, `kind` and `version` fields are not protected
+/// by a lock, because walks and listings read them for every name.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,
@@ -95,7 +96,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of hard links to the inode. This field is not used for directories.
+    /// The number of hard links to the inode. Directories do not use this field.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -104,16 +105,16 @@ struct Metadata {
     ctime: Time,
 }
 
-/// The entries of a directory in the order of their creation.
+/// The directory's entries in order of creation.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// The entries, keyed by cookie. A cookie is the position of an entry in a listing. Cookies are
-    /// never reused, so a listing can be continued after any change.
+    /// The entries, keyed by cookie. A cookie is the position of an entry in a directory listing.
+    /// Cookies are never reused, so a listing can be continued after any change.
     by_cookie: BTreeMap<u64, (Arc<[u8]>, Dentry)>,
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,
     subdirs: u32,
-    /// Whether the directory was removed. Nothing can be created in a removed directory.
+    /// Whether the directory has been removed. Nothing can be created in a removed directory.
     pub(super) is_removed: bool,
 }
 
@@ -154,7 +155,7 @@ impl Inode {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Avoid version 0, because clients do not cache files with version 0.
+        // Avoid version 0, because clients do not cache files that have it.
         let version = self.version.load(Ordering::Relaxed).max(1);
         Id { ino: self.number, kind: self.kind, version }
     }
@@ -177,7 +178,7 @@ impl Inode {
     }
 
     /// Returns whether at least one hard link to the inode exists. An inode without hard links is
-    /// freed when the last client has closed it.
+    /// freed when the last client closes it.
     pub(super) fn has_name(&self) -> bool {
         self.metadata.lock().nlink > 0
     }
@@ -193,8 +194,8 @@ impl Inode {
         self.kind == FileType::Dir
     }
 
-    /// Reads the content, beginning at `offset`. As in 9P2000, the content of a symbolic link is
-    /// its target.
+    /// Reads the content starting at `offset`. As in 9P2000, the content of a symbolic link is its
+    /// target.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.body {
             Body::File(content) => Ok(content.read().read(offset, buf)),
@@ -242,8 +243,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first, because setting the size is the only step that can
-    /// fail.
+    /// Sets attributes. The size is set first because this is the only step that can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -254,8 +254,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. If the bits stayed set,
-        // the program would run with the privileges of the new owner.
+        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. If the bits remained
+        // set, the program would run with the new owner's privileges.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }
@@ -320,8 +320,8 @@ impl Entries {
         self.by_name.is_empty()
     }
 
-    /// Returns the link count of the directory. The directory's name, its `.` entry and the `..`
-    /// entry of each subdirectory count as links. Returns 0 if the directory was removed.
+    /// Returns the directory's link count. The directory's name, its `.` entry and the `..` entry
+    /// of each subdirectory count as links. Returns 0 if the directory has been removed.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
@@ -334,14 +334,14 @@ impl Entries {
             .map(|(cookie, (name, dentry))| (cookie.saturating_add(1), &**name, dentry))
     }
 
-    /// Adds an entry at the end of the directory. The name must not be in use.
+    /// Adds an entry at the end of the directory. Its name must not be in use.
     pub(super) fn insert(&mut self, name: Arc<[u8]>, dentry: Dentry) {
         let cookie = self.next_cookie;
         self.next_cookie = self.next_cookie.saturating_add(1);
         self.insert_at(cookie, name, dentry);
     }
 
-    /// Adds an entry at the position `cookie`, which was returned by [`remove`](Entries::remove).
+    /// Adds an entry at position `cookie`, which was returned by [`remove`](Entries::remove).
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
         self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));

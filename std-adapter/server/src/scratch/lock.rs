@@ -12,29 +12,29 @@ use crate::budget::{Budget, Reservation};
 /// The maximum number of locked ranges per file. Without a limit, a client could create any number
 /// of ranges by locking every other byte.
 const MAX_RANGES: usize = 4096;
-/// The number of bytes that are reserved for each range.
+/// The number of bytes reserved for each range.
 const RANGE_COST: u64 = 512;
 
 /// The locks on one file. Each lock is owned by a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether a client has ever locked the file. If no client has locked the file, `close` does
-    /// not need to acquire the mutex.
+    /// Whether any client has ever locked the file. If not, `close` does not need to acquire the
+    /// mutex.
     used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct LockTable {
     ranges: Vec<LockedRange>,
-    /// The memory that is reserved for the ranges, or `None` if no memory is reserved.
+    /// The memory reserved for the ranges, or `None` if there is none.
     reservation: Option<Reservation>,
 }
 
 #[derive(Debug, Clone)]
 struct LockedRange {
-    /// The number of the open file through which the lock was acquired. When the open file is
-    /// closed, the lock is released.
+    /// The number of the open file through which the lock was acquired. The lock is released when
+    /// this file is closed.
     open: u64,
     write: bool,
     start: u64,
@@ -72,7 +72,7 @@ impl Locks {
         Ok(true)
     }
 
-    /// Finds the first lock that conflicts with `lock`, and passes the result to `with`.
+    /// Finds the first lock that conflicts with `lock` and passes the result to `with`.
     pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,
@@ -118,8 +118,8 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the parts of this range that `lock` does not replace. The range has at most two
-    /// parts that `lock` does not replace.
+    /// Returns the parts of this range that `lock` does not replace. There are at most two such
+    /// parts.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));

@@ -1,9 +1,9 @@
 //! A writable in-memory tree, similar to a RAM disk.
 //!
-//! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
-//! attributes and advisory locks. The tree stores only the metadata of named pipes and devices,
-//! because the client's host performs all reads and writes of pipes and devices. The tree's memory
-//! usage is limited. Reads do not update access times.
+//! It supports sparse files, directories, symbolic links, hard links, owners, times, extended
+//! attributes and advisory locks. For named pipes and devices, the tree stores only metadata,
+//! because the client's host performs all reads and writes. The tree's memory use is limited. Reads
+//! do not update access times.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -38,7 +38,7 @@ use self::xattr::XattrValue;
 use self::xattr_writer::XattrWriter;
 use crate::budget::Budget;
 
-/// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
+/// A writable in-memory tree. Clones share the tree, which is freed when the last clone is dropped.
 /// A file exists while a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
 /// The tree does not check permissions, because the clients' hosts check them.
@@ -49,7 +49,7 @@ pub struct Scratch(Arc<ScratchInner>);
 struct ScratchInner {
     root: Dentry,
     budget: Arc<Budget>,
-    /// The namespace lock, which is held while names are changed.
+    /// The namespace lock, which is held while names are being changed.
     namespace_lock: Mutex<()>,
     next_open: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// The memory limit, in bytes, of a tree that was created with [`new`](Scratch::new).
+    /// The memory limit, in bytes, of a tree created with [`new`](Scratch::new).
     pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
     /// Creates an empty tree with a memory limit of 1 GiB.
@@ -103,7 +103,7 @@ impl Scratch {
 }
 
 impl Drop for ScratchInner {
-    /// Frees the tree iteratively, because recursion into a deep tree could overflow the stack.
+    /// Frees the tree iteratively, because recursion in a deep tree could overflow the stack.
     fn drop(&mut self) {
         let mut rest = vec![self.root.clone()];
         while let Some(dentry) = rest.pop() {

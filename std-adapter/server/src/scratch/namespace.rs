@@ -104,13 +104,13 @@ impl Dentry {
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
         // An entry that stays in its directory keeps its cookie. If each rename assigned a new
-        // cookie, a client that lists the directory might never reach the end of the listing.
+        // cookie, a client listing the directory might never reach the end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())
     }
 
-    /// Reserves memory for the current name or `name`, whichever is longer.
+    /// Reserves memory for the current name or for `name`, whichever is longer.
     fn charge_longer_name(&self, name: Name<'_>) -> Result<()> {
         let location = &mut *self.0.location.lock();
         let bytes = location.name.len().max(name.as_bytes().len());
@@ -120,8 +120,8 @@ impl Dentry {
     /// Adjusts the reservation to the length of the current name.
     fn charge_name(&self) {
         let location = &mut *self.0.location.lock();
-        // Resizing cannot fail, because the reservation is never smaller than required at this
-        // point.
+        // Resizing cannot fail, because at this point the reservation is never smaller than
+        // required.
         let _ = location.reservation.resize(Budget::item_cost(location.name.len()));
     }
 

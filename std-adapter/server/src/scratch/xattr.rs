@@ -7,7 +7,7 @@ use datakit_core::vfs::{Error, Name, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum size, in bytes, of an attribute's value and of the list of names. Linux has the same
+/// The maximum size, in bytes, of an attribute value and of the list of names. Linux has the same
 /// limit.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
@@ -15,8 +15,8 @@ pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Xattrs(BTreeMap<Box<[u8]>, Arc<XattrValue>>);
 
-/// The value of an attribute, or the list of all names. The memory stays reserved while a client
-/// reads the value or list.
+/// The value of an attribute, or the list of all names. The memory remains reserved while a client
+/// is reading the value or list.
 #[derive(Debug)]
 pub(super) struct XattrValue {
     bytes: Vec<u8>,

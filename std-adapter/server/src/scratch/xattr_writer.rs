@@ -40,7 +40,7 @@ impl XattrWriter {
         // 9P2000.L has no separate request for `removexattr(2)`, so size 0 with the `replace` flag
         // removes the attribute. Without the `replace` flag, size 0 sets an empty value.
         let is_removal = size == 0 && replace && !create;
-        // A removal reserves no memory, because it must succeed even if the tree is full.
+        // A removal does not reserve memory, because it must succeed even if the tree is full.
         let reservation = if is_removal {
             inode.budget.empty_reservation()
         } else {
@@ -61,7 +61,7 @@ impl XattrWriter {
         }
     }
 
-    /// Appends data to the value. The client must write the data in order, without gaps.
+    /// Appends data to the value. The client must write the data in order and without gaps.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let (bytes, _) = &mut *self.value.lock();
         if offset != bytes.len() as u64 {
@@ -100,7 +100,7 @@ impl XattrWriter {
     }
 }
 
-/// Returns an E2BIG error, as `setxattr(2)` does.
+/// Returns E2BIG, like `setxattr(2)`.
 fn too_big() -> Error {
     Error::from_errno(
         7,

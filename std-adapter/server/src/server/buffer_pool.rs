@@ -7,7 +7,7 @@ use datakit_core::serve::Buffer;
 
 /// The size of the largest message at the default msize.
 const HUGE: usize = super::limits::MSIZE as usize;
-/// The size of a batch of 32 requests of 4 KiB each, with their headers.
+/// The size of a batch of 32 requests of 4 KiB each, including their headers.
 const LARGE: usize = 136 * 1024;
 /// The buffer size for blocking reads from streams, and for most reads of directories and text
 /// files.
@@ -16,9 +16,9 @@ const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 const SMALL: usize = 256;
 
 /// The offset within a page at which a large buffer starts. Buffers from the C library's allocator
-/// start shortly after a page boundary, but the kernel copies from and to whole pages. On AMD's Zen
-/// 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's
-/// offset by 1 to 31 bytes.
+/// start shortly after a page boundary, but the kernel copies from and to whole pages. On AMD Zen
+/// 3, a copy takes 17 times as long if the target's offset within its page exceeds the source's by
+/// 1 to 31 bytes.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -87,7 +87,7 @@ fn release(block: Block) {
     });
 }
 
-/// The total size, in bytes, of the buffers that one connection holds.
+/// The total size, in bytes, of the buffers that a connection holds.
 #[derive(Default)]
 pub(super) struct BufferedBytes(Cell<usize>);
 
@@ -108,7 +108,7 @@ impl BufferedBytes {
     }
 }
 
-/// The buffer for a batch of requests or replies. An empty batch takes up no memory.
+/// The buffer for a batch of requests or replies. An empty batch uses no memory.
 pub(super) struct BatchBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Option<Block>,
@@ -122,7 +122,7 @@ impl<'h> BatchBuffer<'h> {
 
 impl Buffer for BatchBuffer<'_> {
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        // Ignore `keep`, because the buffer never moves the bytes that it holds.
+        // Ignore `keep` because the buffer never moves the bytes that it holds.
         let _ = keep;
         self.block.get_or_insert_with(|| self.buffered.acquire(n.min(LARGE))).get()
     }
@@ -140,7 +140,7 @@ impl Drop for BatchBuffer<'_> {
     }
 }
 
-/// The buffer for one worker's frame. An idle worker's buffer takes up no memory.
+/// The buffer for one worker's frame. An idle worker's buffer uses no memory.
 pub(super) struct FrameBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Block,
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(block.get().as_ptr().addr() % PAGE, PAGE_OFFSET);
             let address = block.get().as_ptr();
             release(block);
-            // The pool does not keep a buffer that is larger than the largest size class.
+            // A buffer that is larger than the largest size class is not returned to the pool.
             assert!(size > HUGE || acquire(size).get().as_ptr() == address);
         }
         assert_eq!(acquire(1).get().len(), SMALL);

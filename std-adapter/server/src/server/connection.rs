@@ -27,7 +27,7 @@ use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
 use crate::memory;
 
-/// The time that in-flight requests have to complete after a shutdown has begun.
+/// How long requests in flight have to complete once a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// The time limit for removing remove-on-close files when a connection closes. When the limit
@@ -36,14 +36,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason why a connection was closed.
+/// The reason why a connection closed.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The peer closed the connection, the transport failed, or a message was invalid.
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, but then had no requests in flight for the given duration.
+    /// The peer attached but then had no requests in flight for the given duration.
     IdleTimeout(Duration),
     /// The server is shutting down.
     Shutdown,
@@ -91,7 +91,7 @@ impl EndReason {
     }
 }
 
-/// The server state that all threads share.
+/// The server state shared by all threads.
 #[derive(Debug)]
 pub(super) struct ServerState {
     pub(super) limits: Limits,
@@ -99,7 +99,8 @@ pub(super) struct ServerState {
     pub(super) shutdown: CancellationToken,
 }
 
-/// A connection's entry in the list kept by [`Stats`]. Dropping the entry removes it from the list.
+/// A connection's entry in the list kept by [`Stats`]. Dropping it removes the connection from the
+/// list.
 pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
@@ -116,7 +117,7 @@ impl ConnectionEntry {
         ConnectionEntry { state, number, peer, span }
     }
 
-    /// Serves the connection until it is closed, and logs when it opens and when it closes.
+    /// Serves the connection until it closes, and logs when it opens and when it closes.
     pub(super) async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
         let (peer, stats) = (&self.peer, &self.state.stats);
         info!(peer = peer.name, "connected");
@@ -133,7 +134,7 @@ impl ConnectionEntry {
         reason
     }
 
-    /// Updates the state of the connection in [`Stats`].
+    /// Updates the connection's state in [`Stats`].
     fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
         if self.peer.update(dialect, msize, fids, in_flight) {
             self.span.record("dialect", display(self.peer.dialect()));
@@ -148,11 +149,11 @@ impl Drop for ConnectionEntry {
     }
 }
 
-/// Serves one connection until it is closed. Dropping the future drops the connection's requests,
-/// fids and streams.
+/// Serves a connection until it closes. Dropping the future drops the connection's requests, fids
+/// and streams.
 ///
 /// A server may hold thousands of these futures, and most of them are idle. Rarely needed state is
-/// therefore allocated on demand. The function returns an async block, because an async function
+/// therefore allocated on demand. The function returns an async block because an async function
 /// would store its arguments twice.
 fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
@@ -211,8 +212,8 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // Shut down the stream before closing the session, so that the peer does not wait for files
-        // to be removed.
+        // Shut down the stream before closing the session so that the peer does not have to wait
+        // for files to be removed.
         stream.shutdown().await;
         // If `close` does not complete in time, dropping the session closes the remaining files.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
@@ -224,7 +225,7 @@ fn serve<'c, V: Vfs>(
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
-    /// The total number of requests at the time `since`.
+    /// The total number of requests at time `since`.
     requests: u64,
     since: Instant,
 }
@@ -236,7 +237,7 @@ impl IdleTimer {
     }
 
     /// Returns `Ready` once the timeout has expired. A blocked read from a stream counts as a
-    /// request in flight and therefore keeps the connection open.
+    /// request in flight, so it keeps the connection open.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
@@ -262,7 +263,7 @@ type Connection<'a, 's, 'b, V> = serve::Connection<
     GrowingSlots,
 >;
 
-/// The workers of one connection. A worker is added when all existing workers are busy.
+/// A connection's workers. A worker is added when all existing workers are busy.
 struct Workers<'l, 'a, 's, 'b, V: Vfs> {
     connection: &'l Connection<'a, 's, 'b, V>,
     buffered: &'b BufferedBytes,
@@ -306,7 +307,7 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
 }
 
 /// A list of request slots. The first slot is stored inline, because most connections never have a
-/// second worker. The other slots are allocated together when a second slot is needed.
+/// second worker. The other slots are allocated together once a second slot is needed.
 struct GrowingSlots {
     first: RequestSlot,
     others: OnceCell<Box<[RequestSlot]>>,
@@ -314,8 +315,8 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates a list of up to `max` slots, or up to two if `max` is less than two. The second slot
-    /// is needed for the request that follows a blocked request.
+    /// Creates a list of up to `max` slots, or up to two slots if `max` is less than two. The
+    /// second slot is needed for the request that follows a blocked request.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {
             first: RequestSlot::new(),

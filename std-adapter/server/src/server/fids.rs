@@ -1,4 +1,4 @@
-//! The fid table of a connection, which is a vector if there are only a few fids and a hash map
+//! A connection's fid table, which is a vector if there are only a few fids and a hash map
 //! otherwise.
 
 use std::collections::HashMap;
@@ -8,13 +8,13 @@ use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
 /// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing. A
-/// fid takes up a quarter as much memory in the vector as in a hash map.
+/// fid takes a quarter as much memory in the vector as in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The remaining entries of the hash map after `pop` has started to drain the map.
+    /// The remaining entries of the hash map, once `pop` has started to drain the map.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
@@ -53,7 +53,7 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         }
         match &mut self.table {
             Table::Few(few) if few.len() < FEW => {
-                // `push` would allocate space for four fids, but most connections use only one fid.
+                // `push` would allocate space for four fids, but most connections use only one.
                 if few.len() == few.capacity() {
                     few.reserve_exact(few.len().max(1));
                 }

@@ -1,4 +1,4 @@
-//! The limits of a server, and a limiter that counts the connections of each peer.
+//! A server's limits, and a limiter that counts each peer's connections.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default value of [`Limits::msize`]. The default leaves room for 1 MiB of data, the maximum
-/// that any known client requests. At half this size, additional wake-ups would cost more than the
+/// The default value of [`Limits::msize`]. It leaves room for 1 MiB of data, which is the most that
+/// any known client requests. At half this size, additional wake-ups would cost more than the
 /// additional L2 cache hits would save.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] and a setter for each of its fields.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr,)*) => {
-        /// The resources that a server grants its clients.
+        /// The resources that a server grants to its clients.
         ///
         /// ```
         /// use datakit_server::Limits;
@@ -54,7 +54,7 @@ limits! {
     /// low.
     connections: usize = 4096,
     /// The maximum number of concurrent connections from one IPv4 address or one IPv6 /64 network.
-    /// This limit does not apply to clients of Unix sockets.
+    /// This limit does not apply to clients on Unix sockets.
     connections_per_peer: usize = 1024,
     /// The maximum number of fids that a connection may use.
     fids: usize = 65536,
@@ -69,12 +69,12 @@ limits! {
     buffered: usize = 4 << 20,
     /// The maximum time between accepting a connection and its first attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The maximum time that an attached connection may remain without a request in flight, or
-    /// `None` for no limit.
+    /// The maximum time for which an attached connection may have no request in flight, or `None`
+    /// for no limit.
     idle_timeout: Option<Duration> = None,
-    /// The time after which the server closes a connection whose peer accepts no data.
+    /// How long a peer may accept no data before the server closes its connection.
     write_timeout: Duration = Duration::from_secs(60),
-    /// The number of threads that serve connections. The value 0 means one thread per core.
+    /// The number of threads that serve connections. 0 means one thread per core.
     threads: usize = 0,
 }
 
@@ -88,12 +88,12 @@ const DESCRIPTORS_PER_THREAD: u64 = 4;
 /// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the number of threads and the maximum number of connections. The function reduces both
-/// numbers if they would exceed the process's limit on open descriptors.
+/// Returns the number of threads and the maximum number of connections. Both numbers are reduced if
+/// they would exceed the process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half
-    // of them for connections.
+    // Reserve at most a quarter of the descriptors, so even a low limit leaves at least half of
+    // them for connections.
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
     let max_threads =
         usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
@@ -102,7 +102,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// A limiter that counts each peer's connections and refuses connections above a limit.
+/// A limiter that counts each peer's connections and refuses those above a limit.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
@@ -110,7 +110,7 @@ pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,
-    /// The peer's address, or `None` for a client of a Unix socket.
+    /// The peer's address, or `None` for a client on a Unix socket.
     address: Option<IpAddr>,
 }
 
@@ -148,8 +148,8 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to a single address. The last 64 bits of an IPv6 address are
-/// cleared, because a host is usually assigned a whole /64 network.
+/// Maps all of a peer's addresses to a single address. The last 64 bits of an IPv6 address are
+/// cleared, because a host is usually assigned an entire /64 network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

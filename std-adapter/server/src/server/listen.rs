@@ -20,13 +20,13 @@ use super::transport::Stream;
 use crate::io_reason::io_reason;
 use crate::url::Url;
 
-/// The pause after a failed attempt to accept a connection. Without the pause, the server would
-/// spin in a loop until a descriptor became free.
+/// How long to wait after a failed attempt to accept a connection. Without this delay, the server
+/// would spin in a loop until a descriptor became free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
 /// The idle time before the first keep-alive probe.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
-/// The time between keep-alive probes.
+/// The interval between keep-alive probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The number of unanswered keep-alive probes after which the connection is dropped.
 const KEEP_ALIVE_PROBES: u32 = 4;
@@ -52,7 +52,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    /// A Unix listener, and the name used for its clients in the log and in statistics.
+    /// A Unix listener and the name used for its clients in the log and in statistics.
     Unix(UnixListener, String),
 }
 
@@ -113,7 +113,7 @@ impl Listener {
     }
 
     /// Accepts a connection. Returns `None` if accepting fails, for example because the client has
-    /// closed the connection or because no descriptor is left.
+    /// closed the connection or no descriptor is left.
     pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
         match self.accept_once().await {
             Ok(socket) => {
@@ -150,9 +150,9 @@ impl Listener {
         }
     }
 
-    /// Closes the spare descriptor in order to accept a connection, and then closes the connection
-    /// immediately. If the connection were not accepted, the client would wait until a descriptor
-    /// became free.
+    /// Closes the spare descriptor so that a connection can be accepted, then immediately closes
+    /// that connection. If the connection were not accepted, the client would wait until a
+    /// descriptor became free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -214,8 +214,8 @@ fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Enables TCP keep-alive (`tcp(7)`), so that the system drops the connection 2 minutes after the
-/// peer's machine disappears.
+/// Enables TCP keep-alive (`tcp(7)`), so the system drops the connection 2 minutes after the peer's
+/// machine disappears.
 ///
 /// # Errors
 /// Returns any error from `setsockopt(2)`.
@@ -232,7 +232,7 @@ pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
 
-/// An error that occurred when binding a listener, with the address and a hint.
+/// An error that occurred while binding a listener, with the address and a hint.
 #[derive(Debug)]
 struct ListenError {
     message: String,
@@ -265,7 +265,7 @@ impl std::error::Error for ListenError {
 }
 
 /// Removes a socket file if no process is listening on it. Keeps the file if the socket is in use
-/// or if the file is not a socket. If the file is kept, binding to the path fails.
+/// or the file is not a socket. In that case, binding to the path fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -278,8 +278,8 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the inherited listening socket with the descriptor number `number`. The original
-/// descriptor stays open when the listener is dropped.
+/// Returns the inherited listening socket with descriptor number `number`. The original descriptor
+/// remains open when the listener is dropped.
 fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
     let fd = duplicate(number)?;
@@ -306,8 +306,8 @@ fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
 }
 
 /// Duplicates this process's descriptor with the given number. Using the number directly would
-/// require `unsafe` code, so the function calls `pidfd_getfd(2)`, which normally duplicates
-/// descriptors of other processes.
+/// require `unsafe` code, so the function calls `pidfd_getfd(2)`, which is normally used to
+/// duplicate descriptors of other processes.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -320,7 +320,7 @@ fn duplicate(_: u32) -> io::Result<OwnedFd> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "it is not supported on this system"))
 }
 
-/// An accepted connection that has not been assigned to a thread yet.
+/// An accepted connection that has not yet been assigned to a thread.
 #[derive(Debug)]
 pub(super) enum AcceptedSocket {
     Tcp(StdTcpStream, SocketAddr),
@@ -336,7 +336,7 @@ impl AcceptedSocket {
         }
     }
 
-    /// Returns the peer's address, or `None` for a client of a Unix socket.
+    /// Returns the peer's address, or `None` for a client on a Unix socket.
     pub(super) fn peer_address(&self) -> Option<IpAddr> {
         match self {
             AcceptedSocket::Tcp(_, peer) => Some(peer.ip()),

@@ -1,8 +1,9 @@
 //! The tokio server, with one thread per core and one task per connection.
 //!
-//! A connection stays on one thread, so its session needs no lock. A tree that several connections
-//! share must be `Send + Sync`. The server calls a function to get the tree for each connection.
-//! The function can return a clone of a shared tree, or create a private tree for each connection.
+//! A connection stays on one thread, so its session needs no lock. A tree shared by multiple
+//! connections must be `Send + Sync`. The server calls a function to obtain the tree for each
+//! connection. The function can return a clone of a shared tree, or create a private tree for each
+//! connection.
 
 mod buffer_pool;
 mod connection;
@@ -36,7 +37,7 @@ use transport::Stream;
 
 use crate::url::Url;
 
-/// A 9P server, with its listening sockets, limits and counters.
+/// A 9P server with its listening sockets, limits and counters.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -104,14 +105,14 @@ impl Server {
         Ok(self)
     }
 
-    /// Returns the endpoints of the listeners. If a listener was bound to port 0, its endpoint
-    /// contains the port that the system chose.
+    /// Returns the listeners' endpoints. If a listener was bound to port 0, its endpoint contains
+    /// the port that the system chose.
     #[must_use]
     pub fn urls(&self) -> Vec<Url> {
         self.listeners.iter().map(|listener| listener.url().clone()).collect()
     }
 
-    /// Returns the counters of this server.
+    /// Returns this server's counters.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
@@ -144,8 +145,8 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // The reduced limit is not logged as a warning, because most servers have far fewer
-            // connections than the default limit allows.
+            // This is not logged as a warning, because most servers have far fewer connections than
+            // the default limit allows.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();
@@ -188,13 +189,13 @@ impl Server {
         result
     }
 
-    /// Serves one connection over a byte stream until the peer closes the stream. The connection is
-    /// served on the caller's runtime. The stream may be, for example, an accepted socket, a TLS
-    /// stream, or standard input and output.
+    /// Serves a single connection over a byte stream until the peer closes the stream. The
+    /// connection is served on the caller's runtime. The stream may be, for example, an accepted
+    /// socket, a TLS stream, or standard input and output.
     ///
-    /// `name` identifies the peer in [`Stats`] and in the log. The limits on the number of
-    /// connections do not apply to streams served by this method. The future is not [`Send`], so
-    /// await it directly or spawn it with [`spawn_local`](tokio::task::spawn_local).
+    /// `name` identifies the peer in [`Stats`] and in the log. Connection limits do not apply to
+    /// streams served by this method. The future is not [`Send`], so await it directly or spawn it
+    /// with [`spawn_local`](tokio::task::spawn_local).
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -235,7 +236,7 @@ struct Admission {
     peers: Arc<PeerLimiter>,
 }
 
-/// A permit for one connection. The permit is dropped when the connection closes.
+/// A permit for one connection. It is dropped when the connection closes.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {
@@ -285,8 +286,8 @@ impl WorkerThreads {
 }
 
 /// Spawns a thread that has its own reactor and serves the connections sent to it. Once the sender
-/// has been dropped, the thread exits when its last connection closes. The thread drops `running`
-/// last, after the tree.
+/// has been dropped, the thread exits as soon as its last connection closes. The thread drops
+/// `running` last, after the tree.
 fn spawn_worker<V, M>(
     tree: M,
     state: Arc<ServerState>,
@@ -311,7 +312,7 @@ where
     Ok(sender)
 }
 
-/// Serves an accepted connection until it is closed.
+/// Serves an accepted connection until it closes.
 fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
     socket: AcceptedSocket,
     permit: Permit,

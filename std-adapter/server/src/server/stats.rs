@@ -13,10 +13,10 @@ use datakit_core::wire::Dialect;
 
 use crate::tree::Queue;
 
-/// The maximum number of events that are kept for slow readers.
+/// The maximum number of events kept for slow readers.
 const EVENTS_CAPACITY: usize = 1024;
 
-/// The counters of a server.
+/// A server's counters.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
@@ -40,7 +40,7 @@ struct Count {
 /// The statistics of one connection.
 #[derive(Debug)]
 pub struct Peer {
-    /// The peer's name: its address, or the path of the Unix socket that the peer connected to.
+    /// The peer's name: its address, or the path of the Unix socket to which it connected.
     pub name: String,
     since: Instant,
     dialect: AtomicU8,
@@ -50,7 +50,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Returns the time since the connection was accepted.
+    /// Returns the time elapsed since the connection was accepted.
     pub fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -75,12 +75,12 @@ impl Peer {
         self.fids.load(Relaxed)
     }
 
-    /// Returns the number of requests in flight, including requests that are blocked on a file.
+    /// Returns the number of requests in flight, including requests blocked on a file.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// Updates the statistics of the connection. Returns `true` if the dialect has changed.
+    /// Updates the connection's statistics. Returns `true` if the dialect has changed.
     pub(super) fn update(
         &self,
         dialect: Option<Dialect>,
@@ -121,7 +121,7 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Returns the time since the server was created.
+    /// Returns the time elapsed since the server was created.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -166,8 +166,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// Returns the durations of requests. To avoid reading the clock unnecessarily, the server
-    /// measures durations only after this method has been called.
+    /// Returns the request durations. To avoid reading the clock unnecessarily, the server does not
+    /// measure durations until this method has been called.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }
@@ -225,7 +225,7 @@ impl Stats {
 }
 
 /// The inclusive upper bounds of the histogram buckets. The bounds range from the duration of a
-/// fast read from memory to the duration of a blocked read from a stream with rare events.
+/// fast read from memory to that of a blocked read from a stream with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),
@@ -246,8 +246,8 @@ const BOUNDS: [Duration; 15] = [
 
 /// Histograms of request durations by message type.
 ///
-/// A duration includes the time for which the request is blocked on a file. Cancelled requests are
-/// not counted.
+/// A duration includes the time during which the request is blocked on a file. Cancelled requests
+/// are not counted.
 #[derive(Debug)]
 pub struct Durations(Box<[Buckets; 128]>);
 
@@ -256,8 +256,7 @@ struct Buckets {
     /// The number of durations in each bucket. The last bucket counts the durations above the last
     /// bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations, in nanoseconds. The counter overflows only if the sum exceeds 584
-    /// years.
+    /// The sum of all durations in nanoseconds. The counter would overflow only after 584 years.
     sum: AtomicU64,
 }
 
@@ -268,8 +267,8 @@ pub struct Histogram {
     pub kind: u8,
     /// The sum of all durations.
     pub sum: Duration,
-    /// The inclusive upper bound of each bucket, and the number of requests in the bucket. The
-    /// counts are not cumulative. The last bucket has no upper bound.
+    /// The inclusive upper bound of each bucket and the number of requests in it. The counts are
+    /// not cumulative. The last bucket has no upper bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
 }
 
@@ -280,7 +279,7 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// Returns a histogram for each type of request that has been answered at least once.
+    /// Returns a histogram for each request type that has been answered at least once.
     pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
         let all =
             self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));
@@ -308,12 +307,12 @@ impl Buckets {
 
 /// An observer that counts and times the requests of one connection.
 ///
-/// Each worker handles one request at a time, from start to finish, and only one worker is polled
-/// at a time. The index of the worker therefore identifies the request.
+/// Each worker processes one request at a time, from start to finish, and only one worker is polled
+/// at a time. The worker index therefore identifies the request.
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,
-    /// The time at which each worker's current request started.
+    /// When each worker's current request started.
     started: RefCell<Vec<Option<Instant>>>,
 }
 

@@ -1,5 +1,5 @@
-//! Time slices limit the work that a connection may do before other connections on the same thread
-//! can run.
+//! Time slices, which limit how much work a connection may do before other connections on the same
+//! thread can run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// The budget of a slice. A short read from memory costs 1, and the whole budget corresponds to
-/// about 50 µs of work. A client that waits for replies does not use up a slice, because its
-/// connection yields when it has no more requests.
+/// The budget of a time slice. A short read from memory costs 1, and the entire budget corresponds
+/// to about 50 µs of work. A client that waits for replies does not use up a slice, because its
+/// connection yields when there are no more requests.
 const SLICE: u32 = 512;
 
 /// The number of sent bytes that cost as much as one short read. A reply of 128 KiB uses up a
@@ -24,8 +24,8 @@ const SENT_PER_UNIT: usize = 256;
 /// each uses up less than a slice.
 const RECEIVED_PER_UNIT: usize = 512;
 
-/// The maximum duration of a slice that contains expensive requests. The duration is measured with
-/// a coarse clock, which ticks every few milliseconds.
+/// The maximum duration of a time slice that contains expensive requests. The duration is measured
+/// with a coarse clock, which ticks every few milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -39,10 +39,10 @@ thread_local! {
 struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
-    /// The connections that have used up their slices and have more work to do. One queued
-    /// connection continues after each poll of the reactor. A client with few requests therefore
-    /// waits for at most one slice, regardless of the number of connections. The first connection
-    /// in the queue always has a scheduled wake-up.
+    /// Connections that have used up their slices but have more work to do. One queued connection
+    /// continues after each poll of the reactor. A client with few requests therefore waits for at
+    /// most one slice, regardless of the number of connections. The first connection in the queue
+    /// always has a scheduled wake-up.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -72,7 +72,7 @@ fn wake_later(waker: &Waker) {
     let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
 }
 
-/// The time slice of one connection.
+/// A connection's time slice.
 pub(super) struct TimeSlice {
     queue: Rc<RunQueue>,
     number: u64,
@@ -83,7 +83,7 @@ pub(super) struct TimeSlice {
 }
 
 impl TimeSlice {
-    /// Creates the time slice of a new connection on this thread.
+    /// Creates the time slice for a new connection on this thread.
     pub(super) fn new() -> TimeSlice {
         TimeSlice::in_queue(RUN_QUEUE.with(Rc::clone))
     }
@@ -103,7 +103,7 @@ impl TimeSlice {
         self.started.set(now());
     }
 
-    /// Removes the connection from the queue of connections that wait for a slice.
+    /// Removes the connection from the queue of connections waiting for a slice.
     pub(super) fn leave_queue(&self) {
         if self.is_queued.take() {
             self.queue.dequeue(self.number);
@@ -137,8 +137,8 @@ impl TimeSlice {
         self.requests.get()
     }
 
-    /// Returns whether the slice is used up. The clock is read only for expensive requests, because
-    /// reading the clock costs as much as a short read from memory.
+    /// Returns whether the slice has been used up. The clock is read only for expensive requests,
+    /// because reading it costs as much as a short read from memory.
     fn is_used_up(&self, cost: u32) -> bool {
         self.budget.get() == 0
             || (cost > 1 && now().saturating_sub(self.started.get()) >= MAX_DURATION)
@@ -157,7 +157,7 @@ impl Drop for TimeSlice {
 }
 
 fn now() -> Duration {
-    // Use the coarse clock, because reading the precise clock takes as long as some requests.
+    // Use the coarse clock because reading the precise clock takes as long as some requests.
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]

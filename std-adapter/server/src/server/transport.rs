@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use super::stats::Stats;
 use super::time_slice::TimeSlice;
 
-/// The byte stream of a connection.
+/// A connection's byte stream.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -51,9 +51,9 @@ impl Stream {
         (Rx { half: rx, stats, time_slice }, Tx { half: tx, timeout, stats, time_slice })
     }
 
-    /// Shuts down the sending half.
+    /// Shuts down the sending half of the connection.
     pub(super) async fn shutdown(&mut self) {
-        // Ignore errors, because the peer may already have closed the connection.
+        // Ignore errors because the peer may already have closed the connection.
         let _ = match self {
             Stream::Tcp(socket) => socket.shutdown().await,
             Stream::Unix(socket) => socket.shutdown().await,
@@ -94,8 +94,8 @@ impl TransportRead for Rx<'_> {
     }
 
     async fn readable(&mut self) -> io::Result<()> {
-        // Poll the socket directly instead of calling tokio's `readable`. The future that tokio's
-        // method returns contains a 200-byte list node, which is useful only if several tasks wait
+        // Poll the socket directly instead of calling tokio's `readable`. The future returned by
+        // tokio's method contains a 200-byte list node, which is useful only if multiple tasks wait
         // for the same socket.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
@@ -110,7 +110,7 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream, and a small buffer for the bytes that are read to find out whether the stream is
+/// A stream and a small buffer for the bytes that are read to find out whether the stream is
 /// readable. A connection needs no other buffer while it waits for data.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,

@@ -1,11 +1,11 @@
-//! Attributes that a tree's author sets to override the attributes of files and directories.
+//! Attributes that the author of a tree sets to override the attributes of files and directories.
 
 use datakit_core::vfs::{Attr, Time};
 
-/// The attributes of an [`Entry`](super::Entry) that the author of the tree has set.
+/// The attributes of an [`Entry`](super::Entry) that were set by the author of the tree.
 ///
 /// Attributes that are not set are taken from the file or directory itself. The server does not
-/// enforce permission bits, but the client's kernel may.
+/// enforce permission bits, but a client's kernel may.
 ///
 /// ```
 /// use datakit_core::vfs::Time;
@@ -39,7 +39,7 @@ impl Attributes {
         Attributes { mode: Some(mode & 0o7777), ..self }
     }
 
-    /// Sets the length, in bytes, that a stat reports. The reported length does not affect reads.
+    /// Sets the length in bytes that a stat reports. The reported length does not affect reads.
     #[must_use]
     pub fn size(self, bytes: u64) -> Attributes {
         Attributes { size: Some(bytes), ..self }
@@ -51,13 +51,13 @@ impl Attributes {
         Attributes { owner: Some((uid, gid)), ..self }
     }
 
-    /// Sets the time of the last access.
+    /// Sets the time of last access.
     #[must_use]
     pub fn atime(self, time: Time) -> Attributes {
         Attributes { atime: Some(time), ..self }
     }
 
-    /// Sets the time of the last modification of the content.
+    /// Sets the time of last modification.
     #[must_use]
     pub fn mtime(self, time: Time) -> Attributes {
         Attributes { mtime: Some(time), ..self }

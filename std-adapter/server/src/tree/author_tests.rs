@@ -44,7 +44,8 @@ async fn callbacks_create_rename_and_remove() -> Done {
     );
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
-    // The callback replaces the entry's own `remove` method, which would refuse the removal.
+    // The callback replaces the entry's own `remove` method, which would refuse to remove the
+    // entry.
     for inode in [&file, &dir, &link] {
         tree.remove(inode).await?;
     }

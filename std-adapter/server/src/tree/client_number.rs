@@ -1,4 +1,4 @@
-//! The numbers of connections. The files of `datakit-core` identify a client by its number.
+//! The numbers of connections. `datakit-core` files identify a client by a number.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,15 @@ use datakit_core::params::client_left;
 use datakit_core::vfs::{Client, Error, Result};
 use parking_lot::Mutex;
 
-/// All trees in the process share the numbers, because the parameters of `datakit-core` are shared
-/// as well.
+/// All trees in the process share these numbers, because the parameters in `datakit-core` are
+/// shared as well.
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), next: 0 });
 
 struct Numbers {
-    /// The last connection that had each number.
+    /// The last connection to which each number was assigned.
     owners: BTreeMap<u8, Owner>,
-    /// The number that is tried first for the next connection. Numbers are assigned in turn, so
-    /// that the name of a connection is available for some time after the connection has ended.
+    /// The number to try first for the next connection. Numbers are assigned in turn so that the
+    /// name of a connection remains available for some time after the connection has ended.
     next: u8,
 }
 
@@ -25,13 +25,13 @@ struct Owner {
     is_connected: bool,
 }
 
-/// The number by which files of `datakit-core` identify a connection. Clones refer to the same
+/// The number by which `datakit-core` files identify a connection. Clones refer to the same
 /// connection.
 ///
-/// A connection gets a number when it first opens a file of `datakit-core`. A connection that never
-/// opens such a file needs none of the 255 numbers. When the last clone is dropped, the end of the
-/// connection is reported to the observers of parameters, and another connection can get the
-/// number.
+/// A connection is assigned a number when it first opens a `datakit-core` file. A connection that
+/// never opens such a file does not use up any of the 255 numbers. When the last clone is dropped,
+/// the parameter observers are notified that the connection has ended, and the number becomes
+/// available to other connections.
 #[derive(Clone, Default)]
 pub struct ClientNumber(Option<Arc<Connection>>);
 
@@ -41,7 +41,7 @@ struct Connection {
 }
 
 impl ClientNumber {
-    /// Creates the number of a connection. `name` identifies the connection to other clients, for
+    /// Creates a number for a connection. `name` identifies the connection to other clients, for
     /// example by its address. White space in the name is replaced with `_`.
     #[must_use]
     pub fn new(name: &str) -> ClientNumber {
@@ -49,10 +49,11 @@ impl ClientNumber {
         ClientNumber(Some(Arc::new(Connection { name, number: Mutex::new(None) })))
     }
 
-    /// Returns the number, or [`Client::PROGRAM`] for the default of this type.
+    /// Returns the number. The default value of this type returns [`Client::PROGRAM`].
     ///
     /// # Errors
-    /// Returns [`Error::Busy`] if the connection has no number yet and all 255 numbers are in use.
+    /// Returns [`Error::Busy`] if the connection does not have a number yet and all 255 numbers are
+    /// in use.
     pub fn get(&self) -> Result<Client> {
         let Some(connection) = &self.0 else { return Ok(Client::PROGRAM) };
         let mut number = connection.number.lock();
@@ -87,8 +88,8 @@ impl Numbers {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(client) = *self.number.get_mut() {
-            // The number must stay in use until the end of the connection has been reported to all
-            // observers.
+            // The number must remain in use until all observers have been notified that the
+            // connection has ended.
             client_left(client);
             NUMBERS.lock().release(client);
         }
@@ -105,9 +106,9 @@ impl fmt::Debug for ClientNumber {
     }
 }
 
-/// Writes the name of the last connection with this number. Pass this function to
+/// Writes the name of the last connection that had this number. Pass this function to
 /// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes nothing if no
-/// connection has had this number.
+/// connection has had it.
 ///
 /// # Errors
 /// Returns an error if writing to `out` fails.

@@ -14,13 +14,13 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. The command runs when it is
-/// completed by a write that ends with a newline, a write at a non-consecutive offset, a read, or
-/// the clunk. With [`complete_unless`](Command::complete_unless), a command without a newline can
-/// run immediately. A write of zero bytes has no effect.
+/// A command may arrive in multiple writes at consecutive offsets. A write that ends with a
+/// newline, a write at a non-consecutive offset, a read, or the clunk completes the command and
+/// runs it. With [`complete_unless`](Command::complete_unless), a command without a newline can run
+/// immediately. A write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
-/// reopens the file to read the reply. Reading the reply consumes it.
+/// reopens it to read the reply. Reading the reply consumes it.
 pub struct Command(Arc<CommandInner>);
 
 struct CommandInner {
@@ -78,7 +78,7 @@ impl From<Error> for CommandError {
 }
 
 impl Command {
-    /// Creates a command file. `handler` receives the command, without surrounding white space, and
+    /// Creates a command file. `handler` receives the command without surrounding white space and
     /// returns the reply. If `handler` fails, the request that completed the command fails with the
     /// same error, and the previous reply is kept.
     pub fn new<T: Into<Vec<u8>>>(
@@ -90,8 +90,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new`](Command::new), but with an asynchronous handler.
-    /// Cancelling the request drops the handler's future.
+    /// Like [`new`](Command::new), but with an asynchronous handler. Cancelling the request drops
+    /// the handler's future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -103,10 +103,10 @@ impl Command {
         })
     }
 
-    /// Works like [`new_async`](Command::new_async), but creates a file that explains failures.
-    /// After a command has failed, the file contains the reason until the next command. Reading the
-    /// file does not consume the reason. Without this explanation, users of a mounted tree see only
-    /// the error number.
+    /// Like [`new_async`](Command::new_async), but creates a file that explains failures. After a
+    /// command fails, the file contains the reason until the next command. Reading the file does
+    /// not consume the reason. Without this explanation, users of a mounted tree see only the error
+    /// number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -222,7 +222,8 @@ struct Position {
     sum: u64,
     /// The offset at which the last read or write ended.
     end: u64,
-    /// The explanation that the client is reading, and the number of bytes that it has read so far.
+    /// The explanation that the client is reading, and how many bytes of it the client has read so
+    /// far.
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
@@ -251,7 +252,7 @@ impl OpenLeaf for OpenCommand {
         Box::pin(async move {
             self.run(self.pieces.finish()).await?;
             let mut position = self.position.lock();
-            // Offset 0 always refers to the start of the reply.
+            // Offset 0 always refers to the beginning of the reply.
             if ![0, position.sum, position.end].contains(&offset) {
                 return Err(Error::Seek);
             }
@@ -275,7 +276,7 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command that arrives in several writes without a newline is always considered
+            // A command that arrives in multiple writes without a newline is always considered
             // incomplete. For example, `commit` may be followed by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;

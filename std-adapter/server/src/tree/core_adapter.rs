@@ -1,4 +1,4 @@
-//! An adapter with which a desktop server serves files that implement the traits of `datakit-core`.
+//! An adapter that lets a desktop server serve files that implement the traits in `datakit-core`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,8 +44,9 @@ impl CoreFile {
         CoreFile::with_ref(FileRef::Static(file))
     }
 
-    /// Wraps the file with this index in a table of files. Use this function for a
-    /// [`TaskFile`](datakit_core::files::TaskFile), which is a table of one file with the index 0.
+    /// Wraps the file with the given index in a table of files. Use this function for a
+    /// [`TaskFile`](datakit_core::files::TaskFile), which is a table that contains one file at
+    /// index 0.
     #[must_use]
     pub fn from_table(table: &'static (dyn FileTable + Sync), index: u16) -> CoreFile {
         CoreFile::with_ref(FileRef::Indexed(table, index))
@@ -98,7 +99,7 @@ impl FileRef {
     /// Calls `with`, passing the file.
     ///
     /// # Errors
-    /// Returns [`Error::BadFile`] if a table contains no file with the index.
+    /// Returns [`Error::BadFile`] if a table contains no file with this index.
     fn with<R>(&self, with: impl FnOnce(&dyn File) -> Result<R>) -> Result<R> {
         match self {
             FileRef::Shared(file) => with(&**file),
@@ -150,23 +151,22 @@ struct OpenCoreFile {
     file: FileRef,
     client: Client,
     follows: bool,
-    /// Keeps the number of the client in use while the file is open.
+    /// Keeps the client's number in use while the file is open.
     _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
-    /// The key of this open file in `wakers`.
+    /// This open file's key in `wakers`.
     reader: u64,
     wakers: Arc<WakerSet>,
 }
 
-/// The wakers of all reads that are waiting for data from one file. A file of `datakit-core` has
-/// room for only a few wakers, so the adapter registers a single waker that wakes all waiting
-/// reads.
+/// The wakers of all reads waiting for data from one file. A `datakit-core` file has room for only
+/// a few wakers, so the adapter registers a single waker that wakes all waiting reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number to assign to the next open file.
     next_reader: AtomicU64,
     /// The wakers, keyed by the number of the open file. One waker per open file is enough, because
-    /// the tree runs the reads of an open file one at a time.
+    /// the tree runs an open file's reads one at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
@@ -224,8 +224,8 @@ impl OpenLeaf for OpenCoreFile {
         }
         let all = Waker::from(self.wakers.clone());
         Box::pin(poll_fn(move |cx| {
-            // Register the waker before the poll, so that an event during the poll wakes the
-            // reader. Drop the previous waker only after the lock has been released.
+            // Register the waker before polling so that an event during the poll wakes the reader.
+            // Drop the previous waker only after the lock has been released.
             let previous = self.wakers.waiting.lock().insert(self.reader, cx.waker().clone());
             drop(previous);
             self.poll_read(&mut waiter, &mut Context::from_waker(&all), offset, buf)

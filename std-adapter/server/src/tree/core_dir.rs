@@ -1,4 +1,4 @@
-//! An adapter with which a desktop server serves directories of `datakit-core`.
+//! An adapter that lets a desktop server serve `datakit-core` directories.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use super::directory::Directory;
 use super::{BoxFuture, CoreFile, Entry, ready};
 
-/// A [`Directory`] that shows a directory of `datakit-core` with all its files and subdirectories,
-/// for example the parameters of a program.
+/// A [`Directory`] that shows a `datakit-core` directory with all its files and subdirectories, for
+/// example the parameters of a program.
 ///
-/// The directory of `datakit-core` must be `'static`. A program that creates the directory at run
-/// time can use [`Box::leak`] to get a `'static` reference.
+/// The `datakit-core` directory must be `'static`. A program that creates the directory at run time
+/// can use [`Box::leak`] to obtain a `'static` reference.
 ///
-/// Use [`Tree::for_client`](super::Tree::for_client) to serve the tree, so that the files know which
+/// Use [`Tree::for_client`](super::Tree::for_client) to serve the tree so that the files know which
 /// connection opened them.
 ///
 /// ```
@@ -40,19 +40,19 @@ use super::{BoxFuture, CoreFile, Entry, ready};
 /// ```
 pub struct CoreDir {
     table: &'static (dyn EntryTable + Sync),
-    /// The mirror that contains the directory, if there is one.
+    /// The mirror that contains the directory, if any.
     mirror: Option<&'static (dyn Mirror + Sync)>,
-    /// The entries that clients have looked up or listed. The entries are stored because each new
-    /// entry gets a new inode number.
+    /// The entries that clients have looked up or listed. They are stored because each new entry
+    /// gets a new inode number.
     entries: Mutex<HashMap<KeyParts, Entry>>,
 }
 
-/// The index and the generation of a [`Key`].
+/// The index and generation in a [`Key`].
 type KeyParts = (u8, u32);
 
 impl CoreDir {
-    /// Creates a directory that shows `table`, which is normally a
-    /// [`Dir`](datakit_core::vfs::Dir) of core.
+    /// Creates a directory that shows `table`, which is normally a [`Dir`](datakit_core::vfs::Dir)
+    /// from `datakit-core`.
     #[must_use]
     pub fn new(table: &'static (dyn EntryTable + Sync)) -> CoreDir {
         CoreDir::with_mirror(table, None)
@@ -65,7 +65,7 @@ impl CoreDir {
         CoreDir { table, mirror, entries: Mutex::default() }
     }
 
-    /// Returns the entry with this key, or `None` if the entry was removed or is hidden.
+    /// Returns the entry with the given key, or `None` if the entry was removed or is hidden.
     fn entry(&self, key: Key) -> Option<Entry> {
         let node = self.table.node(key)?;
         let node = self.mirror.map_or(Some(node), |mirror| mirror.show(node))?;
@@ -208,13 +208,13 @@ mod tests {
         Ok(())
     }
 
-    /// An observer that records changes, refusals and ended connections.
+    /// An observer that records changes, refusals and the ends of connections.
     struct Log(Mutex<Vec<String>>);
 
     impl Log {
         fn push(&self, what: &str, client: Client) {
             let name = SET.client_name(client).to_string();
-            // Ignore the clients of other tests in this process.
+            // Ignore clients from other tests in this process.
             if name.starts_with("log-") {
                 self.0.lock().push(format!("{what} {name}"));
             }
@@ -266,7 +266,7 @@ mod tests {
         Ok(())
     }
 
-    /// Checks that the connection's number is still in use because of the open file.
+    /// Checks that the connection's number is still in use because the file is open.
     fn open_is_counted(log: &Log) {
         assert_eq!(log.0.lock().last().unwrap(), "changed log-one");
     }

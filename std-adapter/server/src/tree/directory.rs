@@ -1,4 +1,4 @@
-//! The trait for directories of the dynamic tree, and the types that implement it.
+//! The trait for directories in the dynamic tree, and the types that implement it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, btree_map};
@@ -16,8 +16,7 @@ pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 /// A directory. Implement this trait for directories that the existing types do not cover, or build
 /// a directory from closures with [`CallbackDir`](super::CallbackDir).
 ///
-/// By default, the directory is read-only, because methods that change the directory return an
-/// error.
+/// By default, the directory is read-only, because methods that change it return an error.
 pub trait Directory: Send + Sync {
     /// Returns the entries in listing order. The tree calls this method when the directory is
     /// opened.
@@ -27,12 +26,12 @@ pub trait Directory: Send + Sync {
     /// the first match.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if the directory has no entry with this name.
+    /// Returns [`Error::NotFound`] if there is no entry with this name.
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
-    /// Creates a file, a directory or a symbolic link in this directory.
+    /// Creates a file, directory or symbolic link in this directory.
     ///
     /// # Errors
     /// Returns [`Error::Exists`] if the name already exists. A directory may truncate an existing
@@ -87,7 +86,7 @@ pub trait Directory: Send + Sync {
         0o775
     }
 
-    /// Returns the time when an entry was last added, removed or renamed, if known.
+    /// Returns the time at which an entry was last added, removed or renamed, if known.
     fn mtime(&self) -> Option<Time> {
         None
     }
@@ -104,7 +103,7 @@ pub trait Directory: Send + Sync {
     }
 
     /// Returns `true` if a request to remove `child` should succeed without having any effect. The
-    /// child is then removed together with the directory, so `rm -r` can remove the directory.
+    /// child is then removed along with the directory, so `rm -r` can remove the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
@@ -112,7 +111,7 @@ pub trait Directory: Send + Sync {
 
     /// Removes `child` from this directory. The default implementation calls [`Entry::remove`] on
     /// the child and then calls [`unlink`](Directory::unlink). Override this method if the
-    /// directory, not the child, decides whether an entry can be removed.
+    /// directory, rather than the child, decides whether an entry can be removed.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             child.remove().await?;
@@ -127,8 +126,8 @@ pub trait Directory: Send + Sync {
 
     /// Removes `child` from the listing after the child has removed itself. For a file or
     /// directory, the default implementation does nothing, because the child's own `remove` must
-    /// have updated the listing. For a symbolic link, which has no `remove` method, the default
-    /// implementation returns an error.
+    /// already have updated the listing. For a symbolic link, which has no `remove` method, the
+    /// default implementation returns an error.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -141,7 +140,7 @@ pub trait Directory: Send + Sync {
 /// Returns the first entry called `name`.
 ///
 /// # Errors
-/// Returns [`Error::NotFound`] if the directory has no entry with this name.
+/// Returns [`Error::NotFound`] if there is no entry with this name.
 pub(super) fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
     let called = |entry: &Entry| entry.with_name(|found| found == name.as_bytes());
     entries.into_iter().find(called).ok_or(Error::NotFound)
@@ -157,11 +156,11 @@ impl Directory for Empty {
     }
 }
 
-/// A directory that obtains its entries by calling a function on every listing and lookup.
+/// A directory that calls a function on every listing and lookup to obtain its entries.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
-    /// Creates a directory with the entries that `list` returns. `list` should return clones of the
+    /// Creates a directory with the entries returned by `list`. `list` should return clones of the
     /// same entries on each call. Otherwise, the inode numbers would change, because each new entry
     /// gets a new inode number.
     pub fn new(list: F) -> ListDir<F> {
@@ -184,8 +183,8 @@ impl<F> fmt::Debug for ListDir<F> {
 /// A directory whose entries are added and removed by the program. Listings are sorted by name.
 /// Clones refer to the same directory.
 ///
-/// Clients cannot create or rename entries in this directory. Clients can remove an entry if its
-/// own `remove` method succeeds.
+/// Clients cannot create or rename entries in this directory. They can remove an entry if the
+/// entry's own `remove` method succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
 
@@ -270,9 +269,8 @@ impl Directory for Dir {
     }
 }
 
-/// A view of another directory. Clients cannot create or rename entries in the view. The mode of
-/// the view has no write permission bits. Clients can remove an entry if the other directory allows
-/// the removal.
+/// A view of another directory. Clients cannot create or rename entries in the view. Its mode has
+/// no write permission bits. Clients can remove an entry if the other directory allows the removal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 
@@ -306,7 +304,7 @@ impl<D: Directory> Directory for ReadOnly<D> {
     }
 }
 
-/// A view of another directory. Clients can create directories in the view, but no other entries.
+/// A view of another directory. Clients can create directories in the view but no other entries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DirOnly<D>(pub D);
 

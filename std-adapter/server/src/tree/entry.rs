@@ -1,4 +1,4 @@
-//! The named inodes of the dynamic tree.
+//! The named inodes in the dynamic tree.
 
 use std::any::Any;
 use std::fmt;
@@ -10,14 +10,14 @@ use parking_lot::RwLock;
 use super::{Attributes, Directory, Leaf};
 use crate::inode_numbers;
 
-/// A named inode of the dynamic tree: a file, a directory or a symbolic link.
+/// A named inode in the dynamic tree: a file, a directory or a symbolic link.
 ///
 /// Clones refer to the same inode, and every new entry gets a new inode number. A directory should
 /// store its entries, because two lookups of the same name must return the same inode number.
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
-/// A reference to a node. A listing may create thousands of nodes, so each node uses only one
+/// A reference to a node. A listing may create thousands of nodes, so each node needs only one
 /// allocation.
 #[derive(Clone)]
 enum NodeRef {
@@ -50,7 +50,7 @@ pub(super) enum EntryContent<'e> {
     Symlink(&'e [u8]),
 }
 
-/// The fields that nodes of all types have in common.
+/// The fields common to nodes of all types.
 type Header<'e> = (u64, &'e Arc<[u8]>, &'e OnceLock<Box<RwLock<Changes>>>);
 
 impl<C> Node<C> {
@@ -76,19 +76,19 @@ impl Entry {
         Entry::file_with_ino(name.as_ref().into(), inode_numbers::next(), file)
     }
 
-    /// Creates a symbolic link entry.
+    /// Creates a symbolic link.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
         let (name, target) = (name.as_ref().into(), target.as_ref().into());
         Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
-    /// Creates a directory entry with the inode number `ino`. The name is not copied. See
+    /// Creates a directory with inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
-    /// Creates a file entry with the inode number `ino`. The name is not copied. See
+    /// Creates a file with inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
         Entry(NodeRef::File(Node::new(name, ino, file)))
@@ -171,7 +171,7 @@ impl Entry {
         self.header().0
     }
 
-    /// Returns the type of the file.
+    /// Returns the file type.
     #[must_use]
     pub fn kind(&self) -> FileType {
         match self.content() {

@@ -1,4 +1,4 @@
-//! The traits for files of the dynamic tree and for open files.
+//! The traits for files in the dynamic tree and for open files.
 
 use std::any::Any;
 
@@ -8,9 +8,9 @@ use super::{BoxFuture, ClientNumber, Entry, OnClunk, ready};
 
 /// A file. Implement this trait for files that the existing types do not cover.
 ///
-/// By default, the file is read-only, because methods that change the file return an error.
+/// By default, the file is read-only, because methods that change it return an error.
 pub trait Leaf: Send + Sync {
-    /// Returns the length, the permission bits and the version.
+    /// Returns the length, permission bits and version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
     /// Returns the results of [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) if both are available
@@ -19,7 +19,7 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Returns the type of the file: either a regular file or a symbolic link.
+    /// Returns the file type: either a regular file or a symbolic link.
     fn kind(&self) -> FileType {
         FileType::File
     }
@@ -43,7 +43,7 @@ pub trait Leaf: Send + Sync {
         self.open(mode)
     }
 
-    /// Sets the length of the file, in bytes.
+    /// Sets the length of the file in bytes.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         let _ = length;
         ready(Err(Error::ReadOnlyFile))
@@ -55,7 +55,7 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns the time of the last modification of the content, if known.
+    /// Returns the time of last modification, if known.
     fn mtime(&self) -> Option<Time> {
         None
     }
@@ -112,8 +112,8 @@ pub trait OpenLeaf: Send + Sync {
         false
     }
 
-    /// Works like [`read`](OpenLeaf::read), but returns `None` if the data is not available or the
-    /// result depends on other reads. If this method returns `None`, the tree calls `read`.
+    /// Like [`read`](OpenLeaf::read), but returns `None` if the data is not available or the result
+    /// depends on other reads. If this method returns `None`, the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None

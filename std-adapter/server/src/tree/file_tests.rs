@@ -210,7 +210,7 @@ async fn an_explaining_command_shows_the_reason_until_the_next_command() -> Done
     }
     let f = walk(&tree, "f").await?;
     assert_eq!(tree.stat(&f).await?.size, 18);
-    // The kernel keeps a single position for the reads and writes of an open file.
+    // The kernel keeps a single position for reads from and writes to an open file.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
@@ -381,7 +381,7 @@ async fn a_complete_command_runs_without_a_newline() -> Done {
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");
     assert!(tree.write(&open, 0, b"bad").await.is_err());
-    // A command that arrives in several writes may be incomplete.
+    // A command that arrives in multiple writes may be incomplete.
     tree.write(&open, 0, b"go ").await?;
     tree.write(&open, 3, b"far").await?;
     assert_eq!(read(&tree, "f").await?, "");

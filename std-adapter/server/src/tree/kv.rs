@@ -12,7 +12,7 @@ use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
 /// A stored value that is read and written as a whole.
 pub trait Value: Send + Sync {
-    /// Returns the value, or `None` if the value does not exist.
+    /// Returns the value, or `None` if it does not exist.
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the value.
@@ -21,8 +21,8 @@ pub trait Value: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns the length and the permission bits. The default implementation reads the value to
-    /// find its length.
+    /// Returns the length and permission bits. The default implementation reads the value to
+    /// determine its length.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async {
             let value = self.read().await?.ok_or(Error::NotFound)?;
@@ -42,19 +42,19 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A file backed by a [`Value`]. Every read request reads the whole value. To change the value, the
-/// file reads it, replaces the bytes at the given offset, and writes the whole value back.
+/// A file backed by a [`Value`]. Every read request reads the entire value. To change the value,
+/// the file reads it, replaces the bytes at the given offset, and writes the whole value back.
 ///
-/// The file collects writes at consecutive offsets and changes the value only once. The change
-/// takes effect on a write that ends with a newline, a write at a non-consecutive offset, a read,
-/// or the clunk. A write of zero bytes has no effect.
+/// The file collects writes at consecutive offsets so that it changes the value only once. The
+/// change takes effect on a write that ends with a newline, a write at a non-consecutive offset, a
+/// read, or the clunk. A write of zero bytes has no effect.
 pub struct Kv(Arc<KvInner>);
 
 struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// A lock that is held while the value is read, changed and written back, so that concurrent
-    /// changes are not lost.
+    /// A lock held while the value is read, changed and written back, so concurrent changes are not
+    /// lost.
     changing: Mutex<()>,
 }
 
@@ -69,9 +69,9 @@ impl Kv {
         Kv::with_access(value, true)
     }
 
-    /// Creates a file from two closures. The first closure returns the value, or `None` if the
-    /// value does not exist. The second closure replaces the value. Both closures return a
-    /// [`Result`], or a boxed future of a [`Result`] if they have to wait.
+    /// Creates a file from two closures. The first closure returns the value, or `None` if it does
+    /// not exist. The second closure replaces the value. Both closures return a [`Result`], or a
+    /// boxed future of a [`Result`] if they have to wait.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

@@ -11,9 +11,9 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value whose changes are streamed to readers. Clones refer to the same value.
 ///
-/// A stream first delivers the value that was current when the file was opened. After the reader
-/// has read the first value completely, the stream delivers the latest value as soon as its text
-/// differs from the last text delivered. A slow reader skips intermediate values. Use
+/// A stream first delivers the value that was current when the file was opened. Once the reader has
+/// read that value completely, the stream delivers the latest value as soon as its text differs
+/// from the last text delivered. A slow reader skips intermediate values. Use
 /// [`Queue`](super::Queue) if every value matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
@@ -62,8 +62,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Works like [`file`](Live::file), but `format` may fail. If `format` fails, the open or read
-    /// that called it fails with the same error.
+    /// Like [`file`](Live::file), but `format` may fail. If `format` fails, the open or read that
+    /// called it fails with the same error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,

@@ -48,7 +48,7 @@ impl LogSources {
         LogSources::default()
     }
 
-    /// Adds a source, which then appears in listings.
+    /// Adds a source, which then appears in directory listings.
     pub fn register(&self, name: &str, doc: &str, level: Level) -> LogSource {
         let source = LogSource(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
@@ -63,8 +63,7 @@ impl LogSources {
         ReadOnly([self.entry()].into_iter().collect::<Dir>())
     }
 
-    /// Returns the `src/` entry itself, which can be added to a directory together with other
-    /// entries.
+    /// Returns the `src/` entry itself, which can be added to a directory alongside other entries.
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();

@@ -1,5 +1,5 @@
-//! The dynamic tree. Directories may change while the tree is served, and files are built from
-//! closures, values and streams.
+//! The dynamic tree. Directories may change while the tree is being served, and files are built
+//! from closures, values and streams.
 //!
 //! ```
 //! use datakit_server::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
@@ -22,13 +22,13 @@
 //! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
 //! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
 //! | a file of [`datakit_core::files`] | [`CoreFile`] |
-//! | a directory of `datakit-core`, such as the parameters of a program | [`CoreDir`] |
+//! | a `datakit-core` directory, such as a program's parameters | [`CoreDir`] |
 //! | any other file | your own [`Leaf`] |
-//! | a directory whose entries the program adds and removes | [`Dir`] |
+//! | a directory to which the program adds entries and from which it removes them | [`Dir`] |
 //! | a directory whose entries are computed | [`ListDir`] |
 //! | a directory in which clients create, rename and remove | [`CallbackDir`] |
 //! | a restricted view of a directory | [`ReadOnly`], [`DirOnly`] |
-//! | the log levels of the program | [`log::LogSources`] |
+//! | the program's log levels | [`log::LogSources`] |
 //! | any other directory | your own [`Directory`] |
 //! | a custom mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
@@ -37,7 +37,7 @@
 //! types in `datakit_core` are meant for `static` items on a device. The types in this module
 //! allocate memory, may wait, and can be shared between threads.
 //!
-//! The `ports` example in this crate shows a tree that clients control.
+//! The `ports` example in this crate shows a tree controlled by clients.
 
 mod attributes;
 mod callback_dir;
@@ -123,8 +123,8 @@ impl Tree {
         Tree { root: EntryPath::root(root), client: ClientNumber::default() }
     }
 
-    /// Returns a handle to this tree for one connection. Files of `datakit-core` identify the
-    /// connection by a [`ClientNumber`], and show `name` as the name of the connection.
+    /// Returns a handle to this tree for one connection. `datakit-core` files identify the
+    /// connection by a [`ClientNumber`] and show `name` as its name.
     ///
     /// ```no_run
     /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {

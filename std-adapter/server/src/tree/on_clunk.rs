@@ -22,8 +22,8 @@ struct Hook {
     call: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A guard that increments the number of open files when it is created and decrements the number
-/// when it is dropped. Dropping the last guard calls the hook.
+/// A guard that increments the number of open files when created and decrements it when dropped.
+/// Dropping the last guard calls the hook.
 struct OpenGuard(Arc<Hook>);
 
 impl OpenGuard {
@@ -153,8 +153,8 @@ impl OpenLeaf for OpenWithGuard {
     fn close(&self) {
         self.file.close();
         let guard = self.guard.lock().take();
-        // The guard is dropped only after the lock has been released, because dropping the guard
-        // may run the hook.
+        // The guard is not dropped until the lock has been released, because dropping the guard may
+        // run the hook.
         drop(guard);
     }
 }

@@ -1,4 +1,4 @@
-//! An open file of `datakit-core` whose writes may wait.
+//! An open `datakit-core` file whose writes may wait.
 
 use std::future::poll_fn;
 
@@ -16,7 +16,7 @@ pub(super) struct OpenAsyncFile {
     file: &'static dyn AsyncFile,
     client: Client,
     follows: bool,
-    /// Keeps the number of the client in use while the file is open.
+    /// Keeps the client's number in use while the file is open.
     _number: ClientNumber,
     state: Mutex<(GrowingText, OpenState)>,
 }

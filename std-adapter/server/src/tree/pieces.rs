@@ -1,10 +1,10 @@
-//! Values and commands that arrive in several writes.
+//! Values and commands that arrive in multiple writes.
 //!
-//! The buffering of a program or a small iounit may split the text at any point. For example, `12`
-//! at offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that
-//! ends with a newline, a write that does not start where the previous write ended, a read, or the
-//! clunk. A value is also complete if it cannot be the start of a longer value. If the value is
-//! invalid, the request that completes it fails. If the connection is lost, an incomplete value is
+//! A program's buffering or a small iounit may split the text at any point. For example, `12` at
+//! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
+//! with a newline, a write that does not start where the previous one ended, a read, or the clunk.
+//! It is also complete if it cannot be the beginning of a longer value. If the value is invalid,
+//! the request that completes it fails. If the connection is lost, an incomplete value is
 //! discarded.
 
 use datakit_core::vfs::{Error, Result};
@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 
 use super::text::TEXT_MAX;
 
-/// The incomplete text that has been written to an open file.
+/// The incomplete text written to an open file.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Mutex<Piece>);
 
-/// A piece of text and the offset at which the piece was written.
+/// A piece of text and the offset at which it was written.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) start: u64,
@@ -28,8 +28,8 @@ impl Piece {
         self.start.saturating_add(self.text.len() as u64)
     }
 
-    /// Removes the text, if any, returns it, and leaves an empty piece that starts at the end of
-    /// the text.
+    /// Removes and returns the text, if any, leaving an empty piece that starts where the text
+    /// ended.
     fn take(&mut self) -> Option<Piece> {
         let next = Piece { start: self.end(), text: Vec::new() };
         let piece = std::mem::replace(self, next);
@@ -38,17 +38,17 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Removes and returns the text if a write of `count` bytes at `offset` does not continue the
-    /// text or would make the text too long.
+    /// Removes and returns the text if a write of `count` bytes at `offset` does not continue it or
+    /// would make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
         if continues { None } else { piece.take() }
     }
 
-    /// Adds a write and returns the text if the write completes it. If the text does not end with a
-    /// newline, calls `may_continue` to find out whether the text may be incomplete. The second
-    /// argument of `may_continue` is `true` if the text consists of a single write.
+    /// Adds a write, and returns the text if the write completes it. If the text does not end with
+    /// a newline, calls `may_continue` to find out whether the text may be incomplete. The second
+    /// argument to `may_continue` is `true` if the text consists of a single write.
     ///
     /// # Errors
     /// Returns [`Error::TooLarge`] and discards the text if the text would be longer than

@@ -14,9 +14,9 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// the file. Clones refer to the same queue.
 ///
 /// The queue keeps the last `capacity` items, which all readers share. A reader that falls more
-/// than `capacity` items behind receives the line `lost N` in place of the `N` missed items. The
-/// reader then continues with the oldest remaining item. Use [`Live`](super::Live) if only the
-/// latest item matters.
+/// than `capacity` items behind receives the line `lost N` in place of the `N` missed items. It
+/// then continues with the oldest remaining item. Use [`Live`](super::Live) if only the latest item
+/// matters.
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<QueueInner>);
 
@@ -60,7 +60,7 @@ impl Queue {
         self.0.published.notify_waiters();
     }
 
-    /// Returns a file that delivers the items of the queue.
+    /// Returns a file that delivers the items in the queue.
     #[must_use]
     pub fn file(&self) -> impl Leaf + use<> {
         self.clone()
@@ -68,7 +68,7 @@ impl Queue {
 }
 
 impl Texts {
-    /// Returns the sequence number that the next published item will have.
+    /// Returns the sequence number of the next item to be published.
     fn end(&self) -> u64 {
         self.first.saturating_add(self.kept.len() as u64)
     }
@@ -104,8 +104,8 @@ struct QueueReader {
 impl TextSource for QueueReader {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         loop {
-            // Create the future before checking the queue, so that an item published after the
-            // check is not missed.
+            // Create the future before checking the queue so that an item published after the check
+            // is not missed.
             let published = self.queue.published.notified();
             let found = self.queue.texts.lock().text_at(self.next);
             if let Some((text, next)) = found {

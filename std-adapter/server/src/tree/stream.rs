@@ -80,10 +80,10 @@ impl<S> fmt::Debug for OpenStream<S> {
 #[derive(Default)]
 struct TextCursor {
     text: Vec<u8>,
-    /// The number of bytes of `text` delivered so far.
+    /// How many bytes of `text` have been delivered so far.
     taken: usize,
-    /// The number of bytes delivered since the file was opened, which is the offset of the next
-    /// read.
+    /// How many bytes have been delivered since the file was opened, which is also the offset of
+    /// the next read.
     delivered: u64,
     /// Whether the next read returns the flush mark.
     mark: bool,

@@ -170,7 +170,7 @@ async fn queues_deliver_in_order_and_report_lost_texts() -> Done {
     Ok(())
 }
 
-/// A stream of `datakit-core` that counts the number of times that it is polled.
+/// A `datakit-core` stream that counts how often it is polled.
 struct PollCounter {
     live: files::Live<u32>,
     polls: AtomicU32,

@@ -38,7 +38,7 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
-/// Writes a file with the same requests as `printf TEXT > PATH`.
+/// Writes a file using the same requests as `printf TEXT > PATH`.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
     let written = tree.write(&open, 0, text.as_bytes()).await?;
@@ -47,7 +47,7 @@ pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> 
     finished.map(|()| written)
 }
 
-/// Returns a tree whose only entry is `file`, under the name `f`.
+/// Returns a tree whose only entry is `file`, named `f`.
 pub(super) fn tree_of(file: impl Leaf + 'static) -> Tree {
     Tree::new([Entry::file("f", file)].into_iter().collect::<Dir>())
 }
@@ -98,8 +98,8 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
     let (open, b) = (tree.open(&tree.root(), OpenMode::READ).await?, walk(&tree, "b").await?);
     map.remove(b"b");
     assert_eq!(list(&tree, &tree.root()).await?, ["a", "c"]);
-    // An open directory keeps listing the entries that it had when it was opened. A removed file
-    // remains usable through an inode that was looked up before the removal.
+    // An open directory continues to list the entries that it had when it was opened. A removed
+    // file remains usable through an inode that was looked up before the removal.
     let mut count = 0;
     let mut each = |_: DirEntry<'_, EntryPath>| {
         count += 1;

@@ -14,8 +14,8 @@ use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
-/// The maximum length, in bytes, of text that a client can write. The limit applies to text that is
-/// kept in memory as a whole, such as parameters and messages.
+/// The maximum length, in bytes, of a text that a client can write. The limit applies to texts that
+/// are kept in memory as a whole, such as parameters and messages.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
 /// A file with constant text.
@@ -38,7 +38,7 @@ impl ReadOnlyText {
         ReadOnlyText { mode: 0o555, ..self }
     }
 
-    /// Sets the modification time of the file.
+    /// Sets the file's modification time.
     #[must_use]
     pub fn with_mtime(self, time: Time) -> ReadOnlyText {
         ReadOnlyText { changed: Some(time), ..self }
@@ -79,7 +79,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// The text, and a memory reservation if the text is charged to a budget.
+/// The text and, if it is charged to a budget, a memory reservation.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -112,7 +112,7 @@ impl Text {
         })))
     }
 
-    /// Returns the current content. Later writes to the file do not change the returned bytes.
+    /// Returns the current content. Subsequent writes to the file do not change the returned bytes.
     #[must_use]
     pub fn get(&self) -> Arc<Vec<u8>> {
         self.0.lock().text.clone()
@@ -123,7 +123,8 @@ impl Text {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // Ignore the error of an exhausted budget, because the budget applies only to clients.
+            // Ignore the error if the budget is exhausted, because the budget applies only to
+            // clients.
             let _ = grant.resize(state.text.len() as u64);
         }
     }
@@ -182,8 +183,8 @@ impl OpenLeaf for OpenText {
 ///
 /// # Errors
 /// Returns an error such as `Bad write offset -2` if `offset`, interpreted as a signed number, is
-/// negative. Returns [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. On failure, the
-/// text is unchanged.
+/// negative. Returns [`Error::TooLarge`] if the write would end beyond [`TEXT_MAX`]. On failure,
+/// the text is unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
     let start = end - data.len();
@@ -200,7 +201,7 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 ///
 /// # Errors
 /// Returns an error such as `Bad write offset -2` if `offset`, interpreted as a signed number, is
-/// negative. Returns [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
+/// negative. Returns [`Error::TooLarge`] if the write would end beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     check_write_offset(offset)?;
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
@@ -230,15 +231,15 @@ pub struct Status {
 }
 
 impl Status {
-    /// Creates a file whose text is the result of `evaluate`. The closure is called on each open
-    /// and, to determine the length, on each stat.
+    /// Creates a file whose text is the result of calling `evaluate`. The closure is called on each
+    /// open and, to determine the length, on each stat.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// Works like [`new`](Status::new), but with an asynchronous `evaluate`.
+    /// Like [`new`](Status::new), but with an asynchronous `evaluate`.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The [`Vfs`] implementation of the dynamic tree.
+//! The [`Vfs`] implementation for the dynamic tree.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the path through which it was found. A walk to `..` returns to the
+/// An entry in a [`Tree`] and the path through which it was found. A walk to `..` returns to the
 /// previous entry on the path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
@@ -33,7 +33,7 @@ struct AttachedUser {
     number: Option<u32>,
 }
 
-/// An open file or directory of a [`Tree`].
+/// An open file or directory in a [`Tree`].
 #[derive(Clone)]
 pub struct Open(OpenEntry);
 
@@ -43,7 +43,7 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// The approximate memory usage, in bytes, of an entry in a listing.
+/// The approximate memory use, in bytes, of an entry in a directory listing.
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
@@ -338,7 +338,7 @@ impl Vfs for Tree {
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
             // A request to change both the mode and the length is refused, because the second
-            // change could fail after the first has succeeded.
+            // change could fail after the first one has succeeded.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }

@@ -1,4 +1,4 @@
-//! The `schema` image with a stream of the changes of all parameters.
+//! The `schema` image with a stream of changes to all parameters.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `schema` image with the files `modified` and `ctl`.
+//! The `schema` image with the `modified` and `ctl` files.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `[u32; 4]` type.
+//! The `tree` image with one `[u32; 4]` parameter.
 #![no_std]
 #![no_main]
 

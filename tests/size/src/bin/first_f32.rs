@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `f32` type.
+//! The `tree` image with one `f32` parameter.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `f64` type.
+//! The `tree` image with one `f64` parameter.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Fixed` type.
+//! The `tree` image with one `Fixed` parameter.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Vec<u8, 16>` type.
+//! The `tree` image with one `Vec<u8, 16>` parameter.
 #![no_std]
 #![no_main]
 

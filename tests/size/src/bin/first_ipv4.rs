@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Ipv4` type.
+//! The `tree` image with one `Ipv4` parameter.
 #![no_std]
 #![no_main]
 

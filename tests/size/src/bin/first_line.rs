@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Line` type.
+//! The `tree` image with one `Line` parameter.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Mac` type.
+//! The `tree` image with one `Mac` parameter.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Millis` type.
+//! The `tree` image with one `Millis` parameter.
 #![no_std]
 #![no_main]
 

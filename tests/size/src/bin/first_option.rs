@@ -1,4 +1,4 @@
-//! The `tree` image with one parameter of the `Option<u32>` type.
+//! The `tree` image with one `Option<u32>` parameter.
 #![no_std]
 #![no_main]
 

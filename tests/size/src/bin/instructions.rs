@@ -1,6 +1,6 @@
-//! Counts the instructions that requests take. QEMU must run this image with `-icount shift=0`, which
-//! makes the clock advance by one nanosecond for each instruction. The results are written to UART0,
-//! in lines of the form `COUNT NAME`.
+//! Counts the instructions executed by requests. QEMU must run this image with `-icount shift=0`,
+//! which makes the clock advance by one nanosecond for each instruction. The results are written to
+//! UART0 in lines of the form `COUNT NAME`.
 #![no_std]
 #![no_main]
 
@@ -24,7 +24,8 @@ static MEMORY: TransactionMemory<1, 8, 32> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<1, 8, 32> = Transactions::new(&SET, &MEMORY);
 datakit_size::params!(ROOT: A B C D E F G H; table("transactions", &TRANSACTIONS, 2));
 
-/// The number of repetitions of each request. The program prints the average over all repetitions.
+/// The number of times that each request is repeated. The program prints the average over all
+/// repetitions.
 const ROUNDS: u32 = 64;
 /// The number of instructions in the loop that calibrates the timer.
 const LOOP: u32 = 1_000_000;
@@ -89,13 +90,13 @@ impl Client<'_> {
         self.rpc(&T::Open { fid, mode: 2 });
     }
 
-    /// Returns the number of instructions of a request.
+    /// Returns the number of instructions executed by a request.
     fn average(&self, request: &T<'_>) -> u32 {
         let ticks = (0..ROUNDS).map(|_| self.rpc(request)).sum();
         self.timer.instructions(ticks) / ROUNDS
     }
 
-    /// Answers a request and returns the number of ticks that this takes.
+    /// Answers a request and returns the number of ticks taken.
     fn rpc(&self, request: &T<'_>) -> u32 {
         const RERROR: u8 = 107;
         let mut buf = [0; 512];
@@ -116,7 +117,7 @@ impl Client<'_> {
     }
 }
 
-/// The timer and its speed.
+/// The timer and its frequency.
 struct Timer {
     /// The number of ticks in which the processor executes `LOOP` instructions.
     loop_ticks: u32,

@@ -22,7 +22,7 @@ static SET: ParamSet = ParamSet::new(&PARAMS).store(&REQUESTS);
 static REQUESTS: Requests = Requests::new();
 const REGION: Region = Region::new::<Stub>(0..4096, 1024);
 
-/// The store. The size of this symbol is the RAM that the store takes up.
+/// The store. The size of this symbol is the amount of RAM that the store uses.
 #[unsafe(export_name = "STORE")]
 static STORE: StaticCell<Store<Stub, 64>> = StaticCell::new();
 
@@ -41,7 +41,7 @@ async fn keep_parameters() -> ! {
     run(store, &REQUESTS, Delay, || 5000, &mut |_| ()).await
 }
 
-/// A flash that ignores all requests. The arguments are hidden from the optimizer.
+/// A flash driver that ignores all requests. The arguments are hidden from the optimizer.
 struct Stub;
 
 impl ErrorType for Stub {

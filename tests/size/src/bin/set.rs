@@ -1,4 +1,4 @@
-//! The `tree` image with two more files: the schema of the parameters, and `ctl`, which resets and
+//! The `tree` image with two additional files: the parameter schema, and `ctl`, which resets and
 //! saves parameters.
 #![no_std]
 #![no_main]

@@ -1,5 +1,5 @@
-//! The `tree` image with an asynchronous tree and one file whose reads and writes are performed by
-//! a task.
+//! The `tree` image with an asynchronous tree, and with one file whose reads and writes are
+//! performed by a task.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! A blocking client that sends one request at a time. The benchmark uses this client to prepare
-//! the measured operations.
+//! A blocking client that sends one request at a time. The benchmark uses it to prepare the
+//! measured operations.
 
 use std::{
     io::{self, Read, Write},
@@ -18,7 +18,7 @@ use crate::{
 
 /// The fid of the attached root.
 pub(crate) const ROOT: u32 = 0;
-/// The msize that the client offers, which leaves room for 128 KiB of data and a header.
+/// The msize offered by the client, which leaves room for 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
 /// The maximum time to wait for a reply. If a reply takes longer, the measurement fails.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// The address of a server, and the paths of the benchmark files on the server.
+/// The address of a server, and the paths of the benchmark files on it.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The address in the form HOST:PORT, or the path of a Unix socket.
@@ -84,8 +84,8 @@ impl BenchClient {
         fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Return the frame after the loop, because the borrow checker does not allow returning it
-        // from inside the loop.
+        // Return the frame after the loop, because the borrow checker does not allow it to be
+        // returned from inside the loop.
         while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }
@@ -103,7 +103,7 @@ impl BenchClient {
     }
 
     /// Opens a fid for reading, or for reading and writing if `write` is set. Returns the maximum
-    /// number of data bytes in one message.
+    /// number of data bytes per message.
     pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
         let flags = if write { RDWR } else { 0 };
         let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
@@ -170,7 +170,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Reads once from the socket. Fails at the end of the stream.
+/// Reads once from the socket. Returns an error at the end of the stream.
 pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     match frames.fill(socket) {
         Ok(0) => Err("the server closed the connection".into()),

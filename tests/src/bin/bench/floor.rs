@@ -1,11 +1,11 @@
 //! The baseline server, which answers requests without doing the work of a real 9P server. The
-//! `bench floor` command runs only the baseline server.
+//! `bench floor` command runs only this server.
 //!
-//! The baseline server answers every request with prepared bytes of the correct length. The
-//! baseline server has no fids or files and allocates no memory for messages. After each read, it
-//! answers all received requests with one write. With the same client on the same CPU, no server
-//! can be much faster than the baseline server. The result of a server is therefore its speed
-//! divided by the speed of the baseline server.
+//! It answers every request with prepared bytes of the correct length. It has no fids or files and
+//! allocates no memory for messages. After each read, it answers all received requests with a
+//! single write. With the same client on the same CPU, no server can be much faster than the
+//! baseline server. A server's result is therefore its speed divided by the speed of the baseline
+//! server.
 
 use std::{
     collections::HashMap,
@@ -116,7 +116,7 @@ impl Peer {
 }
 
 /// Answers the request in `frame` and appends the reply to `out`. If the reply's data can be sent
-/// without being copied, returns the data instead of appending it.
+/// without being copied, returns it instead of appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
@@ -149,7 +149,7 @@ fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
 }
 
 /// The encoded length of a directory entry, which consists of the qid, the offset, the type, the
-/// length of the name, and a name of five bytes.
+/// name's length, and a five-byte name.
 const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
 static LISTING: [u8; ENTRY * ENTRIES] = listing();
 

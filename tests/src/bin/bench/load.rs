@@ -1,5 +1,5 @@
 //! The load generator, which drives all connections from one thread. Each operation starts as soon
-//! as the previous operation completes (a closed loop).
+//! as the previous one completes (a closed loop).
 
 use std::{
     io::Write as _,
@@ -45,10 +45,10 @@ pub(crate) fn measure(
     }
     match drivers.as_mut_slice() {
         // With a single connection, the client reads without epoll to save a system call. The burst
-        // operation nevertheless uses epoll, because its speed is compared with the speed of `git`.
-        // A thread blocked in a read on a Unix socket is also woken when the peer reads from its
-        // own end. Pipes, which `git` uses, do not cause this extra wake-up, so blocking reads
-        // would make the comparison unfair.
+        // operation nevertheless uses epoll, because its speed is compared with that of `git`. A
+        // thread blocked in a read on a Unix socket is also woken when the peer reads from its end.
+        // Pipes, which `git` uses, do not cause this extra wake-up, so blocking reads would make
+        // the comparison unfair.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;
@@ -101,10 +101,10 @@ impl LoadDriver {
         self.send()
     }
 
-    /// Reads once from the socket, handles all complete replies, and sends the next requests with
-    /// one write.
+    /// Reads once from the socket, processes all complete replies, and sends the next requests with
+    /// a single write.
     ///
-    /// The clock is read only once per batch, because reading the clock takes time.
+    /// The clock is read only once per batch, because reading it takes time.
     fn advance(&mut self, window: &mut Window) -> Res<()> {
         let BenchClient { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
@@ -142,7 +142,7 @@ struct Window {
     begin: Instant,
     end: Instant,
     bytes: u64,
-    /// The latency of every counted operation, in nanoseconds.
+    /// The latency of every counted operation in nanoseconds.
     latencies: Vec<u32>,
 }
 

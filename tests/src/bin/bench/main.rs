@@ -1,8 +1,8 @@
-//! `bench` compares the server with a baseline server, which does no real work.
+//! The `bench` command, which compares the server with a baseline server that does no real work.
 //!
-//! The server and the baseline server are measured alternately, pinned to one CPU. Every budget is
-//! a share: the server's speed divided by the speed of the baseline server, both measured with the
-//! same client. Absolute speeds would depend too much on the machine. The program requires Linux.
+//! The server and the baseline server take turns, pinned to one CPU. Every budget is a share: the
+//! server's speed divided by the baseline server's speed, both measured with the same client.
+//! Absolute speeds depend too much on the machine. The program requires Linux.
 
 mod client;
 mod db;
@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message for the user.
+/// A result whose error is a message to the user.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -58,13 +58,13 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
-    /// The path, on the server, of the directory that contains the benchmark files.
+    /// The path on the server of the directory that contains the benchmark files.
     under: Vec<String>,
     /// The directory in which repositories are created.
     on: Option<PathBuf>,
     cpu: Option<usize>,
     check: bool,
-    /// The length of the large file, in bytes.
+    /// The length of the large file in bytes.
     big: u64,
     quick: bool,
 }
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the options. `known` returns whether `--only` accepts a name.
+/// Parses the options. `known` returns whether a name is valid for `--only`.
 fn parse(args: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,
@@ -181,7 +181,7 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// Starts the server under test, or uses the running server that the options specify. Pins the
+/// Starts the server under test, or uses the running server specified by the options. Pins the
 /// server to `cpu`.
 fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
     let mut server = match &options.server {
@@ -194,8 +194,7 @@ fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // Raise the limit on open files before starting the servers, so that the servers inherit the
-    // new limit.
+    // Raise the limit on open files before starting the servers so that they inherit the new limit.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = ServerProcess::floor(true)?.idle(IDLE)?;
@@ -211,7 +210,7 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     for round in 0..options.rounds {
         for (workload, pairs) in workloads.iter().zip(&mut done) {
             let floor = &floors[usize::from(workload.single)];
-            // A failed workload is skipped in all later rounds.
+            // A failed workload is skipped in all subsequent rounds.
             let Ok(earlier) = pairs else { continue };
             match turns(options, workload, &server, floor, round % 2 == 1) {
                 Ok(pair) => earlier.push(pair),

@@ -27,9 +27,9 @@ pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
-    /// The path of the Unix socket. The socket is removed when this value is dropped.
+    /// The path of the Unix socket. It is removed when this value is dropped.
     path: Option<PathBuf>,
-    /// The server's standard output. The pipe must stay open, because the server continues to write
+    /// The server's standard output. The pipe must stay open because the server continues to write
     /// to it.
     _stdout: Option<BufReader<ChildStdout>>,
 }
@@ -93,7 +93,7 @@ impl ServerProcess {
         Ok(server)
     }
 
-    /// Pins all threads of the process to `cpu`. Threads created later inherit the setting.
+    /// Pins all threads of the process to `cpu`. Threads created later inherit this setting.
     pub(crate) fn pin(&self, cpu: usize) -> Res<()> {
         let path = format!("/proc/{}/task", self.pid);
         for thread in fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))? {
@@ -104,7 +104,7 @@ impl ServerProcess {
         Ok(())
     }
 
-    /// Returns the resident memory of the process, in bytes.
+    /// Returns the resident memory of the process in bytes.
     pub(crate) fn resident(&self) -> Res<u64> {
         let path = format!("/proc/{}/status", self.pid);
         let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -113,9 +113,9 @@ impl ServerProcess {
         kib.map(|kib| kib * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
-    /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
+    /// Attaches `count` idle connections and returns the resident memory per connection in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // Attach one client before the measurement, so that memory shared by all connections is
+        // Attach one client before the measurement so that memory shared by all connections is
         // already allocated.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
@@ -131,12 +131,12 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Ignore errors, because `kill` and `wait` fail only if the process has already exited.
+            // Ignore errors because `kill` and `wait` fail only if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // Ignore errors, because a socket left in the system's temporary directory is harmless.
+            // Ignore errors because a socket left in the system's temporary directory is harmless.
             let _ = fs::remove_file(path);
         }
     }
@@ -145,9 +145,8 @@ impl Drop for ServerProcess {
 /// Reads lines until one contains an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
-    // A read from a pipe cannot time out, so a separate thread reads from the pipe. After a
-    // timeout, the caller kills the child. When the child exits, the pipe is closed and the thread
-    // exits.
+    // A read from a pipe cannot time out, so a separate thread reads from it. After a timeout, the
+    // caller kills the child. When the child exits, the pipe is closed and the thread exits.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -169,10 +168,10 @@ fn own_path() -> Res<PathBuf> {
     env::current_exe().map_err(|error| format!("own path: {error}"))
 }
 
-/// Pins this process and its future children to one CPU and returns the number of the CPU.
+/// Pins this process and its future children to one CPU and returns the CPU number.
 ///
 /// The CPU is `wanted` or, by default, the last CPU that the process may use. If the processes ran
-/// on several CPUs, waking up an idle CPU would take longer than handling a request.
+/// on several CPUs, waking up an idle CPU would take longer than processing a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));

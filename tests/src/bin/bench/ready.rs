@@ -24,7 +24,7 @@ pub(crate) struct Ready {
     late: OwnedFd,
 }
 
-/// The epoll key of the timer.
+/// The timer's epoll key.
 const LATE: u64 = u64::MAX;
 
 impl Ready {
@@ -42,7 +42,7 @@ impl Ready {
         Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// Sets the deadline for all later waits to the current time plus `time`.
+    /// Sets the deadline for all subsequent waits to the current time plus `time`.
     pub(crate) fn set_deadline(&self, time: Duration) -> Res<()> {
         let it_value =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
@@ -52,7 +52,7 @@ impl Ready {
     }
 
     /// Waits until at least one socket is readable and returns the numbers of all readable sockets.
-    /// Fails if the deadline is reached first.
+    /// Returns an error if the deadline is reached first.
     pub(crate) fn wait(&mut self) -> Res<impl Iterator<Item = usize> + '_> {
         epoll::wait(&self.poll, spare_capacity(&mut self.events), None).map_err(failed)?;
         if self.events.iter().any(|event| event.data.u64() == LATE) {

@@ -1,5 +1,5 @@
-//! The table of results. For each measurement, the table shows the median and whether the median
-//! meets the budget.
+//! The table of results. For each measurement, the table shows the median and whether it meets the
+//! budget.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) struct Pair {
     pub(crate) floor: Measured,
 }
 
-/// A row of the table.
+/// A table row.
 pub(crate) struct Row {
     name: &'static str,
     value: String,
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// Creates the row for the memory usage of an idle connection, in bytes. Lower values are
+    /// Creates the row for the memory usage of an idle connection in bytes. Lower values are
     /// better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;

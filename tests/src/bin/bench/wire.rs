@@ -1,6 +1,6 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator has its own codec, because bugs in a codec shared with the server could go
+//! The load generator has its own codec because bugs in a codec shared with the server could go
 //! unnoticed.
 
 use std::io::{self, Read};
@@ -35,7 +35,7 @@ pub(crate) const HEADER: usize = 7;
 /// The number of bytes that clients reserve for the header of a message that carries data
 /// (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
-/// The maximum size, in bytes, of a received message.
+/// The maximum size of a received message in bytes.
 const MESSAGE_MAX: usize = 2 << 20;
 
 /// A builder that appends a message to `out` field by field. `finish` fills in the message's size
@@ -69,7 +69,7 @@ impl<'a> Message<'a> {
         self.u16(text.len() as u16).bytes(text.as_bytes())
     }
 
-    /// Appends the path elements of a walk, preceded by the number of elements.
+    /// Appends the path elements of a walk, preceded by their number.
     pub(crate) fn path(self, path: &str) -> Self {
         path.split('/').fold(self.u16(path.split('/').count() as u16), Self::text)
     }
@@ -118,7 +118,7 @@ fn array_at<const N: usize>(frame: &[u8], at: usize) -> Res<[u8; N]> {
 /// A receive buffer that splits a stream into frames.
 ///
 /// The buffer starts small so that idle connections need little memory. The buffer grows when a
-/// read fills it, so that one system call can read a whole pipelined batch.
+/// read fills it, so a single system call can read an entire pipelined batch.
 pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
@@ -127,8 +127,7 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// The page offset at which the frames in a grown buffer start. The page offset is the same in
-/// every run.
+/// The page offset at which the frames in a grown buffer start. It is the same in every run.
 ///
 /// On some processors, a copy is many times slower if the destination's page offset is slightly
 /// greater than the source's. With random offsets, slow copies would dominate some measurements.
@@ -167,7 +166,7 @@ impl Frames {
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())
     }
 
-    /// Returns the next frame including its header, or `None` if the frame is not complete yet.
+    /// Returns the next frame including its header, or `None` if the frame is not yet complete.
     pub(crate) fn next(&mut self) -> Res<Option<&[u8]>> {
         let rest = &self.buf[self.head..self.tail];
         let Some(size) = rest.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else {

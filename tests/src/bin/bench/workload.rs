@@ -20,8 +20,7 @@ pub(crate) struct Workload {
     pub(crate) must: f64,
     /// The share of the baseline server's speed that the `dist` profile should reach.
     pub(crate) aim: f64,
-    /// The required and the desired limits on the 99th-percentile latency, as multiples of the
-    /// median.
+    /// The required and desired limits on the 99th-percentile latency, as multiples of the median.
     pub(crate) tail: Option<(f64, f64)>,
 }
 
@@ -33,12 +32,12 @@ pub(crate) enum Operation {
     Write,
     /// Gets the attributes of a file.
     Getattr,
-    /// Walks to a small file, and then opens, reads and clunks the file. Each message is sent only
-    /// after the reply to the previous message has arrived.
+    /// Walks to a small file, then opens, reads and clunks it. Each message is sent only after the
+    /// reply to the previous one has arrived.
     Cycle,
-    /// Sends the same four messages as `Cycle`, but all together, without waiting for replies.
+    /// Sends the same four messages as `Cycle`, but all together without waiting for replies.
     Burst,
-    /// Reads a large file from start to end, using messages of the maximum size. The speed is
+    /// Reads a large file from beginning to end using messages of the maximum size. The speed is
     /// measured in bytes per second.
     Bulk,
     /// Lists a directory of 1000 entries.
@@ -74,22 +73,22 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
     },
 ];
 
-/// The fid of the file that stays open during the measurement.
+/// The fid of the file that remains open during the measurement.
 const OPEN: u32 = 1;
 /// The base number for the fids that operations create. An operation's fid is the sum of this base
 /// and the operation's tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
-/// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
+/// The mask of the attributes returned by `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 const O_DIRECTORY: u32 = 0o200_000;
 
-/// A slot for an operation in flight. The operation's tags are derived from the index of the slot.
+/// A slot for an operation in flight. The operation's tags are derived from the slot's index.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight {
     offset: u64,
     entries: usize,
-    /// The number of small files that this slot has read.
+    /// How many small files this slot has read.
     turn: usize,
 }
 
@@ -191,8 +190,8 @@ impl Script {
         &self.small[next % self.small.len()]
     }
 
-    /// Handles a reply that belongs to an operation. If the operation has another request, appends
-    /// it to `out`.
+    /// Processes a reply that belongs to an operation. If the operation has another request,
+    /// appends it to `out`.
     pub(crate) fn handle_reply(
         &self,
         frame: &[u8],
@@ -231,7 +230,7 @@ impl Script {
         }
     }
 
-    /// Handles a reply that belongs to a `Cycle` or `Readdir` operation. The type of the reply
+    /// Processes a reply that belongs to a `Cycle` or `Readdir` operation. The type of the reply
     /// determines the next request.
     fn handle_step(&self, frame: &[u8], slot: &mut InFlight, out: &mut Vec<u8>) -> Res<Progress> {
         let tag = tag_of(frame);

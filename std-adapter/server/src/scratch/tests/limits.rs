@@ -1,4 +1,4 @@
-//! Tests for limits on memory and on the number of objects.
+//! Tests for limits on memory and on the number of files.
 
 use super::*;
 
@@ -53,7 +53,7 @@ async fn every_type_of_file_is_charged_until_it_is_removed() -> Done {
         links += 1;
         assert!(links < 3000, "names cost nothing");
     }
-    // Renaming an entry to a longer name uses up the last bytes of the budget.
+    // Renaming an entry to a longer name uses up the last bytes in the budget.
     let first = tree.lookup(&tree.root(), name("0")).await?;
     let other = tree.lookup(&tree.root(), name("1")).await?;
     let renamed = (

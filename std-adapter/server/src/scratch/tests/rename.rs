@@ -107,7 +107,7 @@ fn concurrent_renames_never_create_a_cycle() {
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { CreateKind::File } else { CreateKind::Dir };
-                // Ignore errors, because most of these random operations fail.
+                // Ignore errors because most of these random operations fail.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
                     1 => drop(now(tree.remove(&known[one]))),

@@ -20,7 +20,7 @@ const MSG: u32 = 3;
 const CTL: u32 = 4;
 const WRONLY: u32 = 1;
 
-/// Clients that make commits in sequence. Each client commits to its own branch.
+/// Clients that each make one commit after another. Each client commits to its own branch.
 pub(crate) struct Committer {
     drivers: Vec<CommitDriver>,
     ready: Ready,
@@ -29,7 +29,7 @@ pub(crate) struct Committer {
 }
 
 /// A client and the progress of its current commit. A commit takes five steps. The client sends the
-/// messages of each step together, because they do not depend on each other.
+/// messages of each step together because they do not depend on each other.
 struct CommitDriver {
     client: BenchClient,
     number: u64,
@@ -131,8 +131,8 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // A write takes effect before the server replies, so the files need not be clunked
-            // before the commit.
+            // A write takes effect before the server replies, so the files do not need to be
+            // clunked before the commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));

@@ -12,7 +12,7 @@ use std::{
 
 use crate::Res;
 
-/// The size, in bytes, of the file system image. The image is a sparse file.
+/// The size of the file system image in bytes. The image is a sparse file.
 const SIZE: u64 = 4 << 30;
 /// The environment variable that is set if the process has its own mount namespace.
 const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
@@ -25,7 +25,7 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Creates a directory in `dir`, without mounting a file system.
+    /// Creates a directory in `dir` without mounting a file system.
     pub(crate) fn in_dir(dir: &Path) -> Res<Self> {
         let dir = dir.join(format!("datakit-bench-{}", process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -35,9 +35,10 @@ impl Disk {
     /// Creates a temporary directory and mounts a new ext4 file system with a journal on it. If
     /// mounting fails, the repositories are created in the directory itself.
     ///
-    /// With a new file system, earlier activity does not affect the result. Without a journal, ext4
-    /// does not reuse recently deleted inodes and scans all of them whenever it creates a file. As
-    /// a result, creating a file after a build took up to 800 µs instead of 20 µs.
+    /// Because the file system is new, earlier activity does not affect the result. Without a
+    /// journal, ext4 does not reuse recently deleted inodes and scans all of them whenever it
+    /// creates a file. As a result, creating a file after a build took up to 800 µs instead of 20
+    /// µs.
     pub(crate) fn mounted() -> Res<Self> {
         let mut disk = Self::in_dir(&env::temp_dir())?;
         disk.mounted = match env::var_os(IN_NAMESPACE) {
@@ -62,8 +63,8 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // The image file can be unlinked now, because the mount still refers to the file. The
-        // kernel removes the mount and the file when the last process in the mount namespace exits.
+        // The image file can be unlinked now because the mount still refers to it. The kernel
+        // removes the mount and the file when the last process in the mount namespace exits.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
@@ -115,10 +116,10 @@ impl fmt::Display for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted.is_ok() {
-            // Ignore errors, because the kernel removes the mount when the process exits.
+            // Ignore errors because the kernel removes the mount when the process exits.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
-        // Ignore errors, because a directory left in the system's temporary directory is harmless.
+        // Ignore errors because a directory left in the system's temporary directory is harmless.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -85,7 +85,7 @@ impl Cat {
         self.request(depth).map_err(failed)?;
         while begin.elapsed() < length {
             // Read all blobs that have arrived, and then send the same number of new requests with
-            // one write.
+            // a single write.
             let mut came = 0;
             while came == 0 || (!self.from.buffer().is_empty() && came < depth) {
                 self.read_blob().map_err(failed)?;
@@ -123,7 +123,7 @@ impl Cat {
 
 impl Drop for Cat {
     fn drop(&mut self) {
-        // Ignore errors, because `kill` and `wait` fail only if the process has already exited.
+        // Ignore errors because `kill` and `wait` fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -14,7 +14,7 @@ use crate::{
 
 const LIVE: u32 = 1;
 
-/// Connections, each of which has a pending read from `head.live`.
+/// Connections that each have a pending read from `head.live`.
 pub(crate) struct Watchers {
     clients: Vec<(BenchClient, u64)>,
     ready: Ready,
@@ -37,16 +37,16 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// Calls `change`, which makes a commit and returns the time of its acknowledgment. Returns,
-    /// for each connection, the delay between the acknowledgment and the delivery of the new head.
-    /// If the delivery precedes the acknowledgment, the delay is zero.
+    /// Calls `change`, which makes a commit and returns the time at which it was acknowledged.
+    /// Returns the delay between the acknowledgment and the delivery of the new head for each
+    /// connection. If the delivery precedes the acknowledgment, the delay is zero.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;
         Ok(came.into_iter().map(|came| came.saturating_duration_since(acknowledged)).collect())
     }
 
-    /// Waits until each connection has received one delivery and then sends the next reads.
+    /// Waits until each connection has received one delivery, and then sends the next reads.
     fn wait(&mut self) -> Res<Vec<Instant>> {
         self.ready.set_deadline(TIMEOUT)?;
         let mut came = Vec::with_capacity(self.clients.len());

@@ -1,5 +1,5 @@
-//! `bench db` compares the database with `git`. The database and `git` run alternately, pinned to
-//! one CPU.
+//! The `bench db` command, which compares the database with `git`. The database and `git` take
+//! turns, pinned to one CPU.
 
 mod commit;
 mod disk;
@@ -35,7 +35,7 @@ pub(crate) const ROWS: [&str; 10] = [
     "idle-100k",
 ];
 
-/// The files that are synced to disk before a commit is acknowledged.
+/// Which files are synced to disk before a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fsync {
     /// Neither the server nor `git` syncs files.
@@ -64,7 +64,7 @@ impl Fsync {
     }
 }
 
-/// A row of the table.
+/// A table row.
 struct DbRow {
     name: &'static str,
     ours: String,
@@ -170,8 +170,8 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// Measures commits that each change one small file in a large tree. Each side uses its own new
-    /// repository.
+    /// Measures commits that each change one small file in a large tree. Each side uses a new
+    /// repository of its own.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<DbRow> {
         let made =
             |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
@@ -203,7 +203,7 @@ impl Bench<'_> {
     }
 
     /// Compares the total commit rate of 64 clients, each with its own branch, with the rate of a
-    /// single client. The workload is designed to reveal any lock that all branches share. The
+    /// single client. The workload is designed to reveal any lock shared by all branches. The
     /// workload runs on all CPUs, because such a lock has no effect on a single CPU.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
@@ -219,7 +219,7 @@ impl Bench<'_> {
 
     /// Reads 1 KiB blobs under `snapshots/HASH/ro`. Each blob requires a walk, an open, a read and
     /// a clunk. If only one blob is in flight at a time, the client sends all four messages
-    /// together. Each blob then takes one round trip, as with `git`.
+    /// together, so each blob takes one round trip, as it does with `git`.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -241,8 +241,7 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Measures the listing of a directory of 1000 entries, both in a snapshot and in the scratch
-    /// tree.
+    /// Measures listing a directory of 1000 entries, both in a snapshot and in the scratch tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -266,7 +265,7 @@ impl Bench<'_> {
         process::allow_files(WATCHERS as u64 + 100)?;
         let server = self.serve(&[])?;
         let mut committer = Committer::new(&server.target, &["master"])?;
-        // Other connections can see a branch only after its first commit.
+        // Other connections cannot see a branch until it has a commit.
         committer.one("file")?;
         let mut watchers = live::Watchers::new(&server.target, "master", WATCHERS)?;
         let mut delays = Vec::new();

@@ -10,7 +10,7 @@ use std::{
 use super::disk::Disk;
 use crate::Res;
 
-/// The length, in bytes, of every file in the repository.
+/// The length in bytes of every file in the repository.
 pub(crate) const BLOB: usize = 1024;
 /// The number of files in each directory other than the large directory.
 const IN_DIRECTORY: usize = 100;
@@ -42,7 +42,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Creates the directories for loose objects in advance, so that the first measured commits do
+    /// Creates the directories for loose objects in advance so that the first measured commits do
     /// not have to create them.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
@@ -102,8 +102,8 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&error))?;
-        // Writing the whole input before reading any output cannot cause a deadlock, because the
-        // commands print nothing before they reach the end of their input.
+        // Writing the entire input before reading any output cannot deadlock, because the commands
+        // print nothing until they reach the end of their input.
         child
             .stdin
             .take()
