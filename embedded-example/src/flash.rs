@@ -1,5 +1,5 @@
-//! A NOR flash whose content is a file on the host. The board accesses the file through semihosting,
-//! because QEMU does not emulate writable flash.
+//! A NOR flash whose content is a file on the host. The board accesses the file through
+//! semihosting, because QEMU does not emulate writable flash.
 //!
 //! The flash is the `flash.bin` file in the directory where QEMU was started. If the file does not
 //! exist, or if neither QEMU nor a debugger handles semihosting calls, every access fails.

@@ -1,5 +1,5 @@
-//! The log. Each line is appended to the `log/tail` file. With the `log` feature, it is also written
-//! to UART0 as one defmt frame.
+//! The log. Each line is appended to the `log/tail` file. With the `log` feature, it is also
+//! written to UART0 as one defmt frame.
 
 /// Logs a line at the `debug`, `info`, `warn`, or `error` level if the `log/level` file enables
 /// that level. The line may end with one number.

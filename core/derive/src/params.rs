@@ -118,7 +118,8 @@ impl Struct<'_> {
                         <Self as #krate::files::fields::Fields>::NEW
                     }
 
-                    /// Returns the values of all fields. All fields are read in one critical section.
+                    /// Returns the values of all fields. All fields are read in one critical
+                    /// section.
                     #[must_use]
                     pub fn load(&self) -> #plain {
                         __support::load(self)

@@ -1,4 +1,5 @@
-//! Tests for the errors of both macros: the message, and the source code that the message refers to.
+//! Tests for the errors of both macros: the message, and the source code that the message refers
+//! to.
 
 #![allow(clippy::unwrap_used)] // A failure is a failed test.
 

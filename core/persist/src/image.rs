@@ -97,8 +97,8 @@ impl<const N: usize> Image<N> {
         record::is_sealed(bytes.get(..header.unpadded())?).then_some(header)
     }
 
-    /// Adds the record at the beginning of the [free](Image::free) part, and removes the older record
-    /// with the same key.
+    /// Adds the record at the beginning of the [free](Image::free) part, and removes the older
+    /// record with the same key.
     pub(crate) fn accept(&mut self, header: Header) {
         let old = self.position(&mut |old| old.key == header.key);
         self.last_size = self.size(header);

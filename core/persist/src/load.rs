@@ -66,8 +66,8 @@ pub(crate) fn load_image<const N: usize>(
     loaded
 }
 
-/// Calls the check functions of all parameters. Reports and resets the first parameter whose value is
-/// rejected. Returns `false` if no value is rejected.
+/// Calls the check functions of all parameters. Reports and resets the first parameter whose value
+/// is rejected. Returns `false` if no value is rejected.
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,

@@ -153,7 +153,8 @@ impl<F: NorFlash> Log<F> {
         self.clean = false;
     }
 
-    /// Writes records to the next block and makes it the active block. The last record must be marked.
+    /// Writes records to the next block and makes it the active block. The last record must be
+    /// marked.
     pub(crate) async fn rewrite(&mut self, records: &[u8]) -> Result<(), Error> {
         let block = self.region.next(self.active);
         let from = self.region.address(block);

@@ -84,9 +84,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.carry_out(&StoreAction::Load, rejected).await
     }
 
-    /// Saves the values of the parameters with these ordinals, and returns the number of values that
-    /// differ from the stored ones. If no value differs, nothing is written. Read-only and volatile
-    /// parameters are not saved.
+    /// Saves the values of the parameters with these ordinals, and returns the number of values
+    /// that differ from the stored ones. If no value differs, nothing is written. Read-only and
+    /// volatile parameters are not saved.
     ///
     /// The values are stored as one batch. If the power fails during the save, either all or none
     /// of the values are stored. All values are read in one poll, so no other task of the same
@@ -131,8 +131,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.log.region().blocks()
     }
 
-    /// Carries out a request. Returns the number of values that have been loaded, saved or erased. All
-    /// requests share this code, because each additional state machine would take up flash.
+    /// Carries out a request. Returns the number of values that have been loaded, saved or erased.
+    /// All requests share this code, because each additional state machine would take up flash.
     pub(crate) async fn carry_out(
         &mut self,
         action: &StoreAction,

@@ -46,8 +46,8 @@ fn cannot_reset(path: &str) -> Error {
     Error::Invalid.with_message(format_args!("{path} is read-only or has no default"))
 }
 
-/// Resets the parameters with the given ordinals at the same time. Returns the number of values that
-/// have changed, or `None` if none of the parameters can be reset.
+/// Resets the parameters with the given ordinals at the same time. Returns the number of values
+/// that have changed, or `None` if none of the parameters can be reset.
 fn reset_part(set: &ParamSet, part: &Range<u16>, client: Client) -> Result<Option<u16>> {
     loop {
         let checked_at = change_count();

@@ -107,7 +107,8 @@ impl ParamSet {
         })
     }
 
-    /// Calls `with` for the parameter with this ordinal. Does nothing if there is no such parameter.
+    /// Calls `with` for the parameter with this ordinal. Does nothing if there is no such
+    /// parameter.
     pub fn with_parameter(
         &self,
         ordinal: u16,

@@ -21,8 +21,8 @@ pub trait ParamStore: Sync {
 /// The action that a [`StoreRequest`] requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAction {
-    /// Store the current values of the parameters with these ordinals. The ordinal of a parameter is
-    /// its position in the order of [`visit_parameters`](super::visit_parameters).
+    /// Store the current values of the parameters with these ordinals. The ordinal of a parameter
+    /// is its position in the order of [`visit_parameters`](super::visit_parameters).
     Save(Range<u16>),
     /// Set all parameters to their stored values.
     Load,

@@ -39,7 +39,8 @@ pub trait TransportRead {
     const COOPERATIVE: bool = false;
 
     /// Waits until at least one byte has arrived, copies what has arrived to `buf`, and returns the
-    /// number of bytes copied. Returns 0 if the peer has closed the connection or if `buf` is empty.
+    /// number of bytes copied. Returns 0 if the peer has closed the connection or if `buf` is
+    /// empty.
     ///
     /// # Errors
     /// Returns an error if the transport fails. The connection is then closed.

@@ -153,8 +153,8 @@ where
                     self.session.refuse(buf.reserve(0, wire::HEADER), &error)
                 });
                 let tx = self.tx.acquire().await;
-                // Free the slot first, so that the Rflush for a pending Tflush is written after this
-                // reply.
+                // Free the slot first, so that the Rflush for a pending Tflush is written after
+                // this reply.
                 self.slots.finish_request(slot);
                 let reply = buf.reserve(0, len).get(..len).unwrap_or_default();
                 tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport
@@ -200,8 +200,9 @@ where
             let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
             let fresh = self.slots.start_request(slot, wire::tag(message));
             if fresh && frame.held == frame.size {
-                // Hold the reader while waiting, so that the requests after a Tflush or Tversion are
-                // not read until the aborted requests have finished. The wait cannot be cancelled.
+                // Hold the reader while waiting, so that the requests after a Tflush or Tversion
+                // are not read until the aborted requests have finished. The wait cannot be
+                // cancelled.
                 self.slots.abort(slot, self.session.aborts(message)).await;
             }
             self.rx.release(rx);
@@ -339,8 +340,8 @@ struct Request {
     fresh: bool,
 }
 
-/// Returns an error if the request's tag is already in flight or if the request is too large for the
-/// buffer.
+/// Returns an error if the request's tag is already in flight or if the request is too large for
+/// the buffer.
 fn refusal(Frame { held, size }: Frame, fresh: bool, buf: &[u8]) -> Option<Error> {
     if !fresh {
         Some(

@@ -202,8 +202,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Err(Error::NoAuthentication)
     }
 
-    /// Answers a request that every immutable tree refuses. The fid is the first field of every such
-    /// request.
+    /// Answers a request that every immutable tree refuses. The fid is the first field of every
+    /// such request.
     fn refuse_change(&self, call: &mut Call<'_>) -> Result<()> {
         let error = match wire::kind(call.frame()) {
             ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(unknown_request(call)),
@@ -269,7 +269,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Checks that the fields of a request of `len` bytes were well-formed and that no bytes follow them.
+/// Checks that the fields of a request of `len` bytes were well-formed and that no bytes follow
+/// them.
 #[inline(never)]
 pub(super) fn check_end(reader: &Reader<'_>, len: usize) -> Result<()> {
     reader.finish().map_err(|malformed| malformed_request(len, malformed))

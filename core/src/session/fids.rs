@@ -332,8 +332,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Ok(())
     }
 
-    /// Makes the fid refer to the open file or directory `open` and returns its qid. Closes `open` if
-    /// the fid no longer exists.
+    /// Makes the fid refer to the open file or directory `open` and returns its qid. Closes `open`
+    /// if the fid no longer exists.
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,

@@ -116,8 +116,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Returns the read that a Tread (read(5)) requests, or `None` if the request is not a Tread of a
-    /// file that is open for reading. [`read_dir`](Session::read_dir) answers any other Tread.
+    /// Returns the read that a Tread (read(5)) requests, or `None` if the request is not a Tread of
+    /// a file that is open for reading. [`read_dir`](Session::read_dir) answers any other Tread.
     pub(super) fn file_read(&self, call: &Call<'_>) -> Option<FileRead<V>> {
         if wire::kind(call.frame()) != wire::TREAD {
             return None;
@@ -204,8 +204,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories are
-/// read with Treaddir.
+/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories
+/// are read with Treaddir.
 pub(super) fn read_error<O, C>(state: &FidState<O, C>) -> Error {
     match state {
         FidState::Dir { .. } => Error::IsDirectory,
@@ -224,8 +224,8 @@ pub(super) struct FileRead<V: Vfs> {
     pub(super) count: usize,
 }
 
-/// Returns the part of a reply that holds the data of an Rread or Rreaddir, which is at most `count`
-/// bytes long.
+/// Returns the part of a reply that holds the data of an Rread or Rreaddir, which is at most
+/// `count` bytes long.
 pub(super) fn read_data(buf: &mut [u8], count: usize) -> &mut [u8] {
     let data = buf.get_mut(wire::RREAD_HEADER..).unwrap_or_default();
     let len = data.len().min(count);

@@ -161,8 +161,8 @@ pub struct OpenMode {
     /// Whether to truncate the file to length 0. Files that cannot be truncated, such as commands,
     /// streams and parameters, ignore this flag.
     pub truncate: bool,
-    /// Whether to write at the end of the file, regardless of the offset. If the file is opened only
-    /// for reading, the reader [follows](OpenMode::follows) the file's value.
+    /// Whether to write at the end of the file, regardless of the offset. If the file is opened
+    /// only for reading, the reader [follows](OpenMode::follows) the file's value.
     pub append: bool,
     /// Whether to clear the set-user-id and set-group-id bits when the file is written or
     /// truncated. The flag is set for every user except root (`write(2)`).

@@ -20,14 +20,16 @@ macro_rules! errors {
         ///
         /// The errors with a fixed message are constants, which can be used as patterns.
         // On an embedded board, this is one nonzero word. An enum with one variant for each error
-        // would have the same size, but the code of each function that passes it on would be larger.
+        // would have the same size, but the code of each function that passes it on would be
+        // larger.
         #[derive(Clone, PartialEq, Eq)]
         pub struct Error(Packed);
 
         /// The row of each error in the table.
         enum Row { $($name,)* Count }
 
-        // The constants are named like the variants of an enum, because they are used in the same way.
+        // The constants are named like the variants of an enum, because they are used in the same
+        // way.
         #[allow(non_upper_case_globals)]
         impl Error {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))]

@@ -82,9 +82,9 @@ pub trait FidRecord: Copy {
     /// Creates the record of a fid that refers to the root directory on behalf of `user`.
     fn new(user: u32) -> Self;
 
-    /// Sets the serial number, which distinguishes this use of the fid number from later uses. After
-    /// a wait, a request compares serial numbers to check that the fid number still refers to the
-    /// same fid.
+    /// Sets the serial number, which distinguishes this use of the fid number from later uses.
+    /// After a wait, a request compares serial numbers to check that the fid number still refers to
+    /// the same fid.
     fn set_serial(&mut self, serial: u32);
 
     /// Returns the serial number.
@@ -113,8 +113,8 @@ pub trait FidRecord: Copy {
 pub struct MutableRecord {
     serial: u32,
     user: u32,
-    /// The inode number of the attach point. A file can be moved out of the attached subtree, so the
-    /// number of levels below the attach point can change.
+    /// The inode number of the attach point. A file can be moved out of the attached subtree, so
+    /// the number of levels below the attach point can change.
     attach_point: u64,
 }
 

@@ -80,8 +80,8 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list, which is encoded as `count[2]`, followed by that many values. The list borrows either the
-/// bytes of a decoded frame or the values to encode.
+/// A list, which is encoded as `count[2]`, followed by that many values. The list borrows either
+/// the bytes of a decoded frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
     /// The bytes of a decoded frame. Decoding checks every value. If a list was not created by

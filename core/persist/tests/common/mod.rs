@@ -29,8 +29,8 @@ pub(crate) enum Damage {
     Prefix,
     /// An interrupted erase has erased the last bytes of the page. No word is partly written.
     Suffix,
-    /// An interrupted erase has erased some of the bits, and an interrupted write has written some of
-    /// the bits of one word.
+    /// An interrupted erase has erased some of the bits, and an interrupted write has written some
+    /// of the bits of one word.
     Bits,
     /// An interrupted erase leaves random bytes behind, and an interrupted write leaves one random
     /// word behind.

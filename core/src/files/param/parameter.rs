@@ -136,8 +136,8 @@ impl dyn Parameter + '_ {
         self.apply(text, Some(proposed), false)
     }
 
-    /// Checks whether `text` is a value of the parameter's type and within its limits. Does not call
-    /// the parameter's [check function](super::Check), which may depend on other parameters.
+    /// Checks whether `text` is a value of the parameter's type and within its limits. Does not
+    /// call the parameter's [check function](super::Check), which may depend on other parameters.
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] with a message that names the allowed values.

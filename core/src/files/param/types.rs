@@ -4,8 +4,8 @@ use core::fmt;
 
 use crate::float::write_scaled;
 
-/// A type that the value of a [`Param`](super::Param) can have. The trait defines how values of the type are
-/// parsed, rendered and limited.
+/// A type that the value of a [`Param`](super::Param) can have. The trait defines how values of the
+/// type are parsed, rendered and limited.
 pub trait ParamType: Clone + Default + PartialEq + Send {
     /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;
@@ -43,8 +43,8 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// Writes a description of the allowed values, for example `a number from 0 to 10`.
     fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 
-    /// Returns whether the value is a multiple of `step`. `text` is the text from which the value was
-    /// parsed.
+    /// Returns whether the value is a multiple of `step`. `text` is the text from which the value
+    /// was parsed.
     fn is_multiple(&self, text: &[u8], step: Step) -> bool {
         let _ = (text, step);
         true

@@ -116,7 +116,8 @@ mod word {
             Packed(NonZeroU32::MIN.saturating_add(row as u32))
         }
 
-        // Disable inlining to keep a single copy of this code, outside the hot paths of its callers.
+        // Disable inlining to keep a single copy of this code, outside the hot paths of its
+        // callers.
         #[cold]
         #[inline(never)]
         pub(crate) fn custom(errno: u8, message: &dyn fmt::Display) -> Packed {

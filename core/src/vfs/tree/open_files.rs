@@ -139,8 +139,9 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         result
     }
 
-    /// Calls `with` for a single poll, like [`with_file_and_waiter`](OpenFiles::with_file_and_waiter),
-    /// but passes the node of the file instead of the file.
+    /// Calls `with` for a single poll, like
+    /// [`with_file_and_waiter`](OpenFiles::with_file_and_waiter), but passes the node of the file
+    /// instead of the file.
     pub(super) fn with_node<R>(
         &self,
         open: Handle,

@@ -130,8 +130,8 @@ struct Waiting {
     pending: PendingRequest,
 }
 
-/// Polls a transfer. Each poll looks up the open file again, so a waiting transfer fails when the file
-/// is closed.
+/// Polls a transfer. Each poll looks up the open file again, so a waiting transfer fails when the
+/// file is closed.
 #[inline(never)]
 fn poll_transfer<const OPENS: usize, const TEXT: usize>(
     files: &OpenFiles<OPENS, TEXT>,
