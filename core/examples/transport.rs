@@ -27,7 +27,7 @@ mod driver {
 
     impl Receiver {
         /// Waits for bytes, copies them to `buf` and returns the number of bytes copied. Returns
-        /// `None` after the peer has hung up.
+        /// `None` after the peer has closed the connection.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
             buf[..n].copy_from_slice(&self.recording[..n]);

@@ -122,7 +122,7 @@ fn fixed(at: &impl Spanned, number: &Number, ty: &Type) -> Result<TokenStream> {
     Ok(quote_spanned!(at.span()=> <#ty>::new(#digits, #decimals)))
 }
 
-/// The smallest and the largest value of a range such as `1..=10`.
+/// The minimum and maximum of a range such as `1..=10`.
 pub(crate) struct Bounds<'a> {
     pub(crate) low: Option<&'a Expr>,
     pub(crate) high: Option<&'a Expr>,

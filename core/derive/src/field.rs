@@ -10,7 +10,7 @@ use crate::constant::{Bounds, Number, single, value};
 use crate::kind::{Leaf, Shape, ValueType};
 use crate::names::{Name, description};
 
-/// The largest number of digits that a step can have.
+/// The maximum number of digits in a step.
 const STEP_MAX: i128 = u16::MAX as i128;
 
 /// A field of a settings struct.
@@ -25,7 +25,7 @@ pub(crate) struct Field<'a> {
     pub(crate) kind: Kind<'a>,
 }
 
-/// The kind of directory entry that is generated for a field.
+/// The kind of directory entry generated for a field.
 pub(crate) enum Kind<'a> {
     /// A file.
     Value(Param),
@@ -210,7 +210,7 @@ fn range_call(
     Ok((call, check))
 }
 
-/// Compares literals. Other expressions are compared by the compiler.
+/// Compares literals. The compiler compares other expressions.
 fn check_literals(
     range: &Expr,
     bounds: &Bounds<'_>,

@@ -13,11 +13,11 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Returns the name that an attribute sets. If no attribute sets a name, returns the identifier
-    /// in kebab case.
+    /// Returns the name set by an attribute, or the identifier in kebab case if no attribute sets
+    /// one.
     ///
     /// # Errors
-    /// Returns an error if the name that the attribute sets is not allowed.
+    /// Returns an error if the attribute sets a name that is not allowed.
     pub(crate) fn new(ident: &Ident, set: Option<&LitStr>) -> Result<Name> {
         let Some(set) = set else {
             return Ok(Name { text: kebab_case(&ident.unraw().to_string()), span: ident.span() });

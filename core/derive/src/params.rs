@@ -9,10 +9,10 @@ use crate::attributes::ContainerAttributes;
 use crate::field::{Field, Kind, Param};
 use crate::names::check_unique;
 
-/// The largest number of entries in a directory.
+/// The maximum number of entries in a directory.
 const ENTRIES_MAX: usize = 255;
 
-/// Returns the path of `datakit_core`.
+/// Returns the path to `datakit_core`.
 pub(crate) fn core_path(set: Option<Path>) -> Path {
     set.unwrap_or_else(|| parse_quote!(::datakit_core))
 }
@@ -60,8 +60,8 @@ fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     errors.map_or(Ok(values), Err)
 }
 
-/// Checks that no field is a subdirectory. The files of a subdirectory have no access to the struct
-/// that contains the subdirectory, so they could not call its check.
+/// Checks that no field is a subdirectory. Files in a subdirectory have no access to the struct
+/// that contains it, so they could not call its check function.
 fn check_covers_all(check: &Expr, fields: &[Field<'_>]) -> Result<()> {
     match fields.iter().find(|field| !matches!(field.kind, Kind::Value(_))) {
         None => Ok(()),

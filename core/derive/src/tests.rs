@@ -1,5 +1,4 @@
-//! Tests for the errors of both macros: the message, and the source code that the message refers
-//! to.
+//! Tests for the errors from both macros: the message and the source code that it refers to.
 
 #![allow(clippy::unwrap_used)] // A failure is a failed test.
 

@@ -15,7 +15,7 @@ pub(crate) struct Socket {
     pub(crate) tcp: ManuallyDrop<TcpSocket<'static>>,
 }
 
-/// The sockets of `CLIENTS` client slots and `CLIENTS + 1` listeners. At most one task waits for
+/// The sockets for `CLIENTS` client slots and `CLIENTS + 1` listeners. At most one task waits for
 /// each signal. If two tasks waited for the same signal, each would replace the other's waker and
 /// wake the other task, so the processor would never sleep.
 pub(crate) struct Acceptor<const CLIENTS: usize> {
@@ -72,7 +72,7 @@ impl<const CLIENTS: usize> Acceptor<CLIENTS> {
         }
     }
 
-    /// Removes a listener's client from the queue if the client is still queued.
+    /// Removes a listener's client from the queue if it is still queued.
     pub(crate) fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;

@@ -1,11 +1,11 @@
-//! The settings of a server.
+//! Server settings.
 
 use datakit_core::session::Limits;
 use embassy_time::Duration;
 
 use crate::{ConnectionInfo, EndReason, Peer};
 
-/// The settings of a [`Server`](crate::Server). The settings can be stored in a `static`.
+/// The settings of a [`Server`](crate::Server). They can be stored in a `static`.
 ///
 /// Settings that may change at run time are functions, for example closures without captured
 /// variables. The server calls these functions once for each new connection, so a change does not
@@ -121,16 +121,15 @@ impl Config {
         self
     }
 
-    /// Sets the function that is called when a client gets a slot.
+    /// Sets the function that is called when a client is assigned a slot.
     #[must_use]
     pub const fn connected(mut self, hook: fn(&ConnectionInfo)) -> Config {
         self.connected = hook;
         self
     }
 
-    /// Sets the function that is called when a connection that had a slot has been closed. Each
-    /// such connection was passed to the [`connected`](Config::connected) function when it got its
-    /// slot.
+    /// Sets the function that is called after a connection that had a slot has been closed. Each
+    /// such connection has previously been passed to the [`connected`](Config::connected) function.
     #[must_use]
     pub const fn disconnected(mut self, hook: fn(&ConnectionInfo, EndReason)) -> Config {
         self.disconnected = hook;

@@ -50,7 +50,7 @@ impl core::error::Error for EndReason {
     }
 }
 
-/// A client slot of a server.
+/// A client slot in a server.
 pub(crate) struct Slot<
     T: SharedTree + 'static,
     const CLIENTS: usize,
@@ -104,7 +104,7 @@ impl<
     }
 }
 
-/// The time of the last transfer of a connection.
+/// The time of a connection's last transfer.
 #[derive(Clone, Copy)]
 struct Activity<const CLIENTS: usize> {
     connections: &'static Connections<CLIENTS>,

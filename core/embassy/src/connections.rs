@@ -34,7 +34,7 @@ struct State<const CLIENTS: usize> {
     /// The number of the most recent client.
     last: u8,
     shutting_down: bool,
-    /// The waker of the task that waits until there are no connections.
+    /// The waker of the task that is waiting for all connections to be closed.
     waiter: WakerRegistration,
 }
 
@@ -167,7 +167,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         }
     }
 
-    /// Closes all connections and refuses new connections. Waits for at most `timeout` until all
+    /// Closes all connections and refuses new ones. Waits for at most `timeout` until all
     /// connections are closed. Call this method before a restart.
     ///
     /// Only one task should call this method, because two waiting tasks would keep waking each

@@ -18,7 +18,7 @@ pub trait SharedTree: Vfs<Open = Handle> {
     /// Opens a file or directory on behalf of `client`, like [`Vfs::open`].
     ///
     /// # Errors
-    /// Returns the errors of [`Vfs::open`].
+    /// Returns the same errors as [`Vfs::open`].
     fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle>;
 }
 
@@ -77,8 +77,8 @@ impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
     }
 }
 
-/// A client's view of the tree. The view limits the client's number of open files, and passes the
-/// client's number to each file that the client opens.
+/// A client's view of the tree. The view limits how many files the client can have open, and passes
+/// the client's number to each file that it opens.
 pub struct QuotaTree<'t, T, const CLIENTS: usize> {
     tree: &'t T,
     quota: &'t OpenQuota<CLIENTS>,

@@ -19,8 +19,8 @@ use crate::acceptor::{Acceptor, Socket};
 use crate::connection::Slot;
 use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTree};
 
-/// The memory of a [`Server`]. The memory initially contains only zeros, so a `static` of this type
-/// takes up no flash.
+/// The memory for a [`Server`]. It initially contains only zeros, so a `static` of this type takes
+/// up no flash.
 ///
 /// | parameter | number of |
 /// |---|---|
@@ -50,7 +50,7 @@ struct SocketBuffers<const RECEIVE: usize, const TRANSMIT: usize> {
     transmit: [u8; TRANSMIT],
 }
 
-/// The memory of a client slot.
+/// The memory for a client slot.
 pub(crate) struct SlotMemory<
     T: SharedTree + 'static,
     const CLIENTS: usize,
@@ -124,12 +124,12 @@ impl<
     }
 }
 
-/// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The parameters are
-/// described at [`Memory`].
+/// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The const parameters are
+/// described in [`Memory`].
 ///
 /// Several tasks run a server. Each socket has a task that calls [`listen`](Server::listen), and
 /// each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single task
-/// calls [`run`](Server::run), which needs more processor time.
+/// calls [`run`](Server::run), which uses more processor time.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and
 /// waits for a slot. If two clients connect at the same instant while all slots are busy, the

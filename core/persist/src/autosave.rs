@@ -21,9 +21,9 @@ impl Autosave {
         Autosave { changed: Signal::new() }
     }
 
-    /// Makes a request to `store` to save all values, `after_ms` milliseconds after a change.
-    /// Further changes during this time do not extend it. If the store refuses the request, retries
-    /// after the same delay. Never returns.
+    /// Requests that `store` save all values `after_ms` milliseconds after a change. Further
+    /// changes during this time do not extend it. If the store refuses the request, retries after
+    /// the same delay. Never returns.
     pub async fn run(
         &self,
         store: &dyn ParamStore,

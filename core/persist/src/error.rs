@@ -11,7 +11,7 @@ use embedded_storage_async::nor_flash::NorFlashErrorKind;
 pub enum Error {
     /// The flash driver reported an error.
     Flash(NorFlashErrorKind),
-    /// The values of all parameters do not fit into the store's buffer of this many bytes.
+    /// The parameter values do not fit into the store's buffer, which has this many bytes.
     Full {
         /// The size of the buffer in bytes.
         buffer: u16,

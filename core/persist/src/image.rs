@@ -12,7 +12,7 @@ pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
 /// flash come last, so they can be written as one batch.
 pub(crate) struct Image<const N: usize> {
     bytes: Aligned<N>,
-    /// The number of bytes that records take up.
+    /// The number of bytes taken up by records.
     used: usize,
     /// The position of the first record that is not in flash.
     new: usize,
@@ -67,7 +67,7 @@ impl<const N: usize> Image<N> {
         None
     }
 
-    /// Returns the size of a record with its padding.
+    /// Returns the size of a record, including its padding.
     pub(crate) fn size(&self, header: Header) -> usize {
         (header.unpadded() + self.word - 1) & !(self.word - 1)
     }

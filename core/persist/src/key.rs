@@ -32,8 +32,8 @@ pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
     hash.0
 }
 
-/// Returns a number for the type of a parameter. The number does not depend on the limits of the
-/// type, so a firmware update can change a range without losing the value.
+/// Returns a number that represents a parameter's type. The number does not depend on the
+/// parameter's limits, so a firmware update can change a range without losing the value.
 pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
     let mut first = FirstMember(Fnv::new());
     // The writer returns an error after the first member of the schema, which is the name of the

@@ -93,7 +93,7 @@ impl<F: NorFlash> Log<F> {
     }
 
     /// Reads the valid records of the active block up to address `end`, and adds them to `image`.
-    /// If `end` is `None`, adds no record but determines whether the rest of the block is erased.
+    /// If `end` is `None`, adds no records and determines whether the rest of the block is erased.
     /// Returns the address after the last complete batch.
     async fn read_records<const N: usize>(
         &mut self,

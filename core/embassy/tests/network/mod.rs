@@ -213,7 +213,7 @@ pub(crate) fn events() -> Vec<String> {
     EVENTS.take()
 }
 
-/// Returns settings that record an event for each call of a hook.
+/// Returns settings that record an event for each hook call.
 pub(crate) const fn config() -> Config {
     Config::new()
         .connected(|connection| event(format!("{} connected", connection.client.0)))
