@@ -161,7 +161,7 @@ fn probes(out: &mut dyn Write) -> fmt::Result {
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
-/// A stream that returns the latest step of the simulation.
+/// A stream that returns the latest simulation step.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
@@ -234,8 +234,8 @@ pub fn publish_event(kind: EventKind) {
     EVENTS.publish(Event { at_ms: uptime_ms(), kind });
 }
 
-/// Performs a step of the simulation according to the parameters and publishes the result. Returns
-/// whether the light is on and how many milliseconds remain until the next step.
+/// Performs a simulation step according to the parameters and publishes the result. Returns whether
+/// the light is on and how many milliseconds remain until the next step.
 pub fn step(simulation: &mut Simulation) -> (bool, u32) {
     let step = simulation.step(&settings());
     TICKS.publish(Tick {

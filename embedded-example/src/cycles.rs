@@ -10,7 +10,7 @@ pub const TOP: u32 = 0x00ff_ffff;
 ///
 /// A round is one pass through all values of the counter. Each round, including the first, starts
 /// with a count of 0, which raises the interrupt. The counter then counts down from the highest
-/// count. An emulator on a busy host may report a count of 0 before it raises the interrupt. Until
+/// value. An emulator on a busy host may report a count of 0 before it raises the interrupt. Until
 /// the interrupt is raised, the number of rounds is one too low, and the clock does not advance.
 pub fn cycles(rounds: u32, left: u32, before: u64) -> u64 {
     let elapsed = (TOP + 1).wrapping_sub(left) & TOP;

@@ -16,11 +16,11 @@ use crate::fault;
 const PAGE: usize = 1024;
 const PAGES: usize = datakit_firmware::saving::BLOCKS as usize;
 
-/// The region of the flash that contains the parameters. The region is the whole flash.
+/// The flash region that contains the parameters, which is the whole flash.
 pub const REGION: Region =
     Region::new::<Blocking<FileFlash>>(0..(PAGES * PAGE) as u32, PAGE as u32);
 
-/// A flash of four pages of 1 KiB each.
+/// A flash with four 1 KiB pages.
 pub struct FileFlash {
     file: Option<File>,
 }

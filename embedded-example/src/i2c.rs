@@ -84,7 +84,7 @@ async fn completes(
     .await
 }
 
-/// Parses a limit and returns the value of the register.
+/// Parses a limit and returns the register value.
 fn parse(text: &str) -> Result<i16> {
     let value: Option<i32> = text.parse().ok();
     let value = value.filter(|value| (LOWEST..=HIGHEST).contains(value) && value % STEP == 0);

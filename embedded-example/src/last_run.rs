@@ -81,8 +81,8 @@ pub fn record_reset() {
     write(RESET_COMMAND, |_| {});
 }
 
-/// Records the location and the message of a panic. Removes the start of a long path and the end of
-/// a long message.
+/// Records a panic's location and message, removing the start of a long path and the end of a long
+/// message.
 pub fn record_panic(info: &PanicInfo<'_>) {
     const PATH_MAX: usize = 40;
     write(PANIC, |out| {

@@ -132,7 +132,7 @@ pub fn start() {
     uart::start();
 }
 
-/// Stores the location and the message of the panic for the next run, logs both, and exits.
+/// Stores the panic's location and message for the next run, logs both, and exits.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     crate::last_run::record_panic(info);

@@ -28,8 +28,8 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
         file("modified", &Modified::new(&SET)),
         file("ctl", &Ctl::new(&SET, &REPLIES)),
         file("save-rate", &SAVE_RATE_FILE),
-        // A path such as `probes/0/scale` needs three levels, and the names `0` and `1` of the
-        // transactions need one.
+        // A path such as `probes/0/scale` needs three levels, and the transaction names `0` and `1`
+        // need one.
         table("transactions", &TRANSACTIONS, 4),
     ],
     &CONFIG,
@@ -47,7 +47,7 @@ static TRANSACTION_MEMORY: TransactionMemory<2, 8, 24> = TransactionMemory::new(
 /// Two transactions, each with at most 8 values of at most 24 bytes.
 static TRANSACTIONS: Transactions<2, 8, 24> = Transactions::new(&SET, &TRANSACTION_MEMORY);
 
-/// Starts to record changes and refusals.
+/// Starts recording changes and refusals.
 pub fn start() {
     static CHANGES_OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
     static REPLIES_OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);

@@ -32,7 +32,7 @@ pub struct Settings {
     pub duty: u32,
     /// The shape of the signal.
     pub waveform: Waveform,
-    /// The number of samples in a cycle of the signal.
+    /// The number of samples in a signal cycle.
     pub length: u32,
     /// The distance from the middle of the signal to its peak.
     pub amplitude: i32,

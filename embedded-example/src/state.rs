@@ -1,5 +1,5 @@
-//! State that is written by the drivers and that clients read through files in the tree. On the
-//! host, there are no drivers, so the state keeps its initial values.
+//! State that the drivers write and clients read through files in the tree. On the host, there are
+//! no drivers, so the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,8 +30,8 @@ pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
 /// The cause of the last reset.
 pub static RESET_CAUSE: Value<&'static str> = Value::new("unknown");
-/// The location and the message of the panic that ended the last run. The text is empty if no panic
-/// ended the last run.
+/// The location and the message of the panic that ended the last run. The text is empty if the last
+/// run did not end with a panic.
 pub static LAST_PANIC: Value<FixedText<PANIC_MAX>> = Value::new(FixedText::new());
 /// The maximum length of a panic message, in bytes.
 pub const PANIC_MAX: usize = 92;

@@ -68,28 +68,28 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     ///
     /// If a value is outside its parameter's limits or was stored by a parameter of a different
     /// type, it is passed to `rejected` and the parameter is set to its default. After all values
-    /// have been set, the check functions of the parameters are called. If a check function refuses
-    /// a value, the value is also passed to `rejected`, and the parameter is set to its default.
-    /// The check functions of parameters without a default are not called.
+    /// have been set, the parameters' check functions are called. If a check function refuses a
+    /// value, the value is also passed to `rejected`, and the parameter is set to its default. The
+    /// check functions of parameters without a default are not called.
     ///
-    /// All values are set in one poll, so no other task of the same executor runs while only some
+    /// All values are set in one poll, so no other task on the same executor runs while only some
     /// of the values are set.
     ///
     /// # Errors
-    /// Returns [`Error::Flash`] if the flash cannot be read. No value has been set in this case.
+    /// Returns [`Error::Flash`] if the flash cannot be read. In this case, no values have been set.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it is ready, no value has been set.
+    /// If the future is dropped before it is ready, no values have been set.
     pub async fn load(&mut self, rejected: &mut dyn FnMut(&Rejected<'_>)) -> Result<u16, Error> {
         self.carry_out(&StoreAction::Load, rejected).await
     }
 
     /// Saves the values of the parameters with these ordinals, and returns the number of values
-    /// that differ from the stored ones. If no value differs, nothing is written. Read-only and
-    /// volatile parameters are not saved.
+    /// that differ from the stored ones. If none differ, nothing is written. Read-only and volatile
+    /// parameters are not saved.
     ///
     /// The values are stored as one batch. If the power fails during the save, either all or none
-    /// of the values are stored. All values are read in one poll, so no other task of the same
+    /// of the values are stored. All values are read in one poll, so no other task on the same
     /// executor can change a value between two reads. For a parameter that has its default value,
     /// the store records only that fact. Therefore, a firmware update that changes the default also
     /// changes the value.
@@ -144,7 +144,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 let used = self.image.all().len();
                 self.image.remove(&mut |header| !is_known(self.set, header.key));
                 if self.image.all().len() != used {
-                    // The buffer may be too small for both the dropped values and the new values.
+                    // The buffer may be too small for both the dropped values and the new ones.
                     self.log.require_rewrite();
                 }
             }
@@ -164,7 +164,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 count
             }
             StoreAction::Erase => {
-                // The first empty block makes the stored values invalid. The following blocks
+                // Writing the first empty block invalidates the stored values. The following blocks
                 // overwrite them.
                 let mut count = 0;
                 self.image.remove(&mut |_| {
@@ -186,7 +186,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         Ok(count)
     }
 
-    /// Replaces the records in the image whose parameters have changed, and returns their number.
+    /// Replaces the image's records of parameters that have changed, and returns how many were
+    /// replaced.
     fn update(&mut self, ordinals: &Range<u16>) -> Result<u16, Error> {
         let (mut count, mut is_full) = (0, false);
         let _ = self.set.visit(&mut |ordinal, path, parameter| {

@@ -1,4 +1,4 @@
-//! Tests that cut the power at every word that a save writes and at every page that a save erases.
+//! Tests that cut the power at every word that a save writes and every page that it erases.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -106,7 +106,7 @@ fn values() -> Vec<String> {
     values
 }
 
-/// The values of all parameters take up at most 220 bytes, if the word has at most 8 bytes.
+/// The values of all parameters take up at most 220 bytes if words have at most 8 bytes.
 const BUFFER: usize = 224;
 
 type Small<'f> = &'f mut Flash<3, 256, 4>;
@@ -128,7 +128,7 @@ fn restart<const PAGES: usize, const PAGE: usize, const WORD: usize>(
 }
 
 /// Makes random saves and cuts the power once for each word that a save writes and each page that
-/// it erases. Returns the number of saves and of power cuts.
+/// it erases. Returns the numbers of saves and power cuts.
 fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     saves: u32,
     damage: Damage,

@@ -70,7 +70,8 @@ fn request(action: StoreAction, client: u8) -> StoreRequest {
     StoreRequest::by_client(action, Client(client), &OUTCOMES)
 }
 
-/// Polls a future a few times, which completes any future that does not wait for the clock.
+/// Polls a future a few times, which is enough to complete any future that does not wait for the
+/// clock.
 fn poll(mut future: std::pin::Pin<&mut impl Future>) {
     for _ in 0..50 {
         assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -232,7 +233,7 @@ fn dropped_save_stores_all_values_or_none() {
                 }
             }
         }
-        // The same store and a new store load the same values.
+        // The existing store and a new one load the same values.
         assert!(block_on(store.load(&mut |_| ())).is_ok());
         let loaded = (A.get(), B.get());
         assert!(loaded == (round, round) || (dropped && loaded == old), "{loaded:?}");

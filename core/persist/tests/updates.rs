@@ -168,7 +168,7 @@ fn values_that_break_a_rule_are_reset() {
     HIGH.set(200);
     block_on(store(&mut flash, &LIMITS).save(0..2)).unwrap();
     start();
-    // Neither of the two values is valid together with the default of the other.
+    // Neither value is valid in combination with the other's default.
     assert_eq!(load(&mut store(&mut flash, &RULE)), (2, vec![]));
     assert_eq!((LOW.get(), HIGH.get()), (100, 200));
     HIGH.set(50);

@@ -98,7 +98,7 @@ impl<const N: usize> File for Bytes<N> {
 
 /// A file of at most `N` bytes that uses one function to read its content and another to write it.
 /// Both functions always transfer the entire content. The content can be, for example, a setting in
-/// flash, a register or a row in a store.
+/// flash, a register, or a row in a database.
 ///
 /// The file itself stores only the pieces of an incomplete value. The [module documentation](super)
 /// describes when a value written in pieces is complete. A value is also complete when the open

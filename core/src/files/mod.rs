@@ -35,13 +35,13 @@
 //! | `[T; N]` of a type whose text contains no spaces | `1 2 3` | `0x1  2\t3` |
 //!
 //! Parameters can be declared as the fields of a struct instead of as entries of a table. The
-//! `Params` macro of the [`datakit-derive`](https://docs.rs/datakit-derive) crate generates a
+//! `Params` macro from the [`datakit-derive`](https://docs.rs/datakit-derive) crate generates a
 //! struct that implements [`Fields`](fields::Fields), and the `derive` feature exports the macro
 //! from this module. A [`ParamsDir`] contains such a struct and other files.
 //!
-//! A value or a command may be written in pieces at consecutive offsets. The value or command is
-//! complete when a write ends with a newline, when a write starts at a non-consecutive offset, when
-//! the file is read, or when the fid is clunked. An empty write has no effect.
+//! A value or a command may be written in pieces at consecutive offsets. It is complete when a
+//! write ends with a newline, when a write starts at a non-consecutive offset, when the file is
+//! read, or when the fid is clunked. An empty write has no effect.
 //!
 //! All methods of a file take `&self`, so a file can be a `static`. The constant parts of a file
 //! stay in flash. Values are protected by critical sections, so an interrupt handler may set a

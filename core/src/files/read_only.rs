@@ -9,7 +9,7 @@ use crate::vfs::{
     read_at, visit_files,
 };
 
-/// A file whose content is constant, has any length, and is read from flash.
+/// A file of any length with constant content, which is read from flash.
 #[derive(Debug, Clone, Copy)]
 pub struct Blob {
     bytes: &'static [u8],

@@ -136,7 +136,7 @@ pub(crate) struct Ring<T, const N: usize> {
     pub(crate) overruns: u32,
 }
 
-/// The next item that a reader of a queue receives, if there is one.
+/// The next item, if any, for a reader of a queue.
 pub(crate) enum Delivery<T> {
     Value(T),
     Lost(u32),
@@ -340,8 +340,8 @@ fn has_text(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // The `taken` counter cannot count all bytes of this text. Drop the text so that the next
-        // read returns the next value.
+        // The text is too long for the `taken` counter. Drop the text so that the next read returns
+        // the next value.
         open.text.clear();
         return Err(Error::TextTooLong);
     }

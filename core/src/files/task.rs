@@ -71,8 +71,8 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         if self.is_read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
     }
 
-    /// Completes a transfer that needs no request. If the transfer needs a request, starts it and
-    /// returns `None`.
+    /// Completes the transfer and returns the number of bytes transferred, unless this needs a
+    /// request to the task. In that case, starts the request and returns `None`.
     fn start(
         &'static self,
         open: &mut OpenFile<'_>,
@@ -166,7 +166,7 @@ impl<const CAPACITY: usize, const TEXT: usize> AsyncFile for TaskFile<CAPACITY, 
     }
 }
 
-/// A table of one file.
+/// A table that contains one file.
 impl<const CAPACITY: usize, const TEXT: usize> FileTable for TaskFile<CAPACITY, TEXT> {
     fn with_file(&self, _: u16, with: &mut dyn FnMut(&dyn File)) {
         with(self);

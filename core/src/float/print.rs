@@ -21,7 +21,7 @@ use crate::Decimal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Float {
     negative: bool,
-    /// The bits of the number without the sign bit.
+    /// The bits of the number, without the sign bit.
     bits: u64,
     format: &'static Format,
 }
@@ -135,8 +135,8 @@ fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
 
 /// Drops as many trailing digits of `middle` as possible while the rounded result stays between
 /// `low` and `high`. Returns the result and the number of dropped digits. The result may equal
-/// `high`. The result may equal `low` only if `low_zeros` is set, which means that only zeros
-/// follow the digits of `low`.
+/// `high`, but may equal `low` only if `low_zeros` is set, which means that only zeros follow the
+/// digits of `low`.
 ///
 /// The method is described in "Ryu: fast float-to-string conversion" by Ulf Adams, section 3.
 fn drop_digits(mut low: u64, mut low_zeros: bool, mut middle: u64, mut high: u64) -> (u64, i32) {

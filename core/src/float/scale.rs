@@ -8,7 +8,7 @@ const WORDS: usize = 28;
 /// An integer stored as 32-bit words, least significant word first.
 type Big = [u32; WORDS];
 
-/// The smallest and the largest power of ten that [`scale`] accepts for every integer.
+/// The smallest and largest powers of ten that [`scale`] accepts for every integer.
 pub(super) const POWERS: (i32, i32) = (-363, 310);
 
 /// A number that has been rounded down to 64 significant bits and equals `mantissa` * 2^`exponent`.

@@ -2,10 +2,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// The number of changes so far, modulo 2^32. The number is only written in critical sections.
+/// The number of changes so far, modulo 2^32. It is written only in critical sections.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Counts a change of a parameter's value or of a staged value in a transaction. Must be called in
+/// Counts a change to a parameter's value or to a staged value in a transaction. Must be called in
 /// a critical section.
 pub(crate) fn count_change() {
     CHANGES.store(change_count().wrapping_add(1), Ordering::Relaxed);

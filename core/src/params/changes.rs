@@ -12,14 +12,14 @@ use crate::Decimal;
 use crate::files::{Delivery, Flags, Ring, StreamSource, poll_stream, render, render_lost};
 use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, Window};
 
-/// A stream with a line `SEQ WHO PATH VALUE` for each change of a parameter, for example `17
+/// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
 ///
 /// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts has
 ///   the number 0.
 /// - `WHO` is the [name](ParamSet::client_name) of the client, or `program`.
 /// - `PATH` is the path of the parameter.
-/// - `VALUE` is the value. A value of more than `VALUE` bytes is truncated and ends with `...`. The
+/// - `VALUE` is the value. A value longer than `VALUE` bytes is truncated and ends with `...`. The
 ///   value of a write-only parameter is shown as `*`.
 ///
 /// The stream keeps the last `N` changes. If a reader is too slow, it reads a line such as `lost 3`
@@ -46,8 +46,8 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
     memory: &'static ChangeMemory<N, VALUE>,
 }
 
-/// The memory for [`Changes`], with room for `N` changes with values of at most `VALUE` bytes. It
-/// is a separate item that initially contains only zeros, so it takes up no flash.
+/// The memory for [`Changes`], with room for `N` changes whose values have at most `VALUE` bytes
+/// each. It is a separate item that initially contains only zeros, so it takes up no flash.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
     ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
     waiters: Waiters<4>,
@@ -75,7 +75,7 @@ impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
     }
 }
 
-/// A change of a parameter.
+/// A parameter change.
 #[derive(Clone)]
 struct Change<const VALUE: usize> {
     ordinal: u16,
@@ -278,7 +278,7 @@ mod tests {
         if client.0 == 1 { out.write_str("10.0.2.2:4711") } else { Ok(()) }
     }
 
-    /// Reads the next line. Returns `None` if the stream waits.
+    /// Reads the next line. Returns `None` if the stream has to wait.
     fn next_line(tree: &Tree, open: &<Tree as Vfs>::Open, at: &mut u64) -> Option<String> {
         let mut buf = [0; 128];
         for _ in 0..2 {

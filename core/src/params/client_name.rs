@@ -5,12 +5,12 @@ use core::fmt;
 use crate::Decimal;
 use crate::vfs::Client;
 
-/// A function that writes the name of a client, such as the client's network address. The name must
-/// not contain whitespace. If the function writes nothing, the name is `client-N`, where N is the
-/// client's number.
+/// A function that writes a client's name, such as its network address. The name must not contain
+/// whitespace. If the function writes nothing, the name is `client-N`, where N is the client's
+/// number.
 pub type NameClient = fn(Client, &mut dyn fmt::Write) -> fmt::Result;
 
-/// Writes nothing, so the name of each client is `client-N`.
+/// Writes nothing, so each client's name is `client-N`.
 ///
 /// # Errors
 /// Returns no error.
@@ -18,7 +18,7 @@ pub fn unnamed(_: Client, _: &mut dyn fmt::Write) -> fmt::Result {
     Ok(())
 }
 
-/// Displays the name of a client, or `program` for [`Client::PROGRAM`].
+/// Displays a client's name, or `program` for [`Client::PROGRAM`].
 #[derive(Clone, Copy)]
 pub struct ClientName {
     /// The client.

@@ -10,7 +10,7 @@ use crate::files::{
 };
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
 
-/// A file that runs commands on the parameters of a set:
+/// A file that runs commands on the parameters in a set:
 ///
 /// | command | effect |
 /// |---|---|

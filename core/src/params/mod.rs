@@ -1,6 +1,6 @@
 //! All of a program's parameters, as one set.
 //!
-//! A [`Param`](crate::files::Param) is the file of one parameter. A [`ParamSet`] finds all
+//! A [`Param`](crate::files::Param) is the file for one parameter. A [`ParamSet`] finds all
 //! parameters in a directory through the [`Parameter`] trait. The following files show and change
 //! the parameters in a set:
 //!

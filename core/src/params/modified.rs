@@ -8,7 +8,7 @@ use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, render};
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_offset};
 
-/// A file with a line `PATH VALUE` for each parameter whose value differs from its default.
+/// A file with a `PATH VALUE` line for each parameter whose value differs from its default.
 /// Parameters without a default, read-only parameters and write-only parameters are left out, so
 /// every line can be applied to another device with the same schema.
 ///

@@ -28,7 +28,7 @@ pub trait Observer: Sync {
 }
 
 /// An observer's entry in the list of observers. The list needs no allocator, because each observer
-/// provides its own entry.
+/// provides the memory for its entry.
 pub struct ObserverEntry {
     observer: &'static dyn Observer,
     next: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>>,

@@ -9,7 +9,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use super::{Observer, StoreOutcomes};
 use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, read_at};
 
-/// The last reply or refusal of each client, which the client reads from [`Ctl`](super::Ctl).
+/// The last reply or refusal sent to each client, which the client reads from [`Ctl`](super::Ctl).
 ///
 /// If any file in the tree refuses a request from the client, the error message replaces the reply.
 /// Error replies in 9P2000.L contain only a number, so a client that uses this dialect reads the
@@ -35,7 +35,7 @@ struct Entries<const CLIENTS: usize> {
 struct Reply {
     /// The client to which the entry belongs, or `None` if the entry is free.
     client: Option<Client>,
-    /// The text and a newline. The text initially contains only zeros, so it takes up no flash.
+    /// The text, followed by a newline. It initially contains only zeros, so it takes up no flash.
     text: [u8; ERROR_MESSAGE_MAX + 1],
     /// The number of bytes in `text`.
     len: u8,

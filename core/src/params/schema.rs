@@ -43,13 +43,13 @@ impl File for Schema {
     }
 }
 
-/// A file that contains a hash of the schema as 8 hexadecimal digits. A client that has stored the
-/// schema of a device can read this file to check whether the stored schema is up to date.
+/// A file that contains a hash of the schema as 8 hexadecimal digits. A client that has stored a
+/// device's schema can read this file to check whether the stored schema is up to date.
 #[derive(Debug, Clone, Copy)]
 pub struct SchemaId(&'static ParamSet);
 
 impl SchemaId {
-    /// Creates a file that contains the hash of the schema of `set`.
+    /// Creates a file that contains the hash of the schema for `set`.
     #[must_use]
     pub const fn new(set: &'static ParamSet) -> SchemaId {
         SchemaId(set)

@@ -165,7 +165,7 @@ impl ParamSet {
     }
 }
 
-/// Returns the error for a parameter whose line does not fit into the buffer of an open file.
+/// Returns the error for a parameter whose line does not fit into an open file's buffer.
 #[cold]
 pub(super) fn line_too_long(path: &FilePath<'_>) -> Error {
     Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))

@@ -1,11 +1,11 @@
-//! The interface to the nonvolatile storage for the values of parameters.
+//! The interface to nonvolatile storage for parameter values.
 
 use core::fmt;
 use core::ops::Range;
 
 use crate::vfs::{Client, Error, Result};
 
-/// Nonvolatile storage for the values of parameters.
+/// Nonvolatile storage for parameter values.
 ///
 /// Because writing to flash takes time, a store only queues requests. A task performs the requests
 /// and calls [`StoreRequest::finish`] for each of them.

@@ -1,4 +1,4 @@
-//! Functions for reading and writing the files of a tree in tests.
+//! Functions that tests use to read and write the files in a tree.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::string::String;

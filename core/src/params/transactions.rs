@@ -37,16 +37,16 @@ use staged_file::StagedFile;
 ///   `commit`. Only the client that began the transaction can write.
 /// - A read of a parameter returns the staged value if there is one, and the current value
 ///   otherwise.
-/// - The `commit` command sets all parameters to the staged values, or fails and sets none of them.
-///   The command fails if any parameter's check function rejects the values that the parameters
-///   would have, or if a parameter has changed since its value was staged. `commit force` ignores
-///   such changes. `abort` discards the staged values. After these commands, the client can stage
-///   other values.
+/// - The `commit` command sets all parameters to their staged values, or fails and sets none. The
+///   command fails if any parameter's check function rejects the values that the parameters would
+///   have, or if a parameter has changed since its value was staged. `commit force` ignores such
+///   changes. `abort` discards the staged values. After these commands, the client can stage other
+///   values.
 /// - A read of `ctl` returns the number of staged values, such as `3 changes`, or the text of the
 ///   last refusal.
 ///
 /// The transactions are constant and stay in flash, except for their [memory](TransactionMemory).
-/// If an [`ObserverEntry`](super::ObserverEntry) of the transactions has been passed to
+/// If an [`ObserverEntry`](super::ObserverEntry) for the transactions has been passed to
 /// [`observe`](super::observe), the error from a failed `commit` names the client that changed a
 /// parameter.
 ///
@@ -73,7 +73,7 @@ pub struct Transactions<const SLOTS: usize, const VALUES: usize, const TEXT: usi
 }
 
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SLOTS, VALUES, TEXT> {
-    /// Creates the transactions of `set`. To add the transactions to a directory, call
+    /// Creates the transactions for `set`. To add the transactions to a directory, call
     /// [`table`](crate::vfs::table) with the depth of the set's directory plus 1.
     // The code indexes arrays directly, because `get` is not const. Every index is within bounds.
     #[allow(clippy::indexing_slicing)]
@@ -129,8 +129,7 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
 
     fn node(&'static self, key: Key) -> Option<Node> {
         let slot = self.slots.get(usize::from(key.index()?))?;
-        // The depth of the table that contains this directory includes the levels below this
-        // directory.
+        // The depth of the table that contains this directory includes the levels below it.
         Some(Node::Mirror(slot, 0))
     }
 
@@ -173,7 +172,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 
     /// Returns the error for a client that does not hold the transaction. `holder` is the client
-    /// that holds the transaction.
+    /// that does.
     #[cold]
     fn refuse(&self, holder: Option<Client>) -> Error {
         let number = Decimal::from(self.number);
@@ -194,7 +193,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 }
 
-/// The entry with the index 0 is `ctl`. The other entries are the entries of the set's directory.
+/// The entry with index 0 is `ctl`. The others are the entries in the set's directory.
 impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     fn find(&self, name: &[u8]) -> Option<Key> {
         if name == b"ctl" {
@@ -229,8 +228,8 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     }
 }
 
-/// Converts the key of an entry in the set's directory to the key of the same entry in the
-/// directory of a transaction.
+/// Converts the key of an entry in the set's directory to the key of the same entry in a
+/// transaction's directory.
 fn after_ctl(key: Key) -> Option<Key> {
     let index = key.index()?.checked_add(1).filter(|index| *index < u8::MAX);
     index.map(|index| Key::new(index, 0))
@@ -278,7 +277,7 @@ fn parameter_address(node: Node) -> Option<usize> {
 }
 
 fn has_parameters(dir: &'static dyn EntryTable) -> bool {
-    // An error ends the visit at the first parameter.
+    // An error stops the visit at the first parameter.
     let visited = visit_files(dir, &mut |_, node| {
         parameter_address(node).map_or(Ok(()), |_| Err(fmt::Error))
     });

@@ -1,8 +1,8 @@
 //! The buffers between the transport and the workers. They hold bytes that have been read but not
 //! yet consumed, and replies that have been encoded but not yet written.
 
-// The functions return `impl Future`, because the future of an `async fn` contains the arguments
-// twice.
+// The functions return `impl Future`, because the future of an `async fn` would contain the
+// arguments twice.
 #![allow(clippy::manual_async_fn)]
 
 use core::future::Future;
@@ -30,7 +30,7 @@ pub(super) const COST_OTHER: u32 = 4;
 /// A transport that can wait without a buffer, or that shares its thread with other connections,
 /// implements this trait instead of [`Read`].
 pub trait TransportRead {
-    /// The error of a failed read.
+    /// The error returned by a failed read.
     type Error: embedded_io_async::Error;
 
     /// Whether the connection shares its thread with other connections and must stay within a

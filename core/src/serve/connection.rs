@@ -1,8 +1,8 @@
 //! The worker loop of a connection. The workers share one reader and one writer, which only one
 //! worker can use at a time.
 
-// The functions return `impl Future`, because the future of an `async fn` contains the arguments
-// twice.
+// The functions return `impl Future`, because the future of an `async fn` would contain the
+// arguments twice.
 #![allow(clippy::manual_async_fn)]
 
 use core::cell::Cell;
@@ -118,7 +118,7 @@ where
     /// request or sending a reply.
     ///
     /// # Errors
-    /// Always returns an error. The error is the reason for closing the connection, or
+    /// Always returns an error. The error is the reason that the connection was closed, or
     /// [`Disconnect::Closed`] if there is no slot at `index`.
     pub fn worker<B: Buffer>(
         &self,
@@ -361,8 +361,8 @@ fn refusal(Frame { held, size }: Frame, fresh: bool, buf: &[u8]) -> Option<Error
 
 /// A value that only one worker can use at a time, such as the reader or the writer.
 ///
-/// No guard is needed to return the value, because a worker that stops while it holds the value
-/// also terminates the connection.
+/// No guard is needed to return the value, because a worker that stops while holding it also
+/// terminates the connection.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,

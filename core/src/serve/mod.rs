@@ -3,7 +3,7 @@
 //! A worker acquires the reader, takes one frame and releases the reader. The worker then lets the
 //! session answer the frame in place, acquires the writer and sends the reply. While one worker's
 //! request waits for a file, another worker reads the next frame. The server needs no queues, no
-//! memory allocation and no separate task for each request. On an embedded board, the workers are
+//! memory allocation, and no separate task for each request. On an embedded board, the workers are
 //! an array of futures in one task (see [`serve`]). A desktop server adds workers when all existing
 //! workers are waiting.
 //!

@@ -48,8 +48,8 @@ impl RequestSlot {
     }
 }
 
-/// The slots that the owner of a connection provides. The slots are stored in an array or in memory
-/// that grows with the number of workers.
+/// The slots provided by the owner of a connection. They are stored in an array or in memory that
+/// grows with the number of workers.
 pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
@@ -197,7 +197,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
                 return Poll::Ready(());
             }
             // A worker notices a cancellation only when it is polled. Wake the current task,
-            // because this task polls all workers.
+            // because it polls all workers.
             if self.aborter.register(cx) {
                 cx.waker().wake_by_ref();
             }

@@ -1,4 +1,4 @@
-//! Selects the handler of each request. The handler decodes the request and encodes the reply.
+//! Selects the handler for each request. The handler decodes the request and encodes the reply.
 
 use core::future::Future;
 
@@ -59,7 +59,7 @@ macro_rules! handlers {
             wire::TWRITE => $handle!(write),
             wire::TCLUNK => $handle!(clunk),
             wire::TREMOVE => $handle!(remove),
-            // A single arm for both requests contains the code of the handler only once.
+            // Using a single arm for both requests avoids duplicating the handler's code.
             wire::TOPEN | wire::TLOPEN => $handle!(open),
             #[cfg(feature = "classic")]
             wire::TSTAT => $handle!(stat),
@@ -123,7 +123,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Checks that a request is allowed in the current state of the connection.
+    /// Checks that a request is allowed in the connection's current state.
     pub(super) fn check_request(&self, call: &Call<'_>) -> Result<()> {
         if call.buf.len() < call.len {
             return Err(Error::Invalid);
@@ -259,7 +259,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         message
     }
 
-    /// Returns the negotiated dialect. Before negotiation, returns the dialect of error replies.
+    /// Returns the negotiated dialect. Before negotiation, returns the dialect used for error
+    /// replies.
     pub(super) fn current_dialect(&self) -> Dialect {
         if cfg!(feature = "classic") {
             self.dialect.get().unwrap_or(Dialect::Legacy)

@@ -16,11 +16,11 @@ pub struct FidEntry<V: Vfs> {
     pub(super) state: State<V>,
 }
 
-/// The type of the record that a session stores with each fid of the tree `V`.
+/// The type of the record that a session stores with each fid in the tree `V`.
 pub(super) type Record<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
-/// The type of cookie that identifies a position in a directory of the tree `V`.
+/// The type of cookie that identifies a position in a directory in the tree `V`.
 pub(super) type Cookie<V> = <<V as Vfs>::TreeKind as TreeKind>::Cookie;
-/// The type of the state that a session stores for each fid of the tree `V`.
+/// The type of the state that a session stores for each fid in the tree `V`.
 pub(super) type State<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
 
 impl<V: Vfs> fmt::Debug for FidEntry<V> {

@@ -293,7 +293,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Treaddir with whole entries. `offset` must be 0 or the offset stored in an entry
-    /// of an earlier reply.
+    /// in an earlier reply.
     pub(super) async fn readdir(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, offset, count) = fields!(self, call, TREADDIR, Readdir { fid, offset, count });
         let Call { buf, tag, .. } = call;

@@ -1,4 +1,4 @@
-//! The session of one connection, which stores the fids, the dialect and the msize. A session
+//! The session for one connection, which stores the fids, the dialect and the msize. A session
 //! translates each request into calls to a tree, and builds the reply from the results.
 //!
 //! A session performs no I/O. The [`serve`](crate::serve) module passes request frames to the

@@ -84,7 +84,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode_walk(buf, len, tag, count)
     }
 
-    /// Checks that a name sent by a client is valid and returns the name.
+    /// Checks that a name sent by a client is valid and returns it.
     pub(super) fn parse_name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }

@@ -79,7 +79,7 @@ struct Started {
 }
 
 impl PendingRequest {
-    /// Creates a value that refers to no request.
+    /// Creates a value that does not refer to a request.
     #[must_use]
     pub const fn new() -> PendingRequest {
         PendingRequest(None)

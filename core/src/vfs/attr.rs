@@ -33,7 +33,7 @@ pub enum FileType {
 
 impl FileType {
     /// Returns whether the inode is a directory.
-    // A comparison with `==` would call a function that compares the numbers of devices.
+    // A comparison with `==` would call a function that compares device numbers.
     #[must_use]
     pub const fn is_dir(self) -> bool {
         matches!(self, FileType::Dir)

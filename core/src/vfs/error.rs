@@ -25,7 +25,7 @@ macro_rules! errors {
         #[derive(Clone, PartialEq, Eq)]
         pub struct Error(Packed);
 
-        /// The row of each error in the table.
+        /// Each error's row in the table.
         enum Row { $($name,)* Count }
 
         // The constants are named like the variants of an enum, because they are used in the same

@@ -75,8 +75,8 @@ pub struct OpenFile<'a> {
 pub struct Client(pub u8);
 
 impl Client {
-    /// The number of the program itself and of all connections to which the program assigns no
-    /// number.
+    /// The number of the program itself and of all connections to which the program has not
+    /// assigned a number.
     pub const PROGRAM: Client = Client(u8::MAX);
 }
 

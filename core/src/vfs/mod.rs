@@ -1,4 +1,4 @@
-//! The interface between a session and a tree of files.
+//! The interface between a session and a file tree.
 //!
 //! Inodes have attributes, and directories map names to inodes. The module is independent of 9P: a
 //! tree can be served over 9P or walked directly by code in the same process.
@@ -131,7 +131,7 @@ pub trait Vfs {
     /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. `mode` states whether the client intends to read, write or
+    /// Opens a file or a directory. `mode` indicates whether the client intends to read, write, or
     /// truncate the file. This method does not check permissions: opening a read-only file for
     /// writing succeeds, and only the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
@@ -191,7 +191,7 @@ pub trait Vfs {
     /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each`
     /// returns `Break` or there are no more entries. The cookie must be 0 or the [`DirEntry::next`]
     /// value of an earlier entry. Entries that exist throughout the listing are listed exactly
-    /// once, even if other entries are added or removed in the meantime. The entries `.` and `..`
+    /// once, even if other entries are added or removed in the meantime. The `.` and `..` entries
     /// are not listed.
     async fn readdir(
         &self,

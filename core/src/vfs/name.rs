@@ -22,7 +22,7 @@ pub const NAME_MAX: usize = 255;
 pub struct Name<'a>(&'a [u8]);
 
 impl<'a> Name<'a> {
-    /// Checks that `bytes` is a valid name and returns the name.
+    /// Checks that `bytes` is a valid name and returns it.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the name is empty, as on Unix. Returns [`Error::NameTooLong`]

@@ -133,8 +133,8 @@ impl<'a> Window<'a> {
         self.filled
     }
 
-    /// Returns the number of bytes that are still to be discarded. The number is greater than zero
-    /// if the input ended before the first byte to be stored.
+    /// Returns the number of bytes still to be discarded, which is nonzero if the input ended
+    /// before the first byte to be stored.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.skip

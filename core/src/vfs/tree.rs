@@ -1,5 +1,4 @@
-//! A tree made of constant tables. The tree allocates nothing, and its names and structure stay in
-//! flash.
+//! A tree made of constant tables. It allocates nothing, and its names and structure stay in flash.
 //!
 //! In this tree, an inode **is** the path of a file or directory, packed into a `u64`. The path has
 //! one byte for each level, with the first level in the lowest byte. Each byte is the index of an
@@ -64,7 +63,7 @@ impl<const OPENS: usize, const TEXT: usize, K> fmt::Debug for StaticTree<OPENS, 
     }
 }
 
-/// An inode of a [`StaticTree`], which is a path packed into a `u64`.
+/// An inode in a [`StaticTree`], which is a path packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PackedPath([u32; 2]);
@@ -93,7 +92,7 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
 }
 
 impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT, AsyncTree> {
-    /// Creates a tree whose root directory is `root` and which can contain an
+    /// Creates a tree with the root directory `root` that can contain an
     /// [`AsyncFile`](super::AsyncFile).
     #[must_use]
     pub const fn new_async(root: &'static Dir) -> Self {
@@ -213,7 +212,7 @@ impl Resolved {
 }
 
 /// Returns the identity of a file or directory.
-// Inlining lets the compiler see that the version and the numbers of devices are constant.
+// Inlining lets the compiler see that the version and the device numbers are constant.
 #[inline(always)]
 fn id(path: PackedPath, dir: bool) -> Id {
     let kind = if dir { FileType::Dir } else { FileType::File };
@@ -263,7 +262,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         self.strict_walk
     }
 
-    // The requests below never wait, so they are carried out at once. The code of the session is
+    // The requests below never wait, so they are performed immediately. The session's code is
     // smaller if the futures contain only the results.
     fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> impl Future<Output = Result<PackedPath>> {
         completed(self.find(*dir, name))

@@ -29,7 +29,7 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts to handle a request. Depending on the kind of the tree, this function calls either
+    /// Starts handling a request. Depending on the kind of the tree, this function calls either
     /// `now` or `later`, so only one of the two is compiled.
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
         call: A,
@@ -37,7 +37,7 @@ pub trait TreeKind {
         later: impl FnOnce(A) -> F,
     ) -> Self::Handler<T, F>;
 
-    /// Starts to handle a request in a separate stack frame. Inlining all thirty handlers into one
+    /// Starts handling a request in a separate stack frame. Inlining all thirty handlers into one
     /// function would increase that function's stack frame to 5 KiB on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
@@ -47,7 +47,7 @@ pub trait TreeKind {
     /// The future for a write or a clunk that may wait.
     type Transfer<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts to handle a write or a clunk. Only a tree whose [writes wait](TreeKind::WRITES_WAIT)
+    /// Starts handling a write or a clunk. Only a tree whose [writes wait](TreeKind::WRITES_WAIT)
     /// calls `make`.
     fn transfer<A, T, F: Future<Output = Result<T>>>(
         call: A,
@@ -70,7 +70,7 @@ pub trait TreeKind {
     /// The future for a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts to handle a request like [`handle`](TreeKind::handle), but stores the future on the
+    /// Starts handling a request like [`handle`](TreeKind::handle), but stores the future on the
     /// heap if a heap is available. A future stored in the connection would take up memory even
     /// while the connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
@@ -79,7 +79,7 @@ pub trait TreeKind {
 /// The data that a session stores with each fid, in addition to its inode and state. An immutable
 /// tree needs less of it, which saves RAM.
 pub trait FidRecord: Copy {
-    /// Creates the record of a fid that refers to the root directory on behalf of `user`.
+    /// Creates the record for a fid that refers to the root directory on behalf of `user`.
     fn new(user: u32) -> Self;
 
     /// Sets the serial number, which distinguishes this use of the fid number from later uses.

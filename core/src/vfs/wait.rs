@@ -99,7 +99,7 @@ impl<const N: usize> Waiters<N> {
     /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
         let mut woken = self.0.lock(|list| {
-            // If no task is registered, no task needs to register again.
+            // If no tasks are registered, none need to register again.
             if !(list.borrow().tasks.is_empty() && list.borrow().last.is_none()) {
                 count_break();
             }

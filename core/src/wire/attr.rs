@@ -109,7 +109,7 @@ record! {
 }
 
 impl SetAttr {
-    /// The bits of all changes.
+    /// The bits for all changes.
     pub const CHANGES: u32 = 0x7f;
     /// The bit that requests a change of the mode.
     pub const MODE: u32 = 0x1;

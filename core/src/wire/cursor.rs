@@ -52,7 +52,7 @@ impl core::error::Error for Full {}
 
 /// A cursor that decodes the fields of a message body in order. The reader records the first error,
 /// which [`finish`](Reader::finish) reports. After an error, the reader discards the remaining
-/// bytes and decodes every remaining field as empty or 0.
+/// bytes, and all further fields decode as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],

@@ -1,4 +1,4 @@
-//! The field types of messages: integers, data, lists, and fields that exist only in some dialects.
+//! The types of message fields: integers, data, lists, and fields that exist only in some dialects.
 
 use core::fmt;
 use core::marker::PhantomData;

@@ -27,7 +27,7 @@ pub fn notify_value<T: ParamType>(value: &Value<T>, changed: bool) {
     }
 }
 
-/// Returns the node of a subdirectory.
+/// Returns the node for a subdirectory.
 pub fn directory<F: Fields>(fields: &'static F) -> Node {
     Node::Table(fields, F::DEPTH)
 }

@@ -57,7 +57,7 @@ where
     type Bound = T::Bound;
 }
 
-/// Returns the words of a line.
+/// Returns the words in a line.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }

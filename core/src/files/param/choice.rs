@@ -24,11 +24,11 @@ use crate::files::util::{Json, Plain};
 /// static FILE: Param<Mode> = Param::new(&MODE);
 /// ```
 pub trait Choice: Copy + Default + PartialEq + Send + 'static {
-    /// All variants of the enum, which must have at least one variant.
+    /// All variants of the enum, which must have at least one.
     const ALL: &'static [Self];
 
-    /// The names of the variants, in the order of [`ALL`](Choice::ALL). A name must not contain
-    /// whitespace.
+    /// The names of the variants, in the same order as [`ALL`](Choice::ALL). A name must not
+    /// contain whitespace.
     const NAMES: &'static [&'static str];
 }
 

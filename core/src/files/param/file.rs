@@ -1,4 +1,4 @@
-//! The file of a parameter.
+//! The file for a parameter.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -13,7 +13,7 @@ use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read
 pub struct ParamFile<'a>(pub &'a dyn Parameter);
 
 impl ParamFile<'_> {
-    /// Writes the value and a newline.
+    /// Writes the value, followed by a newline.
     fn render_line(&self, out: &mut dyn Write) -> fmt::Result {
         if self.0.flags().contains(Flags::WRITE_ONLY) {
             return Ok(());

@@ -46,7 +46,7 @@ macro_rules! integer_multiple {
     }};
 }
 
-/// Returns whether the text of a float is a multiple of a step.
+/// Returns whether a float, given as text, is a multiple of a step.
 macro_rules! decimal_multiple {
     ($number:expr, $text:expr, $step:expr) => {
         is_decimal_multiple($text, $step)
@@ -179,7 +179,7 @@ pub(super) fn write_trimmed(
 /// Returns whether `text` contains only characters that can occur in a number or an address.
 /// Checking the characters is sufficient, because numbers are short and rarely split across writes.
 pub(super) fn is_numeric(text: &[u8]) -> bool {
-    // `| 0x20` converts letters to lower case and `_` to 0x7f.
+    // `| 0x20` converts letters to lowercase and `_` to 0x7f.
     text.iter().all(|byte| matches!(byte | 0x20, b' '..=b':' | b'a'..=b'f' | b'x' | 0x7f))
 }
 

@@ -34,7 +34,8 @@ pub trait Parameter {
     fn may_continue(&self, text: &[u8]) -> bool;
 
     /// Parses `text`. If `proposed` is given, also checks the value with the parameter's
-    /// [check function](super::Check) and [rule](super::Rule). If `store` is set, sets the value.
+    /// [check function](super::Check) and [rule](super::Rule). If `store` is `true`, sets the
+    /// value.
     ///
     /// # Errors
     /// Returns the reason that the value is rejected.

@@ -11,8 +11,8 @@ pub struct Proposed<'a> {
     with_text: &'a WithText<'a>,
 }
 
-/// A function that looks up the new text of the value with the given address and passes the text to
-/// its second argument.
+/// A function that looks up the new text of the value at the given address and passes it to the
+/// second argument.
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {

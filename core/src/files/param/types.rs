@@ -1,10 +1,10 @@
-//! The trait for types of parameter values.
+//! The trait that parameter types implement.
 
 use core::fmt;
 
 use crate::float::write_scaled;
 
-/// A type that the value of a [`Param`](super::Param) can have. The trait defines how values of the
+/// A type of value that a [`Param`](super::Param) can have. The trait defines how values of the
 /// type are parsed, rendered and limited.
 pub trait ParamType: Clone + Default + PartialEq + Send {
     /// A restriction on the values, for example a range.
@@ -79,7 +79,7 @@ impl fmt::Display for Step {
 
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (<Self as Number>::Bound, <Self as Number>::Bound)> {
-    /// The type of the smallest and the largest value. For a number, this is the type itself. For
-    /// an array or an [`Option`], this is the bound of the elements.
+    /// The type of the minimum and maximum. For a number, this is the type itself. For an array or
+    /// an [`Option`], this is the bound type of the elements.
     type Bound: Copy;
 }

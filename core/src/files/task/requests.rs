@@ -12,7 +12,7 @@ use super::request::FileRequest;
 use crate::Decimal;
 use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 
-/// A channel that passes the requests of [`TaskFile`](super::TaskFile)s to a task. The channel has
+/// A channel that passes requests from [`TaskFile`](super::TaskFile)s to a task. The channel has
 /// room for `CAPACITY` requests, each with at most `TEXT` bytes of text. The text is the value that
 /// a client writes, or the reply to a read.
 ///
@@ -81,7 +81,7 @@ struct Request<const TEXT: usize> {
     state: State,
     is_write: bool,
     client: Client,
-    /// The number of the file.
+    /// The file's number.
     file: u16,
     /// The sequence number, which orders the requests.
     order: u16,

@@ -12,7 +12,7 @@ use crate::vfs::{Client, Error, FilePath, Node, Result, visit_files};
 
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// Sets all parameters to their staged values, and removes the staged values. If an error is
-    /// returned, no parameter has been set.
+    /// returned, no parameters have been set.
     ///
     /// # Errors
     /// - Returns the error from a parameter's check function, with the parameter's path.
@@ -41,7 +41,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         Ok(())
     }
 
-    /// Checks the values that all parameters will have. Stores the files of the parameters with
+    /// Checks the values that all parameters will have. Stores the files for the parameters with
     /// staged values in `nodes`.
     fn check_all(&self, force: bool, nodes: &mut Vec<Node, VALUES>) -> Result<()> {
         let with_text = |address, with: &mut dyn FnMut(&[u8])| {

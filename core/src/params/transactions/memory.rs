@@ -60,7 +60,7 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     refusal: Option<Error>,
 }
 
-/// A new value of a parameter.
+/// A new parameter value.
 #[derive(Clone)]
 pub(super) struct StagedValue<const TEXT: usize> {
     /// The address that identifies the parameter.

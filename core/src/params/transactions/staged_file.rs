@@ -1,4 +1,4 @@
-//! The file of a parameter in a transaction.
+//! The file for a parameter in a transaction.
 
 use core::fmt;
 use core::task::{Context, Poll};

@@ -15,7 +15,7 @@ use crate::vfs::{Dir, Handle, Name, OpenMode, PackedPath, Vfs, dir, file, table}
 /// The type that check functions return.
 type Checked = core::result::Result<(), &'static str>;
 
-/// Defines the parameters of one test, with two transactions of at most three values.
+/// Defines the parameters for one test, with two transactions of at most three values.
 macro_rules! parameters {
     () => {
         static LOW: Value<i32> = Value::new(-10);
@@ -94,7 +94,7 @@ fn command(tree: &Tree, ctl: &Handle, text: &str) -> Result<()> {
     block_on(tree.flush(ctl))
 }
 
-/// Returns the error number and the message of an error.
+/// Returns an error's number and message.
 fn refusal<T: fmt::Debug>(result: Result<T>) -> (u16, String) {
     let error = result.unwrap_err();
     (error.errno(), error.to_string())

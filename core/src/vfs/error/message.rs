@@ -21,9 +21,9 @@ pub const ERROR_MESSAGE_MAX: usize = 104;
 
 /// What an error refers to.
 pub(super) enum Kind {
-    /// The row of the error in the table.
+    /// The error's row in the table.
     Row(u8),
-    /// An error with this error number and a message of its own.
+    /// An error with this error number and a separate message.
     Custom(u8),
 }
 
@@ -104,7 +104,7 @@ mod word {
 
     use super::{ERROR_MESSAGE_MAX, Kind, String};
 
-    /// The lowest byte of an error with a message of its own. The lowest byte of any other error is
+    /// The lowest byte of an error with a separate message. The lowest byte of any other error is
     /// its row plus 1.
     const CUSTOM: u8 = u8::MAX;
 

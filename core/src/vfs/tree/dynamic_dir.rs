@@ -1,4 +1,4 @@
-//! A directory of fixed capacity whose entries are added and removed at run time.
+//! A fixed-capacity directory whose entries are added and removed at run time.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -9,7 +9,7 @@ use heapless::String;
 use super::Node;
 use crate::vfs::{Error, Name, Result};
 
-/// The maximum number of levels below an entry of a dynamic directory.
+/// The maximum number of levels below an entry in a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
 /// The number of path bytes reserved for a dynamic directory. A [`Key`] uses four bytes, and each
@@ -26,7 +26,7 @@ const GENERATIONS: u32 = 1 << 24;
 pub struct Key(pub(super) u32);
 
 impl Key {
-    /// Creates the key of the entry in slot `index`. `generation` must be less than 2^24.
+    /// Creates the key for the entry in slot `index`. `generation` must be less than 2^24.
     #[must_use]
     pub const fn new(index: u8, generation: u32) -> Key {
         // The stored value is the index plus 1, because a zero byte terminates a path.
@@ -55,10 +55,10 @@ pub trait EntryTable {
     /// Returns the key of the first entry at or after slot `from`.
     fn next(&self, from: u8) -> Option<Key>;
 
-    /// Returns the node of an entry, or `None` if the entry was removed.
+    /// Returns an entry's node, or `None` if the entry was removed.
     fn node(&'static self, key: Key) -> Option<Node>;
 
-    /// Calls `with` with the name of an entry, unless the entry was removed.
+    /// Calls `with` with an entry's name, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
 
     /// Removes an entry.

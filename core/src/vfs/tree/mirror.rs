@@ -6,10 +6,10 @@ use core::fmt;
 use super::{EntryTable, Key, Node};
 
 /// A directory that mirrors another directory: it shows the same subdirectories, but replaces the
-/// files in them. The subdirectories of the mirror need no memory.
+/// files in them. The mirror's subdirectories need no memory.
 ///
-/// The [`EntryTable`] of a mirror returns the nodes of the mirrored directory. The tree passes each
-/// of these nodes, and each node in a subdirectory, to [`show`](Mirror::show).
+/// A mirror's [`EntryTable`] returns the nodes of the mirrored directory. The tree passes each of
+/// these nodes, and each node in a subdirectory, to [`show`](Mirror::show).
 #[cfg(feature = "params")]
 pub trait Mirror: EntryTable {
     /// Returns the node that the mirror shows in place of `node`, or `None` if the mirror does not
@@ -52,7 +52,7 @@ impl PathMirror {
         Some(node)
     }
 
-    /// Returns whether the entry of `dir` with this key is hidden.
+    /// Returns whether the entry in `dir` with this key is hidden.
     #[inline(always)]
     pub(super) fn hides(self, dir: &'static dyn EntryTable, key: Key) -> bool {
         #[cfg(feature = "params")]

@@ -140,7 +140,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 
     /// Calls `with` for a single poll, like
-    /// [`with_file_and_waiter`](OpenFiles::with_file_and_waiter), but passes the node of the file
+    /// [`with_file_and_waiter`](OpenFiles::with_file_and_waiter), but passes the file's node
     /// instead of the file.
     pub(super) fn with_node<R>(
         &self,
@@ -175,8 +175,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 }
 
-/// A function that is called with the node of an open file, the state of the file, and whether the
-/// file was opened for appending.
+/// A function that receives an open file's node, its state, and whether it was opened for
+/// appending.
 type WithNode<'a> = dyn FnMut(Node, &mut OpenFile<'_>, bool) + 'a;
 
 /// Returns a waiter for calls that never register it. The waiter is never dropped, because the drop

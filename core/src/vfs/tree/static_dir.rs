@@ -34,7 +34,7 @@ pub struct Dir {
     depth: u8,
 }
 
-/// An entry of a [`Dir`], which consists of a name and a node.
+/// An entry in a [`Dir`], which consists of a name and a node.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub(crate) name: &'static str,
@@ -251,7 +251,7 @@ impl Node {
         result
     }
 
-    // This function is not generic, because a generic function would contain the code of `with`
+    // This function is not generic, because a generic function would contain the code for `with`
     // twice.
     #[inline(never)]
     pub(crate) fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {

@@ -125,8 +125,8 @@ fn dynamic_entries_are_added_and_removed() {
         "a listing shows `c`, which stayed, but not `d`, which took an earlier slot"
     );
 
-    // After the removal, the open file stays usable, and the removed inodes return ESTALE and their
-    // numbers are not reused.
+    // After the removal, the open file stays usable, accesses to the removed inodes fail with
+    // ESTALE, and their numbers are not reused.
     assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(2));
     assert_eq!(block_on(tree.stat(&state)), Err(Error::Stale));
     assert_eq!((tree.parent(&state), tree.parent(&b)), (b, conns));

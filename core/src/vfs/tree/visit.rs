@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 use super::{EntryTable, Node};
 
 /// The path of a file, relative to the directory where the visit started. The path is a linked list
-/// that starts with the name of the file. The list is short, because directories are nested at most
-/// eight levels deep.
+/// that starts with the file name. The list is short, because directories are nested at most eight
+/// levels deep.
 #[derive(Debug, Clone, Copy)]
 pub struct FilePath<'a> {
     name: &'a [u8],

@@ -56,8 +56,8 @@ struct Model {
 #[derive(Default, Clone)]
 struct ModelTransaction {
     holder: Option<usize>,
-    /// The staged value of each parameter, and the parameter's number of changes when the value was
-    /// staged.
+    /// The staged value of each parameter, and how often the parameter had changed when the value
+    /// was staged.
     staged: [Option<(u8, usize)>; NAMES.len()],
 }
 
@@ -170,7 +170,7 @@ fn path(parameter: usize) -> String {
     std::format!("{below}{}", NAMES[parameter])
 }
 
-/// The tree and the open `ctl` files of the clients.
+/// The tree and the clients' open `ctl` files.
 struct Clients {
     tree: Tree,
     ctl: [Option<(usize, Handle)>; SLOTS],
