@@ -2,6 +2,8 @@
 
 mod check;
 mod reader;
+#[cfg(test)]
+mod schema_tests;
 mod step;
 #[cfg(test)]
 mod tests;
